@@ -1,0 +1,1 @@
+//! The audit log: one entry for each decision, chained so that any change shows.

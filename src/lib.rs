@@ -1,0 +1,20 @@
+//! The KMS e-mail gateway of STS600-9-2 as a Postfix milter.
+//!
+//! Data goes one way: `milter` takes a message from Postfix, `policy` judges
+//! it, `store` keeps the request, `worker` takes it through `services`, `kms`
+//! and `sts` to a reply that `mail` composes and Postfix delivers. Nothing
+//! further along that way imports anything before it.
+
+pub mod audit;
+pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod kms;
+pub mod mail;
+pub mod milter;
+pub mod policy;
+pub mod security_module;
+pub mod services;
+pub mod store;
+pub mod sts;
+pub mod worker;

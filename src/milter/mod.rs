@@ -1,0 +1,1 @@
+//! The milter that Postfix talks to.

@@ -1,0 +1,1 @@
+//! A software security module: makes requests and opens key load files.

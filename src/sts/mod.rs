@@ -1,0 +1,1 @@
+//! STS records: their text, checksums, identifiers, and the ways they travel.

@@ -1,0 +1,1 @@
+//! Takes a spooled request to its reply, and the reply to Postfix.

@@ -1,1 +1,48 @@
-//! STS records: their text, checksums, identifiers, and the ways they travel.
+//! STS records: their text, checksums and identifiers, and the two ways they
+//! travel, in an e-mail and in a file.
+//!
+//! `PK.ECDH.1` and `VKLOAD.REQ.1`, the record's text, its CRC and the record in
+//! an e-mail are the standard's, as far as STS600-9-2 shows them. The file of
+//! records, the rule of one spelling and every type that begins with `X.` are
+//! this project's profile.
+//!
+//! Knows nothing of mail (it takes decoded text), of storage, of keys at rest
+//! or of the clock.
+
+mod checksum;
+mod error;
+mod fields;
+pub mod file;
+mod hexadecimal;
+mod ident;
+mod identifier;
+mod in_mail;
+mod known;
+mod number;
+mod point;
+mod public_key;
+mod record;
+mod request;
+mod response;
+#[cfg(test)]
+mod round_trips;
+#[cfg(test)]
+mod samples;
+mod time;
+mod vending_key;
+
+pub use checksum::Checksum;
+pub use error::{Excerpt, FieldError, RecordError};
+pub use hexadecimal::Hex;
+pub use ident::Ident;
+pub use identifier::{Identifier, IdentifierKind, Kmc, KmcId, Sm, SmId};
+pub use in_mail::{Found, find_in_mail, single_in_mail, write_in_mail};
+pub use known::check_fields;
+pub use number::{Decimal, Digit};
+pub use point::PointText;
+pub use public_key::{PkEcdh, Reserved};
+pub use record::{MAXIMUM_LENGTH, Record, TypedRecord};
+pub use request::VkloadReq;
+pub use response::{Vk, VkloadMac, VkloadRsp};
+pub use time::StsTime;
+pub use vending_key::{BaseDate, Dkga, KeyType, Krn, Sgc, VendingKeyAttributes};

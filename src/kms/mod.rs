@@ -1,1 +1,85 @@
-//! The key management system behind the gateway: keys, modules and the issue of key load files.
+//! The key management system behind the gateway: KMC keys, modules, vending
+//! keys and the issue of key load files.
+//!
+//! [`Kms`] is what the services ask; [`EmbeddedKms`] answers from tables that
+//! whoever implements [`KmsTables`] keeps. [`klf`] holds the cryptography of
+//! a key load file, shared with the software security module. Nothing here
+//! knows of mail or SQL.
+
+pub mod administration;
+mod curve;
+mod dak;
+mod embedded;
+mod freshness;
+mod issue;
+pub mod klf;
+mod kmc_keys;
+mod master_secret;
+#[cfg(test)]
+mod memory_tables;
+mod pem;
+pub mod primitives;
+mod request_id;
+mod rows;
+mod sealing;
+mod secret;
+mod tables;
+mod vending_key;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::sts::VkloadReq;
+
+pub use curve::{Curve, Fingerprint, PointError, PrivateKey, PublicPoint, UnknownCurve};
+pub use dak::Dak;
+pub use embedded::EmbeddedKms;
+pub use freshness::Freshness;
+pub use issue::{
+    AuthenticationFailure, Effects, Grant, Issue, IssueQuestion, KlfIssued, KmsError,
+    PublicKeyAnswer, Refusal,
+};
+pub use kmc_keys::{KmcKeyState, KmcKeys};
+pub use master_secret::{MasterSecret, MasterSecretError};
+pub use pem::PemError;
+pub use request_id::{NoRequestId, RequestId};
+pub use rows::{KmcKeyRow, ModuleRow, ModuleState, UnknownModuleState, VendingKeyRow};
+pub use sealing::{DoesNotOpen, Sealed, StorageKey, StorageKeyError};
+pub use secret::{RandomError, Secret, SecretBytes};
+pub use tables::{IssueBasis, KmsTables, Revision, TablesError};
+pub use vending_key::{Kcv, NoKcv, VendingKey, VendingKeyError};
+
+/// A key management system, embedded or elsewhere.
+#[async_trait]
+pub trait Kms: Send + Sync {
+    /// The public key that modules should now use.
+    ///
+    /// # Errors
+    /// [`KmsError`]: there is no such key, it doesn't open, or the tables are
+    /// out of reach.
+    async fn public_key(&self, now: Timestamp) -> Result<PublicKeyAnswer, KmsError>;
+
+    /// Makes a key load file, or says why not. Writes nothing: the file counts
+    /// as issued once its [`Effects`] are committed.
+    ///
+    /// # Errors
+    /// [`KmsError`] for trouble that isn't the requester's: no KMC key, a row
+    /// that doesn't open, tables out of reach, no random bytes.
+    async fn issue(&self, question: &IssueQuestion) -> Result<Issue, KmsError>;
+
+    /// What [`issue`](Self::issue) would refuse, by the same checks in the same
+    /// order; makes nothing.
+    ///
+    /// # Errors
+    /// As [`issue`](Self::issue).
+    async fn foretell(&self, question: &IssueQuestion) -> Result<Option<Refusal>, KmsError>;
+
+    /// Whether the module that `request` names made it for this moment and was
+    /// not answered yet: what somebody else sends again doesn't count as the
+    /// module's. Takes no more than its MAC, and the same time whatever the
+    /// answer.
+    ///
+    /// # Errors
+    /// As [`issue`](Self::issue).
+    async fn is_from_module(&self, request: &VkloadReq, now: Timestamp) -> Result<bool, KmsError>;
+}

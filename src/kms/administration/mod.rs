@@ -1,0 +1,303 @@
+//! What an operator does to the tables of the embedded key management system:
+//! KMC keys, modules, vending keys. Checked here, so that a command only reads
+//! its arguments and shows the outcome.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use thiserror::Error;
+
+use crate::kms::curve::PrivateKey;
+use crate::kms::dak::Dak;
+use crate::kms::rows::{KmcKeyRow, ModuleRow, ModuleState, VendingKeyRow};
+use crate::kms::sealing::{DoesNotOpen, StorageKey};
+use crate::kms::secret::{RandomError, random_array};
+use crate::kms::tables::{KmsTables, TablesError};
+use crate::kms::vending_key::VendingKey;
+use crate::sts::{Ident, KmcId, Sgc, SmId, StsTime, VendingKeyAttributes};
+
+/// The most supply groups of one module (records.md, section 8). All revisions
+/// of all their keys fit into one key load file.
+pub const MAXIMUM_SUPPLY_GROUPS: usize = 100;
+
+/// Why an operator's order was not carried out.
+#[derive(Debug, Error)]
+pub enum AdministrationError {
+    /// A key that would never serve.
+    #[error("a KMC key expires after it is activated and after now, not at {expiry}")]
+    KmcKeyTimes {
+        /// The expiry that was asked for.
+        expiry: StsTime,
+    },
+    /// A key pair has one KMCID.
+    #[error("{kmcid} has this key pair already")]
+    KmcKeyInUse {
+        /// Who has it.
+        kmcid: KmcId,
+    },
+    /// More than one key load file is sure to hold.
+    #[error("a module has at most {MAXIMUM_SUPPLY_GROUPS} supply groups, not {0}")]
+    TooManySupplyGroups(usize),
+    /// A vending key that would never be active.
+    #[error("the vending key's IUT, {iut}, is not after its ACT, {act}")]
+    Iut {
+        /// When the key becomes active.
+        act: StsTime,
+        /// Until when it may be used.
+        iut: StsTime,
+    },
+    /// A vending key that would never be issued while active.
+    #[error("the vending key's EXP, {expires}, is not after its ACT, {act}")]
+    Expires {
+        /// When the key becomes active.
+        act: StsTime,
+        /// Until when it may be issued.
+        expires: StsTime,
+    },
+    /// The time is outside of what records can hold.
+    #[error("the clock says {0}, which no record can hold")]
+    Clock(Timestamp),
+    /// A row was altered, or sealed under another storage key.
+    #[error(transparent)]
+    Sealed(#[from] DoesNotOpen),
+    /// The operating system gave no random bytes.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+    /// The tables refused, or are out of reach.
+    #[error(transparent)]
+    Tables(#[from] TablesError),
+}
+
+/// A KMC key pair to add, generated or imported.
+#[derive(Debug)]
+pub struct NewKmcKey<'a> {
+    /// Its identifier, from [`new_kmcid`] unless it has one.
+    pub kmcid: KmcId,
+    /// The key pair.
+    pub private_key: &'a PrivateKey,
+    /// From when on it serves.
+    pub activation: StsTime,
+    /// From when on it no longer serves.
+    pub expiry: StsTime,
+}
+
+/// A module to register.
+#[derive(Debug)]
+pub struct NewModule<'a> {
+    /// Its identifier.
+    pub smid: SmId,
+    /// Its hardware id.
+    pub hardware: Ident,
+    /// The supply groups whose vending keys it may have.
+    pub sgcs: BTreeSet<Sgc>,
+    /// The key that it shares with the KMC. The module must be given it now:
+    /// nobody gets it out of the tables again.
+    pub dak: &'a Dak,
+}
+
+/// A vending key to add, generated or imported.
+#[derive(Debug)]
+pub struct NewVendingKey<'a> {
+    /// What goes into `X.VK.1` beside the key.
+    pub attributes: VendingKeyAttributes,
+    /// The KMC's own last moment for issuing it (EXP).
+    pub expires: Option<StsTime>,
+    /// The key.
+    pub key: &'a VendingKey,
+}
+
+/// A new KMCID, created now and different from every other.
+///
+/// # Errors
+/// [`AdministrationError::Clock`] and [`AdministrationError::Random`].
+pub fn new_kmcid(issuer: Ident, name: Ident, now: Timestamp) -> Result<KmcId, AdministrationError> {
+    Ok(KmcId::new(issuer, name, sts_time(now)?, random_array()?))
+}
+
+/// A new SMID, created now and different from every other.
+///
+/// # Errors
+/// [`AdministrationError::Clock`] and [`AdministrationError::Random`].
+pub fn new_smid(issuer: Ident, name: Ident, now: Timestamp) -> Result<SmId, AdministrationError> {
+    Ok(SmId::new(issuer, name, sts_time(now)?, random_array()?))
+}
+
+/// The operator's hands on the tables.
+pub struct Administration<'a> {
+    tables: &'a dyn KmsTables,
+    storage_key: &'a StorageKey,
+}
+
+impl<'a> Administration<'a> {
+    /// Over `tables`, whose rows `storage_key` seals.
+    #[must_use]
+    pub fn new(tables: &'a dyn KmsTables, storage_key: &'a StorageKey) -> Self {
+        Self {
+            tables,
+            storage_key,
+        }
+    }
+
+    /// Adds a KMC key pair.
+    ///
+    /// # Errors
+    /// [`AdministrationError`]: times that leave it no life, a key pair or
+    /// KMCID that is there already, trouble with tables or random bytes.
+    pub async fn add_kmc_key(
+        &self,
+        new: NewKmcKey<'_>,
+        now: Timestamp,
+    ) -> Result<KmcKeyRow, AdministrationError> {
+        let NewKmcKey {
+            kmcid,
+            private_key,
+            activation,
+            expiry,
+        } = new;
+        if expiry <= activation || expiry <= sts_time(now)? {
+            return Err(AdministrationError::KmcKeyTimes { expiry });
+        }
+        let row = KmcKeyRow::seal(self.storage_key, private_key, kmcid, activation, expiry)?;
+        let rows = self.tables.kmc_keys().await?;
+        if let Some(other) = rows
+            .into_iter()
+            .find(|other| other.public_key == row.public_key)
+        {
+            return Err(AdministrationError::KmcKeyInUse { kmcid: other.kmcid });
+        }
+        self.tables.add_kmc_key(row.clone(), now).await?;
+        Ok(row)
+    }
+
+    /// Registers a module, which may ask at once.
+    ///
+    /// # Errors
+    /// [`AdministrationError`]: too many supply groups, an SMID that is there
+    /// already, trouble with tables or random bytes.
+    pub async fn add_module(
+        &self,
+        new: NewModule<'_>,
+        now: Timestamp,
+    ) -> Result<ModuleRow, AdministrationError> {
+        let NewModule {
+            smid,
+            hardware,
+            sgcs,
+            dak,
+        } = new;
+        check_number(&sgcs)?;
+        let active = ModuleState::Active;
+        let row = ModuleRow::seal(self.storage_key, dak, smid, hardware, active, sgcs)?;
+        self.tables.add_module(row.clone(), now).await?;
+        Ok(row)
+    }
+
+    /// Sets the supply groups of a module: those, and no others.
+    ///
+    /// # Errors
+    /// [`AdministrationError`]: too many supply groups, an SMID that isn't
+    /// known, a row that doesn't open, trouble with tables or random bytes.
+    pub async fn authorise(
+        &self,
+        smid: &SmId,
+        sgcs: BTreeSet<Sgc>,
+        now: Timestamp,
+    ) -> Result<ModuleRow, AdministrationError> {
+        check_number(&sgcs)?;
+        let row = self.module(smid).await?;
+        let state = row.state;
+        self.replace(row, state, sgcs, now).await
+    }
+
+    /// Revokes a module: it may no longer ask. Nothing happens to one that is
+    /// revoked.
+    ///
+    /// # Errors
+    /// [`AdministrationError`]: an SMID that isn't known, a row that doesn't
+    /// open, trouble with tables or random bytes.
+    pub async fn revoke(
+        &self,
+        smid: &SmId,
+        now: Timestamp,
+    ) -> Result<ModuleRow, AdministrationError> {
+        let row = self.module(smid).await?;
+        let sgcs = row.sgcs.clone();
+        self.replace(row, ModuleState::Revoked, sgcs, now).await
+    }
+
+    /// Adds a vending key.
+    ///
+    /// # Errors
+    /// [`AdministrationError`]: attributes that contradict each other, an SGC
+    /// that has a key of this KRN, trouble with tables or random bytes.
+    pub async fn add_vending_key(
+        &self,
+        new: NewVendingKey<'_>,
+        now: Timestamp,
+    ) -> Result<VendingKeyRow, AdministrationError> {
+        let NewVendingKey {
+            attributes,
+            expires,
+            key,
+        } = new;
+        check_times(&attributes, expires)?;
+        let row = VendingKeyRow::seal(self.storage_key, key, attributes, expires)?;
+        self.tables.add_vending_key(row.clone(), now).await?;
+        Ok(row)
+    }
+
+    async fn module(&self, smid: &SmId) -> Result<ModuleRow, AdministrationError> {
+        let rows = self.tables.modules().await?;
+        let unknown = || TablesError::Unknown(smid.to_string()).into();
+        rows.into_iter()
+            .find(|row| row.smid == *smid)
+            .ok_or_else(unknown)
+    }
+
+    /// Seals the row anew with these attributes and puts it in place of the one
+    /// that was read.
+    async fn replace(
+        &self,
+        read: ModuleRow,
+        state: ModuleState,
+        sgcs: BTreeSet<Sgc>,
+        now: Timestamp,
+    ) -> Result<ModuleRow, AdministrationError> {
+        if read.state == state && read.sgcs == sgcs {
+            return Ok(read);
+        }
+        let dak = read.open(self.storage_key)?;
+        let (smid, hardware) = (read.smid.clone(), read.hardware.clone());
+        let row = ModuleRow::seal(self.storage_key, &dak, smid, hardware, state, sgcs)?;
+        self.tables.replace_module(&read, row.clone(), now).await?;
+        Ok(row)
+    }
+}
+
+fn check_number(sgcs: &BTreeSet<Sgc>) -> Result<(), AdministrationError> {
+    if sgcs.len() > MAXIMUM_SUPPLY_GROUPS {
+        return Err(AdministrationError::TooManySupplyGroups(sgcs.len()));
+    }
+    Ok(())
+}
+
+fn check_times(
+    attributes: &VendingKeyAttributes,
+    expires: Option<StsTime>,
+) -> Result<(), AdministrationError> {
+    let act = attributes.act;
+    if let Some(iut) = attributes.iut.filter(|iut| *iut <= act) {
+        return Err(AdministrationError::Iut { act, iut });
+    }
+    if let Some(expires) = expires.filter(|expires| *expires <= act) {
+        return Err(AdministrationError::Expires { act, expires });
+    }
+    Ok(())
+}
+
+fn sts_time(at: Timestamp) -> Result<StsTime, AdministrationError> {
+    StsTime::from_timestamp(at).ok_or(AdministrationError::Clock(at))
+}

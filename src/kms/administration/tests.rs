@@ -1,0 +1,286 @@
+//! What an operator may do, and what is refused.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use super::*;
+use crate::kms::memory_tables::MemoryTables;
+use crate::kms::secret::{Secret, assert_debug_hides};
+use crate::kms::{Curve, Kcv};
+use crate::sts::Dkga;
+
+const NOW: &str = "2026-03-01T12:00:00Z";
+
+struct Desk {
+    tables: MemoryTables,
+    storage_key: StorageKey,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let storage_key = StorageKey::new(Secret::random().unwrap());
+        Self {
+            tables: MemoryTables::default(),
+            storage_key,
+        }
+    }
+
+    fn administration(&self) -> Administration<'_> {
+        Administration::new(&self.tables, &self.storage_key)
+    }
+
+    async fn add_kmc_key(
+        &self,
+        key: &PrivateKey,
+        activation: &str,
+        expiry: &str,
+    ) -> Result<KmcKeyRow, AdministrationError> {
+        let (issuer, name) = ("Example".parse().unwrap(), "K1".parse().unwrap());
+        let new = NewKmcKey {
+            kmcid: new_kmcid(issuer, name, now()).unwrap(),
+            private_key: key,
+            activation: activation.parse().unwrap(),
+            expiry: expiry.parse().unwrap(),
+        };
+        self.administration().add_kmc_key(new, now()).await
+    }
+
+    async fn add_module(
+        &self,
+        smid: &SmId,
+        sgcs: BTreeSet<Sgc>,
+    ) -> Result<ModuleRow, AdministrationError> {
+        let (smid, hardware) = (smid.clone(), "Example-SM1".parse().unwrap());
+        let new = NewModule {
+            smid,
+            hardware,
+            sgcs,
+            dak: &Dak::random().unwrap(),
+        };
+        self.administration().add_module(new, now()).await
+    }
+}
+
+fn now() -> Timestamp {
+    NOW.parse().unwrap()
+}
+
+fn smid() -> SmId {
+    new_smid("Example".parse().unwrap(), "9000".parse().unwrap(), now()).unwrap()
+}
+
+fn first_sgcs(number: u32) -> BTreeSet<Sgc> {
+    (0..number)
+        .map(|sgc| format!("{sgc:06}").parse().unwrap())
+        .collect()
+}
+
+fn attributes(act: &str, iut: Option<&str>) -> VendingKeyAttributes {
+    VendingKeyAttributes {
+        sgc: "000439".parse().unwrap(),
+        krn: "1".parse().unwrap(),
+        kt: "2".parse().unwrap(),
+        ken: 255,
+        bdt: "1993".parse().unwrap(),
+        dkga: Dkga::D02,
+        act: act.parse().unwrap(),
+        iut: iut.map(|iut| iut.parse().unwrap()),
+        ulm: 0,
+        clm: 0,
+    }
+}
+
+#[test]
+fn new_identifiers_are_created_now_and_unique() {
+    let (one, two) = (smid(), smid());
+    assert_eq!(one.created().to_string(), "20260301T120000Z");
+    assert_ne!(one, two);
+    let before: Timestamp = "1999-12-31T23:59:59Z".parse().unwrap();
+    let error = new_smid("E".parse().unwrap(), "9".parse().unwrap(), before).unwrap_err();
+    assert!(matches!(error, AdministrationError::Clock(at) if at == before));
+}
+
+#[tokio::test]
+async fn a_kmc_key_needs_a_life_and_a_key_pair_of_its_own() {
+    let desk = Desk::new();
+    let key = PrivateKey::generate(Curve::P384).unwrap();
+    for (activation, expiry) in [
+        ("20260301T120000Z", "20260301T120000Z"),
+        ("20260401T000000Z", "20260331T000000Z"),
+        ("20260101T000000Z", "20260301T120000Z"),
+    ] {
+        let error = desk
+            .add_kmc_key(&key, activation, expiry)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, AdministrationError::KmcKeyTimes { .. }),
+            "{error}"
+        );
+    }
+    let row = desk
+        .add_kmc_key(&key, "20260101T000000Z", "20360101T000000Z")
+        .await
+        .unwrap();
+    let opened = row.open(&desk.storage_key).unwrap();
+    assert_eq!(opened.to_scalar().expose(), key.to_scalar().expose());
+    let again = desk
+        .add_kmc_key(&key, "20270101T000000Z", "20370101T000000Z")
+        .await;
+    let AdministrationError::KmcKeyInUse { kmcid } = again.unwrap_err() else {
+        unreachable!()
+    };
+    assert_eq!(kmcid, row.kmcid);
+    assert_eq!(desk.tables.content().kmc_keys.len(), 1);
+}
+
+#[tokio::test]
+async fn a_module_is_registered_once_authorised_and_revoked() {
+    let desk = Desk::new();
+    let smid = smid();
+    let registered = desk.add_module(&smid, first_sgcs(2)).await.unwrap();
+    assert_eq!(registered.state, ModuleState::Active);
+    let dak = registered.open(&desk.storage_key).unwrap();
+    let again = desk.add_module(&smid, first_sgcs(1)).await.unwrap_err();
+    assert!(
+        matches!(again, AdministrationError::Tables(TablesError::Exists(_))),
+        "{again}"
+    );
+
+    let administration = desk.administration();
+    let authorised = administration
+        .authorise(&smid, first_sgcs(3), now())
+        .await
+        .unwrap();
+    assert_eq!(
+        (authorised.state, &authorised.sgcs),
+        (ModuleState::Active, &first_sgcs(3))
+    );
+    let revoked = administration.revoke(&smid, now()).await.unwrap();
+    assert_eq!(
+        (revoked.state, &revoked.sgcs),
+        (ModuleState::Revoked, &first_sgcs(3))
+    );
+    assert_eq!(
+        revoked.open(&desk.storage_key).unwrap().expose(),
+        dak.expose()
+    );
+    assert_eq!(desk.tables.content().modules, [revoked]);
+
+    let authorised = administration
+        .authorise(&smid, first_sgcs(1), now())
+        .await
+        .unwrap();
+    assert_eq!(
+        authorised.state,
+        ModuleState::Revoked,
+        "authorising revives nobody"
+    );
+}
+
+#[tokio::test]
+async fn what_changes_nothing_writes_nothing() {
+    let desk = Desk::new();
+    let smid = smid();
+    desk.add_module(&smid, first_sgcs(2)).await.unwrap();
+    desk.administration().revoke(&smid, now()).await.unwrap();
+    let revision = desk.tables.content().revision;
+    desk.administration().revoke(&smid, now()).await.unwrap();
+    desk.administration()
+        .authorise(&smid, first_sgcs(2), now())
+        .await
+        .unwrap();
+    assert_eq!(desk.tables.content().revision, revision);
+}
+
+#[tokio::test]
+async fn an_unknown_module_is_neither_authorised_nor_revoked() {
+    let desk = Desk::new();
+    for error in [
+        desk.administration()
+            .revoke(&smid(), now())
+            .await
+            .unwrap_err(),
+        desk.administration()
+            .authorise(&smid(), first_sgcs(1), now())
+            .await
+            .unwrap_err(),
+    ] {
+        let unknown = matches!(error, AdministrationError::Tables(TablesError::Unknown(_)));
+        assert!(unknown, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_an_older_row_does_not_undo_a_newer_one() {
+    let desk = Desk::new();
+    let smid = smid();
+    let read = desk.add_module(&smid, first_sgcs(2)).await.unwrap();
+    desk.administration().revoke(&smid, now()).await.unwrap();
+    let stale = desk.administration();
+    let error = stale
+        .replace(read, ModuleState::Active, first_sgcs(3), now())
+        .await;
+    let error = error.unwrap_err();
+    assert!(
+        matches!(error, AdministrationError::Tables(TablesError::Changed(_))),
+        "{error}"
+    );
+    assert_eq!(desk.tables.content().modules[0].state, ModuleState::Revoked);
+}
+
+#[tokio::test]
+async fn a_module_has_no_more_supply_groups_than_fit_into_a_file() {
+    let desk = Desk::new();
+    let smid = smid();
+    let error = desk.add_module(&smid, first_sgcs(101)).await.unwrap_err();
+    assert!(
+        matches!(error, AdministrationError::TooManySupplyGroups(101)),
+        "{error}"
+    );
+    desk.add_module(&smid, first_sgcs(100)).await.unwrap();
+    let error = desk
+        .administration()
+        .authorise(&smid, first_sgcs(101), now())
+        .await;
+    let error = error.unwrap_err();
+    assert!(
+        matches!(error, AdministrationError::TooManySupplyGroups(101)),
+        "{error}"
+    );
+    const { assert!(MAXIMUM_SUPPLY_GROUPS * 9 <= crate::kms::klf::MAXIMUM_KEYS) };
+}
+
+#[tokio::test]
+async fn a_vending_key_has_times_in_their_order_and_is_there_once() {
+    let desk = Desk::new();
+    let key = VendingKey::from_hex(Dkga::D02, "37BAECCB3402916D").unwrap();
+    let add = async |attributes, expires: Option<&str>| {
+        let expires = expires.map(|expires| expires.parse().unwrap());
+        let new = NewVendingKey {
+            attributes,
+            expires,
+            key: &key,
+        };
+        assert_debug_hides(&new, key.expose());
+        desk.administration().add_vending_key(new, now()).await
+    };
+    let act = "20260101T000000Z";
+    for iut in [act, "20251231T235959Z"] {
+        let error = add(attributes(act, Some(iut)), None).await.unwrap_err();
+        assert!(matches!(error, AdministrationError::Iut { .. }), "{error}");
+        let error = add(attributes(act, None), Some(iut)).await.unwrap_err();
+        assert!(
+            matches!(error, AdministrationError::Expires { .. }),
+            "{error}"
+        );
+    }
+    let next = Some("20260101T000001Z");
+    let row = add(attributes(act, next), next).await.unwrap();
+    assert_eq!(row.kcv, "6146DE".parse::<Kcv>().unwrap());
+    assert_eq!(row.open(&desk.storage_key).unwrap().expose(), key.expose());
+    let error = add(attributes(act, None), None).await.unwrap_err();
+    assert!(
+        matches!(error, AdministrationError::Tables(TablesError::Exists(_))),
+        "{error}"
+    );
+}

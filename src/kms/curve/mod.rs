@@ -1,0 +1,298 @@
+//! The two curves: reading a point strictly, agreeing on a secret, making a
+//! key pair. Each is one generic function; the enums only choose the curve.
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::str::FromStr;
+
+use p256::NistP256;
+use p384::NistP384;
+use p384::elliptic_curve::{
+    AffinePoint, CurveArithmetic, FieldBytesSize, Generate as _, PublicKey, SecretKey,
+    array::typenum::Unsigned as _,
+    sec1::{FromSec1Point, ModulusSize, ToSec1Point},
+};
+use sha2::{Digest as _, Sha256, digest::consts::U8};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::kms::secret::{RandomError, SecretBytes};
+use crate::sts::PointText;
+
+/// The curve of a KMC key, and so of every exchange with it (records.md,
+/// section 6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Curve {
+    /// NIST P-384, the curve of the standard's own examples.
+    #[default]
+    P384,
+    /// NIST P-256.
+    P256,
+}
+
+impl Curve {
+    /// Length in bytes of an x-coordinate and of a private scalar.
+    #[must_use]
+    pub const fn field_length(self) -> usize {
+        match self {
+            Self::P384 => 48,
+            Self::P256 => 32,
+        }
+    }
+
+    /// Length in bytes of a point in SEC1 uncompressed form.
+    #[must_use]
+    pub const fn point_length(self) -> usize {
+        1 + 2 * self.field_length()
+    }
+}
+
+impl fmt::Display for Curve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::P384 => "P-384",
+            Self::P256 => "P-256",
+        })
+    }
+}
+
+/// Neither of the two curves.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("the curve is either P-384 or P-256")]
+pub struct UnknownCurve;
+
+impl FromStr for Curve {
+    type Err = UnknownCurve;
+
+    fn from_str(name: &str) -> Result<Self, UnknownCurve> {
+        match name {
+            "P-384" => Ok(Self::P384),
+            "P-256" => Ok(Self::P256),
+            _ => Err(UnknownCurve),
+        }
+    }
+}
+
+/// Why a text is no public key for an exchange, or a number no private one.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum PointError {
+    /// Too long or too short for the curve.
+    #[error("a point on {curve} has exactly {} hexadecimal digits", 2 * curve.point_length())]
+    Length {
+        /// The curve that was expected.
+        curve: Curve,
+    },
+    /// Compressed, compact, hybrid or infinity.
+    #[error("the point is not in SEC1 uncompressed form, which begins with 04")]
+    Form,
+    /// Something other than `0`–`9` and `A`–`F`.
+    #[error("a point is written in upper-case hexadecimal digits")]
+    Digits,
+    /// A coordinate too large, or a pair that doesn't satisfy the equation.
+    #[error("the point does not lie on {curve}")]
+    OffCurve {
+        /// The curve that was expected.
+        curve: Curve,
+    },
+    /// The two keys of an exchange must be of one curve.
+    #[error("the two keys are on different curves")]
+    TwoCurves,
+    /// Zero, not below the order, or of another length.
+    #[error("the number is no private key on {curve}")]
+    Scalar {
+        /// The curve that was expected.
+        curve: Curve,
+    },
+}
+
+/// A point that was checked to lie on its curve and not to be infinity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublicPoint {
+    /// On NIST P-384.
+    P384(PublicKey<NistP384>),
+    /// On NIST P-256.
+    P256(PublicKey<NistP256>),
+}
+
+impl PublicPoint {
+    /// Reads a point as it stands in a record: SEC1 uncompressed, upper-case
+    /// hexadecimal, of exactly the curve's length (records.md, section 6).
+    ///
+    /// # Errors
+    /// [`PointError`] for every other form, for infinity and for a point that
+    /// is not on `curve`.
+    pub fn read(curve: Curve, text: &str) -> Result<Self, PointError> {
+        match curve {
+            Curve::P384 => read_point(curve, text).map(Self::P384),
+            Curve::P256 => read_point(curve, text).map(Self::P256),
+        }
+    }
+
+    /// The curve it lies on.
+    #[must_use]
+    pub fn curve(&self) -> Curve {
+        match self {
+            Self::P384(_) => Curve::P384,
+            Self::P256(_) => Curve::P256,
+        }
+    }
+
+    /// SEC1 uncompressed form.
+    #[must_use]
+    pub fn to_sec1(&self) -> Vec<u8> {
+        match self {
+            Self::P384(point) => point.to_sec1_point(false).as_bytes().to_vec(),
+            Self::P256(point) => point.to_sec1_point(false).as_bytes().to_vec(),
+        }
+    }
+
+    /// As it is written in a record.
+    #[must_use]
+    pub fn to_text(&self) -> PointText {
+        match PointText::from_bytes(&self.to_sec1()) {
+            Ok(text) => text,
+            Err(_) => unreachable!("a record holds every point of both curves"),
+        }
+    }
+
+    /// The public-key fingerprint (records.md, section 5).
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        let digest = Sha256::digest(self.to_sec1());
+        let (leftmost, _) = digest.split_ref::<U8>();
+        Fingerprint((*leftmost).into())
+    }
+}
+
+fn read_point<C>(curve: Curve, text: &str) -> Result<PublicKey<C>, PointError>
+where
+    C: CurveArithmetic,
+    AffinePoint<C>: FromSec1Point<C> + ToSec1Point<C>,
+    FieldBytesSize<C>: ModulusSize,
+{
+    // Checked on the text, before any decoding: the decoder takes compressed
+    // and compact forms too.
+    if text.len() != 2 * (1 + 2 * FieldBytesSize::<C>::USIZE) {
+        return Err(PointError::Length { curve });
+    }
+    if !text.starts_with("04") {
+        return Err(PointError::Form);
+    }
+    if !text
+        .bytes()
+        .all(|digit| matches!(digit, b'0'..=b'9' | b'A'..=b'F'))
+    {
+        return Err(PointError::Digits);
+    }
+    let bytes = hex::decode(text).map_err(|_| PointError::Digits)?;
+    PublicKey::from_sec1_bytes(&bytes).map_err(|_| PointError::OffCurve { curve })
+}
+
+/// The public-key fingerprint of this profile: leftmost 8 bytes of SHA-256
+/// over the SEC1 uncompressed point, shown as 16 upper-case hexadecimal digits.
+///
+/// The fingerprint printed in STS600-9-2, 5.1.3.5, is made in another way that
+/// no common hash of the key explains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 8]);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&hex::encode_upper(self.0))
+    }
+}
+
+/// A private key on one of the two curves; wiped when dropped.
+pub enum PrivateKey {
+    /// On NIST P-384.
+    P384(SecretKey<NistP384>),
+    /// On NIST P-256.
+    P256(SecretKey<NistP256>),
+}
+
+impl PrivateKey {
+    /// A fresh key from the operating system's generator.
+    ///
+    /// # Errors
+    /// [`RandomError`] when the operating system refuses.
+    pub fn generate(curve: Curve) -> Result<Self, RandomError> {
+        Ok(match curve {
+            Curve::P384 => Self::P384(SecretKey::try_generate()?),
+            Curve::P256 => Self::P256(SecretKey::try_generate()?),
+        })
+    }
+
+    /// The key that is this number, big-endian and of exactly the curve's
+    /// length.
+    ///
+    /// # Errors
+    /// [`PointError::Scalar`] for another length, zero, or a number not below
+    /// the order.
+    pub fn from_scalar(curve: Curve, scalar: &[u8]) -> Result<Self, PointError> {
+        let refused = PointError::Scalar { curve };
+        if scalar.len() != curve.field_length() {
+            return Err(refused);
+        }
+        match curve {
+            Curve::P384 => SecretKey::from_slice(scalar).map(Self::P384),
+            Curve::P256 => SecretKey::from_slice(scalar).map(Self::P256),
+        }
+        .map_err(|_| refused)
+    }
+
+    /// The number, big-endian and of exactly the curve's length.
+    #[must_use]
+    pub fn to_scalar(&self) -> SecretBytes {
+        match self {
+            Self::P384(key) => SecretBytes::concatenated(&[&*Zeroizing::new(key.to_bytes())]),
+            Self::P256(key) => SecretBytes::concatenated(&[&*Zeroizing::new(key.to_bytes())]),
+        }
+    }
+
+    /// The curve of the key.
+    #[must_use]
+    pub fn curve(&self) -> Curve {
+        match self {
+            Self::P384(_) => Curve::P384,
+            Self::P256(_) => Curve::P256,
+        }
+    }
+
+    /// The public key that belongs to it.
+    #[must_use]
+    pub fn public_point(&self) -> PublicPoint {
+        match self {
+            Self::P384(key) => PublicPoint::P384(key.public_key()),
+            Self::P256(key) => PublicPoint::P256(key.public_key()),
+        }
+    }
+
+    /// Z of records.md, section 7: the x-coordinate of the Diffie-Hellman
+    /// point, with its leading zeros.
+    ///
+    /// # Errors
+    /// [`PointError::TwoCurves`] if `peer` is on the other curve.
+    pub fn agree(&self, peer: &PublicPoint) -> Result<SecretBytes, PointError> {
+        match (self, peer) {
+            (Self::P384(key), PublicPoint::P384(point)) => Ok(agree(key, point)),
+            (Self::P256(key), PublicPoint::P256(point)) => Ok(agree(key, point)),
+            (Self::P384(_), PublicPoint::P256(_)) | (Self::P256(_), PublicPoint::P384(_)) => {
+                Err(PointError::TwoCurves)
+            }
+        }
+    }
+}
+
+/// The order of both curves is prime, the scalar not zero and the point not
+/// infinity, so neither is their product, and it always has an x-coordinate.
+fn agree<C: CurveArithmetic>(key: &SecretKey<C>, peer: &PublicKey<C>) -> SecretBytes {
+    SecretBytes::concatenated(&[key.diffie_hellman(peer).raw_secret_bytes()])
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PrivateKey({}, ..)", self.curve())
+    }
+}

@@ -1,0 +1,319 @@
+//! The embedded key management system: answers from [`KmsTables`], by the
+//! order of checks in records.md, section 6.
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod world;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::kms::curve::PublicPoint;
+use crate::kms::dak::Dak;
+use crate::kms::freshness::Freshness;
+use crate::kms::issue::{
+    AuthenticationFailure, Effects, Grant, Issue, IssueQuestion, KlfIssued, KmsError,
+    PublicKeyAnswer, Refusal,
+};
+use crate::kms::kmc_keys::KmcKeys;
+use crate::kms::rows::{KmcKeyRow, ModuleRow, ModuleState, VendingKeyRow};
+use crate::kms::sealing::{AssociatedData, DoesNotOpen, Sealed, StorageKey};
+use crate::kms::secret::{RandomError, Secret, random_array};
+use crate::kms::tables::{IssueBasis, KmsTables};
+use crate::kms::{Kms, klf};
+use crate::sts::{KmcId, PkEcdh, Reserved, StsTime, VkloadReq};
+
+/// The key management system whose tables are in this gateway's own store.
+pub struct EmbeddedKms {
+    tables: Arc<dyn KmsTables>,
+    storage_key: StorageKey,
+    freshness: Freshness,
+    decoy: Decoy,
+}
+
+impl EmbeddedKms {
+    /// Answers from `tables`, whose rows `storage_key` seals.
+    ///
+    /// # Errors
+    /// [`RandomError`] when the operating system refuses.
+    pub fn new(
+        tables: Arc<dyn KmsTables>,
+        storage_key: StorageKey,
+        freshness: Freshness,
+    ) -> Result<Self, RandomError> {
+        let decoy = Decoy::new(&storage_key)?;
+        Ok(Self {
+            tables,
+            storage_key,
+            freshness,
+            decoy,
+        })
+    }
+
+    async fn basis(&self, request: &VkloadReq) -> Result<IssueBasis, KmsError> {
+        let replay_key = klf::replay_key(&request.smid, &request.public_key);
+        Ok(self.tables.issue_basis(&request.smid, &replay_key).await?)
+    }
+
+    /// The checks in their order; the first that fails decides.
+    fn check<'basis>(
+        &self,
+        question: &IssueQuestion,
+        basis: &'basis IssueBasis,
+    ) -> Result<Admitted<'basis>, Stop> {
+        let request = &question.request;
+        let now = sts_time(question.now)?;
+        self.check_freshness(request, question.accepted_at)?;
+        let kmc_key = serving_key(&request.kmcid, KmcKeys::at(now, &basis.kmc_keys))?;
+        let (module, dak) = self.authenticate(request, basis.module.as_ref())?;
+        let module_point = PublicPoint::read(kmc_key.curve, request.public_key.as_str())
+            .map_err(|error| Refusal::PublicKey(error.to_string()))?;
+        if is_replayed(request, basis) {
+            return Err(Refusal::Replayed.into());
+        }
+        let vending_keys = issuable(module, &basis.vending_keys, now);
+        if vending_keys.is_empty() {
+            return Err(Refusal::NoVendingKeys.into());
+        }
+        Ok(Admitted {
+            kmc_key,
+            dak,
+            module_point,
+            vending_keys,
+            now,
+        })
+    }
+
+    fn check_freshness(&self, request: &VkloadReq, accepted_at: Timestamp) -> Result<(), Stop> {
+        let now = sts_time(accepted_at)?;
+        if self.freshness.is_past(request.time, accepted_at) {
+            return Err(Refusal::Expired { now }.into());
+        }
+        if self.freshness.is_future(request.time, accepted_at) {
+            return Err(Refusal::Future { now }.into());
+        }
+        Ok(())
+    }
+
+    /// Finds out whether a module that may ask has made `request`. The same
+    /// work is done whatever the answer, an unknown module's under the decoy,
+    /// so that the time taken doesn't tell which modules there are.
+    fn authenticate<'basis>(
+        &self,
+        request: &VkloadReq,
+        module: Option<&'basis ModuleRow>,
+    ) -> Result<(&'basis ModuleRow, Dak), Stop> {
+        let dak = match module {
+            Some(row) => row.open(&self.storage_key)?,
+            None => self.decoy.open(&self.storage_key)?,
+        };
+        let authentic = dak.authenticates(request);
+        let failure = match module {
+            None => AuthenticationFailure::UnknownModule,
+            Some(row) if row.state == ModuleState::Revoked => AuthenticationFailure::Revoked,
+            Some(row) if row.hardware != request.hardware => AuthenticationFailure::HardwareId,
+            Some(_) if !authentic => AuthenticationFailure::Mac,
+            Some(row) => return Ok((row, dak)),
+        };
+        Err(Refusal::Authentication(failure).into())
+    }
+
+    fn grant(
+        &self,
+        request: &VkloadReq,
+        basis: &IssueBasis,
+        admitted: Admitted<'_>,
+    ) -> Result<Grant, KmsError> {
+        let mut vending_keys = Vec::with_capacity(admitted.vending_keys.len());
+        for row in admitted.vending_keys {
+            vending_keys.push((row.attributes.clone(), row.open(&self.storage_key)?));
+        }
+        let keys: Vec<_> = vending_keys
+            .iter()
+            .map(|(key, _)| (key.sgc, key.krn))
+            .collect();
+        let new_file = klf::NewFile {
+            request,
+            module_point: &admitted.module_point,
+            dak: &admitted.dak,
+            kmc_key: &admitted.kmc_key.open(&self.storage_key)?,
+            vending_keys,
+            response_time: admitted.now,
+            nonce: random_array()?,
+        };
+        let key_load_file = new_file
+            .build()
+            .map_err(|error| KmsError::Unavailable(error.to_string()))?;
+        let effects = Effects::KlfIssued(KlfIssued {
+            smid: request.smid.clone(),
+            replay_key: klf::replay_key(&request.smid, &request.public_key),
+            request_time: request.time,
+            keys: keys.clone(),
+            basis: basis.revision,
+        });
+        Ok(Grant {
+            key_load_file,
+            effects,
+            keys,
+        })
+    }
+}
+
+#[async_trait]
+impl Kms for EmbeddedKms {
+    async fn public_key(&self, now: Timestamp) -> Result<PublicKeyAnswer, KmsError> {
+        let rows = self.tables.kmc_keys().await?;
+        let row = KmcKeys::at(sts_time(now)?, &rows)
+            .active()
+            .ok_or_else(no_active_key)?;
+        // Opened so that a key that somebody else put into the table is never
+        // handed out.
+        let point = row.open(&self.storage_key)?.public_point();
+        let record = PkEcdh {
+            kmcid: row.kmcid.clone(),
+            public_key: point.to_text(),
+            expiry: row.expiry,
+            reserved: [Reserved::default(), Reserved::default()],
+        };
+        Ok(PublicKeyAnswer {
+            record,
+            fingerprint: point.fingerprint(),
+        })
+    }
+
+    async fn issue(&self, question: &IssueQuestion) -> Result<Issue, KmsError> {
+        let basis = self.basis(&question.request).await?;
+        match self.check(question, &basis) {
+            Ok(admitted) => {
+                let grant = self.grant(&question.request, &basis, admitted)?;
+                Ok(Issue::Granted(Box::new(grant)))
+            }
+            Err(Stop::Refused(refusal)) => Ok(Issue::Refused(refusal)),
+            Err(Stop::Trouble(error)) => Err(error),
+        }
+    }
+
+    async fn foretell(&self, question: &IssueQuestion) -> Result<Option<Refusal>, KmsError> {
+        let basis = self.basis(&question.request).await?;
+        match self.check(question, &basis) {
+            Ok(_) => Ok(None),
+            Err(Stop::Refused(refusal)) => Ok(Some(refusal)),
+            Err(Stop::Trouble(error)) => Err(error),
+        }
+    }
+
+    async fn is_from_module(&self, request: &VkloadReq, now: Timestamp) -> Result<bool, KmsError> {
+        let basis = self.basis(request).await?;
+        let authentic = match self.authenticate(request, basis.module.as_ref()) {
+            Ok(_) => true,
+            Err(Stop::Refused(_)) => false,
+            Err(Stop::Trouble(error)) => return Err(error),
+        };
+        let fresh = self.check_freshness(request, now).is_ok();
+        Ok(authentic && fresh && !is_replayed(request, &basis))
+    }
+}
+
+/// A request that has passed every check: the only thing that a key load file
+/// is made from.
+struct Admitted<'basis> {
+    kmc_key: &'basis KmcKeyRow,
+    dak: Dak,
+    module_point: PublicPoint,
+    vending_keys: Vec<&'basis VendingKeyRow>,
+    now: StsTime,
+}
+
+/// Why the checks ended early.
+enum Stop {
+    Refused(Refusal),
+    Trouble(KmsError),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<KmsError> for Stop {
+    fn from(error: KmsError) -> Self {
+        Self::Trouble(error)
+    }
+}
+
+impl From<DoesNotOpen> for Stop {
+    fn from(error: DoesNotOpen) -> Self {
+        Self::Trouble(error.into())
+    }
+}
+
+/// A random Device Authentication Key that no module has, opened where a
+/// module's would be.
+struct Decoy(Sealed);
+
+impl Decoy {
+    fn new(storage_key: &StorageKey) -> Result<Self, RandomError> {
+        let dak = Dak::random()?;
+        Ok(Self(
+            storage_key.seal(&Self::associated_data(), dak.expose())?,
+        ))
+    }
+
+    fn open(&self, storage_key: &StorageKey) -> Result<Dak, DoesNotOpen> {
+        let row = Self::associated_data();
+        let bytes = storage_key.open(&row, &self.0)?;
+        Secret::copied_from(bytes.expose())
+            .map(Dak::new)
+            .ok_or_else(|| row.does_not_open())
+    }
+
+    fn associated_data() -> AssociatedData {
+        AssociatedData::new("decoy", "")
+    }
+}
+
+fn is_replayed(request: &VkloadReq, basis: &IssueBasis) -> bool {
+    basis.replayed || basis.watermark.is_some_and(|mark| request.time <= mark)
+}
+
+fn serving_key<'basis>(
+    kmcid: &KmcId,
+    kmc_keys: KmcKeys<'basis>,
+) -> Result<&'basis KmcKeyRow, Stop> {
+    if let Some(row) = kmc_keys.serving(kmcid) {
+        return Ok(row);
+    }
+    let current = kmc_keys.active().ok_or_else(no_active_key)?.kmcid.clone();
+    Err(Refusal::Kmc { current }.into())
+}
+
+fn no_active_key() -> KmsError {
+    KmsError::Unavailable("no KMC key is active: make one by kms-gateway kmc init".to_owned())
+}
+
+/// The keys that `module` may have at `now`: those of its supply groups whose
+/// IUT and EXP have not passed.
+fn issuable<'basis>(
+    module: &ModuleRow,
+    rows: &'basis [VendingKeyRow],
+    now: StsTime,
+) -> Vec<&'basis VendingKeyRow> {
+    let passed = |last: Option<StsTime>| last.is_some_and(|last| last < now);
+    let mut issuable: Vec<_> = rows
+        .iter()
+        .filter(|row| module.sgcs.contains(&row.attributes.sgc))
+        .filter(|row| !passed(row.attributes.iut) && !passed(row.expires))
+        .collect();
+    issuable.sort_by_key(|row| (row.attributes.sgc, row.attributes.krn));
+    issuable
+}
+
+fn sts_time(at: Timestamp) -> Result<StsTime, KmsError> {
+    StsTime::from_timestamp(at).ok_or_else(|| {
+        KmsError::Unavailable(format!("the clock says {at}, which no record can hold"))
+    })
+}

@@ -1,0 +1,445 @@
+//! The order of checks, each refusal, and what a granted file holds.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::world::{NOW, World, at, attributes};
+use super::*;
+use crate::kms::administration::{Administration, new_kmcid, new_smid};
+use crate::kms::klf::Opener;
+use crate::kms::{Curve, PrivateKey, Revision};
+use crate::sts::{Dkga, Krn, PointText, Sgc, VendingKeyAttributes};
+
+fn refusal(issue: Issue) -> Refusal {
+    match issue {
+        Issue::Refused(refusal) => refusal,
+        Issue::Granted(grant) => panic!("{:?} were granted", grant.keys),
+    }
+}
+
+fn pairs(pairs: &[(&str, u8)]) -> Vec<(Sgc, Krn)> {
+    pairs
+        .iter()
+        .map(|&(sgc, krn)| (sgc.parse().unwrap(), Krn::new(krn).unwrap()))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_granted_file_opens_to_exactly_the_modules_keys() {
+    for curve in [Curve::P384, Curve::P256] {
+        let world = World::new(curve).await;
+        let request = world.request();
+        let grant = world.granted(&request).await;
+        let expected = pairs(&[("000439", 2), ("123456", 1)]);
+        assert_eq!(grant.keys, expected);
+        let opener = Opener {
+            request: &request,
+            module_key: &world.module_key,
+            dak: &world.dak,
+            kmc_point: &world.kmc_key.public_point(),
+        };
+        let opened = opener.open(&grant.key_load_file).unwrap();
+        assert_eq!(
+            opened.response.response_time.to_string(),
+            "20260301T120000Z"
+        );
+        let content = world.tables.content();
+        for ((attributes, key), pair) in opened.vending_keys.iter().zip(expected) {
+            assert_eq!((attributes.sgc, attributes.krn), pair);
+            let row = content
+                .vending_keys
+                .iter()
+                .find(|row| row.attributes == *attributes);
+            assert_eq!(row.unwrap().kcv, key.kcv(attributes));
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_effects_say_what_was_issued_and_on_what_basis() {
+    let world = World::new(Curve::P256).await;
+    let request = world.request();
+    let grant = world.granted(&request).await;
+    let Effects::KlfIssued(issued) = grant.effects else {
+        panic!("no effects")
+    };
+    assert_eq!(issued.smid, world.smid);
+    assert_eq!(issued.request_time, request.time);
+    assert_eq!(
+        issued.replay_key,
+        klf::replay_key(&request.smid, &request.public_key)
+    );
+    assert_eq!(issued.keys, grant.keys);
+    assert_eq!(issued.basis, Revision(world.tables.content().revision));
+}
+
+#[tokio::test]
+async fn no_two_files_are_the_same() {
+    let world = World::new(Curve::P256).await;
+    let request = world.request();
+    let (one, two) = (world.granted(&request).await, world.granted(&request).await);
+    for (one, two) in one.key_load_file.iter().zip(&two.key_load_file) {
+        assert_ne!(one.text(), two.text());
+    }
+}
+
+/// A request with everything wrong that can be; the faults are mended one by
+/// one, and each time the next of the order shows.
+#[tokio::test]
+async fn the_first_failure_in_the_order_decides() {
+    let world = World::new(Curve::P256).await;
+    let off_curve: PointText = format!("04{}", "0".repeat(128)).parse().unwrap();
+    let mut request = world.request();
+    request.time = "20260201T000000Z".parse().unwrap();
+    request.kmcid = new_kmcid("Other".parse().unwrap(), "K1".parse().unwrap(), at(NOW)).unwrap();
+    request.public_key = off_curve;
+    let remember = |request: &VkloadReq| {
+        let replay_key = klf::replay_key(&request.smid, &request.public_key);
+        world.tables.content().replay_keys.insert(replay_key);
+    };
+    remember(&request);
+    let vending_keys = std::mem::take(&mut world.tables.content().vending_keys);
+
+    let now: StsTime = "20260301T120000Z".parse().unwrap();
+    assert_eq!(world.refused(&request).await, Refusal::Expired { now });
+    request.time = "20260302T000000Z".parse().unwrap();
+    assert_eq!(world.refused(&request).await, Refusal::Future { now });
+    request.time = now;
+    assert_eq!(
+        world.refused(&request).await,
+        Refusal::Kmc {
+            current: world.kmcid.clone()
+        }
+    );
+    request.kmcid = world.kmcid.clone();
+    let mac = Refusal::Authentication(AuthenticationFailure::Mac);
+    assert_eq!(world.refused(&request).await, mac);
+    request = world.signed(request);
+    let refusal = world.refused(&request).await;
+    assert_eq!(
+        refusal,
+        Refusal::PublicKey("the point does not lie on P-256".to_owned())
+    );
+    request = world.request();
+    remember(&request);
+    assert_eq!(world.refused(&request).await, Refusal::Replayed);
+    request = world.changed(|request| {
+        request.public_key = PrivateKey::generate(Curve::P256)
+            .unwrap()
+            .public_point()
+            .to_text();
+    });
+    assert_eq!(world.refused(&request).await, Refusal::NoVendingKeys);
+    world.tables.content().vending_keys = vending_keys;
+    world.granted(&request).await;
+}
+
+#[tokio::test]
+async fn each_failure_of_authenticity_is_told_apart_for_the_audit() {
+    use AuthenticationFailure::{HardwareId, Mac, Revoked, UnknownModule};
+    let world = World::new(Curve::P256).await;
+    let authentication = async |request: &VkloadReq, expected| {
+        assert_eq!(
+            world.refused(request).await,
+            Refusal::Authentication(expected)
+        );
+    };
+    let mut wrong_mac = world.request();
+    wrong_mac.mac[0] ^= 1;
+    authentication(&wrong_mac, Mac).await;
+    let other_hardware = world.changed(|request| {
+        request.hardware = "Example-SM2".parse().unwrap();
+    });
+    authentication(&other_hardware, HardwareId).await;
+    let unknown = world.changed(|request| {
+        let (issuer, name) = ("Example".parse().unwrap(), "9001".parse().unwrap());
+        request.smid = new_smid(issuer, name, at(NOW)).unwrap();
+    });
+    authentication(&unknown, UnknownModule).await;
+    let storage_key = world.storage_key();
+    let administration = Administration::new(&*world.tables, &storage_key);
+    administration.revoke(&world.smid, at(NOW)).await.unwrap();
+    authentication(&world.request(), Revoked).await;
+}
+
+/// A private key that doesn't open is trouble as soon as it is touched: a
+/// request without a right MAC never gets that far.
+#[tokio::test]
+async fn the_kmcs_private_key_is_not_touched_before_the_mac_is_verified() {
+    let world = World::new(Curve::P256).await;
+    world.tables.content().kmc_keys[0].sealed_private_key = Sealed::from_bytes(vec![0; 60]);
+    let mut wrong_mac = world.request();
+    wrong_mac.mac[23] ^= 1;
+    let refusal = world.refused(&wrong_mac).await;
+    assert_eq!(refusal, Refusal::Authentication(AuthenticationFailure::Mac));
+    let error = world.answer(&world.request()).await.unwrap_err();
+    assert!(matches!(error, KmsError::Sealed(_)), "{error}");
+}
+
+#[tokio::test]
+async fn freshness_is_judged_at_the_time_of_acceptance() {
+    let world = World::new(Curve::P256).await;
+    let request = world.request();
+    let late = world
+        .answer_at(&request, "2026-03-02T12:00:00Z", "2026-03-09T00:00:00Z")
+        .await;
+    assert!(matches!(late, Ok(Issue::Granted(_))));
+    let stale = world
+        .answer_at(&request, "2026-03-02T12:00:01Z", "2026-03-02T12:00:02Z")
+        .await;
+    let now = "20260302T120001Z".parse().unwrap();
+    assert_eq!(refusal(stale.unwrap()), Refusal::Expired { now });
+    let early = world
+        .answer_at(&request, "2026-03-01T11:54:59Z", "2026-03-01T12:00:00Z")
+        .await;
+    let now = "20260301T115459Z".parse().unwrap();
+    assert_eq!(refusal(early.unwrap()), Refusal::Future { now });
+}
+
+#[tokio::test]
+async fn the_window_is_a_setting() {
+    let mut world = World::new(Curve::P256).await;
+    world.kms.freshness = Freshness {
+        past: Duration::ZERO,
+        future: Duration::ZERO,
+    };
+    let request = world.request();
+    world.granted(&request).await;
+    for accepted_at in ["2026-03-01T12:00:01Z", "2026-03-01T11:59:59Z"] {
+        let answer = world.answer_at(&request, accepted_at, NOW).await.unwrap();
+        assert!(matches!(
+            refusal(answer),
+            Refusal::Expired { .. } | Refusal::Future { .. }
+        ));
+    }
+}
+
+#[tokio::test]
+async fn an_older_kmc_key_serves_until_it_expires_and_a_coming_one_not_yet() {
+    let world = World::new(Curve::P256).await;
+    let (second, third) = (
+        PrivateKey::generate(Curve::P256).unwrap(),
+        PrivateKey::generate(Curve::P384).unwrap(),
+    );
+    let current = world
+        .add_kmc_key(&second, "20260201T000000Z", "20360101T000000Z")
+        .await;
+    let coming = world
+        .add_kmc_key(&third, "20260401T000000Z", "20360101T000000Z")
+        .await;
+    world.granted(&world.request()).await;
+    for kmcid in [&current, &coming] {
+        let request = world.changed(|request| request.kmcid = kmcid.clone());
+        if *kmcid == current {
+            world.granted(&request).await;
+        } else {
+            let current = current.clone();
+            assert_eq!(world.refused(&request).await, Refusal::Kmc { current });
+        }
+    }
+    world.tables.content().kmc_keys[0].expiry = "20260301T120000Z".parse().unwrap();
+    assert_eq!(
+        world.refused(&world.request()).await,
+        Refusal::Kmc { current }
+    );
+}
+
+#[tokio::test]
+async fn without_an_active_kmc_key_the_trouble_is_the_operators() {
+    let world = World::new(Curve::P256).await;
+    world.tables.content().kmc_keys.clear();
+    for error in [
+        world.answer(&world.request()).await.unwrap_err(),
+        world.kms.public_key(at(NOW)).await.unwrap_err(),
+    ] {
+        assert!(matches!(error, KmsError::Unavailable(_)), "{error}");
+        assert!(error.to_string().contains("kmc init"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_point_on_the_wrong_curve_is_refused() {
+    let world = World::new(Curve::P384).await;
+    let p256 = PrivateKey::generate(Curve::P256)
+        .unwrap()
+        .public_point()
+        .to_text();
+    let request = world.changed(|request| request.public_key = p256);
+    let reason = "a point on P-384 has exactly 194 hexadecimal digits".to_owned();
+    assert_eq!(world.refused(&request).await, Refusal::PublicKey(reason));
+}
+
+#[tokio::test]
+async fn requests_up_to_the_watermark_count_as_replayed() {
+    let world = World::new(Curve::P256).await;
+    let watermark = "20260301T115959Z".parse().unwrap();
+    world
+        .tables
+        .content()
+        .watermarks
+        .insert(world.smid.clone(), watermark);
+    world.granted(&world.request()).await;
+    for time in ["20260301T115959Z", "20260301T115958Z"] {
+        let request = world.changed(|request| request.time = time.parse().unwrap());
+        assert_eq!(world.refused(&request).await, Refusal::Replayed, "{time}");
+    }
+}
+
+#[tokio::test]
+async fn a_vending_key_is_issued_to_the_last_second_of_iut_and_exp() {
+    let world = World::new(Curve::P256).await;
+    let until_noon = VendingKeyAttributes {
+        iut: Some("20260301T120000Z".parse().unwrap()),
+        ..attributes("000439", 1, Dkga::D02)
+    };
+    world.add_vending_key(until_noon, None).await;
+    let expiring = attributes("000439", 3, Dkga::D02);
+    world
+        .add_vending_key(expiring, Some("20260301T120001Z"))
+        .await;
+    let request = world.request();
+    for (now, krns) in [
+        ("2026-03-01T12:00:00.999Z", &[1, 2, 3][..]),
+        ("2026-03-01T12:00:01Z", &[2, 3]),
+        ("2026-03-01T12:00:02Z", &[2]),
+    ] {
+        let answer = world.answer_at(&request, NOW, now).await.unwrap();
+        let Issue::Granted(grant) = answer else {
+            panic!("nothing at {now}")
+        };
+        let mut expected: Vec<_> = krns.iter().map(|&krn| ("000439", krn)).collect();
+        expected.push(("123456", 1));
+        assert_eq!(grant.keys, pairs(&expected), "{now}");
+    }
+}
+
+#[tokio::test]
+async fn a_module_without_supply_groups_gets_nothing() {
+    let world = World::new(Curve::P256).await;
+    let storage_key = world.storage_key();
+    let administration = Administration::new(&*world.tables, &storage_key);
+    administration
+        .authorise(&world.smid, BTreeSet::new(), at(NOW))
+        .await
+        .unwrap();
+    assert_eq!(
+        world.refused(&world.request()).await,
+        Refusal::NoVendingKeys
+    );
+}
+
+/// Whoever can write to the tables, but lacks the storage key, can't make the
+/// KMC issue what it shouldn't: it stops.
+#[tokio::test]
+async fn an_altered_row_stops_the_issue() {
+    use crate::kms::memory_tables::Content;
+    let sgc: Sgc = "999999".parse().unwrap();
+    let alterations: [&dyn Fn(&mut Content); 5] = [
+        &|content| content.modules[0].sgcs = [sgc].into(),
+        &|content| content.modules[0].hardware = "Example-SM2".parse().unwrap(),
+        &|content| content.kmc_keys[0].expiry = "20370101T000000Z".parse().unwrap(),
+        &|content| content.vending_keys[0].attributes.krn = Krn::new(9).unwrap(),
+        &|content| content.vending_keys[1].expires = Some("20370101T000000Z".parse().unwrap()),
+    ];
+    for (number, alter) in alterations.iter().enumerate() {
+        let world = World::new(Curve::P256).await;
+        alter(&mut world.tables.content());
+        let error = world.answer(&world.request()).await.unwrap_err();
+        assert!(matches!(error, KmsError::Sealed(_)), "{number}: {error}");
+    }
+    let world = World::new(Curve::P256).await;
+    let storage_key = world.storage_key();
+    let administration = Administration::new(&*world.tables, &storage_key);
+    administration.revoke(&world.smid, at(NOW)).await.unwrap();
+    world.tables.content().modules[0].state = ModuleState::Active;
+    let error = world.answer(&world.request()).await.unwrap_err();
+    assert!(matches!(error, KmsError::Sealed(_)), "{error}");
+}
+
+#[tokio::test]
+async fn the_public_key_is_the_active_ones_and_has_a_sealed_row() {
+    for curve in [Curve::P384, Curve::P256] {
+        let world = World::new(curve).await;
+        let answer = world.kms.public_key(at(NOW)).await.unwrap();
+        assert_eq!(answer.record.kmcid, world.kmcid);
+        assert_eq!(
+            answer.record.public_key,
+            world.kmc_key.public_point().to_text()
+        );
+        assert_eq!(answer.record.expiry.to_string(), "20360101T000000Z");
+        assert_eq!(
+            answer.fingerprint,
+            world.kmc_key.public_point().fingerprint()
+        );
+
+        let attackers = PrivateKey::generate(curve)
+            .unwrap()
+            .public_point()
+            .to_text();
+        world.tables.content().kmc_keys[0].public_key = attackers;
+        let error = world.kms.public_key(at(NOW)).await.unwrap_err();
+        assert!(matches!(error, KmsError::Sealed(_)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_clock_before_the_records_is_the_operators_trouble() {
+    let world = World::new(Curve::P256).await;
+    let long_ago = "1999-12-31T23:59:59Z";
+    for error in [
+        world
+            .answer_at(&world.request(), NOW, long_ago)
+            .await
+            .unwrap_err(),
+        world
+            .answer_at(&world.request(), long_ago, NOW)
+            .await
+            .unwrap_err(),
+        world.kms.public_key(at(long_ago)).await.unwrap_err(),
+    ] {
+        assert!(matches!(error, KmsError::Unavailable(_)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_decoy_is_of_this_process_and_no_modules_key() {
+    let world = World::new(Curve::P256).await;
+    let other = EmbeddedKms::new(
+        world.tables.clone(),
+        world.storage_key(),
+        Freshness::default(),
+    )
+    .unwrap();
+    let storage_key = world.storage_key();
+    let one = world.kms.decoy.open(&storage_key).unwrap();
+    let two = other.decoy.open(&storage_key).unwrap();
+    assert_ne!(one.expose(), two.expose());
+}
+
+#[tokio::test]
+async fn a_request_is_its_modules_while_it_is_fresh_and_unanswered() {
+    let world = World::new(Curve::P256).await;
+    let request = world.request();
+    let is_from_module = async |request: &VkloadReq, now| {
+        let revision = world.tables.content().revision;
+        let answer = world.kms.is_from_module(request, at(now)).await.unwrap();
+        assert_eq!(world.tables.content().revision, revision);
+        answer
+    };
+    assert!(is_from_module(&request, NOW).await);
+    assert!(!is_from_module(&request, "2026-04-01T12:00:00Z").await);
+    assert!(!is_from_module(&request, "2026-02-01T12:00:00Z").await);
+    let mut forged = request.clone();
+    forged.mac[0] ^= 1;
+    assert!(!is_from_module(&forged, NOW).await);
+    let other = world.changed(|request| {
+        request.smid =
+            new_smid("Example".parse().unwrap(), "9001".parse().unwrap(), at(NOW)).unwrap();
+    });
+    assert!(!is_from_module(&other, NOW).await);
+    let replay_key = klf::replay_key(&request.smid, &request.public_key);
+    world.tables.content().replay_keys.insert(replay_key);
+    assert!(!is_from_module(&request, NOW).await);
+}

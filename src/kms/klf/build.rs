@@ -1,0 +1,109 @@
+//! The KMC's side: making a key load file.
+
+use thiserror::Error;
+
+use super::{FileKeys, MAXIMUM_KEYS, info};
+use crate::kms::curve::{PointError, PrivateKey, PublicPoint};
+use crate::kms::dak::Dak;
+use crate::kms::primitives::WrapError;
+use crate::kms::vending_key::VendingKey;
+use crate::sts::{
+    Krn, Record, Sgc, StsTime, TypedRecord as _, VendingKeyAttributes, Vk, VkloadMac, VkloadReq,
+    VkloadRsp,
+};
+
+/// Why no file can be made of what was given.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum BuildError {
+    /// More than [`MAXIMUM_KEYS`].
+    #[error("{0} vending keys are more than a key load file holds, {MAXIMUM_KEYS}")]
+    TooManyKeys(usize),
+    /// One revision of a supply group's key twice.
+    #[error("there are two vending keys with SGC {0} and KRN {1}")]
+    Twice(Sgc, Krn),
+    /// The module's key is on another curve than the KMC's.
+    #[error(transparent)]
+    Point(#[from] PointError),
+    /// A key that can't be wrapped.
+    #[error(transparent)]
+    Wrap(#[from] WrapError),
+}
+
+/// Everything that a key load file is made of.
+#[derive(Debug)]
+pub struct NewFile<'a> {
+    /// The request, whose MAC has been verified.
+    pub request: &'a VkloadReq,
+    /// The point in the request.
+    pub module_point: &'a PublicPoint,
+    /// The module's Device Authentication Key.
+    pub dak: &'a Dak,
+    /// The KMC's private key, the one that the request names.
+    pub kmc_key: &'a PrivateKey,
+    /// The vending keys, in any order.
+    pub vending_keys: Vec<(VendingKeyAttributes, VendingKey)>,
+    /// When the file is made.
+    pub response_time: StsTime,
+    /// 16 random bytes, never used before.
+    pub nonce: [u8; 16],
+}
+
+impl NewFile<'_> {
+    /// Makes the file.
+    ///
+    /// # Errors
+    /// [`BuildError`]: too many keys, one twice, or keys on two curves.
+    pub fn build(mut self) -> Result<Vec<Record>, BuildError> {
+        self.vending_keys
+            .sort_by_key(|(attributes, _)| (attributes.sgc, attributes.krn));
+        self.check_keys()?;
+        let response = self.response()?;
+        let keys = self.keys(&response)?;
+        let mut records = vec![response.to_record()];
+        for (attributes, key) in &self.vending_keys {
+            let wrapped_key = keys.wrap(attributes, key)?;
+            records.push(
+                Vk {
+                    attributes: attributes.clone(),
+                    wrapped_key,
+                }
+                .to_record(),
+            );
+        }
+        let mac = keys.mac(&records);
+        records.push(VkloadMac { mac }.to_record());
+        Ok(records)
+    }
+
+    fn check_keys(&self) -> Result<(), BuildError> {
+        if self.vending_keys.len() > MAXIMUM_KEYS {
+            return Err(BuildError::TooManyKeys(self.vending_keys.len()));
+        }
+        let mut pairs = self
+            .vending_keys
+            .iter()
+            .zip(self.vending_keys.iter().skip(1));
+        match pairs.find(|((one, _), (next, _))| (one.sgc, one.krn) == (next.sgc, next.krn)) {
+            Some(((twice, _), _)) => Err(BuildError::Twice(twice.sgc, twice.krn)),
+            None => Ok(()),
+        }
+    }
+
+    fn response(&self) -> Result<VkloadRsp, BuildError> {
+        let count = self.vending_keys.len();
+        Ok(VkloadRsp {
+            kmcid: self.request.kmcid.clone(),
+            smid: self.request.smid.clone(),
+            request_time: self.request.time,
+            response_time: self.response_time,
+            count: u32::try_from(count).map_err(|_| BuildError::TooManyKeys(count))?,
+            nonce: self.nonce,
+        })
+    }
+
+    fn keys(&self, response: &VkloadRsp) -> Result<FileKeys, BuildError> {
+        let z = self.kmc_key.agree(self.module_point)?;
+        let info = info(self.request, &self.kmc_key.public_point(), response);
+        Ok(FileKeys::derive(&z, self.dak, &response.nonce, &info))
+    }
+}

@@ -1,0 +1,175 @@
+//! Which KMC key serves at a given time.
+
+use std::fmt;
+
+use super::rows::KmcKeyRow;
+use crate::sts::{KmcId, StsTime};
+
+/// Where a KMC key stands in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KmcKeyState {
+    /// Its activation is still to come.
+    Coming,
+    /// The one that is handed out: of those that are activated and not expired,
+    /// the one activated last.
+    Active,
+    /// Followed by another, but not expired: requests made for it are answered.
+    Retiring,
+    /// It answers nothing any more.
+    Expired,
+}
+
+impl fmt::Display for KmcKeyState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Coming => "coming",
+            Self::Active => "active",
+            Self::Retiring => "retiring",
+            Self::Expired => "expired",
+        })
+    }
+}
+
+/// The KMC keys as they stand at one time.
+#[derive(Clone, Copy, Debug)]
+pub struct KmcKeys<'a> {
+    rows: &'a [KmcKeyRow],
+    now: StsTime,
+}
+
+impl<'a> KmcKeys<'a> {
+    /// The keys in `rows` as they stand at `now`.
+    #[must_use]
+    pub fn at(now: StsTime, rows: &'a [KmcKeyRow]) -> Self {
+        Self { rows, now }
+    }
+
+    /// The key that modules should now use.
+    #[must_use]
+    pub fn active(&self) -> Option<&'a KmcKeyRow> {
+        let serving = self.rows.iter().filter(|row| self.serves(row));
+        // Of two activated in the same second always the same one.
+        serving.max_by_key(|row| (row.activation, &row.kmcid))
+    }
+
+    /// The key of that name, if requests made for it are answered.
+    #[must_use]
+    pub fn serving(&self, kmcid: &KmcId) -> Option<&'a KmcKeyRow> {
+        self.rows
+            .iter()
+            .find(|row| row.kmcid == *kmcid && self.serves(row))
+    }
+
+    /// Where `row` stands.
+    #[must_use]
+    pub fn state(&self, row: &KmcKeyRow) -> KmcKeyState {
+        if row.expiry <= self.now {
+            KmcKeyState::Expired
+        } else if row.activation > self.now {
+            KmcKeyState::Coming
+        } else if self
+            .active()
+            .is_some_and(|active| active.kmcid == row.kmcid)
+        {
+            KmcKeyState::Active
+        } else {
+            KmcKeyState::Retiring
+        }
+    }
+
+    fn serves(&self, row: &KmcKeyRow) -> bool {
+        row.activation <= self.now && row.expiry > self.now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::kms::{Curve, PrivateKey, Sealed};
+
+    /// Activation and expiry, January 2026 by day.
+    fn key(name: &str, activation: u8, expiry: u8) -> KmcKeyRow {
+        let created = "20260101T000000Z".parse().unwrap();
+        let (issuer, name) = ("Example".parse().unwrap(), name.parse().unwrap());
+        KmcKeyRow {
+            kmcid: KmcId::new(issuer, name, created, [0; 8]),
+            curve: Curve::P256,
+            public_key: PrivateKey::generate(Curve::P256)
+                .unwrap()
+                .public_point()
+                .to_text(),
+            activation: day(activation),
+            expiry: day(expiry),
+            sealed_private_key: Sealed::from_bytes(Vec::new()),
+        }
+    }
+
+    fn day(day: u8) -> StsTime {
+        format!("202601{day:02}T000000Z").parse().unwrap()
+    }
+
+    fn states(rows: &[KmcKeyRow], now: StsTime) -> Vec<KmcKeyState> {
+        rows.iter()
+            .map(|row| KmcKeys::at(now, rows).state(row))
+            .collect()
+    }
+
+    #[test]
+    fn a_key_comes_serves_retires_and_expires() {
+        use KmcKeyState::{Active, Coming, Expired, Retiring};
+        let rows = [key("K1", 2, 10), key("K2", 5, 15)];
+        for (now, expected) in [
+            ("20260101T235959Z", [Coming, Coming]),
+            ("20260102T000000Z", [Active, Coming]),
+            ("20260104T235959Z", [Active, Coming]),
+            ("20260105T000000Z", [Retiring, Active]),
+            ("20260109T235959Z", [Retiring, Active]),
+            ("20260110T000000Z", [Expired, Active]),
+            ("20260115T000000Z", [Expired, Expired]),
+        ] {
+            assert_eq!(states(&rows, now.parse().unwrap()), expected, "{now}");
+        }
+    }
+
+    #[test]
+    fn an_older_key_serves_again_when_a_newer_one_has_expired() {
+        let rows = [key("K1", 2, 20), key("K2", 5, 10)];
+        let names = |now| {
+            KmcKeys::at(now, &rows)
+                .active()
+                .map(|row| row.kmcid.name().to_string())
+        };
+        assert_eq!(names(day(7)).as_deref(), Some("K2"));
+        assert_eq!(names(day(12)).as_deref(), Some("K1"));
+        assert_eq!(names(day(20)), None);
+    }
+
+    #[test]
+    fn of_two_keys_of_one_time_always_the_same_is_active() {
+        let rows = [key("K1", 2, 20), key("K2", 2, 20)];
+        let reversed = [rows[1].clone(), rows[0].clone()];
+        for rows in [rows, reversed] {
+            let active = KmcKeys::at(day(3), &rows).active().unwrap();
+            assert_eq!(active.kmcid.name().as_str(), "K2");
+        }
+    }
+
+    #[test]
+    fn a_key_is_served_while_it_is_active_or_retiring() {
+        let rows = [key("K1", 2, 10), key("K2", 5, 15)];
+        for now in 1..=16 {
+            let keys = KmcKeys::at(day(now), &rows);
+            for row in &rows {
+                let serves = matches!(keys.state(row), KmcKeyState::Active | KmcKeyState::Retiring);
+                assert_eq!(
+                    keys.serving(&row.kmcid).is_some(),
+                    serves,
+                    "{now} {}",
+                    row.kmcid
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Tables in memory, for the tests of what is computed from them. The store
+//! tests the real ones.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::rows::{KmcKeyRow, ModuleRow, VendingKeyRow};
+use super::sealing::Sealed;
+use super::tables::{IssueBasis, KmsTables, Revision, TablesError};
+use crate::sts::{SmId, StsTime};
+
+#[derive(Debug, Default)]
+pub(crate) struct Content {
+    pub(crate) revision: i64,
+    pub(crate) kmc_keys: Vec<KmcKeyRow>,
+    pub(crate) modules: Vec<ModuleRow>,
+    pub(crate) vending_keys: Vec<VendingKeyRow>,
+    pub(crate) storage_key: Option<Sealed>,
+    /// The next read of the storage key finds none.
+    pub(crate) misses_storage_key: bool,
+    pub(crate) replay_keys: HashSet<[u8; 32]>,
+    pub(crate) watermarks: HashMap<SmId, StsTime>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct MemoryTables(Mutex<Content>);
+
+impl MemoryTables {
+    /// The content, to look at or to tamper with.
+    pub(crate) fn content(&self) -> MutexGuard<'_, Content> {
+        self.0.lock().unwrap()
+    }
+
+    fn write(
+        &self,
+        write: impl FnOnce(&mut Content) -> Result<(), TablesError>,
+    ) -> Result<(), TablesError> {
+        let mut content = self.content();
+        write(&mut content)?;
+        content.revision += 1;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl KmsTables for MemoryTables {
+    async fn issue_basis(
+        &self,
+        smid: &SmId,
+        replay_key: &[u8; 32],
+    ) -> Result<IssueBasis, TablesError> {
+        let content = self.content();
+        Ok(IssueBasis {
+            revision: Revision(content.revision),
+            kmc_keys: content.kmc_keys.clone(),
+            module: content
+                .modules
+                .iter()
+                .find(|row| row.smid == *smid)
+                .cloned(),
+            // More than was asked for: who answers may not rely on the filter.
+            vending_keys: content.vending_keys.clone(),
+            replayed: content.replay_keys.contains(replay_key),
+            watermark: content.watermarks.get(smid).copied(),
+        })
+    }
+
+    async fn kmc_keys(&self) -> Result<Vec<KmcKeyRow>, TablesError> {
+        Ok(self.content().kmc_keys.clone())
+    }
+
+    async fn add_kmc_key(&self, row: KmcKeyRow, _now: Timestamp) -> Result<(), TablesError> {
+        self.write(|content| {
+            if content
+                .kmc_keys
+                .iter()
+                .any(|other| other.kmcid == row.kmcid)
+            {
+                return Err(TablesError::Exists(row.kmcid.to_string()));
+            }
+            content.kmc_keys.push(row);
+            Ok(())
+        })
+    }
+
+    async fn modules(&self) -> Result<Vec<ModuleRow>, TablesError> {
+        Ok(self.content().modules.clone())
+    }
+
+    async fn add_module(&self, row: ModuleRow, _now: Timestamp) -> Result<(), TablesError> {
+        self.write(|content| {
+            if content.modules.iter().any(|other| other.smid == row.smid) {
+                return Err(TablesError::Exists(row.smid.to_string()));
+            }
+            content.modules.push(row);
+            Ok(())
+        })
+    }
+
+    async fn replace_module(
+        &self,
+        read: &ModuleRow,
+        row: ModuleRow,
+        _now: Timestamp,
+    ) -> Result<(), TablesError> {
+        self.write(|content| {
+            let smid = row.smid.to_string();
+            let place = content
+                .modules
+                .iter_mut()
+                .find(|other| other.smid == row.smid);
+            let place = place.ok_or(TablesError::Unknown(smid.clone()))?;
+            if place.sealed_dak != read.sealed_dak {
+                return Err(TablesError::Changed(smid));
+            }
+            *place = row;
+            Ok(())
+        })
+    }
+
+    async fn vending_keys(&self) -> Result<Vec<VendingKeyRow>, TablesError> {
+        Ok(self.content().vending_keys.clone())
+    }
+
+    async fn add_vending_key(
+        &self,
+        row: VendingKeyRow,
+        _now: Timestamp,
+    ) -> Result<(), TablesError> {
+        self.write(|content| {
+            let pair = |row: &VendingKeyRow| (row.attributes.sgc, row.attributes.krn);
+            if content
+                .vending_keys
+                .iter()
+                .any(|other| pair(other) == pair(&row))
+            {
+                return Err(TablesError::Exists(format!("{:?}", pair(&row))));
+            }
+            content.vending_keys.push(row);
+            Ok(())
+        })
+    }
+
+    async fn wrapped_storage_key(&self) -> Result<Option<Sealed>, TablesError> {
+        let mut content = self.content();
+        if std::mem::take(&mut content.misses_storage_key) {
+            return Ok(None);
+        }
+        Ok(content.storage_key.clone())
+    }
+
+    async fn set_wrapped_storage_key(&self, wrapped: Sealed) -> Result<(), TablesError> {
+        self.write(|content| match content.storage_key {
+            Some(_) => Err(TablesError::Exists("the storage key".to_owned())),
+            None => {
+                content.storage_key = Some(wrapped);
+                Ok(())
+            }
+        })
+    }
+}

@@ -1,0 +1,302 @@
+//! The rows of the key management system: attributes in clear, each secret
+//! sealed together with all of them.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use crate::kms::curve::{Curve, PrivateKey};
+use crate::kms::dak::Dak;
+use crate::kms::sealing::{AssociatedData, DoesNotOpen, Sealed, StorageKey};
+use crate::kms::secret::{RandomError, Secret};
+use crate::kms::vending_key::{Kcv, VendingKey};
+use crate::sts::{Ident, KmcId, PointText, Sgc, SmId, StsTime, VendingKeyAttributes};
+
+/// A key pair of the KMC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KmcKeyRow {
+    /// The identifier by which requests name it.
+    pub kmcid: KmcId,
+    /// Its curve.
+    pub curve: Curve,
+    /// Its public key.
+    pub public_key: PointText,
+    /// From when on it serves.
+    pub activation: StsTime,
+    /// From when on it no longer serves.
+    pub expiry: StsTime,
+    /// The private key, as a number.
+    pub sealed_private_key: Sealed,
+}
+
+impl KmcKeyRow {
+    /// The row of this key pair, its private key sealed to it.
+    pub(crate) fn seal(
+        storage_key: &StorageKey,
+        private_key: &PrivateKey,
+        kmcid: KmcId,
+        activation: StsTime,
+        expiry: StsTime,
+    ) -> Result<Self, RandomError> {
+        let (curve, public_key) = (private_key.curve(), private_key.public_point().to_text());
+        let row = kmc_key_data(&kmcid, curve, &public_key, activation, expiry);
+        let sealed_private_key = storage_key.seal(&row, private_key.to_scalar().expose())?;
+        Ok(Self {
+            kmcid,
+            curve,
+            public_key,
+            activation,
+            expiry,
+            sealed_private_key,
+        })
+    }
+
+    /// The private key, if the row is as it was sealed.
+    ///
+    /// # Errors
+    /// [`DoesNotOpen`] if any part of it has changed.
+    pub fn open(&self, storage_key: &StorageKey) -> Result<PrivateKey, DoesNotOpen> {
+        let Self {
+            kmcid,
+            curve,
+            public_key,
+            activation,
+            expiry,
+            sealed_private_key,
+        } = self;
+        let row = kmc_key_data(kmcid, *curve, public_key, *activation, *expiry);
+        let scalar = storage_key.open(&row, sealed_private_key)?;
+        PrivateKey::from_scalar(*curve, scalar.expose()).map_err(|_| row.does_not_open())
+    }
+}
+
+fn kmc_key_data(
+    kmcid: &KmcId,
+    curve: Curve,
+    public_key: &PointText,
+    activation: StsTime,
+    expiry: StsTime,
+) -> AssociatedData {
+    AssociatedData::new("kmc_key", kmcid.as_str())
+        .attribute("curve", [curve])
+        .attribute("public_key", [public_key])
+        .attribute("activation", [activation])
+        .attribute("expiry", [expiry])
+}
+
+/// Whether a module may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ModuleState {
+    /// It may.
+    Active,
+    /// It may no longer.
+    Revoked,
+}
+
+impl fmt::Display for ModuleState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Active => "active",
+            Self::Revoked => "revoked",
+        })
+    }
+}
+
+/// Neither `active` nor `revoked`.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("a module is either active or revoked")]
+pub struct UnknownModuleState;
+
+impl FromStr for ModuleState {
+    type Err = UnknownModuleState;
+
+    fn from_str(text: &str) -> Result<Self, UnknownModuleState> {
+        match text {
+            "active" => Ok(Self::Active),
+            "revoked" => Ok(Self::Revoked),
+            _ => Err(UnknownModuleState),
+        }
+    }
+}
+
+/// A registered security module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleRow {
+    /// Its identifier.
+    pub smid: SmId,
+    /// Its hardware id.
+    pub hardware: Ident,
+    /// Whether it may ask.
+    pub state: ModuleState,
+    /// The supply groups whose vending keys it may have.
+    pub sgcs: BTreeSet<Sgc>,
+    /// Its Device Authentication Key.
+    pub sealed_dak: Sealed,
+}
+
+impl ModuleRow {
+    /// The row of this module, its Device Authentication Key sealed to it.
+    pub(crate) fn seal(
+        storage_key: &StorageKey,
+        dak: &Dak,
+        smid: SmId,
+        hardware: Ident,
+        state: ModuleState,
+        sgcs: BTreeSet<Sgc>,
+    ) -> Result<Self, RandomError> {
+        let row = module_data(&smid, &hardware, state, &sgcs);
+        let sealed_dak = storage_key.seal(&row, dak.expose())?;
+        Ok(Self {
+            smid,
+            hardware,
+            state,
+            sgcs,
+            sealed_dak,
+        })
+    }
+
+    /// The Device Authentication Key, if the row is as it was sealed.
+    ///
+    /// # Errors
+    /// [`DoesNotOpen`] if any part of it has changed.
+    pub fn open(&self, storage_key: &StorageKey) -> Result<Dak, DoesNotOpen> {
+        let Self {
+            smid,
+            hardware,
+            state,
+            sgcs,
+            sealed_dak,
+        } = self;
+        let row = module_data(smid, hardware, *state, sgcs);
+        let bytes = storage_key.open(&row, sealed_dak)?;
+        Secret::copied_from(bytes.expose())
+            .map(Dak::new)
+            .ok_or_else(|| row.does_not_open())
+    }
+
+    /// What is different from `before`, in words for the audit.
+    #[must_use]
+    pub fn change_from(&self, before: &Self) -> String {
+        let mut changes = Vec::new();
+        if self.hardware != before.hardware {
+            changes.push(format!(
+                "hardware id {} -> {}",
+                before.hardware, self.hardware
+            ));
+        }
+        if self.state != before.state {
+            changes.push(format!("{} -> {}", before.state, self.state));
+        }
+        let added = self
+            .sgcs
+            .difference(&before.sgcs)
+            .map(|sgc| format!("+{sgc}"));
+        let removed = before
+            .sgcs
+            .difference(&self.sgcs)
+            .map(|sgc| format!("-{sgc}"));
+        changes.extend(added.chain(removed));
+        if changes.is_empty() {
+            "sealed anew".to_owned()
+        } else {
+            changes.join(", ")
+        }
+    }
+}
+
+fn module_data(
+    smid: &SmId,
+    hardware: &Ident,
+    state: ModuleState,
+    sgcs: &BTreeSet<Sgc>,
+) -> AssociatedData {
+    AssociatedData::new("module", smid.as_str())
+        .attribute("hardware", [hardware])
+        .attribute("state", [state])
+        .attribute("sgcs", sgcs)
+}
+
+/// A vending key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VendingKeyRow {
+    /// What goes into `X.VK.1` beside the key.
+    pub attributes: VendingKeyAttributes,
+    /// The KMC's own last moment for issuing it (EXP).
+    pub expires: Option<StsTime>,
+    /// Its check value.
+    pub kcv: Kcv,
+    /// The key.
+    pub sealed_key: Sealed,
+}
+
+impl VendingKeyRow {
+    /// The row of this vending key, the key sealed to it.
+    pub(crate) fn seal(
+        storage_key: &StorageKey,
+        key: &VendingKey,
+        attributes: VendingKeyAttributes,
+        expires: Option<StsTime>,
+    ) -> Result<Self, RandomError> {
+        let kcv = key.kcv(&attributes);
+        let row = vending_key_data(&attributes, expires, kcv);
+        let sealed_key = storage_key.seal(&row, key.expose())?;
+        Ok(Self {
+            attributes,
+            expires,
+            kcv,
+            sealed_key,
+        })
+    }
+
+    /// The vending key, if the row is as it was sealed.
+    ///
+    /// # Errors
+    /// [`DoesNotOpen`] if any part of it has changed.
+    pub fn open(&self, storage_key: &StorageKey) -> Result<VendingKey, DoesNotOpen> {
+        let Self {
+            attributes,
+            expires,
+            kcv,
+            sealed_key,
+        } = self;
+        let row = vending_key_data(attributes, *expires, *kcv);
+        let bytes = storage_key.open(&row, sealed_key)?;
+        VendingKey::new(attributes.dkga, bytes).map_err(|_| row.does_not_open())
+    }
+}
+
+fn vending_key_data(
+    attributes: &VendingKeyAttributes,
+    expires: Option<StsTime>,
+    kcv: Kcv,
+) -> AssociatedData {
+    // All are named, so that a new attribute can't be forgotten here.
+    let VendingKeyAttributes {
+        sgc,
+        krn,
+        kt,
+        ken,
+        bdt,
+        dkga,
+        act,
+        iut,
+        ulm,
+        clm,
+    } = attributes;
+    AssociatedData::new("vending_key", &format!("{sgc} {krn}"))
+        .attribute("kt", [kt])
+        .attribute("ken", [ken])
+        .attribute("bdt", [bdt])
+        .attribute("dkga", [dkga])
+        .attribute("act", [act])
+        .attribute("iut", *iut)
+        .attribute("ulm", [ulm])
+        .attribute("clm", [clm])
+        .attribute("expires", expires)
+        .attribute("kcv", [kcv])
+}

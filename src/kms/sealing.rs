@@ -1,0 +1,383 @@
+//! Sealing at rest: AES-256-GCM over a secret, with the table, the key and
+//! every attribute of its row as associated data, so that a row can be neither
+//! altered nor swapped for another. Knows no table and no record.
+//!
+//! A whole older row put back opens again: that a table was turned back shows
+//! in the audit chain, not here.
+
+use std::fmt;
+
+use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
+use aes_gcm::{Aes256Gcm, Nonce};
+use thiserror::Error;
+
+use super::master_secret::MasterSecret;
+use super::secret::{RandomError, Secret, SecretBytes, random_array};
+use super::tables::{KmsTables, TablesError};
+
+/// Length in bytes of a GCM nonce.
+const NONCE_LENGTH: usize = 12;
+
+/// A sealed secret: nonce ‖ ciphertext ‖ tag.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sealed(Vec<u8>);
+
+impl Sealed {
+    /// What a table kept. Whether it opens shows when it is opened.
+    #[must_use]
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// What a table keeps.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sealed({} bytes)", self.0.len())
+    }
+}
+
+/// The row that a secret belongs to, in an encoding that no two rows share:
+/// names, counts and values, each text with its length before it.
+pub(crate) struct AssociatedData {
+    row: String,
+    encoded: Vec<u8>,
+}
+
+impl AssociatedData {
+    /// The row `key` of `table`.
+    pub(crate) fn new(table: &str, key: &str) -> Self {
+        let row = format!("{table} {key}").trim_end().to_owned();
+        Self {
+            row,
+            encoded: Vec::new(),
+        }
+        .attribute("table", [table])
+        .attribute("key", [key])
+    }
+
+    /// Adds an attribute: one value, none where a field is empty, or a list.
+    pub(crate) fn attribute(
+        mut self,
+        name: &str,
+        values: impl IntoIterator<Item = impl ToString>,
+    ) -> Self {
+        let values: Vec<String> = values.into_iter().map(|value| value.to_string()).collect();
+        self.push_text(name);
+        self.push_length(values.len());
+        values.iter().for_each(|value| self.push_text(value));
+        self
+    }
+
+    /// The error that says this row doesn't open.
+    pub(crate) fn does_not_open(self) -> DoesNotOpen {
+        DoesNotOpen { row: self.row }
+    }
+
+    fn push_text(&mut self, text: &str) {
+        self.push_length(text.len());
+        self.encoded.extend_from_slice(text.as_bytes());
+    }
+
+    fn push_length(&mut self, length: usize) {
+        self.encoded
+            .extend_from_slice(&(length as u64).to_be_bytes());
+    }
+}
+
+/// A row that doesn't open: it was altered, or another key sealed it.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{row} does not open: the row was altered, or sealed under another key")]
+pub struct DoesNotOpen {
+    /// Table and key of the row.
+    pub row: String,
+}
+
+/// Why there is no storage key.
+#[derive(Debug, Error)]
+pub enum StorageKeyError {
+    /// The wrapped key is there and doesn't open.
+    #[error(
+        "the storage key does not open with this master secret: \
+         give the master secret that the database was made with"
+    )]
+    OtherMasterSecret,
+    /// A new one could not be made.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+    /// The tables could not be read or written.
+    #[error(transparent)]
+    Tables(#[from] TablesError),
+}
+
+/// The key that seals the rows: random, and itself sealed once under the
+/// master secret.
+#[derive(Debug)]
+pub struct StorageKey(Secret<32>);
+
+impl StorageKey {
+    /// The key of these bytes, without tables to keep it.
+    #[cfg(test)]
+    pub(crate) fn new(bytes: Secret<32>) -> Self {
+        Self(bytes)
+    }
+
+    /// Opens the tables' storage key, or makes one for tables that have none.
+    ///
+    /// # Errors
+    /// [`StorageKeyError`]: another master secret, no random bytes, or tables
+    /// out of reach.
+    pub async fn open_or_create(
+        tables: &dyn KmsTables,
+        master_secret: &MasterSecret,
+    ) -> Result<Self, StorageKeyError> {
+        let wrapping_key = Self(master_secret.derive("storage-key"));
+        if let Some(wrapped) = tables.wrapped_storage_key().await? {
+            return wrapping_key.unwrap(&wrapped);
+        }
+        let fresh = Self(Secret::random()?);
+        let wrapped = wrapping_key.seal(&Self::associated_data(), fresh.0.expose())?;
+        match tables.set_wrapped_storage_key(wrapped).await {
+            Ok(()) => Ok(fresh),
+            // Another process was faster: its key is the one.
+            Err(TablesError::Exists(what)) => match tables.wrapped_storage_key().await? {
+                Some(wrapped) => wrapping_key.unwrap(&wrapped),
+                None => Err(TablesError::Exists(what).into()),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn unwrap(&self, wrapped: &Sealed) -> Result<Self, StorageKeyError> {
+        self.open(&Self::associated_data(), wrapped)
+            .ok()
+            .and_then(|bytes| Secret::copied_from(bytes.expose()))
+            .map(Self)
+            .ok_or(StorageKeyError::OtherMasterSecret)
+    }
+
+    fn associated_data() -> AssociatedData {
+        AssociatedData::new("storage_key", "")
+    }
+
+    /// Seals `secret` to its row.
+    ///
+    /// The nonce is random. For one key NIST SP 800-38D, 8.3, allows 2³² of
+    /// such; a row is sealed once when it is made and once when an operator
+    /// changes it. At a million rows two nonces are the same with probability
+    /// 2⁻⁵⁷.
+    ///
+    /// # Errors
+    /// [`RandomError`] when there is no nonce to be had.
+    pub(crate) fn seal(&self, row: &AssociatedData, secret: &[u8]) -> Result<Sealed, RandomError> {
+        let nonce = random_array::<NONCE_LENGTH>()?;
+        let payload = Payload {
+            msg: secret,
+            aad: &row.encoded,
+        };
+        let ciphertext = match self.cipher().encrypt(&Nonce::from(nonce), payload) {
+            Ok(ciphertext) => ciphertext,
+            Err(_) => unreachable!("AES-GCM seals everything below 64 GiB"),
+        };
+        Ok(Sealed([nonce.as_slice(), &ciphertext].concat()))
+    }
+
+    /// Opens what was sealed to exactly this row.
+    ///
+    /// # Errors
+    /// [`DoesNotOpen`] if a byte of either has changed since.
+    pub(crate) fn open(
+        &self,
+        row: &AssociatedData,
+        sealed: &Sealed,
+    ) -> Result<SecretBytes, DoesNotOpen> {
+        let opened =
+            sealed
+                .0
+                .split_first_chunk::<NONCE_LENGTH>()
+                .and_then(|(nonce, ciphertext)| {
+                    let payload = Payload {
+                        msg: ciphertext,
+                        aad: &row.encoded,
+                    };
+                    self.cipher().decrypt(&Nonce::from(*nonce), payload).ok()
+                });
+        // Decrypted in place, in the one vector: no copy is left behind.
+        opened.map(SecretBytes::new).ok_or_else(|| DoesNotOpen {
+            row: row.row.clone(),
+        })
+    }
+
+    fn cipher(&self) -> Aes256Gcm {
+        Aes256Gcm::new(self.0.expose().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kms::memory_tables::MemoryTables;
+    use crate::kms::secret::assert_debug_hides;
+
+    fn storage_key() -> StorageKey {
+        StorageKey(Secret::random().unwrap())
+    }
+
+    fn row() -> AssociatedData {
+        AssociatedData::new("table", "key").attribute("name", ["value"])
+    }
+
+    #[test]
+    fn what_was_sealed_opens_and_no_two_sealings_are_the_same() {
+        let key = storage_key();
+        let (one, two) = (
+            key.seal(&row(), b"secret").unwrap(),
+            key.seal(&row(), b"secret").unwrap(),
+        );
+        assert_ne!(one, two);
+        for sealed in [one, two] {
+            assert_eq!(sealed.as_bytes().len(), NONCE_LENGTH + 6 + 16);
+            assert_eq!(key.open(&row(), &sealed).unwrap().expose(), b"secret");
+        }
+    }
+
+    #[test]
+    fn every_changed_bit_of_a_sealed_secret_is_noticed() {
+        let key = storage_key();
+        let sealed = key.seal(&row(), b"secret").unwrap();
+        for bit in 0..sealed.0.len() * 8 {
+            let mut changed = sealed.clone();
+            changed.0[bit / 8] ^= 1 << (bit % 8);
+            assert!(key.open(&row(), &changed).is_err());
+        }
+        for length in 0..sealed.0.len() {
+            assert!(
+                key.open(&row(), &Sealed::from_bytes(sealed.0[..length].to_vec()))
+                    .is_err()
+            );
+        }
+    }
+
+    #[test]
+    fn another_key_or_another_row_opens_nothing() {
+        let key = storage_key();
+        let sealed = key.seal(&row(), b"secret").unwrap();
+        assert!(storage_key().open(&row(), &sealed).is_err());
+        for other in [
+            AssociatedData::new("table2", "key").attribute("name", ["value"]),
+            AssociatedData::new("table", "key2").attribute("name", ["value"]),
+            AssociatedData::new("table", "key").attribute("name2", ["value"]),
+            AssociatedData::new("table", "key").attribute("name", ["value2"]),
+            AssociatedData::new("table", "key").attribute("name", [""; 0]),
+            AssociatedData::new("table", "key").attribute("name", ["value", ""]),
+            AssociatedData::new("table", "key").attribute("name", ["val", "ue"]),
+            AssociatedData::new("table", "key"),
+            row().attribute("more", [""; 0]),
+        ] {
+            let error = key.open(&other, &sealed).unwrap_err();
+            assert_eq!(error, other.does_not_open());
+        }
+    }
+
+    type Attributes = Vec<(String, Vec<String>)>;
+
+    /// Reads an encoding back. That it can be read at all is what makes it
+    /// unambiguous.
+    fn decoded(mut encoded: &[u8]) -> Attributes {
+        fn length(encoded: &mut &[u8]) -> usize {
+            let length;
+            (length, *encoded) = encoded.split_first_chunk().unwrap();
+            u64::from_be_bytes(*length).try_into().unwrap()
+        }
+        fn text(encoded: &mut &[u8]) -> String {
+            let length = length(encoded);
+            let text;
+            (text, *encoded) = encoded.split_at(length);
+            String::from_utf8(text.to_vec()).unwrap()
+        }
+        let mut attributes = Vec::new();
+        while !encoded.is_empty() {
+            let name = text(&mut encoded);
+            let values = (0..length(&mut encoded))
+                .map(|_| text(&mut encoded))
+                .collect();
+            attributes.push((name, values));
+        }
+        attributes
+    }
+
+    proptest! {
+        #[test]
+        fn the_encoding_of_a_row_is_read_back_to_its_attributes(
+            table in ".{0,9}",
+            key in ".{0,9}",
+            attributes in vec((".{0,9}", vec(".{0,9}", 0..4)), 0..4),
+        ) {
+            let row = AssociatedData::new(&table, &key);
+            let row = attributes.iter().fold(row, |row, (name, values)| row.attribute(name, values));
+            let mut expected: Attributes =
+                [("table".to_owned(), [table].into()), ("key".to_owned(), [key].into())].into();
+            expected.extend(attributes);
+            prop_assert_eq!(decoded(&row.encoded), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_storage_key_is_made_once_and_opened_afterwards() {
+        let directory = tempfile::tempdir().unwrap();
+        let master = MasterSecret::create_file(&directory.path().join("one")).unwrap();
+        let tables = MemoryTables::default();
+        let made = StorageKey::open_or_create(&tables, &master).await.unwrap();
+        let kept = tables.content().storage_key.clone().unwrap();
+        let opened = StorageKey::open_or_create(&tables, &master).await.unwrap();
+        assert_eq!(made.0.expose(), opened.0.expose());
+        assert_eq!(tables.content().storage_key.as_ref(), Some(&kept));
+        assert!(
+            !kept
+                .as_bytes()
+                .windows(8)
+                .any(|run| run == &made.0.expose()[..8])
+        );
+
+        let other = MasterSecret::create_file(&directory.path().join("two")).unwrap();
+        let error = StorageKey::open_or_create(&tables, &other)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, StorageKeyError::OtherMasterSecret),
+            "{error}"
+        );
+        assert_eq!(tables.content().storage_key.as_ref(), Some(&kept));
+    }
+
+    #[tokio::test]
+    async fn of_two_processes_the_first_ones_key_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let master = MasterSecret::create_file(&directory.path().join("one")).unwrap();
+        let tables = MemoryTables::default();
+        let first = StorageKey::open_or_create(&tables, &master).await.unwrap();
+        // The second has looked before the first wrote.
+        tables.content().misses_storage_key = true;
+        let second = StorageKey::open_or_create(&tables, &master).await.unwrap();
+        assert_eq!(first.0.expose(), second.0.expose());
+        assert!(!tables.content().misses_storage_key);
+    }
+
+    #[test]
+    fn debug_shows_no_byte() {
+        let key = storage_key();
+        assert_debug_hides(&key, key.0.expose());
+        let sealed = key.seal(&row(), b"secret").unwrap();
+        assert_debug_hides(&sealed, sealed.as_bytes());
+    }
+}

@@ -1,0 +1,130 @@
+//! What the key management system asks of whoever keeps its tables. Secrets
+//! pass through here sealed; the rows' attributes are in clear.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use thiserror::Error;
+
+use super::rows::{KmcKeyRow, ModuleRow, VendingKeyRow};
+use super::sealing::Sealed;
+use crate::sts::{SmId, StsTime};
+
+/// How often the tables have been written: equal revisions, equal tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub i64);
+
+/// Everything that the answer to one request depends on, as it stood at one
+/// moment.
+#[derive(Clone, Debug)]
+pub struct IssueBasis {
+    /// The moment.
+    pub revision: Revision,
+    /// Every KMC key.
+    pub kmc_keys: Vec<KmcKeyRow>,
+    /// The module that asks, if it is registered.
+    pub module: Option<ModuleRow>,
+    /// The vending keys of the module's supply groups, in any order.
+    pub vending_keys: Vec<VendingKeyRow>,
+    /// Whether the replay key has been written before.
+    pub replayed: bool,
+    /// Replay keys of requests up to this time were pruned for this module.
+    pub watermark: Option<StsTime>,
+}
+
+/// The tables of the key management system. Each write adds one to the
+/// [`Revision`] and writes an audit entry in the same transaction.
+#[async_trait]
+pub trait KmsTables: Send + Sync {
+    /// The basis of an answer to `smid`, in one consistent read.
+    ///
+    /// # Errors
+    /// [`TablesError::Store`].
+    async fn issue_basis(
+        &self,
+        smid: &SmId,
+        replay_key: &[u8; 32],
+    ) -> Result<IssueBasis, TablesError>;
+
+    /// Every KMC key.
+    ///
+    /// # Errors
+    /// [`TablesError::Store`].
+    async fn kmc_keys(&self) -> Result<Vec<KmcKeyRow>, TablesError>;
+
+    /// Adds a KMC key.
+    ///
+    /// # Errors
+    /// [`TablesError::Exists`] if its KMCID is there; [`TablesError::Store`].
+    async fn add_kmc_key(&self, row: KmcKeyRow, now: Timestamp) -> Result<(), TablesError>;
+
+    /// Every module.
+    ///
+    /// # Errors
+    /// [`TablesError::Store`].
+    async fn modules(&self) -> Result<Vec<ModuleRow>, TablesError>;
+
+    /// Adds a module.
+    ///
+    /// # Errors
+    /// [`TablesError::Exists`] if its SMID is there; [`TablesError::Store`].
+    async fn add_module(&self, row: ModuleRow, now: Timestamp) -> Result<(), TablesError>;
+
+    /// Puts `row` in place of `read`, the row with the same SMID as it was
+    /// read. Every change of a module comes this way, for its attributes are
+    /// sealed with its key. Two sealings are never the same, so that the row is
+    /// unchanged exactly if its `sealed_dak` is. [`ModuleRow::change_from`]
+    /// says for the audit what is different.
+    ///
+    /// # Errors
+    /// [`TablesError::Unknown`] if the SMID isn't there,
+    /// [`TablesError::Changed`] if the row is no longer `read`;
+    /// [`TablesError::Store`].
+    async fn replace_module(
+        &self,
+        read: &ModuleRow,
+        row: ModuleRow,
+        now: Timestamp,
+    ) -> Result<(), TablesError>;
+
+    /// Every vending key.
+    ///
+    /// # Errors
+    /// [`TablesError::Store`].
+    async fn vending_keys(&self) -> Result<Vec<VendingKeyRow>, TablesError>;
+
+    /// Adds a vending key.
+    ///
+    /// # Errors
+    /// [`TablesError::Exists`] if its SGC has a key of that KRN;
+    /// [`TablesError::Store`].
+    async fn add_vending_key(&self, row: VendingKeyRow, now: Timestamp) -> Result<(), TablesError>;
+
+    /// The storage key, sealed under the master secret.
+    ///
+    /// # Errors
+    /// [`TablesError::Store`].
+    async fn wrapped_storage_key(&self) -> Result<Option<Sealed>, TablesError>;
+
+    /// Keeps the storage key, once and for all.
+    ///
+    /// # Errors
+    /// [`TablesError::Exists`] if there is one; [`TablesError::Store`].
+    async fn set_wrapped_storage_key(&self, wrapped: Sealed) -> Result<(), TablesError>;
+}
+
+/// Why the tables did not do what they were asked.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum TablesError {
+    /// There is such a row already.
+    #[error("{0} exists already")]
+    Exists(String),
+    /// There is no such row.
+    #[error("{0} is not known")]
+    Unknown(String),
+    /// Somebody else changed the row since it was read.
+    #[error("{0} was changed by someone else meanwhile: look at it and try again")]
+    Changed(String),
+    /// The store failed; the text is its chain of causes.
+    #[error("the store failed: {0}")]
+    Store(String),
+}

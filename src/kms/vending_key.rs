@@ -1,0 +1,245 @@
+//! A vending key: what it must be by its algorithm, how a new one is made, and
+//! its check value.
+
+use std::fmt;
+use std::str::FromStr;
+
+use sha2::{Digest as _, Sha256, digest::consts::U3};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::secret::{RandomError, SecretBytes, fill_random};
+use crate::sts::{Dkga, VendingKeyAttributes};
+
+/// Why some bytes are no vending key.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum VendingKeyError {
+    /// Not as long as the algorithm wants.
+    #[error("a vending key for DKGA {dkga} has {} bytes", dkga.key_length())]
+    Length {
+        /// The algorithm.
+        dkga: Dkga,
+    },
+    /// Something other than hexadecimal digits.
+    #[error("a vending key is written in hexadecimal digits")]
+    Digits,
+    /// A byte with an even number of ones.
+    #[error("the vending key has not the odd parity of a DES key: it may have been mistyped")]
+    Parity,
+    /// A weak, semi-weak or possibly weak DES key.
+    #[error("the vending key is one of the weak DES keys")]
+    Weak,
+}
+
+/// A vending key as its algorithm wants it: 8 bytes of odd parity that are no
+/// weak DES key for DKGA 01 and 02, any 20 bytes for 04.
+#[derive(Debug)]
+pub struct VendingKey(SecretBytes);
+
+impl VendingKey {
+    /// Checks `key` for `dkga`.
+    ///
+    /// # Errors
+    /// [`VendingKeyError`]: wrong length, wrong parity, or weak.
+    pub fn new(dkga: Dkga, key: SecretBytes) -> Result<Self, VendingKeyError> {
+        if key.expose().len() != dkga.key_length() {
+            return Err(VendingKeyError::Length { dkga });
+        }
+        match <&[u8; 8]>::try_from(key.expose()) {
+            Ok(des_key) if !has_odd_parity(des_key) => Err(VendingKeyError::Parity),
+            Ok(des_key) if is_weak(des_key) => Err(VendingKeyError::Weak),
+            // Odd and strong, or no DES key: 20 bytes.
+            Ok(_) | Err(_) => Ok(Self(key)),
+        }
+    }
+
+    /// Reads a key in hexadecimal digits of either case.
+    ///
+    /// # Errors
+    /// [`VendingKeyError`]: no such digits, wrong length, wrong parity, or
+    /// weak.
+    pub fn from_hex(dkga: Dkga, digits: &str) -> Result<Self, VendingKeyError> {
+        // Into one vector of the right length: one that grows leaves copies.
+        let mut key = Zeroizing::new(vec![0; dkga.key_length()]);
+        hex::decode_to_slice(digits, &mut key).map_err(|error| match error {
+            hex::FromHexError::InvalidHexCharacter { .. } => VendingKeyError::Digits,
+            _ => VendingKeyError::Length { dkga },
+        })?;
+        Self::new(dkga, SecretBytes::concatenated(&[&key]))
+    }
+
+    /// A fresh key for `dkga`.
+    ///
+    /// # Errors
+    /// [`RandomError`] when the operating system refuses.
+    pub fn generate(dkga: Dkga) -> Result<Self, RandomError> {
+        loop {
+            let mut key = Zeroizing::new(vec![0; dkga.key_length()]);
+            fill_random(&mut key)?;
+            if dkga.key_length() == 8 {
+                key.iter_mut().for_each(make_odd);
+            }
+            // Fails for a weak key alone, once in 2⁵⁰ times.
+            if let Ok(key) = Self::new(dkga, SecretBytes::concatenated(&[&key])) {
+                return Ok(key);
+            }
+        }
+    }
+
+    /// The bytes, for wrapping or sealing them.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        self.0.expose()
+    }
+
+    /// The check value, which both sides show and nobody sends: leftmost 3
+    /// bytes of SHA-256 over `KCV.1|SGC|KRN|KT|DKGA|` and the key (records.md,
+    /// section 7).
+    #[must_use]
+    pub fn kcv(&self, attributes: &VendingKeyAttributes) -> Kcv {
+        let VendingKeyAttributes {
+            sgc, krn, kt, dkga, ..
+        } = attributes;
+        let digest = Sha256::new()
+            .chain_update(format!("KCV.1|{sgc}|{krn}|{kt}|{dkga}|"))
+            .chain_update(self.expose())
+            .finalize();
+        let (leftmost, _) = digest.split_ref::<U3>();
+        Kcv((*leftmost).into())
+    }
+}
+
+fn has_odd_parity(key: &[u8; 8]) -> bool {
+    // No early end, so that time doesn't tell which byte it was.
+    key.iter().fold(1, |odd, byte| odd & byte.count_ones()) & 1 == 1
+}
+
+fn make_odd(byte: &mut u8) {
+    *byte ^= u8::from(byte.count_ones().is_multiple_of(2));
+}
+
+fn is_weak(key: &[u8; 8]) -> bool {
+    des::weak_key_test(key).is_err()
+}
+
+/// A key check value: 3 bytes, shown as 6 upper-case hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Kcv([u8; 3]);
+
+impl fmt::Display for Kcv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&hex::encode_upper(self.0))
+    }
+}
+
+/// A text that is no key check value.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("a key check value is 6 upper-case hexadecimal digits")]
+pub struct NoKcv;
+
+impl FromStr for Kcv {
+    type Err = NoKcv;
+
+    fn from_str(text: &str) -> Result<Self, NoKcv> {
+        let mut bytes = [0; 3];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| NoKcv)?;
+        let kcv = Self(bytes);
+        if kcv.to_string() == text {
+            Ok(kcv)
+        } else {
+            Err(NoKcv)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::*;
+    use crate::kms::secret::assert_debug_hides;
+
+    #[test]
+    fn keys_of_the_wrong_length_are_refused() {
+        for (dkga, length) in [(Dkga::D01, 8), (Dkga::D02, 8), (Dkga::D04, 20)] {
+            for wrong in [0, 7, 8, 9, 16, 19, 20, 21, 24] {
+                let result = VendingKey::from_hex(dkga, &"23".repeat(wrong));
+                if wrong == length {
+                    assert!(result.is_ok());
+                } else {
+                    assert_eq!(result.unwrap_err(), VendingKeyError::Length { dkga });
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_single_wrong_bit_breaks_the_parity() {
+        let key = VendingKey::generate(Dkga::D02).unwrap();
+        for bit in 0..64 {
+            let mut changed = key.expose().to_vec();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            let refused = VendingKey::new(Dkga::D02, SecretBytes::new(changed)).unwrap_err();
+            assert_eq!(refused, VendingKeyError::Parity);
+        }
+    }
+
+    /// FIPS 74 and NIST SP 800-67: the four weak keys and a pair of each kind
+    /// of semi-weak and possibly weak ones.
+    #[test]
+    fn weak_keys_are_refused_for_des_and_harmless_otherwise() {
+        for weak in [
+            "0101010101010101",
+            "FEFEFEFEFEFEFEFE",
+            "E0E0E0E0F1F1F1F1",
+            "1F1F1F1F0E0E0E0E",
+            "011F011F010E010E",
+            "E0FEE0FEF1FEF1FE",
+            "01E001E001F101F1",
+            "1FFE1FFE0EFE0EFE",
+            "011FE0FE010EF1FE",
+        ] {
+            for dkga in [Dkga::D01, Dkga::D02] {
+                let refused = VendingKey::from_hex(dkga, weak).unwrap_err();
+                assert_eq!(refused, VendingKeyError::Weak, "{weak}");
+            }
+            assert!(VendingKey::from_hex(Dkga::D04, &format!("{weak}{weak}01010101")).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_generated_key_is_one_that_import_takes() {
+        for dkga in [Dkga::D01, Dkga::D02, Dkga::D04] {
+            let mut seen = std::collections::HashSet::new();
+            for _ in 0..100 {
+                let key = VendingKey::generate(dkga).unwrap();
+                assert!(VendingKey::from_hex(dkga, &hex::encode(key.expose())).is_ok());
+                assert!(seen.insert(key.expose().to_vec()), "the same key twice");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_hexadecimal_digit_is_named_as_such() {
+        let wrong = VendingKey::from_hex(Dkga::D02, "37BAECCB3402916G").unwrap_err();
+        assert_eq!(wrong, VendingKeyError::Digits);
+        let odd = VendingKey::from_hex(Dkga::D02, "37BAECCB3402916").unwrap_err();
+        assert_eq!(odd, VendingKeyError::Length { dkga: Dkga::D02 });
+    }
+
+    #[test]
+    fn a_check_value_has_one_spelling() {
+        assert_eq!("6146DE".parse::<Kcv>().unwrap().to_string(), "6146DE");
+        for wrong in ["", "6146de", "6146D", "6146DE0", "6146DG"] {
+            assert_eq!(wrong.parse::<Kcv>(), Err(NoKcv), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_byte() {
+        for dkga in [Dkga::D02, Dkga::D04] {
+            let key = VendingKey::generate(dkga).unwrap();
+            assert_debug_hides(&key, key.expose());
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The file that a security module's state lies in: for its owner alone, for
+//! one process at a time, replaced as a whole.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use super::error::ModuleError;
+
+/// A state file, locked.
+#[derive(Debug)]
+pub(super) struct StateFile {
+    path: PathBuf,
+    /// The file that now lies at `path`; its lock goes when it is closed.
+    locked: File,
+}
+
+impl StateFile {
+    /// Makes the file, which must not be there yet.
+    pub(super) fn create(path: &Path, content: &[u8]) -> Result<Self, ModuleError> {
+        let made = write_new(path, content).map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => ModuleError::Exists {
+                path: path.to_owned(),
+            },
+            _ => failed("write", path)(source),
+        })?;
+        let file = Self {
+            path: path.to_owned(),
+            locked: locked(made, path)?,
+        };
+        file.sync_directory()?;
+        Ok(file)
+    }
+
+    /// Opens the file and gives its content.
+    pub(super) fn open(path: &Path) -> Result<(Self, Zeroizing<Vec<u8>>), ModuleError> {
+        let opened = File::open(path).map_err(failed("open", path))?;
+        let mut locked = locked(opened, path)?;
+        let metadata = locked.metadata().map_err(failed("read", path))?;
+        // Whoever had the lock before may have put another file here since.
+        let present = fs::metadata(path).map_err(failed("read", path))?;
+        if (metadata.dev(), metadata.ino()) != (present.dev(), present.ino()) {
+            return Err(ModuleError::InUse {
+                path: path.to_owned(),
+            });
+        }
+        let mode = metadata.mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(ModuleError::Mode {
+                path: path.to_owned(),
+                mode,
+            });
+        }
+        // Reserved at once, so that growing leaves no copy of a secret behind.
+        let room = usize::try_from(metadata.len())
+            .unwrap_or_default()
+            .saturating_add(1);
+        let mut content = Zeroizing::new(Vec::with_capacity(room));
+        locked
+            .read_to_end(&mut content)
+            .map_err(failed("read", path))?;
+        Ok((
+            Self {
+                path: path.to_owned(),
+                locked,
+            },
+            content,
+        ))
+    }
+
+    /// Puts `content` in the place of what the file holds: all of it or, after
+    /// an error or a crash, nothing.
+    pub(super) fn replace(&mut self, content: &[u8]) -> Result<(), ModuleError> {
+        let mut new = self.path.clone().into_os_string();
+        new.push(".new");
+        let new = PathBuf::from(new);
+        // A crash may have left one; nobody else writes here under our lock.
+        let _ = fs::remove_file(&new);
+        let made = write_new(&new, content).map_err(failed("write", &new))?;
+        let locked = locked(made, &new)?;
+        fs::rename(&new, &self.path).map_err(failed("replace", &self.path))?;
+        self.locked = locked;
+        self.sync_directory()
+    }
+
+    fn sync_directory(&self) -> Result<(), ModuleError> {
+        let parent = self
+            .path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        let directory = parent.unwrap_or(Path::new("."));
+        let synced = File::open(directory).and_then(|directory| directory.sync_all());
+        synced.map_err(failed("sync", directory))
+    }
+}
+
+fn write_new(path: &Path, content: &[u8]) -> io::Result<File> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    let written = file.write_all(content).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // Half a state is no state; what is reported is why it is half.
+        let _ = fs::remove_file(path);
+    }
+    written.map(|()| file)
+}
+
+fn locked(file: File, path: &Path) -> Result<File, ModuleError> {
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(ModuleError::InUse {
+            path: path.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(failed("lock", path)(source)),
+    }
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ModuleError {
+    let path = path.to_owned();
+    move |source| ModuleError::Io {
+        action,
+        path,
+        source,
+    }
+}

@@ -1,1 +1,48 @@
 //! Mail: requests out of MIME, replies into it. Knows no policy, storage or service.
+//!
+//! The way in is [`Message::from_bytes`] (or [`Headers::push`] as a milter
+//! hears them), then [`Message::structure`], [`reply_targets`] and
+//! [`Request::from_message`]; the way out is [`Outcome`] and [`compose`].
+//! The milter, which judges, and the worker, which answers, call the same
+//! functions on the same bytes.
+
+mod address;
+mod address_list;
+mod charset;
+mod encoded_word;
+mod envelope;
+mod flowed;
+mod gateway_addresses;
+pub mod gateway_result;
+mod header;
+mod message;
+mod mime;
+mod notice;
+mod outcome;
+mod prose;
+#[cfg(test)]
+mod python;
+mod reply;
+mod request;
+mod result_code;
+mod service_code;
+mod subject;
+mod targets;
+mod threading;
+
+pub use address::{Address, AddressError};
+pub use address_list::{from_addresses, to_addresses};
+pub use envelope::{Client, ReversePath};
+pub use gateway_addresses::GatewayAddresses;
+pub use header::{Header, Headers};
+pub use message::Message;
+pub use mime::{ContentType, Disposition, Part, Structure};
+pub use notice::compose_notice;
+pub use outcome::Outcome;
+pub use prose::wrap_prose;
+pub use reply::{ReplyAttachment, ReplyStamp, ReplyText, compose};
+pub use request::{Attachment, Body, Request, RequestError};
+pub use result_code::{CodeKind, ErrorCode, NoticeCode, RESULT_CODES, ResultCode};
+pub use service_code::{Expected, ServiceCode, SubjectError, parse_subject};
+pub use targets::{LeftOut, TargetSource, Targets, reply_targets};
+pub use threading::reply_message_id;

@@ -1,0 +1,362 @@
+//! Addresses out of header fields (RFC 5322 3.4). Display names, comments,
+//! group names and routes never count as addresses.
+//!
+//! The reader is our own: mail-parser 0.11 loses quoted local parts, and joins
+//! what stands around a comment or a second pair of brackets into addresses
+//! that nobody wrote. Here a mailbox that isn't well-formed is no address, and
+//! the ones beside it are read still.
+
+use super::address::{Address, without_route};
+use super::header::{Header, Headers};
+
+/// The addresses of all To fields.
+#[must_use]
+pub fn to_addresses(headers: &Headers) -> Vec<Address> {
+    all(headers, "To")
+}
+
+/// The addresses of all From fields.
+#[must_use]
+pub fn from_addresses(headers: &Headers) -> Vec<Address> {
+    all(headers, "From")
+}
+
+/// The addresses of all fields of that name, in order.
+pub(super) fn all(headers: &Headers, name: &str) -> Vec<Address> {
+    headers
+        .get_all(name)
+        .flat_map(|field: &Header| addresses(&field.unfolded()))
+        .collect()
+}
+
+/// The well-formed addresses of an unfolded address list, in order.
+fn addresses(list: &str) -> Vec<Address> {
+    let mut found = Vec::new();
+    let mut mailbox = Mailbox::default();
+    for token in (Lexer { rest: list }) {
+        match token {
+            Token::Special(',' | ';') if !mailbox.in_brackets() => {
+                found.extend(std::mem::take(&mut mailbox).address());
+            }
+            // What came before is the name of a group.
+            Token::Special(':') if !mailbox.in_brackets() => mailbox = Mailbox::default(),
+            Token::Special('<') => mailbox.open(),
+            Token::Special('>') => mailbox.close(),
+            Token::Special(c) => mailbox.push(c.encode_utf8(&mut [0; 4])),
+            Token::Text(text) => mailbox.push(text),
+            Token::Blank => mailbox.blank(),
+        }
+    }
+    found.extend(mailbox.address());
+    found
+}
+
+/// What a list is made of.
+#[derive(Clone, Copy)]
+enum Token<'a> {
+    /// `< > , ; : @ .`
+    Special(char),
+    /// Anything else that belongs together; a quoted string or a domain
+    /// literal with its delimiters.
+    Text(&'a str),
+    /// Blanks and comments, RFC 5322's CFWS.
+    Blank,
+}
+
+struct Lexer<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Lexer<'a> {
+    fn take(&mut self, length: usize) -> &'a str {
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(length)
+            .unwrap_or((self.rest, ""));
+        self.rest = rest;
+        taken
+    }
+}
+
+impl<'a> Iterator for Lexer<'a> {
+    type Item = Token<'a>;
+
+    fn next(&mut self) -> Option<Token<'a>> {
+        let first = self.rest.chars().next()?;
+        Some(match first {
+            '<' | '>' | ',' | ';' | ':' | '@' | '.' => {
+                self.take(first.len_utf8());
+                Token::Special(first)
+            }
+            ' ' | '\t' => {
+                let blanks = self.rest.find(|c| !matches!(c, ' ' | '\t'));
+                self.take(blanks.unwrap_or(self.rest.len()));
+                Token::Blank
+            }
+            '(' => {
+                self.take(comment_length(self.rest));
+                Token::Blank
+            }
+            '"' => Token::Text(self.take(delimited_length(self.rest, '"'))),
+            '[' => Token::Text(self.take(delimited_length(self.rest, ']'))),
+            _ => {
+                let end = self.rest.find(is_delimiter).unwrap_or(self.rest.len());
+                Token::Text(self.take(end.max(first.len_utf8())))
+            }
+        })
+    }
+}
+
+fn is_delimiter(c: char) -> bool {
+    " \t<>,;:@.()\"[".contains(c)
+}
+
+/// The length of the comment that a text begins with; comments nest, and one
+/// that isn't closed goes to the end.
+fn comment_length(text: &str) -> usize {
+    let mut depth = 0usize;
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => (),
+        }
+        if depth == 0 {
+            return at + c.len_utf8();
+        }
+    }
+    text.len()
+}
+
+/// The length of what a text begins with, up to and including `close`.
+fn delimited_length(text: &str, close: char) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            c if c == close => return at + c.len_utf8(),
+            _ => (),
+        }
+    }
+    text.len()
+}
+
+/// One mailbox while it is read.
+#[derive(Default)]
+struct Mailbox {
+    /// Before brackets: a bare address or a display name. Inside: the address.
+    text: String,
+    brackets: Brackets,
+    blank_pending: bool,
+}
+
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Brackets {
+    #[default]
+    None,
+    Open,
+    Closed,
+    /// A second pair, or text behind the first.
+    Broken,
+}
+
+impl Mailbox {
+    fn in_brackets(&self) -> bool {
+        self.brackets == Brackets::Open
+    }
+
+    fn open(&mut self) {
+        self.brackets = match self.brackets {
+            Brackets::None => Brackets::Open,
+            Brackets::Open | Brackets::Closed | Brackets::Broken => Brackets::Broken,
+        };
+        self.text.clear();
+        self.blank_pending = false;
+    }
+
+    fn close(&mut self) {
+        self.brackets = match self.brackets {
+            Brackets::Open => Brackets::Closed,
+            Brackets::None | Brackets::Closed | Brackets::Broken => Brackets::Broken,
+        };
+    }
+
+    fn blank(&mut self) {
+        self.blank_pending = true;
+    }
+
+    /// Blanks around `@` and `.` go (RFC 5322 4.4); any other stays, and
+    /// makes the address malformed.
+    fn push(&mut self, text: &str) {
+        match self.brackets {
+            Brackets::None | Brackets::Open => (),
+            Brackets::Closed | Brackets::Broken => {
+                self.brackets = Brackets::Broken;
+                return;
+            }
+        }
+        let joins = matches!(text, "@" | "." | ":" | ",")
+            || self.text.is_empty()
+            || self.text.ends_with(['@', '.', ':', ',']);
+        if self.blank_pending && !joins {
+            self.text.push(' ');
+        }
+        self.blank_pending = false;
+        self.text.push_str(text);
+    }
+
+    fn address(self) -> Option<Address> {
+        match self.brackets {
+            Brackets::None => Address::parse(&self.text).ok(),
+            Brackets::Closed => Address::parse(without_route(&self.text)).ok(),
+            Brackets::Open | Brackets::Broken => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(list: &str) -> Vec<String> {
+        addresses(list).iter().map(Address::to_wire).collect()
+    }
+
+    #[test]
+    fn ordinary_lists() {
+        assert_eq!(read(" a@x.org"), ["a@x.org"]);
+        assert_eq!(
+            read("A B <a@x.org>, \"C, D\" <c@x.org>,e@x.org"),
+            ["a@x.org", "c@x.org", "e@x.org"]
+        );
+        assert_eq!(
+            read("a@x.org (A, <z@x.org> (B \\) C)), b@x.org"),
+            ["a@x.org", "b@x.org"]
+        );
+        assert_eq!(read("=?utf-8?q?Doe, John?= <j@x.org>"), ["j@x.org"]);
+        assert_eq!(
+            read("\"gateway\"@x.org, <\"two words\"@x.org>"),
+            ["gateway@x.org", "\"two words\"@x.org"]
+        );
+        assert_eq!(
+            read("a@[127.0.0.1], b@[IPv6:::1]"),
+            ["a@[127.0.0.1]", "b@[IPv6:::1]"]
+        );
+    }
+
+    #[test]
+    fn groups() {
+        assert_eq!(read("undisclosed-recipients:;"), [""; 0]);
+        assert_eq!(
+            read("G: a@x.org, B <b@x.org>;, c@x.org"),
+            ["a@x.org", "b@x.org", "c@x.org"]
+        );
+        assert_eq!(read("a@x.org; b@x.org"), ["a@x.org", "b@x.org"]);
+    }
+
+    #[test]
+    fn obsolete_forms() {
+        assert_eq!(read("a . b @ x . org"), ["a.b@x.org"]);
+        assert_eq!(read("a (c) @ (d) x.org"), ["a@x.org"]);
+        assert_eq!(read("<@r.org,@s.org:a@x.org>"), ["a@x.org"]);
+        assert_eq!(read(",, a@x.org ,,"), ["a@x.org"]);
+    }
+
+    #[test]
+    fn a_display_name_never_counts() {
+        for list in [
+            "gateway@kms.example.org <victim@x.org>",
+            "\"gateway@kms.example.org\" <victim@x.org>",
+            "\"<gateway@kms.example.org>,\" <victim@x.org>",
+            "(gateway@kms.example.org) victim@x.org",
+            "(gateway@kms.example.org,) victim@x.org",
+            "=?utf-8?q?gateway=40kms.example.org=2C?= <victim@x.org>",
+            "gateway@kms.example.org: victim@x.org;",
+            "gateway@kms.example.org (c) <victim@x.org>",
+            "\"\\\"gateway@kms.example.org,\" <victim@x.org>",
+            "<@gateway@kms.example.org,@kms.example.org:victim@x.org>",
+        ] {
+            assert_eq!(read(list), ["victim@x.org"], "{list}");
+        }
+    }
+
+    #[test]
+    fn malformed_mailboxes_are_no_addresses() {
+        for list in [
+            "a@x.org b@x.org",
+            "<a@x.org> b@x.org",
+            "<a@x.org> <b@x.org>",
+            "<a@x.org",
+            "a@x.org>",
+            "a b@x.org",
+            "\"a <b@x.org>",
+            "(a b@x.org",
+            "<<a@x.org>>",
+            "a@x.org.\u{0}",
+            "a@",
+            "<>",
+            "\\a@x.org",
+            "gw@x.or (c) <g>",
+            "a@x.org, <b@x.org",
+        ] {
+            let expected: &[&str] = if list.contains(',') {
+                &["a@x.org"]
+            } else {
+                &[]
+            };
+            assert_eq!(read(list), expected, "{list}");
+        }
+    }
+
+    #[test]
+    fn all_fields_count() {
+        let mut headers = Headers::new();
+        headers.push(b"To", b" a@x.org,\n b@x.org");
+        headers.push(b"to", b" c@x.org");
+        let to: Vec<String> = to_addresses(&headers)
+            .iter()
+            .map(Address::to_wire)
+            .collect();
+        assert_eq!(to, ["a@x.org", "b@x.org", "c@x.org"]);
+    }
+
+    #[test]
+    fn hostile_lists_are_read_in_one_go() {
+        for piece in [
+            "(",
+            "\"",
+            "<",
+            "[",
+            "a@x.org,",
+            "(a)\"b\"",
+            "\\",
+            "=?utf-8?q?",
+            "@",
+            ":",
+        ] {
+            // Quadratic, this would go on for minutes.
+            addresses(&piece.repeat(20_000));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_list_is_survived(list in "\\PC*|[a@.,;:<>()\"\\[\\] \t\\\\é]{0,60}") {
+            addresses(&list);
+        }
+
+        #[test]
+        fn what_a_display_name_says_does_not_matter(name in "[ -~]{0,40}") {
+            let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
+            prop_assert_eq!(read(&format!("\"{quoted}\" <a@x.org>")), ["a@x.org"]);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What SMTP says beside the message: who connected, and where failures go.
+
+use std::fmt::{self, Display, Formatter};
+use std::net::IpAddr;
+
+use super::address::{Address, without_route};
+
+/// The SMTP client that handed the message to Postfix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Client {
+    /// None where it came by a Unix socket or Postfix doesn't know.
+    pub address: Option<IpAddr>,
+    /// By SASL.
+    pub authenticated: bool,
+}
+
+/// The argument of MAIL, RFC 5321 4.1.1.2: what delivery writes as Return-Path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReversePath {
+    /// `<>`: a bounce or another answer that wants none.
+    Null,
+    /// A syntactically valid mailbox.
+    Address(Address),
+    /// Anything else, as received.
+    Invalid(String),
+}
+
+impl ReversePath {
+    /// Reads `<…>`; the brackets may be missing, and a source route is
+    /// skipped (RFC 5321 appendix C). Empty is null: so Postfix puts it for
+    /// mail that didn't come by SMTP.
+    #[must_use]
+    pub fn from_smtp(argument: &str) -> Self {
+        let path = argument.trim_matches(' ');
+        let path = path
+            .strip_prefix('<')
+            .and_then(|rest| rest.strip_suffix('>'))
+            .unwrap_or(path);
+        if path.is_empty() {
+            return ReversePath::Null;
+        }
+        match Address::parse(without_route(path)) {
+            Ok(address) => ReversePath::Address(address),
+            Err(_) => ReversePath::Invalid(argument.to_owned()),
+        }
+    }
+
+    /// The mailbox, if there is a valid one.
+    #[must_use]
+    pub fn address(&self) -> Option<&Address> {
+        match self {
+            ReversePath::Address(address) => Some(address),
+            ReversePath::Null | ReversePath::Invalid(_) => None,
+        }
+    }
+}
+
+/// The path without brackets; empty where it is null, and what was received where it is invalid.
+impl Display for ReversePath {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            ReversePath::Null => Ok(()),
+            ReversePath::Address(address) => address.fmt(f),
+            ReversePath::Invalid(argument) => f.write_str(argument),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn reverse_paths() {
+        assert_eq!(ReversePath::from_smtp("<>"), ReversePath::Null);
+        assert_eq!(ReversePath::from_smtp(""), ReversePath::Null);
+        let user = ReversePath::Address(Address::parse("user@x.org").unwrap());
+        for argument in ["<user@x.org>", "user@x.org", "<@a.org,@b.org:user@X.org.>"] {
+            assert_eq!(ReversePath::from_smtp(argument), user, "{argument}");
+        }
+        for argument in [
+            "<user>",
+            "<user@x.org",
+            "<a b@x.org>",
+            "< >",
+            "<user@x_y..org>",
+        ] {
+            assert_eq!(
+                ReversePath::from_smtp(argument),
+                ReversePath::Invalid(argument.to_owned())
+            );
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The MIME structure of a message (RFC 2045, RFC 2046): its parts in order,
+//! which of them are files, and the text that a reader of plain text sees.
+//!
+//! Multiparts are split here and not by mail-parser 0.11, which takes a
+//! delimiter anywhere in a line or at the start of a longer one, and goes
+//! through the rest of the message again for each boundary that it doesn't
+//! find. Here a message is read once for each level of nesting, the levels
+//! and parts are limited, and whatever is beyond them is one opaque file.
+
+mod content_type;
+mod multipart;
+mod part;
+
+pub use content_type::{ContentType, Disposition};
+pub use part::Part;
+
+use super::header::Headers;
+use multipart::Multipart;
+
+/// Multiparts within multiparts. Mail that people send has four or five.
+const MAX_DEPTH: usize = 16;
+/// Parts of a message that are told apart.
+const MAX_PARTS: usize = 256;
+
+/// A message's parts.
+#[derive(Clone, Debug)]
+pub struct Structure<'m> {
+    /// Of the whole message.
+    pub content_type: ContentType,
+    /// The parts that aren't multiparts, in order.
+    pub parts: Vec<Part<'m>>,
+    /// Which of them are the text of the message.
+    text: Vec<usize>,
+}
+
+impl<'m> Structure<'m> {
+    /// Of a message or a part with these fields and this body.
+    pub(super) fn of(headers: &Headers, body: &'m [u8]) -> Self {
+        let content_type = ContentType::of(headers, ContentType::text_plain);
+        let mut reader = Reader { parts: Vec::new() };
+        let text = reader.entity(headers, content_type.clone(), body, 0);
+        let mut structure = Structure {
+            content_type,
+            parts: reader.parts,
+            text,
+        };
+        structure.take_named_text();
+        structure
+    }
+
+    /// The parts that a reader shows as files.
+    pub fn attachments(&self) -> impl Iterator<Item = &Part<'m>> {
+        self.parts.iter().filter(|part| part.is_attachment())
+    }
+
+    /// The text/plain parts together, decoded; where there is a choice
+    /// (multipart/alternative), the first one that has any. None where there
+    /// is nothing but other media, as in HTML-only mail.
+    #[must_use]
+    pub fn plain_text(&self) -> Option<String> {
+        let only_files = self.parts.iter().all(Part::is_declared_attachment);
+        if self.text.is_empty() && !only_files {
+            return None;
+        }
+        let texts = self.text.iter().filter_map(|&at| self.parts.get(at));
+        let mut whole = String::new();
+        for text in texts.map(Part::text) {
+            if !whole.is_empty() && !whole.ends_with('\n') {
+                whole.push('\n');
+            }
+            whole.push_str(&text);
+        }
+        Some(whole)
+    }
+
+    /// Some programs give the text of a message a file name. It is its text
+    /// still where there is no other.
+    fn take_named_text(&mut self) {
+        if !self.text.is_empty() {
+            return;
+        }
+        let named = self.parts.iter_mut().enumerate().find(|(_, part)| {
+            part.content_type.is("text", "plain") && !part.is_declared_attachment()
+        });
+        if let Some((at, part)) = named {
+            part.make_text();
+            self.text.push(at);
+        }
+    }
+}
+
+struct Reader<'m> {
+    parts: Vec<Part<'m>>,
+}
+
+impl<'m> Reader<'m> {
+    /// Reads one entity; gives back which parts are the text of it.
+    fn entity(
+        &mut self,
+        headers: &Headers,
+        content_type: ContentType,
+        body: &'m [u8],
+        depth: usize,
+    ) -> Vec<usize> {
+        if content_type.kind != "multipart" || depth >= MAX_DEPTH {
+            return self.leaf(Part::new(headers, content_type, body));
+        }
+        match Multipart::split(&content_type, body) {
+            Some(multipart) => self.multipart(&content_type, multipart, depth),
+            None => self.leaf(Part::new(headers, content_type, body)),
+        }
+    }
+
+    fn leaf(&mut self, part: Part<'m>) -> Vec<usize> {
+        let is_text = part.content_type.is("text", "plain") && !part.is_attachment();
+        self.parts.push(part);
+        if is_text {
+            vec![self.parts.len() - 1]
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn multipart(
+        &mut self,
+        content_type: &ContentType,
+        mut children: Multipart<'m>,
+        depth: usize,
+    ) -> Vec<usize> {
+        let default = if content_type.subtype == "digest" {
+            ContentType::message
+        } else {
+            ContentType::text_plain
+        };
+        let mut text = Vec::new();
+        loop {
+            if self.parts.len() >= MAX_PARTS {
+                self.parts.extend(children.rest().map(Part::opaque));
+                break;
+            }
+            let Some(child) = children.next() else { break };
+            let (headers, body_at) = Headers::parse(child);
+            let body = child.get(body_at..).unwrap_or_default();
+            let child_type = ContentType::of(&headers, default);
+            let child_text = self.entity(&headers, child_type, body, depth + 1);
+            if content_type.subtype != "alternative" || text.is_empty() {
+                text.extend(child_text);
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests;

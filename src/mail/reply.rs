@@ -1,0 +1,214 @@
+//! Composing a reply (STS600-9-2 8.3). The same request, outcome, text and
+//! stamp give the same octets.
+//!
+//! The header block is written here line by line, as each field has its own
+//! rule of folding; addresses, date, raw text and the MIME parts are
+//! mail-builder's.
+
+use encodify::base64;
+use jiff::Timestamp;
+use mail_builder::headers::Header as _;
+use mail_builder::headers::address::Address as AddressField;
+use mail_builder::headers::content_type::ContentType;
+use mail_builder::headers::date::Date;
+use mail_builder::headers::raw::Raw;
+use mail_builder::mime::{BodyPart, MimePart};
+
+use super::address::Address;
+use super::gateway_result;
+use super::outcome::Outcome;
+use super::request::Request;
+use super::subject;
+
+/// What a service says in its reply.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReplyText {
+    /// The text body; its line ends may be LF.
+    pub body: String,
+    /// The one file of a reply.
+    pub attachment: Option<ReplyAttachment>,
+}
+
+/// A file to send: us-ascii text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplyAttachment {
+    /// Ends in `.txt`.
+    pub name: String,
+    /// Sent as base64, octet by octet as it is.
+    pub content: Vec<u8>,
+}
+
+/// What makes a reply this one and no other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplyStamp {
+    /// From [`super::reply_message_id`].
+    pub message_id: String,
+    /// When the reply was made.
+    pub date: Timestamp,
+}
+
+/// The most octets of a line, CRLF not counted (RFC 5322 2.1.1).
+const LINE_LIMIT: usize = 998;
+
+/// The whole message, with CRLF line ends and no line past 998 octets.
+#[must_use]
+pub fn compose(
+    request: &Request,
+    outcome: &Outcome,
+    text: &ReplyText,
+    stamp: &ReplyStamp,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(2048 + text.body.len());
+    write_origin(request, stamp, &mut out);
+    write_threading(request, &mut out);
+    write_loop_suppression(request, &mut out);
+    let result = gateway_result::write(outcome);
+    folded_field(gateway_result::NAME, &result, &mut out);
+    field("MIME-Version", "1.0", &mut out);
+    write_content(text, &stamp.message_id, &mut out);
+    out
+}
+
+fn write_origin(request: &Request, stamp: &ReplyStamp, out: &mut Vec<u8>) {
+    address_field("From", std::slice::from_ref(&request.from_gateway), out);
+    address_field("To", &request.targets, out);
+    subject::write_field(&request.subject, out);
+    let date = Date::new(stamp.date.as_second());
+    field("Date", &date.to_rfc822(), out);
+    field("Message-ID", &stamp.message_id, out);
+}
+
+fn write_threading(request: &Request, out: &mut Vec<u8>) {
+    if let Some(id) = &request.message_id {
+        field("In-Reply-To", id, out);
+    }
+    if !request.references.is_empty() {
+        const NAME: &str = "References: ";
+        out.extend_from_slice(NAME.as_bytes());
+        let ids = without_controls(&request.references.join(" "));
+        Raw::new(ids).write_header(out, NAME.len());
+    }
+}
+
+/// RFC 3834 3.1.7 and what mail programs know besides.
+fn write_loop_suppression(request: &Request, out: &mut Vec<u8>) {
+    field("Auto-Submitted", "auto-replied", out);
+    field("Precedence", "bulk", out);
+    field("X-Auto-Response-Suppress", "All", out);
+    field("X-Loop", &request.from_gateway.to_wire(), out);
+}
+
+/// A field whose value fits a line. Whatever it is, it can't end the field.
+fn field(name: &str, value: &str, out: &mut Vec<u8>) {
+    folded_field(name, &without_controls(value), out);
+}
+
+/// A field whose value is folded already where it must be.
+fn folded_field(name: &str, value: &str, out: &mut Vec<u8>) {
+    for piece in [name, ": ", value, "\r\n"] {
+        out.extend_from_slice(piece.as_bytes());
+    }
+}
+
+fn without_controls(value: &str) -> String {
+    value.chars().filter(|c| !c.is_control()).collect()
+}
+
+fn address_field(name: &str, addresses: &[Address], out: &mut Vec<u8>) {
+    let mailboxes = addresses
+        .iter()
+        .map(|address| AddressField::new_address(None::<&str>, address.to_wire()))
+        .collect();
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    AddressField::new_list(mailboxes).write_header(out, name.len() + 2);
+}
+
+fn write_content(text: &ReplyText, message_id: &str, out: &mut Vec<u8>) {
+    let body = text_part(&text.body);
+    match &text.attachment {
+        None => body.write_part(out),
+        Some(attachment) => {
+            let boundary = boundary(message_id, &text.body);
+            let content_type = ContentType::new("multipart/mixed").attribute("boundary", boundary);
+            let parts = vec![body, file_part(attachment)];
+            MimePart::new(content_type, parts).write_part(out);
+        }
+    }
+}
+
+fn text_part(body: &str) -> MimePart<'static> {
+    let text = with_crlf(body);
+    let charset = if text.is_ascii() { "us-ascii" } else { "utf-8" };
+    let content_type = ContentType::new("text/plain").attribute("charset", charset);
+    let goes_as_it_is = text.is_ascii() && text.lines().all(|line| line.len() <= LINE_LIMIT);
+    let part = MimePart::new(content_type, BodyPart::Text(text.into()));
+    // Left to itself, the library would encode every `=`, and a person who
+    // reads the source of a reply could not read it.
+    if goes_as_it_is {
+        part.transfer_encoding("7bit")
+    } else {
+        part
+    }
+}
+
+/// Always base64, so that no relay's change of blanks or line ends breaks a file's MAC.
+fn file_part(attachment: &ReplyAttachment) -> MimePart<'static> {
+    let name = safe_file_name(&attachment.name);
+    let content_type = ContentType::new("text/plain")
+        .attribute("charset", "us-ascii")
+        .attribute("name", name.clone());
+    let encoded = base64::MIME.encode(&attachment.content);
+    MimePart::new(content_type, BodyPart::Text(encoded.into()))
+        .attachment(name)
+        .transfer_encoding("base64")
+}
+
+/// A boundary that depends on nothing but the reply; `=_` is in no
+/// quoted-printable or base64 text, and plain text is looked through.
+fn boundary(message_id: &str, body: &str) -> String {
+    let id = message_id.split('@').next().unwrap_or_default();
+    let mut boundary = "=_".to_owned();
+    boundary.extend(id.chars().filter(char::is_ascii_alphanumeric).take(50));
+    while body.contains(&boundary) && boundary.len() < 70 {
+        boundary.push('x');
+    }
+    boundary
+}
+
+/// Line ends all CRLF, one at the end, and no control character but HTAB.
+fn with_crlf(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + text.len() / 32);
+    for line in text.lines() {
+        let line = line.trim_end_matches(['\r', ' ', '\t']);
+        out.extend(line.chars().map(|c| match c {
+            '\t' => c,
+            c if c.is_control() => ' ',
+            c => c,
+        }));
+        out.push_str("\r\n");
+    }
+    out
+}
+
+/// The name with nothing in it that a file system or a header could take
+/// amiss, ending in `.txt` (8.2).
+fn safe_file_name(name: &str) -> String {
+    let stem = name.strip_suffix(".txt").unwrap_or(name);
+    let mut safe: String = stem
+        .chars()
+        .map(|c| match c {
+            'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' | '.' => c,
+            _ => '_',
+        })
+        .take(100)
+        .collect();
+    if safe.is_empty() {
+        safe.push_str("attachment");
+    }
+    safe.push_str(".txt");
+    safe
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+//! The service code at the start of a Subject (STS600-9-2 5.1.1), and what
+//! each service expects to find in a request.
+
+use std::fmt::{self, Display, Formatter};
+
+use thiserror::Error;
+
+/// What a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ServiceCode {
+    /// `{KMS:Help}`, 5.1.2.
+    Help,
+    /// `{KMS:GetPublicKey}`, 5.1.3.
+    GetPublicKey,
+    /// `{KMS:GetKlfStsEd2}`, 5.1.4.
+    GetKlfStsEd2,
+    /// `{KMS:SmUpdateStsEd2}`, reserved for the STSA, 5.1.1.
+    SmUpdateStsEd2,
+    /// A well-formed code that no service has, braces included, as written.
+    Unknown(String),
+}
+
+/// What a request for a service has attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Nothing: any attachment is unexpected.
+    NoAttachment,
+    /// One text/plain attachment, 8.2.
+    TextAttachment,
+}
+
+const KNOWN: [ServiceCode; 4] = [
+    ServiceCode::Help,
+    ServiceCode::GetPublicKey,
+    ServiceCode::GetKlfStsEd2,
+    ServiceCode::SmUpdateStsEd2,
+];
+
+impl ServiceCode {
+    /// The code with its braces.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            ServiceCode::Help => "{KMS:Help}",
+            ServiceCode::GetPublicKey => "{KMS:GetPublicKey}",
+            ServiceCode::GetKlfStsEd2 => "{KMS:GetKlfStsEd2}",
+            ServiceCode::SmUpdateStsEd2 => "{KMS:SmUpdateStsEd2}",
+            ServiceCode::Unknown(code) => code,
+        }
+    }
+
+    /// What its request has attached.
+    #[must_use]
+    pub fn expects(&self) -> Expected {
+        match self {
+            ServiceCode::SmUpdateStsEd2 => Expected::TextAttachment,
+            ServiceCode::Help
+            | ServiceCode::GetPublicKey
+            | ServiceCode::GetKlfStsEd2
+            | ServiceCode::Unknown(_) => Expected::NoAttachment,
+        }
+    }
+}
+
+impl Display for ServiceCode {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a Subject begins with no service code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum SubjectError {
+    /// There is no Subject field.
+    #[error("there is no Subject")]
+    Absent,
+    /// It begins with something else.
+    #[error("the Subject does not begin with a service code")]
+    NoCode,
+    /// No closing brace, nothing inside, or a control character.
+    #[error("the service code in the Subject is malformed")]
+    Malformed,
+}
+
+/// The service code at the start of a decoded Subject; blanks may precede it
+/// and case doesn't count.
+///
+/// # Errors
+/// [`SubjectError`]: no code there, or a malformed one.
+pub fn parse_subject(subject: &str) -> Result<ServiceCode, SubjectError> {
+    let subject = subject.trim_start_matches([' ', '\t']);
+    let rest = strip_opening(subject).ok_or(SubjectError::NoCode)?;
+    let end = rest
+        .find('}')
+        .filter(|&end| end <= MAX_NAME)
+        .ok_or(SubjectError::Malformed)?;
+    let name = rest.get(..end).unwrap_or_default();
+    if name.is_empty() || name.chars().any(char::is_control) {
+        return Err(SubjectError::Malformed);
+    }
+    let code = subject.get(..OPENING.len() + end + 1).unwrap_or_default();
+    Ok(KNOWN
+        .into_iter()
+        .find(|known| known.as_str().eq_ignore_ascii_case(code))
+        .unwrap_or_else(|| ServiceCode::Unknown(code.to_owned())))
+}
+
+/// Octets between opening and closing brace; more are no code but a flood.
+const MAX_NAME: usize = 1_000;
+const OPENING: &str = "{KMS:";
+
+fn strip_opening(text: &str) -> Option<&str> {
+    let (start, rest) = text.split_at_checked(OPENING.len())?;
+    start.eq_ignore_ascii_case(OPENING).then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn codes_without_regard_to_case_and_what_follows() {
+        assert_eq!(parse_subject("{KMS:Help}"), Ok(ServiceCode::Help));
+        assert_eq!(parse_subject(" \t{kms:hELP}x"), Ok(ServiceCode::Help));
+        assert_eq!(
+            parse_subject("{KMS:GetKlfStsEd2} order-17 }"),
+            Ok(ServiceCode::GetKlfStsEd2)
+        );
+        for code in KNOWN {
+            assert_eq!(parse_subject(code.as_str()), Ok(code));
+        }
+    }
+
+    #[test]
+    fn unknown_codes_are_codes() {
+        for code in ["{KMS:x}", "{KMS: Help}", "{KMS:Hälp}", "{KMS:{KMS:Help}"] {
+            assert_eq!(
+                parse_subject(code),
+                Ok(ServiceCode::Unknown(code.to_owned()))
+            );
+        }
+    }
+
+    #[test]
+    fn malformed_codes() {
+        let long = format!("{{KMS:{}}}", "x".repeat(MAX_NAME + 1));
+        for subject in [
+            "{KMS:",
+            "{KMS:Help",
+            "{KMS:}",
+            "{KMS:He\tlp}",
+            "{KMS:He\u{85}lp}",
+            &long,
+        ] {
+            assert_eq!(
+                parse_subject(subject),
+                Err(SubjectError::Malformed),
+                "{subject:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_code_stands_at_the_start() {
+        for subject in [
+            "Re: {KMS:Help}",
+            "回复：{KMS:Help}",
+            "[list] {KMS:Help}",
+            "hello",
+            "",
+            "{KMS",
+        ] {
+            assert_eq!(
+                parse_subject(subject),
+                Err(SubjectError::NoCode),
+                "{subject:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_subject_is_survived(subject in "\\PC*|[{}KMS: \ta\u{0}é]{0,30}") {
+            let _ = parse_subject(&subject);
+        }
+    }
+}

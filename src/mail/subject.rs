@@ -1,0 +1,75 @@
+//! The Subject of a request, and of its reply: `Auto: ` and the same again
+//! (STS600-9-2 8.3.1), which requesters match by.
+
+use mail_builder::headers::Header as _;
+use mail_builder::headers::raw::Raw;
+
+use super::encoded_word;
+
+/// What every reply's Subject begins with.
+const PREFIX: &str = "Auto: ";
+/// Characters of a request's Subject that come back.
+const MAX_CHARACTERS: usize = 2_000;
+/// Octets without a blank that still go on a line as they are.
+const MAX_UNFOLDABLE: usize = 900;
+
+/// The Subject that a reply gives back: each control character a blank, so
+/// that nothing in it can end the field or a line.
+pub(super) fn clean(decoded: &str) -> String {
+    decoded
+        .chars()
+        .take(MAX_CHARACTERS)
+        .map(|c| if is_control(c) { ' ' } else { c })
+        .collect()
+}
+
+/// C0, DEL, C1, and the two characters of Unicode that end a line.
+fn is_control(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// Writes the reply's Subject field. Cleaning again costs little, and makes
+/// sure of whatever the caller has.
+pub(super) fn write_field(subject: &str, out: &mut Vec<u8>) {
+    const NAME: &str = "Subject: ";
+    let cleaned = clean(subject);
+    out.extend_from_slice(NAME.as_bytes());
+    if can_stand_raw(&cleaned) {
+        // Folds before runs of blanks and keeps them. mail-builder's `Text`
+        // would make words of any value over 77 octets.
+        Raw::new(format!("{PREFIX}{cleaned}")).write_header(out, NAME.len());
+    } else {
+        // mail-builder writes words only where a text isn't ASCII or is long;
+        // a short one with `=?` in it must become words too. These are made
+        // by the crate that makes mail-builder's.
+        let words = encoded_word::encode(&cleaned, NAME.len() + PREFIX.len());
+        out.extend_from_slice(PREFIX.as_bytes());
+        out.extend_from_slice(words.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Whether any reader gives the text back from the field exactly: ASCII, no
+/// likeness of an encoded word, no blanks at its end for a relay to trim, and
+/// blanks to fold at.
+fn can_stand_raw(text: &str) -> bool {
+    text.is_ascii()
+        && !text.contains("=?")
+        && !text.ends_with(' ')
+        && longest_unfoldable(text) <= MAX_UNFOLDABLE
+}
+
+/// The longest stretch from one fold point, the first blank of a run, to the next.
+fn longest_unfoldable(text: &str) -> usize {
+    let mut longest = 0;
+    let mut start = 0;
+    let mut after_blank = true;
+    for (at, octet) in text.bytes().enumerate() {
+        if octet == b' ' && !after_blank {
+            longest = longest.max(at - start);
+            start = at;
+        }
+        after_blank = octet == b' ';
+    }
+    longest.max(text.len() - start)
+}

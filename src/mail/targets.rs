@@ -1,0 +1,206 @@
+//! Who gets the reply (STS600-9-2 8.3.1): the Reply-To list if it has an
+//! address, else the first From, else the Sender.
+
+use std::collections::HashSet;
+
+use super::address::Address;
+use super::address_list;
+use super::gateway_addresses::GatewayAddresses;
+use super::header::Headers;
+
+/// The field that the reply's addresses are from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetSource {
+    /// Its whole list.
+    ReplyTo,
+    /// Its first address.
+    From,
+    /// Its first address.
+    Sender,
+}
+
+/// Why an address is not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftOut {
+    /// It stands in the list before.
+    Duplicate,
+    /// It is the gateway's own.
+    Gateway,
+    /// A mail system or a mailing list reads it, not a requester.
+    Automatic,
+    /// Its local part takes quoting: nothing that could be read two ways is written to.
+    Quoted,
+    /// The list is longer than the gateway answers.
+    BeyondLimit,
+}
+
+impl LeftOut {
+    /// In a word or two, for the audit.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LeftOut::Duplicate => "duplicate",
+            LeftOut::Gateway => "gateway address",
+            LeftOut::Automatic => "automatic",
+            LeftOut::Quoted => "quoted local part",
+            LeftOut::BeyondLimit => "beyond the limit",
+        }
+    }
+}
+
+/// The addresses of a reply.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Targets {
+    /// In order, each once.
+    pub answered: Vec<Address>,
+    /// The others of the same field, and why.
+    pub left_out: Vec<(Address, LeftOut)>,
+    /// None where no field has an address.
+    pub source: Option<TargetSource>,
+}
+
+impl Targets {
+    /// The same with at most `limit` addresses answered.
+    #[must_use]
+    pub fn limited(mut self, limit: usize) -> Self {
+        let beyond = self.answered.split_off(limit.min(self.answered.len()));
+        self.left_out.extend(
+            beyond
+                .into_iter()
+                .map(|address| (address, LeftOut::BeyondLimit)),
+        );
+        self
+    }
+}
+
+/// Who gets the reply to a message with these header fields. A Reply-To of
+/// which nothing is left is not made up for by From: its author said where
+/// answers go.
+#[must_use]
+pub fn reply_targets(headers: &Headers, gateway: &GatewayAddresses) -> Targets {
+    let Some((source, addresses)) = candidates(headers) else {
+        return Targets::default();
+    };
+    let mut targets = Targets {
+        source: Some(source),
+        ..Targets::default()
+    };
+    let mut seen = HashSet::new();
+    for address in addresses {
+        match reason_to_leave_out(&address, gateway, &mut seen) {
+            Some(reason) => targets.left_out.push((address, reason)),
+            None => targets.answered.push(address),
+        }
+    }
+    targets
+}
+
+fn candidates(headers: &Headers) -> Option<(TargetSource, Vec<Address>)> {
+    let reply_to = address_list::all(headers, "Reply-To");
+    if !reply_to.is_empty() {
+        return Some((TargetSource::ReplyTo, reply_to));
+    }
+    [
+        (TargetSource::From, "From"),
+        (TargetSource::Sender, "Sender"),
+    ]
+    .into_iter()
+    .find_map(|(source, name)| {
+        let first = address_list::all(headers, name).into_iter().next()?;
+        Some((source, vec![first]))
+    })
+}
+
+fn reason_to_leave_out(
+    address: &Address,
+    gateway: &GatewayAddresses,
+    seen: &mut HashSet<(String, String)>,
+) -> Option<LeftOut> {
+    if gateway.contains(address) {
+        return Some(LeftOut::Gateway);
+    }
+    if is_automatic(address) {
+        return Some(LeftOut::Automatic);
+    }
+    if !address.is_plain() {
+        return Some(LeftOut::Quoted);
+    }
+    let mailbox = (address.local().to_lowercase(), address.domain().to_owned());
+    (!seen.insert(mailbox)).then_some(LeftOut::Duplicate)
+}
+
+/// The forms that RFC 3834 section 2 takes for machinery.
+fn is_automatic(address: &Address) -> bool {
+    let local = address.local().to_ascii_lowercase();
+    local == "mailer-daemon" || local.starts_with("owner-") || local.ends_with("-request")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn targets(fields: &[(&str, &str)]) -> Targets {
+        let mut headers = Headers::new();
+        for (name, value) in fields {
+            headers.push(name.as_bytes(), value.as_bytes());
+        }
+        let own = Address::parse("gateway@kms.example.org").unwrap();
+        reply_targets(&headers, &GatewayAddresses::new(vec![own], "+"))
+    }
+
+    fn answered(fields: &[(&str, &str)]) -> Vec<String> {
+        let targets = targets(fields);
+        targets.answered.iter().map(Address::to_wire).collect()
+    }
+
+    #[test]
+    fn reply_to_comes_before_from_before_sender() {
+        let sender = ("Sender", "s@x.org, t@x.org");
+        let from = ("From", "f@x.org, g@x.org");
+        let reply_to = ("Reply-To", "r@x.org, q@x.org");
+        assert_eq!(answered(&[sender, from, reply_to]), ["r@x.org", "q@x.org"]);
+        assert_eq!(answered(&[sender, from]), ["f@x.org"]);
+        assert_eq!(answered(&[sender]), ["s@x.org"]);
+        assert_eq!(targets(&[]), Targets::default());
+    }
+
+    #[test]
+    fn a_reply_to_without_an_address_is_as_if_missing() {
+        let targets = targets(&[("Reply-To", "nobody"), ("From", "f@x.org")]);
+        assert_eq!(targets.source, Some(TargetSource::From));
+    }
+
+    #[test]
+    fn an_emptied_reply_to_is_not_made_up_for() {
+        let targets = targets(&[
+            ("Reply-To", "gateway+x@kms.example.org"),
+            ("From", "f@x.org"),
+        ]);
+        assert_eq!(targets.source, Some(TargetSource::ReplyTo));
+        assert!(targets.answered.is_empty());
+    }
+
+    #[test]
+    fn who_is_left_out_and_why() {
+        let targets = targets(&[(
+            "Reply-To",
+            "a@x.org, A@X.org, Gateway@kms.example.org, MAILER-DAEMON@x.org, owner-l@x.org, \
+             l-request@x.org, \"a b\"@x.org, c@x.org",
+        )])
+        .limited(1);
+        let reasons: Vec<LeftOut> = targets.left_out.iter().map(|(_, reason)| *reason).collect();
+        assert_eq!(
+            reasons,
+            [
+                LeftOut::Duplicate,
+                LeftOut::Gateway,
+                LeftOut::Automatic,
+                LeftOut::Automatic,
+                LeftOut::Automatic,
+                LeftOut::Quoted,
+                LeftOut::BeyondLimit,
+            ]
+        );
+    }
+}

@@ -1,0 +1,101 @@
+//! How a reply refers to its request: In-Reply-To and References (RFC 5322
+//! 3.6.4), and the reply's own Message-ID.
+
+use super::header::Headers;
+
+/// Longest id that a reply repeats.
+const MAX_ID: usize = 900;
+/// How many ids a reply's References keep: the first, which began the thread,
+/// and the last ones.
+const LAST_REFERENCES: usize = 9;
+
+/// The Message-ID as it stands, if it can stand in another header so.
+pub(super) fn message_id(headers: &Headers) -> Option<String> {
+    let value = headers.first("Message-ID")?.unfolded();
+    let id = value.trim_matches([' ', '\t']);
+    is_repeatable(id).then(|| id.to_owned())
+}
+
+/// The References that a reply has: the request's, and its Message-ID.
+pub(super) fn references(headers: &Headers) -> Vec<String> {
+    let field = headers.first("References");
+    let value = field.map(|field| field.unfolded()).unwrap_or_default();
+    let mut ids: Vec<String> = value
+        .split([' ', '\t'])
+        .filter(|id| id.starts_with('<') && id.ends_with('>') && is_repeatable(id))
+        .map(str::to_owned)
+        .chain(message_id(headers))
+        .collect();
+    if ids.len() > 1 + LAST_REFERENCES {
+        ids.drain(1..ids.len() - LAST_REFERENCES);
+    }
+    ids
+}
+
+/// The Message-ID of a reply: the same whenever the same reply is sent again,
+/// another for each step of a request.
+#[must_use]
+pub fn reply_message_id(request_id: &str, step: &str, domain: &str) -> String {
+    let atom = |text: &str| -> String {
+        text.chars()
+            .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+            .collect()
+    };
+    format!("<{}.{}@{domain}>", atom(request_id), atom(step))
+}
+
+fn is_repeatable(id: &str) -> bool {
+    !id.is_empty() && id.len() <= MAX_ID && id.bytes().all(|octet| octet.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::indexing_slicing)]
+    use super::*;
+
+    fn headers(fields: &[(&str, &str)]) -> Headers {
+        let mut headers = Headers::new();
+        for (name, value) in fields {
+            headers.push(name.as_bytes(), value.as_bytes());
+        }
+        headers
+    }
+
+    #[test]
+    fn an_id_comes_back_as_it_stands() {
+        let id = |value: &str| message_id(&headers(&[("Message-Id", value)]));
+        assert_eq!(id(" <a@b> ").as_deref(), Some("<a@b>"));
+        assert_eq!(id("\n a=?b").as_deref(), Some("a=?b"));
+        for value in ["", " ", " <a b@c>", " <a\tb>", " <é@x>", &"a".repeat(901)] {
+            assert_eq!(id(value), None, "{value:?}");
+        }
+        assert_eq!(id(&"a".repeat(900)).map(|id| id.len()), Some(900));
+    }
+
+    #[test]
+    fn references_are_those_of_the_request_and_its_id() {
+        let headers = headers(&[
+            ("References", " <1@x>\r\n <2@x>  garbage <3\u{e9}@x>"),
+            ("Message-ID", " <4@x>"),
+        ]);
+        assert_eq!(references(&headers), ["<1@x>", "<2@x>", "<4@x>"]);
+    }
+
+    #[test]
+    fn of_many_references_the_first_and_the_last_nine_stay() {
+        let many: String = (0..40).map(|number| format!(" <{number}@x>")).collect();
+        let kept = references(&headers(&[("References", &many), ("Message-ID", "<id@x>")]));
+        assert_eq!(kept.len(), 10);
+        assert_eq!(kept[..2], ["<0@x>", "<32@x>"]);
+        assert_eq!(kept[9], "<id@x>");
+    }
+
+    #[test]
+    fn a_reply_id_is_made_of_its_parts() {
+        assert_eq!(
+            reply_message_id("00ff", "result", "kms.example.org"),
+            "<00ff.result@kms.example.org>"
+        );
+        assert_eq!(reply_message_id("a>\r\n", "b c", "x"), "<a.bc@x>");
+    }
+}

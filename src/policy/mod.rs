@@ -1,1 +1,32 @@
 //! The policy: one table of rules that says what becomes of a message.
+//!
+//! Pure: facts come in, a [`Judgement`] goes out. Whatever has to be asked of
+//! somebody (a DNS zone, the store, the clock) is asked outside and comes in
+//! as a fact. [`RULES`] is the table; the rules and the lists they look things
+//! up in are what an auditor reads.
+
+mod charges;
+mod checks;
+mod facts;
+mod finding;
+mod judgement;
+pub mod lists;
+mod mailbox;
+mod rule;
+mod rules;
+pub mod throttle;
+mod tokens;
+
+#[cfg(test)]
+mod tests;
+
+pub use charges::{
+    Charge, Charges, ClientNetwork, Newcomers, Sender, Throttle, ThrottleKey, mailbox,
+};
+pub use facts::{Envelope, Facts, Listener, Settings};
+pub use finding::{Finding, Outcome};
+pub use judgement::{
+    Asked, Judgement, Looked, RuleResult, Ruling, Verdict, explain, judge, judge_recipients,
+};
+pub use rule::{Check, Listeners, Rule, RuleName, Stage};
+pub use rules::RULES;

@@ -1,0 +1,60 @@
+//! Mail that no person wrote to be answered, by what its fields and its
+//! content types say.
+
+use crate::policy::facts::Facts;
+use crate::policy::finding::{Finding, Quoted};
+use crate::policy::lists::{
+    AUTO_RESPONDER, AUTO_SUBMITTED, FieldEntry, MAILING_LIST, PRECEDENCE, REPORTS, ReportEntry,
+    find,
+};
+use crate::policy::tokens::words;
+
+/// `auto-submitted`
+pub(in crate::policy) fn auto_submitted(facts: &Facts<'_>) -> Option<Finding> {
+    field_of(AUTO_SUBMITTED, facts)
+}
+
+/// `precedence`
+pub(in crate::policy) fn precedence(facts: &Facts<'_>) -> Option<Finding> {
+    field_of(PRECEDENCE, facts)
+}
+
+/// `mailing-list`
+pub(in crate::policy) fn mailing_list(facts: &Facts<'_>) -> Option<Finding> {
+    field_of(MAILING_LIST, facts)
+}
+
+/// `auto-responder`
+pub(in crate::policy) fn auto_responder(facts: &Facts<'_>) -> Option<Finding> {
+    field_of(AUTO_RESPONDER, facts)
+}
+
+/// `report`
+pub(in crate::policy) fn report(facts: &Facts<'_>) -> Option<Finding> {
+    let structure = facts.structure;
+    std::iter::once(&structure.content_type)
+        .chain(structure.parts.iter().map(|part| &part.content_type))
+        .find_map(|own| REPORTS.iter().find(|entry| entry.matches(own)))
+        .or_else(|| report_by_field(facts))
+        .map(|entry| Finding::ignore(format_args!("it has {entry} ({})", entry.source)))
+}
+
+/// A reader takes the first Content-Type if it is well-formed; a report says
+/// what it is in any, however broken.
+fn report_by_field(facts: &Facts<'_>) -> Option<&'static ReportEntry> {
+    facts.headers.get_all("Content-Type").find_map(|header| {
+        let value = header.unfolded();
+        let media_type = words(&value).next()?;
+        REPORTS.iter().find(|entry| entry.is_named(&media_type))
+    })
+}
+
+fn field_of(list: &'static [FieldEntry], facts: &Facts<'_>) -> Option<Finding> {
+    let (entry, header) = find(list, facts.headers)?;
+    Some(Finding::ignore(format_args!(
+        "{} {} ({})",
+        entry.field,
+        Quoted(&header.unfolded()),
+        entry.source
+    )))
+}

@@ -1,0 +1,10 @@
+//! The checks behind the rules. Each is a function of the facts alone; how
+//! rules follow one another is the table's business.
+
+pub(super) mod addressing;
+pub(super) mod automatic;
+pub(super) mod envelope;
+pub(super) mod own;
+pub(super) mod sender;
+pub(super) mod service;
+pub(super) mod shape;

@@ -1,0 +1,123 @@
+//! What a rule finds, and how a reason quotes what a sender wrote.
+
+use std::fmt::{self, Display, Formatter, Write};
+
+/// What becomes of a message that a rule matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Not the gateway's business: it goes on untouched.
+    Pass,
+    /// Refused, so that the sender's server tells the sender.
+    Reject,
+    /// Accepted and dropped; nobody is told.
+    Ignore,
+    /// Kept for later.
+    Defer,
+}
+
+impl Outcome {
+    /// The word as it is written everywhere.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Pass => "pass",
+            Outcome::Reject => "reject",
+            Outcome::Ignore => "ignore",
+            Outcome::Defer => "defer",
+        }
+    }
+}
+
+impl Display for Outcome {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A rule matched: what follows, and why in words for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What follows.
+    pub outcome: Outcome,
+    /// One line of printable text; what it quotes is bounded.
+    pub reason: String,
+}
+
+impl Finding {
+    pub(super) fn new(outcome: Outcome, reason: impl Display) -> Self {
+        Finding {
+            outcome,
+            reason: reason.to_string(),
+        }
+    }
+
+    pub(super) fn ignore(reason: impl Display) -> Self {
+        Self::new(Outcome::Ignore, reason)
+    }
+}
+
+/// The most characters that a reason quotes of one thing.
+const MAX_QUOTED: usize = 80;
+
+/// What a sender wrote, as a reason quotes it: in quotes, of bounded length,
+/// without controls, line breaks or characters that turn the writing around.
+pub(super) struct Quoted<'a>(pub(super) &'a str);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let text = self.0.trim_matches([' ', '\t']);
+        f.write_char('"')?;
+        for c in text.chars().take(MAX_QUOTED) {
+            match c {
+                '\'' => f.write_char(c)?,
+                _ => write!(f, "{}", c.escape_debug())?,
+            }
+        }
+        if text.chars().nth(MAX_QUOTED).is_some() {
+            f.write_char('…')?;
+        }
+        f.write_char('"')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn quoted(text: &str) -> String {
+        Quoted(text).to_string()
+    }
+
+    #[test]
+    fn what_is_quoted_stays_on_its_line_and_in_its_direction() {
+        assert_eq!(quoted(" it's (plain)\t"), "\"it's (plain)\"");
+        assert_eq!(quoted("a\r\nb\tc\u{1b}[31m"), r#""a\r\nb\tc\u{1b}[31m""#);
+        assert_eq!(quoted("say \"so\" \\"), r#""say \"so\" \\""#);
+        assert_eq!(
+            quoted("\u{202e}gpj\u{2066}\u{feff}\u{2028}"),
+            r#""\u{202e}gpj\u{2066}\u{feff}\u{2028}""#
+        );
+        assert_eq!(quoted("回复"), "\"回复\"");
+    }
+
+    #[test]
+    fn what_is_quoted_is_bounded() {
+        let long = "x".repeat(1_000_000);
+        assert_eq!(quoted(&long).chars().count(), MAX_QUOTED + 3);
+        assert_eq!(
+            quoted(&"x".repeat(MAX_QUOTED)).chars().count(),
+            MAX_QUOTED + 2
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_control_is_quoted(text in any::<String>()) {
+            let turns_writing = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+            let is_clean = !quoted(&text).chars().any(|c| c.is_control() || turns_writing(c));
+            prop_assert!(is_clean);
+        }
+    }
+}

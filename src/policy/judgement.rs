@@ -1,0 +1,207 @@
+//! From facts to a judgement: the first rule that matches decides; where none
+//! does, the message is a request.
+
+use std::fmt::{self, Display, Formatter};
+
+use crate::mail::{Address, ServiceCode, Targets};
+
+use super::checks::{addressing, service};
+use super::facts::{Envelope, Facts, Listener};
+use super::finding::{Finding, Outcome};
+use super::rule::{Check, Rule, RuleName};
+use super::rules::RULES;
+
+/// What becomes of a message, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// It goes on untouched.
+    Pass,
+    /// It is refused.
+    Reject,
+    /// It is accepted and dropped.
+    Ignore,
+    /// It is kept for later.
+    Defer,
+    /// It is answered.
+    Request,
+}
+
+impl Verdict {
+    /// The word as it is written everywhere.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Pass => "pass",
+            Verdict::Reject => "reject",
+            Verdict::Ignore => "ignore",
+            Verdict::Defer => "defer",
+            Verdict::Request => "request",
+        }
+    }
+}
+
+impl Display for Verdict {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The policy's word on a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// A rule matched.
+    Ruled(Ruling),
+    /// No rule matched.
+    Request(Asked),
+}
+
+/// The rule that decided, and its finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruling {
+    /// The rule.
+    pub rule: RuleName,
+    /// What follows, and why.
+    pub finding: Finding,
+}
+
+/// What a request asks, of which gateway address, and who is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The service.
+    pub service: ServiceCode,
+    /// The configured address that To names first.
+    pub gateway: Address,
+    /// Who is answered, at least one, and who not.
+    pub targets: Targets,
+}
+
+impl Judgement {
+    /// What becomes of the message.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Judgement::Ruled(ruling) => match ruling.finding.outcome {
+                Outcome::Pass => Verdict::Pass,
+                Outcome::Reject => Verdict::Reject,
+                Outcome::Ignore => Verdict::Ignore,
+                Outcome::Defer => Verdict::Defer,
+            },
+            Judgement::Request(_) => Verdict::Request,
+        }
+    }
+
+    /// The rule that decided; none did for a request.
+    #[must_use]
+    pub fn rule(&self) -> Option<RuleName> {
+        match self {
+            Judgement::Ruled(ruling) => Some(ruling.rule),
+            Judgement::Request(_) => None,
+        }
+    }
+
+    /// Why the rule matched.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Judgement::Ruled(ruling) => Some(&ruling.finding.reason),
+            Judgement::Request(_) => None,
+        }
+    }
+
+    /// What a request asks.
+    #[must_use]
+    pub fn asked(&self) -> Option<&Asked> {
+        match self {
+            Judgement::Ruled(_) => None,
+            Judgement::Request(asked) => Some(asked),
+        }
+    }
+}
+
+impl Ruling {
+    /// Our own Postfix stands before the internal listener: refused there, a
+    /// message would be bounced to a sender who may be forged.
+    pub(super) fn new(rule: RuleName, mut finding: Finding, listener: Listener) -> Self {
+        if listener == Listener::Internal && finding.outcome == Outcome::Reject {
+            finding.outcome = Outcome::Ignore;
+        }
+        Ruling { rule, finding }
+    }
+}
+
+/// Judges what is known at RCPT; None where that is for the end of the message to say.
+#[must_use]
+pub fn judge_recipients(envelope: &Envelope<'_>) -> Option<Judgement> {
+    RULES.iter().find_map(|rule| {
+        let finding = rule.look_at_envelope(envelope)?;
+        let ruling = Ruling::new(rule.name, finding, envelope.listener);
+        Some(Judgement::Ruled(ruling))
+    })
+}
+
+/// Judges a message.
+#[must_use]
+pub fn judge(facts: &Facts<'_>) -> Judgement {
+    let listener = facts.envelope.listener;
+    let ruled = RULES.iter().find_map(|rule| {
+        let finding = rule.look(facts)?;
+        Some(Ruling::new(rule.name, finding, listener))
+    });
+    match ruled.map_or_else(|| asked(facts), Err) {
+        Ok(asked) => Judgement::Request(asked),
+        Err(ruling) => Judgement::Ruled(ruling),
+    }
+}
+
+fn asked(facts: &Facts<'_>) -> Result<Asked, Ruling> {
+    let ruled_by = |rule| move |finding| Ruling::new(rule, finding, facts.envelope.listener);
+    Ok(Asked {
+        service: service::service(facts).map_err(ruled_by(RuleName::Subject))?,
+        gateway: addressing::named_gateway(facts).map_err(ruled_by(RuleName::NotInTo))?,
+        targets: addressing::targets(facts).map_err(ruled_by(RuleName::ReplyTarget))?,
+    })
+}
+
+/// What a rule has to say of a message.
+#[derive(Clone, Debug)]
+pub struct RuleResult {
+    /// The rule.
+    pub rule: &'static Rule,
+    /// What it found.
+    pub looked: Looked,
+}
+
+/// What came of a rule's look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Looked {
+    /// It doesn't look at what comes by this listener, or only the store does.
+    NotAsked,
+    /// It doesn't match.
+    Clear,
+    /// It is the first that matches.
+    Decides(Finding),
+    /// It would match, but an earlier one has decided.
+    WouldMatch(Finding),
+}
+
+/// Every rule's look at a message, in order.
+#[must_use]
+pub fn explain(facts: &Facts<'_>) -> Vec<RuleResult> {
+    let mut decided = false;
+    RULES
+        .iter()
+        .map(|rule| {
+            let looked = match rule.look(facts) {
+                _ if !rule.applies_to(facts.envelope.listener) => Looked::NotAsked,
+                _ if matches!(rule.check, Check::Store) => Looked::NotAsked,
+                None => Looked::Clear,
+                Some(finding) if decided => Looked::WouldMatch(finding),
+                Some(finding) => {
+                    decided = true;
+                    Looked::Decides(finding)
+                }
+            };
+            RuleResult { rule, looked }
+        })
+        .collect()
+}

@@ -1,0 +1,94 @@
+//! An entry that looks for a header field, and how its value is compared.
+
+use std::borrow::Cow;
+
+use crate::mail::{Header, Headers};
+use crate::policy::mailbox::mailboxes;
+use crate::policy::tokens::words;
+
+use super::sender::{Role, role_of};
+
+/// A header field that tells what sent a message.
+#[derive(Clone, Copy, Debug)]
+pub struct FieldEntry {
+    /// Its name; case doesn't count.
+    pub field: &'static str,
+    /// What it says there.
+    pub value: Value,
+    /// Who sends it, or the document that defines it.
+    pub source: &'static str,
+}
+
+/// How the value of a field is compared: as RFC 5322 words, comments and case aside.
+#[derive(Clone, Copy, Debug)]
+pub enum Value {
+    /// Anything.
+    Any,
+    /// Anything but a denial: `no`, `false`, `0` and the like.
+    NotDenied,
+    /// Anything but this as its first word.
+    OtherThan(&'static str),
+    /// This word, alone or among others.
+    Word(&'static str),
+    /// These words and no others.
+    Exactly(&'static [&'static str]),
+    /// These words first.
+    Begins(&'static [&'static str]),
+    /// An address with the form of this role.
+    Address(Role),
+}
+
+/// Words that say a field means the opposite of its name.
+const DENIALS: [&str; 6] = ["no", "false", "0", "none", "never", "off"];
+
+impl FieldEntry {
+    /// Whether this field is it.
+    #[must_use]
+    pub fn matches(&self, header: &Header) -> bool {
+        header.is(self.field) && self.value.matches(&header.unfolded())
+    }
+}
+
+impl Value {
+    fn matches(self, value: &str) -> bool {
+        match self {
+            Value::Any => true,
+            Value::NotDenied => !DENIALS.iter().any(|denial| first_is(value, denial)),
+            Value::OtherThan(word) => !first_is(value, word),
+            Value::Word(word) => words(value).any(|own| own.eq_ignore_ascii_case(word)),
+            Value::Exactly(expected) => {
+                begins(value, expected) && words(value).nth(expected.len()).is_none()
+            }
+            Value::Begins(expected) => begins(value, expected),
+            Value::Address(role) => mailboxes(value)
+                .iter()
+                .any(|mailbox| role_of(&mailbox.local).is_some_and(|found| found.role == role)),
+        }
+    }
+}
+
+fn first_is(value: &str, word: &str) -> bool {
+    words(value)
+        .next()
+        .is_some_and(|first| first.eq_ignore_ascii_case(word))
+}
+
+fn begins(value: &str, expected: &[&str]) -> bool {
+    let mut own = words(value);
+    expected.iter().all(|word| {
+        own.next()
+            .is_some_and(|own: Cow<'_, str>| own.eq_ignore_ascii_case(word))
+    })
+}
+
+/// The first field that an entry of `list` matches. A field that occurs twice
+/// is automatic if either is.
+pub(in crate::policy) fn find<'h>(
+    list: &'static [FieldEntry],
+    headers: &'h Headers,
+) -> Option<(&'static FieldEntry, &'h Header)> {
+    headers.iter().find_map(|header| {
+        let entry = list.iter().find(|entry| entry.matches(header))?;
+        Some((entry, header))
+    })
+}

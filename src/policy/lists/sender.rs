@@ -1,0 +1,215 @@
+//! The local parts that mail systems, list managers and robots send from.
+//! A person's address must not match: bare `bounces@`, `request@`, `owner@`,
+//! `root@` or `admin@` may be anybody's, and so may `bounce-castles@`.
+
+use crate::mail::Address;
+
+use super::relay::unwrap;
+
+/// A form of local part that is no person's.
+#[derive(Clone, Copy, Debug)]
+pub struct SenderEntry {
+    /// What it looks like; case doesn't count.
+    pub form: Form,
+    /// What sends from it.
+    pub role: Role,
+    /// Who sends from it, or the document that says so.
+    pub source: &'static str,
+}
+
+/// What a local part looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Exactly this, an extension after a `+` aside.
+    Is(&'static str),
+    /// Begins with this and goes on.
+    Begins(&'static str),
+    /// Begins with this and goes on with a tag that has a digit, as machines' do.
+    BeginsTagged(&'static str),
+    /// Something and then this, an extension after a `+` aside.
+    Ends(&'static str),
+    /// Something, this, and something.
+    Contains(&'static str),
+    /// Something, this, and a number.
+    ContainsNumbered(&'static str),
+}
+
+/// What sends from a form of local part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A mail system, about mail.
+    MailSystem,
+    /// A list manager, for a list.
+    ListManager,
+    /// A program that wants no answer.
+    NoReply,
+}
+
+impl Role {
+    /// Whose address it is, in words.
+    #[must_use]
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Role::MailSystem => "a mail system's",
+            Role::ListManager => "a list manager's",
+            Role::NoReply => "one that wants no answer",
+        }
+    }
+}
+
+const fn mail_system(name: &'static str, source: &'static str) -> SenderEntry {
+    SenderEntry {
+        form: Form::Is(name),
+        role: Role::MailSystem,
+        source,
+    }
+}
+
+const fn list(form: Form, source: &'static str) -> SenderEntry {
+    SenderEntry {
+        form,
+        role: Role::ListManager,
+        source,
+    }
+}
+
+const fn no_reply(form: Form, source: &'static str) -> SenderEntry {
+    SenderEntry {
+        form,
+        role: Role::NoReply,
+        source,
+    }
+}
+
+/// The rule `return-path`, and whoever else asks what an address is.
+#[rustfmt::skip]
+pub static SENDERS: &[SenderEntry] = &[
+    // Mail systems
+    mail_system("mailer-daemon", "RFC 3834 2; Postfix, sendmail, qmail, Exim, Gmail, Yahoo"),
+    mail_system("mailer-deamon", "a misspelling that SpamAssassin's 20_vbounce.cf knows"),
+    mail_system("mailer_daemon", "a variant of mailer-daemon"),
+    mail_system("mailerdaemon", "a variant of mailer-daemon"),
+    mail_system("mailer.daemon", "a variant of mailer-daemon"),
+    mail_system("mail-daemon", "a variant of mailer-daemon"),
+    mail_system("maildaemon", "a variant of mailer-daemon"),
+    mail_system("mail.delivery.system", "seen in collections of bounces"),
+    mail_system("mail-delivery-system", "a variant of mail.delivery.system"),
+    mail_system("postmaster", "RFC 5321 4.5.1; Exchange, Domino, MIMEsweeper, IMail"),
+    mail_system("post_master", "au one (EZweb) bounces"),
+    mail_system("double-bounce", "Postfix double_bounce_sender"),
+    mail_system("#", "qmail's double bounces, #@[]"),
+    mail_system("devnull", "SpamAssassin's 20_vbounce.cf"),
+    mail_system("quotaagent", "iPlanet quota notices, SpamAssassin's 20_vbounce.cf"),
+    mail_system("microsoftexchange329e71ec88ae4615bbc36ab6ce41109e", "Exchange's system sender"),
+    mail_system("autoresponder", "qmail autorespond, SpamAssassin's 20_vbounce.cf"),
+    mail_system("autoreply", "autoresponders with an address of their own"),
+    mail_system("auto-reply", "autoresponders with an address of their own"),
+    mail_system("automated-response", "SpamAssassin's 20_vbounce.cf"),
+    mail_system("spamblocker-challenge", "EarthLink's challenges, SpamAssassin's 20_vbounce.cf"),
+    // List managers
+    list(Form::Is("majordomo"), "Majordomo"),
+    list(Form::Is("listserv"), "RFC 3834 2; LISTSERV"),
+    list(Form::Is("listproc"), "ListProcessor"),
+    list(Form::Is("mailman"), "Mailman's own address"),
+    list(Form::Is("sympa"), "Sympa's own address"),
+    list(Form::Is("ecartis"), "Ecartis"),
+    list(Form::Begins("owner-"), "RFC 3834 2; Majordomo, LISTSERV, Sympa, sendmail aliases"),
+    list(Form::Ends("-owner"), "Sympa, ezmlm, Mailman 3"),
+    list(Form::Ends("-request"), "RFC 2142 6, RFC 3834 2; Mailman, SmartList"),
+    list(Form::Ends("-bounces"), "Mailman; its VERP is list-bounces+user=domain"),
+    list(Form::Ends("-bounce"), "Ecartis, mailing services"),
+    list(Form::Ends("-listmaster"), "Sympa"),
+    list(Form::Contains("+bounces-"), "mlmmj's VERP"),
+    list(Form::Contains("+bnc"), "Google Groups"),
+    list(Form::ContainsNumbered("-return-"), "ezmlm's VERP, list-return-7-user=domain"),
+    list(Form::ContainsNumbered("-bounce-"), "mailing services, list-bounce-7-tag"),
+    list(Form::BeginsTagged("sentto-"), "Yahoo Groups"),
+    list(Form::BeginsTagged("bounce-"), "mailing services, bounce-7-user=domain"),
+    list(Form::BeginsTagged("bounces-"), "mailing services"),
+    list(Form::BeginsTagged("bounce_"), "mailing services"),
+    list(Form::Begins("bounce+"), "Sympa's VERP, groups.io"),
+    list(Form::Begins("bounces+"), "mailing services"),
+    // Programs that say they want no answer
+    no_reply(Form::Is("noreply"), "programs of all kinds"),
+    no_reply(Form::Is("no-reply"), "programs of all kinds"),
+    no_reply(Form::Is("no_reply"), "programs of all kinds"),
+    no_reply(Form::Is("no.reply"), "programs of all kinds"),
+    no_reply(Form::Is("donotreply"), "programs of all kinds"),
+    no_reply(Form::Is("do-not-reply"), "programs of all kinds"),
+    no_reply(Form::Is("do_not_reply"), "programs of all kinds"),
+    no_reply(Form::Is("do.not.reply"), "programs of all kinds"),
+    no_reply(Form::Is("dontreply"), "programs of all kinds"),
+    no_reply(Form::Begins("noreply-"), "programs of all kinds"),
+    no_reply(Form::Begins("no-reply-"), "programs of all kinds"),
+    no_reply(Form::Is("noresponder"), "Spanish programs"),
+    no_reply(Form::Is("no-responder"), "Spanish programs"),
+    no_reply(Form::Is("naoresponda"), "Portuguese programs"),
+    no_reply(Form::Is("nao-responda"), "Portuguese programs"),
+    no_reply(Form::Is("nao-responder"), "Portuguese programs"),
+    no_reply(Form::Is("nepasrepondre"), "French programs"),
+    no_reply(Form::Is("ne-pas-repondre"), "French programs"),
+];
+
+/// What a local part is known for, once the relays' wrapping is undone.
+#[must_use]
+pub fn role_of(local: &str) -> Option<&'static SenderEntry> {
+    let lower = local.to_lowercase();
+    let own = unwrap(&lower)?;
+    SENDERS.iter().find(|entry| entry.form.matches(own))
+}
+
+/// Whether a local part ends with the address that the message was sent to:
+/// variable envelope return paths, as list managers and mailing services write
+/// them, so that a bounce tells whom it is for.
+#[must_use]
+pub fn is_verp_to(local: &str, recipient: &Address) -> bool {
+    let lower = local.to_lowercase();
+    let tag = format!(
+        "{}={}",
+        recipient.local().to_lowercase(),
+        recipient.domain()
+    );
+    unwrap(&lower)
+        .and_then(|own| own.strip_suffix(&tag))
+        .is_some_and(|start| start.ends_with(['-', '+', '=', '.', '_']))
+}
+
+impl Form {
+    /// Whether a local part in lower case looks like this.
+    fn matches(self, local: &str) -> bool {
+        match self {
+            Form::Is(name) => without_extension(local) == name,
+            Form::Begins(start) => tag(local, start).is_some(),
+            Form::BeginsTagged(start) => tag(local, start).is_some_and(has_digit),
+            Form::Ends(end) => ends(local, end) || ends(without_extension(local), end),
+            Form::Contains(middle) => parts(local, middle).is_some(),
+            Form::ContainsNumbered(middle) => parts(local, middle)
+                .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())),
+        }
+    }
+}
+
+/// What follows `start`, where something does.
+fn tag<'a>(local: &'a str, start: &str) -> Option<&'a str> {
+    local.strip_prefix(start).filter(|tag| !tag.is_empty())
+}
+
+fn has_digit(tag: &str) -> bool {
+    tag.contains(|c: char| c.is_ascii_digit())
+}
+
+fn ends(local: &str, end: &str) -> bool {
+    local
+        .strip_suffix(end)
+        .is_some_and(|start| !start.is_empty())
+}
+
+fn without_extension(local: &str) -> &str {
+    local.split('+').next().unwrap_or(local)
+}
+
+/// What follows `middle`, where something stands before it and after it.
+fn parts<'a>(local: &'a str, middle: &str) -> Option<&'a str> {
+    let (before, after) = local.split_once(middle)?;
+    (!before.is_empty() && !after.is_empty()).then_some(after)
+}

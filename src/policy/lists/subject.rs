@@ -1,0 +1,118 @@
+//! How the marks at the start of a Subject are found.
+
+use super::subject_marks::SUBJECT_MARKS;
+
+/// What stands at the start of a Subject, and what that makes it.
+#[derive(Clone, Copy, Debug)]
+pub struct SubjectEntry {
+    /// What stands there, in lower case.
+    pub mark: Mark,
+    /// What that makes it.
+    pub kind: MarkKind,
+    /// The language, and the program where it is one's own.
+    pub source: &'static str,
+}
+
+/// How a mark stands at the start of a Subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// Before a colon, perhaps with a count: `Re:`, `RE[2]:`, `Re (3) :`.
+    Prefix(&'static str),
+    /// As its first words.
+    Phrase(&'static str),
+}
+
+/// What a mark makes a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MarkKind {
+    /// A person's answer.
+    Reply,
+    /// Passed on by a person.
+    Forward,
+    /// Answered by a program.
+    Automatic,
+    /// A report about delivery.
+    Bounce,
+    /// A report about reading.
+    Receipt,
+    /// An answer to an invitation.
+    Calendar,
+}
+
+impl MarkKind {
+    /// It, in words.
+    #[must_use]
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            MarkKind::Reply => "a reply",
+            MarkKind::Forward => "a forwarded message",
+            MarkKind::Automatic => "an automatic answer",
+            MarkKind::Bounce => "a delivery report",
+            MarkKind::Receipt => "a receipt",
+            MarkKind::Calendar => "a calendar answer",
+        }
+    }
+}
+
+/// The most characters of a Subject that are looked at.
+const MAX_LOOKED_AT: usize = 200;
+
+/// What a decoded Subject begins with, tags in brackets aside.
+#[must_use]
+pub fn mark_of(subject: &str) -> Option<&'static SubjectEntry> {
+    let folded = fold(subject);
+    let start = without_tags(&folded);
+    SUBJECT_MARKS.iter().find(|entry| entry.mark.begins(start))
+}
+
+/// In lower case, with single plain blanks, without characters that cannot be seen.
+fn fold(subject: &str) -> String {
+    let mut folded = String::new();
+    for c in subject.chars().take(MAX_LOOKED_AT) {
+        if c.is_whitespace() || c.is_control() {
+            if !folded.is_empty() && !folded.ends_with(' ') {
+                folded.push(' ');
+            }
+        } else if !is_invisible(c) {
+            folded.extend(c.to_lowercase());
+        }
+    }
+    folded
+}
+
+/// Marks of direction and of width zero, which clients put beside right-to-left prefixes.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// List managers and mail filters put `[name]` before a Subject.
+fn without_tags(subject: &str) -> &str {
+    let mut rest = subject;
+    while let Some((_, after)) = rest
+        .strip_prefix('[')
+        .and_then(|tagged| tagged.split_once(']'))
+    {
+        rest = after.trim_start();
+    }
+    rest
+}
+
+impl Mark {
+    fn begins(self, subject: &str) -> bool {
+        match self {
+            Mark::Prefix(prefix) => subject.strip_prefix(prefix).is_some_and(colon_follows),
+            Mark::Phrase(phrase) => subject
+                .strip_prefix(phrase)
+                .is_some_and(|rest| !rest.starts_with(char::is_alphanumeric)),
+        }
+    }
+}
+
+/// Whether a colon follows, a dot and a count in brackets or after `*` or `^` aside.
+fn colon_follows(rest: &str) -> bool {
+    let rest = rest.trim_start();
+    let rest = rest.trim_start_matches(['.', '[', '(', '*', '^']);
+    let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+    let rest = rest.trim_start_matches([']', ')']);
+    rest.trim_start().starts_with([':', '：', '﹕', '︰'])
+}

@@ -1,0 +1,123 @@
+//! The rule table: what the gateway does with a message, and why. Rules are
+//! looked at in this order and the first that matches decides. A rule is
+//! added by a name, a row at its place, and a check; what its check needs
+//! from outside becomes a field of the facts.
+
+use super::checks::{addressing, automatic, envelope, own, sender, service, shape};
+use super::rule::{Check, Listeners, Rule, RuleName};
+
+/// The rules in order.
+pub static RULES: &[Rule] = &[
+    Rule {
+        name: RuleName::NotForGateway,
+        listeners: Listeners::OuterOnly,
+        source: "STS600-9-2 4",
+        summary: "no envelope recipient is the gateway",
+        check: Check::Envelope(envelope::not_for_gateway),
+    },
+    Rule {
+        name: RuleName::ReturnPath,
+        listeners: Listeners::All,
+        source: "STS600-9-2 8.2, RFC 3834 2",
+        summary: "null or invalid reverse path, or a mail system or list manager as the sender",
+        check: Check::Message(sender::return_path),
+    },
+    Rule {
+        name: RuleName::OwnMail,
+        listeners: Listeners::All,
+        source: "STS600-9-2 4, 8.3.2",
+        summary: "from the gateway itself, with its X-Loop, or with any gateway's X-Gateway-Result",
+        check: Check::Message(own::own_mail),
+    },
+    Rule {
+        name: RuleName::Hops,
+        listeners: Listeners::All,
+        source: "STS600-9-2 4, RFC 5321 6.3",
+        summary: "more Received fields than the limit",
+        check: Check::Message(own::hops),
+    },
+    Rule {
+        name: RuleName::Malformed,
+        listeners: Listeners::All,
+        source: "STS600-9-2 4, RFC 5322 3.6",
+        summary: "two From or two Subject fields, no From and no Sender, or a header over its limits",
+        check: Check::Message(shape::malformed),
+    },
+    Rule {
+        name: RuleName::AutoSubmitted,
+        listeners: Listeners::All,
+        source: "STS600-9-2 8.2, RFC 3834 5",
+        summary: "Auto-Submitted other than no",
+        check: Check::Message(automatic::auto_submitted),
+    },
+    Rule {
+        name: RuleName::Precedence,
+        listeners: Listeners::All,
+        source: "STS600-9-2 4, RFC 3834 3.1.8",
+        summary: "Precedence of bulk or automatic mail",
+        check: Check::Message(automatic::precedence),
+    },
+    Rule {
+        name: RuleName::MailingList,
+        listeners: Listeners::All,
+        source: "STS600-9-2 4, RFC 2369, RFC 2919",
+        summary: "a field that list managers write",
+        check: Check::Message(automatic::mailing_list),
+    },
+    Rule {
+        name: RuleName::AutoResponder,
+        listeners: Listeners::All,
+        source: "STS600-9-2 8.2",
+        summary: "a field that autoresponders, ticket systems, challenges or bounces write",
+        check: Check::Message(automatic::auto_responder),
+    },
+    Rule {
+        name: RuleName::Report,
+        listeners: Listeners::All,
+        source: "STS600-9-2 4, RFC 6522",
+        summary: "a delivery report, receipt, feedback report or calendar reply",
+        check: Check::Message(automatic::report),
+    },
+    Rule {
+        name: RuleName::NotInTo,
+        listeners: Listeners::All,
+        source: "STS600-9-2 4",
+        summary: "the gateway is not in To",
+        check: Check::Message(addressing::not_in_to),
+    },
+    Rule {
+        name: RuleName::Subject,
+        listeners: Listeners::All,
+        source: "STS600-9-2 4, 8.2",
+        summary: "the Subject does not begin with a service code",
+        check: Check::Message(service::subject),
+    },
+    Rule {
+        name: RuleName::ReplyTarget,
+        listeners: Listeners::All,
+        source: "STS600-9-2 8.3.1",
+        summary: "no address is left to answer",
+        check: Check::Message(addressing::reply_target),
+    },
+    Rule {
+        name: RuleName::Size,
+        listeners: Listeners::All,
+        source: "STS600-9-2 4",
+        summary: "larger than the limit, or with attachments that the service does not expect",
+        check: Check::Message(shape::size),
+    },
+    Rule {
+        name: RuleName::Blocked,
+        listeners: Listeners::All,
+        source: "STS600-9-2 4",
+        summary: "its sender was far over its allowance and is blocked for a time",
+        check: Check::Store,
+    },
+    Rule {
+        name: RuleName::Flood,
+        listeners: Listeners::All,
+        source: "STS600-9-2 4",
+        summary: "its sender is over its allowance: the message is kept and done later",
+        check: Check::Store,
+    },
+];

@@ -1,0 +1,205 @@
+//! The lists of local parts, entry by entry, made from the lists themselves.
+
+use super::Mail;
+use crate::mail::Address;
+use crate::policy::RuleName;
+use crate::policy::lists::{Form, RELAYS, RelayForm, Role, SENDERS, is_verp_to, role_of};
+
+/// A local part that has the form.
+pub(super) fn instance(form: Form) -> String {
+    match form {
+        Form::Is(name) => name.to_owned(),
+        Form::Begins(start) => format!("{start}vending"),
+        Form::BeginsTagged(start) => format!("{start}vending-7"),
+        Form::Ends(end) => format!("vending{end}"),
+        Form::Contains(middle) => format!("vending{middle}a7"),
+        Form::ContainsNumbered(middle) => format!("vending{middle}7-a"),
+    }
+}
+
+/// Local parts that only look like it.
+fn lookalikes(form: Form) -> Vec<String> {
+    match form {
+        Form::Is(name) => vec![
+            format!("{name}x"),
+            format!("x{name}"),
+            format!("jane.{name}"),
+        ],
+        Form::Begins(start) => vec![start.to_owned(), format!("x{start}vending")],
+        Form::BeginsTagged(start) => vec![
+            start.to_owned(),
+            format!("{start}castles"),
+            format!("x{start}7"),
+        ],
+        Form::Ends(end) => vec![
+            end.to_owned(),
+            format!("vending{end}x"),
+            format!("jane+vending{end}x"),
+        ],
+        Form::Contains(middle) => vec![middle.to_owned(), format!("vending{middle}")],
+        Form::ContainsNumbered(middle) => vec![middle.to_owned(), format!("vending{middle}a7")],
+    }
+}
+
+#[test]
+fn each_sender_is_known() {
+    for entry in SENDERS {
+        let local = instance(entry.form);
+        let tagged = match entry.form {
+            Form::Is(name) => format!("{name}+7"),
+            _ => local.clone(),
+        };
+        for local in [local.to_uppercase(), local, tagged] {
+            let found = role_of(&local).unwrap_or_else(|| panic!("{local} is not known"));
+            assert_eq!(found.role, entry.role, "{local}");
+            let address = Address::parse(&format!("{local}@other.example"))
+                .unwrap_or_else(|_| Address::parse(&format!("\"{local}\"@other.example")).unwrap());
+            match entry.role {
+                Role::MailSystem | Role::ListManager => {
+                    Mail::request()
+                        .returning_to(&format!("<{address}>"))
+                        .is_ignored_by(RuleName::ReturnPath);
+                }
+                Role::NoReply => {
+                    let mail = Mail::request().returning_to(&format!("<{address}>"));
+                    mail.is_answered();
+                    mail.having("From", &address.to_string())
+                        .is_ignored_by(RuleName::ReplyTarget);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn each_mail_system_is_known_in_from_and_sender_too() {
+    for entry in SENDERS
+        .iter()
+        .filter(|entry| entry.role == Role::MailSystem)
+    {
+        let local = instance(entry.form);
+        for from in [
+            format!("Mail System <{local}@other.example>"),
+            format!("{local}@other.example (Mail System)"),
+            format!("Mail System <{local}>"),
+            local.to_uppercase(),
+        ] {
+            Mail::request()
+                .having("From", &from)
+                .is_ignored_by(RuleName::ReturnPath);
+            Mail::request()
+                .with("Sender", &from)
+                .is_ignored_by(RuleName::ReturnPath);
+        }
+        for from in [
+            format!("\"{local}@other.example\" <jane@vendor.example>"),
+            format!("jane@vendor.example ({local}@other.example)"),
+        ] {
+            Mail::request().having("From", &from).is_answered();
+        }
+    }
+}
+
+#[test]
+fn what_only_looks_like_a_sender_is_let_by() {
+    for entry in SENDERS {
+        for local in lookalikes(entry.form) {
+            let found = role_of(&local).filter(|found| found.form == entry.form);
+            assert!(found.is_none(), "{local} is {found:?}");
+        }
+    }
+}
+
+#[test]
+fn people_are_let_by() {
+    for local in [
+        "jane",
+        "request",
+        "requests",
+        "requester",
+        "owner",
+        "bounce",
+        "bounces",
+        "bounce-castles",
+        "bouncer",
+        "list",
+        "lists",
+        "mailer",
+        "daemon",
+        "root",
+        "admin",
+        "nobody",
+        "info",
+        "vending",
+        "reply",
+        "jane+bounces",
+        "jane+sts7",
+        "return",
+        "jane-return-ticket",
+        "postmaster.general",
+        "pm_bounces",
+        "0100018f3c1e7a2b-6c1d4e5f-0000-4a4b-8c8d-1e2f3a4b5c6d-000000",
+    ] {
+        assert!(role_of(local).is_none(), "{local}");
+        Mail::request()
+            .returning_to(&format!("<{local}@vendor.example>"))
+            .is_answered();
+    }
+}
+
+#[test]
+fn each_relay_is_seen_through() {
+    for entry in RELAYS {
+        let path = format!("<{}@relay.example>", entry.example);
+        Mail::request().returning_to(&path).is_answered();
+        if !matches!(entry.form, RelayForm::Service(..)) {
+            let robot = entry.example.replace("jane", "mailer-daemon");
+            assert_ne!(robot, entry.example, "{} carries no person", entry.source);
+            Mail::request()
+                .returning_to(&format!("<{robot}@relay.example>"))
+                .is_ignored_by(RuleName::ReturnPath);
+        }
+    }
+    Mail::request()
+        .returning_to("<SRS0=HH=TT=relay.example=prvs=0123=mailer-daemon@x.example>")
+        .is_ignored_by(RuleName::ReturnPath);
+}
+
+#[test]
+fn what_only_looks_like_a_relay_is_a_list_managers() {
+    for local in [
+        "bounces+vending",
+        "bounces+7-vending-jane=vendor.example",
+        "bounce+gateway==a==kms.example.org==vending",
+        "bounce+0a1b2c.zz-gateway=kms.example.org",
+        "prvs=0123",
+    ] {
+        let mail = Mail::request().returning_to(&format!("<{local}@x.example>"));
+        match local {
+            "prvs=0123" => mail.is_answered(),
+            _ => drop(mail.is_ignored_by(RuleName::ReturnPath)),
+        }
+    }
+}
+
+#[test]
+fn a_path_with_the_recipient_in_it_is_a_list_managers() {
+    let own = super::GATEWAY.parse().unwrap();
+    for local in [
+        "vending-7-gateway=kms.example.org",
+        "news+Gateway=KMS.example.org",
+        "m.7.gateway=kms.example.org",
+    ] {
+        assert!(is_verp_to(local, &own), "{local}");
+        Mail::request()
+            .returning_to(&format!("<{local}@lists.example>"))
+            .is_ignored_by(RuleName::ReturnPath);
+    }
+    for local in [
+        "gateway=kms.example.org",
+        "xgateway=kms.example.org",
+        "a-gateway=kms.example.com",
+    ] {
+        assert!(!is_verp_to(local, &own), "{local}");
+    }
+}

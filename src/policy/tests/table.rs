@@ -1,0 +1,171 @@
+//! The table of rules as a whole: its order, and what `explain` makes of it.
+
+use std::collections::HashSet;
+
+use super::rules::with_file;
+use super::{GATEWAY, Mail};
+use crate::policy::{
+    Finding, Judgement, Listener, Looked, Outcome, RULES, RuleName, Ruling, Stage, explain,
+};
+
+/// A message that every rule but the first matches.
+fn wrong_in_every_way() -> Mail {
+    let mut mail = with_file("Re: hello", "image/png", 100_000)
+        .without("From")
+        .returning_to("<>")
+        .having("To", "someone@vendor.example")
+        .with("X-Gateway-Result", "Success")
+        .with("Auto-Submitted", "auto-replied")
+        .with("Precedence", "bulk")
+        .with("List-Id", "<x.lists.example>")
+        .with("X-Autoreply", "yes")
+        .having("Content-Type", "multipart/report; boundary=b");
+    for _ in 0..40 {
+        mail = mail.with("Received", "from x by y; z");
+    }
+    mail
+}
+
+#[test]
+fn explain_tells_what_every_rule_found() {
+    let results = wrong_in_every_way().look(explain);
+    assert_eq!(results.len(), RULES.len());
+    for (result, rule) in results.iter().zip(RULES) {
+        assert_eq!(result.rule.name, rule.name);
+        match rule.name {
+            RuleName::NotForGateway => assert_eq!(result.looked, Looked::Clear),
+            RuleName::Blocked | RuleName::Flood => assert_eq!(result.looked, Looked::NotAsked),
+            RuleName::ReturnPath => assert!(matches!(result.looked, Looked::Decides(_))),
+            name => assert!(
+                matches!(result.looked, Looked::WouldMatch(_)),
+                "{name}: {:?}",
+                result.looked
+            ),
+        }
+    }
+}
+
+#[test]
+fn explain_and_judge_agree() {
+    for mail in [
+        Mail::request(),
+        wrong_in_every_way(),
+        Mail::request().with("Precedence", "junk"),
+    ] {
+        let decided = mail
+            .look(explain)
+            .into_iter()
+            .find_map(|result| match result.looked {
+                Looked::Decides(finding) => Some(Ruling {
+                    rule: result.rule.name,
+                    finding,
+                }),
+                _ => None,
+            });
+        match mail.judge() {
+            Judgement::Ruled(ruling) => assert_eq!(Some(ruling), decided),
+            Judgement::Request(_) => assert_eq!(decided, None),
+        }
+    }
+}
+
+#[test]
+fn explain_says_which_rules_do_not_look_at_the_internal_listener() {
+    let mut mail = wrong_in_every_way();
+    mail.listener = Listener::Internal;
+    for result in mail.look(explain) {
+        let looks_elsewhere = matches!(
+            result.rule.name,
+            RuleName::NotForGateway | RuleName::Blocked | RuleName::Flood
+        );
+        assert_eq!(
+            result.looked == Looked::NotAsked,
+            looks_elsewhere,
+            "{}",
+            result.rule.name
+        );
+    }
+}
+
+#[test]
+fn nothing_is_rejected_by_the_internal_listener() {
+    let finding = Finding {
+        outcome: Outcome::Reject,
+        reason: "listed".to_owned(),
+    };
+    for (listener, outcome) in [
+        (Listener::Outer, Outcome::Reject),
+        (Listener::Internal, Outcome::Ignore),
+    ] {
+        let ruling = Ruling::new(RuleName::NotForGateway, finding.clone(), listener);
+        assert_eq!(ruling.finding.outcome, outcome);
+    }
+}
+
+/// The order of the table decides: with the first rule's cause gone, the next one's counts.
+#[test]
+fn the_first_rule_that_matches_decides() {
+    let mut mail = wrong_in_every_way();
+    mail.is_ignored_by(RuleName::ReturnPath);
+    mail = mail.returning_to("<jane@vendor.example>");
+    mail.is_ignored_by(RuleName::OwnMail);
+    mail = mail.without("X-Gateway-Result");
+    mail.is_ignored_by(RuleName::Hops);
+    mail = mail.without("Received");
+    mail.is_ignored_by(RuleName::Malformed);
+    mail = mail.with("From", "noreply@vendor.example");
+    mail.is_ignored_by(RuleName::AutoSubmitted);
+    mail = mail.without("Auto-Submitted");
+    mail.is_ignored_by(RuleName::Precedence);
+    mail = mail.without("Precedence");
+    mail.is_ignored_by(RuleName::MailingList);
+    mail = mail.without("List-Id");
+    mail.is_ignored_by(RuleName::AutoResponder);
+    mail = mail.without("X-Autoreply");
+    mail.is_ignored_by(RuleName::Report);
+    mail = mail.having("Content-Type", "multipart/mixed; boundary=b");
+    mail.is_ignored_by(RuleName::NotInTo);
+    mail = mail.having("To", GATEWAY);
+    mail.is_ignored_by(RuleName::Subject);
+    mail = mail.having("Subject", "{KMS:Help}");
+    mail.is_ignored_by(RuleName::ReplyTarget);
+    mail = mail.having("From", "jane@vendor.example");
+    mail.is_ignored_by(RuleName::Size);
+    mail.body("").is_answered();
+}
+
+#[test]
+fn the_table_is_as_the_design_has_it() {
+    let names: Vec<_> = RULES.iter().map(|rule| rule.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "not-for-gateway",
+            "return-path",
+            "own-mail",
+            "hops",
+            "malformed",
+            "auto-submitted",
+            "precedence",
+            "mailing-list",
+            "auto-responder",
+            "report",
+            "not-in-to",
+            "subject",
+            "reply-target",
+            "size",
+            "blocked",
+            "flood",
+        ]
+    );
+    assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
+    for rule in RULES {
+        assert!(
+            !rule.source.is_empty() && !rule.summary.is_empty(),
+            "{}",
+            rule.name
+        );
+        let at_rcpt = rule.name == RuleName::NotForGateway;
+        assert_eq!(rule.stage() == Stage::Recipient, at_rcpt, "{}", rule.name);
+    }
+}

@@ -1,1 +1,186 @@
-//! Durable state behind one trait of whole intents.
+//! Durable state behind one trait whose methods are whole intents: each is one
+//! transaction, committed and synced when it returns. Nothing outside this
+//! folder knows SQL, begins or commits.
+//!
+//! The store never reads the clock: the time is an argument wherever it counts.
+
+mod acceptance;
+mod audit_counts;
+mod audit_log;
+mod audit_retention;
+mod columns;
+mod deliveries;
+mod error;
+mod intent;
+mod kms_changes;
+mod kms_issues;
+mod kms_tables;
+#[cfg(test)]
+mod model;
+mod open;
+mod requests;
+mod settings;
+mod sqlite;
+#[cfg(test)]
+mod testing;
+mod throttle;
+mod values;
+mod wait;
+mod writer;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
+
+use crate::audit::{BrokenAt, Entry, Head};
+use crate::kms::KmsTables;
+use crate::sts::StsTime;
+
+pub use error::StoreError;
+pub use settings::{StoreSettings, Synchronous};
+pub use sqlite::SqliteStore;
+pub use values::{
+    Accepted, Completed, Completion, FinishedReply, LeaseToken, LeasedDelivery, LeasedRequest,
+    NewRequest, NoticeWriter, SpoolUsage, StoredEntry, ThrottledSender,
+};
+
+/// The durable state: spool, deliveries, audit log and, by its supertrait, the
+/// tables of the key management system.
+///
+/// A lease is held until its time is over or it is given back by one of the
+/// methods that take its token. A token stays good until another lease of the
+/// same thing was given out, so that who is late but alone still succeeds.
+///
+/// Every method fails with a [`StoreError`] when the database does; nothing was
+/// changed then, and the same call may succeed later.
+#[async_trait]
+pub trait Store: KmsTables {
+    /// Puts a request into the spool, or recognises it as one that was accepted
+    /// within [`NewRequest::IDENTITY_KEPT`]. The store writes the event into the
+    /// audit entry: accepted or duplicate. Takes it out of its allowances in the
+    /// same transaction; a duplicate costs nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] beyond the spool's bounds.
+    async fn accept(&self, request: NewRequest) -> Result<Accepted, StoreError>;
+
+    /// Appends an audit entry on its own: mail that was ignored or rejected.
+    async fn note(&self, entry: Entry) -> Result<(), StoreError>;
+
+    /// The same for what may come in floods, such as rejected mail. The first
+    /// entry of a `kind` is appended as it is; those that follow within a
+    /// minute are counted, and one entry a minute tells how many there were.
+    async fn note_counted(&self, kind: &'static str, entry: Entry) -> Result<(), StoreError>;
+
+    /// Appends what was counted more than a minute ago.
+    async fn settle_counts(&self, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Leases the oldest request that is due. A sender's requests are leased in
+    /// the order of their acceptance, the next one when the one before has its
+    /// final result.
+    async fn lease(
+        &self,
+        now: Timestamp,
+        hold: SignedDuration,
+    ) -> Result<Option<LeasedRequest>, StoreError>;
+
+    /// Commits a request's final result: effects, reply and audit entry in one
+    /// transaction, and takes the request out of the spool.
+    async fn complete(
+        &self,
+        token: &LeaseToken<LeasedRequest>,
+        completion: Completion,
+    ) -> Result<Completed, StoreError>;
+
+    /// Gives a request back, to be leased again from `until` on. False if the
+    /// lease has passed to another.
+    async fn postpone(
+        &self,
+        token: &LeaseToken<LeasedRequest>,
+        at: Timestamp,
+        until: Timestamp,
+        reason: &str,
+    ) -> Result<bool, StoreError>;
+
+    /// Leases the oldest delivery that is due. The replies to one target are
+    /// leased in the order of their completion.
+    async fn lease_delivery(
+        &self,
+        now: Timestamp,
+        hold: SignedDuration,
+    ) -> Result<Option<LeasedDelivery>, StoreError>;
+
+    /// Postfix took the reply for this target. `detail` is what it said. False
+    /// if the lease has passed to another.
+    async fn delivered(
+        &self,
+        token: &LeaseToken<LeasedDelivery>,
+        at: Timestamp,
+        detail: &str,
+    ) -> Result<bool, StoreError>;
+
+    /// Postfix refused the reply for this target for good. `detail` is what it
+    /// said. False if the lease has passed to another.
+    async fn undeliverable(
+        &self,
+        token: &LeaseToken<LeasedDelivery>,
+        at: Timestamp,
+        detail: &str,
+    ) -> Result<bool, StoreError>;
+
+    /// Gives a delivery back, to be leased again from `until` on. False if the
+    /// lease has passed to another.
+    async fn postpone_delivery(
+        &self,
+        token: &LeaseToken<LeasedDelivery>,
+        at: Timestamp,
+        until: Timestamp,
+        reason: &str,
+    ) -> Result<bool, StoreError>;
+
+    /// When the next request or delivery falls due, or a lease ends: the worker
+    /// must look again then, if nothing woke it before.
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Woken after a commit of this store that may have made something due.
+    /// What another process commits wakes nobody here: look from time to time.
+    fn work_arrived(&self) -> Arc<Notify>;
+
+    /// Senders with a backlog, blocked or not, those that asked last first.
+    async fn throttled_senders(&self, now: Timestamp) -> Result<Vec<ThrottledSender>, StoreError>;
+
+    /// Forgets what a sender asked, by its [`ThrottledSender::key`]: its block
+    /// ends, and its requests that wait for their turn are due. False if nothing
+    /// is known of it.
+    async fn unblock(&self, key: &str, at: Timestamp) -> Result<bool, StoreError>;
+
+    /// What the spool holds.
+    async fn spool_usage(&self) -> Result<SpoolUsage, StoreError>;
+
+    /// Forgets replay marks of requests made at or before `through`, behind a
+    /// watermark of each module: [`crate::kms::IssueBasis::watermark`]. Tells
+    /// how many were forgotten.
+    async fn prune_replay_marks(&self, through: StsTime) -> Result<u64, StoreError>;
+
+    /// At most `limit` audit entries in order, beginning with sequence number `from`.
+    async fn audit_entries(&self, from: i64, limit: u32) -> Result<Vec<StoredEntry>, StoreError>;
+
+    /// The newest audit entry's sequence number and link.
+    async fn audit_head(&self) -> Result<Head, StoreError>;
+
+    /// Verifies the audit log from its beginning (or the anchor that retention
+    /// left), or from a head that was kept elsewhere, which must then be in it.
+    async fn verify_audit(&self, from: Option<Head>) -> Result<Result<Head, BrokenAt>, StoreError>;
+
+    /// Cuts audit entries older than `before` off the old end, leaves the
+    /// anchor, and audits that `at` this time. Tells how many were cut, some
+    /// thousands at most: there may be more. A chain that doesn't hold there is
+    /// left as it is.
+    async fn prune_audit(
+        &self,
+        before: Timestamp,
+        at: Timestamp,
+    ) -> Result<Result<u64, BrokenAt>, StoreError>;
+}

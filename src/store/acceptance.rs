@@ -1,0 +1,314 @@
+//! Taking requests into the spool, within its bounds and each message once.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use sqlx::Row;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::types::Text;
+
+use super::columns::Moment;
+use super::deliveries;
+use super::error::Failure;
+use super::intent::{Changes, Intent};
+use super::throttle::{self, Turn};
+use super::values::{Accepted, NewRequest, SpoolUsage};
+use crate::audit::Event;
+use crate::kms::RequestId;
+use crate::mail::NoticeCode;
+use crate::policy::{RuleName, Verdict};
+
+impl Intent for NewRequest {
+    type Answer = Accepted;
+    const MAKES_WORK: bool = true;
+
+    async fn apply(mut self, changes: &mut Changes<'_>) -> Result<Accepted, Failure> {
+        self.audit.queue_id = Some(self.queue_id.clone());
+        if let Some(original) = accepted_before(&self, changes.connection).await? {
+            self.audit.event = Event::Duplicate;
+            self.audit.request_id = Some(original.to_string());
+            changes.audit(self.audit).await?;
+            return Ok(Accepted::Duplicate(original));
+        }
+        let now = self.accepted_at;
+        match throttle::charge(&self.charges, now, throttle::KEPT, changes.connection).await? {
+            Turn::Now => self.take(now, changes).await.map(|()| Accepted::New),
+            Turn::Later {
+                until,
+                notice,
+                because_of,
+            } => {
+                self.put_off(until, notice, &because_of, changes).await?;
+                Ok(Accepted::Deferred { until, notice })
+            }
+            Turn::Never { until, because_of } => {
+                self.audit.event = Event::Judged;
+                self.audit.request_id = None;
+                self.audit.verdict = Some(Verdict::Ignore.to_string());
+                self.audit.rule = Some(RuleName::Blocked.to_string());
+                self.audit.reason = Some(format!("{because_of} is blocked until {until}"));
+                changes.audit(self.audit).await?;
+                Ok(Accepted::Blocked { until })
+            }
+        }
+    }
+}
+
+impl NewRequest {
+    /// Into the spool, to be done from `due` on.
+    async fn take(mut self, due: Timestamp, changes: &mut Changes<'_>) -> Result<(), Failure> {
+        require_room(self.message.len(), changes).await?;
+        insert(&self, due, changes.connection).await?;
+        self.audit.event = Event::Accepted;
+        self.audit.request_id = Some(self.id.to_string());
+        changes.audit(self.audit).await
+    }
+
+    async fn put_off(
+        mut self,
+        until: Timestamp,
+        notice: Option<NoticeCode>,
+        because_of: &str,
+        changes: &mut Changes<'_>,
+    ) -> Result<(), Failure> {
+        let rule = match notice {
+            Some(NoticeCode::Blocked) => RuleName::Blocked,
+            Some(NoticeCode::Deferred) | None => RuleName::Flood,
+        };
+        self.audit.verdict = Some(Verdict::Defer.to_string());
+        self.audit.rule = Some(rule.to_string());
+        self.audit.reason = Some(format!(
+            "{because_of} is over its allowance: done at {until}"
+        ));
+        if let Some(code) = notice
+            && let Some(notice) = self.notice.write(code, until)
+        {
+            self.audit.result = Some("Notice".to_owned());
+            self.audit.code = Some(code.to_string());
+            let (id, queue_id, at) = (self.id, &self.queue_id, self.accepted_at);
+            deliveries::insert(&notice, id, queue_id, at, changes.connection).await?;
+        }
+        self.take(until, changes).await
+    }
+}
+
+/// Whether the same message is known, and under which id. Forgets what is older
+/// than identities are kept.
+async fn accepted_before(
+    request: &NewRequest,
+    connection: &mut SqliteConnection,
+) -> Result<Option<RequestId>, sqlx::Error> {
+    let Some(identity) = &request.identity else {
+        return Ok(None);
+    };
+    let oldest = request
+        .accepted_at
+        .saturating_sub(NewRequest::IDENTITY_KEPT);
+    sqlx::query("DELETE FROM identities WHERE accepted_at < ?")
+        .bind(Moment(oldest.unwrap_or(Timestamp::MIN)))
+        .execute(&mut *connection)
+        .await?;
+    let known: Option<Text<RequestId>> =
+        sqlx::query_scalar("SELECT request_id FROM identities WHERE identity = ?")
+            .bind(identity.as_slice())
+            .fetch_optional(connection)
+            .await?;
+    Ok(known.map(|Text(id)| id))
+}
+
+async fn require_room(size: usize, changes: &mut Changes<'_>) -> Result<(), Failure> {
+    let usage = usage(changes.connection).await?;
+    let held = usage.requests + usage.replies;
+    let bytes = usage.bytes.saturating_add(size as u64);
+    if held >= changes.settings.max_requests || bytes > changes.settings.max_bytes {
+        return Err(Failure::Full(usage));
+    }
+    Ok(())
+}
+
+async fn insert(
+    request: &NewRequest,
+    due: Timestamp,
+    connection: &mut SqliteConnection,
+) -> Result<(), sqlx::Error> {
+    let row = sqlx::query(
+        "INSERT INTO requests (id, accepted_at, queue_id, reverse_path, client, sender, size,
+             waits_since, waits_until)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?2, ?8)",
+    )
+    .bind(Text(request.id))
+    .bind(Moment(request.accepted_at))
+    .bind(&request.queue_id)
+    .bind(&request.reverse_path)
+    .bind(request.client.map(Text::<IpAddr>))
+    .bind(&request.sender)
+    .bind(request.message.len() as i64)
+    .bind(Moment(due))
+    .execute(&mut *connection)
+    .await?
+    .last_insert_rowid();
+    sqlx::query("INSERT INTO request_messages (request, message) VALUES (?, ?)")
+        .bind(row)
+        .bind(request.message.as_slice())
+        .execute(&mut *connection)
+        .await?;
+    if let Some(identity) = &request.identity {
+        sqlx::query("INSERT INTO identities (identity, request_id, accepted_at) VALUES (?, ?, ?)")
+            .bind(identity.as_slice())
+            .bind(Text(request.id))
+            .bind(Moment(request.accepted_at))
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// What the spool holds.
+pub(super) async fn usage(connection: &mut SqliteConnection) -> Result<SpoolUsage, sqlx::Error> {
+    let row = sqlx::query("SELECT requests, replies, bytes FROM spool_usage")
+        .fetch_one(connection)
+        .await?;
+    Ok(SpoolUsage {
+        requests: row.try_get("requests")?,
+        replies: row.try_get("replies")?,
+        bytes: row.try_get("bytes")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::testing::{TestStore, at, completion, id, request};
+    use super::super::{Store, StoreError};
+    use super::*;
+    use jiff::SignedDuration;
+
+    #[tokio::test]
+    async fn an_accepted_request_comes_back_as_it_was() {
+        let test = TestStore::new().await;
+        assert_eq!(test.store.accept(request(1)).await.unwrap(), Accepted::New);
+
+        let leased = test.lease(at(2)).await.unwrap();
+        let accepted = request(1);
+        assert_eq!(leased.id, accepted.id);
+        assert_eq!(leased.accepted_at, accepted.accepted_at);
+        assert_eq!(leased.queue_id, accepted.queue_id);
+        assert_eq!(leased.reverse_path, accepted.reverse_path);
+        assert_eq!(leased.message, accepted.message);
+        assert_eq!(leased.attempts, 1);
+        assert_eq!(
+            test.events().await,
+            [(Event::Accepted, Some(id(1).to_string()))]
+        );
+    }
+
+    #[tokio::test]
+    async fn the_same_message_is_known_for_seven_days() {
+        let test = TestStore::new().await;
+        test.store.accept(request(1)).await.unwrap();
+        let again = |seconds: i64, number: u8| NewRequest {
+            id: id(number),
+            accepted_at: request(1).accepted_at + SignedDuration::from_secs(seconds),
+            ..request(1)
+        };
+        const WEEK: i64 = 7 * 24 * 3600;
+
+        let duplicate = test.store.accept(again(WEEK, 2)).await.unwrap();
+        assert_eq!(duplicate, Accepted::Duplicate(id(1)));
+        let first = Some(id(1).to_string());
+        assert_eq!(
+            test.events().await,
+            [(Event::Accepted, first.clone()), (Event::Duplicate, first)]
+        );
+        assert_eq!(
+            test.store.accept(again(WEEK + 1, 3)).await.unwrap(),
+            Accepted::New
+        );
+        assert_eq!(test.store.spool_usage().await.unwrap().requests, 2);
+    }
+
+    #[tokio::test]
+    async fn a_duplicate_is_known_after_the_request_was_completed() {
+        let test = TestStore::new().await;
+        test.store.accept(request(1)).await.unwrap();
+        let leased = test.lease(at(1)).await.unwrap();
+        test.store
+            .complete(&leased.token, completion(at(2), &["a@b.example"]))
+            .await
+            .unwrap();
+
+        let again = NewRequest {
+            id: id(2),
+            ..request(1)
+        };
+        assert_eq!(
+            test.store.accept(again).await.unwrap(),
+            Accepted::Duplicate(id(1))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_message_without_identity_is_never_a_duplicate() {
+        let test = TestStore::new().await;
+        for number in [1, 2] {
+            let request = NewRequest {
+                identity: None,
+                ..request(number)
+            };
+            assert_eq!(test.store.accept(request).await.unwrap(), Accepted::New);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_spool_takes_requests_again_when_there_is_room() {
+        let test = TestStore::with(|settings| settings.max_requests = 2).await;
+        test.store.accept(request(1)).await.unwrap();
+        test.store.accept(request(2)).await.unwrap();
+        let refused = test.store.accept(request(3)).await;
+        assert!(matches!(
+            refused,
+            Err(StoreError::Full {
+                requests: 2,
+                max_requests: 2,
+                ..
+            })
+        ));
+        let duplicate = test
+            .store
+            .accept(NewRequest {
+                id: id(4),
+                ..request(2)
+            })
+            .await
+            .unwrap();
+        assert_eq!(duplicate, Accepted::Duplicate(id(2)));
+
+        // A reply takes the place of its request until it is delivered.
+        let leased = test.lease(at(9)).await.unwrap();
+        test.store
+            .complete(&leased.token, completion(at(9), &["a@b.example"]))
+            .await
+            .unwrap();
+        assert!(matches!(
+            test.store.accept(request(3)).await,
+            Err(StoreError::Full { .. })
+        ));
+        let delivery = test.lease_delivery(at(9)).await.unwrap();
+        test.store
+            .delivered(&delivery.token, at(9), "250 ok")
+            .await
+            .unwrap();
+        assert_eq!(test.store.accept(request(3)).await.unwrap(), Accepted::New);
+    }
+
+    #[tokio::test]
+    async fn bytes_are_bounded_too() {
+        let size = request(1).message.len() as u64;
+        let test = TestStore::with(|settings| settings.max_bytes = 2 * size - 1).await;
+        test.store.accept(request(1)).await.unwrap();
+        let refused = test.store.accept(request(2)).await;
+        assert!(matches!(refused, Err(StoreError::Full { bytes, .. }) if bytes == size));
+        assert_eq!(test.store.spool_usage().await.unwrap().bytes, size);
+    }
+}

@@ -1,0 +1,383 @@
+//! The audit log's table. What an entry says and how the chain is computed is
+//! `crate::audit`'s.
+
+use sqlx::Row;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use super::error::Failure;
+use super::intent::{Changes, Intent};
+use super::values::StoredEntry;
+use crate::audit::{Anchor, BrokenAt, ChainKey, Entry, Fault, Head, Link};
+
+/// How many entries are held in memory while the chain is verified.
+const PAGE: u32 = 1_000;
+
+impl Changes<'_> {
+    /// Appends an entry in the transaction of what it tells of.
+    pub(super) async fn audit(&mut self, entry: Entry) -> Result<(), Failure> {
+        let key = self.chain_key.ok_or(Failure::NoChainKey)?;
+        let json = entry
+            .canonical_json()
+            .map_err(|error| sqlx::Error::Encode(error.into()))?;
+        let head = head(self.connection).await?.append(key, json.as_bytes());
+        sqlx::query("INSERT INTO audit (sequence, link, entry) VALUES (?, ?, ?)")
+            .bind(head.sequence)
+            .bind(head.link.0.as_slice())
+            .bind(json)
+            .execute(&mut *self.connection)
+            .await?;
+        Ok(())
+    }
+}
+
+/// An entry on its own.
+pub(super) struct Note(pub(super) Entry);
+
+impl Intent for Note {
+    type Answer = ();
+
+    async fn apply(self, changes: &mut Changes<'_>) -> Result<(), Failure> {
+        changes.audit(self.0).await
+    }
+}
+
+/// The newest entry's sequence number and link, or the anchor's.
+pub(super) async fn head(connection: &mut SqliteConnection) -> Result<Head, sqlx::Error> {
+    let newest = sqlx::query("SELECT sequence, link FROM audit ORDER BY sequence DESC LIMIT 1")
+        .fetch_optional(&mut *connection)
+        .await?;
+    match newest {
+        Some(row) => read_head(&row),
+        None => Ok(anchor(connection)
+            .await?
+            .map_or(Head::EMPTY, |anchor| anchor.head)),
+    }
+}
+
+/// At most `limit` entries in order, beginning with `from`.
+pub(super) async fn entries(
+    connection: &mut SqliteConnection,
+    from: i64,
+    limit: u32,
+) -> Result<Vec<StoredEntry>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT sequence, link, entry FROM audit WHERE sequence >= ? ORDER BY sequence LIMIT ?",
+    )
+    .bind(from)
+    .bind(limit)
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(StoredEntry {
+                head: read_head(row)?,
+                json: row.try_get("entry")?,
+            })
+        })
+        .collect()
+}
+
+/// Follows the chain, from its beginning or a head kept elsewhere, to its end.
+/// To be called in a transaction, so that nothing moves meanwhile.
+pub(super) async fn verify(
+    connection: &mut SqliteConnection,
+    key: &ChainKey,
+    from: Option<Head>,
+) -> Result<Result<Head, BrokenAt>, sqlx::Error> {
+    let begin = match from {
+        Some(head) => find(connection, head).await?,
+        None => match anchor(connection).await? {
+            Some(anchor) => anchor.check(key),
+            None => Ok(Head::EMPTY),
+        },
+    };
+    let mut head = match begin {
+        Ok(head) => head,
+        Err(broken) => return Ok(Err(broken)),
+    };
+    // Entries before the beginning were put in, and must be met.
+    let mut next = if from.is_some() {
+        head.sequence + 1
+    } else {
+        i64::MIN
+    };
+    loop {
+        let page = entries(connection, next, PAGE).await?;
+        if page.is_empty() {
+            return Ok(Ok(head));
+        }
+        let followed = page.iter().try_fold(head, |head, stored| {
+            head.follow(
+                key,
+                stored.head.sequence,
+                stored.json.as_bytes(),
+                &stored.head.link,
+            )
+        });
+        match followed {
+            Ok(last) => head = last,
+            broken => return Ok(broken),
+        }
+        next = head.sequence + 1;
+    }
+}
+
+/// The head again, if the log has it.
+async fn find(
+    connection: &mut SqliteConnection,
+    head: Head,
+) -> Result<Result<Head, BrokenAt>, sqlx::Error> {
+    let anchor = anchor(connection)
+        .await?
+        .map_or(Head::EMPTY, |anchor| anchor.head);
+    let found = entries(connection, head.sequence, 1).await?;
+    let is_there = head == anchor || found.iter().any(|stored| stored.head == head);
+    let fault = if head.sequence < anchor.sequence {
+        Fault::Cut
+    } else {
+        Fault::Head
+    };
+    Ok(is_there.then_some(head).ok_or(BrokenAt {
+        sequence: head.sequence,
+        fault,
+    }))
+}
+
+pub(super) async fn anchor(
+    connection: &mut SqliteConnection,
+) -> Result<Option<Anchor>, sqlx::Error> {
+    let row = sqlx::query("SELECT sequence, link, authenticator FROM audit_anchor")
+        .fetch_optional(connection)
+        .await?;
+    row.map(|row| {
+        Ok(Anchor {
+            head: read_head(&row)?,
+            authenticator: read_link(&row, "authenticator")?,
+        })
+    })
+    .transpose()
+}
+
+fn read_head(row: &SqliteRow) -> Result<Head, sqlx::Error> {
+    Ok(Head {
+        sequence: row.try_get("sequence")?,
+        link: read_link(row, "link")?,
+    })
+}
+
+fn read_link(row: &SqliteRow, column: &'static str) -> Result<Link, sqlx::Error> {
+    let bytes: &[u8] = row.try_get(column)?;
+    let link = bytes
+        .try_into()
+        .map_err(|error| sqlx::Error::ColumnDecode {
+            index: column.to_owned(),
+            source: Box::new(error),
+        })?;
+    Ok(Link(link))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::testing::{TestStore, at, chain_key};
+    use super::super::{SqliteStore, Store, StoreError};
+    use super::*;
+    use crate::audit::Event;
+
+    /// A log of five entries.
+    async fn five() -> TestStore {
+        let test = TestStore::new().await;
+        for second in 1..=5 {
+            let mut entry = Entry::new(at(second), Event::Judged);
+            entry.rule = Some(format!("rule-{second}"));
+            test.store.note(entry).await.unwrap();
+        }
+        test
+    }
+
+    async fn verify(test: &TestStore, from: Option<Head>) -> Result<Head, BrokenAt> {
+        test.store.verify_audit(from).await.unwrap()
+    }
+
+    async fn head_of(test: &TestStore, sequence: i64) -> Head {
+        test.store
+            .audit_entries(sequence, 1)
+            .await
+            .unwrap()
+            .first()
+            .unwrap()
+            .head
+    }
+
+    #[tokio::test]
+    async fn entries_come_back_in_order_and_their_chain_holds() {
+        let test = five().await;
+        let entries = test.store.audit_entries(2, 3).await.unwrap();
+        let told: Vec<_> = entries
+            .iter()
+            .map(|stored| (stored.head.sequence, stored.entry().unwrap().rule.unwrap()))
+            .collect();
+        assert_eq!(
+            told,
+            [2, 3, 4].map(|number| (number, format!("rule-{number}")))
+        );
+
+        let head = test.store.audit_head().await.unwrap();
+        assert_eq!(head.sequence, 5);
+        assert_eq!(verify(&test, None).await, Ok(head));
+        assert_eq!(verify(&test, Some(head)).await, Ok(head));
+        assert_eq!(verify(&test, Some(head_of(&test, 2).await)).await, Ok(head));
+        assert_eq!(verify(&test, Some(Head::EMPTY)).await, Ok(head));
+    }
+
+    #[tokio::test]
+    async fn an_empty_log_holds() {
+        let test = TestStore::new().await;
+        assert_eq!(test.store.audit_head().await.unwrap(), Head::EMPTY);
+        assert_eq!(verify(&test, None).await, Ok(Head::EMPTY));
+    }
+
+    #[tokio::test]
+    async fn every_edit_shows_at_the_first_bad_entry() {
+        let edits = [
+            ("UPDATE audit SET entry = replace(entry, 'rule-3', 'rule-2') WHERE sequence = 3",
+                3, Fault::Link),
+            ("UPDATE audit SET entry = entry || ' ' WHERE sequence = 1", 1, Fault::Link),
+            ("UPDATE audit SET link = zeroblob(32) WHERE sequence = 4", 4, Fault::Link),
+            ("DELETE FROM audit WHERE sequence = 3", 3, Fault::Missing),
+            ("DELETE FROM audit WHERE sequence <= 2", 1, Fault::Missing),
+            ("DELETE FROM audit WHERE sequence = 3;
+              UPDATE audit SET sequence = sequence - 1 WHERE sequence > 3", 3, Fault::Link),
+            ("UPDATE audit SET sequence = -2 WHERE sequence = 2;
+              UPDATE audit SET sequence = 2 WHERE sequence = 3;
+              UPDATE audit SET sequence = 3 WHERE sequence = -2", 2, Fault::Link),
+            ("INSERT INTO audit SELECT 0, link, entry FROM audit WHERE sequence = 1",
+                0, Fault::Link),
+            ("INSERT INTO audit SELECT 6, link, entry FROM audit WHERE sequence = 5",
+                6, Fault::Link),
+            ("INSERT INTO audit SELECT 7, link, entry FROM audit WHERE sequence = 5",
+                6, Fault::Missing),
+            ("INSERT INTO audit_anchor SELECT 1, sequence, link, link FROM audit WHERE sequence = 2;
+              DELETE FROM audit WHERE sequence <= 2", 2, Fault::Anchor),
+        ];
+        for (edit, sequence, fault) in edits {
+            let test = five().await;
+            sqlx::raw_sql(edit)
+                .execute(&mut test.sqlite3().await)
+                .await
+                .unwrap();
+            assert_eq!(
+                verify(&test, None).await,
+                Err(BrokenAt { sequence, fault }),
+                "{edit}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cut_tail_shows_only_against_a_head_kept_elsewhere() {
+        let test = five().await;
+        let kept = test.store.audit_head().await.unwrap();
+        let third = head_of(&test, 3).await;
+        test.execute("DELETE FROM audit WHERE sequence > 3").await;
+        assert_eq!(verify(&test, None).await, Ok(third));
+        let broken = BrokenAt {
+            sequence: 5,
+            fault: Fault::Head,
+        };
+        assert_eq!(verify(&test, Some(kept)).await, Err(broken));
+
+        for second in 6..=7 {
+            test.store
+                .note(Entry::new(at(second), Event::Judged))
+                .await
+                .unwrap();
+        }
+        assert_eq!(test.store.audit_head().await.unwrap().sequence, 5);
+        assert!(verify(&test, None).await.is_ok());
+        assert_eq!(verify(&test, Some(kept)).await, Err(broken));
+    }
+
+    #[tokio::test]
+    async fn what_comes_after_a_kept_head_is_verified() {
+        let test = five().await;
+        let second = head_of(&test, 2).await;
+        test.execute("UPDATE audit SET entry = '{}' WHERE sequence = 4")
+            .await;
+        let broken = BrokenAt {
+            sequence: 4,
+            fault: Fault::Link,
+        };
+        assert_eq!(verify(&test, Some(second)).await, Err(broken));
+    }
+
+    #[tokio::test]
+    async fn an_authentic_anchor_stands_for_what_was_cut() {
+        for kept in [3, 0] {
+            let test = five().await;
+            let head = test.store.audit_head().await.unwrap();
+            let first = head_of(&test, 1).await;
+            let Head { sequence, link } = head_of(&test, 5 - kept).await;
+            let anchor = Anchor::new(&chain_key(), Head { sequence, link });
+            sqlx::query("INSERT INTO audit_anchor VALUES (1, ?, ?, ?)")
+                .bind(sequence)
+                .bind(link.0.as_slice())
+                .bind(anchor.authenticator.0.as_slice())
+                .execute(&mut test.sqlite3().await)
+                .await
+                .unwrap();
+            sqlx::query("DELETE FROM audit WHERE sequence <= ?")
+                .bind(sequence)
+                .execute(&mut test.sqlite3().await)
+                .await
+                .unwrap();
+            assert_eq!(verify(&test, None).await, Ok(head));
+            assert_eq!(verify(&test, Some(anchor.head)).await, Ok(head));
+            let cut = BrokenAt {
+                sequence: 1,
+                fault: Fault::Cut,
+            };
+            assert_eq!(verify(&test, Some(first)).await, Err(cut));
+
+            test.store
+                .note(Entry::new(at(9), Event::Judged))
+                .await
+                .unwrap();
+            assert_eq!(verify(&test, None).await.unwrap().sequence, 6);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_chain_goes_on_through_a_long_log() {
+        let test = TestStore::new().await;
+        let notes = PAGE + 3;
+        for _ in 0..notes {
+            test.store
+                .note(Entry::new(at(1), Event::Judged))
+                .await
+                .unwrap();
+        }
+        assert_eq!(
+            verify(&test, None).await.unwrap().sequence,
+            i64::from(notes)
+        );
+    }
+
+    #[tokio::test]
+    async fn without_its_key_the_log_is_read_and_nothing_is_written() {
+        let test = five().await;
+        let store = SqliteStore::open(&test.settings, None).await.unwrap();
+        assert_eq!(store.audit_entries(1, 9).await.unwrap().len(), 5);
+        let refused = store
+            .note(Entry::new(at(6), Event::Judged))
+            .await
+            .unwrap_err();
+        assert!(matches!(refused, StoreError::NoChainKey { .. }));
+        assert!(matches!(
+            store.verify_audit(None).await,
+            Err(StoreError::NoChainKey { .. })
+        ));
+        assert_eq!(test.store.audit_head().await.unwrap().sequence, 5);
+    }
+}

@@ -1,0 +1,184 @@
+//! Cuts the oldest entries off the audit log and leaves the anchor.
+
+use jiff::Timestamp;
+
+use super::audit_log::{anchor, entries};
+use super::error::Failure;
+use super::intent::{Changes, Intent};
+use crate::audit::{Anchor, BrokenAt, Entry, Event, Head};
+
+/// How many entries one transaction cuts at most, so that no request waits
+/// long for the writer.
+pub(super) const CUT: u32 = 5_000;
+
+/// Cuts entries older than a time, from the old end on.
+pub(super) struct PruneAudit {
+    pub(super) before: Timestamp,
+    pub(super) at: Timestamp,
+}
+
+impl Intent for PruneAudit {
+    /// How many were cut. A chain that is broken there is evidence, and stays.
+    type Answer = Result<u64, BrokenAt>;
+
+    async fn apply(self, changes: &mut Changes<'_>) -> Result<Self::Answer, Failure> {
+        let key = changes.chain_key.ok_or(Failure::NoChainKey)?;
+        let begin = match anchor(changes.connection).await? {
+            Some(anchor) => anchor.check(key),
+            None => Ok(Head::EMPTY),
+        };
+        let mut head = match begin {
+            Ok(head) => head,
+            Err(broken) => return Ok(Err(broken)),
+        };
+        let first = head.sequence + 1;
+        for stored in entries(changes.connection, i64::MIN, CUT).await? {
+            if !stored.entry().is_ok_and(|entry| entry.time < self.before) {
+                break;
+            }
+            let followed = head.follow(
+                key,
+                stored.head.sequence,
+                stored.json.as_bytes(),
+                &stored.head.link,
+            );
+            match followed {
+                Ok(next) => head = next,
+                Err(broken) => return Ok(Err(broken)),
+            }
+        }
+        if head.sequence < first {
+            return Ok(Ok(0));
+        }
+        cut(Anchor::new(key, head), changes).await?;
+        let count = u64::try_from(head.sequence - first + 1).unwrap_or_default();
+        changes
+            .audit(Entry {
+                count: Some(count),
+                detail: Some(format!(
+                    "entries {first} to {} cut, which are older than {}",
+                    head.sequence, self.before
+                )),
+                ..Entry::new(self.at, Event::Pruned)
+            })
+            .await?;
+        Ok(Ok(count))
+    }
+}
+
+async fn cut(anchor: Anchor, changes: &mut Changes<'_>) -> Result<(), Failure> {
+    let Head { sequence, link } = anchor.head;
+    sqlx::query(
+        "INSERT OR REPLACE INTO audit_anchor (id, sequence, link, authenticator)
+         VALUES (1, ?, ?, ?)",
+    )
+    .bind(sequence)
+    .bind(link.0.as_slice())
+    .bind(anchor.authenticator.0.as_slice())
+    .execute(&mut *changes.connection)
+    .await?;
+    sqlx::query("DELETE FROM audit WHERE sequence <= ?")
+        .bind(sequence)
+        .execute(&mut *changes.connection)
+        .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::Store;
+    use super::super::testing::{TestStore, at};
+    use super::*;
+    use crate::audit::Fault;
+
+    /// A log with an entry at each of these seconds.
+    async fn log_of(seconds: &[i64]) -> TestStore {
+        let test = TestStore::new().await;
+        for &second in seconds {
+            let entry = Entry::new(at(second), Event::Judged);
+            test.store.note(entry).await.unwrap();
+        }
+        test
+    }
+
+    async fn prune(test: &TestStore, before: i64) -> Result<u64, BrokenAt> {
+        test.store.prune_audit(at(before), at(100)).await.unwrap()
+    }
+
+    async fn kept(test: &TestStore) -> Vec<(i64, Event)> {
+        let entries = test.store.audit_entries(1, 100).await.unwrap();
+        entries
+            .iter()
+            .map(|stored| (stored.head.sequence, stored.entry().unwrap().event))
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_old_goes_and_the_chain_holds() {
+        let test = log_of(&[1, 2, 3, 4]).await;
+        assert_eq!(prune(&test, 1).await, Ok(0));
+        assert_eq!(prune(&test, 3).await, Ok(2));
+        let expected = [(3, Event::Judged), (4, Event::Judged), (5, Event::Pruned)];
+        assert_eq!(kept(&test).await, expected);
+        assert!(test.store.verify_audit(None).await.unwrap().is_ok());
+
+        assert_eq!(prune(&test, 50).await, Ok(2));
+        assert_eq!(kept(&test).await, [(5, Event::Pruned), (6, Event::Pruned)]);
+        assert_eq!(
+            test.store
+                .verify_audit(None)
+                .await
+                .unwrap()
+                .unwrap()
+                .sequence,
+            6
+        );
+        assert_eq!(prune(&test, 101).await, Ok(2), "all of it may go");
+        assert_eq!(kept(&test).await, [(7, Event::Pruned)]);
+        assert_eq!(
+            test.store
+                .verify_audit(None)
+                .await
+                .unwrap()
+                .unwrap()
+                .sequence,
+            7
+        );
+    }
+
+    #[tokio::test]
+    async fn nothing_behind_a_younger_entry_is_cut() {
+        let test = log_of(&[1, 60, 2]).await;
+        assert_eq!(prune(&test, 50).await, Ok(1));
+        assert_eq!(kept(&test).await.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_broken_chain_is_not_cut_away() {
+        for (edit, sequence, fault) in [
+            (
+                "UPDATE audit SET link = zeroblob(32) WHERE sequence = 2",
+                2,
+                Fault::Link,
+            ),
+            ("DELETE FROM audit WHERE sequence = 1", 1, Fault::Missing),
+            (
+                "INSERT INTO audit_anchor VALUES (1, 0, zeroblob(32), zeroblob(32))",
+                0,
+                Fault::Anchor,
+            ),
+        ] {
+            let test = log_of(&[1, 2, 3]).await;
+            test.execute(edit).await;
+            let before = kept(&test).await;
+            assert_eq!(
+                prune(&test, 50).await,
+                Err(BrokenAt { sequence, fault }),
+                "{edit}"
+            );
+            assert_eq!(kept(&test).await, before, "{edit}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! How values of this program stand in columns.
+
+use jiff::Timestamp;
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::sqlite::{Sqlite, SqliteArgumentsBuffer, SqliteRow, SqliteTypeInfo, SqliteValueRef};
+use sqlx::types::Text;
+use sqlx::{Decode, Encode, Row, Type};
+
+/// A moment, in microseconds since 1970 UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moment(pub(super) Timestamp);
+
+impl Type<Sqlite> for Moment {
+    fn type_info() -> SqliteTypeInfo {
+        <i64 as Type<Sqlite>>::type_info()
+    }
+
+    fn compatible(ty: &SqliteTypeInfo) -> bool {
+        <i64 as Type<Sqlite>>::compatible(ty)
+    }
+}
+
+impl Encode<'_, Sqlite> for Moment {
+    fn encode_by_ref(&self, buffer: &mut SqliteArgumentsBuffer) -> Result<IsNull, BoxDynError> {
+        <i64 as Encode<'_, Sqlite>>::encode(self.0.as_microsecond(), buffer)
+    }
+}
+
+impl Decode<'_, Sqlite> for Moment {
+    fn decode(value: SqliteValueRef<'_>) -> Result<Self, BoxDynError> {
+        let microseconds = <i64 as Decode<'_, Sqlite>>::decode(value)?;
+        Ok(Self(Timestamp::from_microsecond(microseconds)?))
+    }
+}
+
+/// A value that is kept as the text it writes and reads.
+pub(super) fn text<'r, T>(row: &'r SqliteRow, column: &str) -> Result<T, sqlx::Error>
+where
+    Text<T>: Decode<'r, Sqlite> + Type<Sqlite>,
+{
+    row.try_get(column).map(|Text(value)| value)
+}
+
+/// The same where there may be none.
+pub(super) fn optional_text<'r, T>(
+    row: &'r SqliteRow,
+    column: &str,
+) -> Result<Option<T>, sqlx::Error>
+where
+    Text<T>: Decode<'r, Sqlite> + Type<Sqlite>,
+{
+    let value: Option<Text<T>> = row.try_get(column)?;
+    Ok(value.map(|Text(value)| value))
+}

@@ -1,0 +1,395 @@
+//! Finished replies on their way, each target by itself.
+
+use jiff::{SignedDuration, Timestamp};
+use sqlx::QueryBuilder;
+use sqlx::Row;
+use sqlx::sqlite::{Sqlite, SqliteConnection};
+use sqlx::types::Text;
+
+use super::columns::{Moment, text};
+use super::error::Failure;
+use super::intent::{Changes, Intent};
+use super::values::{FinishedReply, LeaseToken, LeasedDelivery};
+use super::wait::Wait;
+use crate::audit::{Entry, Event};
+use crate::kms::RequestId;
+
+/// Puts a finished reply on its way. One without targets has none to go.
+pub(super) async fn insert(
+    reply: &FinishedReply,
+    request: RequestId,
+    queue_id: &str,
+    at: Timestamp,
+    connection: &mut SqliteConnection,
+) -> Result<(), sqlx::Error> {
+    if reply.targets.is_empty() {
+        return Ok(());
+    }
+    let row = sqlx::query(
+        "INSERT INTO replies (request_id, queue_id, completed_at, reverse_path, size, message)
+         VALUES (?, ?, ?, ?, ?, ?)",
+    )
+    .bind(Text(request))
+    .bind(queue_id)
+    .bind(Moment(at))
+    .bind(&reply.reverse_path)
+    .bind(reply.message.len() as i64)
+    .bind(reply.message.as_slice())
+    .execute(&mut *connection)
+    .await?
+    .last_insert_rowid();
+    let mut deliveries = QueryBuilder::<Sqlite>::new(
+        "INSERT OR IGNORE INTO deliveries (reply, target, waits_since, waits_until) ",
+    );
+    deliveries.push_values(&reply.targets, |mut values, target| {
+        values
+            .push_bind(row)
+            .push_bind(target)
+            .push_bind(Moment(at))
+            .push_bind(Moment(at));
+    });
+    deliveries.build().execute(connection).await?;
+    Ok(())
+}
+
+/// Leases the oldest delivery that is due.
+pub(super) struct LeaseDelivery {
+    pub(super) now: Timestamp,
+    pub(super) hold: SignedDuration,
+}
+
+impl Intent for LeaseDelivery {
+    type Answer = Option<LeasedDelivery>;
+
+    async fn apply(self, changes: &mut Changes<'_>) -> Result<Option<LeasedDelivery>, Failure> {
+        let wait = Wait::of(self.now, self.hold);
+        let leased = sqlx::query(
+            "UPDATE deliveries SET attempts = attempts + 1, waits_since = ?1, waits_until = ?2
+             WHERE sequence = coalesce(
+                 (SELECT sequence FROM deliveries WHERE turn = 1 AND waits_until <= ?1
+                  ORDER BY waits_until, sequence LIMIT 1),
+                 (SELECT sequence FROM deliveries WHERE turn = 1 AND waits_since > ?3
+                  ORDER BY waits_since, sequence LIMIT 1))
+             RETURNING sequence, reply, target, attempts",
+        )
+        .bind(wait.since)
+        .bind(wait.until)
+        .bind(wait.clock_was_set_back)
+        .fetch_optional(&mut *changes.connection)
+        .await?;
+        let Some(leased) = leased else {
+            return Ok(None);
+        };
+        let reply = sqlx::query(
+            "SELECT request_id, queue_id, completed_at, reverse_path, message
+             FROM replies WHERE sequence = ?",
+        )
+        .bind(leased.try_get::<i64, _>("reply")?)
+        .fetch_one(&mut *changes.connection)
+        .await?;
+        let attempts: u32 = leased.try_get("attempts")?;
+        Ok(Some(LeasedDelivery {
+            token: LeaseToken::new(leased.try_get("sequence")?, attempts),
+            request_id: text(&reply, "request_id")?,
+            queue_id: reply.try_get("queue_id")?,
+            target: leased.try_get("target")?,
+            reverse_path: reply.try_get("reverse_path")?,
+            message: reply.try_get("message")?,
+            completed_at: reply.try_get::<Moment, _>("completed_at")?.0,
+            attempts,
+        }))
+    }
+}
+
+/// A delivery whose lease is held.
+struct Held {
+    request_id: RequestId,
+    queue_id: String,
+    target: String,
+    put_off_before: bool,
+}
+
+impl Held {
+    /// None if the lease has passed to another.
+    async fn by(
+        token: LeaseToken<LeasedDelivery>,
+        connection: &mut SqliteConnection,
+    ) -> Result<Option<Self>, sqlx::Error> {
+        let row = sqlx::query(
+            "SELECT request_id, queue_id, target, put_off_for IS NOT NULL AS put_off_before
+             FROM deliveries JOIN replies ON replies.sequence = deliveries.reply
+             WHERE deliveries.sequence = ? AND attempts = ?",
+        )
+        .bind(token.row)
+        .bind(token.lease)
+        .fetch_optional(connection)
+        .await?;
+        row.map(|row| {
+            Ok(Self {
+                request_id: text(&row, "request_id")?,
+                queue_id: row.try_get("queue_id")?,
+                target: row.try_get("target")?,
+                put_off_before: row.try_get("put_off_before")?,
+            })
+        })
+        .transpose()
+    }
+
+    fn entry(self, at: Timestamp, event: Event) -> Entry {
+        let mut entry = Entry::new(at, event);
+        entry.request_id = Some(self.request_id.to_string());
+        entry.queue_id = Some(self.queue_id);
+        entry.target = Some(self.target);
+        entry
+    }
+}
+
+/// Ends a delivery. With its last delivery the reply goes too.
+pub(super) struct End {
+    pub(super) token: LeaseToken<LeasedDelivery>,
+    pub(super) at: Timestamp,
+    pub(super) event: Event,
+    pub(super) detail: String,
+}
+
+impl Intent for End {
+    type Answer = bool;
+    const MAKES_WORK: bool = true;
+
+    async fn apply(self, changes: &mut Changes<'_>) -> Result<bool, Failure> {
+        let Some(held) = Held::by(self.token, changes.connection).await? else {
+            return Ok(false);
+        };
+        sqlx::query("DELETE FROM deliveries WHERE sequence = ?")
+            .bind(self.token.row)
+            .execute(&mut *changes.connection)
+            .await?;
+        let mut entry = held.entry(self.at, self.event);
+        entry.detail = Some(self.detail);
+        changes.audit(entry).await?;
+        Ok(true)
+    }
+}
+
+/// Gives a delivery back for a time.
+pub(super) struct PostponeDelivery {
+    pub(super) token: LeaseToken<LeasedDelivery>,
+    pub(super) at: Timestamp,
+    pub(super) until: Timestamp,
+    pub(super) reason: String,
+}
+
+impl Intent for PostponeDelivery {
+    type Answer = bool;
+
+    async fn apply(self, changes: &mut Changes<'_>) -> Result<bool, Failure> {
+        let Some(held) = Held::by(self.token, changes.connection).await? else {
+            return Ok(false);
+        };
+        sqlx::query(
+            "UPDATE deliveries SET waits_since = ?, waits_until = ?, put_off_for = ?
+             WHERE sequence = ?",
+        )
+        .bind(Moment(self.at))
+        .bind(Moment(self.until))
+        .bind(&self.reason)
+        .bind(self.token.row)
+        .execute(&mut *changes.connection)
+        .await?;
+        // An outage costs the audit log one entry for each delivery.
+        if !held.put_off_before {
+            let mut entry = held.entry(self.at, Event::Postponed);
+            entry.reason = Some(self.reason);
+            changes.audit(entry).await?;
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::testing::{HOLD, TestStore, at, completion, id, request};
+    use super::super::{SpoolUsage, Store};
+    use super::*;
+
+    /// Takes request `number` to a reply for these targets.
+    async fn reply(test: &TestStore, number: u8, targets: &[&str]) {
+        test.store.accept(request(number)).await.unwrap();
+        let leased = test.lease(at(number.into())).await.unwrap();
+        let completion = completion(at(number.into()), targets);
+        test.store
+            .complete(&leased.token, completion)
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn each_target_is_delivered_to_by_itself() {
+        let test = TestStore::new().await;
+        reply(&test, 1, &["a@b.example", "c@d.example", "a@b.example"]).await;
+        let a = test.lease_delivery(at(2)).await.unwrap();
+        let c = test.lease_delivery(at(2)).await.unwrap();
+        assert!(test.lease_delivery(at(2)).await.is_none());
+        assert_eq!(
+            (a.target.as_str(), c.target.as_str()),
+            ("a@b.example", "c@d.example")
+        );
+        assert_eq!(
+            (a.request_id, a.attempts, a.completed_at),
+            (id(1), 1, at(1))
+        );
+        assert_eq!(
+            (a.queue_id.as_str(), a.reverse_path.as_str()),
+            ("QUEUE1", "")
+        );
+        assert_eq!(
+            Some(a.message),
+            completion(at(1), &[]).reply.map(|reply| reply.message)
+        );
+
+        assert!(
+            test.store
+                .delivered(&a.token, at(3), "250 queued")
+                .await
+                .unwrap()
+        );
+        assert_eq!(test.store.spool_usage().await.unwrap().replies, 1);
+        assert!(
+            test.store
+                .undeliverable(&c.token, at(3), "550 no")
+                .await
+                .unwrap()
+        );
+        assert_eq!(
+            test.store.spool_usage().await.unwrap(),
+            SpoolUsage::default()
+        );
+
+        let stored = test.store.audit_entries(3, 9).await.unwrap();
+        let entries: Vec<_> = stored
+            .iter()
+            .map(|stored| stored.entry().unwrap())
+            .collect();
+        let told: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry.event, entry.target.as_deref()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (Event::Delivered, Some("a@b.example")),
+                (Event::Undeliverable, Some("c@d.example"))
+            ]
+        );
+        assert!(
+            entries
+                .iter()
+                .all(|entry| entry.request_id == Some(id(1).to_string()))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_has_passed_on_is_lost() {
+        let test = TestStore::new().await;
+        reply(&test, 1, &["a@b.example"]).await;
+        let late = test.lease_delivery(at(2)).await.unwrap();
+        assert_eq!(test.store.next_due().await.unwrap(), Some(at(2) + HOLD));
+        let holder = test.lease_delivery(at(2) + HOLD).await.unwrap();
+        assert!(
+            !test
+                .store
+                .delivered(&late.token, at(9), "250")
+                .await
+                .unwrap()
+        );
+        assert!(
+            !test
+                .store
+                .undeliverable(&late.token, at(9), "550")
+                .await
+                .unwrap()
+        );
+        assert!(
+            !test
+                .store
+                .postpone_delivery(&late.token, at(9), at(99), "451")
+                .await
+                .unwrap()
+        );
+        assert!(
+            test.store
+                .delivered(&holder.token, at(9), "250")
+                .await
+                .unwrap()
+        );
+        assert!(
+            !test
+                .store
+                .delivered(&holder.token, at(9), "250")
+                .await
+                .unwrap()
+        );
+    }
+
+    #[tokio::test]
+    async fn a_target_gets_its_replies_in_order() {
+        let test = TestStore::new().await;
+        reply(&test, 1, &["a@b.example"]).await;
+        reply(&test, 2, &["a@b.example", "c@d.example"]).await;
+        let first = test.lease_delivery(at(3)).await.unwrap();
+        assert_eq!(first.request_id, id(1));
+        assert_eq!(
+            test.lease_delivery(at(3)).await.unwrap().target,
+            "c@d.example"
+        );
+        test.store
+            .postpone_delivery(&first.token, at(3), at(60), "451")
+            .await
+            .unwrap();
+        assert!(test.lease_delivery(at(59)).await.is_none());
+        let first = test.lease_delivery(at(60)).await.unwrap();
+        assert_eq!((first.request_id, first.attempts), (id(1), 2));
+        test.store
+            .delivered(&first.token, at(60), "250")
+            .await
+            .unwrap();
+        assert_eq!(test.lease_delivery(at(60)).await.unwrap().request_id, id(2));
+    }
+
+    #[tokio::test]
+    async fn only_the_first_of_many_postponements_is_audited() {
+        let test = TestStore::new().await;
+        reply(&test, 1, &["a@b.example"]).await;
+        for attempt in 1..4 {
+            let leased = test.lease_delivery(at(60 * attempt)).await.unwrap();
+            let until = at(60 * (attempt + 1));
+            let now = at(60 * attempt);
+            assert!(
+                test.store
+                    .postpone_delivery(&leased.token, now, until, "451")
+                    .await
+                    .unwrap()
+            );
+        }
+        let events: Vec<_> = test
+            .events()
+            .await
+            .into_iter()
+            .map(|(event, _)| event)
+            .collect();
+        assert_eq!(
+            events,
+            [Event::Accepted, Event::Completed, Event::Postponed]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_clock_set_back_makes_nobody_wait_for_it() {
+        let test = TestStore::new().await;
+        reply(&test, 1, &["a@b.example"]).await;
+        test.lease_delivery(at(3600)).await.unwrap();
+        assert_eq!(test.lease_delivery(at(1)).await.unwrap().attempts, 2);
+    }
+}

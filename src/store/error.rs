@@ -1,0 +1,172 @@
+//! What can go wrong with the store, said so that an operator knows the remedy.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::settings::StoreSettings;
+use super::values::SpoolUsage;
+
+/// What can go wrong with the store. It can be cloned because requests that
+/// share a commit share its failure.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The spool's bounds are reached.
+    #[error(
+        "the spool is full: {requests} of {max_requests} requests, {bytes} of {max_bytes} bytes"
+    )]
+    Full {
+        /// Requests and replies in the spool.
+        requests: u64,
+        /// How many it may hold.
+        max_requests: u64,
+        /// Bytes in the spool.
+        bytes: u64,
+        /// How many it may hold.
+        max_bytes: u64,
+    },
+    /// The database failed.
+    #[error("{}: {cause}{}", path.display(), remedy(cause))]
+    Sqlite {
+        /// The database file.
+        path: PathBuf,
+        /// What SQLite says.
+        cause: Arc<sqlx::Error>,
+    },
+    /// A newer version of this program made the database.
+    #[error(
+        "{}: its schema is version {found}, this program knows up to version {known}; \
+         use the program that made it, or restore a backup", path.display()
+    )]
+    Schema {
+        /// The database file.
+        path: PathBuf,
+        /// The version found.
+        found: i64,
+        /// The newest version known.
+        known: i64,
+    },
+    /// The file is something else.
+    #[error("{}: not a database of this program; name another path or move the file away", path.display())]
+    NotAStore {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Others may read or write what holds the store.
+    #[error(
+        "{}: mode {mode:04o} lets others in; chmod {wanted:04o} it or choose a directory of the gateway's own",
+        path.display()
+    )]
+    Permissions {
+        /// The file or directory.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+        /// The mode it should have.
+        wanted: u32,
+    },
+    /// The file system failed.
+    #[error("{}: cannot {action}: {cause}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What the system says.
+        cause: Arc<io::Error>,
+    },
+    /// A change must be audited, and the audit log's key is not there.
+    #[error("{}: opened without the audit log's key, so nothing can be changed; give the master secret", path.display())]
+    NoChainKey {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// What can go wrong inside a transaction, where the path is of no interest.
+#[derive(Clone, Debug)]
+pub(super) enum Failure {
+    /// SQLite failed, or gave a value that this program doesn't write.
+    Sqlite(Arc<sqlx::Error>),
+    /// The spool's bounds are reached.
+    Full(SpoolUsage),
+    /// A change must be audited, and the audit log's key is not there.
+    NoChainKey,
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sqlite(Arc::new(error))
+    }
+}
+
+impl Failure {
+    /// The error for those outside.
+    pub(super) fn of(self, settings: &StoreSettings) -> StoreError {
+        let path = settings.path.clone();
+        match self {
+            Self::Sqlite(cause) => StoreError::Sqlite { path, cause },
+            Self::NoChainKey => StoreError::NoChainKey { path },
+            Self::Full(usage) => StoreError::Full {
+                requests: usage.requests + usage.replies,
+                max_requests: settings.max_requests,
+                bytes: usage.bytes,
+                max_bytes: settings.max_bytes,
+            },
+        }
+    }
+
+    /// Whether another process holds the lock.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self, Self::Sqlite(error) if primary_code(error) == Some(SQLITE_BUSY))
+    }
+
+    /// Whether the connection can't be trusted any more: anything but a lock
+    /// held by another process or a row that breaks a constraint.
+    pub(super) fn spoils_connection(&self) -> bool {
+        match self {
+            Self::Sqlite(error) => {
+                !matches!(primary_code(error), Some(SQLITE_BUSY | SQLITE_CONSTRAINT))
+            }
+            Self::Full(_) | Self::NoChainKey => false,
+        }
+    }
+}
+
+/// What to do about a failure of the database, where that can be told from
+/// SQLite's result code (sqlite.org/rescode.html).
+fn remedy(error: &sqlx::Error) -> &'static str {
+    use sqlx::Error::{ColumnDecode, Decode};
+    match (primary_code(error), error) {
+        (Some(SQLITE_BUSY), _) => "; another process keeps the database locked: end it",
+        (Some(SQLITE_READONLY), _) => "; make the file and its directory writable for the gateway",
+        (Some(SQLITE_IOERR), _) => "; look for disk errors in the system's log",
+        (Some(SQLITE_CORRUPT), _) => "; the file is damaged: restore a backup",
+        (Some(SQLITE_FULL), _) => "; make room on the file system",
+        (Some(SQLITE_CANTOPEN), _) => "; see that the path exists and the gateway may open it",
+        (Some(SQLITE_NOTADB), _) => "; name another path or move the file away",
+        (_, ColumnDecode { .. } | Decode(_)) => {
+            "; the database holds what this program doesn't write: restore a backup"
+        }
+        _ => "",
+    }
+}
+
+pub(super) const SQLITE_BUSY: u32 = 5;
+const SQLITE_READONLY: u32 = 8;
+const SQLITE_IOERR: u32 = 10;
+const SQLITE_CORRUPT: u32 = 11;
+const SQLITE_FULL: u32 = 13;
+const SQLITE_CANTOPEN: u32 = 14;
+const SQLITE_CONSTRAINT: u32 = 19;
+pub(super) const SQLITE_NOTADB: u32 = 26;
+
+/// SQLite's result code without its extension.
+pub(super) fn primary_code(error: &sqlx::Error) -> Option<u32> {
+    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
+}

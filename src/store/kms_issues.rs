@@ -1,0 +1,261 @@
+//! What stays of an issued key load file: its replay mark and its place in the
+//! module's history.
+
+use jiff::Timestamp;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::types::Text;
+
+use super::columns::Moment;
+use super::error::Failure;
+use super::intent::{Changes, Intent};
+use super::kms_tables::revision;
+use crate::kms::{Effects, KlfIssued, RequestId};
+use crate::sts::StsTime;
+
+/// Writes what a service changes. False, and nothing written, if that rests on
+/// tables that have changed since.
+pub(super) async fn record(
+    effects: &Effects,
+    request: RequestId,
+    at: Timestamp,
+    connection: &mut SqliteConnection,
+) -> Result<bool, sqlx::Error> {
+    match effects {
+        Effects::None => Ok(true),
+        Effects::KlfIssued(issued) => record_klf(issued, request, at, connection).await,
+    }
+}
+
+async fn record_klf(
+    issued: &KlfIssued,
+    request: RequestId,
+    at: Timestamp,
+    connection: &mut SqliteConnection,
+) -> Result<bool, sqlx::Error> {
+    // Issues don't count the revision, or any two at once would be in each
+    // other's way. What one can spoil for another is its replay mark.
+    if revision(connection).await? != issued.basis || !mark(issued, connection).await? {
+        return Ok(false);
+    }
+    let keys: Vec<String> = issued
+        .keys
+        .iter()
+        .map(|(sgc, krn)| format!("{sgc}/{krn}"))
+        .collect();
+    sqlx::query(
+        "INSERT INTO klf_issues (smid, request_id, request_time, issued_at, keys)
+         VALUES (?, ?, ?, ?, ?)",
+    )
+    .bind(Text(&issued.smid))
+    .bind(Text(request))
+    .bind(Text(issued.request_time))
+    .bind(Moment(at))
+    .bind(keys.join(","))
+    .execute(connection)
+    .await?;
+    Ok(true)
+}
+
+/// Writes the replay mark. False if it is there, or was and is forgotten.
+async fn mark(issued: &KlfIssued, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let written = sqlx::query(
+        "INSERT INTO replay_marks (replay_key, smid, request_time)
+         SELECT ?1, smid, ?3 FROM modules
+         WHERE smid = ?2 AND (replay_watermark IS NULL OR replay_watermark < ?3)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(issued.replay_key.as_slice())
+    .bind(Text(&issued.smid))
+    .bind(Text(issued.request_time))
+    .execute(connection)
+    .await?;
+    Ok(written.rows_affected() == 1)
+}
+
+/// Forgets the replay marks of requests made at or before a time. What each
+/// module refuses stays the same: its watermark takes their place.
+pub(super) struct PruneReplayMarks {
+    pub(super) through: StsTime,
+}
+
+impl Intent for PruneReplayMarks {
+    type Answer = u64;
+
+    async fn apply(self, changes: &mut Changes<'_>) -> Result<u64, Failure> {
+        sqlx::query(
+            "UPDATE modules SET replay_watermark = old.newest
+             FROM (SELECT smid, max(request_time) AS newest FROM replay_marks
+                   WHERE request_time <= ? GROUP BY smid) AS old
+             WHERE old.smid = modules.smid",
+        )
+        .bind(Text(self.through))
+        .execute(&mut *changes.connection)
+        .await?;
+        let forgotten = sqlx::query("DELETE FROM replay_marks WHERE request_time <= ?")
+            .bind(Text(self.through))
+            .execute(&mut *changes.connection)
+            .await?;
+        Ok(forgotten.rows_affected())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::testing::{TestStore, at, completion, klf_issued, module_row, request, smid};
+    use super::super::{Completed, Completion, Store};
+    use super::*;
+    use crate::kms::{IssueBasis, KmsTables, ModuleRow, ModuleState, Sealed};
+
+    /// A store with the module.
+    async fn with_module() -> TestStore {
+        let test = TestStore::new().await;
+        test.store.add_module(module_row(), at(0)).await.unwrap();
+        test
+    }
+
+    async fn basis(test: &TestStore) -> IssueBasis {
+        test.store.issue_basis(&smid(), &[9; 32]).await.unwrap()
+    }
+
+    /// Takes request `number` to its completion with these effects.
+    async fn complete(test: &TestStore, number: u8, issued: KlfIssued) -> Completed {
+        test.store.accept(request(number)).await.unwrap();
+        let leased = test.lease(at(number.into())).await.unwrap();
+        let effects = Effects::KlfIssued(issued);
+        let completion = Completion {
+            effects,
+            ..completion(at(60), &["a@b.example"])
+        };
+        test.store
+            .complete(&leased.token, completion)
+            .await
+            .unwrap()
+    }
+
+    fn time(text: &str) -> StsTime {
+        text.parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_issue_is_marked_against_replay_and_kept_in_the_history() {
+        let test = with_module().await;
+        let issued = klf_issued(basis(&test).await.revision);
+        assert_eq!(complete(&test, 1, issued).await, Completed::Committed);
+        let after = basis(&test).await;
+        assert!(after.replayed);
+        let history: (String, String, String) =
+            sqlx::query_as("SELECT smid, request_time, keys FROM klf_issues")
+                .fetch_one(&mut test.sqlite3().await)
+                .await
+                .unwrap();
+        let expected = (
+            smid().to_string(),
+            "20260301T115900Z".into(),
+            "000439/1".into(),
+        );
+        assert_eq!(history, expected);
+    }
+
+    #[tokio::test]
+    async fn a_module_revoked_meanwhile_by_another_process_gets_nothing() {
+        let test = with_module().await;
+        test.store.accept(request(1)).await.unwrap();
+        let leased = test.lease(at(1)).await.unwrap();
+        let issued = klf_issued(basis(&test).await.revision);
+
+        let elsewhere = test.another().await;
+        let sealed_dak = Sealed::from_bytes(vec![42]);
+        let revoked = ModuleRow {
+            state: ModuleState::Revoked,
+            sealed_dak,
+            ..module_row()
+        };
+        elsewhere
+            .replace_module(&module_row(), revoked, at(2))
+            .await
+            .unwrap();
+
+        let complete = |effects| {
+            let completion = Completion {
+                effects,
+                ..completion(at(3), &["a@b.example"])
+            };
+            test.store.complete(&leased.token, completion)
+        };
+        let refused = complete(Effects::KlfIssued(issued)).await.unwrap();
+        assert_eq!(refused, Completed::BasisChanged);
+        assert!(!basis(&test).await.replayed);
+        let usage = test.store.spool_usage().await.unwrap();
+        assert_eq!(
+            (usage.requests, usage.replies),
+            (1, 0),
+            "nothing was written"
+        );
+        assert_eq!(complete(Effects::None).await.unwrap(), Completed::Committed);
+    }
+
+    #[tokio::test]
+    async fn of_two_answers_to_one_record_one_is_committed() {
+        let test = with_module().await;
+        let issued = klf_issued(basis(&test).await.revision);
+        assert_eq!(
+            complete(&test, 1, issued.clone()).await,
+            Completed::Committed
+        );
+        assert_eq!(
+            complete(&test, 2, issued.clone()).await,
+            Completed::BasisChanged
+        );
+        let another = KlfIssued {
+            replay_key: [8; 32],
+            ..issued
+        };
+        assert_eq!(
+            complete(&test, 3, another).await,
+            Completed::Committed,
+            "issues count no revision"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_pruning_forgets_the_watermark_refuses() {
+        let test = with_module().await;
+        let revision = basis(&test).await.revision;
+        let issued = |number, request_time| KlfIssued {
+            replay_key: [number; 32],
+            request_time: time(request_time),
+            ..klf_issued(revision)
+        };
+        for (number, request_time) in [(1, "20260301T110000Z"), (2, "20260301T113000Z")] {
+            let completed = complete(&test, number, issued(number, request_time)).await;
+            assert_eq!(completed, Completed::Committed);
+        }
+        let through = time("20260301T112959Z");
+        assert_eq!(test.store.prune_replay_marks(through).await.unwrap(), 1);
+        assert_eq!(test.store.prune_replay_marks(through).await.unwrap(), 0);
+        let after = basis(&test).await;
+        assert_eq!(
+            after.watermark,
+            Some(time("20260301T110000Z")),
+            "no later than needed"
+        );
+        assert_eq!(after.revision, revision);
+
+        let old = issued(1, "20260301T110000Z");
+        assert_eq!(complete(&test, 3, old).await, Completed::BasisChanged);
+        let young = issued(3, "20260301T110001Z");
+        let leased = test.lease(at(999)).await.unwrap();
+        let completion = Completion {
+            effects: Effects::KlfIssued(young),
+            ..completion(at(9), &[])
+        };
+        let completed = test
+            .store
+            .complete(&leased.token, completion)
+            .await
+            .unwrap();
+        assert_eq!(completed, Completed::Committed);
+    }
+}

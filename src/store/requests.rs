@@ -1,0 +1,341 @@
+//! The requests in the spool, from lease to final result.
+
+use jiff::{SignedDuration, Timestamp};
+use sqlx::Row;
+use sqlx::sqlite::SqliteConnection;
+
+use super::columns::{Moment, text};
+use super::deliveries;
+use super::error::Failure;
+use super::intent::{Changes, Intent};
+use super::kms_issues;
+use super::values::{Completed, Completion, LeaseToken, LeasedRequest};
+use super::wait::Wait;
+use crate::audit::{Entry, Event};
+use crate::kms::RequestId;
+
+/// When the next request or delivery falls due.
+pub(super) async fn next_due(
+    connection: &mut SqliteConnection,
+) -> Result<Option<Moment>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT min(waits_until) FROM (
+             SELECT min(waits_until) AS waits_until FROM requests WHERE turn = 1
+             UNION ALL
+             SELECT min(waits_until) FROM deliveries WHERE turn = 1)",
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Leases the oldest request that is due.
+pub(super) struct Lease {
+    pub(super) now: Timestamp,
+    pub(super) hold: SignedDuration,
+}
+
+impl Intent for Lease {
+    type Answer = Option<LeasedRequest>;
+
+    async fn apply(self, changes: &mut Changes<'_>) -> Result<Option<LeasedRequest>, Failure> {
+        let wait = Wait::of(self.now, self.hold);
+        let leased = sqlx::query(
+            "UPDATE requests SET attempts = attempts + 1, waits_since = ?1, waits_until = ?2
+             WHERE sequence = coalesce(
+                 (SELECT sequence FROM requests WHERE turn = 1 AND waits_until <= ?1
+                  ORDER BY waits_until, sequence LIMIT 1),
+                 (SELECT sequence FROM requests WHERE turn = 1 AND waits_since > ?3
+                  ORDER BY waits_since, sequence LIMIT 1))
+             RETURNING sequence, id, accepted_at, queue_id, reverse_path, attempts",
+        )
+        .bind(wait.since)
+        .bind(wait.until)
+        .bind(wait.clock_was_set_back)
+        .fetch_optional(&mut *changes.connection)
+        .await?;
+        let Some(leased) = leased else {
+            return Ok(None);
+        };
+        let row: i64 = leased.try_get("sequence")?;
+        let attempts: u32 = leased.try_get("attempts")?;
+        let message = sqlx::query_scalar("SELECT message FROM request_messages WHERE request = ?")
+            .bind(row)
+            .fetch_one(&mut *changes.connection)
+            .await?;
+        Ok(Some(LeasedRequest {
+            token: LeaseToken::new(row, attempts),
+            id: text(&leased, "id")?,
+            accepted_at: leased.try_get::<Moment, _>("accepted_at")?.0,
+            queue_id: leased.try_get("queue_id")?,
+            reverse_path: leased.try_get("reverse_path")?,
+            attempts,
+            message,
+        }))
+    }
+}
+
+/// A request whose lease is held.
+struct Held {
+    id: RequestId,
+    queue_id: String,
+    put_off_before: bool,
+}
+
+impl Held {
+    /// None if the lease has passed to another.
+    async fn by(
+        token: LeaseToken<LeasedRequest>,
+        connection: &mut SqliteConnection,
+    ) -> Result<Option<Self>, sqlx::Error> {
+        let row = sqlx::query(
+            "SELECT id, queue_id, put_off_for IS NOT NULL AS put_off_before
+             FROM requests WHERE sequence = ? AND attempts = ?",
+        )
+        .bind(token.row)
+        .bind(token.lease)
+        .fetch_optional(connection)
+        .await?;
+        row.map(|row| {
+            Ok(Self {
+                id: text(&row, "id")?,
+                queue_id: row.try_get("queue_id")?,
+                put_off_before: row.try_get("put_off_before")?,
+            })
+        })
+        .transpose()
+    }
+}
+
+/// Commits a request's final result.
+pub(super) struct Complete {
+    pub(super) token: LeaseToken<LeasedRequest>,
+    pub(super) completion: Completion,
+}
+
+impl Intent for Complete {
+    type Answer = Completed;
+    const MAKES_WORK: bool = true;
+
+    async fn apply(self, changes: &mut Changes<'_>) -> Result<Completed, Failure> {
+        let Self {
+            token,
+            completion:
+                Completion {
+                    at,
+                    reply,
+                    effects,
+                    mut audit,
+                },
+        } = self;
+        let Some(held) = Held::by(token, changes.connection).await? else {
+            return Ok(Completed::LeaseLost);
+        };
+        if !kms_issues::record(&effects, held.id, at, changes.connection).await? {
+            return Ok(Completed::BasisChanged);
+        }
+        if let Some(reply) = reply {
+            deliveries::insert(&reply, held.id, &held.queue_id, at, changes.connection).await?;
+        }
+        sqlx::query("DELETE FROM requests WHERE sequence = ?")
+            .bind(token.row)
+            .execute(&mut *changes.connection)
+            .await?;
+        audit.event = Event::Completed;
+        audit.queue_id = Some(held.queue_id);
+        audit.request_id = Some(held.id.to_string());
+        changes.audit(audit).await?;
+        Ok(Completed::Committed)
+    }
+}
+
+/// Gives a request back for a time.
+pub(super) struct Postpone {
+    pub(super) token: LeaseToken<LeasedRequest>,
+    pub(super) at: Timestamp,
+    pub(super) until: Timestamp,
+    pub(super) reason: String,
+}
+
+impl Intent for Postpone {
+    type Answer = bool;
+
+    async fn apply(self, changes: &mut Changes<'_>) -> Result<bool, Failure> {
+        let Some(held) = Held::by(self.token, changes.connection).await? else {
+            return Ok(false);
+        };
+        sqlx::query(
+            "UPDATE requests SET waits_since = ?, waits_until = ?, put_off_for = ?
+             WHERE sequence = ?",
+        )
+        .bind(Moment(self.at))
+        .bind(Moment(self.until))
+        .bind(&self.reason)
+        .bind(self.token.row)
+        .execute(&mut *changes.connection)
+        .await?;
+        // An outage costs the audit log one entry for each request.
+        if !held.put_off_before {
+            let mut entry = Entry::new(self.at, Event::Postponed);
+            entry.queue_id = Some(held.queue_id);
+            entry.request_id = Some(held.id.to_string());
+            entry.reason = Some(self.reason);
+            changes.audit(entry).await?;
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::testing::{HOLD, TestStore, at, completion, id, request};
+    use super::super::{NewRequest, SpoolUsage, Store};
+    use super::*;
+
+    #[tokio::test]
+    async fn requests_are_leased_in_the_order_they_fall_due() {
+        let test = TestStore::new().await;
+        for number in [1, 2, 3] {
+            test.store.accept(request(number)).await.unwrap();
+        }
+        for number in [1, 2, 3] {
+            assert_eq!(test.lease(at(9)).await.unwrap().id, id(number));
+        }
+        assert!(test.lease(at(9)).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_sender_is_served_one_request_at_a_time_in_order() {
+        let test = TestStore::new().await;
+        for number in [1, 2] {
+            let request = NewRequest {
+                sender: "one".to_owned(),
+                ..request(number)
+            };
+            test.store.accept(request).await.unwrap();
+        }
+        test.store.accept(request(3)).await.unwrap();
+
+        let first = test.lease(at(9)).await.unwrap();
+        assert_eq!(first.id, id(1));
+        assert_eq!(test.lease(at(9)).await.unwrap().id, id(3));
+        assert!(test.lease(at(9)).await.is_none());
+        test.store
+            .postpone(&first.token, at(9), at(60), "later")
+            .await
+            .unwrap();
+        assert!(
+            test.lease(at(59)).await.is_none(),
+            "the second waits for the first"
+        );
+
+        let first = test.lease(at(60)).await.unwrap();
+        assert_eq!((first.id, first.attempts), (id(1), 2));
+        test.store
+            .complete(&first.token, completion(at(60), &[]))
+            .await
+            .unwrap();
+        assert_eq!(test.lease(at(60)).await.unwrap().id, id(2));
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_has_passed_on_is_lost_for_good() {
+        let test = TestStore::new().await;
+        test.store.accept(request(1)).await.unwrap();
+        let late = test.lease(at(1)).await.unwrap();
+        let expiry = at(1) + HOLD;
+        assert_eq!(test.store.next_due().await.unwrap(), Some(expiry));
+        assert!(
+            test.lease(expiry - SignedDuration::from_micros(1))
+                .await
+                .is_none()
+        );
+
+        let holder = test.lease(expiry).await.unwrap();
+        assert_eq!((holder.id, holder.attempts), (id(1), 2));
+        let complete = |token| {
+            test.store
+                .complete(token, completion(expiry, &["a@b.example"]))
+        };
+        assert_eq!(complete(&late.token).await.unwrap(), Completed::LeaseLost);
+        assert!(
+            !test
+                .store
+                .postpone(&late.token, expiry, at(999), "late")
+                .await
+                .unwrap()
+        );
+        assert_eq!(complete(&holder.token).await.unwrap(), Completed::Committed);
+        assert_eq!(complete(&holder.token).await.unwrap(), Completed::LeaseLost);
+        assert_eq!(test.store.spool_usage().await.unwrap().replies, 1);
+    }
+
+    #[tokio::test]
+    async fn who_is_late_but_alone_still_completes() {
+        let test = TestStore::new().await;
+        test.store.accept(request(1)).await.unwrap();
+        let leased = test.lease(at(1)).await.unwrap();
+        let late = at(1) + HOLD + HOLD;
+        let completed = test
+            .store
+            .complete(&leased.token, completion(late, &[]))
+            .await
+            .unwrap();
+        assert_eq!(completed, Completed::Committed);
+    }
+
+    #[tokio::test]
+    async fn only_the_first_of_many_postponements_is_audited() {
+        let test = TestStore::new().await;
+        test.store.accept(request(1)).await.unwrap();
+        for attempt in 1..4 {
+            let leased = test.lease(at(60 * attempt)).await.unwrap();
+            let until = at(60 * (attempt + 1));
+            let token = &leased.token;
+            assert!(
+                test.store
+                    .postpone(token, at(60 * attempt), until, "KMS away")
+                    .await
+                    .unwrap()
+            );
+            assert_eq!(test.store.next_due().await.unwrap(), Some(until));
+        }
+        let id = Some(id(1).to_string());
+        assert_eq!(
+            test.events().await,
+            [(Event::Accepted, id.clone()), (Event::Postponed, id)]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_clock_set_back_makes_nobody_wait_for_it() {
+        let test = TestStore::new().await;
+        test.store.accept(request(1)).await.unwrap();
+        test.lease(at(3600)).await.unwrap();
+        let just_before = at(3600) - SignedDuration::from_secs(59);
+        assert!(
+            test.lease(just_before).await.is_none(),
+            "two clocks read in the other order"
+        );
+        assert_eq!(test.lease(at(1)).await.unwrap().attempts, 2);
+        assert!(test.lease(at(1)).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_request_without_a_reply_leaves_nothing_to_deliver() {
+        let test = TestStore::new().await;
+        test.store.accept(request(1)).await.unwrap();
+        let leased = test.lease(at(1)).await.unwrap();
+        let silent = Completion {
+            reply: None,
+            ..completion(at(1), &[])
+        };
+        test.store.complete(&leased.token, silent).await.unwrap();
+        assert_eq!(
+            test.store.spool_usage().await.unwrap(),
+            SpoolUsage::default()
+        );
+        assert_eq!(test.store.next_due().await.unwrap(), None);
+    }
+}

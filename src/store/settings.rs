@@ -1,0 +1,43 @@
+//! Where the store is and what it may hold.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where the store is and what it may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// The database file. Its directory must be the gateway's own.
+    pub path: PathBuf,
+    /// How many requests and undelivered replies the spool may hold.
+    pub max_requests: u64,
+    /// How many bytes of messages the spool may hold.
+    pub max_bytes: u64,
+    /// How long to wait for the write lock while another process holds it.
+    pub busy_timeout: Duration,
+    /// When a commit is on the disk.
+    pub synchronous: Synchronous,
+}
+
+impl StoreSettings {
+    /// The store at a path, with the default bounds.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            max_requests: 100_000,
+            max_bytes: 1 << 30,
+            busy_timeout: Duration::from_secs(10),
+            synchronous: Synchronous::Full,
+        }
+    }
+}
+
+/// When a commit is on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Synchronous {
+    /// Before it returns. The gateway's 250 is worth nothing otherwise.
+    #[default]
+    Full,
+    /// Whenever the kernel likes: for the test that shows the difference.
+    #[cfg(feature = "test-faults")]
+    Off,
+}

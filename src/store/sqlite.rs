@@ -1,0 +1,314 @@
+//! The store in an SQLite database: hands what changes it to the writer, and
+//! reads by connections of its own.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use sqlx::sqlite::SqlitePool;
+use sqlx::{Sqlite, Transaction};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+
+use super::columns::Moment;
+use super::deliveries::{End, LeaseDelivery, PostponeDelivery};
+use super::error::{Failure, StoreError};
+use super::intent::{self, Inbox, Intent};
+use super::kms_issues::PruneReplayMarks;
+use super::requests::{self, Complete, Lease, Postpone};
+use super::settings::StoreSettings;
+use super::throttle::{self, Unblock};
+use super::values::{
+    Accepted, Completed, Completion, LeaseToken, LeasedDelivery, LeasedRequest, NewRequest,
+    SpoolUsage, StoredEntry, ThrottledSender,
+};
+use super::writer::{self, Writer};
+use super::{Store, acceptance, audit_counts, audit_log, audit_retention, open};
+use crate::audit::{BrokenAt, ChainKey, Entry, Event, Head};
+use crate::sts::StsTime;
+
+/// The store in an SQLite database. Several may be open on one database, in one
+/// process or in several.
+pub struct SqliteStore {
+    settings: Arc<StoreSettings>,
+    chain_key: Option<Arc<ChainKey>>,
+    readers: SqlitePool,
+    /// None once closed.
+    inbox: Mutex<Option<Inbox>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    commits: Arc<AtomicU64>,
+    work_arrived: Arc<Notify>,
+}
+
+impl SqliteStore {
+    /// Opens the database, and makes it if it isn't there. Without the audit
+    /// log's key it can be read and not changed.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] but [`StoreError::Full`] and [`StoreError::Closed`].
+    pub async fn open(
+        settings: &StoreSettings,
+        chain_key: Option<ChainKey>,
+    ) -> Result<Arc<Self>, StoreError> {
+        let connection = open::writer(settings).await?;
+        let settings = Arc::new(settings.clone());
+        let chain_key = chain_key.map(Arc::new);
+        let commits = Arc::new(AtomicU64::new(0));
+        let work_arrived = Arc::new(Notify::new());
+        let (inbox, waiting) = mpsc::channel(writer::QUEUE);
+        let writer = Writer {
+            settings: settings.clone(),
+            chain_key: chain_key.clone(),
+            connection: Some(connection),
+            commits: commits.clone(),
+            work_arrived: work_arrived.clone(),
+        };
+        Ok(Arc::new(Self {
+            readers: open::readers(&settings),
+            settings,
+            chain_key,
+            inbox: Mutex::new(Some(inbox)),
+            writer: Mutex::new(Some(tokio::spawn(writer.run(waiting)))),
+            commits,
+            work_arrived,
+        }))
+    }
+
+    /// Takes nothing more, finishes what waits and closes the database.
+    pub async fn close(&self) {
+        drop(take(&self.inbox));
+        self.readers.close().await;
+        if let Some(writer) = take(&self.writer)
+            && let Err(error) = writer.await
+        {
+            tracing::error!(%error, "the store's writer ended badly");
+        }
+    }
+
+    /// How many transactions this store has committed.
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    /// How many changes wait for the writer.
+    pub fn waiting_changes(&self) -> usize {
+        let inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        inbox
+            .as_ref()
+            .map_or(0, |inbox| inbox.max_capacity() - inbox.capacity())
+    }
+
+    /// Where the database is.
+    pub fn path(&self) -> &Path {
+        &self.settings.path
+    }
+
+    /// Has a change made, and waits for its commit.
+    pub(super) async fn change<I: Intent>(&self, intent: I) -> Result<I::Answer, StoreError> {
+        let inbox = self
+            .inbox
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        intent::submit(&inbox.ok_or(StoreError::Closed)?, intent).await
+    }
+
+    /// A transaction to read in: all that it reads is of one moment.
+    pub(super) async fn reading(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        self.readers.begin().await.map_err(|error| match error {
+            sqlx::Error::PoolClosed => StoreError::Closed,
+            error => self.failed(error),
+        })
+    }
+
+    /// The error for those outside.
+    pub(super) fn failed(&self, failure: impl Into<Failure>) -> StoreError {
+        failure.into().of(&self.settings)
+    }
+}
+
+fn take<T>(option: &Mutex<Option<T>>) -> Option<T> {
+    option.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn accept(&self, request: NewRequest) -> Result<Accepted, StoreError> {
+        self.change(request).await
+    }
+
+    async fn note(&self, entry: Entry) -> Result<(), StoreError> {
+        self.change(audit_log::Note(entry)).await
+    }
+
+    async fn note_counted(&self, kind: &'static str, entry: Entry) -> Result<(), StoreError> {
+        self.change(audit_counts::NoteCounted { kind, entry }).await
+    }
+
+    async fn settle_counts(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.change(audit_counts::SettleCounts { now }).await
+    }
+
+    async fn lease(
+        &self,
+        now: Timestamp,
+        hold: SignedDuration,
+    ) -> Result<Option<LeasedRequest>, StoreError> {
+        self.change(Lease { now, hold }).await
+    }
+
+    async fn complete(
+        &self,
+        token: &LeaseToken<LeasedRequest>,
+        completion: Completion,
+    ) -> Result<Completed, StoreError> {
+        self.change(Complete {
+            token: *token,
+            completion,
+        })
+        .await
+    }
+
+    async fn postpone(
+        &self,
+        token: &LeaseToken<LeasedRequest>,
+        at: Timestamp,
+        until: Timestamp,
+        reason: &str,
+    ) -> Result<bool, StoreError> {
+        self.change(Postpone {
+            token: *token,
+            at,
+            until,
+            reason: reason.to_owned(),
+        })
+        .await
+    }
+
+    async fn lease_delivery(
+        &self,
+        now: Timestamp,
+        hold: SignedDuration,
+    ) -> Result<Option<LeasedDelivery>, StoreError> {
+        self.change(LeaseDelivery { now, hold }).await
+    }
+
+    async fn delivered(
+        &self,
+        token: &LeaseToken<LeasedDelivery>,
+        at: Timestamp,
+        detail: &str,
+    ) -> Result<bool, StoreError> {
+        let (event, detail) = (Event::Delivered, detail.to_owned());
+        self.change(End {
+            token: *token,
+            at,
+            event,
+            detail,
+        })
+        .await
+    }
+
+    async fn undeliverable(
+        &self,
+        token: &LeaseToken<LeasedDelivery>,
+        at: Timestamp,
+        detail: &str,
+    ) -> Result<bool, StoreError> {
+        let (event, detail) = (Event::Undeliverable, detail.to_owned());
+        self.change(End {
+            token: *token,
+            at,
+            event,
+            detail,
+        })
+        .await
+    }
+
+    async fn postpone_delivery(
+        &self,
+        token: &LeaseToken<LeasedDelivery>,
+        at: Timestamp,
+        until: Timestamp,
+        reason: &str,
+    ) -> Result<bool, StoreError> {
+        self.change(PostponeDelivery {
+            token: *token,
+            at,
+            until,
+            reason: reason.to_owned(),
+        })
+        .await
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        let mut reading = self.reading().await?;
+        let next = requests::next_due(&mut reading)
+            .await
+            .map_err(|error| self.failed(error))?;
+        Ok(next.map(|Moment(time)| time))
+    }
+
+    fn work_arrived(&self) -> Arc<Notify> {
+        self.work_arrived.clone()
+    }
+
+    async fn throttled_senders(&self, now: Timestamp) -> Result<Vec<ThrottledSender>, StoreError> {
+        let mut reading = self.reading().await?;
+        throttle::senders(now, &mut reading)
+            .await
+            .map_err(|error| self.failed(error))
+    }
+
+    async fn unblock(&self, key: &str, at: Timestamp) -> Result<bool, StoreError> {
+        let key = key.to_owned();
+        self.change(Unblock { key, at }).await
+    }
+
+    async fn spool_usage(&self) -> Result<SpoolUsage, StoreError> {
+        let mut reading = self.reading().await?;
+        acceptance::usage(&mut reading)
+            .await
+            .map_err(|error| self.failed(error))
+    }
+
+    async fn prune_replay_marks(&self, through: StsTime) -> Result<u64, StoreError> {
+        self.change(PruneReplayMarks { through }).await
+    }
+
+    async fn audit_entries(&self, from: i64, limit: u32) -> Result<Vec<StoredEntry>, StoreError> {
+        let mut reading = self.reading().await?;
+        audit_log::entries(&mut reading, from, limit)
+            .await
+            .map_err(|error| self.failed(error))
+    }
+
+    async fn audit_head(&self) -> Result<Head, StoreError> {
+        let mut reading = self.reading().await?;
+        audit_log::head(&mut reading)
+            .await
+            .map_err(|error| self.failed(error))
+    }
+
+    async fn verify_audit(&self, from: Option<Head>) -> Result<Result<Head, BrokenAt>, StoreError> {
+        let key = self
+            .chain_key
+            .as_ref()
+            .ok_or_else(|| self.failed(Failure::NoChainKey))?;
+        let mut reading = self.reading().await?;
+        audit_log::verify(&mut reading, key, from)
+            .await
+            .map_err(|error| self.failed(error))
+    }
+
+    async fn prune_audit(
+        &self,
+        before: Timestamp,
+        at: Timestamp,
+    ) -> Result<Result<u64, BrokenAt>, StoreError> {
+        self.change(audit_retention::PruneAudit { before, at })
+            .await
+    }
+}

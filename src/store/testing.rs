@@ -1,0 +1,228 @@
+//! What the tests of this folder share: a store in a directory of its own, and
+//! values to put into it.
+#![allow(clippy::unwrap_used, clippy::panic, unreachable_pub)]
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, SqlSafeStr};
+use tempfile::TempDir;
+
+use super::*;
+use crate::audit::{ChainKey, Event};
+use crate::kms::{
+    Curve, Effects, KlfIssued, KmcKeyRow, ModuleRow, ModuleState, RequestId, Revision, Sealed,
+    VendingKeyRow,
+};
+use crate::mail::NoticeCode;
+use crate::policy::Charges;
+use crate::sts::{Dkga, Sgc, SmId, VendingKeyAttributes};
+
+/// A store in a directory of its own.
+pub struct TestStore {
+    _directory: TempDir,
+    pub settings: StoreSettings,
+    pub store: Arc<SqliteStore>,
+}
+
+impl TestStore {
+    pub async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub async fn with(set: impl FnOnce(&mut StoreSettings)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut settings = StoreSettings::new(directory.path().join("store/gateway.db"));
+        set(&mut settings);
+        let store = SqliteStore::open(&settings, Some(chain_key()))
+            .await
+            .unwrap();
+        Self {
+            _directory: directory,
+            settings,
+            store,
+        }
+    }
+
+    /// Another handle on the same database, as another process has it.
+    pub async fn another(&self) -> Arc<SqliteStore> {
+        SqliteStore::open(&self.settings, Some(chain_key()))
+            .await
+            .unwrap()
+    }
+
+    /// The database as a crash would leave it now, opened again elsewhere.
+    pub async fn after_crash(&self) -> Self {
+        Self::with(|settings| {
+            let directory = settings.path.parent().unwrap();
+            DirBuilder::new().mode(0o700).create(directory).unwrap();
+            for suffix in ["", "-wal"] {
+                let from = format!("{}{suffix}", self.settings.path.display());
+                let to = format!("{}{suffix}", settings.path.display());
+                std::fs::copy(from, to).unwrap();
+            }
+        })
+        .await
+    }
+
+    /// A connection that knows nothing of this program, as `sqlite3` has it.
+    pub async fn sqlite3(&self) -> SqliteConnection {
+        SqliteConnectOptions::new()
+            .filename(&self.settings.path)
+            .connect()
+            .await
+            .unwrap()
+    }
+
+    /// Runs a statement on such a connection.
+    pub async fn execute(&self, sql: impl SqlSafeStr) -> u64 {
+        let mut connection = self.sqlite3().await;
+        sqlx::query(sql)
+            .execute(&mut connection)
+            .await
+            .unwrap()
+            .rows_affected()
+    }
+
+    /// The audit log's events, with the ids of the requests.
+    pub async fn events(&self) -> Vec<(Event, Option<String>)> {
+        let entries = self.store.audit_entries(1, u32::MAX).await.unwrap();
+        entries
+            .iter()
+            .map(|stored| stored.entry().unwrap())
+            .map(|entry| (entry.event, entry.request_id))
+            .collect()
+    }
+
+    pub async fn lease(&self, now: Timestamp) -> Option<LeasedRequest> {
+        self.store.lease(now, HOLD).await.unwrap()
+    }
+
+    pub async fn lease_delivery(&self, now: Timestamp) -> Option<LeasedDelivery> {
+        self.store.lease_delivery(now, HOLD).await.unwrap()
+    }
+}
+
+/// How long the tests hold a lease.
+pub const HOLD: SignedDuration = SignedDuration::from_mins(5);
+
+pub fn chain_key() -> ChainKey {
+    ChainKey::new(&[7; 32])
+}
+
+/// So many seconds after the tests' beginning of time.
+pub fn at(seconds: i64) -> Timestamp {
+    let beginning: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
+    beginning + SignedDuration::from_secs(seconds)
+}
+
+pub fn id(number: u8) -> RequestId {
+    RequestId::from_bytes([number; 16])
+}
+
+/// A request of a sender of its own, accepted `number` seconds after the
+/// beginning.
+pub fn request(number: u8) -> NewRequest {
+    let accepted_at = at(number.into());
+    NewRequest {
+        id: id(number),
+        accepted_at,
+        queue_id: format!("QUEUE{number}"),
+        reverse_path: format!("sender{number}@vendor.example"),
+        client: Some([192, 0, 2, number].into()),
+        sender: format!("sender{number}@vendor.example"),
+        identity: Some([number; 32]),
+        message: format!("Subject: {{KMS:Help}} {number}\r\n\r\n").into_bytes(),
+        charges: Charges::default(),
+        notice: NoticeWriter::new(|code, until| Some(notice(code, until))),
+        audit: Entry::new(accepted_at, Event::Judged),
+    }
+}
+
+/// What the tests take for a notice.
+pub fn notice(code: NoticeCode, until: Timestamp) -> FinishedReply {
+    FinishedReply {
+        message: format!("X-Gateway-Result: {code} {until}\r\n\r\n").into_bytes(),
+        reverse_path: String::new(),
+        targets: vec!["a@b.example".to_owned()],
+    }
+}
+
+pub fn completion(at: Timestamp, targets: &[&str]) -> Completion {
+    Completion {
+        at,
+        reply: Some(FinishedReply {
+            message: b"Subject: Auto: {KMS:Help}\r\n\r\n".to_vec(),
+            reverse_path: String::new(),
+            targets: targets.iter().map(ToString::to_string).collect(),
+        }),
+        effects: Effects::None,
+        audit: Entry::new(at, Event::Judged),
+    }
+}
+
+pub fn smid() -> SmId {
+    "SMID.1:Prism:94000304:20200622T130252Z:26D7925210FB47EA:2642"
+        .parse()
+        .unwrap()
+}
+
+pub fn sgc(text: &str) -> Sgc {
+    text.parse().unwrap()
+}
+
+pub fn module_row() -> ModuleRow {
+    ModuleRow {
+        smid: smid(),
+        hardware: "Prism-TSM250-1".parse().unwrap(),
+        state: ModuleState::Active,
+        sgcs: [sgc("000439"), sgc("600727")].into(),
+        sealed_dak: Sealed::from_bytes(vec![1, 2, 3]),
+    }
+}
+
+pub fn kmc_key_row() -> KmcKeyRow {
+    KmcKeyRow {
+        kmcid: "KMCID.1:Prism:K0001:20200622T140747Z:9863A537B5AF34F5:6850"
+            .parse()
+            .unwrap(),
+        curve: Curve::P384,
+        public_key: "04ABCD".parse().unwrap(),
+        activation: "20200622T140747Z".parse().unwrap(),
+        expiry: "20230601T000000Z".parse().unwrap(),
+        sealed_private_key: Sealed::from_bytes(vec![4, 5, 6]),
+    }
+}
+
+pub fn vending_key_row(sgc: &str) -> VendingKeyRow {
+    VendingKeyRow {
+        attributes: VendingKeyAttributes {
+            sgc: sgc.parse().unwrap(),
+            krn: "1".parse().unwrap(),
+            kt: "2".parse().unwrap(),
+            ken: 255,
+            bdt: "2014".parse().unwrap(),
+            dkga: Dkga::D04,
+            act: "20200101T000000Z".parse().unwrap(),
+            iut: None,
+            ulm: u32::MAX,
+            clm: 17,
+        },
+        expires: Some("99991231T235959Z".parse().unwrap()),
+        kcv: "0AB1C2".parse().unwrap(),
+        sealed_key: Sealed::from_bytes(vec![7, 8, 9]),
+    }
+}
+
+pub fn klf_issued(basis: Revision) -> KlfIssued {
+    KlfIssued {
+        smid: smid(),
+        replay_key: [9; 32],
+        request_time: "20260301T115900Z".parse().unwrap(),
+        keys: vec![(sgc("000439"), "1".parse().unwrap())],
+        basis,
+    }
+}

@@ -1,0 +1,245 @@
+//! What goes into the store and comes out of it.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::audit::{Entry, Head};
+use crate::kms::{Effects, RequestId};
+use crate::mail::NoticeCode;
+use crate::policy::Charges;
+use crate::policy::throttle::Bucket;
+
+/// A request for the spool.
+#[derive(Clone, Debug)]
+pub struct NewRequest {
+    /// Its id from here to the end.
+    pub id: RequestId,
+    /// When the message's end arrived, kept to the microsecond. Freshness is
+    /// judged at this time.
+    pub accepted_at: Timestamp,
+    /// Postfix's queue id.
+    pub queue_id: String,
+    /// The envelope's reverse path.
+    pub reverse_path: String,
+    /// The SMTP client.
+    pub client: Option<IpAddr>,
+    /// Whose request it is: the requests of one sender are done in order.
+    pub sender: String,
+    /// What makes two messages the same one; none where that can't be told.
+    pub identity: Option<[u8; 32]>,
+    /// The message as it came.
+    pub message: Vec<u8>,
+    /// The allowances that it is taken out of.
+    pub charges: Charges,
+    /// Writes the notice, should one be due.
+    pub notice: NoticeWriter,
+    /// What the audit log shall say. The store sets its event, and what comes
+    /// of the allowances.
+    pub audit: Entry,
+}
+
+impl NewRequest {
+    /// How long an accepted message is known again.
+    pub const IDENTITY_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
+}
+
+/// Writes the notice that a request is done at a later time. It is asked in the
+/// transaction that puts the request off, so that none is lost and none comes
+/// twice.
+#[derive(Clone)]
+pub struct NoticeWriter(Arc<WriteNotice>);
+
+type WriteNotice = dyn Fn(NoticeCode, Timestamp) -> Option<FinishedReply> + Send + Sync;
+
+impl NoticeWriter {
+    /// One that writes this. None where nobody can be told.
+    pub fn new(
+        write: impl Fn(NoticeCode, Timestamp) -> Option<FinishedReply> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(write))
+    }
+
+    pub(super) fn write(&self, code: NoticeCode, until: Timestamp) -> Option<FinishedReply> {
+        (self.0)(code, until)
+    }
+}
+
+impl fmt::Debug for NoticeWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NoticeWriter")
+    }
+}
+
+/// What became of a request that was to be accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is in the spool and on the disk.
+    New,
+    /// The same, but it is done later, for its sender is over an allowance.
+    Deferred {
+        /// When its turn comes.
+        until: Timestamp,
+        /// What its sender is told.
+        notice: Option<NoticeCode>,
+    },
+    /// Its sender is blocked and was told so: it is in the audit log only.
+    Blocked {
+        /// When that ends.
+        until: Timestamp,
+    },
+    /// The same message was accepted before under this id.
+    Duplicate(RequestId),
+}
+
+/// Shows that its holder has the lease of a `T`, a [`LeasedRequest`] or a
+/// [`LeasedDelivery`], unless it has passed to another meanwhile.
+pub struct LeaseToken<T> {
+    /// The row leased; its number is never used again.
+    pub(super) row: i64,
+    /// Counts the leases of that row.
+    pub(super) lease: u32,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> LeaseToken<T> {
+    pub(super) fn new(row: i64, lease: u32) -> Self {
+        Self {
+            row,
+            lease,
+            of: PhantomData,
+        }
+    }
+}
+
+impl<T> Clone for LeaseToken<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for LeaseToken<T> {}
+
+impl<T> fmt::Debug for LeaseToken<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LeaseToken({}, {})", self.row, self.lease)
+    }
+}
+
+/// A request to be worked on.
+#[derive(Clone, Debug)]
+pub struct LeasedRequest {
+    /// Shows who has the lease.
+    pub token: LeaseToken<Self>,
+    /// The request's id.
+    pub id: RequestId,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// Postfix's queue id.
+    pub queue_id: String,
+    /// The envelope's reverse path.
+    pub reverse_path: String,
+    /// How often it was leased, this time included.
+    pub attempts: u32,
+    /// The message as it came.
+    pub message: Vec<u8>,
+}
+
+/// A request's final result.
+#[derive(Clone, Debug)]
+pub struct Completion {
+    /// When it was reached.
+    pub at: Timestamp,
+    /// The reply, unless none is due.
+    pub reply: Option<FinishedReply>,
+    /// What the service changes.
+    pub effects: Effects,
+    /// What the audit log shall say. The store sets its event and the ids.
+    pub audit: Entry,
+}
+
+/// A reply ready to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FinishedReply {
+    /// The whole message. It is sent as it stands, however often.
+    pub message: Vec<u8>,
+    /// The envelope's reverse path, empty for the null one.
+    pub reverse_path: String,
+    /// Whom it goes to, each by a transaction of its own.
+    pub targets: Vec<String>,
+}
+
+/// What became of a completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completed {
+    /// Effects, reply and audit entry are on the disk.
+    Committed,
+    /// The lease has passed to another, who will complete the request or did.
+    LeaseLost,
+    /// The tables that the effects rest on have changed: nothing was written,
+    /// the lease is still held, and the service must be asked again.
+    BasisChanged,
+}
+
+/// A reply to be delivered to one target.
+#[derive(Clone, Debug)]
+pub struct LeasedDelivery {
+    /// Shows who has the lease.
+    pub token: LeaseToken<Self>,
+    /// The request that is answered.
+    pub request_id: RequestId,
+    /// Postfix's queue id of the request.
+    pub queue_id: String,
+    /// The address it goes to.
+    pub target: String,
+    /// The envelope's reverse path, empty for the null one.
+    pub reverse_path: String,
+    /// The whole message.
+    pub message: Vec<u8>,
+    /// When the reply was completed: retry ends a time after this.
+    pub completed_at: Timestamp,
+    /// How often it was leased, this time included.
+    pub attempts: u32,
+}
+
+/// A sender that has asked so much that it is not forgotten yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThrottledSender {
+    /// The [`crate::policy::ThrottleKey`].
+    pub key: String,
+    /// Where it stands now.
+    pub bucket: Bucket,
+}
+
+/// What the spool holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpoolUsage {
+    /// Requests without their final result.
+    pub requests: u64,
+    /// Replies not delivered to all of their targets.
+    pub replies: u64,
+    /// The bytes of both.
+    pub bytes: u64,
+}
+
+/// An audit entry as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEntry {
+    /// Its sequence number and link.
+    pub head: Head,
+    /// Its canonical text.
+    pub json: String,
+}
+
+impl StoredEntry {
+    /// Reads the entry.
+    ///
+    /// # Errors
+    /// If the stored text is not an entry, or one of a newer version.
+    pub fn entry(&self) -> Result<Entry, serde_json::Error> {
+        Entry::from_json(&self.json)
+    }
+}

@@ -1,0 +1,32 @@
+//! The time for which a leased row is not due.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::columns::Moment;
+
+/// For how long a leased row is not due.
+pub(super) struct Wait {
+    /// From now
+    pub(super) since: Moment,
+    /// to then.
+    pub(super) until: Moment,
+    /// A wait that began after this is void: the clock has been set back, and
+    /// the row would wait for the difference too.
+    pub(super) clock_was_set_back: Moment,
+}
+
+impl Wait {
+    /// Two tasks may ask the clock in one order and come here in the other, so
+    /// that a wait may well begin a little after now.
+    const TOLERANCE: SignedDuration = SignedDuration::from_mins(1);
+
+    /// A wait from now on.
+    pub(super) fn of(now: Timestamp, hold: SignedDuration) -> Self {
+        let later = |by| Moment(now.saturating_add(by).unwrap_or(Timestamp::MAX));
+        Self {
+            since: Moment(now),
+            until: later(hold),
+            clock_was_set_back: later(Self::TOLERANCE),
+        }
+    }
+}

@@ -1,1 +1,226 @@
-//! The four services of the gateway.
+//! The services of STS600-9-2, clause 5: a request in, an outcome and its
+//! effects out. They write nothing; whoever asked commits the effects
+//! together with the reply. Know no SMTP, no milter and no store.
+
+mod help;
+mod key_load_file;
+mod module_update;
+mod public_key;
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+
+use crate::{
+    kms::{Effects, Kms, KmsError, RequestId},
+    mail::{Address, Body, ErrorCode, Outcome, ReplyText, Request, ServiceCode},
+};
+
+/// One row of the table of services.
+pub struct Service {
+    /// What the Subject begins with.
+    pub code: ServiceCode,
+    /// Its function, in the standard's words (5.1.1).
+    pub function: &'static str,
+    /// What a request needs beside its Subject.
+    pub request: &'static str,
+    /// What comes back.
+    pub response: &'static str,
+    answer: for<'a> fn(Call<'a>) -> BoxFuture<'a, Result<Answer, ServiceError>>,
+}
+
+/// Every service there is. Help texts, documentation and dispatch read this.
+pub static SERVICES: [Service; 4] = [
+    Service {
+        code: ServiceCode::Help,
+        function: "Requests instructions for using the mail-based services",
+        request: "Nothing but the Subject; the body is not read.",
+        response: "These instructions.",
+        answer: |call| Box::pin(async move { Ok(help::answer(&call)) }),
+    },
+    Service {
+        code: ServiceCode::GetPublicKey,
+        function: "Retrieve the Public Key of the KMS, which is required by Security Modules to \
+                   generate a Vending Key Load Request",
+        request: "Nothing but the Subject; the body is not read.",
+        response: "The current public key of the KMS and its fingerprint, in Record-in-email format.",
+        answer: |call| Box::pin(public_key::answer(call)),
+    },
+    Service {
+        code: ServiceCode::GetKlfStsEd2,
+        function: "Obtain a Key Load File for a STS Edition2 security module",
+        request: "In the body, one fresh Vending Key Load Request (VKLOADREQ) of the security \
+                  module, in Record-in-email format.",
+        response: "The Key Load File as a text/plain attachment, or what failed.",
+        answer: |call| Box::pin(key_load_file::answer(call)),
+    },
+    Service {
+        code: ServiceCode::SmUpdateStsEd2,
+        function: "Send an update file to the KMC",
+        request: "Reserved for the STSA only.",
+        response: "Whether the update was applied.",
+        answer: |call| Box::pin(async move { Ok(module_update::answer(&call)) }),
+    },
+];
+
+/// What help texts say of this installation.
+#[derive(Clone, Debug)]
+pub struct Installation {
+    /// The gateway's addresses, the one to name first.
+    pub addresses: Vec<Address>,
+    /// Largest request that is read, in bytes.
+    pub max_message_bytes: u64,
+    /// How old a VKLOADREQ may be, for people.
+    pub max_age: String,
+}
+
+/// One request put to a service.
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    /// The key management system.
+    pub kms: &'a dyn Kms,
+    /// For help texts.
+    pub installation: &'a Installation,
+    /// The spool's id of the request.
+    pub id: &'a RequestId,
+    /// The request.
+    pub request: &'a Request,
+    /// When the gateway took the request; freshness is judged by this.
+    pub accepted_at: Timestamp,
+    /// The present moment.
+    pub now: Timestamp,
+}
+
+/// A service's answer: what to tell the requester and what to commit.
+#[derive(Debug)]
+pub struct Answer {
+    /// For `X-Gateway-Result`.
+    pub outcome: Outcome,
+    /// The text body and the attachment.
+    pub text: ReplyText,
+    /// What the key management system must remember of it.
+    pub effects: Effects,
+    /// What only the audit may know.
+    pub detail: Option<String>,
+}
+
+/// A service could not be rendered now; the request is kept and tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The key management system is in trouble.
+    #[error("the key management system can't answer now: {0}")]
+    Kms(#[from] KmsError),
+}
+
+/// Answers a request.
+///
+/// # Errors
+/// [`ServiceError`] when a later attempt may succeed; whatever is wrong with
+/// the request itself is an [`Outcome::Error`].
+pub async fn answer(call: Call<'_>) -> Result<Answer, ServiceError> {
+    match preliminary(&call) {
+        Err(refusal) => Ok(*refusal),
+        Ok(service) => (service.answer)(call).await,
+    }
+}
+
+/// Says what the answer would be, and issues nothing.
+///
+/// # Errors
+/// As [`answer`].
+pub async fn foretell(call: Call<'_>) -> Result<Outcome, ServiceError> {
+    match preliminary(&call) {
+        Err(refusal) => Ok(refusal.outcome),
+        Ok(service) if service.code == ServiceCode::GetKlfStsEd2 => {
+            key_load_file::foretell(call).await
+        }
+        Ok(service) => Ok((service.answer)(call).await?.outcome),
+    }
+}
+
+/// The answer to a request that could not be served in its time.
+#[must_use]
+pub fn failed(reason: &str) -> Answer {
+    Answer {
+        detail: Some(reason.to_owned()),
+        ..Answer::error(ErrorCode::ServiceFailed, None, Vec::new())
+    }
+}
+
+/// What holds for every service: there is one, and the request is plain text
+/// (clause 4).
+fn preliminary(call: &Call<'_>) -> Result<&'static Service, Box<Answer>> {
+    let service = SERVICES
+        .iter()
+        .find(|service| service.code == call.request.code)
+        .ok_or_else(|| Box::new(unknown_service(&call.request.code)))?;
+    match call.request.body {
+        Body::Plain(_) => Ok(service),
+        Body::NotPlain => {
+            let refusal = Answer::error(ErrorCode::PlainTextRequired, None, Vec::new());
+            Err(Box::new(refusal))
+        }
+    }
+}
+
+fn unknown_service(code: &ServiceCode) -> Answer {
+    let known: Vec<String> = SERVICES
+        .iter()
+        .map(|service| service.code.to_string())
+        .collect();
+    let found = format!(
+        "There is no service {code}; the services are {}",
+        known.join(", ")
+    );
+    Answer::error(ErrorCode::UnknownService, Some(found), known)
+}
+
+impl Answer {
+    /// A success with this body.
+    fn success(body: String) -> Self {
+        Self {
+            outcome: Outcome::success(),
+            text: ReplyText {
+                body,
+                attachment: None,
+            },
+            effects: Effects::None,
+            detail: None,
+        }
+    }
+
+    /// An error by its code: what was found, where more than the code's own
+    /// meaning can be said, and what to do about it.
+    fn error(code: ErrorCode, found: Option<String>, parameters: Vec<String>) -> Self {
+        let description = match found {
+            Some(found) => format!("{found}; {}", code.row().remedy),
+            None => code.description(),
+        };
+        let body = error_body(code, &description, &parameters);
+        Self {
+            outcome: Outcome::Error {
+                code,
+                description,
+                parameters,
+            },
+            text: ReplyText {
+                body,
+                attachment: None,
+            },
+            effects: Effects::None,
+            detail: None,
+        }
+    }
+}
+
+/// The text body of an error: the same in words, for a person.
+fn error_body(code: ErrorCode, description: &str, parameters: &[String]) -> String {
+    let mut body = format!(
+        "Your request failed: {}.\n\nError code: {code}\n",
+        description.trim_end_matches('.')
+    );
+    for parameter in parameters {
+        body.push_str(&format!("Detail: {parameter}\n"));
+    }
+    body.push_str("\nFor instructions send a message with the Subject {KMS:Help}.\n");
+    body
+}

@@ -13,6 +13,7 @@ pub mod kms;
 pub mod mail;
 pub mod milter;
 pub mod policy;
+pub mod printable;
 pub mod security_module;
 pub mod services;
 pub mod store;

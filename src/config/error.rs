@@ -1,0 +1,99 @@
+//! Errors of the configuration: one line each, with file, key and remedy.
+
+use std::{fmt, io, path::Path};
+
+/// What is wrong with the configuration. Its text is one line that names the
+/// file, the line where there is one, the key, and what to do.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{place}: {problem}; {remedy}")]
+pub struct ConfigError {
+    place: String,
+    problem: String,
+    remedy: String,
+}
+
+impl ConfigError {
+    fn new(
+        place: impl fmt::Display,
+        problem: impl fmt::Display,
+        remedy: impl fmt::Display,
+    ) -> Self {
+        Self {
+            place: one_line(place),
+            problem: one_line(problem),
+            remedy: one_line(remedy),
+        }
+    }
+
+    /// The file can't be read.
+    pub(super) fn unreadable(path: &Path, source: &io::Error) -> Self {
+        let remedy = match source.kind() {
+            io::ErrorKind::NotFound => "create it, or name another with --config FILE",
+            io::ErrorKind::PermissionDenied => "let the gateway's user read it",
+            _ => "see that it is a readable text file in UTF-8",
+        };
+        Self::new(
+            path.display(),
+            format_args!("can't be read: {source}"),
+            remedy,
+        )
+    }
+
+    /// The file isn't TOML.
+    pub(super) fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> Self {
+        Self::new(
+            place(path, text, None, error),
+            error.message(),
+            "write it as TOML: tables in [brackets], key = value, texts in \"quotes\"",
+        )
+    }
+
+    /// A key is unknown, missing or of the wrong type.
+    pub(super) fn key(
+        path: &Path,
+        text: &str,
+        error: &serde_path_to_error::Error<toml::de::Error>,
+    ) -> Self {
+        let key = error.path().to_string();
+        let inner = error.inner();
+        let message = inner.message();
+        let remedy = if message.starts_with("unknown field") {
+            "remove it or correct its name"
+        } else if message.starts_with("missing field") {
+            "add it"
+        } else {
+            "correct the value"
+        };
+        Self::new(place(path, text, Some(&key), inner), message, remedy)
+    }
+
+    /// A value that is of the right type and yet can't be.
+    pub(crate) fn value(
+        path: &Path,
+        key: &str,
+        problem: impl fmt::Display,
+        remedy: impl fmt::Display,
+    ) -> Self {
+        Self::new(format_args!("{}: {key}", path.display()), problem, remedy)
+    }
+}
+
+fn place(path: &Path, text: &str, key: Option<&str>, error: &toml::de::Error) -> String {
+    let mut place = path.display().to_string();
+    if let Some(before) = error.span().and_then(|span| text.get(..span.start)) {
+        let line = before.matches('\n').count() + 1;
+        place.push_str(&format!(":{line}"));
+    }
+    match key {
+        Some(key) if key != "." => format!("{place}: {key}"),
+        _ => place,
+    }
+}
+
+/// What an operator reads in one line of a journal must be one line.
+fn one_line(text: impl fmt::Display) -> String {
+    text.to_string()
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}

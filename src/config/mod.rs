@@ -1,0 +1,429 @@
+//! The configuration file: what an operator can set, each key with its
+//! default, and the errors that say which key is wrong and what to write.
+//! Knows the types that keys are read into, and does nothing with them.
+
+mod error;
+mod values;
+
+use std::{fs, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
+
+use jiff::SignedDuration;
+use serde::Deserialize;
+
+use crate::policy::{self, throttle::Excess};
+
+pub use self::error::ConfigError;
+pub use self::values::{GatewayAddress, ListenAddress, LogFormat, Period};
+
+/// The whole configuration, one field a table of the file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Which mail is the gateway's.
+    pub gateway: Gateway,
+    /// How Postfix reaches the gateway.
+    #[serde(default)]
+    pub milter: Milter,
+    /// Where requests and keys are kept.
+    #[serde(default)]
+    pub store: Store,
+    /// Where the master secret is.
+    #[serde(default)]
+    pub secrets: Secrets,
+    /// How replies reach Postfix.
+    #[serde(default)]
+    pub reply: Reply,
+    /// Limits that the policy's rules apply.
+    #[serde(default)]
+    pub policy: Policy,
+    /// How much a sender may ask.
+    #[serde(default)]
+    pub throttle: Throttle,
+    /// Freshness of key load requests.
+    #[serde(default)]
+    pub key_load_file: KeyLoadFile,
+    /// Work on requests and the hand-over of replies.
+    #[serde(default)]
+    pub worker: Worker,
+    /// The audit log.
+    #[serde(default)]
+    pub audit: Audit,
+    /// The log on standard error.
+    #[serde(default)]
+    pub log: Log,
+}
+
+/// `[gateway]`: which mail is the gateway's.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gateway {
+    /// Every address that people write in To, aliases included; the first
+    /// is the one that help texts name.
+    pub addresses: Vec<GatewayAddress>,
+    /// Postfix's `recipient_delimiter`: any of these characters ends the
+    /// local part that counts. Empty, as in Postfix, by default.
+    #[serde(default)]
+    pub recipient_delimiter: String,
+}
+
+/// `[milter]`: how Postfix reaches the gateway.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Milter {
+    /// `inet:HOST:PORT` or `unix:PATH`, as in Postfix's `smtpd_milters`.
+    pub listen: ListenAddress,
+    /// `milter_macro_daemon_name` of the internal listener in master.cf.
+    pub internal_daemon_name: String,
+    /// Delete the gateway's recipients rather than discard the message, so
+    /// that copies by `always_bcc` and its kin survive.
+    pub keep_bcc: bool,
+    /// Milter connections served at once; above Postfix's smtpd process limit.
+    pub max_connections: usize,
+}
+
+impl Default for Milter {
+    fn default() -> Self {
+        Self {
+            listen: ListenAddress::default(),
+            internal_daemon_name: "kms-gateway-internal".to_owned(),
+            keep_bcc: false,
+            max_connections: 1000,
+        }
+    }
+}
+
+/// `[store]`: where requests and keys are kept.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// The database file; its directory must belong to the gateway's user.
+    pub path: PathBuf,
+    /// Requests kept unanswered before new ones get 452.
+    pub max_requests: u64,
+    /// Bytes of unanswered requests kept before new ones get 452.
+    pub max_bytes: u64,
+    /// Commits without waiting for the disk: breaks the first promise, for
+    /// the test that shows that the promise is kept otherwise.
+    #[cfg(feature = "test-faults")]
+    pub synchronous_off: bool,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from("/var/lib/kms-gateway/gateway.sqlite3"),
+            max_requests: 10_000,
+            max_bytes: 512 * 1024 * 1024,
+            #[cfg(feature = "test-faults")]
+            synchronous_off: false,
+        }
+    }
+}
+
+/// `[secrets]`: where the master secret is. Exactly one place counts; with
+/// none named it is the file `/etc/kms-gateway/master.secret`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Secrets {
+    /// A file that only the gateway's user can read.
+    pub master_secret_file: Option<PathBuf>,
+    /// The name of a systemd credential (`LoadCredential=`).
+    pub master_secret_credential: Option<String>,
+    /// The name of an environment variable. The weakest of the three:
+    /// the environment is inherited and shown by more tools than one expects.
+    pub master_secret_environment: Option<String>,
+}
+
+/// `[reply]`: how replies reach Postfix.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reply {
+    /// Postfix's milter-free port for replies.
+    pub smtp: SocketAddr,
+    /// Reverse path of replies; empty for the null reverse path (RFC 3834, 3.3).
+    pub reverse_path: String,
+    /// Addresses of one request that are answered; the rest is audited.
+    pub max_targets: usize,
+}
+
+impl Default for Reply {
+    fn default() -> Self {
+        Self {
+            smtp: SocketAddr::from(([127, 0, 0, 1], 18025)),
+            reverse_path: String::new(),
+            max_targets: 5,
+        }
+    }
+}
+
+/// `[policy]`: limits that the rules apply.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// More `Received` fields than this are a loop: rule `hops`.
+    pub max_received: usize,
+    /// Bytes of a message, headers included: rule `size`.
+    pub max_message_bytes: u64,
+    /// Bytes of attachments that the service does not expect: rule `size`.
+    pub max_unexpected_attachment_bytes: u64,
+    /// Header fields of a message: rule `malformed`.
+    pub max_headers: usize,
+    /// Bytes of all header fields: rule `malformed`.
+    pub max_header_bytes: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        let settings = policy::Settings::default();
+        Self {
+            max_received: settings.max_received,
+            max_message_bytes: settings.max_message_bytes,
+            max_unexpected_attachment_bytes: settings.max_unexpected_attachment_bytes,
+            max_headers: settings.max_headers,
+            max_header_bytes: settings.max_header_bytes,
+        }
+    }
+}
+
+/// `[throttle]`: how much a sender may ask: rules `flood` and `blocked`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Throttle {
+    /// Requests of one sender that are done at once.
+    pub at_once: u32,
+    /// The time after which one more is done; the others wait.
+    pub every: Period,
+    /// More requests of one sender than this, done or waiting, and it is blocked.
+    pub block_above: u32,
+    /// How long a block lasts at least: until the sender is within its
+    /// allowance again.
+    pub block_for: Period,
+    /// How many times as much a whole client network may ask, or a domain whose
+    /// mail is authenticated. What is above only waits.
+    pub network_factor: u32,
+    /// Requests that are done at once of all addresses together that never
+    /// asked before.
+    pub newcomers_at_once: u32,
+    /// The time after which one more of those is done.
+    pub newcomers_every: Period,
+}
+
+impl Default for Throttle {
+    fn default() -> Self {
+        let period = |time: SignedDuration| Period::from_secs(time.as_secs().unsigned_abs());
+        let policy::Throttle {
+            sender,
+            many,
+            newcomers,
+        } = policy::Throttle::default();
+        let (block_above, block_for) = match sender.excess {
+            Excess::Block { above, lasting } => (above, lasting),
+            Excess::Defer => (u32::MAX, SignedDuration::ZERO),
+        };
+        Self {
+            at_once: sender.at_once,
+            every: period(sender.every),
+            block_above,
+            block_for: period(block_for),
+            network_factor: many,
+            newcomers_at_once: newcomers.at_once,
+            newcomers_every: period(newcomers.every),
+        }
+    }
+}
+
+/// `[key_load_file]`: freshness of a VKLOAD.REQ.1, judged at the time when
+/// the gateway accepted the message.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeyLoadFile {
+    /// How old a request may be.
+    pub max_age: Period,
+    /// How far ahead of our clock a request may be.
+    pub max_ahead: Period,
+}
+
+impl Default for KeyLoadFile {
+    fn default() -> Self {
+        Self {
+            max_age: Period::from_secs(24 * 3600),
+            max_ahead: Period::from_secs(5 * 60),
+        }
+    }
+}
+
+/// `[worker]`: work on requests and the hand-over of replies.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Worker {
+    /// Requests worked on at once.
+    pub parallel_requests: usize,
+    /// Replies handed to Postfix at once.
+    pub parallel_deliveries: usize,
+    /// How long one attempt holds a request before another may take it.
+    pub lease: Period,
+    /// Wait before the first repetition; doubled each time.
+    pub first_retry: Period,
+    /// The longest wait between repetitions.
+    pub longest_retry: Period,
+    /// After this time a request that can't be served gets `EServiceFailed`,
+    /// and a reply that Postfix doesn't take is given up.
+    pub give_up: Period,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self {
+            parallel_requests: 2,
+            parallel_deliveries: 4,
+            lease: Period::from_secs(120),
+            first_retry: Period::from_secs(5),
+            longest_retry: Period::from_secs(15 * 60),
+            give_up: Period::from_secs(5 * 24 * 3600),
+        }
+    }
+}
+
+/// `[audit]`: the audit log.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// How long entries are kept. Older ones are cut once a day, and an
+    /// authenticated anchor is left in their place.
+    pub keep: Period,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self {
+            keep: Period::from_secs(400 * 24 * 3600),
+        }
+    }
+}
+
+/// `[log]`: the log on standard error.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// A level (`error`, `warn`, `info`, `debug`) or a tracing filter.
+    pub level: String,
+    /// `text` for people, `json` for machines.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Text,
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks the file.
+    ///
+    /// # Errors
+    /// The first thing that is wrong: the file, the line, the key, what was
+    /// found and what to write instead.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            fs::read_to_string(path).map_err(|source| ConfigError::unreadable(path, &source))?;
+        Self::parse(path, &text)
+    }
+
+    /// Reads and checks the text of a configuration; `path` is for errors.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let deserializer = toml::Deserializer::parse(text)
+            .map_err(|error| ConfigError::syntax(path, text, &error))?;
+        let config: Self = serde_path_to_error::deserialize(deserializer)
+            .map_err(|error| ConfigError::key(path, text, &error))?;
+        config.check_values(path)?;
+        Ok(config)
+    }
+
+    /// What the types of single keys can't say.
+    fn check_values(&self, path: &Path) -> Result<(), ConfigError> {
+        let refuse =
+            |key, problem: &str, remedy| Err(ConfigError::value(path, key, problem, remedy));
+        if self.gateway.addresses.is_empty() {
+            return refuse(
+                "gateway.addresses",
+                "the list is empty",
+                "name at least one address, such as \"gateway@kms.example.org\"",
+            );
+        }
+        if self.secrets.places() > 1 {
+            return refuse(
+                "secrets",
+                "more than one place is named for the master secret",
+                "keep one of master_secret_file, master_secret_credential and master_secret_environment",
+            );
+        }
+        let positive = [
+            ("milter.max_connections", self.milter.max_connections),
+            ("reply.max_targets", self.reply.max_targets),
+            ("worker.parallel_requests", self.worker.parallel_requests),
+            (
+                "worker.parallel_deliveries",
+                self.worker.parallel_deliveries,
+            ),
+        ];
+        for (key, value) in positive {
+            if value == 0 {
+                return refuse(key, "it is 0", "write a number from 1");
+            }
+        }
+        let throttle = &self.throttle;
+        for (key, count) in [
+            ("throttle.at_once", throttle.at_once),
+            ("throttle.network_factor", throttle.network_factor),
+            ("throttle.newcomers_at_once", throttle.newcomers_at_once),
+        ] {
+            if count == 0 {
+                return refuse(key, "it is 0", "write a number from 1");
+            }
+        }
+        if throttle.block_above < throttle.at_once {
+            return refuse(
+                "throttle.block_above",
+                "it is less than throttle.at_once",
+                "write a larger number",
+            );
+        }
+        let times = [
+            ("worker.lease", self.worker.lease),
+            ("worker.first_retry", self.worker.first_retry),
+            ("worker.longest_retry", self.worker.longest_retry),
+        ];
+        for (key, period) in times {
+            if period.as_std() < Duration::from_secs(1) {
+                return refuse(
+                    key,
+                    "it is shorter than a second",
+                    "write a time such as \"30s\"",
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Secrets {
+    fn places(&self) -> usize {
+        [
+            self.master_secret_file.is_some(),
+            self.master_secret_credential.is_some(),
+            self.master_secret_environment.is_some(),
+        ]
+        .into_iter()
+        .filter(|named| *named)
+        .count()
+    }
+}
+
+#[cfg(test)]
+mod tests;

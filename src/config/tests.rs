@@ -1,0 +1,166 @@
+//! Every way to get the configuration wrong ends in one line that names the
+//! file, the key and the remedy.
+
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+const MINIMAL: &str = "[gateway]\naddresses = [\"gateway@kms.example.org\"]\n";
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(Path::new("/etc/gateway.toml"), text)
+}
+
+fn error(text: &str) -> String {
+    parse(text).unwrap_err().to_string()
+}
+
+#[test]
+fn one_address_is_enough() {
+    let config = parse(MINIMAL).unwrap();
+    assert_eq!(config.milter.listen.to_string(), "inet:127.0.0.1:8890");
+    assert_eq!(config.key_load_file.max_age, Period::from_secs(86_400));
+    assert_eq!(config.reply.smtp.to_string(), "127.0.0.1:18025");
+}
+
+#[test]
+fn the_example_is_valid_and_shows_the_defaults() {
+    let example = parse(include_str!("../../postfix/gateway.toml")).unwrap();
+    let minimal = parse(MINIMAL).unwrap();
+    assert_eq!(
+        format!("{:?}", example.milter),
+        format!("{:?}", minimal.milter)
+    );
+    assert_eq!(example.store, minimal.store);
+    assert_eq!(
+        format!("{:?}", example.policy),
+        format!("{:?}", minimal.policy)
+    );
+    assert_eq!(
+        format!("{:?}", example.throttle),
+        format!("{:?}", minimal.throttle)
+    );
+    assert_eq!(example.key_load_file, minimal.key_load_file);
+    assert_eq!(example.worker, minimal.worker);
+    assert_eq!(
+        format!("{:?}", example.reply),
+        format!("{:?}", minimal.reply)
+    );
+    assert_eq!(example.audit, minimal.audit);
+    assert_eq!(example.log, minimal.log);
+}
+
+#[test]
+fn errors_name_file_line_key_and_remedy_on_one_line() {
+    let cases = [
+        (
+            format!("{MINIMAL}\n[milter]\nkeep_bbc = true\n"),
+            vec![
+                "/etc/gateway.toml:5",
+                "keep_bbc",
+                "unknown field",
+                "remove it or correct its name",
+            ],
+        ),
+        (
+            format!("{MINIMAL}[milter]\nkeep_bcc = \"yes\"\n"),
+            vec![
+                "/etc/gateway.toml:4: milter.keep_bcc",
+                "expected a boolean",
+                "correct the value",
+            ],
+        ),
+        (
+            format!("{MINIMAL}[milter]\nlisten = \"127.0.0.1:8890\"\n"),
+            vec!["milter.listen", "neither inet:HOST:PORT nor unix:PATH"],
+        ),
+        (
+            format!("{MINIMAL}[key_load_file]\nmax_age = \"a day\"\n"),
+            vec!["key_load_file.max_age", "\"24h\""],
+        ),
+        (
+            "[gateway]\n".to_owned(),
+            vec!["gateway", "missing field `addresses`", "add it"],
+        ),
+        (
+            "[gateway]\naddresses = [\"no address\"]\n".to_owned(),
+            vec!["gateway.addresses[0]", "\"no address\" is no mail address"],
+        ),
+        (
+            "[gateway]\naddresses = []\n".to_owned(),
+            vec!["gateway.addresses", "empty", "gateway@kms.example.org"],
+        ),
+        (
+            format!(
+                "{MINIMAL}[secrets]\nmaster_secret_file = \"/a\"\nmaster_secret_credential = \"b\"\n"
+            ),
+            vec!["secrets", "more than one place", "keep one"],
+        ),
+        (
+            format!("{MINIMAL}[worker]\nlease = \"0s\"\n"),
+            vec!["worker.lease", "\"30s\""],
+        ),
+        (
+            format!("{MINIMAL}[throttle]\nat_once = 200\n"),
+            vec!["throttle.block_above", "less than", "larger number"],
+        ),
+        ("[gateway\n".to_owned(), vec!["/etc/gateway.toml:1", "TOML"]),
+    ];
+    for (text, expected) in cases {
+        let error = error(&text);
+        assert!(!error.contains('\n'), "{error:?}");
+        for part in expected {
+            assert!(error.contains(part), "{error:?} lacks {part:?}");
+        }
+    }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = Config::load(Path::new("/nonexistent/gateway.toml"))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("/nonexistent/gateway.toml"), "{error}");
+    assert!(error.contains("--config FILE"), "{error}");
+}
+
+#[test]
+fn periods_are_read_as_people_write_them() {
+    for (text, seconds) in [
+        ("90s", 90),
+        ("5min", 300),
+        ("24h", 86_400),
+        ("5d", 432_000),
+        ("1h 30m", 5400),
+    ] {
+        assert_eq!(text.parse(), Ok(Period::from_secs(seconds)), "{text}");
+    }
+    for text in ["", "d", "-5s", "5", "99999999999999999999d", "5 fortnights"] {
+        assert!(text.parse::<Period>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn listen_addresses_are_those_of_postfix() {
+    for text in [
+        "inet:127.0.0.1:8890",
+        "inet:[::1]:8890",
+        "unix:/run/kms-gateway/milter",
+    ] {
+        assert_eq!(
+            text.parse::<ListenAddress>()
+                .map(|address| address.to_string()),
+            Ok(text.to_owned())
+        );
+    }
+    for text in [
+        "",
+        "inet:",
+        "inet:8890",
+        "inet:host:port",
+        "unix:relative",
+        "tcp:1.2.3.4:5",
+    ] {
+        assert!(text.parse::<ListenAddress>().is_err(), "{text}");
+    }
+}

@@ -1,0 +1,87 @@
+//! Text of strangers where people read it. Knows characters, not what the
+//! text says.
+
+use std::fmt::{self, Display, Formatter, Write};
+
+/// A text in one line that does nothing but stand there: no line break or
+/// other control, no escape sequence, nothing that turns the writing around.
+/// What isn't printable is escaped as in Rust's literals.
+#[derive(Clone, Copy, Debug)]
+pub struct Printable<'a>(pub &'a str);
+
+impl Display for Printable<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            match c {
+                '\'' | '"' => f.write_char(c)?,
+                _ => write!(f, "{}", c.escape_debug())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// JSON that is as safe to look at: the same value, with each character in
+/// its strings that isn't printable written `\uXXXX`.
+#[derive(Clone, Copy, Debug)]
+pub struct PrintableJson<'a>(pub &'a str);
+
+impl Display for PrintableJson<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            // What is ASCII the serialiser has escaped, but for DEL; the line
+            // ends of JSON in many lines are its own.
+            let is_safe = match c {
+                '\u{7f}' => false,
+                '\0'..='\u{7e}' => true,
+                _ => c.escape_debug().eq([c]),
+            };
+            if is_safe {
+                f.write_char(c)?;
+                continue;
+            }
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(f, "\\u{unit:04x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Controls, line ends and what changes the direction of writing.
+    fn acts(c: char) -> bool {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    }
+
+    #[test]
+    fn what_acts_is_escaped_and_the_rest_stays() {
+        let shown = Printable("it's \"é回\" \\ \r\n\t\u{1b}[31m\u{9b}1m\u{202e}gpj").to_string();
+        assert_eq!(
+            shown,
+            r#"it's "é回" \\ \r\n\t\u{1b}[31m\u{9b}1m\u{202e}gpj"#
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_acts(text in any::<String>()) {
+            prop_assert!(!Printable(&text).to_string().chars().any(acts));
+        }
+
+        #[test]
+        fn json_keeps_its_value_and_nothing_in_it_acts(text in any::<String>()) {
+            let shown = PrintableJson(&serde_json::to_string(&text).unwrap()).to_string();
+            prop_assert!(!shown.chars().any(acts), "{}", shown);
+            prop_assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), text);
+        }
+    }
+}

@@ -1,1 +1,221 @@
-//! Takes a spooled request to its reply, and the reply to Postfix.
+//! Takes a spooled request to its reply, and the reply to Postfix. Two kinds
+//! of task, each leasing what it works on, so that any number of them, in any
+//! number of processes, never do the same thing at once. Knows no milter.
+
+mod answering;
+mod delivering;
+mod injection;
+mod retry;
+mod upkeep;
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use jiff::Timestamp;
+use tokio::{sync::watch, task::JoinSet, time::sleep};
+
+use self::delivering::DeliverReplies;
+pub use self::{
+    answering::{Answering, ReplySettings},
+    delivering::{Delivering, InjectionSettings},
+    injection::{InjectionError, Injector},
+    retry::Retry,
+    upkeep::Upkeep,
+};
+use crate::{
+    clock::Clock,
+    config::Period,
+    store::{Completed, Completion, LeasedRequest, Store, StoreError},
+};
+
+/// The longest sleep without a look: what another process commits, such as an
+/// operator's unblocking, wakes nobody here, and a clock that is set back must
+/// not keep a request waiting.
+const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+
+/// Pause after store trouble.
+const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Everything the tasks share.
+pub struct Worker {
+    /// The spool.
+    pub store: Arc<dyn Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Makes completions; replaced when the configuration is.
+    pub answering: watch::Receiver<Arc<Answering>>,
+    /// Hands replies over; replaced when the configuration is.
+    pub delivering: watch::Receiver<Arc<Delivering>>,
+    /// How long one attempt holds what it works on.
+    pub lease: Period,
+    /// How failed attempts are repeated.
+    pub retry: Retry,
+}
+
+/// What a task found to do.
+enum Found {
+    Work,
+    Nothing,
+}
+
+/// One of the two kinds of task.
+#[async_trait]
+trait Task: Send {
+    /// Leases one thing and works on it.
+    async fn step(&mut self, worker: &Worker) -> Result<Found, StoreError>;
+
+    /// There is nothing to do: lets go of what is only needed for work.
+    async fn rest(&mut self);
+}
+
+/// Takes requests to their committed results.
+struct AnswerRequests;
+
+#[async_trait]
+impl Task for AnswerRequests {
+    async fn step(&mut self, worker: &Worker) -> Result<Found, StoreError> {
+        let now = worker.clock.now();
+        let Some(leased) = worker.store.lease(now, worker.lease.as_signed()).await? else {
+            return Ok(Found::Nothing);
+        };
+        // A key, module or permission may change between reading and
+        // committing: then the request is judged once more, by what holds now.
+        while worker.answer(&leased).await? == Completed::BasisChanged {}
+        Ok(Found::Work)
+    }
+
+    async fn rest(&mut self) {}
+}
+
+impl Worker {
+    /// Runs `requests` answering and `deliveries` delivering tasks until
+    /// `stop` turns true; each ends between two steps.
+    pub async fn run(
+        self: Arc<Self>,
+        requests: usize,
+        deliveries: usize,
+        stop: watch::Receiver<bool>,
+    ) {
+        let mut tasks = JoinSet::new();
+        for _ in 0..requests {
+            tasks.spawn(self.clone().carry_out(AnswerRequests, stop.clone()));
+        }
+        for _ in 0..deliveries {
+            tasks.spawn(
+                self.clone()
+                    .carry_out(DeliverReplies::default(), stop.clone()),
+            );
+        }
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a worker task failed; this is a fault of the gateway");
+            }
+        }
+    }
+
+    /// Takes step after step while there is work, and sleeps when there is none.
+    async fn carry_out(self: Arc<Self>, mut task: impl Task, mut stop: watch::Receiver<bool>) {
+        let arrived = self.store.work_arrived();
+        while !*stop.borrow() {
+            // Registered before the look, so that nothing that arrives between
+            // the look and the sleep is missed.
+            let woken = arrived.notified();
+            tokio::pin!(woken);
+            woken.as_mut().enable();
+            let pause = match task.step(&self).await {
+                Ok(Found::Work) => continue,
+                Ok(Found::Nothing) => self.time_to_next().await,
+                Err(error) => {
+                    tracing::error!(%error, "the store is in trouble; trying again");
+                    TROUBLE_PAUSE
+                }
+            };
+            task.rest().await;
+            tokio::select! {
+                () = woken => {}
+                () = sleep(pause) => {}
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+        }
+        task.rest().await;
+    }
+
+    async fn time_to_next(&self) -> Duration {
+        let now = self.clock.now();
+        match self.store.next_due().await {
+            Ok(Some(due)) => Duration::try_from(due.duration_since(now))
+                .unwrap_or(Duration::ZERO)
+                .clamp(Duration::from_millis(10), LONGEST_SLEEP),
+            Ok(None) => LONGEST_SLEEP,
+            Err(error) => {
+                tracing::error!(%error, "the store is in trouble; trying again");
+                TROUBLE_PAUSE
+            }
+        }
+    }
+
+    async fn answer(&self, leased: &LeasedRequest) -> Result<Completed, StoreError> {
+        let now = self.clock.now();
+        let answering = self.answering.borrow().clone();
+        let completion = match attempt(&answering, leased, now).await {
+            Ok(completion) => completion,
+            Err(trouble) => {
+                match self
+                    .retry
+                    .next(leased.attempts, leased.accepted_at, now, jitter(now))
+                {
+                    Some(until) => {
+                        tracing::warn!(queue_id = leased.queue_id, request = %leased.id, %until, trouble, "put off");
+                        self.store
+                            .postpone(&leased.token, now, until, &trouble)
+                            .await?;
+                        return Ok(Completed::LeaseLost);
+                    }
+                    None => answering.give_up(leased, &trouble, now),
+                }
+            }
+        };
+        let result = completion.audit.result.clone().unwrap_or_default();
+        let code = completion.audit.code.clone().unwrap_or_default();
+        let completed = self.store.complete(&leased.token, completion).await?;
+        match completed {
+            Completed::Committed => {
+                tracing::info!(queue_id = leased.queue_id, request = %leased.id, result, code, "answered");
+            }
+            Completed::LeaseLost => {
+                tracing::warn!(queue_id = leased.queue_id, request = %leased.id, "another worker has this request");
+            }
+            Completed::BasisChanged => {
+                tracing::info!(queue_id = leased.queue_id, request = %leased.id, "keys changed meanwhile; judged again");
+            }
+        }
+        Ok(completed)
+    }
+}
+
+/// One attempt at a completion. A panic is a fault of ours that must not end
+/// the worker: it counts as a failed attempt, so that such a request too comes
+/// to an end.
+async fn attempt(
+    answering: &Answering,
+    leased: &LeasedRequest,
+    now: Timestamp,
+) -> Result<Completion, String> {
+    match AssertUnwindSafe(answering.complete(leased, now))
+        .catch_unwind()
+        .await
+    {
+        Ok(Ok(completion)) => Ok(completion),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => {
+            tracing::error!(queue_id = leased.queue_id, request = %leased.id, "answering panicked; this is a fault of the gateway");
+            Err("a fault of the gateway".to_owned())
+        }
+    }
+}
+
+/// The clock's sub-second digits, which nothing ties to anything.
+fn jitter(now: Timestamp) -> u64 {
+    u64::from(now.subsec_nanosecond().unsigned_abs()) / 1000
+}

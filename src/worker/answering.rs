@@ -1,0 +1,142 @@
+//! From the spooled bytes of a request to the completion that is committed:
+//! outcome, effects, finished reply and audit entry. Knows no SMTP and no
+//! lease.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::{
+    audit::{Entry, Event},
+    kms::{Effects, Kms},
+    mail::{self, Message, ReplyStamp, Request, RequestError, reply_message_id},
+    services::{self, Answer, Call, Installation, ServiceError},
+    store::{Completion, FinishedReply, LeasedRequest},
+};
+
+/// What replies are made with.
+#[derive(Clone, Debug)]
+pub struct ReplySettings {
+    /// Whose mail is the gateway's.
+    pub addresses: mail::GatewayAddresses,
+    /// Addresses of one request that are answered.
+    pub max_targets: usize,
+    /// Reverse path of replies; empty for null.
+    pub reverse_path: String,
+    /// For help texts.
+    pub installation: Installation,
+}
+
+/// Answers requests with one key management system.
+pub struct Answering {
+    /// The key management system.
+    pub kms: Arc<dyn Kms>,
+    /// How replies are made.
+    pub settings: Arc<ReplySettings>,
+}
+
+impl Answering {
+    /// The completion of a leased request.
+    ///
+    /// # Errors
+    /// [`ServiceError`] when the request must be kept and tried again.
+    pub async fn complete(
+        &self,
+        leased: &LeasedRequest,
+        now: Timestamp,
+    ) -> Result<Completion, ServiceError> {
+        let request = match self.read(leased) {
+            Ok(request) => request,
+            Err(error) => return Ok(unanswerable(leased, &error, now)),
+        };
+        let answer = services::answer(Call {
+            kms: self.kms.as_ref(),
+            installation: &self.settings.installation,
+            id: &leased.id,
+            request: &request,
+            accepted_at: leased.accepted_at,
+            now,
+        })
+        .await?;
+        Ok(self.finish(leased, &request, answer, now))
+    }
+
+    /// The completion of a request that is given up after `reason`.
+    pub fn give_up(&self, leased: &LeasedRequest, reason: &str, now: Timestamp) -> Completion {
+        match self.read(leased) {
+            Ok(request) => self.finish(leased, &request, services::failed(reason), now),
+            Err(error) => unanswerable(leased, &error, now),
+        }
+    }
+
+    fn read(&self, leased: &LeasedRequest) -> Result<Request, RequestError> {
+        Request::from_message(
+            &Message::from_bytes(&leased.message),
+            &self.settings.addresses,
+            self.settings.max_targets,
+        )
+    }
+
+    fn finish(
+        &self,
+        leased: &LeasedRequest,
+        request: &Request,
+        answer: Answer,
+        now: Timestamp,
+    ) -> Completion {
+        let stamp = ReplyStamp {
+            message_id: reply_message_id(
+                &leased.id.to_string(),
+                "result",
+                request.from_gateway.domain(),
+            ),
+            date: now,
+        };
+        let message = mail::compose(request, &answer.outcome, &answer.text, &stamp);
+        Completion {
+            at: now,
+            audit: Entry {
+                reply_message_id: Some(stamp.message_id),
+                ..entry(leased, request, &answer, now)
+            },
+            effects: answer.effects,
+            reply: Some(FinishedReply {
+                message,
+                reverse_path: self.settings.reverse_path.clone(),
+                targets: request.targets.iter().map(ToString::to_string).collect(),
+            }),
+        }
+    }
+}
+
+fn entry(leased: &LeasedRequest, request: &Request, answer: &Answer, now: Timestamp) -> Entry {
+    Entry {
+        queue_id: Some(leased.queue_id.clone()),
+        request_id: Some(leased.id.to_string()),
+        reverse_path: Some(leased.reverse_path.clone()),
+        message_id: request.message_id.clone(),
+        service: Some(request.code.to_string()),
+        result: Some(answer.outcome.kind().to_owned()),
+        code: answer.outcome.code().map(str::to_owned),
+        detail: answer.detail.clone(),
+        recipients: request.targets.iter().map(ToString::to_string).collect(),
+        ..Entry::new(now, Event::Completed)
+    }
+}
+
+/// The policy lets no such message by; a configuration that changed between
+/// acceptance and answer can make one. It ends here, in the audit.
+fn unanswerable(leased: &LeasedRequest, error: &RequestError, now: Timestamp) -> Completion {
+    tracing::warn!(queue_id = leased.queue_id, request = %leased.id, %error, "request can't be answered");
+    Completion {
+        at: now,
+        reply: None,
+        effects: Effects::None,
+        audit: Entry {
+            queue_id: Some(leased.queue_id.clone()),
+            request_id: Some(leased.id.to_string()),
+            detail: Some(error.to_string()),
+            ..Entry::new(now, Event::Completed)
+        },
+    }
+}

@@ -1,0 +1,130 @@
+//! Hands finished replies to Postfix, one target at a time, over a session
+//! that is kept open while there is work and never longer.
+
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+
+use super::{
+    Found, Task, Worker,
+    injection::{InjectionError, Injector},
+    jitter,
+};
+use crate::{
+    mail::Address,
+    store::{LeasedDelivery, StoreError},
+};
+
+/// Where replies go.
+#[derive(Clone, Debug)]
+pub struct InjectionSettings {
+    /// Postfix's milter-free port.
+    pub server: SocketAddr,
+    /// The name that EHLO gives.
+    pub helo_name: String,
+}
+
+/// Hands replies over by these settings.
+pub struct Delivering {
+    /// Where they go.
+    pub settings: InjectionSettings,
+}
+
+/// Hands finished replies to Postfix.
+#[derive(Default)]
+pub(super) struct DeliverReplies {
+    session: Option<Injector>,
+}
+
+#[async_trait]
+impl Task for DeliverReplies {
+    async fn step(&mut self, worker: &Worker) -> Result<Found, StoreError> {
+        let now = worker.clock.now();
+        let Some(leased) = worker
+            .store
+            .lease_delivery(now, worker.lease.as_signed())
+            .await?
+        else {
+            return Ok(Found::Nothing);
+        };
+        let settings = worker.delivering.borrow().settings.clone();
+        let sent = send(&settings, &mut self.session, &leased).await;
+        note(worker, &leased, sent).await?;
+        Ok(Found::Work)
+    }
+
+    /// A session is never kept across idle time: Postfix would end it, and the
+    /// next reply would find that out only after it was sent.
+    async fn rest(&mut self) {
+        if let Some(session) = self.session.take() {
+            session.quit().await;
+        }
+    }
+}
+
+async fn send(
+    settings: &InjectionSettings,
+    session: &mut Option<Injector>,
+    leased: &LeasedDelivery,
+) -> Result<String, InjectionError> {
+    let target = Address::parse(&leased.target).map_err(|error| {
+        InjectionError::Refused(format!("{} is no address: {error}", leased.target))
+    })?;
+    let mut injector = match session.take() {
+        Some(injector) => injector,
+        None => Injector::connect(settings.server, &settings.helo_name).await?,
+    };
+    let sent = injector
+        .send(&leased.reverse_path, &target, &leased.message)
+        .await;
+    // A session that failed in the middle is of no more use.
+    if !matches!(sent, Err(InjectionError::Session(_))) {
+        *session = Some(injector);
+    }
+    sent
+}
+
+async fn note(
+    worker: &Worker,
+    leased: &LeasedDelivery,
+    sent: Result<String, InjectionError>,
+) -> Result<(), StoreError> {
+    let now = worker.clock.now();
+    let (queue_id, request, target) = (&leased.queue_id, &leased.request_id, &leased.target);
+    match sent {
+        Ok(answer) => {
+            worker.store.delivered(&leased.token, now, &answer).await?;
+            tracing::info!(queue_id, %request, target, answer, "reply handed to Postfix");
+        }
+        Err(error @ (InjectionError::Refused(_) | InjectionError::Smtputf8(_))) => {
+            worker
+                .store
+                .undeliverable(&leased.token, now, &error.to_string())
+                .await?;
+            tracing::warn!(queue_id, %request, target, %error, "reply refused for good");
+        }
+        Err(error @ (InjectionError::Deferred(_) | InjectionError::Session(_))) => {
+            let reason = error.to_string();
+            match worker
+                .retry
+                .next(leased.attempts, leased.completed_at, now, jitter(now))
+            {
+                Some(until) => {
+                    worker
+                        .store
+                        .postpone_delivery(&leased.token, now, until, &reason)
+                        .await?;
+                    tracing::warn!(queue_id, %request, target, %until, reason, "reply put off");
+                }
+                None => {
+                    worker
+                        .store
+                        .undeliverable(&leased.token, now, &reason)
+                        .await?;
+                    tracing::error!(queue_id, %request, target, reason, "reply given up");
+                }
+            }
+        }
+    }
+    Ok(())
+}

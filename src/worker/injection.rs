@@ -1,0 +1,198 @@
+//! Hands a reply to Postfix by SMTP on its milter-free port: one transaction
+//! an address, strict about what counts as taken. Knows SMTP, and nothing of
+//! requests.
+
+use std::{net::SocketAddr, time::Duration};
+
+use mail_send::SmtpClient;
+use smtp_proto::{EXT_PIPELINING, EXT_SMTP_UTF8, Response};
+use tokio::{
+    net::TcpStream,
+    time::{error::Elapsed, timeout},
+};
+
+use crate::mail::Address;
+
+/// Limit for a command; Postfix on loopback needs milliseconds.
+const COMMAND_TIME: Duration = Duration::from_secs(30);
+
+/// Limit for the answer to the final dot, when Postfix's own signing milters
+/// and disks are at work.
+const FINAL_DOT_TIME: Duration = Duration::from_secs(120);
+
+/// An open SMTP session with Postfix.
+pub struct Injector {
+    client: SmtpClient<TcpStream>,
+    pipelining: bool,
+    smtputf8: bool,
+}
+
+/// Why a reply wasn't taken.
+#[derive(Debug, thiserror::Error)]
+pub enum InjectionError {
+    /// Postfix refused this address or message for good.
+    #[error("Postfix refused it for good: {0}")]
+    Refused(String),
+    /// Postfix refused it for now; the session can go on.
+    #[error("Postfix refused it for now: {0}")]
+    Deferred(String),
+    /// The address can't be written on this session.
+    #[error("{0} needs SMTPUTF8, which Postfix doesn't offer here (smtputf8_enable = yes)")]
+    Smtputf8(Address),
+    /// The session is of no more use.
+    #[error("the SMTP session failed: {0}")]
+    Session(String),
+}
+
+impl From<mail_send::Error> for InjectionError {
+    fn from(error: mail_send::Error) -> Self {
+        Self::Session(error.to_string())
+    }
+}
+
+impl From<std::io::Error> for InjectionError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Session(error.to_string())
+    }
+}
+
+impl From<Elapsed> for InjectionError {
+    fn from(_: Elapsed) -> Self {
+        Self::Session("no answer in time".to_owned())
+    }
+}
+
+impl Injector {
+    /// Connects, takes the greeting and says EHLO with `helo_name`.
+    ///
+    /// # Errors
+    /// [`InjectionError::Session`] whatever goes wrong: before MAIL a refusal
+    /// is the operator's matter and says nothing about a reply.
+    pub async fn connect(server: SocketAddr, helo_name: &str) -> Result<Self, InjectionError> {
+        let mut client = SmtpClient::connect(server, COMMAND_TIME).await?;
+        client.stream.set_nodelay(true)?;
+        let greeting = timeout(COMMAND_TIME, client.read()).await??;
+        if !is_positive(&greeting) {
+            return Err(InjectionError::Session(describe(&greeting)));
+        }
+        let offered = client.capabilities(helo_name, false).await?;
+        Ok(Self {
+            client,
+            pipelining: offered.has_capability(EXT_PIPELINING),
+            smtputf8: offered.has_capability(EXT_SMTP_UTF8),
+        })
+    }
+
+    /// One transaction for one address; gives Postfix's answer to the final
+    /// dot, which names its queue id.
+    ///
+    /// `reverse_path` is empty for the null reverse path.
+    ///
+    /// # Errors
+    /// See [`InjectionError`]. After [`InjectionError::Session`] this session
+    /// must be dropped.
+    pub async fn send(
+        &mut self,
+        reverse_path: &str,
+        target: &Address,
+        message: &[u8],
+    ) -> Result<String, InjectionError> {
+        let parameter = match (target.needs_smtputf8(), self.smtputf8) {
+            (true, false) => return Err(InjectionError::Smtputf8(target.clone())),
+            (true, true) => " SMTPUTF8",
+            (false, _) => "",
+        };
+        let commands = [
+            format!("MAIL FROM:<{reverse_path}>{parameter}\r\n"),
+            format!("RCPT TO:<{}>\r\n", target.to_wire()),
+            "DATA\r\n".to_owned(),
+        ];
+        self.begin(commands).await?;
+        // The library ends the message with CRLF "." CRLF of its own.
+        let content = message.strip_suffix(b"\r\n").unwrap_or(message);
+        timeout(COMMAND_TIME, self.client.write_message(content)).await??;
+        let answer = timeout(FINAL_DOT_TIME, self.client.read()).await??;
+        if is_positive(&answer) {
+            Ok(describe(&answer))
+        } else {
+            Err(refusal(&answer))
+        }
+    }
+
+    /// MAIL, RCPT and DATA, in one go where the server allows it (RFC 2920).
+    async fn begin(&mut self, commands: [String; 3]) -> Result<(), InjectionError> {
+        let answers = if self.pipelining {
+            self.client.cmds(&commands).await?
+        } else {
+            self.one_by_one(&commands).await?
+        };
+        match answers.as_slice() {
+            [mail, rcpt, data] if is_positive(mail) && is_positive(rcpt) && data.code == 354 => {
+                Ok(())
+            }
+            // RFC 2920, 3.1: only closing the session takes a DATA back.
+            [.., data] if data.code == 354 => Err(InjectionError::Session(
+                "DATA granted without a recipient".to_owned(),
+            )),
+            // What MAIL says is about our reverse path, for an operator to mend.
+            [mail, ..] if !is_positive(mail) => {
+                self.client.rset().await?;
+                Err(InjectionError::Deferred(describe(mail)))
+            }
+            [_, answer, ..] if !is_positive(answer) => {
+                self.client.rset().await?;
+                Err(refusal(answer))
+            }
+            [.., answer] => {
+                self.client.rset().await?;
+                Err(refusal(answer))
+            }
+            [] => Err(InjectionError::Session("no answer".to_owned())),
+        }
+    }
+
+    async fn one_by_one(
+        &mut self,
+        commands: &[String],
+    ) -> Result<Vec<Response<String>>, InjectionError> {
+        let mut answers = Vec::with_capacity(commands.len());
+        for command in commands {
+            let answer = self.client.cmd(command).await?;
+            let goes_on = answer.code < 400;
+            answers.push(answer);
+            if !goes_on {
+                break;
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Says good-bye.
+    pub async fn quit(self) {
+        if let Err(error) = self.client.quit().await {
+            tracing::debug!(%error, "QUIT not answered");
+        }
+    }
+}
+
+fn is_positive(answer: &Response<String>) -> bool {
+    (200..300).contains(&answer.code)
+}
+
+fn refusal(answer: &Response<String>) -> InjectionError {
+    let text = describe(answer);
+    if answer.code >= 500 {
+        InjectionError::Refused(text)
+    } else {
+        InjectionError::Deferred(text)
+    }
+}
+
+fn describe(answer: &Response<String>) -> String {
+    let [class, subject, detail] = answer.esc;
+    format!(
+        "{} {class}.{subject}.{detail} {}",
+        answer.code,
+        answer.message.trim()
+    )
+}

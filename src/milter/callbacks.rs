@@ -1,0 +1,271 @@
+//! Between indymilter's callbacks and a [`Session`]: decodes what Postfix
+//! sends, asks for no more than is needed, and turns answers into milter
+//! replies. Decides nothing about mail.
+
+use std::{
+    ffi::{CStr, CString},
+    future::Future,
+    net::IpAddr,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+};
+
+use futures_util::FutureExt;
+use indymilter::{
+    ActionError, Actions, Callbacks, Context, ContextActions, EomContext, MacroStage, Macros,
+    NegotiateContext, ProtoOpts, SetErrorReply, SocketInfo, Status,
+};
+
+use super::session::{Answer, Gateway, Session, SmtpReply};
+
+/// What one connection carries from callback to callback.
+pub(super) struct Carried {
+    options: ProtoOpts,
+    session: Option<Session>,
+}
+
+/// Stages that are never looked at.
+const UNNEEDED: ProtoOpts = ProtoOpts::NO_UNKNOWN;
+
+/// Stages that are taken without an answer, which saves Postfix a round trip
+/// each. RCPT and DATA are answered: a DATA stage that is not taken makes
+/// Nagle's algorithm wait for a delayed acknowledgement. The end of the header
+/// is taken though nothing is done then: without it indymilter, as libmilter,
+/// drops the body of a message that has no header field, and Postfix waits for
+/// an answer in vain.
+const UNANSWERED: ProtoOpts = ProtoOpts::NOREPLY_CONNECT
+    .union(ProtoOpts::NOREPLY_HELO)
+    .union(ProtoOpts::NOREPLY_MAIL)
+    .union(ProtoOpts::NOREPLY_HEADER)
+    .union(ProtoOpts::NOREPLY_EOH)
+    .union(ProtoOpts::NOREPLY_BODY);
+
+/// The macros that are read, by stage; for every other stage none is sent.
+const MACROS: [(MacroStage, &CStr); 7] = [
+    (MacroStage::Connect, c"{daemon_name}"),
+    (MacroStage::Helo, c""),
+    (MacroStage::Mail, c"{auth_authen}"),
+    (MacroStage::Rcpt, c"{rcpt_addr}"),
+    (MacroStage::Data, c""),
+    (MacroStage::Eoh, c""),
+    (MacroStage::Eom, c"i"),
+];
+
+/// The callbacks of the gateway's milter.
+pub(super) fn callbacks(gateway: &Arc<Gateway>) -> Callbacks<Carried> {
+    let gateway = gateway.clone();
+    Callbacks::new()
+        .on_negotiate(|cx, actions, options| {
+            Box::pin(async move { negotiate(cx, actions, options) })
+        })
+        .on_connect(move |cx, _, socket| {
+            let gateway = gateway.clone();
+            Box::pin(guarded(async move { connect(cx, gateway, &socket) }))
+        })
+        .on_helo(|cx, name| {
+            Box::pin(guarded(async move {
+                take(cx, |session| session.helo(&name.to_string_lossy()))
+                    .unanswered(ProtoOpts::NOREPLY_HELO)
+            }))
+        })
+        .on_mail(|cx, arguments| Box::pin(guarded(async move { mail(cx, arguments) })))
+        .on_rcpt(|cx, arguments| Box::pin(guarded(async move { recipient(cx, arguments) })))
+        .on_data(|cx| Box::pin(guarded(async move { data(cx) })))
+        .on_header(|cx, name, value| {
+            Box::pin(guarded(async move {
+                take(cx, |session| {
+                    session.header(name.to_bytes(), value.to_bytes())
+                })
+                .unanswered(ProtoOpts::NOREPLY_HEADER)
+            }))
+        })
+        .on_eoh(|cx| {
+            Box::pin(guarded(async move {
+                take(cx, |_| {}).unanswered(ProtoOpts::NOREPLY_EOH)
+            }))
+        })
+        .on_body(|cx, piece| {
+            Box::pin(guarded(async move {
+                take(cx, |session| session.body(&piece)).unanswered(ProtoOpts::NOREPLY_BODY)
+            }))
+        })
+        .on_eom(|cx| Box::pin(guarded(end_of_message(cx))))
+        .on_abort(|cx| {
+            Box::pin(guarded(async move {
+                take(cx, Session::abort);
+                Status::Continue
+            }))
+        })
+}
+
+/// A panic must cost one message a temporary failure, and nothing else:
+/// indymilter would drop the connection without a word.
+async fn guarded(callback: impl Future<Output = Status>) -> Status {
+    AssertUnwindSafe(callback)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| {
+            tracing::error!("a milter callback panicked; this is a fault of the gateway");
+            Status::Tempfail
+        })
+}
+
+fn negotiate(cx: &mut NegotiateContext<Carried>, actions: Actions, offered: ProtoOpts) -> Status {
+    let wished = UNNEEDED | UNANSWERED | ProtoOpts::LEADING_SPACE;
+    let options = wished & offered;
+    cx.requested_opts = options;
+    cx.requested_actions = Actions::DELETE_RCPT & actions;
+    cx.requested_macros = MACROS
+        .into_iter()
+        .map(|(stage, names)| (stage, names.to_owned()))
+        .collect();
+    if cx.requested_actions.is_empty() {
+        tracing::warn!("this MTA lets no milter delete recipients; is it a Postfix?");
+    }
+    cx.data = Some(Carried {
+        options,
+        session: None,
+    });
+    Status::Continue
+}
+
+/// What has been negotiated decides between an answer and none.
+struct Answered(ProtoOpts);
+
+impl Answered {
+    fn unanswered(self, option: ProtoOpts) -> Status {
+        if self.0.contains(option) {
+            Status::Noreply
+        } else {
+            Status::Continue
+        }
+    }
+}
+
+fn take(cx: &mut Context<Carried>, act: impl FnOnce(&mut Session)) -> Answered {
+    let Some(carried) = &mut cx.data else {
+        return Answered(ProtoOpts::empty());
+    };
+    if let Some(session) = &mut carried.session {
+        act(session);
+    }
+    Answered(carried.options)
+}
+
+fn connect(cx: &mut Context<Carried>, gateway: Arc<Gateway>, socket: &SocketInfo) -> Status {
+    let daemon_name = macro_text(&cx.macros, c"{daemon_name}").unwrap_or_default();
+    let session = Session::new(gateway, &daemon_name, client_address(socket));
+    let Some(carried) = &mut cx.data else {
+        return Status::Tempfail;
+    };
+    carried.session = Some(session);
+    Answered(carried.options).unanswered(ProtoOpts::NOREPLY_CONNECT)
+}
+
+/// A client on IPv6 that is really one on IPv4 counts as the latter.
+fn client_address(socket: &SocketInfo) -> Option<IpAddr> {
+    match socket {
+        SocketInfo::Inet(address) => Some(address.ip().to_canonical()),
+        SocketInfo::Unix(_) | SocketInfo::Unknown => None,
+    }
+}
+
+fn mail(cx: &mut Context<Carried>, arguments: Vec<CString>) -> Status {
+    let authenticated =
+        macro_text(&cx.macros, c"{auth_authen}").is_some_and(|name| !name.is_empty());
+    // Simulated sessions (sendmail(1) on a Postfix with non_smtpd_milters)
+    // may come without any argument.
+    let reverse_path = first_text(&arguments);
+    take(cx, |session| session.mail(reverse_path, authenticated))
+        .unanswered(ProtoOpts::NOREPLY_MAIL)
+}
+
+fn recipient(cx: &mut Context<Carried>, arguments: Vec<CString>) -> Status {
+    let normal_form = macro_text(&cx.macros, c"{rcpt_addr}");
+    let mut answer = Answer::Continue;
+    take(cx, |session| {
+        if let Some(argument) = arguments.into_iter().next() {
+            answer = session.recipient(argument, normal_form.as_deref());
+        }
+    });
+    reply(&mut cx.reply, answer)
+}
+
+fn data(cx: &mut Context<Carried>) -> Status {
+    let mut answer = Answer::Continue;
+    take(cx, |session| answer = session.data());
+    reply(&mut cx.reply, answer)
+}
+
+async fn end_of_message(cx: &mut EomContext<Carried>) -> Status {
+    let queue_id = macro_text(&cx.macros, c"i").unwrap_or_else(|| "NONE".to_owned());
+    let session = cx
+        .data
+        .as_mut()
+        .and_then(|carried| carried.session.as_mut());
+    let answer = match session {
+        Some(session) => session.end_of_message(&queue_id).await,
+        None => Answer::Continue,
+    };
+    match answer {
+        Answer::DeleteRecipients(recipients) => match delete(cx, recipients).await {
+            Ok(()) => Status::Continue,
+            Err(error) => {
+                tracing::error!(queue_id, %error, "can't delete the gateway's recipients");
+                Status::Tempfail
+            }
+        },
+        answer => reply(&mut cx.reply, answer),
+    }
+}
+
+async fn delete(cx: &EomContext<Carried>, recipients: Vec<CString>) -> Result<(), ActionError> {
+    for recipient in recipients {
+        cx.actions.delete_recipient(recipient).await?;
+    }
+    Ok(())
+}
+
+fn reply(reply: &mut impl SetErrorReply, answer: Answer) -> Status {
+    let (status, text) = match answer {
+        Answer::Continue | Answer::DeleteRecipients(_) => return Status::Continue,
+        Answer::NotOurs => return Status::Accept,
+        Answer::Discard => return Status::Discard,
+        Answer::Reject(text) => (Status::Reject, text),
+        Answer::Tempfail(text) => (Status::Tempfail, text),
+    };
+    let SmtpReply {
+        code,
+        enhanced,
+        text,
+    } = text;
+    if let Err(error) = reply.set_error_reply(code, Some(enhanced), [text]) {
+        tracing::warn!(%error, code, enhanced, "Postfix's own text stands in for our reply");
+    }
+    status
+}
+
+fn macro_text(macros: &Macros, name: &CStr) -> Option<String> {
+    macros
+        .get(name)
+        .map(|value| value.to_string_lossy().into_owned())
+}
+
+fn first_text(arguments: &[CString]) -> String {
+    arguments
+        .first()
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_temporary_failure() {
+        let status = guarded(async { panic!("a fault") }).await;
+        assert_eq!(status, Status::Tempfail);
+        assert_eq!(guarded(async { Status::Discard }).await, Status::Discard);
+    }
+}

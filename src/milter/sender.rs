@@ -1,0 +1,62 @@
+//! Finds out who sent a request, for the throttle: asks the key management
+//! system whether a module made it. Knows no bucket.
+
+use jiff::Timestamp;
+
+use crate::{
+    kms::Kms,
+    mail::{Address, Body, Client, Request, ReversePath, ServiceCode},
+    policy::{Listener, Sender},
+    sts::{VkloadReq, single_in_mail},
+};
+
+/// What is known of how a request came.
+pub(super) struct Origin<'a> {
+    pub(super) listener: Listener,
+    pub(super) client: Client,
+    pub(super) reverse_path: &'a ReversePath,
+}
+
+/// Who sent this request.
+pub(super) async fn sender_of(
+    request: &Request,
+    origin: Origin<'_>,
+    kms: &dyn Kms,
+    now: Timestamp,
+) -> Option<Sender> {
+    if let Some(smid) = module(request, kms, now).await {
+        return Some(Sender::Module(smid));
+    }
+    // Postfix lets a login send under the addresses that smtpd_sender_login_maps
+    // gives it, and those are reverse paths.
+    if let (true, Some(address)) = (origin.client.authenticated, origin.reverse_path.address()) {
+        return Some(Sender::LoggedIn(address.clone()));
+    }
+    let target: &Address = request.targets.first()?;
+    // By the internal listener the client is our own Postfix.
+    let client = match origin.listener {
+        Listener::Outer => origin.client.address,
+        Listener::Internal => None,
+    };
+    Some(Sender::Unknown {
+        target: target.clone(),
+        network: client.map(Into::into),
+        is_foreign: client.is_some_and(|client| !client.is_loopback()),
+    })
+}
+
+/// The module whose MAC the request carries. One that can't be asked for now
+/// only loses its preference.
+async fn module(request: &Request, kms: &dyn Kms, now: Timestamp) -> Option<String> {
+    let (ServiceCode::GetKlfStsEd2, Body::Plain(body)) = (&request.code, &request.body) else {
+        return None;
+    };
+    let record = single_in_mail::<VkloadReq>(body).ok()?;
+    match kms.is_from_module(&record, now).await {
+        Ok(authentic) => authentic.then(|| record.smid.to_string()),
+        Err(error) => {
+            tracing::warn!(%error, "can't tell whether a module made this request");
+            None
+        }
+    }
+}

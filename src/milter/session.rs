@@ -1,0 +1,464 @@
+//! One Postfix session as the gateway sees it: facts come in stage by stage,
+//! the policy judges, the store takes the request, and an answer goes out.
+//! Never sees the wire, so that it can be tested without one; knows nothing
+//! of what becomes of a request later.
+
+use std::{ffi::CString, net::IpAddr, sync::Arc};
+
+use tokio::sync::watch;
+
+use super::{
+    in_flight::{InFlight, InFlightMessage},
+    intake,
+    sender::{Origin, sender_of},
+};
+use crate::{
+    audit::Entry,
+    clock::Clock,
+    kms::{Kms, RandomError, RequestId},
+    mail::{Address, Client, GatewayAddresses, Message, Request, ReversePath},
+    policy::{self, Charges, Envelope, Facts, Judgement, Listener, Verdict},
+    store::{NoticeWriter, Store, StoreError},
+};
+
+/// What a session needs of the gateway around it.
+pub struct Gateway {
+    /// Where requests and audit entries go.
+    pub store: Arc<dyn Store>,
+    /// Who tells a module's own requests from others.
+    pub kms: Arc<dyn Kms>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The rules in force; each message keeps those it began with.
+    pub rules: watch::Receiver<Arc<Rules>>,
+    /// Messages between MAIL and end-of-message.
+    pub in_flight: InFlight,
+}
+
+/// The part of the configuration that a message is judged by.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Whose mail is the gateway's.
+    pub addresses: GatewayAddresses,
+    /// Limits of the policy.
+    pub policy: policy::Settings,
+    /// How much a sender may ask.
+    pub throttle: policy::Throttle,
+    /// Reverse path of notices; empty for null.
+    pub reply_reverse_path: String,
+    /// `{daemon_name}` of the internal listener.
+    pub internal_daemon_name: String,
+    /// Delete gateway recipients rather than discard the message.
+    pub keep_bcc: bool,
+}
+
+/// What Postfix is told of a recipient or of a whole message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Go on; at end-of-message: deliver as it is.
+    Continue,
+    /// Not the gateway's: no more of this message, please.
+    NotOurs,
+    /// Taken, and gone for every recipient.
+    Discard,
+    /// Taken; these recipients, as they were given in RCPT, are to be removed.
+    DeleteRecipients(Vec<CString>),
+    /// Refused for good.
+    Reject(SmtpReply),
+    /// Refused for now.
+    Tempfail(SmtpReply),
+}
+
+/// An SMTP reply of our own (RFC 5321, 4.2; RFC 3463).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SmtpReply {
+    /// Three digits.
+    pub code: &'static str,
+    /// Enhanced status code.
+    pub enhanced: &'static str,
+    /// Text for people.
+    pub text: String,
+}
+
+impl SmtpReply {
+    fn trouble(error: &NotKept) -> Self {
+        match error {
+            NotKept::Store(StoreError::Full { .. }) => Self {
+                code: "452",
+                enhanced: "4.3.1",
+                text: "the gateway's spool is full; try again later".to_owned(),
+            },
+            _ => Self {
+                code: "451",
+                enhanced: "4.3.0",
+                text: "the gateway can't store the message now; try again later".to_owned(),
+            },
+        }
+    }
+}
+
+/// Why a message is not on disk.
+#[derive(Debug, thiserror::Error)]
+enum NotKept {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Random(#[from] RandomError),
+}
+
+/// A session: what is known of the connection, and the message on its way.
+pub struct Session {
+    gateway: Arc<Gateway>,
+    listener: Listener,
+    client_address: Option<IpAddr>,
+    /// What the client called itself last; for the audit only.
+    helo: Option<String>,
+    message: Option<Transaction>,
+}
+
+/// One message from MAIL to end-of-message.
+struct Transaction {
+    rules: Arc<Rules>,
+    client: Client,
+    reverse_path: String,
+    recipients: Vec<Recipient>,
+    content: Message,
+    /// Of the header fields kept; adding them up for each would be quadratic.
+    header_size: usize,
+    size: u64,
+    _counted: InFlightMessage,
+}
+
+struct Recipient {
+    /// As given in RCPT, angle brackets included.
+    argument: CString,
+    address: Option<Address>,
+    ours: bool,
+}
+
+impl Session {
+    /// A session on a connection that Postfix has just announced.
+    /// `daemon_name` is the macro of that name.
+    pub fn new(gateway: Arc<Gateway>, daemon_name: &str, client_address: Option<IpAddr>) -> Self {
+        let internal = gateway.rules.borrow().internal_daemon_name == daemon_name;
+        Self {
+            gateway,
+            listener: if internal {
+                Listener::Internal
+            } else {
+                Listener::Outer
+            },
+            client_address,
+            helo: None,
+            message: None,
+        }
+    }
+
+    /// HELO or EHLO, which a client may say again.
+    pub fn helo(&mut self, name: &str) {
+        self.helo = Some(name.chars().take(Entry::TEXT_LIMIT).collect());
+    }
+
+    /// MAIL: begins a message and forgets whatever was left of another.
+    pub fn mail(&mut self, reverse_path: String, authenticated: bool) {
+        self.message = Some(Transaction {
+            rules: self.gateway.rules.borrow().clone(),
+            client: Client {
+                address: self.client_address,
+                authenticated,
+            },
+            reverse_path,
+            recipients: Vec::new(),
+            content: Message::default(),
+            header_size: 0,
+            size: 0,
+            _counted: self.gateway.in_flight.begin(),
+        });
+    }
+
+    /// RCPT: `argument` as received, `normal_form` what Postfix makes of it
+    /// (`{rcpt_addr}`).
+    pub fn recipient(&mut self, argument: CString, normal_form: Option<&str>) -> Answer {
+        let Some(message) = &mut self.message else {
+            return Answer::Continue;
+        };
+        message.add_recipient(argument, normal_form);
+        Answer::Continue
+    }
+
+    /// DATA: says whether Postfix need send the content at all.
+    pub fn data(&mut self) -> Answer {
+        let Some(message) = &self.message else {
+            return Answer::Continue;
+        };
+        if message.recipients.iter().any(|recipient| recipient.ours) {
+            return Answer::Continue;
+        }
+        self.message = None;
+        match self.listener {
+            Listener::Outer => Answer::NotOurs,
+            // Accepted, it would come back here until Postfix counts too many
+            // hops; refused, our own Postfix would bounce it.
+            Listener::Internal => {
+                tracing::error!(
+                    "mail for no configured address came by the internal listener; \
+                     gateway.addresses and transport_maps must name the same addresses"
+                );
+                Answer::Tempfail(SmtpReply {
+                    code: "451",
+                    enhanced: "4.3.5",
+                    text: "not a gateway address; transport_maps and the gateway's configuration differ"
+                        .to_owned(),
+                })
+            }
+        }
+    }
+
+    /// One header field, its value raw.
+    pub fn header(&mut self, name: &[u8], value: &[u8]) {
+        if let Some(message) = &mut self.message {
+            let limit = message.rules.policy.max_header_bytes;
+            message.add_size(name.len() + value.len() + ":\r\n".len());
+            // One field past the limit is enough for the rule to see it.
+            if message.header_size <= limit {
+                message.header_size += name.len() + value.len() + ":\r\n".len();
+                message.content.headers.push(name, value);
+            }
+        }
+    }
+
+    /// A piece of the body.
+    pub fn body(&mut self, piece: &[u8]) {
+        if let Some(message) = &mut self.message {
+            message.add_size(piece.len());
+            if message.size <= message.rules.policy.max_message_bytes {
+                message.content.body.extend_from_slice(piece);
+            }
+        }
+    }
+
+    /// End-of-message: judges, stores, and says what becomes of the message.
+    /// Anything but a temporary failure is on disk when this returns.
+    pub async fn end_of_message(&mut self, queue_id: &str) -> Answer {
+        let Some(message) = self.message.take() else {
+            return Answer::Continue;
+        };
+        let judgement = message.judge(self.listener);
+        tracing::info!(
+            queue_id,
+            verdict = judgement.verdict().as_str(),
+            rule = judgement.rule().map(policy::RuleName::as_str),
+            reason = judgement.reason(),
+            "judged"
+        );
+        match message.keep(self, queue_id, &judgement).await {
+            Ok(()) => message.taken(self.listener, &judgement),
+            Err(error) => {
+                tracing::error!(queue_id, %error, "message not stored");
+                message.not_kept(&error)
+            }
+        }
+    }
+
+    /// Bytes of the message held in memory.
+    #[cfg(test)]
+    pub(super) fn bytes_kept(&self) -> usize {
+        self.message.as_ref().map_or(0, |message| {
+            message.content.headers.size() + message.content.body.len()
+        })
+    }
+
+    /// The message was given up by the client.
+    pub fn abort(&mut self) {
+        self.message = None;
+    }
+}
+
+impl Transaction {
+    fn add_recipient(&mut self, argument: CString, normal_form: Option<&str>) {
+        let address = normal_form
+            .and_then(|text| Address::parse(text).ok())
+            .or_else(|| {
+                ReversePath::from_smtp(&argument.to_string_lossy())
+                    .address()
+                    .cloned()
+            });
+        let ours = address
+            .as_ref()
+            .is_some_and(|address| self.rules.addresses.find(address).is_some());
+        self.recipients.push(Recipient {
+            argument,
+            address,
+            ours,
+        });
+    }
+
+    fn add_size(&mut self, bytes: usize) {
+        self.size = self
+            .size
+            .saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    fn judge(&self, listener: Listener) -> Judgement {
+        let reverse_path = ReversePath::from_smtp(&self.reverse_path);
+        let recipients: Vec<Address> = self
+            .recipients
+            .iter()
+            .filter_map(|recipient| recipient.address.clone())
+            .collect();
+        policy::judge(&Facts {
+            envelope: Envelope {
+                listener,
+                client: self.client,
+                reverse_path: &reverse_path,
+                recipients: &recipients,
+                gateway: &self.rules.addresses,
+            },
+            headers: &self.content.headers,
+            structure: &self.content.structure(),
+            size: self.size,
+            settings: &self.rules.policy,
+        })
+    }
+
+    /// Puts the message, or what was decided of it, on disk.
+    async fn keep(
+        &self,
+        session: &Session,
+        queue_id: &str,
+        judgement: &Judgement,
+    ) -> Result<(), NotKept> {
+        let gateway = &session.gateway;
+        let now = gateway.clock.now();
+        let entry = self.entry(session, queue_id, judgement, now);
+        match (judgement.verdict(), judgement.rule()) {
+            (Verdict::Request, _) => {}
+            // Whoever is refused tries again, and a flood must not fill the log.
+            (Verdict::Reject, Some(rule)) => {
+                return Ok(gateway.store.note_counted(rule.as_str(), entry).await?);
+            }
+            _ => return Ok(gateway.store.note(entry).await?),
+        }
+        let id = RequestId::random()?;
+        let (charges, notice) = self.throttling(id, gateway, session.listener, now).await;
+        let request = intake::request(
+            id,
+            intake::Arrival {
+                queue_id,
+                accepted_at: now,
+                reverse_path: &self.reverse_path,
+                client: self.client.address,
+                message: &self.content,
+                charges,
+                notice,
+            },
+            entry,
+        );
+        let accepted = gateway.store.accept(request).await?;
+        tracing::info!(queue_id, request = %id, ?accepted, "stored");
+        Ok(())
+    }
+
+    /// The allowances that a request is taken out of, and who writes the notice
+    /// if they don't suffice.
+    async fn throttling(
+        &self,
+        id: RequestId,
+        gateway: &Gateway,
+        listener: Listener,
+        now: jiff::Timestamp,
+    ) -> (Charges, NoticeWriter) {
+        let rules = &self.rules;
+        let nobody = || (Charges::default(), NoticeWriter::new(|_, _| None));
+        // What the policy takes for a request is one.
+        let Ok(request) =
+            Request::from_message(&self.content, &rules.addresses, rules.policy.max_targets)
+        else {
+            return nobody();
+        };
+        let origin = Origin {
+            listener,
+            client: self.client,
+            reverse_path: &ReversePath::from_smtp(&self.reverse_path),
+        };
+        let Some(sender) = sender_of(&request, origin, gateway.kms.as_ref(), now).await else {
+            return nobody();
+        };
+        let charges = rules.throttle.charges(&sender, &request.targets);
+        let reverse_path = rules.reply_reverse_path.clone();
+        (charges, intake::notices(id, request, reverse_path, now))
+    }
+
+    fn entry(
+        &self,
+        session: &Session,
+        queue_id: &str,
+        judgement: &Judgement,
+        now: jiff::Timestamp,
+    ) -> Entry {
+        intake::entry(
+            intake::Judged {
+                queue_id,
+                listener: session.listener,
+                client: &self.client,
+                helo: session.helo.as_deref(),
+                reverse_path: &self.reverse_path,
+                recipients: self
+                    .recipients
+                    .iter()
+                    .map(|recipient| recipient.argument.to_string_lossy().into_owned())
+                    .collect(),
+                headers: &self.content.headers,
+                size: self.size,
+                judgement,
+            },
+            now,
+        )
+    }
+
+    /// The message is ours and on disk, or not ours to keep.
+    fn taken(&self, listener: Listener, judgement: &Judgement) -> Answer {
+        match judgement.verdict() {
+            Verdict::Pass => Answer::Continue,
+            // Our own Postfix would bounce a 5xx on the internal listener, and
+            // on the outer one it would take others' copies along.
+            Verdict::Reject if listener == Listener::Outer && self.only_ours() => {
+                Answer::Reject(SmtpReply {
+                    code: "554",
+                    enhanced: "5.7.1",
+                    text: judgement.reason().unwrap_or("refused by policy").to_owned(),
+                })
+            }
+            Verdict::Reject | Verdict::Ignore | Verdict::Defer | Verdict::Request => {
+                self.remove_ours()
+            }
+        }
+    }
+
+    fn remove_ours(&self) -> Answer {
+        if self.only_ours() && !self.rules.keep_bcc {
+            return Answer::Discard;
+        }
+        Answer::DeleteRecipients(
+            self.recipients
+                .iter()
+                .filter(|recipient| recipient.ours)
+                .map(|recipient| recipient.argument.clone())
+                .collect(),
+        )
+    }
+
+    /// With others among the recipients the message goes on whole: Postfix's
+    /// transport holds the gateway's copy until the internal listener takes it.
+    fn not_kept(&self, error: &NotKept) -> Answer {
+        if self.only_ours() {
+            Answer::Tempfail(SmtpReply::trouble(error))
+        } else {
+            Answer::Continue
+        }
+    }
+
+    fn only_ours(&self) -> bool {
+        self.recipients.iter().all(|recipient| recipient.ours)
+    }
+}

@@ -1,1 +1,103 @@
-//! The command line: one file a subcommand.
+//! The command line: one file a subcommand. Parses arguments, calls the parts
+//! and shows what they say; decides nothing of its own.
+
+mod audit;
+mod check;
+mod environment;
+mod error;
+mod explain;
+mod input;
+mod kmc;
+mod module;
+mod record;
+mod registration;
+mod security_module;
+mod senders;
+mod serve;
+mod table;
+mod vending_key;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+pub use self::error::CommandError;
+
+/// Where the configuration is unless `--config` says otherwise.
+const DEFAULT_CONFIG: &str = "/etc/kms-gateway/gateway.toml";
+
+/// KMS e-mail gateway (STS600-9-2) as a Postfix milter.
+#[derive(Debug, Parser)]
+#[command(name = "kms-gateway", version, max_term_width = 100)]
+pub struct Arguments {
+    /// Configuration file.
+    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Arguments),
+    Check(check::Arguments),
+    Explain(explain::Arguments),
+    Record(record::Arguments),
+    /// The audit log.
+    #[command(subcommand)]
+    Audit(audit::Action),
+    /// Senders that asked too much.
+    #[command(subcommand)]
+    Senders(senders::Action),
+    /// The key management centre's own key.
+    #[command(subcommand)]
+    Kmc(kmc::Action),
+    /// Security modules registered at the key management centre.
+    #[command(subcommand)]
+    Module(module::Action),
+    /// Vending keys.
+    #[command(subcommand)]
+    VendingKey(vending_key::Action),
+    /// A software security module: makes requests and opens key load files.
+    #[command(subcommand)]
+    Sm(security_module::Action),
+}
+
+/// How a command ended that was carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// All is well: exit code 0.
+    Done,
+    /// The command looked for problems and found one: exit code 1.
+    ProblemFound,
+}
+
+/// Runs the command line. Exit codes: 0 done, 1 a problem, 2 usage.
+#[must_use]
+pub fn run(arguments: Arguments) -> ExitCode {
+    match dispatch(arguments) {
+        Ok(Ending::Done) => ExitCode::SUCCESS,
+        Ok(Ending::ProblemFound) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("kms-gateway: {error}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+#[tokio::main]
+async fn dispatch(arguments: Arguments) -> Result<Ending, CommandError> {
+    let config = arguments.config;
+    match arguments.command {
+        Command::Serve(arguments) => serve::run(&config, &arguments).await,
+        Command::Check(arguments) => check::run(&config, &arguments).await,
+        Command::Explain(arguments) => explain::run(&config, &arguments).await,
+        Command::Record(arguments) => record::run(&arguments),
+        Command::Audit(action) => audit::run(&config, action).await,
+        Command::Senders(action) => senders::run(&config, action).await,
+        Command::Kmc(action) => kmc::run(&config, action).await,
+        Command::Module(action) => module::run(&config, action).await,
+        Command::VendingKey(action) => vending_key::run(&config, action).await,
+        Command::Sm(action) => security_module::run(action),
+    }
+}

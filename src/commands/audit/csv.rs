@@ -1,0 +1,137 @@
+//! Comma-separated values (RFC 4180) that a spreadsheet can open without
+//! taking a stranger's text for a formula.
+
+use std::io::{self, Write};
+
+use super::output::Placed;
+use crate::{audit::Entry, printable::Printable};
+
+const COLUMNS: [&str; 23] = [
+    "sequence",
+    "time",
+    "event",
+    "queue_id",
+    "request_id",
+    "client",
+    "helo",
+    "reverse_path",
+    "recipients",
+    "from",
+    "subject",
+    "message_id",
+    "size",
+    "verdict",
+    "rule",
+    "reason",
+    "service",
+    "result",
+    "code",
+    "detail",
+    "target",
+    "reply_message_id",
+    "count",
+];
+
+/// Writes the line of names.
+pub(super) fn write_names(out: &mut impl Write) -> io::Result<()> {
+    write_line(out, COLUMNS.map(str::to_owned))
+}
+
+/// Writes an entry's line.
+pub(super) fn write(out: &mut impl Write, placed: &Placed) -> io::Result<()> {
+    write_line(out, cells(placed.sequence, &placed.entry))
+}
+
+fn write_line(out: &mut impl Write, cells: [String; COLUMNS.len()]) -> io::Result<()> {
+    let quoted = cells.map(|cell| format!("\"{}\"", inert(&cell).replace('"', "\"\"")));
+    write!(out, "{}\r\n", quoted.join(","))
+}
+
+/// The text in one line, with an apostrophe where a spreadsheet would
+/// evaluate it (OWASP, CSV Injection).
+fn inert(text: &str) -> String {
+    let shown = Printable(text).to_string();
+    let is_formula = text
+        .trim_start()
+        .starts_with(['=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠'])
+        || text.starts_with(['\t', '\r', '\n']);
+    if is_formula {
+        format!("'{shown}")
+    } else {
+        shown
+    }
+}
+
+fn cells(sequence: i64, entry: &Entry) -> [String; COLUMNS.len()] {
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    let number = |field: Option<u64>| field.map_or_else(String::new, |number| number.to_string());
+    [
+        sequence.to_string(),
+        entry.time.to_string(),
+        entry.event.as_str().to_owned(),
+        text(&entry.queue_id),
+        text(&entry.request_id),
+        text(&entry.client),
+        text(&entry.helo),
+        text(&entry.reverse_path),
+        entry.recipients.join(" "),
+        text(&entry.from),
+        text(&entry.subject),
+        text(&entry.message_id),
+        number(entry.size),
+        text(&entry.verdict),
+        text(&entry.rule),
+        text(&entry.reason),
+        text(&entry.service),
+        text(&entry.result),
+        text(&entry.code),
+        text(&entry.detail),
+        text(&entry.target),
+        text(&entry.reply_message_id),
+        number(entry.count),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::audit::Event;
+
+    #[test]
+    fn no_cell_is_a_formula_and_no_line_ends_within() {
+        for (text, cell) in [
+            ("=1+1", "'=1+1"),
+            ("+1", "'+1"),
+            ("-1", "'-1"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("\t=1", "'\\t=1"),
+            ("\r\n=1", "'\\r\\n=1"),
+            (" =1", "' =1"),
+            ("<a@b.example>", "<a@b.example>"),
+            ("a\u{202e}b\u{1b}[1m", "a\\u{202e}b\\u{1b}[1m"),
+        ] {
+            assert_eq!(inert(text), cell);
+        }
+    }
+
+    #[test]
+    fn every_field_has_its_column() {
+        let time: jiff::Timestamp = "2026-11-24T10:00:00Z".parse().unwrap();
+        let mut entry = Entry::new(time, Event::Judged);
+        entry.subject = Some("say \"=1\", twice".to_owned());
+        entry.size = Some(7);
+        let mut out = Vec::new();
+        write_names(&mut out).unwrap();
+        write(&mut out, &Placed { sequence: 3, entry }).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<&str> = text.split_terminator("\r\n").collect();
+        let cells = |line: &str| line.matches("\",\"").count() + 1;
+        assert!(
+            lines.iter().all(|line| cells(line) >= COLUMNS.len()),
+            "{text}"
+        );
+        assert!(text.contains(r#","say ""=1"", twice","","7","#), "{text}");
+    }
+}

@@ -1,0 +1,273 @@
+//! `audit`: reads the audit log, verifies its chain and exports it. Changes
+//! nothing.
+
+mod csv;
+mod output;
+mod selection;
+mod table;
+
+use std::{
+    collections::VecDeque,
+    io::{self, BufWriter, ErrorKind, IsTerminal},
+    path::Path,
+};
+
+use clap::{Args, Subcommand, ValueEnum};
+use jiff::Timestamp;
+
+use self::{
+    output::{Form, Output, Placed},
+    selection::{Filter, Selection},
+};
+use super::{
+    CommandError, Ending,
+    environment::{chain_key, existing_store, master_secret},
+    table::terminal_width,
+};
+use crate::{
+    audit::{Head, HeadSyntax},
+    config::Config,
+    store::{SqliteStore, Store, StoreError},
+};
+
+/// How many entries are read at once.
+const PAGE: u32 = 1_000;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Action {
+    List(List),
+    Verify(Verify),
+    Export(Export),
+}
+
+/// Show entries, the oldest first.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+On a terminal each line is cut to its width. All filters must match.
+
+Example:
+  kms-gateway audit list --since 2d --rule mailing-list --limit 20")]
+pub(super) struct List {
+    #[command(flatten)]
+    selection: Selection,
+    /// Print an array of objects, each entry whole.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Verify the chain over the log; exit code 1 if it is broken.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+`serve` logs the newest head each hour; keep that log on another machine.
+
+Example:
+  kms-gateway audit verify --head 1217:6f0c…")]
+pub(super) struct Verify {
+    /// A head that was kept elsewhere: the log must still have that entry.
+    #[arg(long, value_name = "SEQ:HASH", value_parser = parse_head)]
+    head: Option<Head>,
+}
+
+/// Write entries for other programs, the oldest first.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+In CSV a cell that a spreadsheet would take for a formula begins with an
+apostrophe, and characters that aren't printable are escaped.
+
+Example:
+  kms-gateway audit export --format csv --since 2026-11-01 > november.csv")]
+pub(super) struct Export {
+    #[command(flatten)]
+    selection: Selection,
+    /// One JSON object a line, or comma-separated values (RFC 4180).
+    #[arg(long, value_enum)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Jsonl,
+    Csv,
+}
+
+fn parse_head(text: &str) -> Result<Head, HeadSyntax> {
+    text.parse()
+}
+
+pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandError> {
+    let config = Config::load(path)?;
+    match action {
+        Action::List(List { selection, json }) => {
+            let width = io::stdout().is_terminal().then(terminal_width);
+            let form = if json {
+                Form::JsonArray
+            } else {
+                Form::Table(width)
+            };
+            show(&config, &selection, form).await
+        }
+        Action::Export(Export { selection, format }) => {
+            let form = match format {
+                Format::Jsonl => Form::JsonLines,
+                Format::Csv => Form::Csv,
+            };
+            show(&config, &selection, form).await
+        }
+        Action::Verify(verify) => verify.run(path, &config).await,
+    }
+}
+
+/// Writes the selected entries to standard output.
+async fn show(config: &Config, selection: &Selection, form: Form) -> Result<Ending, CommandError> {
+    let store = existing_store(config, None).await?;
+    let mut reader = Reader {
+        store: &store,
+        filter: selection.filter(Timestamp::now()),
+        next: i64::MIN,
+        unreadable: 0,
+    };
+    match write_selected(&mut reader, selection.limit, form).await {
+        // A reader that has seen enough, such as `head`, is no trouble.
+        Err(Trouble::Output(error)) if error.kind() != ErrorKind::BrokenPipe => {
+            return Err(CommandError::other(format!(
+                "standard output can't be written: {error}"
+            )));
+        }
+        Err(Trouble::Store(error)) => return Err(error.into()),
+        _ => {}
+    }
+    if reader.unreadable == 0 {
+        return Ok(Ending::Done);
+    }
+    eprintln!(
+        "kms-gateway: {} entries can't be read; run kms-gateway audit verify",
+        reader.unreadable
+    );
+    Ok(Ending::ProblemFound)
+}
+
+/// All of them, or the newest so many, the oldest first.
+async fn write_selected(
+    reader: &mut Reader<'_>,
+    limit: Option<usize>,
+    form: Form,
+) -> Result<(), Trouble> {
+    let mut output = Output::begin(form, BufWriter::new(io::stdout().lock()))?;
+    let mut entries = VecDeque::new();
+    while reader.read_page(&mut entries).await? {
+        let surplus = entries.len().saturating_sub(limit.unwrap_or(0));
+        for placed in entries.drain(..surplus) {
+            if limit.is_none() {
+                output.write(&placed)?;
+            }
+        }
+    }
+    for placed in &entries {
+        output.write(placed)?;
+    }
+    Ok(output.end()?)
+}
+
+/// What can go wrong between the log and standard output.
+enum Trouble {
+    Store(StoreError),
+    Output(io::Error),
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+/// Reads the entries that a filter lets by.
+struct Reader<'a> {
+    store: &'a SqliteStore,
+    filter: Filter<'a>,
+    next: i64,
+    /// How many entries were no entries.
+    unreadable: u64,
+}
+
+impl Reader<'_> {
+    /// Adds the selected ones of the next page; false if there is none.
+    async fn read_page(&mut self, entries: &mut VecDeque<Placed>) -> Result<bool, StoreError> {
+        let page = self.store.audit_entries(self.next, PAGE).await?;
+        let Some(last) = page.last() else {
+            return Ok(false);
+        };
+        self.next = last.head.sequence.saturating_add(1);
+        for stored in &page {
+            match stored.entry() {
+                Ok(entry) if self.filter.matches(&entry) => entries.push_back(Placed {
+                    sequence: stored.head.sequence,
+                    entry,
+                }),
+                Ok(_) => {}
+                Err(_) => self.unreadable += 1,
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Verify {
+    async fn run(&self, path: &Path, config: &Config) -> Result<Ending, CommandError> {
+        let key = chain_key(&master_secret(path, &config.secrets)?);
+        let store = existing_store(config, Some(key)).await?;
+        let mut verified = store.verify_audit(None).await?;
+        if let (Ok(_), Some(kept)) = (&verified, self.head) {
+            verified = store.verify_audit(Some(kept)).await?;
+        }
+        match verified {
+            Ok(head) => {
+                print!("{}", self.holds(head, first(&store).await?));
+                Ok(Ending::Done)
+            }
+            Err(broken) => {
+                println!("{broken}");
+                println!(
+                    "Entries before it hold. Entries from it on prove nothing: compare them with \
+                     Postfix's log and with a backup, and find out who could write the database."
+                );
+                Ok(Ending::ProblemFound)
+            }
+        }
+    }
+
+    fn holds(&self, head: Head, first: Option<i64>) -> String {
+        let extent = match first {
+            None => "the audit log has no entries".to_owned(),
+            Some(first) => format!("entries {first} to {} hold", head.sequence),
+        };
+        let tail = match self.head {
+            Some(kept) => format!(
+                "Shown too: entry {} is the one that the given head names, so nothing up to it \
+                 was cut off or rolled back.\n\
+                 Not shown: whether entries after it were cut off the end.",
+                kept.sequence
+            ),
+            None => "Not shown: whether entries were cut off the end, or the whole log replaced \
+                     by an older copy. Give a head kept elsewhere: --head SEQ:HASH."
+                .to_owned(),
+        };
+        format!(
+            "{extent}\nhead {head}\n\
+             Shown: nobody without the master secret changed, removed, inserted or moved an entry.\n\
+             {tail}\n\
+             Not shown: what somebody with the master secret did.\n"
+        )
+    }
+}
+
+/// The sequence number of the oldest entry.
+async fn first(store: &SqliteStore) -> Result<Option<i64>, CommandError> {
+    let oldest = store.audit_entries(i64::MIN, 1).await?;
+    Ok(oldest.first().map(|stored| stored.head.sequence))
+}

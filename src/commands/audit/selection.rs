@@ -1,0 +1,218 @@
+//! Which entries a command shows.
+
+use std::str::FromStr;
+
+use clap::Args;
+use jiff::{Timestamp, civil, tz::TimeZone};
+
+use crate::{audit::Entry, config::Period};
+
+/// Filters; an entry must pass all that are given. Case doesn't count.
+#[derive(Debug, Args)]
+pub(super) struct Selection {
+    /// From this time on: 2026-11-24, 2026-11-24T09:30:00Z, or 12h for so long ago.
+    #[arg(long, value_name = "TIME")]
+    since: Option<Moment>,
+    /// Before this time; a date is its midnight UTC.
+    #[arg(long, value_name = "TIME")]
+    until: Option<Moment>,
+    /// The reverse path, From or the address replied to contains this.
+    #[arg(long, value_name = "TEXT")]
+    sender: Option<String>,
+    /// This rule of the policy decided.
+    #[arg(long, value_name = "NAME")]
+    rule: Option<String>,
+    /// This service was asked for: {KMS:Help}, or Help.
+    #[arg(long, value_name = "CODE")]
+    service: Option<String>,
+    /// This verdict, result or result code: ignore, Success, EVkloadExpired.
+    #[arg(long, value_name = "WORD")]
+    result: Option<String>,
+    /// This request, by its id or Postfix's queue id.
+    #[arg(long, value_name = "ID")]
+    request: Option<String>,
+    /// Only the newest so many.
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) limit: Option<usize>,
+}
+
+/// A point in time as an operator writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moment {
+    At(Timestamp),
+    Ago(Period),
+}
+
+impl FromStr for Moment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(time) = text.parse() {
+            return Ok(Self::At(time));
+        }
+        if let Ok(time) = text.parse::<civil::DateTime>()
+            && let Ok(time) = TimeZone::UTC.to_timestamp(time)
+        {
+            return Ok(Self::At(time));
+        }
+        text.parse().map(Self::Ago).map_err(|_| {
+            format!("{text:?} is no time; write 2026-11-24, 2026-11-24T09:30:00Z or 12h")
+        })
+    }
+}
+
+impl Moment {
+    fn before(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(time) => time,
+            Self::Ago(period) => now
+                .saturating_sub(period.as_signed())
+                .unwrap_or(Timestamp::MIN),
+        }
+    }
+}
+
+impl Selection {
+    /// The filter as of now.
+    pub(super) fn filter(&self, now: Timestamp) -> Filter<'_> {
+        Filter {
+            since: self.since.map(|moment| moment.before(now)),
+            until: self.until.map(|moment| moment.before(now)),
+            sender: self.sender.as_ref().map(|text| text.to_lowercase()),
+            selection: self,
+        }
+    }
+}
+
+/// A [`Selection`] whose times are fixed.
+pub(super) struct Filter<'a> {
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    sender: Option<String>,
+    selection: &'a Selection,
+}
+
+impl Filter<'_> {
+    /// Whether an entry passes.
+    pub(super) fn matches(&self, entry: &Entry) -> bool {
+        let wanted = self.selection;
+        self.since.is_none_or(|since| entry.time >= since)
+            && self.until.is_none_or(|until| entry.time < until)
+            && self.is_from(entry)
+            && is_any(&wanted.rule, [&entry.rule])
+            && is_service(wanted.service.as_deref(), entry.service.as_deref())
+            && is_any(&wanted.result, [&entry.verdict, &entry.result, &entry.code])
+            && is_any(&wanted.request, [&entry.request_id, &entry.queue_id])
+    }
+
+    fn is_from(&self, entry: &Entry) -> bool {
+        self.sender.as_ref().is_none_or(|sender| {
+            [&entry.reverse_path, &entry.from, &entry.target]
+                .into_iter()
+                .flatten()
+                .any(|text| text.to_lowercase().contains(sender))
+        })
+    }
+}
+
+fn is_any<const N: usize>(wanted: &Option<String>, found: [&Option<String>; N]) -> bool {
+    wanted.as_ref().is_none_or(|wanted| {
+        found
+            .into_iter()
+            .flatten()
+            .any(|text| text.eq_ignore_ascii_case(wanted))
+    })
+}
+
+fn is_service(wanted: Option<&str>, found: Option<&str>) -> bool {
+    let Some(wanted) = wanted else { return true };
+    found.is_some_and(|found| {
+        let name = found
+            .strip_prefix("{KMS:")
+            .and_then(|rest| rest.strip_suffix('}'));
+        found.eq_ignore_ascii_case(wanted)
+            || name.is_some_and(|name| name.eq_ignore_ascii_case(wanted))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::audit::Event;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        selection: Selection,
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn entry() -> Entry {
+        Entry {
+            request_id: Some("00ff".to_owned()),
+            reverse_path: Some("<Alice@Vendor.example>".to_owned()),
+            service: Some("{KMS:Help}".to_owned()),
+            result: Some("Error".to_owned()),
+            code: Some("EVkloadExpired".to_owned()),
+            ..Entry::new(at("2026-11-24T10:00:00Z"), Event::Completed)
+        }
+    }
+
+    fn selects(arguments: &[&str]) -> bool {
+        let line = Line::try_parse_from([&["audit"], arguments].concat()).unwrap();
+        line.selection
+            .filter(at("2026-11-24T12:00:00Z"))
+            .matches(&entry())
+    }
+
+    #[test]
+    fn each_filter_lets_its_own_by_and_nothing_else() {
+        let by = [
+            ["--since", "2026-11-24"],
+            ["--since", "2026-11-24T10:00:00Z"],
+            ["--since", "2h"],
+            ["--until", "1h"],
+            ["--until", "2026-11-25"],
+            ["--until", "2026-11-24T10:00:01"],
+            ["--sender", "alice@vendor"],
+            ["--service", "help"],
+            ["--service", "{kms:help}"],
+            ["--result", "error"],
+            ["--result", "evkloadexpired"],
+            ["--request", "00FF"],
+        ];
+        let not_by = [
+            ["--since", "2026-11-25"],
+            ["--since", "1h"],
+            ["--until", "2026-11-24"],
+            ["--until", "2026-11-24T10:00:00Z"],
+            ["--sender", "bob"],
+            ["--rule", "subject"],
+            ["--service", "KMS"],
+            ["--result", "Success"],
+            ["--request", "00"],
+        ];
+        assert!(selects(&[]));
+        for arguments in by {
+            assert!(selects(&arguments), "{arguments:?}");
+        }
+        for arguments in not_by {
+            assert!(!selects(&arguments), "{arguments:?}");
+        }
+        assert!(!selects(&["--result", "Error", "--sender", "bob"]));
+    }
+
+    #[test]
+    fn what_is_no_time_is_said_so() {
+        for text in ["yesterday", "", "2026-13-01"] {
+            assert!(text.parse::<Moment>().unwrap_err().contains("12h"));
+        }
+    }
+}

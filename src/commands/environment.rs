@@ -1,0 +1,212 @@
+//! Opens what the configuration names: master secret, store and keys.
+
+use std::{io::ErrorKind, path::Path, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+use super::CommandError;
+use crate::{
+    audit::ChainKey,
+    config::{Config, ConfigError, Secrets},
+    kms::{
+        EmbeddedKms, Freshness, KmsTables, MasterSecret, MasterSecretError, StorageKey,
+        administration::Administration,
+    },
+    mail::GatewayAddresses,
+    policy::{
+        self,
+        throttle::{Allowance, Excess},
+    },
+    services::Installation,
+    store::{SqliteStore, StoreSettings, Synchronous},
+    sts::StsTime,
+};
+
+/// Where the master secret is unless the configuration says otherwise.
+const DEFAULT_MASTER_SECRET: &str = "/etc/kms-gateway/master.secret";
+
+/// The opened parts of an installation.
+pub(super) struct Environment {
+    pub(super) store: Arc<SqliteStore>,
+    pub(super) storage_key: StorageKey,
+}
+
+impl Environment {
+    /// Opens store and keys, and makes what isn't there yet.
+    pub(super) async fn open(path: &Path, config: &Config) -> Result<Self, CommandError> {
+        let secret = master_secret(path, &config.secrets)?;
+        let store = SqliteStore::open(&store_settings(config), Some(chain_key(&secret))).await?;
+        let storage_key = StorageKey::open_or_create(store.as_ref(), &secret).await?;
+        Ok(Self { store, storage_key })
+    }
+
+    /// The configuration at `path`, with its store and keys open.
+    pub(super) async fn load(path: &Path) -> Result<(Config, Self), CommandError> {
+        let config = Config::load(path)?;
+        let environment = Self::open(path, &config).await?;
+        Ok((config, environment))
+    }
+
+    /// The operator's hands on the keys.
+    pub(super) fn administration(&self) -> Administration<'_> {
+        Administration::new(self.store.as_ref(), &self.storage_key)
+    }
+
+    /// The embedded key management system on this store.
+    pub(super) fn into_kms(self, config: &Config) -> Result<EmbeddedKms, CommandError> {
+        let freshness = Freshness {
+            past: config.key_load_file.max_age.as_std(),
+            future: config.key_load_file.max_ahead.as_std(),
+        };
+        let tables: Arc<dyn KmsTables> = self.store;
+        Ok(EmbeddedKms::new(tables, self.storage_key, freshness)?)
+    }
+}
+
+/// The key of the audit log's chain.
+pub(super) fn chain_key(secret: &MasterSecret) -> ChainKey {
+    ChainKey::new(secret.derive("audit-chain").expose())
+}
+
+/// The store, which must be there. Without the chain's key it is read only.
+pub(super) async fn existing_store(
+    config: &Config,
+    chain_key: Option<ChainKey>,
+) -> Result<Arc<SqliteStore>, CommandError> {
+    let path = &config.store.path;
+    if !path.exists() {
+        return Err(CommandError::other(format!(
+            "{} does not exist; store.path names the database, which kmc init makes",
+            path.display()
+        )));
+    }
+    Ok(SqliteStore::open(&store_settings(config), chain_key).await?)
+}
+
+/// The master secret from the place that the configuration at `path` names.
+pub(super) fn master_secret(path: &Path, secrets: &Secrets) -> Result<MasterSecret, ConfigError> {
+    let (key, secret) = match secrets {
+        Secrets {
+            master_secret_credential: Some(name),
+            ..
+        } => (
+            "secrets.master_secret_credential",
+            MasterSecret::from_systemd_credential(name),
+        ),
+        Secrets {
+            master_secret_environment: Some(variable),
+            ..
+        } => (
+            "secrets.master_secret_environment",
+            MasterSecret::from_environment(variable),
+        ),
+        _ => (
+            "secrets.master_secret_file",
+            MasterSecret::from_file(master_secret_file(secrets)),
+        ),
+    };
+    secret.map_err(|error| {
+        let remedy = match &error {
+            MasterSecretError::Read { source, .. } if source.kind() == ErrorKind::NotFound => {
+                "for a new installation make it by kms-gateway kmc init --create-master-secret"
+            }
+            _ => "mend that, or name another place",
+        };
+        ConfigError::value(path, key, error, remedy)
+    })
+}
+
+/// The file that holds the master secret where no other place is named.
+pub(super) fn master_secret_file(secrets: &Secrets) -> &Path {
+    secrets
+        .master_secret_file
+        .as_deref()
+        .unwrap_or(Path::new(DEFAULT_MASTER_SECRET))
+}
+
+fn store_settings(config: &Config) -> StoreSettings {
+    #[cfg(not(feature = "test-faults"))]
+    let synchronous = Synchronous::Full;
+    #[cfg(feature = "test-faults")]
+    let synchronous = if config.store.synchronous_off {
+        Synchronous::Off
+    } else {
+        Synchronous::Full
+    };
+    StoreSettings {
+        path: config.store.path.clone(),
+        max_requests: config.store.max_requests,
+        max_bytes: config.store.max_bytes,
+        busy_timeout: Duration::from_secs(10),
+        synchronous,
+    }
+}
+
+/// Whose mail is the gateway's.
+pub(super) fn gateway_addresses(config: &Config) -> GatewayAddresses {
+    GatewayAddresses::new(
+        config
+            .gateway
+            .addresses
+            .iter()
+            .map(|address| address.0.clone())
+            .collect(),
+        &config.gateway.recipient_delimiter,
+    )
+}
+
+/// The limits that the rules apply.
+pub(super) fn policy_settings(config: &Config) -> policy::Settings {
+    policy::Settings {
+        max_received: config.policy.max_received,
+        max_message_bytes: config.policy.max_message_bytes,
+        max_unexpected_attachment_bytes: config.policy.max_unexpected_attachment_bytes,
+        max_headers: config.policy.max_headers,
+        max_header_bytes: config.policy.max_header_bytes,
+        max_targets: config.reply.max_targets,
+    }
+}
+
+/// How much a sender may ask.
+pub(super) fn throttle(config: &Config) -> policy::Throttle {
+    let throttle = &config.throttle;
+    policy::Throttle {
+        sender: Allowance {
+            at_once: throttle.at_once,
+            every: throttle.every.as_signed(),
+            excess: Excess::Block {
+                above: throttle.block_above,
+                lasting: throttle.block_for.as_signed(),
+            },
+        },
+        many: throttle.network_factor,
+        newcomers: Allowance {
+            at_once: throttle.newcomers_at_once,
+            every: throttle.newcomers_every.as_signed(),
+            excess: Excess::Defer,
+        },
+    }
+}
+
+/// What help texts say of this installation.
+pub(super) fn installation(config: &Config) -> Installation {
+    Installation {
+        addresses: config
+            .gateway
+            .addresses
+            .iter()
+            .map(|address| address.0.clone())
+            .collect(),
+        max_message_bytes: config.policy.max_message_bytes,
+        max_age: config.key_load_file.max_age.to_string(),
+    }
+}
+
+/// `now` as records have it.
+pub(super) fn sts_time(now: Timestamp) -> Result<StsTime, CommandError> {
+    StsTime::from_timestamp(now).ok_or_else(|| {
+        CommandError::other(format!(
+            "the clock says {now}; set it: no record holds that time"
+        ))
+    })
+}

@@ -1,0 +1,66 @@
+//! What ends a command: one line that says what, where and what to do.
+
+use std::{fmt, io, path::Path};
+
+use crate::{
+    config::ConfigError,
+    kms::{
+        KmsError, MasterSecretError, PemError, RandomError, StorageKeyError, TablesError,
+        VendingKeyError, administration::AdministrationError,
+    },
+    security_module::ModuleError,
+    store::StoreError,
+};
+
+/// Why a command could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The master secret.
+    #[error(transparent)]
+    MasterSecret(#[from] MasterSecretError),
+    /// The key that seals the others.
+    #[error(transparent)]
+    StorageKey(#[from] StorageKeyError),
+    /// The key management system.
+    #[error(transparent)]
+    Kms(#[from] KmsError),
+    /// A private key in a file.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// A vending key that was given.
+    #[error(transparent)]
+    VendingKey(#[from] VendingKeyError),
+    /// No random bytes.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+    /// The tables of the key management system.
+    #[error(transparent)]
+    Tables(#[from] TablesError),
+    /// Keys, modules and what may be done with them.
+    #[error(transparent)]
+    Administration(#[from] AdministrationError),
+    /// The software security module.
+    #[error(transparent)]
+    Module(#[from] ModuleError),
+    /// Anything else, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl CommandError {
+    /// A file that can't be read or written.
+    pub(super) fn file(path: &Path, action: &str, error: &io::Error) -> Self {
+        Self::Other(format!("{}: can't be {action}: {error}", path.display()))
+    }
+
+    /// Anything else.
+    pub(super) fn other(text: impl fmt::Display) -> Self {
+        Self::Other(text.to_string())
+    }
+}

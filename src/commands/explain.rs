@@ -1,0 +1,348 @@
+//! `explain`: what would happen to a message, rule by rule, with no side
+//! effect.
+
+mod looks;
+mod mailbox;
+mod table;
+
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use async_trait::async_trait;
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use self::{
+    mailbox::{Mailbox, Piece},
+    table::{Row, Style},
+};
+use super::{
+    CommandError, Ending,
+    environment::{Environment, gateway_addresses, installation, policy_settings},
+    input,
+};
+use crate::{
+    config::Config,
+    kms::{Issue, IssueQuestion, Kms, KmsError, PublicKeyAnswer, Refusal, RequestId},
+    mail::{
+        Address, Client, GatewayAddresses, Headers, Message, Outcome, Request, ReversePath,
+        ServiceCode, parse_subject,
+    },
+    policy::{self, Envelope, Facts, Judgement, Listener, Verdict},
+    printable::{Printable, PrintableJson},
+    services::{self, Call},
+    sts::VkloadReq,
+};
+
+/// Say what would happen to a message and why, rule by rule, with no side
+/// effect.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without --mail-from the reverse path is the message's Return-Path, else its
+From; without --rcpt-to the recipient is the gateway. Of an mbox each message
+is explained. Colour on terminals only, and not if NO_COLOR is set.
+
+Example:
+  kms-gateway explain --client-ip 192.0.2.1 message.eml")]
+pub(super) struct Arguments {
+    /// The SMTP client's address.
+    #[arg(long, value_name = "IP")]
+    client_ip: Option<IpAddr>,
+    /// The reverse path; <> for the null one.
+    #[arg(long, value_name = "ADDRESS")]
+    mail_from: Option<String>,
+    /// An envelope recipient; may be given more than once.
+    #[arg(long, value_name = "ADDRESS")]
+    rcpt_to: Vec<String>,
+    /// Print one JSON object; for an mbox an array of them.
+    #[arg(long)]
+    json: bool,
+    /// The message or mbox, or - for standard input.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, CommandError> {
+    let config = Config::load(path)?;
+    let unreadable = |error| CommandError::file(&arguments.file, "read", &error);
+    let mut mailbox =
+        Mailbox::new(input::open(&arguments.file)?, kept_bytes(&config)).map_err(unreadable)?;
+    let mut explainer = Explainer {
+        path,
+        config: &config,
+        arguments,
+        kms: None,
+    };
+    let style = Style::of_stdout();
+    let mut objects = Vec::new();
+    let mut number = 0;
+    while let Some(piece) = mailbox.next_message().map_err(unreadable)? {
+        number += 1;
+        let explanation = explainer.explain(&piece).await?;
+        match (arguments.json, mailbox.is_mbox()) {
+            (true, _) => objects.push(explanation.json()),
+            (false, false) => explanation.print(style),
+            (false, true) => {
+                println!("message {number}: {}", Printable(&explanation.title));
+                explanation.print(style);
+                println!();
+            }
+        }
+        if !mailbox.is_mbox() {
+            break;
+        }
+    }
+    if arguments.json {
+        let json = match (mailbox.is_mbox(), objects.pop()) {
+            (false, Some(object)) => object,
+            (_, last) => objects.into_iter().chain(last).collect(),
+        };
+        println!("{}", PrintableJson(&json.to_string()));
+    }
+    Ok(Ending::Done)
+}
+
+/// As much of a message as any rule looks at; the milter keeps no more either.
+fn kept_bytes(config: &Config) -> usize {
+    const SLACK: usize = 64 * 1024;
+    usize::try_from(config.policy.max_message_bytes)
+        .unwrap_or(usize::MAX)
+        .max(config.policy.max_header_bytes)
+        .saturating_add(SLACK)
+}
+
+struct Explanation {
+    /// Its Subject, decoded.
+    title: String,
+    rows: Vec<Row>,
+    judgement: Judgement,
+    service: Option<ServiceCode>,
+    /// Foretold for a request; or why it can't be.
+    answer: Option<Result<Outcome, String>>,
+}
+
+/// What explanations are made with.
+struct Explainer<'a> {
+    path: &'a Path,
+    config: &'a Config,
+    arguments: &'a Arguments,
+    /// Opened when the first request needs it.
+    kms: Option<Box<dyn Kms>>,
+}
+
+impl Explainer<'_> {
+    async fn explain(&mut self, piece: &Piece) -> Result<Explanation, CommandError> {
+        let addresses = gateway_addresses(self.config);
+        let settings = policy_settings(self.config);
+        let message = Message::from_bytes(&piece.bytes);
+        let headers = &message.headers;
+        let client = Client {
+            address: self
+                .arguments
+                .client_ip
+                .map(|address| address.to_canonical()),
+            authenticated: false,
+        };
+        let reverse_path = ReversePath::from_smtp(&reverse_path(self.arguments, headers));
+        let recipients = recipients(self.arguments, self.config)?;
+        let facts = Facts {
+            envelope: Envelope {
+                listener: Listener::Outer,
+                client,
+                reverse_path: &reverse_path,
+                recipients: &recipients,
+                gateway: &addresses,
+            },
+            headers,
+            structure: &message.structure(),
+            size: piece.size,
+            settings: &settings,
+        };
+        let judgement = policy::judge(&facts);
+        let answer = match judgement.verdict() {
+            Verdict::Request => Some(self.foretell(&addresses, &message).await),
+            _ => None,
+        };
+        let subject = headers.first("Subject").map(|subject| subject.decoded());
+        Ok(Explanation {
+            rows: policy::explain(&facts)
+                .into_iter()
+                .map(|result| Row {
+                    looked_at: looks::looked_at(result.rule, &facts),
+                    result,
+                })
+                .collect(),
+            judgement,
+            service: subject
+                .as_ref()
+                .and_then(|subject| parse_subject(subject).ok()),
+            title: subject.unwrap_or_default(),
+            answer,
+        })
+    }
+
+    /// The service's answer as of now, with nothing issued.
+    async fn foretell(
+        &mut self,
+        addresses: &GatewayAddresses,
+        message: &Message,
+    ) -> Result<Outcome, String> {
+        let request = Request::from_message(message, addresses, self.config.reply.max_targets)
+            .map_err(|error| error.to_string())?;
+        let id = RequestId::random().map_err(|error| error.to_string())?;
+        let kms = match self.kms.take() {
+            Some(kms) => kms,
+            None => open_kms(self.path, self.config).await,
+        };
+        let now = Timestamp::now();
+        let answer = services::foretell(Call {
+            kms: kms.as_ref(),
+            installation: &installation(self.config),
+            id: &id,
+            request: &request,
+            accepted_at: now,
+            now,
+        })
+        .await;
+        self.kms = Some(kms);
+        answer.map_err(|error| error.to_string())
+    }
+}
+
+/// The reverse path given, else the message's Return-Path, else its From.
+fn reverse_path(arguments: &Arguments, headers: &Headers) -> String {
+    if let Some(given) = &arguments.mail_from {
+        return given.clone();
+    }
+    if let Some(field) = headers.first("Return-Path") {
+        return field.unfolded().trim().to_owned();
+    }
+    crate::mail::from_addresses(headers)
+        .first()
+        .map_or_else(|| "<>".to_owned(), |address| format!("<{address}>"))
+}
+
+fn recipients(arguments: &Arguments, config: &Config) -> Result<Vec<Address>, CommandError> {
+    if arguments.rcpt_to.is_empty() {
+        return Ok(config
+            .gateway
+            .addresses
+            .iter()
+            .take(1)
+            .map(|address| address.0.clone())
+            .collect());
+    }
+    arguments
+        .rcpt_to
+        .iter()
+        .map(|text| {
+            Address::parse(text.trim_start_matches('<').trim_end_matches('>')).map_err(|error| {
+                CommandError::other(format!("--rcpt-to {text}: {error}; write local@domain"))
+            })
+        })
+        .collect()
+}
+
+/// The key management system. Without a store and master secret that this
+/// user may read, what needs keys can't be foretold.
+async fn open_kms(path: &Path, config: &Config) -> Box<dyn Kms> {
+    if !config.store.path.exists() {
+        let problem = format!("{} does not exist", config.store.path.display());
+        return Box::new(NoKms(problem));
+    }
+    let kms = match Environment::open(path, config).await {
+        Ok(environment) => environment.into_kms(config),
+        Err(error) => Err(error),
+    };
+    match kms {
+        Ok(kms) => Box::new(kms),
+        Err(error) => Box::new(NoKms(error.to_string())),
+    }
+}
+
+/// Stands where the keys can't be opened: every question that needs them gets
+/// the reason.
+struct NoKms(String);
+
+#[async_trait]
+impl Kms for NoKms {
+    async fn public_key(&self, _: Timestamp) -> Result<PublicKeyAnswer, KmsError> {
+        Err(KmsError::Unavailable(self.0.clone()))
+    }
+
+    async fn issue(&self, _: &IssueQuestion) -> Result<Issue, KmsError> {
+        Err(KmsError::Unavailable(self.0.clone()))
+    }
+
+    async fn foretell(&self, _: &IssueQuestion) -> Result<Option<Refusal>, KmsError> {
+        Err(KmsError::Unavailable(self.0.clone()))
+    }
+
+    async fn is_from_module(&self, _: &VkloadReq, _: Timestamp) -> Result<bool, KmsError> {
+        Err(KmsError::Unavailable(self.0.clone()))
+    }
+}
+
+impl Explanation {
+    fn reason(&self) -> &str {
+        self.judgement.reason().unwrap_or("no rule matches")
+    }
+
+    /// Who would be answered: nobody unless it is a request.
+    fn reply_to(&self) -> Vec<String> {
+        let targets = self.judgement.asked().map(|asked| &asked.targets.answered);
+        targets
+            .into_iter()
+            .flatten()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "verdict": self.judgement.verdict().as_str(),
+            "rule": self.judgement.rule().map(policy::RuleName::as_str),
+            "reason": self.reason(),
+            "service": self.service.as_ref().map(ToString::to_string),
+            "reply_to": self.reply_to(),
+            "answer": self.answer.as_ref().and_then(|answer| answer.as_ref().ok()).map(answer_json),
+        })
+    }
+
+    fn print(&self, style: Style) {
+        for line in table::lines(&self.rows, style) {
+            println!("{line}");
+        }
+        println!();
+        println!("verdict: {}", self.judgement.verdict());
+        if let Some(rule) = self.judgement.rule() {
+            println!("rule:    {rule}");
+        }
+        println!("reason:  {}", self.reason());
+        if let Some(service) = &self.service {
+            println!("service: {}", Printable(&service.to_string()));
+        }
+        if self.judgement.asked().is_some() {
+            println!("replies: {}", Printable(&self.reply_to().join(", ")));
+        }
+        match &self.answer {
+            Some(Ok(Outcome::Error {
+                code, description, ..
+            })) => println!("answer:  Error {code}: {}", Printable(description)),
+            Some(Ok(_)) => println!("answer:  Success"),
+            Some(Err(reason)) => println!("answer:  can't be foretold: {}", Printable(reason)),
+            None => {}
+        }
+    }
+}
+
+fn answer_json(outcome: &Outcome) -> Value {
+    match outcome {
+        Outcome::Success { .. } => json!({"result": "Success"}),
+        Outcome::Error { code, .. } => json!({"result": "Error", "code": code.as_str()}),
+        Outcome::Notice { code, .. } => json!({"result": "Notice", "code": code.as_str()}),
+    }
+}

@@ -1,0 +1,191 @@
+//! `kmc`: the key management centre's own key.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use zeroize::Zeroizing;
+
+use super::{
+    CommandError, Ending,
+    environment::{Environment, master_secret_file, sts_time},
+    input,
+};
+use crate::{
+    config::Config,
+    kms::{
+        Curve, KmcKeys, Kms, KmsTables, MasterSecret, PrivateKey,
+        administration::{NewKmcKey, new_kmcid},
+    },
+    sts::{Ident, StsTime, TypedRecord, write_in_mail},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Action {
+    Init(Init),
+    /// Print the public key in Record-in-email format.
+    #[command(after_help = "Example:\n  kms-gateway kmc public-key > public-key.txt")]
+    PublicKey,
+    Export(Export),
+}
+
+/// Make the KMC's key pair, or import one.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  kms-gateway kmc init --create-master-secret \\
+      --issuer Example --name K0001 --expires 20310101T000000Z")]
+pub(super) struct Init {
+    /// Issuer in the KMCID.
+    #[arg(long)]
+    issuer: Ident,
+    /// Name in the KMCID.
+    #[arg(long)]
+    name: Ident,
+    /// When the key expires, yyyymmddThhmmssZ.
+    #[arg(long, value_name = "TIME")]
+    expires: StsTime,
+    /// P-384 or P-256.
+    #[arg(long, default_value_t = Curve::P384)]
+    curve: Curve,
+    /// Make the master secret's file too, if it isn't there.
+    #[arg(long)]
+    create_master_secret: bool,
+    /// Import this encrypted PKCS#8 PEM instead of making a key pair.
+    #[arg(long, value_name = "FILE", requires = "passphrase_file")]
+    import: Option<PathBuf>,
+    /// The file whose first line is the passphrase of the PEM.
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+/// Write the private key as encrypted PKCS#8 PEM, for a safe.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  kms-gateway kmc export --passphrase-file passphrase --out kmc-K0001.pem")]
+pub(super) struct Export {
+    /// The file whose first line is the passphrase of the PEM.
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: PathBuf,
+    /// The file to write; it must not exist.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+pub(super) async fn run(config: &Path, action: Action) -> Result<Ending, CommandError> {
+    match action {
+        Action::Init(arguments) => init(config, arguments).await,
+        Action::PublicKey => public_key(config).await,
+        Action::Export(arguments) => export(config, &arguments).await,
+    }
+}
+
+async fn init(path: &Path, arguments: Init) -> Result<Ending, CommandError> {
+    let config = Config::load(path)?;
+    if arguments.create_master_secret {
+        create_master_secret(&config)?;
+    }
+    let private_key = match (&arguments.import, &arguments.passphrase_file) {
+        (Some(file), Some(passphrase_file)) => {
+            PrivateKey::from_encrypted_pem(&text(file)?, &passphrase(passphrase_file)?)?
+        }
+        _ => PrivateKey::generate(arguments.curve)?,
+    };
+    let environment = Environment::open(path, &config).await?;
+    let now = Timestamp::now();
+    let new = NewKmcKey {
+        kmcid: new_kmcid(arguments.issuer, arguments.name, now)?,
+        private_key: &private_key,
+        activation: sts_time(now)?,
+        expiry: arguments.expires,
+    };
+    let row = environment.administration().add_kmc_key(new, now).await?;
+    println!("KMCID:       {}", row.kmcid);
+    println!("curve:       {}", row.curve);
+    println!("expires:     {}", row.expiry);
+    println!("fingerprint: {}", private_key.public_point().fingerprint());
+    environment.store.close().await;
+    Ok(Ending::Done)
+}
+
+fn create_master_secret(config: &Config) -> Result<(), CommandError> {
+    let file = master_secret_file(&config.secrets);
+    if file.exists() {
+        return Ok(());
+    }
+    MasterSecret::create_file(file)?;
+    println!(
+        "master secret: {} (keep a copy in a safe: without it every key is lost)",
+        file.display()
+    );
+    Ok(())
+}
+
+async fn public_key(path: &Path) -> Result<Ending, CommandError> {
+    let (config, environment) = Environment::load(path).await?;
+    let key = environment
+        .into_kms(&config)?
+        .public_key(Timestamp::now())
+        .await?;
+    println!("KMC Public Key Fingerprint: {}\n", key.fingerprint);
+    print!(
+        "{}",
+        write_in_mail(&key.record.to_record()).replace("\r\n", "\n")
+    );
+    Ok(Ending::Done)
+}
+
+async fn export(path: &Path, arguments: &Export) -> Result<Ending, CommandError> {
+    let passphrase = passphrase(&arguments.passphrase_file)?;
+    let (_, environment) = Environment::load(path).await?;
+    let rows = environment.store.kmc_keys().await?;
+    let now = sts_time(Timestamp::now())?;
+    let active = KmcKeys::at(now, &rows)
+        .active()
+        .ok_or_else(|| CommandError::other("there is no active KMC key; make one with kmc init"))?;
+    let pem = active
+        .open(&environment.storage_key)
+        .map_err(CommandError::other)?
+        .to_encrypted_pem(&passphrase)?;
+    write_new(&arguments.out, pem.as_bytes())?;
+    println!("{} written to {}", active.kmcid, arguments.out.display());
+    Ok(Ending::Done)
+}
+
+/// The first line of a file, without its end.
+fn passphrase(path: &Path) -> Result<Zeroizing<String>, CommandError> {
+    let text = Zeroizing::new(text(path)?);
+    let line = text.lines().next().unwrap_or_default();
+    if line.is_empty() {
+        return Err(CommandError::Other(format!(
+            "{}: its first line is empty; write the passphrase there",
+            path.display()
+        )));
+    }
+    Ok(Zeroizing::new(line.to_owned()))
+}
+
+fn text(path: &Path) -> Result<String, CommandError> {
+    String::from_utf8(input::read(path)?)
+        .map_err(|_| CommandError::Other(format!("{}: not a text in UTF-8", path.display())))
+}
+
+/// Writes a file that nobody else may read and that was not there.
+pub(super) fn write_new(path: &Path, content: &[u8]) -> Result<(), CommandError> {
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        file.write_all(content)?;
+        file.sync_all()
+    };
+    write().map_err(|error| CommandError::file(path, "written", &error))
+}

@@ -1,0 +1,73 @@
+//! What a module's maker hands to the KMC: identifier, hardware id and DAK,
+//! as a JSON file that holds a secret.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::{CommandError, input};
+use crate::{
+    kms::{Dak, Secret},
+    sts::{Ident, SmId},
+};
+
+/// A module to be registered.
+pub(super) struct Registration {
+    pub(super) smid: SmId,
+    pub(super) hardware: Ident,
+    pub(super) dak: Dak,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct RegistrationText {
+    smid: String,
+    hardware: String,
+    dak: Zeroizing<String>,
+}
+
+impl Registration {
+    /// Reads the file that [`Registration::json`] was written to.
+    pub(super) fn read(path: &Path) -> Result<Self, CommandError> {
+        let wrong = |problem: String| {
+            CommandError::Other(format!(
+                "{}: no registration of a module: {problem}; take the file that sm init wrote",
+                path.display()
+            ))
+        };
+        let bytes = Zeroizing::new(input::read(path)?);
+        // serde_json's message quotes keys and types, never a value of ours.
+        let text: RegistrationText = serde_json::from_slice(&bytes)
+            .map_err(|error| wrong(format!("not JSON as expected ({error})")))?;
+        let dak = Secret::from_hex(&text.dak)
+            .ok_or_else(|| wrong("dak is not 64 hex digits".to_owned()))?;
+        Ok(Self {
+            smid: text
+                .smid
+                .parse()
+                .map_err(|error| wrong(format!("smid: {error}")))?,
+            hardware: text
+                .hardware
+                .parse()
+                .map_err(|error| wrong(format!("hardware: {error}")))?,
+            dak: Dak::new(dak),
+        })
+    }
+
+    /// The file's content.
+    pub(super) fn json(
+        smid: &SmId,
+        hardware: &Ident,
+        dak: &Dak,
+    ) -> Result<Zeroizing<Vec<u8>>, CommandError> {
+        let text = RegistrationText {
+            smid: smid.to_string(),
+            hardware: hardware.to_string(),
+            dak: Zeroizing::new(hex::encode_upper(dak.expose())),
+        };
+        serde_json::to_vec_pretty(&text)
+            .map(Zeroizing::new)
+            .map_err(CommandError::other)
+    }
+}

@@ -1,0 +1,133 @@
+//! `sm`: the software security module, for integrators and tests.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+
+use super::{
+    CommandError, Ending, environment::sts_time, input, kmc::write_new, registration::Registration,
+};
+use crate::{
+    kms::administration::new_smid,
+    security_module::{Identity, SecurityModule},
+    sts::{Ident, PkEcdh, TypedRecord, single_in_mail, write_in_mail},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Action {
+    Init(Init),
+    Request(Request),
+    Open(Open),
+}
+
+/// Make a module with a DAK of its own, and the registration for the KMC.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  kms-gateway sm init --state module.json --registration registration.json \\
+      --issuer Example --name 90000001 --hardware SOFT-1 --firmware 1.0")]
+pub(super) struct Init {
+    /// The module's state: its secrets are in it.
+    #[arg(long, value_name = "FILE")]
+    state: PathBuf,
+    /// Where to write SMID, hardware id and DAK for the KMC. A secret too.
+    #[arg(long, value_name = "FILE")]
+    registration: PathBuf,
+    /// Issuer in the SMID.
+    #[arg(long)]
+    issuer: Ident,
+    /// Name in the SMID.
+    #[arg(long)]
+    name: Ident,
+    /// Hardware id.
+    #[arg(long)]
+    hardware: Ident,
+    /// Firmware id.
+    #[arg(long)]
+    firmware: Ident,
+}
+
+/// Make a VKLOAD.REQ.1 and print it in Record-in-email format.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  kms-gateway sm request --state module.json --public-key public-key.txt")]
+pub(super) struct Request {
+    /// The module's state.
+    #[arg(long, value_name = "FILE")]
+    state: PathBuf,
+    /// The KMC's PK.ECDH.1 as it came by mail, or - for standard input.
+    #[arg(long, value_name = "FILE")]
+    public_key: PathBuf,
+}
+
+/// Open a key load file and print the key check value of each key.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  kms-gateway sm open --state module.json KLF_90000001.txt")]
+pub(super) struct Open {
+    /// The module's state.
+    #[arg(long, value_name = "FILE")]
+    state: PathBuf,
+    /// The key load file, or - for standard input.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+pub(super) fn run(action: Action) -> Result<Ending, CommandError> {
+    match action {
+        Action::Init(arguments) => init(arguments),
+        Action::Request(arguments) => request(&arguments),
+        Action::Open(arguments) => open(&arguments),
+    }
+}
+
+fn init(arguments: Init) -> Result<Ending, CommandError> {
+    if arguments.registration.exists() {
+        return Err(CommandError::Other(format!(
+            "{}: exists already; name another file",
+            arguments.registration.display()
+        )));
+    }
+    let identity = Identity {
+        smid: new_smid(arguments.issuer, arguments.name, Timestamp::now())?,
+        hardware: arguments.hardware,
+        firmware: arguments.firmware,
+    };
+    let module = SecurityModule::create(&arguments.state, identity)?;
+    let Identity { smid, hardware, .. } = module.identity();
+    write_new(
+        &arguments.registration,
+        &Registration::json(smid, hardware, module.dak())?,
+    )?;
+    println!("{smid}");
+    Ok(Ending::Done)
+}
+
+fn request(arguments: &Request) -> Result<Ending, CommandError> {
+    let text = String::from_utf8_lossy(&input::read(&arguments.public_key)?).into_owned();
+    let kmc_key: PkEcdh = single_in_mail(&text).map_err(|error| {
+        CommandError::Other(format!("{}: {error}", arguments.public_key.display()))
+    })?;
+    let request =
+        SecurityModule::load(&arguments.state)?.request(kmc_key, sts_time(Timestamp::now())?)?;
+    print!(
+        "{}",
+        write_in_mail(&request.to_record()).replace("\r\n", "\n")
+    );
+    Ok(Ending::Done)
+}
+
+fn open(arguments: &Open) -> Result<Ending, CommandError> {
+    let file = input::read(&arguments.file)?;
+    for key in SecurityModule::load(&arguments.state)?.open(&file)? {
+        let attributes = key.attributes;
+        println!(
+            "SGC {}  KRN {}  KT {}  DKGA {}  KCV {}",
+            attributes.sgc, attributes.krn, attributes.kt, attributes.dkga, key.kcv
+        );
+    }
+    Ok(Ending::Done)
+}

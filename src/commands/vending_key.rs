@@ -1,0 +1,193 @@
+//! `vending-key`: the keys that key load files carry.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use zeroize::Zeroizing;
+
+use super::{
+    CommandError, Ending,
+    environment::{Environment, sts_time},
+    input,
+};
+use crate::{
+    kms::{KmsTables, VendingKey, VendingKeyRow, administration::NewVendingKey},
+    sts::{BaseDate, Dkga, KeyType, Krn, Sgc, StsTime, VendingKeyAttributes},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Action {
+    Generate(Generate),
+    Import(Import),
+    /// List the vending keys with their key check values.
+    #[command(after_help = "Example:\n  kms-gateway vending-key list")]
+    List,
+}
+
+/// Make a vending key and print its key check value.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  kms-gateway vending-key generate \\
+      --sgc 000439 --krn 1 --kt 2 --dkga 04 --bdt 2014")]
+pub(super) struct Generate {
+    #[command(flatten)]
+    attributes: Attributes,
+}
+
+/// Take a vending key in and print its key check value.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  kms-gateway vending-key import --key-file key.hex \\
+      --sgc 000439 --krn 1 --kt 2 --dkga 02 --bdt 1993")]
+pub(super) struct Import {
+    #[command(flatten)]
+    attributes: Attributes,
+    /// The file whose first line is the key in hex; - for standard input.
+    #[arg(long, value_name = "FILE")]
+    key_file: PathBuf,
+}
+
+/// Attributes by the STS Association's glossary of key management.
+#[derive(Debug, Args)]
+struct Attributes {
+    /// Supply group code, 6 digits.
+    #[arg(long)]
+    sgc: Sgc,
+    /// Key revision number, 1 to 9.
+    #[arg(long)]
+    krn: Krn,
+    /// Key type, 0 to 3.
+    #[arg(long)]
+    kt: KeyType,
+    /// Key expiry number, 0 to 255.
+    #[arg(long, default_value_t = 255)]
+    ken: u8,
+    /// Base date: 1993, 2014 or 2035.
+    #[arg(long)]
+    bdt: BaseDate,
+    /// Decoder key generation algorithm: 01, 02 or 04.
+    #[arg(long)]
+    dkga: Dkga,
+    /// Active from, yyyymmddThhmmssZ; now if it isn't given.
+    #[arg(long, value_name = "TIME")]
+    act: Option<StsTime>,
+    /// Issued until; for ever if it isn't given.
+    #[arg(long, value_name = "TIME")]
+    iut: Option<StsTime>,
+    /// Unit limit, 8 hex digits.
+    #[arg(long, default_value = "FFFFFFFF", value_parser = limit)]
+    ulm: u32,
+    /// Currency limit, 8 hex digits.
+    #[arg(long, default_value = "FFFFFFFF", value_parser = limit)]
+    clm: u32,
+    /// When the KMC itself stops to issue the key.
+    #[arg(long, value_name = "TIME")]
+    exp: Option<StsTime>,
+}
+
+fn limit(text: &str) -> Result<u32, String> {
+    match (text.len(), u32::from_str_radix(text, 16)) {
+        (8, Ok(value)) => Ok(value),
+        _ => Err("write 8 hex digits".to_owned()),
+    }
+}
+
+impl Attributes {
+    /// The attributes that key load files carry, and the KMC's own EXP.
+    fn split(
+        self,
+        now: Timestamp,
+    ) -> Result<(VendingKeyAttributes, Option<StsTime>), CommandError> {
+        let attributes = VendingKeyAttributes {
+            sgc: self.sgc,
+            krn: self.krn,
+            kt: self.kt,
+            ken: self.ken,
+            bdt: self.bdt,
+            dkga: self.dkga,
+            act: match self.act {
+                Some(time) => time,
+                None => sts_time(now)?,
+            },
+            iut: self.iut,
+            ulm: self.ulm,
+            clm: self.clm,
+        };
+        Ok((attributes, self.exp))
+    }
+}
+
+pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandError> {
+    let (_, environment) = Environment::load(path).await?;
+    let ending = act(&environment, action).await;
+    environment.store.close().await;
+    ending
+}
+
+async fn act(environment: &Environment, action: Action) -> Result<Ending, CommandError> {
+    match action {
+        Action::Generate(Generate { attributes }) => {
+            let key = VendingKey::generate(attributes.dkga)?;
+            add(environment, attributes, &key).await?;
+        }
+        Action::Import(Import {
+            attributes,
+            key_file,
+        }) => {
+            let text = Zeroizing::new(input::read(&key_file)?);
+            // What isn't text has no hex digits, and is refused as such.
+            let digits = std::str::from_utf8(&text).unwrap_or_default().trim();
+            let key = VendingKey::from_hex(attributes.dkga, digits)?;
+            add(environment, attributes, &key).await?;
+        }
+        Action::List => {
+            for row in environment.store.vending_keys().await? {
+                print(&row);
+            }
+        }
+    }
+    Ok(Ending::Done)
+}
+
+async fn add(
+    environment: &Environment,
+    attributes: Attributes,
+    key: &VendingKey,
+) -> Result<(), CommandError> {
+    let now = Timestamp::now();
+    let (attributes, expires) = attributes.split(now)?;
+    let new = NewVendingKey {
+        attributes,
+        expires,
+        key,
+    };
+    print(
+        &environment
+            .administration()
+            .add_vending_key(new, now)
+            .await?,
+    );
+    Ok(())
+}
+
+fn print(row: &VendingKeyRow) {
+    let key = &row.attributes;
+    println!(
+        "SGC {}  KRN {}  KT {}  KEN {}  BDT {}  DKGA {}  ACT {}  IUT {}  EXP {}  KCV {}",
+        key.sgc,
+        key.krn,
+        key.kt,
+        key.ken,
+        key.bdt,
+        key.dkga,
+        key.act,
+        key.iut
+            .map_or_else(|| "-".to_owned(), |time| time.to_string()),
+        row.expires
+            .map_or_else(|| "-".to_owned(), |time| time.to_string()),
+        row.kcv,
+    );
+}

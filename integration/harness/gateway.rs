@@ -1,0 +1,103 @@
+//! The gateway: its commands, and the running service.
+
+use std::{
+    fs::{self, File},
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::until;
+
+/// A drain takes at most 20 s.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// `kms-gateway --config CONFIG` with `arguments`.
+pub fn kms_gateway(config: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kms-gateway"));
+    command.arg("--config").arg(config).args(arguments);
+    command
+}
+
+/// The running service. It ends when this value is dropped.
+pub struct Gateway {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Gateway {
+    /// Runs `command`, which is `serve` whatever stands in front of it, and
+    /// waits until Postfix could connect.
+    pub fn start(mut command: Command, log: &Path, listen: SocketAddr) -> Self {
+        let append = || {
+            File::options()
+                .create(true)
+                .append(true)
+                .open(log)
+                .expect("a log file")
+        };
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(append())
+            .stderr(append())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let mut gateway = Self {
+            child,
+            log: log.to_owned(),
+        };
+        until("the gateway listens", PATIENCE, || {
+            let ended = gateway.child.try_wait().expect("its state");
+            assert!(
+                ended.is_none(),
+                "serve ended with {ended:?}:\n{}",
+                gateway.log()
+            );
+            TcpStream::connect(listen).ok()
+        });
+        gateway
+    }
+
+    /// All that it logged, earlier runs included.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as systemd would, and waits.
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        until("the gateway's end after SIGTERM", PATIENCE, || {
+            self.child.try_wait().expect("its state")
+        })
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("a process id");
+        kill_process(id, signal).expect("the gateway runs");
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}

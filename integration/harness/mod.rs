@@ -1,0 +1,38 @@
+//! What the tests against a real Postfix share: a private mail site with the
+//! gateway beside it, an SMTP client that sends exactly what it is given,
+//! mailboxes to wait at, and security modules. Nothing of it outlives a test,
+//! failed or not.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "each test uses its part, and a test that can't go on shall panic"
+)]
+
+mod address;
+mod command;
+mod gateway;
+mod mail;
+mod mailbox;
+mod module;
+mod postfix;
+mod site;
+mod smtp;
+mod wait;
+
+pub use self::{
+    command::{Output, python, run, words},
+    gateway::{Gateway, kms_gateway},
+    mail::{Draft, Mail},
+    mailbox::Mailbox,
+    module::{IndependentModule, Module, OpenedKey, SoftwareModule, labelled_key},
+    postfix::Postfix,
+    site::{ALICE, BOB, CAROL, GATEWAY, Layout, Site},
+    smtp::{Reply, Smtp},
+    wait::until,
+};

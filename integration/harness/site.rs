@@ -1,0 +1,207 @@
+//! A private mail site: Postfix and the gateway, and who has mail there.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+};
+
+use tempfile::TempDir;
+
+use super::{
+    Draft, Gateway, Mail, Mailbox, Output, Postfix, Smtp, address::SiteAddress, command,
+    gateway::kms_gateway, postfix::private_site, run, words,
+};
+
+pub const GATEWAY: &str = "gateway@kms.example.org";
+pub const ALICE: &str = "alice@vendor.example";
+pub const BOB: &str = "bob@vendor.example";
+pub const CAROL: &str = "carol@vendor.example";
+
+/// A site that is laid out and not yet started: time to change its settings.
+pub struct Layout {
+    directory: TempDir,
+    address: SiteAddress,
+}
+
+impl Layout {
+    /// Postfix as `postfix/` describes it, and a gateway with a KMC key and two
+    /// vending keys of the supply group 000439.
+    pub fn new() -> Self {
+        let layout = Self::without_keys();
+        layout.gateway(&words(
+            "kmc init --create-master-secret --issuer Example --name K0001 --expires 20990101T000000Z",
+        ));
+        for (krn, dkga) in [("1", "02"), ("2", "04")] {
+            layout.gateway(&words(&format!(
+                "vending-key generate --sgc 000439 --krn {krn} --kt 2 --dkga {dkga} --bdt 2014"
+            )));
+        }
+        layout
+    }
+
+    /// The same with a gateway that has neither keys nor a master secret.
+    pub fn without_keys() -> Self {
+        let directory = TempDir::with_prefix("kms-gateway-").expect("a temporary directory");
+        // Postfix's processes are other users.
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
+        let address = SiteAddress::claim();
+        let path = directory.path().to_str().expect("a path in UTF-8");
+        run(
+            &mut private_site(&["create", path, &address.address.to_string()]),
+            b"",
+        );
+        Self { directory, address }
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The address with one of the ports that `postfix/` names.
+    pub fn port(&self, port: u16) -> SocketAddr {
+        SocketAddr::from((self.address.address, port))
+    }
+
+    /// The gateway's configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.directory().join("gateway/gateway.toml")
+    }
+
+    /// Sets a parameter of main.cf: `name=value`.
+    pub fn set_postfix(&self, parameter: &str) {
+        run(self.postconf().arg(parameter), b"");
+    }
+
+    /// Sets a parameter of the service at one of the ports: `name=value`.
+    pub fn set_postfix_service(&self, port: u16, parameter: &str) {
+        run(
+            self.postconf()
+                .arg("-P")
+                .arg(format!("{}/inet/{parameter}", self.port(port))),
+            b"",
+        );
+    }
+
+    /// Adds a service to master.cf: `name/type=entry`.
+    pub fn add_postfix_service(&self, service: &str) {
+        run(self.postconf().arg("-M").arg(service), b"");
+    }
+
+    fn postconf(&self) -> Command {
+        let mut command = Command::new("postconf");
+        command.arg("-c").arg(self.directory().join("etc"));
+        command
+    }
+
+    /// Sets a key of the gateway's configuration.
+    pub fn set_gateway(&self, table: &str, key: &str, value: impl Into<toml::Value>) {
+        let text = fs::read_to_string(self.config()).expect("the configuration");
+        let mut config: toml::Table = text.parse().expect("TOML");
+        let table = config[table].as_table_mut().expect("a table");
+        table.insert(key.to_owned(), value.into());
+        fs::write(self.config(), config.to_string()).expect("the configuration");
+    }
+
+    /// Runs a command of the gateway, which must succeed.
+    pub fn gateway(&self, arguments: &[&str]) -> String {
+        run(&mut kms_gateway(&self.config(), arguments), b"")
+    }
+
+    /// Runs a command of the gateway to whatever end.
+    pub fn try_gateway(&self, arguments: &[&str]) -> Output {
+        command::output(&mut kms_gateway(&self.config(), arguments), b"")
+    }
+
+    /// Starts the gateway.
+    pub fn start_gateway(&self) -> Gateway {
+        Gateway::start(self.serve(), &self.gateway_log(), self.port(8890))
+    }
+
+    /// Starts the gateway with strace looking on, by these options.
+    pub fn start_traced_gateway(&self, options: &[&str]) -> Gateway {
+        let serve = self.serve();
+        let mut strace = Command::new("strace");
+        // -D: strace is the grandchild and the gateway our own child, which can
+        // be told to end; it would outlive a strace in between.
+        strace.args(["-D", "-f"]).args(options);
+        strace.arg(serve.get_program()).args(serve.get_args());
+        Gateway::start(strace, &self.gateway_log(), self.port(8890))
+    }
+
+    fn gateway_log(&self) -> PathBuf {
+        self.directory().join("gateway/serve.log")
+    }
+
+    fn serve(&self) -> Command {
+        kms_gateway(&self.config(), &["serve"])
+    }
+
+    /// Starts Postfix and the gateway.
+    pub fn start(self) -> Site {
+        let gateway = self.start_gateway();
+        self.start_with(Some(gateway))
+    }
+
+    /// Starts Postfix with this gateway, or alone.
+    pub fn start_with(self, gateway: Option<Gateway>) -> Site {
+        Site {
+            postfix: Postfix::start(self.directory()),
+            gateway,
+            layout: self,
+        }
+    }
+}
+
+/// A running site.
+pub struct Site {
+    pub gateway: Option<Gateway>,
+    pub postfix: Postfix,
+    // Last: its directory goes when nothing runs in it any more.
+    pub layout: Layout,
+}
+
+impl Site {
+    /// A session with the public listener.
+    pub fn smtp(&self) -> Smtp {
+        Smtp::connect(self.layout.port(2525))
+    }
+
+    /// A session with the same listener without milters.
+    pub fn smtp_without_milters(&self) -> Smtp {
+        Smtp::connect(self.layout.port(2526))
+    }
+
+    /// The mailbox of `person`, by the local part.
+    pub fn mailbox(&self, person: &str) -> Mailbox {
+        let (local, _) = person.split_once('@').unwrap_or((person, ""));
+        Mailbox::new(self.layout.directory().join("mail").join(local))
+    }
+
+    /// Sends Alice's request to the gateway, which must be accepted, and waits
+    /// for the reply.
+    pub fn ask(&self, draft: &Draft) -> Mail {
+        let accepted = self.smtp().send(ALICE, &[GATEWAY], &draft.to_bytes());
+        assert_eq!(accepted.code, 250, "{accepted:?}");
+        self.mailbox(ALICE).wait_for_reply(draft.header("Subject"))
+    }
+}
+
+/// A failed test shows the logs. One that did not fail may yet have had trouble
+/// that Postfix got over, such as a milter that did not answer in time.
+impl Drop for Site {
+    fn drop(&mut self) {
+        let log = self.postfix.log();
+        if thread::panicking() {
+            eprintln!("--- Postfix's log\n{log}");
+            if let Some(gateway) = &self.gateway {
+                eprintln!("--- the gateway's log\n{}", gateway.log());
+            }
+        } else if let Some(warning) = log.lines().find(|line| line.contains("warning: milter ")) {
+            panic!("Postfix had trouble with the gateway: {warning}");
+        }
+    }
+}

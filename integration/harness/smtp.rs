@@ -1,0 +1,99 @@
+//! An SMTP client that sends exactly what it is given.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+/// Shorter than the minute that Postfix waits for a milter's answer to
+/// end-of-message, so that a gateway that gives none is seen.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// A server's answer to one command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    pub code: u16,
+    pub text: String,
+}
+
+/// An SMTP session.
+pub struct Smtp {
+    stream: BufReader<TcpStream>,
+}
+
+impl Smtp {
+    /// Connects and says EHLO.
+    pub fn connect(server: SocketAddr) -> Self {
+        let stream = TcpStream::connect(server).unwrap_or_else(|error| panic!("{server}: {error}"));
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut session = Self {
+            stream: BufReader::new(stream),
+        };
+        assert_eq!(session.reply().code, 220);
+        assert_eq!(session.command("EHLO client.vendor.example").code, 250);
+        session
+    }
+
+    /// One command and its answer.
+    pub fn command(&mut self, line: &str) -> Reply {
+        self.write(format!("{line}\r\n").as_bytes());
+        self.reply()
+    }
+
+    /// One message. The answer is the one to end-of-message, or the first
+    /// refusal before it.
+    pub fn send(&mut self, reverse_path: &str, recipients: &[&str], message: &[u8]) -> Reply {
+        let mail = self.command(&format!("MAIL FROM:<{reverse_path}>"));
+        if mail.code != 250 {
+            return mail;
+        }
+        for recipient in recipients {
+            let reply = self.command(&format!("RCPT TO:<{recipient}>"));
+            if reply.code != 250 {
+                return reply;
+            }
+        }
+        let data = self.command("DATA");
+        if data.code != 354 {
+            return data;
+        }
+        self.write(&dot_stuffed(message));
+        self.write(b".\r\n");
+        self.reply()
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.stream
+            .get_mut()
+            .write_all(bytes)
+            .expect("the server reads");
+    }
+
+    fn reply(&mut self) -> Reply {
+        let mut text = String::new();
+        loop {
+            let mut line = String::new();
+            self.stream.read_line(&mut line).expect("an answer in time");
+            assert!(line.len() >= 4, "the server went away after {text:?}");
+            text.push_str(&line);
+            if !line[3..].starts_with('-') {
+                let code = line[..3].parse().expect("a reply code");
+                return Reply { code, text };
+            }
+        }
+    }
+}
+
+/// RFC 5321, 4.5.2. The message must end with CRLF.
+fn dot_stuffed(message: &[u8]) -> Vec<u8> {
+    assert!(message.ends_with(b"\r\n"), "a message ends with CRLF");
+    let mut stuffed = Vec::with_capacity(message.len());
+    for line in message.split_inclusive(|&byte| byte == b'\n') {
+        if line.starts_with(b".") {
+            stuffed.push(b'.');
+        }
+        stuffed.extend_from_slice(line);
+    }
+    stuffed
+}

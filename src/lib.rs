@@ -1,7 +1,7 @@
 //! The KMS e-mail gateway of STS600-9-2 as a Postfix milter.
 //!
-//! Data goes one way: `milter` takes a message from Postfix, `policy` judges
-//! it, `store` keeps the request, `worker` takes it through `services`, `kms`
+//! Data goes one way: `milter` takes a message from Postfix, `dnsbl` asks about
+//! the client, `policy` judges, `store` keeps the request, `worker` takes it through `services`, `kms`
 //! and `sts` to a reply that `mail` composes and Postfix delivers. Nothing
 //! further along that way imports anything before it.
 
@@ -9,6 +9,7 @@ pub mod audit;
 pub mod clock;
 pub mod commands;
 pub mod config;
+pub mod dnsbl;
 pub mod kms;
 pub mod mail;
 pub mod milter;

@@ -4,10 +4,7 @@ use std::{path::Path, process::Command};
 
 use clap::Args;
 
-use super::{
-    CommandError, Ending,
-    environment::{master_secret, policy_settings},
-};
+use super::{CommandError, Ending, environment::master_secret};
 use crate::{
     config::Config,
     policy::{self, RuleName, Stage, lists},
@@ -42,10 +39,9 @@ pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandErr
 /// The table of rules, each with its patterns and the limits that it applies.
 fn print_policy(config: &Config) {
     println!(
-        "{:<16} {:<15} {:<8} {:<28} ignores, unless it says otherwise [setting]",
+        "{:<21} {:<15} {:<8} {:<40} ignores, unless it says otherwise [setting]",
         "rule", "stage", "patterns", "source"
     );
-    let settings = policy_settings(config);
     for rule in policy::RULES {
         let stage = match rule.stage() {
             Stage::Recipient => "RCPT",
@@ -53,12 +49,12 @@ fn print_policy(config: &Config) {
         };
         let patterns =
             patterns(rule.name).map_or_else(|| "-".to_owned(), |count| count.to_string());
-        let limits: String = limits(rule.name, &settings)
+        let limits: String = limits(rule.name, config)
             .iter()
             .map(|(key, value)| format!(" [{key} = {value}]"))
             .collect();
         println!(
-            "{:<16} {stage:<15} {patterns:<8} {:<28} {}{limits}",
+            "{:<21} {stage:<15} {patterns:<8} {:<40} {}{limits}",
             rule.name, rule.source, rule.summary
         );
     }
@@ -83,41 +79,57 @@ fn patterns(rule: RuleName) -> Option<usize> {
 }
 
 /// The settings that a rule applies, by their keys in the configuration.
-fn limits(rule: RuleName, settings: &policy::Settings) -> Vec<(&'static str, u64)> {
-    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-    let limits = [
-        (RuleName::Hops, "max_received", count(settings.max_received)),
-        (
-            RuleName::Malformed,
-            "max_headers",
-            count(settings.max_headers),
-        ),
-        (
-            RuleName::Malformed,
-            "max_header_bytes",
-            count(settings.max_header_bytes),
-        ),
-        (
-            RuleName::ReplyTarget,
-            "max_targets",
-            count(settings.max_targets),
-        ),
-        (
-            RuleName::Size,
-            "max_message_bytes",
-            settings.max_message_bytes,
-        ),
-        (
-            RuleName::Size,
-            "max_unexpected_attachment_bytes",
-            settings.max_unexpected_attachment_bytes,
-        ),
-    ];
-    limits
-        .into_iter()
-        .filter(|(name, ..)| *name == rule)
-        .map(|(_, key, value)| (key, value))
-        .collect()
+fn limits(rule: RuleName, config: &Config) -> Vec<(&'static str, String)> {
+    let policy = &config.policy;
+    let dnsbl = &config.dnsbl;
+    let authentication = &config.sender_authentication;
+    let throttle = &config.throttle;
+    match rule {
+        RuleName::Dnsbl => vec![
+            ("zones", list(dnsbl.zones.iter().map(|zone| &zone.site))),
+            ("threshold", dnsbl.threshold.to_string()),
+            ("time_limit", dnsbl.time_limit.to_string()),
+            ("trusted_networks", list(&policy.trusted_networks)),
+        ],
+        RuleName::Hops => vec![("max_received", policy.max_received.to_string())],
+        RuleName::Malformed => vec![
+            ("max_headers", policy.max_headers.to_string()),
+            ("max_header_bytes", policy.max_header_bytes.to_string()),
+        ],
+        RuleName::ReplyTarget => vec![("max_targets", config.reply.max_targets.to_string())],
+        RuleName::Size => vec![
+            ("max_message_bytes", policy.max_message_bytes.to_string()),
+            (
+                "max_unexpected_attachment_bytes",
+                policy.max_unexpected_attachment_bytes.to_string(),
+            ),
+        ],
+        RuleName::SenderAuthentication => vec![
+            ("authserv_ids", list(&authentication.authserv_ids)),
+            ("require", authentication.require.to_string()),
+            ("trusted_networks", list(&policy.trusted_networks)),
+        ],
+        RuleName::Blocked => vec![
+            ("block_above", throttle.block_above.to_string()),
+            ("block_for", throttle.block_for.to_string()),
+        ],
+        RuleName::Flood => vec![
+            ("at_once", throttle.at_once.to_string()),
+            ("every", throttle.every.to_string()),
+            ("network_factor", throttle.network_factor.to_string()),
+            ("newcomers_at_once", throttle.newcomers_at_once.to_string()),
+            ("newcomers_every", throttle.newcomers_every.to_string()),
+        ],
+        _ => Vec::new(),
+    }
+}
+
+fn list(items: impl IntoIterator<Item = impl ToString>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    match items.is_empty() {
+        true => "none".to_owned(),
+        false => items.join(" "),
+    }
 }
 
 /// Postfix rewrites an alias before its transport map is asked, so that mail

@@ -8,6 +8,7 @@ use super::CommandError;
 use crate::{
     audit::ChainKey,
     config::{Config, ConfigError, Secrets},
+    dnsbl::{self, Blocklists, ConfiguredSite, Families, NameServer, ResolverError},
     kms::{
         EmbeddedKms, Freshness, KmsTables, MasterSecret, MasterSecretError, StorageKey,
         administration::Administration,
@@ -157,7 +158,13 @@ pub(super) fn gateway_addresses(config: &Config) -> GatewayAddresses {
 
 /// The limits that the rules apply.
 pub(super) fn policy_settings(config: &Config) -> policy::Settings {
+    let trusted = config.policy.trusted_networks.iter();
     policy::Settings {
+        trusted_networks: trusted.map(|network| network.0).collect(),
+        authentication: policy::Authentication {
+            authserv_ids: config.sender_authentication.authserv_ids.clone(),
+            is_required: config.sender_authentication.require,
+        },
         max_received: config.policy.max_received,
         max_message_bytes: config.policy.max_message_bytes,
         max_unexpected_attachment_bytes: config.policy.max_unexpected_attachment_bytes,
@@ -165,6 +172,31 @@ pub(super) fn policy_settings(config: &Config) -> policy::Settings {
         max_header_bytes: config.policy.max_header_bytes,
         max_targets: config.reply.max_targets,
     }
+}
+
+/// The DNS blocklists to ask, if there are any: who has none needs no resolver.
+pub(super) fn blocklists(config: &Config) -> Result<Option<Blocklists>, ResolverError> {
+    let dnsbl = &config.dnsbl;
+    if dnsbl.zones.is_empty() {
+        return Ok(None);
+    }
+    let sites = dnsbl.zones.iter().map(|zone| ConfiguredSite {
+        site: zone.site.clone(),
+        families: match (zone.ipv4, zone.ipv6) {
+            (true, false) => Families::V4,
+            (false, true) => Families::V6,
+            _ => Families::Both,
+        },
+        has_test_entries: zone.health,
+    });
+    Blocklists::new(dnsbl::Settings {
+        sites: sites.collect(),
+        threshold: dnsbl.threshold,
+        name_server: dnsbl.resolver.map_or(NameServer::System, NameServer::At),
+        time_limit: dnsbl.time_limit.as_std(),
+        recheck: dnsbl.recheck.as_std(),
+    })
+    .map(Some)
 }
 
 /// How much a sender may ask.

@@ -4,6 +4,7 @@ use std::{fmt, io, path::Path};
 
 use crate::{
     config::ConfigError,
+    dnsbl::ResolverError,
     kms::{
         KmsError, MasterSecretError, PemError, RandomError, StorageKeyError, TablesError,
         VendingKeyError, administration::AdministrationError,
@@ -18,6 +19,9 @@ pub enum CommandError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The name servers that blocklists are asked by.
+    #[error(transparent)]
+    Resolver(#[from] ResolverError),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 use self::{
     mailbox::{Mailbox, Piece},
@@ -21,7 +22,7 @@ use self::{
 };
 use super::{
     CommandError, Ending,
-    environment::{Environment, gateway_addresses, installation, policy_settings},
+    environment::{Environment, blocklists, gateway_addresses, installation, policy_settings},
     input,
 };
 use crate::{
@@ -31,7 +32,7 @@ use crate::{
         Address, Client, GatewayAddresses, Headers, Message, Outcome, Request, ReversePath,
         ServiceCode, parse_subject,
     },
-    policy::{self, Envelope, Facts, Judgement, Listener, Verdict},
+    policy::{self, Envelope, Facts, Judgement, Listener, Verdict, dnsbl::Score},
     printable::{Printable, PrintableJson},
     services::{self, Call},
     sts::VkloadReq,
@@ -42,11 +43,12 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Without --mail-from the reverse path is the message's Return-Path, else its
-From; without --rcpt-to the recipient is the gateway. Of an mbox each message
+From; without --rcpt-to the recipient is the gateway. DNS blocklists are asked
+only with --dns, and only about a client that is given. Of an mbox each message
 is explained. Colour on terminals only, and not if NO_COLOR is set.
 
 Example:
-  kms-gateway explain --client-ip 192.0.2.1 message.eml")]
+  kms-gateway explain --client-ip 192.0.2.1 --dns message.eml")]
 pub(super) struct Arguments {
     /// The SMTP client's address.
     #[arg(long, value_name = "IP")]
@@ -57,6 +59,9 @@ pub(super) struct Arguments {
     /// An envelope recipient; may be given more than once.
     #[arg(long, value_name = "ADDRESS")]
     rcpt_to: Vec<String>,
+    /// Ask the DNS blocklists about the client's address.
+    #[arg(long)]
+    dns: bool,
     /// Print one JSON object; for an mbox an array of them.
     #[arg(long)]
     json: bool,
@@ -70,11 +75,19 @@ pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, Co
     let unreadable = |error| CommandError::file(&arguments.file, "read", &error);
     let mut mailbox =
         Mailbox::new(input::open(&arguments.file)?, kept_bytes(&config)).map_err(unreadable)?;
-    let mut explainer = Explainer {
+    let settings = policy_settings(&config);
+    let client = Client {
+        address: arguments.client_ip.map(|address| address.to_canonical()),
+        authenticated: false,
+    };
+    let explainer = Explainer {
         path,
         config: &config,
         arguments,
-        kms: None,
+        client,
+        dnsbl: ask_blocklists(&config, &settings, &client, arguments.dns).await?,
+        settings,
+        kms: OnceCell::new(),
     };
     let style = Style::of_stdout();
     let mut objects = Vec::new();
@@ -114,6 +127,24 @@ fn kept_bytes(config: &Config) -> usize {
         .saturating_add(SLACK)
 }
 
+/// What blocklists say of the client, where they are asked: as the milter does,
+/// nobody is about a client that is trusted.
+async fn ask_blocklists(
+    config: &Config,
+    settings: &policy::Settings,
+    client: &Client,
+    dns: bool,
+) -> Result<Option<Score>, CommandError> {
+    let address = match client.address {
+        Some(address) if dns && !settings.trusts(client) => address,
+        _ => return Ok(None),
+    };
+    match blocklists(config)? {
+        Some(blocklists) => Ok(Some(blocklists.ask(address).await)),
+        None => Ok(None),
+    }
+}
+
 struct Explanation {
     /// Its Subject, decoded.
     title: String,
@@ -129,37 +160,34 @@ struct Explainer<'a> {
     path: &'a Path,
     config: &'a Config,
     arguments: &'a Arguments,
+    settings: policy::Settings,
+    client: Client,
+    /// None where nobody was asked.
+    dnsbl: Option<Score>,
     /// Opened when the first request needs it.
-    kms: Option<Box<dyn Kms>>,
+    kms: OnceCell<Box<dyn Kms>>,
 }
 
 impl Explainer<'_> {
-    async fn explain(&mut self, piece: &Piece) -> Result<Explanation, CommandError> {
+    async fn explain(&self, piece: &Piece) -> Result<Explanation, CommandError> {
         let addresses = gateway_addresses(self.config);
-        let settings = policy_settings(self.config);
         let message = Message::from_bytes(&piece.bytes);
         let headers = &message.headers;
-        let client = Client {
-            address: self
-                .arguments
-                .client_ip
-                .map(|address| address.to_canonical()),
-            authenticated: false,
-        };
         let reverse_path = ReversePath::from_smtp(&reverse_path(self.arguments, headers));
         let recipients = recipients(self.arguments, self.config)?;
         let facts = Facts {
             envelope: Envelope {
                 listener: Listener::Outer,
-                client,
+                client: self.client,
                 reverse_path: &reverse_path,
                 recipients: &recipients,
                 gateway: &addresses,
+                dnsbl: self.dnsbl.as_ref(),
             },
             headers,
             structure: &message.structure(),
             size: piece.size,
-            settings: &settings,
+            settings: &self.settings,
         };
         let judgement = policy::judge(&facts);
         let answer = match judgement.verdict() {
@@ -186,19 +214,19 @@ impl Explainer<'_> {
 
     /// The service's answer as of now, with nothing issued.
     async fn foretell(
-        &mut self,
+        &self,
         addresses: &GatewayAddresses,
         message: &Message,
     ) -> Result<Outcome, String> {
         let request = Request::from_message(message, addresses, self.config.reply.max_targets)
             .map_err(|error| error.to_string())?;
         let id = RequestId::random().map_err(|error| error.to_string())?;
-        let kms = match self.kms.take() {
-            Some(kms) => kms,
-            None => open_kms(self.path, self.config).await,
-        };
+        let kms = self
+            .kms
+            .get_or_init(|| open_kms(self.path, self.config))
+            .await;
         let now = Timestamp::now();
-        let answer = services::foretell(Call {
+        services::foretell(Call {
             kms: kms.as_ref(),
             installation: &installation(self.config),
             id: &id,
@@ -206,9 +234,8 @@ impl Explainer<'_> {
             accepted_at: now,
             now,
         })
-        .await;
-        self.kms = Some(kms);
-        answer.map_err(|error| error.to_string())
+        .await
+        .map_err(|error| error.to_string())
     }
 }
 

@@ -14,7 +14,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     CommandError, Ending,
-    environment::{Environment, gateway_addresses, installation, policy_settings, throttle},
+    environment::{
+        Environment, blocklists, gateway_addresses, installation, policy_settings, throttle,
+    },
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -42,7 +44,7 @@ pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandErr
     let environment = Environment::open(path, &config).await?;
     let socket = bind(path, &config).await?;
     let store = environment.store.clone();
-    let live = Live::new(&config, environment.into_kms(&config)?);
+    let live = Live::new(&config, environment.into_kms(&config)?)?;
     let (stop, stopped) = watch::channel(false);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
 
@@ -95,35 +97,38 @@ struct Live {
 }
 
 impl Live {
-    fn new(config: &Config, kms: impl Kms + 'static) -> Self {
+    fn new(config: &Config, kms: impl Kms + 'static) -> Result<Self, CommandError> {
         let kms: Arc<dyn Kms> = Arc::new(kms);
-        Self {
-            rules: watch::Sender::new(rules(config)),
+        Ok(Self {
+            rules: watch::Sender::new(rules(config)?),
             answering: watch::Sender::new(answering(config, kms.clone())),
             delivering: watch::Sender::new(delivering(config)),
             audit_keep: watch::Sender::new(config.audit.keep),
             kms,
-        }
+        })
     }
 
-    fn replace(&self, config: &Config) {
-        self.rules.send_replace(rules(config));
+    /// All of it or, if the new configuration can't be put to work, nothing.
+    fn replace(&self, config: &Config) -> Result<(), CommandError> {
+        self.rules.send_replace(rules(config)?);
         self.answering
             .send_replace(answering(config, self.kms.clone()));
         self.delivering.send_replace(delivering(config));
         self.audit_keep.send_replace(config.audit.keep);
+        Ok(())
     }
 }
 
-fn rules(config: &Config) -> Arc<Rules> {
-    Arc::new(Rules {
+fn rules(config: &Config) -> Result<Arc<Rules>, CommandError> {
+    Ok(Arc::new(Rules {
+        blocklists: blocklists(config)?.map(Arc::new),
         addresses: gateway_addresses(config),
         policy: policy_settings(config),
         throttle: throttle(config),
         reply_reverse_path: config.reply.reverse_path.clone(),
         internal_daemon_name: config.milter.internal_daemon_name.clone(),
         keep_bcc: config.milter.keep_bcc,
-    })
+    }))
 }
 
 fn answering(config: &Config, kms: Arc<dyn Kms>) -> Arc<Answering> {
@@ -220,13 +225,14 @@ fn milter_ended(
 
 /// Reads the configuration again; a bad one changes nothing.
 fn reload(path: &Path, started_with: &Config, live: &Live) {
-    let loaded = Config::load(path);
-    match loaded {
+    let replaced = Config::load(path)
+        .map_err(CommandError::from)
+        .and_then(|config| live.replace(&config).map(|()| config));
+    match replaced {
         Ok(config) => {
             for key in fixed_at_start(started_with, &config) {
                 tracing::warn!(key, "changed in the file; takes effect at the next start");
             }
-            live.replace(&config);
             tracing::info!("configuration reloaded");
         }
         Err(error) => {

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::policy::{self, throttle::Excess};
 
 pub use self::error::ConfigError;
-pub use self::values::{GatewayAddress, ListenAddress, LogFormat, Period};
+pub use self::values::{DnsblZone, GatewayAddress, ListenAddress, LogFormat, Network, Period};
 
 /// The whole configuration, one field a table of the file.
 #[derive(Clone, Debug, Deserialize)]
@@ -36,6 +36,12 @@ pub struct Config {
     /// Limits that the policy's rules apply.
     #[serde(default)]
     pub policy: Policy,
+    /// DNS blocklists: rule `dnsbl`.
+    #[serde(default)]
+    pub dnsbl: Dnsbl,
+    /// Whose word on SPF, DKIM and DMARC counts: rule `sender-authentication`.
+    #[serde(default)]
+    pub sender_authentication: SenderAuthentication,
     /// How much a sender may ask.
     #[serde(default)]
     pub throttle: Throttle,
@@ -160,6 +166,9 @@ impl Default for Reply {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
+    /// Clients that are neither looked up in blocklists nor asked for
+    /// authentication, and whose networks have no allowance: as `mynetworks`.
+    pub trusted_networks: Vec<Network>,
     /// More `Received` fields than this are a loop: rule `hops`.
     pub max_received: usize,
     /// Bytes of a message, headers included: rule `size`.
@@ -175,7 +184,9 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         let settings = policy::Settings::default();
+        let trusted = settings.trusted_networks.iter();
         Self {
+            trusted_networks: trusted.copied().map(Network).collect(),
             max_received: settings.max_received,
             max_message_bytes: settings.max_message_bytes,
             max_unexpected_attachment_bytes: settings.max_unexpected_attachment_bytes,
@@ -183,6 +194,49 @@ impl Default for Policy {
             max_header_bytes: settings.max_header_bytes,
         }
     }
+}
+
+/// `[dnsbl]`: DNS blocklists, asked about clients with mail for the gateway.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dnsbl {
+    /// As in Postfix's `postscreen_dnsbl_sites`; none by default.
+    pub zones: Vec<DnsblZone>,
+    /// From which score on a client is refused.
+    pub threshold: i32,
+    /// The name server to ask; without one those of /etc/resolv.conf.
+    pub resolver: Option<SocketAddr>,
+    /// The longest that all questions about one client take together.
+    pub time_limit: Period,
+    /// After which time a zone that was switched off is tried again.
+    pub recheck: Period,
+}
+
+impl Default for Dnsbl {
+    fn default() -> Self {
+        Self {
+            zones: Vec::new(),
+            threshold: 1,
+            resolver: None,
+            time_limit: LONGEST_LOOK_UP,
+            recheck: Period::from_secs(60),
+        }
+    }
+}
+
+/// Postfix waits 10 s for the answer to RCPT, by main.cf.part.
+const LONGEST_LOOK_UP: Period = Period::from_secs(8);
+
+/// `[sender_authentication]`: whose word on SPF, DKIM and DMARC counts.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct SenderAuthentication {
+    /// The authserv-ids that the site's own verifiers write into
+    /// `Authentication-Results` (RFC 8601); without any the rule is off.
+    pub authserv_ids: Vec<String>,
+    /// Whether only mail is answered that SPF or DKIM passed in alignment
+    /// with its author, or DMARC.
+    pub require: bool,
 }
 
 /// `[throttle]`: how much a sender may ask: rules `flood` and `blocked`.
@@ -394,6 +448,15 @@ impl Config {
                 "write a larger number",
             );
         }
+        self.check_dnsbl(path)?;
+        if self.sender_authentication.require && self.sender_authentication.authserv_ids.is_empty()
+        {
+            return refuse(
+                "sender_authentication.require",
+                "it is true, and nobody's word counts, so that no mail would be answered",
+                "name your verifier's authserv-id in sender_authentication.authserv_ids",
+            );
+        }
         let times = [
             ("worker.lease", self.worker.lease),
             ("worker.first_retry", self.worker.first_retry),
@@ -405,6 +468,52 @@ impl Config {
                     key,
                     "it is shorter than a second",
                     "write a time such as \"30s\"",
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn check_dnsbl(&self, path: &Path) -> Result<(), ConfigError> {
+        let refuse =
+            |key, problem: &str, remedy| Err(ConfigError::value(path, key, problem, remedy));
+        let dnsbl = &self.dnsbl;
+        if dnsbl.threshold < 1 {
+            return refuse(
+                "dnsbl.threshold",
+                "it is less than 1, so that everybody would be refused",
+                "write a number from 1",
+            );
+        }
+        let limit = dnsbl.time_limit;
+        if limit < Period::from_secs(1) || limit > LONGEST_LOOK_UP {
+            return refuse(
+                "dnsbl.time_limit",
+                "it is not from 1 s to 8 s; Postfix waits 10 s",
+                "write a time such as \"8s\"",
+            );
+        }
+        if dnsbl.recheck < Period::from_secs(1) {
+            return refuse(
+                "dnsbl.recheck",
+                "it is shorter than a second",
+                "write a time such as \"1min\"",
+            );
+        }
+        for (number, zone) in dnsbl.zones.iter().enumerate() {
+            let mut named_before = dnsbl.zones.iter().take(number);
+            let differs = |own: &&DnsblZone| {
+                own.site.zone == zone.site.zone
+                    && (own.ipv4, own.ipv6, own.health) != (zone.ipv4, zone.ipv6, zone.health)
+            };
+            if named_before.any(|own| differs(&own)) {
+                return refuse(
+                    "dnsbl.zones",
+                    &format!(
+                        "{} is named twice with different ipv4, ipv6 or health",
+                        zone.site.zone
+                    ),
+                    "give it the same each time",
                 );
             }
         }

@@ -37,6 +37,11 @@ fn the_example_is_valid_and_shows_the_defaults() {
         format!("{:?}", minimal.policy)
     );
     assert_eq!(
+        format!("{:?}", example.dnsbl),
+        format!("{:?}", minimal.dnsbl)
+    );
+    assert_eq!(example.sender_authentication, minimal.sender_authentication);
+    assert_eq!(
         format!("{:?}", example.throttle),
         format!("{:?}", minimal.throttle)
     );
@@ -104,6 +109,58 @@ fn errors_name_file_line_key_and_remedy_on_one_line() {
             format!("{MINIMAL}[throttle]\nat_once = 200\n"),
             vec!["throttle.block_above", "less than", "larger number"],
         ),
+        (
+            format!("{MINIMAL}[policy]\ntrusted_networks = [\"10.1.2.3/8\"]\n"),
+            vec!["policy.trusted_networks[0]", "10.0.0.0/8"],
+        ),
+        (
+            format!("{MINIMAL}[policy]\ntrusted_networks = [\"home\"]\n"),
+            vec!["policy.trusted_networks[0]", "\"192.0.2.0/24\""],
+        ),
+        (
+            format!("{MINIMAL}[dnsbl]\nzones = [\"bl.example=127.0.0\"]\n"),
+            vec!["dnsbl.zones[0]", "127.0.0.[2..11]"],
+        ),
+        (
+            format!("{MINIMAL}[dnsbl]\nzones = [{{ site = \"bl.example*x\" }}]\n"),
+            vec!["dnsbl.zones[0]", "no weight"],
+        ),
+        (
+            format!("{MINIMAL}[dnsbl]\nzones = [{{ zone = \"bl.example\" }}]\n"),
+            vec!["dnsbl.zones[0]", "zone", "unknown field"],
+        ),
+        (
+            format!("{MINIMAL}[dnsbl]\nzones = [3]\n"),
+            vec!["dnsbl.zones[0]", "zone=filter*weight"],
+        ),
+        (
+            format!(
+                "{MINIMAL}[dnsbl]\nzones = [{{ site = \"bl.example\", ipv4 = false, ipv6 = false }}]\n"
+            ),
+            vec!["dnsbl.zones[0]", "neither ipv4 nor ipv6"],
+        ),
+        (
+            format!(
+                "{MINIMAL}[dnsbl]\nzones = [\"bl.example=127.0.0.2\", {{ site = \"bl.example\", health = false }}]\n"
+            ),
+            vec!["dnsbl.zones", "bl.example", "named twice"],
+        ),
+        (
+            format!("{MINIMAL}[dnsbl]\nthreshold = 0\n"),
+            vec!["dnsbl.threshold", "write a number from 1"],
+        ),
+        (
+            format!("{MINIMAL}[dnsbl]\ntime_limit = \"20s\"\n"),
+            vec!["dnsbl.time_limit", "\"8s\""],
+        ),
+        (
+            format!("{MINIMAL}[dnsbl]\nresolver = \"localhost\"\n"),
+            vec!["dnsbl.resolver", "correct the value"],
+        ),
+        (
+            format!("{MINIMAL}[sender_authentication]\nrequire = true\n"),
+            vec!["sender_authentication.require", "authserv_ids"],
+        ),
         ("[gateway\n".to_owned(), vec!["/etc/gateway.toml:1", "TOML"]),
     ];
     for (text, expected) in cases {
@@ -113,6 +170,30 @@ fn errors_name_file_line_key_and_remedy_on_one_line() {
             assert!(error.contains(part), "{error:?} lacks {part:?}");
         }
     }
+}
+
+#[test]
+fn blocklists_are_texts_or_tables() {
+    let config = parse(&format!(
+        "{MINIMAL}[dnsbl]\nresolver = \"[::1]:5353\"\nzones = [\n\
+         \"Zen.example=127.0.0.[2..11]*3\",\n\
+         {{ site = \"six.example*-2\", ipv4 = false, health = false }},\n]\n"
+    ))
+    .unwrap();
+    let shown: Vec<_> = config
+        .dnsbl
+        .zones
+        .iter()
+        .map(|zone| (zone.site.to_string(), zone.ipv4, zone.ipv6, zone.health))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("zen.example=127.0.0.[2..11]*3".to_owned(), true, true, true),
+            ("six.example*-2".to_owned(), false, true, false),
+        ]
+    );
+    assert_eq!(config.dnsbl.resolver, "[::1]:5353".parse().ok());
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! The types that single keys are read into.
 
-use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
+use ipnet::IpNet;
 use jiff::SignedDuration;
-use serde::{Deserialize, Deserializer, de};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 
-use crate::mail::Address;
+use crate::{mail::Address, policy::dnsbl::Site};
 
 /// An address of the gateway, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +119,107 @@ impl fmt::Display for Period {
     }
 }
 
+/// A network, written `192.0.2.0/24`, or an address alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network(pub IpNet);
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Self(address.into()));
+        }
+        let network: IpNet = text
+            .parse()
+            .map_err(|_| format!("{text:?} is no network such as \"192.0.2.0/24\""))?;
+        if network.trunc() == network {
+            Ok(Self(network))
+        } else {
+            let truncated = network.trunc();
+            Err(format!(
+                "{text:?} is an address within {truncated}: write one of the two"
+            ))
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// A DNS blocklist: a text as in Postfix's `postscreen_dnsbl_sites`, or a
+/// table that says more of the zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsblZone {
+    /// Zone, filter of replies, weight.
+    pub site: Site,
+    /// Whether it lists IPv4 addresses.
+    pub ipv4: bool,
+    /// Whether it lists IPv6 addresses.
+    pub ipv6: bool,
+    /// Whether its test entries (RFC 5782 5) show that it is well; private
+    /// zones may have none.
+    pub health: bool,
+}
+
+impl<'de> Deserialize<'de> for DnsblZone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(DnsblZoneVisitor)
+    }
+}
+
+struct DnsblZoneVisitor;
+
+impl<'de> Visitor<'de> for DnsblZoneVisitor {
+    type Value = DnsblZone;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("\"zone=filter*weight\" or a table with that as its site")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<DnsblZone, E> {
+        Ok(DnsblZone {
+            site: text.parse().map_err(E::custom)?,
+            ipv4: true,
+            ipv6: true,
+            health: true,
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<DnsblZone, A::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            site: String,
+            #[serde(default = "yes")]
+            ipv4: bool,
+            #[serde(default = "yes")]
+            ipv6: bool,
+            #[serde(default = "yes")]
+            health: bool,
+        }
+        let table = Table::deserialize(MapAccessDeserializer::new(map))?;
+        if !table.ipv4 && !table.ipv6 {
+            return Err(de::Error::custom(
+                "neither ipv4 nor ipv6 is true, so that nobody would be looked up",
+            ));
+        }
+        Ok(DnsblZone {
+            site: table.site.parse().map_err(de::Error::custom)?,
+            ipv4: table.ipv4,
+            ipv6: table.ipv6,
+            health: table.health,
+        })
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
 /// How the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -147,4 +252,4 @@ macro_rules! deserialize_through_text {
     )*};
 }
 
-deserialize_through_text!(GatewayAddress, ListenAddress, Period);
+deserialize_through_text!(GatewayAddress, ListenAddress, Network, Period);

@@ -45,7 +45,7 @@ const MACROS: [(MacroStage, &CStr); 7] = [
     (MacroStage::Connect, c"{daemon_name}"),
     (MacroStage::Helo, c""),
     (MacroStage::Mail, c"{auth_authen}"),
-    (MacroStage::Rcpt, c"{rcpt_addr}"),
+    (MacroStage::Rcpt, c"{rcpt_addr} i"),
     (MacroStage::Data, c""),
     (MacroStage::Eoh, c""),
     (MacroStage::Eom, c"i"),
@@ -69,7 +69,7 @@ pub(super) fn callbacks(gateway: &Arc<Gateway>) -> Callbacks<Carried> {
             }))
         })
         .on_mail(|cx, arguments| Box::pin(guarded(async move { mail(cx, arguments) })))
-        .on_rcpt(|cx, arguments| Box::pin(guarded(async move { recipient(cx, arguments) })))
+        .on_rcpt(|cx, arguments| Box::pin(guarded(recipient(cx, arguments))))
         .on_data(|cx| Box::pin(guarded(async move { data(cx) })))
         .on_header(|cx, name, value| {
             Box::pin(guarded(async move {
@@ -180,14 +180,23 @@ fn mail(cx: &mut Context<Carried>, arguments: Vec<CString>) -> Status {
         .unanswered(ProtoOpts::NOREPLY_MAIL)
 }
 
-fn recipient(cx: &mut Context<Carried>, arguments: Vec<CString>) -> Status {
+async fn recipient(cx: &mut Context<Carried>, arguments: Vec<CString>) -> Status {
     let normal_form = macro_text(&cx.macros, c"{rcpt_addr}");
-    let mut answer = Answer::Continue;
-    take(cx, |session| {
-        if let Some(argument) = arguments.into_iter().next() {
-            answer = session.recipient(argument, normal_form.as_deref());
+    // Postfix names a message when it takes its first recipient, and calls one
+    // without a name so in its own log.
+    let queue_id = macro_text(&cx.macros, c"i").unwrap_or_else(|| "NOQUEUE".to_owned());
+    let session = cx
+        .data
+        .as_mut()
+        .and_then(|carried| carried.session.as_mut());
+    let answer = match (session, arguments.into_iter().next()) {
+        (Some(session), Some(argument)) => {
+            session
+                .recipient(argument, normal_form.as_deref(), &queue_id)
+                .await
         }
-    });
+        _ => Answer::Continue,
+    };
     reply(&mut cx.reply, answer)
 }
 

@@ -14,6 +14,10 @@ use crate::{
 pub(super) struct Origin<'a> {
     pub(super) listener: Listener,
     pub(super) client: Client,
+    /// The client is one of the site's own.
+    pub(super) is_trusted: bool,
+    /// The author's address, where his domain authenticated the message.
+    pub(super) authenticated: Option<Address>,
     pub(super) reverse_path: &'a ReversePath,
 }
 
@@ -32,6 +36,9 @@ pub(super) async fn sender_of(
     if let (true, Some(address)) = (origin.client.authenticated, origin.reverse_path.address()) {
         return Some(Sender::LoggedIn(address.clone()));
     }
+    if let Some(address) = origin.authenticated {
+        return Some(Sender::Authenticated(address));
+    }
     let target: &Address = request.targets.first()?;
     // By the internal listener the client is our own Postfix.
     let client = match origin.listener {
@@ -41,7 +48,7 @@ pub(super) async fn sender_of(
     Some(Sender::Unknown {
         target: target.clone(),
         network: client.map(Into::into),
-        is_foreign: client.is_some_and(|client| !client.is_loopback()),
+        is_foreign: client.is_some_and(|client| !client.is_loopback() && !origin.is_trusted),
     })
 }
 

@@ -15,9 +15,10 @@ use super::{
 use crate::{
     audit::Entry,
     clock::Clock,
+    dnsbl::Blocklists,
     kms::{Kms, RandomError, RequestId},
     mail::{Address, Client, GatewayAddresses, Message, Request, ReversePath},
-    policy::{self, Charges, Envelope, Facts, Judgement, Listener, Verdict},
+    policy::{self, Charges, Envelope, Facts, Judgement, Listener, Verdict, dnsbl::Score},
     store::{NoticeWriter, Store, StoreError},
 };
 
@@ -42,6 +43,8 @@ pub struct Rules {
     pub addresses: GatewayAddresses,
     /// Limits of the policy.
     pub policy: policy::Settings,
+    /// The DNS blocklists to ask, if there are any.
+    pub blocklists: Option<Arc<Blocklists>>,
     /// How much a sender may ask.
     pub throttle: policy::Throttle,
     /// Reverse path of notices; empty for null.
@@ -81,6 +84,19 @@ pub struct SmtpReply {
 }
 
 impl SmtpReply {
+    /// A refusal for good. The reason may quote strangers, DNS among them: it
+    /// becomes ASCII, and short enough for a reply line (RFC 5321 4.5.3.1.5).
+    fn refusal(reason: &str) -> Self {
+        const LONGEST: usize = 450;
+        let text = format!("Service unavailable; {reason}");
+        let ascii = text.chars().map(|c| if c.is_ascii() { c } else { '?' });
+        Self {
+            code: "554",
+            enhanced: "5.7.1",
+            text: ascii.take(LONGEST).collect(),
+        }
+    }
+
     fn trouble(error: &NotKept) -> Self {
         match error {
             NotKept::Store(StoreError::Full { .. }) => Self {
@@ -122,6 +138,8 @@ struct Transaction {
     client: Client,
     reverse_path: String,
     recipients: Vec<Recipient>,
+    /// What blocklists say of the client, once they were asked.
+    dnsbl: Option<Score>,
     content: Message,
     /// Of the header fields kept; adding them up for each would be quadratic.
     header_size: usize,
@@ -169,6 +187,7 @@ impl Session {
             },
             reverse_path,
             recipients: Vec::new(),
+            dnsbl: None,
             content: Message::default(),
             header_size: 0,
             size: 0,
@@ -177,13 +196,32 @@ impl Session {
     }
 
     /// RCPT: `argument` as received, `normal_form` what Postfix makes of it
-    /// (`{rcpt_addr}`).
-    pub fn recipient(&mut self, argument: CString, normal_form: Option<&str>) -> Answer {
-        let Some(message) = &mut self.message else {
+    /// (`{rcpt_addr}`). A recipient that is refused is as if it had not been
+    /// given; for others' recipients nobody is asked anything.
+    pub async fn recipient(
+        &mut self,
+        argument: CString,
+        normal_form: Option<&str>,
+        queue_id: &str,
+    ) -> Answer {
+        let Some(mut message) = self.message.take() else {
             return Answer::Continue;
         };
-        message.add_recipient(argument, normal_form);
-        Answer::Continue
+        let recipient = Recipient::new(argument, normal_form, &message.rules.addresses);
+        let refusal = match &recipient.address {
+            Some(address) if recipient.ours => message.refusal(self.listener, address).await,
+            _ => None,
+        };
+        message.recipients.push(recipient);
+        let answer = match refusal {
+            None => Answer::Continue,
+            Some(judgement) => {
+                let refused = message.refuse_last(self, queue_id, &judgement).await;
+                Answer::Reject(refused)
+            }
+        };
+        self.message = Some(message);
+        answer
     }
 
     /// DATA: says whether Postfix need send the content at all.
@@ -244,13 +282,7 @@ impl Session {
             return Answer::Continue;
         };
         let judgement = message.judge(self.listener);
-        tracing::info!(
-            queue_id,
-            verdict = judgement.verdict().as_str(),
-            rule = judgement.rule().map(policy::RuleName::as_str),
-            reason = judgement.reason(),
-            "judged"
-        );
+        log(queue_id, &judgement);
         match message.keep(self, queue_id, &judgement).await {
             Ok(()) => message.taken(self.listener, &judgement),
             Err(error) => {
@@ -274,8 +306,19 @@ impl Session {
     }
 }
 
-impl Transaction {
-    fn add_recipient(&mut self, argument: CString, normal_form: Option<&str>) {
+/// One line a decision, with Postfix's own name for the message.
+fn log(queue_id: &str, judgement: &Judgement) {
+    tracing::info!(
+        queue_id,
+        verdict = judgement.verdict().as_str(),
+        rule = judgement.rule().map(policy::RuleName::as_str),
+        reason = judgement.reason(),
+        "judged"
+    );
+}
+
+impl Recipient {
+    fn new(argument: CString, normal_form: Option<&str>, gateway: &GatewayAddresses) -> Self {
         let address = normal_form
             .and_then(|text| Address::parse(text).ok())
             .or_else(|| {
@@ -285,12 +328,67 @@ impl Transaction {
             });
         let ours = address
             .as_ref()
-            .is_some_and(|address| self.rules.addresses.find(address).is_some());
-        self.recipients.push(Recipient {
+            .is_some_and(|address| gateway.contains(address));
+        Recipient {
             argument,
             address,
             ours,
-        });
+        }
+    }
+}
+
+impl Transaction {
+    /// Why a recipient that is the gateway's is refused, if it is.
+    async fn refusal(&mut self, listener: Listener, recipient: &Address) -> Option<Judgement> {
+        if self.dnsbl.is_none() {
+            self.dnsbl = self.ask_blocklists(listener).await;
+        }
+        let reverse_path = ReversePath::from_smtp(&self.reverse_path);
+        let envelope = self.envelope(listener, &reverse_path, std::slice::from_ref(recipient));
+        policy::judge_recipients(&envelope).filter(|own| own.verdict() == Verdict::Reject)
+    }
+
+    /// Clients of the site's own are not looked up, and by the internal
+    /// listener the client is our own Postfix.
+    async fn ask_blocklists(&self, listener: Listener) -> Option<Score> {
+        let blocklists = self.rules.blocklists.as_ref()?;
+        let client = self.client.address?;
+        let is_asked = listener == Listener::Outer && !self.rules.policy.trusts(&self.client);
+        match is_asked {
+            true => Some(blocklists.ask(client).await),
+            false => None,
+        }
+    }
+
+    /// Notes that the last recipient is refused, and forgets it.
+    async fn refuse_last(
+        &mut self,
+        session: &Session,
+        queue_id: &str,
+        judgement: &Judgement,
+    ) -> SmtpReply {
+        log(queue_id, judgement);
+        if let Err(error) = self.keep(session, queue_id, judgement).await {
+            tracing::error!(queue_id, %error, "refusal not noted in the audit log");
+        }
+        self.recipients.pop();
+        SmtpReply::refusal(judgement.reason().unwrap_or("refused by policy"))
+    }
+
+    fn envelope<'a>(
+        &'a self,
+        listener: Listener,
+        reverse_path: &'a ReversePath,
+        recipients: &'a [Address],
+    ) -> Envelope<'a> {
+        Envelope {
+            listener,
+            client: self.client,
+            reverse_path,
+            recipients,
+            gateway: &self.rules.addresses,
+            dnsbl: self.dnsbl.as_ref(),
+        }
     }
 
     fn add_size(&mut self, bytes: usize) {
@@ -307,13 +405,7 @@ impl Transaction {
             .filter_map(|recipient| recipient.address.clone())
             .collect();
         policy::judge(&Facts {
-            envelope: Envelope {
-                listener,
-                client: self.client,
-                reverse_path: &reverse_path,
-                recipients: &recipients,
-                gateway: &self.rules.addresses,
-            },
+            envelope: self.envelope(listener, &reverse_path, &recipients),
             headers: &self.content.headers,
             structure: &self.content.structure(),
             size: self.size,
@@ -340,7 +432,10 @@ impl Transaction {
             _ => return Ok(gateway.store.note(entry).await?),
         }
         let id = RequestId::random()?;
-        let (charges, notice) = self.throttling(id, gateway, session.listener, now).await;
+        let authenticated = judgement.asked().and_then(|own| own.authenticated.clone());
+        let (charges, notice) = self
+            .throttling(id, gateway, session.listener, authenticated, now)
+            .await;
         let request = intake::request(
             id,
             intake::Arrival {
@@ -366,6 +461,7 @@ impl Transaction {
         id: RequestId,
         gateway: &Gateway,
         listener: Listener,
+        authenticated: Option<Address>,
         now: jiff::Timestamp,
     ) -> (Charges, NoticeWriter) {
         let rules = &self.rules;
@@ -379,7 +475,9 @@ impl Transaction {
         let origin = Origin {
             listener,
             client: self.client,
+            is_trusted: rules.policy.trusts(&self.client),
             reverse_path: &ReversePath::from_smtp(&self.reverse_path),
+            authenticated,
         };
         let Some(sender) = sender_of(&request, origin, gateway.kms.as_ref(), now).await else {
             return nobody();
@@ -422,13 +520,9 @@ impl Transaction {
             Verdict::Pass => Answer::Continue,
             // Our own Postfix would bounce a 5xx on the internal listener, and
             // on the outer one it would take others' copies along.
-            Verdict::Reject if listener == Listener::Outer && self.only_ours() => {
-                Answer::Reject(SmtpReply {
-                    code: "554",
-                    enhanced: "5.7.1",
-                    text: judgement.reason().unwrap_or("refused by policy").to_owned(),
-                })
-            }
+            Verdict::Reject if listener == Listener::Outer && self.only_ours() => Answer::Reject(
+                SmtpReply::refusal(judgement.reason().unwrap_or("refused by policy")),
+            ),
             Verdict::Reject | Verdict::Ignore | Verdict::Defer | Verdict::Request => {
                 self.remove_ours()
             }

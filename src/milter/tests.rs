@@ -47,6 +47,7 @@ fn rules(keep_bcc: bool) -> Arc<Rules> {
     Arc::new(Rules {
         addresses: GatewayAddresses::new(vec![address], "+"),
         policy: Settings::default(),
+        blocklists: None,
         throttle: Throttle::default(),
         reply_reverse_path: String::new(),
         internal_daemon_name: "internal".to_owned(),
@@ -112,7 +113,9 @@ impl House {
         session.mail("<alice@vendor.example>".to_owned(), false);
         for recipient in recipients {
             assert_eq!(
-                session.recipient(c_string(recipient), None),
+                session
+                    .recipient(c_string(recipient), None, "NOQUEUE")
+                    .await,
                 Answer::Continue
             );
         }
@@ -208,7 +211,7 @@ async fn a_message_keeps_the_rules_that_it_began_with() {
     let mut session = house.session("smtpd");
     session.mail("<alice@vendor.example>".to_owned(), false);
     house.rules.send_replace(rules(true));
-    session.recipient(c_string(OURS), None);
+    session.recipient(c_string(OURS), None, "NOQUEUE").await;
     for (name, value) in REQUEST {
         session.header(name.as_bytes(), value.as_bytes());
     }
@@ -261,7 +264,7 @@ async fn one_connection_carries_many_messages_apart() {
     let house = house().await;
     let mut session = house.session("smtpd");
     session.mail("<mallory@vendor.example>".to_owned(), false);
-    session.recipient(c_string(OURS), None);
+    session.recipient(c_string(OURS), None, "NOQUEUE").await;
     session.header(b"Auto-Submitted", b" auto-replied");
     session.abort();
     let (_, end) = house.send(&mut session, &[OURS], &REQUEST).await;
@@ -331,7 +334,7 @@ async fn what_is_too_large_is_bounded_and_ignored() {
     let house = house().await;
     let mut session = house.session("smtpd");
     session.mail("<alice@vendor.example>".to_owned(), false);
-    session.recipient(c_string(OURS), None);
+    session.recipient(c_string(OURS), None, "NOQUEUE").await;
     for (name, value) in REQUEST {
         session.header(name.as_bytes(), value.as_bytes());
     }
@@ -388,7 +391,7 @@ async fn any_number_of_fields_is_taken_within_the_limit() {
     let house = house().await;
     let mut session = house.session("smtpd");
     session.mail("<alice@vendor.example>".to_owned(), false);
-    session.recipient(c_string(OURS), None);
+    session.recipient(c_string(OURS), None, "NOQUEUE").await;
     for _ in 0..200_000 {
         session.header(b"X", b"");
     }
@@ -428,7 +431,7 @@ impl House {
             let mut session =
                 Session::new(self.gateway.clone(), "smtpd", Some(IpAddr::from(client)));
             session.mail("<alice@vendor.example>".to_owned(), false);
-            session.recipient(c_string(OURS), None);
+            session.recipient(c_string(OURS), None, "NOQUEUE").await;
             let id = format!("<{before}.{number}@vendor.example>");
             let mut headers = REQUEST;
             headers[2].1 = " {KMS:GetKlfStsEd2}";

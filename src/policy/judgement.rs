@@ -5,10 +5,10 @@ use std::fmt::{self, Display, Formatter};
 
 use crate::mail::{Address, ServiceCode, Targets};
 
-use super::checks::{addressing, service};
+use super::checks::{addressing, authentication, service};
 use super::facts::{Envelope, Facts, Listener};
 use super::finding::{Finding, Outcome};
-use super::rule::{Check, Rule, RuleName};
+use super::rule::{Rule, RuleName};
 use super::rules::RULES;
 
 /// What becomes of a message, in one word.
@@ -73,6 +73,8 @@ pub struct Asked {
     pub gateway: Address,
     /// Who is answered, at least one, and who not.
     pub targets: Targets,
+    /// The author's address, where his domain authenticated the message.
+    pub authenticated: Option<Address>,
 }
 
 impl Judgement {
@@ -159,6 +161,7 @@ fn asked(facts: &Facts<'_>) -> Result<Asked, Ruling> {
         service: service::service(facts).map_err(ruled_by(RuleName::Subject))?,
         gateway: addressing::named_gateway(facts).map_err(ruled_by(RuleName::NotInTo))?,
         targets: addressing::targets(facts).map_err(ruled_by(RuleName::ReplyTarget))?,
+        authenticated: authentication::authenticated_author(facts),
     })
 }
 
@@ -174,7 +177,8 @@ pub struct RuleResult {
 /// What came of a rule's look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Looked {
-    /// It doesn't look at what comes by this listener, or only the store does.
+    /// It doesn't look at what comes by this listener, nobody asked what it
+    /// needs, or only the store looks.
     NotAsked,
     /// It doesn't match.
     Clear,
@@ -192,8 +196,7 @@ pub fn explain(facts: &Facts<'_>) -> Vec<RuleResult> {
         .iter()
         .map(|rule| {
             let looked = match rule.look(facts) {
-                _ if !rule.applies_to(facts.envelope.listener) => Looked::NotAsked,
-                _ if matches!(rule.check, Check::Store) => Looked::NotAsked,
+                _ if !rule.is_asked(&facts.envelope) => Looked::NotAsked,
                 None => Looked::Clear,
                 Some(finding) if decided => Looked::WouldMatch(finding),
                 Some(finding) => {

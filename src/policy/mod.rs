@@ -5,8 +5,10 @@
 //! as a fact. [`RULES`] is the table; the rules and the lists they look things
 //! up in are what an auditor reads.
 
+mod authentication_results;
 mod charges;
 mod checks;
+pub mod dnsbl;
 mod facts;
 mod finding;
 mod judgement;
@@ -23,7 +25,7 @@ mod tests;
 pub use charges::{
     Charge, Charges, ClientNetwork, Newcomers, Sender, Throttle, ThrottleKey, mailbox,
 };
-pub use facts::{Envelope, Facts, Listener, Settings};
+pub use facts::{Authentication, Envelope, Facts, Listener, Settings};
 pub use finding::{Finding, Outcome};
 pub use judgement::{
     Asked, Judgement, Looked, RuleResult, Ruling, Verdict, explain, judge, judge_recipients,

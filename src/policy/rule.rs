@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use super::dnsbl;
 use super::facts::{Envelope, Facts, Listener};
 use super::finding::Finding;
 
@@ -10,6 +11,8 @@ use super::finding::Finding;
 pub enum RuleName {
     /// `not-for-gateway`
     NotForGateway,
+    /// `dnsbl`
+    Dnsbl,
     /// `return-path`
     ReturnPath,
     /// `own-mail`
@@ -36,6 +39,8 @@ pub enum RuleName {
     ReplyTarget,
     /// `size`
     Size,
+    /// `sender-authentication`
+    SenderAuthentication,
     /// `blocked`
     Blocked,
     /// `flood`
@@ -48,6 +53,7 @@ impl RuleName {
     pub const fn as_str(self) -> &'static str {
         match self {
             RuleName::NotForGateway => "not-for-gateway",
+            RuleName::Dnsbl => "dnsbl",
             RuleName::ReturnPath => "return-path",
             RuleName::OwnMail => "own-mail",
             RuleName::Hops => "hops",
@@ -61,6 +67,7 @@ impl RuleName {
             RuleName::Subject => "subject",
             RuleName::ReplyTarget => "reply-target",
             RuleName::Size => "size",
+            RuleName::SenderAuthentication => "sender-authentication",
             RuleName::Blocked => "blocked",
             RuleName::Flood => "flood",
         }
@@ -96,6 +103,8 @@ pub enum Listeners {
 pub enum Check {
     /// It needs the envelope only, so it can decide at RCPT.
     Envelope(fn(&Envelope<'_>) -> Option<Finding>),
+    /// It needs what blocklists say of the client, if they were asked.
+    Dnsbl(fn(&Envelope<'_>, &dnsbl::Score) -> Option<Finding>),
     /// It needs the message.
     Message(fn(&Facts<'_>) -> Option<Finding>),
     /// It needs what was asked before, which the store alone knows: it looks
@@ -123,7 +132,7 @@ impl Rule {
     #[must_use]
     pub const fn stage(&self) -> Stage {
         match self.check {
-            Check::Envelope(_) => Stage::Recipient,
+            Check::Envelope(_) | Check::Dnsbl(_) => Stage::Recipient,
             Check::Message(_) | Check::Store => Stage::EndOfMessage,
         }
     }
@@ -136,16 +145,30 @@ impl Rule {
 
     pub(super) fn look(&self, facts: &Facts<'_>) -> Option<Finding> {
         match self.check {
-            Check::Envelope(_) => self.look_at_envelope(&facts.envelope),
+            Check::Envelope(_) | Check::Dnsbl(_) => self.look_at_envelope(&facts.envelope),
             Check::Message(check) if self.applies_to(facts.envelope.listener) => check(facts),
             Check::Message(_) | Check::Store => None,
         }
     }
 
     pub(super) fn look_at_envelope(&self, envelope: &Envelope<'_>) -> Option<Finding> {
-        match self.check {
-            Check::Envelope(check) if self.applies_to(envelope.listener) => check(envelope),
-            Check::Envelope(_) | Check::Message(_) | Check::Store => None,
+        if !self.applies_to(envelope.listener) {
+            return None;
         }
+        match self.check {
+            Check::Envelope(check) => check(envelope),
+            Check::Dnsbl(check) => check(envelope, envelope.dnsbl?),
+            Check::Message(_) | Check::Store => None,
+        }
+    }
+
+    /// Whether it can say anything of this message at all.
+    pub(super) fn is_asked(&self, envelope: &Envelope<'_>) -> bool {
+        self.applies_to(envelope.listener)
+            && match self.check {
+                Check::Envelope(_) | Check::Message(_) => true,
+                Check::Dnsbl(_) => envelope.dnsbl.is_some(),
+                Check::Store => false,
+            }
     }
 }

@@ -3,7 +3,7 @@
 //! added by a name, a row at its place, and a check; what its check needs
 //! from outside becomes a field of the facts.
 
-use super::checks::{addressing, automatic, envelope, own, sender, service, shape};
+use super::checks::{addressing, authentication, automatic, envelope, own, sender, service, shape};
 use super::rule::{Check, Listeners, Rule, RuleName};
 
 /// The rules in order.
@@ -14,6 +14,13 @@ pub static RULES: &[Rule] = &[
         source: "STS600-9-2 4",
         summary: "no envelope recipient is the gateway",
         check: Check::Envelope(envelope::not_for_gateway),
+    },
+    Rule {
+        name: RuleName::Dnsbl,
+        listeners: Listeners::OuterOnly,
+        source: "STS600-9-2 8.2, RFC 5782",
+        summary: "rejects a client that DNS blocklists list: the score reaches the threshold",
+        check: Check::Dnsbl(envelope::dnsbl),
     },
     Rule {
         name: RuleName::ReturnPath,
@@ -105,6 +112,13 @@ pub static RULES: &[Rule] = &[
         source: "STS600-9-2 4",
         summary: "larger than the limit, or with attachments that the service does not expect",
         check: Check::Message(shape::size),
+    },
+    Rule {
+        name: RuleName::SenderAuthentication,
+        listeners: Listeners::All,
+        source: "STS600-9-2 4, RFC 3834 5, RFC 8601",
+        summary: "the site's own Authentication-Results say that SPF and DKIM failed, or DMARC; or nothing passed where that is required",
+        check: Check::Message(authentication::sender_authentication),
     },
     Rule {
         name: RuleName::Blocked,

@@ -4,6 +4,7 @@ use crate::{
     mail::{Header, Headers},
     policy::{
         Facts, Rule, RuleName,
+        dnsbl::Score,
         lists::{AUTO_RESPONDER, FieldEntry, MAILING_LIST},
     },
     printable::Printable,
@@ -32,6 +33,19 @@ const LOOKS: &[(RuleName, Look)] = &[
             String::new()
         };
         shown_of(&format!("RCPT TO {}{more}", shown.join(", ")))
+    }),
+    (RuleName::Dnsbl, |facts| {
+        let client = match facts.envelope.client.address {
+            Some(address) => address.to_string(),
+            None => return "no client address".to_owned(),
+        };
+        match facts.envelope.dnsbl {
+            Some(score) => shown_of(&format!("{client}: {}", of_score(score))),
+            None if facts.settings.trusts(&facts.envelope.client) => {
+                format!("{client}, which is trusted")
+            }
+            None => client,
+        }
     }),
     (RuleName::ReturnPath, |facts| {
         shown_of(&format!("MAIL FROM {}", facts.envelope.reverse_path))
@@ -81,12 +95,34 @@ const LOOKS: &[(RuleName, Look)] = &[
         let attached: usize = facts.structure.attachments().map(|part| part.size()).sum();
         format!("{} octets, {attached} attached", facts.size)
     }),
+    (RuleName::SenderAuthentication, |facts| {
+        fields(&["Authentication-Results"], facts.headers)
+    }),
 ];
 
 /// What `rule` looked at.
 pub(super) fn looked_at(rule: &Rule, facts: &Facts<'_>) -> String {
     let look = LOOKS.iter().find(|(name, _)| *name == rule.name);
     look.map_or_else(|| rule.summary.to_owned(), |(_, look)| look(facts))
+}
+
+/// A score, the sites that made it, and the zones that said nothing.
+fn of_score(score: &Score) -> String {
+    let hits = score
+        .hits
+        .iter()
+        .map(|hit| format!("{} {} {:+}", hit.zone, hit.code, hit.weight));
+    let failures = score
+        .failures
+        .iter()
+        .map(|failure| format!("{} {}", failure.zone, failure.reason));
+    let said: Vec<String> = hits.chain(failures).collect();
+    format!(
+        "score {} of {} {}",
+        score.total,
+        score.threshold,
+        said.join(", ")
+    )
 }
 
 /// The first of these fields that there is.

@@ -2,6 +2,7 @@
 //! rules follow one another is the table's business.
 
 pub(super) mod addressing;
+pub(super) mod authentication;
 pub(super) mod automatic;
 pub(super) mod envelope;
 pub(super) mod own;

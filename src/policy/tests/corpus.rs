@@ -59,7 +59,8 @@ fn judged(message: &Message) -> Judgement {
     let reverse_path = reverse_path(&message.headers);
     let gateway = super::gateway();
     let recipients = [GATEWAY.parse().unwrap()];
-    let settings = Settings::default();
+    let mut settings = Settings::default();
+    settings.authentication.authserv_ids = vec!["mx.kms.example.org".to_owned()];
     judge(&Facts {
         envelope: Envelope {
             listener: Listener::Outer,
@@ -67,6 +68,7 @@ fn judged(message: &Message) -> Judgement {
             reverse_path: &reverse_path,
             recipients: &recipients,
             gateway: &gateway,
+            dnsbl: None,
         },
         headers: &message.headers,
         structure: &structure,

@@ -157,6 +157,7 @@ proptest! {
                 reverse_path: &reverse_path,
                 recipients: &recipients,
                 gateway: &gateway,
+                dnsbl: None,
             },
             headers: &message.headers,
             structure: &structure,

@@ -6,7 +6,9 @@
     clippy::panic
 )]
 
+mod authentication;
 mod corpus;
+mod dnsbl;
 mod fields;
 mod hostile;
 mod lists;
@@ -16,8 +18,11 @@ mod rules;
 mod senders;
 mod table;
 
+use std::net::IpAddr;
+
 use crate::mail::{Address, Client, GatewayAddresses, Message, ReversePath};
 
+use super::dnsbl::Score;
 use super::{Envelope, Facts, Judgement, Listener, RuleName, Settings, Verdict, judge};
 
 /// The gateway of the tests, and a second address of it.
@@ -28,6 +33,8 @@ const ALIAS: &str = "kmc@keys.example.org";
 #[derive(Clone, Debug)]
 struct Mail {
     listener: Listener,
+    client: Client,
+    dnsbl: Option<Score>,
     reverse_path: String,
     recipients: Vec<String>,
     fields: Vec<(String, String)>,
@@ -40,6 +47,11 @@ impl Mail {
         let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         Mail {
             listener: Listener::Outer,
+            client: Client {
+                address: Some(IpAddr::from([192, 0, 2, 9])),
+                authenticated: false,
+            },
+            dnsbl: None,
             reverse_path: "<jane@vendor.example>".to_owned(),
             recipients: vec![GATEWAY.to_owned()],
             fields: vec![
@@ -109,10 +121,11 @@ impl Mail {
         look(&Facts {
             envelope: Envelope {
                 listener: self.listener,
-                client: Client::default(),
+                client: self.client,
                 reverse_path: &reverse_path,
                 recipients: &recipients,
                 gateway: &gateway,
+                dnsbl: self.dnsbl.as_ref(),
             },
             headers: &message.headers,
             structure: &structure,

@@ -46,6 +46,7 @@ fn recipients_are_judged_at_rcpt() {
             reverse_path: &reverse_path,
             recipients,
             gateway: &gateway,
+            dnsbl: None,
         })
     };
     let other = [Address::parse("someone@kms.example.org").unwrap()];

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::dnsbl::listed;
 use super::rules::with_file;
 use super::{GATEWAY, Mail};
 use crate::policy::{
@@ -10,6 +11,17 @@ use crate::policy::{
 
 /// A message that every rule but the first matches.
 fn wrong_in_every_way() -> Mail {
+    let mut mail = wrong_in_itself();
+    mail.dnsbl = Some(listed());
+    mail.settings.authentication.authserv_ids = vec!["mx.example.org".to_owned()];
+    mail.with(
+        "Authentication-Results",
+        "mx.example.org; spf=fail; dkim=fail",
+    )
+}
+
+/// One that every rule matches that looks at nothing but the message.
+fn wrong_in_itself() -> Mail {
     let mut mail = with_file("Re: hello", "image/png", 100_000)
         .without("From")
         .returning_to("<>")
@@ -34,8 +46,8 @@ fn explain_tells_what_every_rule_found() {
         assert_eq!(result.rule.name, rule.name);
         match rule.name {
             RuleName::NotForGateway => assert_eq!(result.looked, Looked::Clear),
+            RuleName::Dnsbl => assert!(matches!(result.looked, Looked::Decides(_))),
             RuleName::Blocked | RuleName::Flood => assert_eq!(result.looked, Looked::NotAsked),
-            RuleName::ReturnPath => assert!(matches!(result.looked, Looked::Decides(_))),
             name => assert!(
                 matches!(result.looked, Looked::WouldMatch(_)),
                 "{name}: {:?}",
@@ -76,7 +88,7 @@ fn explain_says_which_rules_do_not_look_at_the_internal_listener() {
     for result in mail.look(explain) {
         let looks_elsewhere = matches!(
             result.rule.name,
-            RuleName::NotForGateway | RuleName::Blocked | RuleName::Flood
+            RuleName::NotForGateway | RuleName::Dnsbl | RuleName::Blocked | RuleName::Flood
         );
         assert_eq!(
             result.looked == Looked::NotAsked,
@@ -106,6 +118,8 @@ fn nothing_is_rejected_by_the_internal_listener() {
 #[test]
 fn the_first_rule_that_matches_decides() {
     let mut mail = wrong_in_every_way();
+    assert_eq!(mail.judge().rule(), Some(RuleName::Dnsbl));
+    mail.dnsbl = None;
     mail.is_ignored_by(RuleName::ReturnPath);
     mail = mail.returning_to("<jane@vendor.example>");
     mail.is_ignored_by(RuleName::OwnMail);
@@ -131,7 +145,9 @@ fn the_first_rule_that_matches_decides() {
     mail.is_ignored_by(RuleName::ReplyTarget);
     mail = mail.having("From", "jane@vendor.example");
     mail.is_ignored_by(RuleName::Size);
-    mail.body("").is_answered();
+    mail = mail.body("");
+    mail.is_ignored_by(RuleName::SenderAuthentication);
+    mail.without("Authentication-Results").is_answered();
 }
 
 #[test]
@@ -141,6 +157,7 @@ fn the_table_is_as_the_design_has_it() {
         names,
         [
             "not-for-gateway",
+            "dnsbl",
             "return-path",
             "own-mail",
             "hops",
@@ -154,6 +171,7 @@ fn the_table_is_as_the_design_has_it() {
             "subject",
             "reply-target",
             "size",
+            "sender-authentication",
             "blocked",
             "flood",
         ]
@@ -165,7 +183,7 @@ fn the_table_is_as_the_design_has_it() {
             "{}",
             rule.name
         );
-        let at_rcpt = rule.name == RuleName::NotForGateway;
+        let at_rcpt = matches!(rule.name, RuleName::NotForGateway | RuleName::Dnsbl);
         assert_eq!(rule.stage() == Stage::Recipient, at_rcpt, "{}", rule.name);
     }
 }

@@ -1,0 +1,121 @@
+//! Asks DNS blocklists (RFC 5782) about a client, for the policy to weigh.
+//! Knows zones, their health and DNS; no mail, no store and no milter.
+
+mod health;
+mod query_name;
+mod resolver;
+mod zone;
+
+use std::{net::IpAddr, time::Duration};
+
+use futures_util::future::join_all;
+use tokio::time::{Instant, timeout_at};
+
+use self::{resolver::Resolver, zone::Zone};
+pub use self::{
+    resolver::{NameServer, ResolverError},
+    zone::{Counts, Families},
+};
+use crate::policy::dnsbl::{Hit, Score, Site, ZoneReply};
+
+/// What is asked, of whom and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The sites, weighed in this order.
+    pub sites: Vec<ConfiguredSite>,
+    /// From which score on a client counts as listed.
+    pub threshold: i32,
+    /// Whom to ask.
+    pub name_server: NameServer,
+    /// The longest that all questions about one client take together.
+    pub time_limit: Duration,
+    /// After which time a zone that was switched off is tried again.
+    pub recheck: Duration,
+}
+
+/// A site and what its zone is like. Of a zone that is named more than once
+/// the first naming says that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfiguredSite {
+    /// Zone, filter and weight.
+    pub site: Site,
+    /// Whose addresses it lists.
+    pub families: Families,
+    /// Whether it has RFC 5782's test entries, by which its health is seen.
+    pub has_test_entries: bool,
+}
+
+/// The blocklists of an installation.
+pub struct Blocklists {
+    sites: Vec<Site>,
+    threshold: i32,
+    zones: Vec<Zone>,
+    resolver: Resolver,
+    time_limit: Duration,
+}
+
+impl Blocklists {
+    /// Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// The resolver's configuration can't be read.
+    pub fn new(settings: Settings) -> Result<Self, ResolverError> {
+        let mut zones: Vec<Zone> = Vec::new();
+        for configured in &settings.sites {
+            if !zones.iter().any(|zone| zone.is(&configured.site.zone)) {
+                zones.push(Zone::new(configured, settings.recheck));
+            }
+        }
+        Ok(Self {
+            sites: settings.sites.into_iter().map(|own| own.site).collect(),
+            threshold: settings.threshold,
+            zones,
+            resolver: Resolver::new(settings.name_server)?,
+            time_limit: settings.time_limit,
+        })
+    }
+
+    /// Asks all zones at once, and those that list the client why. A zone that
+    /// doesn't answer in time says nothing.
+    pub async fn ask(&self, client: IpAddr) -> Score {
+        let client = client.to_canonical();
+        let deadline = Instant::now() + self.time_limit;
+        let asked = self.zones.iter().map(async |zone| {
+            let reply = zone.ask(client, &self.resolver, deadline).await?;
+            let zone = zone.name().to_owned();
+            Some(ZoneReply { zone, reply })
+        });
+        let replies: Vec<ZoneReply> = join_all(asked).await.into_iter().flatten().collect();
+        let mut score = Score::of(&self.sites, self.threshold, &replies);
+        if score.is_listed() {
+            self.ask_why(client, &mut score, deadline).await;
+        }
+        score
+    }
+
+    /// What was asked of each zone so far, and what came of it.
+    pub fn counts(&self) -> impl Iterator<Item = (&str, Counts)> {
+        self.zones.iter().map(|zone| (zone.name(), zone.counts()))
+    }
+
+    /// The words are for a person: where they can't be had in time, the client
+    /// is listed all the same.
+    async fn ask_why(&self, client: IpAddr, score: &mut Score, deadline: Instant) {
+        let against = score.hits.iter_mut().filter(|hit| hit.weight > 0);
+        join_all(against.map(async |hit: &mut Hit| {
+            let name = query_name::of(client, &hit.zone);
+            let asked = timeout_at(deadline, self.resolver.text(&name)).await;
+            hit.text = asked.ok().flatten();
+        }))
+        .await;
+    }
+}
+
+impl std::fmt::Debug for Blocklists {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Blocklists")
+            .field("sites", &self.sites)
+            .field("threshold", &self.threshold)
+            .finish_non_exhaustive()
+    }
+}

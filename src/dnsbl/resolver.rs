@@ -1,0 +1,134 @@
+//! The questions that blocklists answer, as DNS look-ups. A reply is kept as
+//! long as its TTL says.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hickory_resolver::{
+    ConnectionProvider, Resolver as HickoryResolver, TokioResolver,
+    config::{
+        ConnectionConfig, NameServerConfig, ProtocolConfig, ResolveHosts, ResolverConfig,
+        ResolverOpts,
+    },
+    net::{NetError, runtime::TokioRuntimeProvider},
+    proto::rr::{RData, RecordType},
+};
+use thiserror::Error;
+
+use crate::policy::dnsbl::Reply;
+
+/// Whom to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameServer {
+    /// Those of /etc/resolv.conf.
+    System,
+    /// This one.
+    At(SocketAddr),
+}
+
+/// Nobody can be asked.
+#[derive(Debug, Error)]
+#[error("no name server can be asked: {0}; mend /etc/resolv.conf, or set dnsbl.resolver")]
+pub struct ResolverError(String);
+
+/// How long one try takes. A second one is for a datagram that was lost.
+const TRY: Duration = Duration::from_secs(2);
+
+/// The longest of a zone's words that is kept; a TXT record may have 65,535 octets.
+const MAX_TEXT: usize = 500;
+
+/// Asks about addresses.
+pub(super) struct Resolver {
+    kept: TokioResolver,
+    /// Keeps nothing: whether a zone is well is asked of the zone.
+    fresh: TokioResolver,
+}
+
+impl Resolver {
+    pub(super) fn new(name_server: NameServer) -> Result<Self, ResolverError> {
+        Ok(Self {
+            kept: build(name_server, None)?,
+            fresh: build(name_server, Some(0))?,
+        })
+    }
+
+    /// What the zone says under `name`.
+    pub(super) async fn reply(&self, name: &str) -> Reply {
+        reply_of(&self.kept, name).await
+    }
+
+    /// The same without what is known already.
+    pub(super) async fn fresh_reply(&self, name: &str) -> Reply {
+        reply_of(&self.fresh, name).await
+    }
+
+    /// The first TXT record under `name`.
+    pub(super) async fn text(&self, name: &str) -> Option<String> {
+        let found = self.kept.lookup(name, RecordType::TXT).await.ok()?;
+        found
+            .answers()
+            .iter()
+            .find_map(|record| match &record.data {
+                RData::TXT(text) => {
+                    let octets: Vec<u8> = text.txt_data.iter().flatten().copied().collect();
+                    let kept = octets.get(..MAX_TEXT).unwrap_or(&octets);
+                    Some(String::from_utf8_lossy(kept).trim().to_owned())
+                        .filter(|text| !text.is_empty())
+                }
+                _ => None,
+            })
+    }
+}
+
+async fn reply_of<P: ConnectionProvider>(resolver: &HickoryResolver<P>, name: &str) -> Reply {
+    match resolver.lookup(name, RecordType::A).await {
+        Ok(found) => {
+            let addresses = found
+                .answers()
+                .iter()
+                .filter_map(|record| match &record.data {
+                    RData::A(address) => Some(address.0),
+                    _ => None,
+                });
+            Reply::of_addresses(addresses.collect())
+        }
+        Err(error) if error.is_no_records_found() => Reply::NotListed,
+        Err(NetError::Timeout) => Reply::Failed("it does not answer".to_owned()),
+        Err(error) => Reply::Failed(error.to_string()),
+    }
+}
+
+fn build(name_server: NameServer, cache_size: Option<u64>) -> Result<TokioResolver, ResolverError> {
+    let failed = |error: NetError| ResolverError(error.to_string());
+    let mut builder = match name_server {
+        NameServer::System => TokioResolver::builder_tokio().map_err(failed)?,
+        NameServer::At(address) => {
+            TokioResolver::builder_with_config(only(address), TokioRuntimeProvider::default())
+        }
+    };
+    set(builder.options_mut(), cache_size);
+    builder.build().map_err(failed)
+}
+
+fn only(address: SocketAddr) -> ResolverConfig {
+    let connections = [ProtocolConfig::Udp, ProtocolConfig::Tcp].map(|protocol| {
+        let mut connection = ConnectionConfig::new(protocol);
+        connection.port = address.port();
+        connection
+    });
+    ResolverConfig::from_name_servers(vec![NameServerConfig::new(
+        address.ip(),
+        true,
+        connections.to_vec(),
+    )])
+}
+
+/// What /etc/resolv.conf says of tries and times is for programs that can wait.
+fn set(options: &mut ResolverOpts, cache_size: Option<u64>) {
+    options.timeout = TRY;
+    options.attempts = 1;
+    options.use_hosts_file = ResolveHosts::Never;
+    if let Some(size) = cache_size {
+        options.cache_size = size;
+    }
+}

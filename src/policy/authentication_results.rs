@@ -1,0 +1,275 @@
+//! Reads `Authentication-Results` (RFC 8601 2.2). Knows the syntax, and
+//! nothing of whom to believe or what a result means.
+
+use std::iter::Peekable;
+use std::str::Chars;
+
+/// What one host says of how a message authenticated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AuthenticationResults {
+    /// Who says it, as it stands.
+    pub(super) authserv_id: String,
+    /// What, method by method; a statement that is malformed is left out.
+    pub(super) results: Vec<MethodResult>,
+}
+
+/// One method's result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct MethodResult {
+    /// `spf`, `dkim`, `dmarc` and so on, in lower case.
+    pub(super) method: String,
+    /// `pass`, `fail` and so on, in lower case.
+    pub(super) result: String,
+    /// What the result is about: names such as `smtp.mailfrom`, in lower case,
+    /// and values as they stand.
+    properties: Vec<(String, String)>,
+}
+
+impl MethodResult {
+    /// The first value of that property.
+    pub(super) fn property(&self, name: &str) -> Option<&str> {
+        self.properties
+            .iter()
+            .find(|(own, _)| own == name)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+/// Reads an unfolded value. None where not even an authserv-id stands there.
+pub(super) fn parse(value: &str) -> Option<AuthenticationResults> {
+    let mut reader = Reader {
+        chars: value.chars().peekable(),
+    };
+    let authserv_id = reader.word(|c| c == ';')?;
+    reader.skip_statement();
+    let mut results = Vec::new();
+    while reader.next_statement() {
+        results.extend(reader.method_result());
+        reader.skip_statement();
+    }
+    Some(AuthenticationResults {
+        authserv_id,
+        results,
+    })
+}
+
+/// A value read from its start on.
+struct Reader<'a> {
+    chars: Peekable<Chars<'a>>,
+}
+
+impl Reader<'_> {
+    /// `method=result name=value …`, its end being left where it is.
+    fn method_result(&mut self) -> Option<MethodResult> {
+        let method = self.name()?;
+        let result = self.word(ends_value)?.to_ascii_lowercase();
+        let mut properties = Vec::new();
+        while let Some(name) = self.name() {
+            let Some(value) = self.word(ends_value) else {
+                break;
+            };
+            properties.push((name, value));
+        }
+        // A method may have a version: spf/1.
+        let method = method.split('/').next().unwrap_or_default().to_owned();
+        Some(MethodResult {
+            method,
+            result,
+            properties,
+        })
+    }
+
+    /// A name and the `=` behind it.
+    fn name(&mut self) -> Option<String> {
+        let mut name = String::new();
+        while let Some(part) = self.word(|c| matches!(c, '=' | ';')) {
+            name.push_str(&part);
+        }
+        self.chars.next_if_eq(&'=')?;
+        (!name.is_empty()).then(|| name.to_ascii_lowercase())
+    }
+
+    /// What stands up to the next blank, comment or character that ends it;
+    /// quoted strings within it lose their quotes.
+    fn word(&mut self, ends: fn(char) -> bool) -> Option<String> {
+        self.skip_blanks_and_comments();
+        let mut word = String::new();
+        let mut found = false;
+        while let Some(c) = self
+            .chars
+            .next_if(|&c| !ends(c) && !is_blank(c) && c != '(')
+        {
+            found = true;
+            match c {
+                '"' => self.quoted_string(&mut word),
+                _ => word.push(c),
+            }
+        }
+        found.then_some(word)
+    }
+
+    fn quoted_string(&mut self, word: &mut String) {
+        while let Some(c) = self.chars.next() {
+            match c {
+                '"' => return,
+                '\\' => word.extend(self.chars.next()),
+                _ => word.push(c),
+            }
+        }
+    }
+
+    fn skip_blanks_and_comments(&mut self) {
+        let mut depth = 0_usize;
+        while let Some(c) = self
+            .chars
+            .next_if(|&c| depth > 0 || is_blank(c) || c == '(')
+        {
+            match c {
+                '(' => depth += 1,
+                ')' => depth = depth.saturating_sub(1),
+                '\\' => _ = self.chars.next(),
+                _ => (),
+            }
+        }
+    }
+
+    /// Up to the `;` that ends a statement, or to the end.
+    fn skip_statement(&mut self) {
+        loop {
+            while self.word(|c| c == ';').is_some() {}
+            match self.chars.peek() {
+                None | Some(';') => return,
+                Some(_) => _ = self.chars.next(),
+            }
+        }
+    }
+
+    fn next_statement(&mut self) -> bool {
+        self.chars.next_if_eq(&';').is_some()
+    }
+}
+
+fn ends_value(c: char) -> bool {
+    c == ';'
+}
+
+fn is_blank(c: char) -> bool {
+    c.is_whitespace() || c.is_control()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// `method=result[name=value,…]` for each.
+    fn read(value: &str) -> Option<(String, Vec<String>)> {
+        let read = parse(value)?;
+        let shown = |result: &MethodResult| {
+            let properties: Vec<String> = result
+                .properties
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
+            let (method, result) = (&result.method, &result.result);
+            format!("{method}={result}[{}]", properties.join(","))
+        };
+        Some((read.authserv_id, read.results.iter().map(shown).collect()))
+    }
+
+    #[test]
+    fn results_are_read_as_verifiers_write_them() {
+        for (value, id, results) in [
+            ("mx.example.org; none", "mx.example.org", vec![]),
+            ("mx.example.org 1; none", "mx.example.org", vec![]),
+            ("mx.example.org", "mx.example.org", vec![]),
+            (
+                "mx.example.org; spf=pass smtp.mailfrom=jane@vendor.example",
+                "mx.example.org",
+                vec!["spf=pass[smtp.mailfrom=jane@vendor.example]"],
+            ),
+            (
+                " mail.example.org;\n\tdkim=pass (2048-bit key; unprotected) header.d=vendor.example header.i=@vendor.example header.b=\"a/b+c=\"",
+                "mail.example.org",
+                vec!["dkim=pass[header.d=vendor.example,header.i=@vendor.example,header.b=a/b+c=]"],
+            ),
+            (
+                "mx.google.com; dkim=pass header.i=@v.example; spf=pass (google.com: domain of prvs=1=a@v.example designates 192.0.2.1 as permitted sender) smtp.mailfrom=\"prvs=1=a@v.example\"; dmarc=pass (p=NONE sp=NONE dis=NONE) header.from=v.example",
+                "mx.google.com",
+                vec![
+                    "dkim=pass[header.i=@v.example]",
+                    "spf=pass[smtp.mailfrom=prvs=1=a@v.example]",
+                    "dmarc=pass[header.from=v.example]",
+                ],
+            ),
+            (
+                "MX.Example.org; SPF/1 = Fail reason = \"not; allowed\" smtp . mailfrom = a@b",
+                "MX.Example.org",
+                vec!["spf=fail[reason=not; allowed,smtp.mailfrom=a@b]"],
+            ),
+            (
+                "\"mx (1); x\" (a (nested) comment); dkim=none",
+                "mx (1); x",
+                vec!["dkim=none[]"],
+            ),
+            (
+                "mx; broken; =x; spf; dkim=; spf=pass;; dkim=fail;",
+                "mx",
+                vec!["spf=pass[]", "dkim=fail[]"],
+            ),
+            (
+                "mx; spf=pass smtp.mailfrom=prvs=07=jane@vendor.example",
+                "mx",
+                vec!["spf=pass[smtp.mailfrom=prvs=07=jane@vendor.example]"],
+            ),
+        ] {
+            let expected = results.into_iter().map(str::to_owned).collect();
+            assert_eq!(read(value), Some((id.to_owned(), expected)), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn comments_and_quoted_strings_say_nothing() {
+        for value in [
+            "mx; (spf=pass) dkim=none",
+            "mx; dkim=none (; spf=pass)",
+            "mx; dkim=none reason=\"; spf=pass\"",
+            "mx; dkim=none (\\); spf=pass)",
+            "mx; dkim=none (left open; spf=pass",
+            "mx; dkim=none reason=\"left open; spf=pass",
+        ] {
+            let methods: Vec<String> = parse(value)
+                .unwrap()
+                .results
+                .into_iter()
+                .map(|result| result.method)
+                .collect();
+            assert_eq!(methods, ["dkim"], "{value:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_nobodys_word() {
+        for value in ["", " ", ";", "; spf=pass", "(mx); spf=pass"] {
+            assert_eq!(parse(value), None, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn long_values_are_read_in_one_go() {
+        for piece in ["(", "\"", ";", "=", "spf=pass;", "\\", " a=b", "a/"] {
+            // Quadratic, this would go on for minutes.
+            parse(&format!("mx; {}", piece.repeat(50_000)));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_is_survived(value in "\\PC*|[a-z=;()\"\\\\. /@]{0,60}") {
+            let _ = parse(&value);
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What DNS blocklists (RFC 5782) say of a client, and what that weighs.
+//! Pure: whoever asks them is outside, and brings their replies.
+
+mod score;
+mod site;
+
+pub use score::{Failure, Hit, Reply, Score, ZoneReply};
+pub use site::{ReplyFilter, Site, SiteError};

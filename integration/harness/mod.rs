@@ -16,22 +16,26 @@
 
 mod address;
 mod command;
+mod dkim;
 mod gateway;
 mod mail;
 mod mailbox;
 mod module;
 mod postfix;
+mod rbldnsd;
 mod site;
 mod smtp;
 mod wait;
 
 pub use self::{
     command::{Output, python, run, words},
+    dkim::{DkimKey, OpenDkim},
     gateway::{Gateway, kms_gateway},
     mail::{Draft, Mail},
     mailbox::Mailbox,
     module::{IndependentModule, Module, OpenedKey, SoftwareModule, labelled_key},
     postfix::Postfix,
+    rbldnsd::{Rbldnsd, SlowWay, WELL, WELL_V6},
     site::{ALICE, BOB, CAROL, GATEWAY, Layout, Site},
     smtp::{Reply, Smtp},
     wait::until,

@@ -76,6 +76,12 @@ impl Layout {
         run(self.postconf().arg(parameter), b"");
     }
 
+    /// Lets an SMTP client say whose connection it speaks for.
+    pub fn allow_xclient(&self) {
+        self.set_postfix("inet_protocols=all");
+        self.set_postfix("smtpd_authorized_xclient_hosts=127.0.0.0/8");
+    }
+
     /// Sets a parameter of the service at one of the ports: `name=value`.
     pub fn set_postfix_service(&self, port: u16, parameter: &str) {
         run(

@@ -35,6 +35,15 @@ impl Smtp {
         session
     }
 
+    /// Speaks for another client from now on, as a proxy does; the site must
+    /// allow it ([`super::Layout::allow_xclient`]). `client` is what XCLIENT takes:
+    /// `ADDR=192.0.2.1`, perhaps with `LOGIN=alice`.
+    pub fn speak_for(&mut self, client: &str) {
+        let accepted = self.command(&format!("XCLIENT NAME=[UNAVAILABLE] {client}"));
+        assert_eq!(accepted.code, 220, "{accepted:?}");
+        assert_eq!(self.command("EHLO client.vendor.example").code, 250);
+    }
+
     /// One command and its answer.
     pub fn command(&mut self, line: &str) -> Reply {
         self.write(format!("{line}\r\n").as_bytes());
@@ -58,6 +67,11 @@ impl Smtp {
         if data.code != 354 {
             return data;
         }
+        self.content(message)
+    }
+
+    /// What follows DATA, and the answer to its end.
+    pub fn content(&mut self, message: &[u8]) -> Reply {
         self.write(&dot_stuffed(message));
         self.write(b".\r\n");
         self.reply()

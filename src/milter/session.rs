@@ -3,13 +3,18 @@
 //! Never sees the wire, so that it can be tested without one; knows nothing
 //! of what becomes of a request later.
 
-use std::{ffi::CString, net::IpAddr, sync::Arc};
+use std::{
+    ffi::{CStr, CString},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use tokio::sync::watch;
 
 use super::{
     in_flight::{InFlight, InFlightMessage},
     intake,
+    recipients::{Recipients, for_audit},
     sender::{Origin, sender_of},
 };
 use crate::{
@@ -97,6 +102,15 @@ impl SmtpReply {
         }
     }
 
+    /// RFC 5321, 4.5.3.1.10: what is refused so is sent again apart.
+    fn too_many_recipients() -> Self {
+        Self {
+            code: "452",
+            enhanced: "4.5.3",
+            text: "too many recipients at the gateway".to_owned(),
+        }
+    }
+
     fn trouble(error: &NotKept) -> Self {
         match error {
             NotKept::Store(StoreError::Full { .. }) => Self {
@@ -137,7 +151,7 @@ struct Transaction {
     rules: Arc<Rules>,
     client: Client,
     reverse_path: String,
-    recipients: Vec<Recipient>,
+    recipients: Recipients,
     /// What blocklists say of the client, once they were asked.
     dnsbl: Option<Score>,
     content: Message,
@@ -145,13 +159,6 @@ struct Transaction {
     header_size: usize,
     size: u64,
     _counted: InFlightMessage,
-}
-
-struct Recipient {
-    /// As given in RCPT, angle brackets included.
-    argument: CString,
-    address: Option<Address>,
-    ours: bool,
 }
 
 impl Session {
@@ -186,7 +193,7 @@ impl Session {
                 authenticated,
             },
             reverse_path,
-            recipients: Vec::new(),
+            recipients: Recipients::default(),
             dnsbl: None,
             content: Message::default(),
             header_size: 0,
@@ -207,17 +214,11 @@ impl Session {
         let Some(mut message) = self.message.take() else {
             return Answer::Continue;
         };
-        let recipient = Recipient::new(argument, normal_form, &message.rules.addresses);
-        let refusal = match &recipient.address {
-            Some(address) if recipient.ours => message.refusal(self.listener, address).await,
-            _ => None,
-        };
-        message.recipients.push(recipient);
-        let answer = match refusal {
-            None => Answer::Continue,
-            Some(judgement) => {
-                let refused = message.refuse_last(self, queue_id, &judgement).await;
-                Answer::Reject(refused)
+        let answer = match message.own_address(&argument, normal_form) {
+            Some(address) => message.add_ours(self, queue_id, argument, address).await,
+            None => {
+                message.recipients.add_other(&argument);
+                Answer::Continue
             }
         };
         self.message = Some(message);
@@ -229,7 +230,7 @@ impl Session {
         let Some(message) = &self.message else {
             return Answer::Continue;
         };
-        if message.recipients.iter().any(|recipient| recipient.ours) {
+        if message.recipients.has_ours() {
             return Answer::Continue;
         }
         self.message = None;
@@ -254,7 +255,7 @@ impl Session {
 
     /// One header field, its value raw.
     pub fn header(&mut self, name: &[u8], value: &[u8]) {
-        if let Some(message) = &mut self.message {
+        if let Some(message) = self.our_message() {
             let limit = message.rules.policy.max_header_bytes;
             message.add_size(name.len() + value.len() + ":\r\n".len());
             // One field past the limit is enough for the rule to see it.
@@ -267,7 +268,7 @@ impl Session {
 
     /// A piece of the body.
     pub fn body(&mut self, piece: &[u8]) {
-        if let Some(message) = &mut self.message {
+        if let Some(message) = self.our_message() {
             message.add_size(piece.len());
             if message.size <= message.rules.policy.max_message_bytes {
                 message.content.body.extend_from_slice(piece);
@@ -275,9 +276,20 @@ impl Session {
         }
     }
 
+    /// The message on its way, if its content matters.
+    fn our_message(&mut self) -> Option<&mut Transaction> {
+        let message = self.message.as_mut();
+        message.filter(|message| message.recipients.has_ours())
+    }
+
     /// End-of-message: judges, stores, and says what becomes of the message.
     /// Anything but a temporary failure is on disk when this returns.
     pub async fn end_of_message(&mut self, queue_id: &str) -> Answer {
+        // A Postfix with an older milter_protocol has not asked at DATA.
+        match self.data() {
+            Answer::Continue => {}
+            answer => return answer,
+        }
         let Some(message) = self.message.take() else {
             return Answer::Continue;
         };
@@ -317,27 +329,35 @@ fn log(queue_id: &str, judgement: &Judgement) {
     );
 }
 
-impl Recipient {
-    fn new(argument: CString, normal_form: Option<&str>, gateway: &GatewayAddresses) -> Self {
+impl Transaction {
+    /// The recipient's address, if it is the gateway's.
+    fn own_address(&self, argument: &CStr, normal_form: Option<&str>) -> Option<Address> {
         let address = normal_form
             .and_then(|text| Address::parse(text).ok())
             .or_else(|| {
-                ReversePath::from_smtp(&argument.to_string_lossy())
-                    .address()
-                    .cloned()
+                let path = ReversePath::from_smtp(&argument.to_string_lossy());
+                path.address().cloned()
             });
-        let ours = address
-            .as_ref()
-            .is_some_and(|address| gateway.contains(address));
-        Recipient {
-            argument,
-            address,
-            ours,
+        address.filter(|address| self.rules.addresses.contains(address))
+    }
+
+    async fn add_ours(
+        &mut self,
+        session: &Session,
+        queue_id: &str,
+        argument: CString,
+        address: Address,
+    ) -> Answer {
+        if let Some(judgement) = self.refusal(session.listener, &address).await {
+            let reply = self.refuse(session, queue_id, &argument, &judgement).await;
+            return Answer::Reject(reply);
+        }
+        match self.recipients.add_ours(argument, address) {
+            true => Answer::Continue,
+            false => Answer::Tempfail(SmtpReply::too_many_recipients()),
         }
     }
-}
 
-impl Transaction {
     /// Why a recipient that is the gateway's is refused, if it is.
     async fn refusal(&mut self, listener: Listener, recipient: &Address) -> Option<Judgement> {
         if self.dnsbl.is_none() {
@@ -360,18 +380,25 @@ impl Transaction {
         }
     }
 
-    /// Notes that the last recipient is refused, and forgets it.
-    async fn refuse_last(
-        &mut self,
+    /// Notes that a recipient is refused.
+    async fn refuse(
+        &self,
         session: &Session,
         queue_id: &str,
+        argument: &CStr,
         judgement: &Judgement,
     ) -> SmtpReply {
         log(queue_id, judgement);
-        if let Err(error) = self.keep(session, queue_id, judgement).await {
+        let gateway = &session.gateway;
+        let now = gateway.clock.now();
+        let entry = Entry {
+            recipients: vec![for_audit(argument)],
+            ..self.entry(session, queue_id, judgement, now)
+        };
+        let rule = judgement.rule().map_or("-", policy::RuleName::as_str);
+        if let Err(error) = gateway.store.note_counted(rule, entry).await {
             tracing::error!(queue_id, %error, "refusal not noted in the audit log");
         }
-        self.recipients.pop();
         SmtpReply::refusal(judgement.reason().unwrap_or("refused by policy"))
     }
 
@@ -399,11 +426,7 @@ impl Transaction {
 
     fn judge(&self, listener: Listener) -> Judgement {
         let reverse_path = ReversePath::from_smtp(&self.reverse_path);
-        let recipients: Vec<Address> = self
-            .recipients
-            .iter()
-            .filter_map(|recipient| recipient.address.clone())
-            .collect();
+        let recipients = self.recipients.our_addresses();
         policy::judge(&Facts {
             envelope: self.envelope(listener, &reverse_path, &recipients),
             headers: &self.content.headers,
@@ -501,11 +524,7 @@ impl Transaction {
                 client: &self.client,
                 helo: session.helo.as_deref(),
                 reverse_path: &self.reverse_path,
-                recipients: self
-                    .recipients
-                    .iter()
-                    .map(|recipient| recipient.argument.to_string_lossy().into_owned())
-                    .collect(),
+                recipients: self.recipients.shown(),
                 headers: &self.content.headers,
                 size: self.size,
                 judgement,
@@ -520,9 +539,11 @@ impl Transaction {
             Verdict::Pass => Answer::Continue,
             // Our own Postfix would bounce a 5xx on the internal listener, and
             // on the outer one it would take others' copies along.
-            Verdict::Reject if listener == Listener::Outer && self.only_ours() => Answer::Reject(
-                SmtpReply::refusal(judgement.reason().unwrap_or("refused by policy")),
-            ),
+            Verdict::Reject if listener == Listener::Outer && self.recipients.are_only_ours() => {
+                Answer::Reject(SmtpReply::refusal(
+                    judgement.reason().unwrap_or("refused by policy"),
+                ))
+            }
             Verdict::Reject | Verdict::Ignore | Verdict::Defer | Verdict::Request => {
                 self.remove_ours()
             }
@@ -530,29 +551,19 @@ impl Transaction {
     }
 
     fn remove_ours(&self) -> Answer {
-        if self.only_ours() && !self.rules.keep_bcc {
+        if self.recipients.are_only_ours() && !self.rules.keep_bcc {
             return Answer::Discard;
         }
-        Answer::DeleteRecipients(
-            self.recipients
-                .iter()
-                .filter(|recipient| recipient.ours)
-                .map(|recipient| recipient.argument.clone())
-                .collect(),
-        )
+        Answer::DeleteRecipients(self.recipients.our_arguments())
     }
 
     /// With others among the recipients the message goes on whole: Postfix's
     /// transport holds the gateway's copy until the internal listener takes it.
     fn not_kept(&self, error: &NotKept) -> Answer {
-        if self.only_ours() {
+        if self.recipients.are_only_ours() {
             Answer::Tempfail(SmtpReply::trouble(error))
         } else {
             Answer::Continue
         }
-    }
-
-    fn only_ours(&self) -> bool {
-        self.recipients.iter().all(|recipient| recipient.ours)
     }
 }

@@ -154,6 +154,46 @@ async fn mail_for_others_is_let_go_at_data_and_leaves_no_trace() {
 }
 
 #[tokio::test]
+async fn any_number_of_recipients_is_taken_and_of_ours_what_can_be_kept() {
+    let house = house().await;
+    let mut session = house.session("smtpd");
+    session.mail("<alice@vendor.example>".to_owned(), false);
+    for number in 0..1_000 {
+        let other = format!("<r{number}@vendor.example>");
+        assert_eq!(
+            session.recipient(c_string(&other), None, "NOQUEUE").await,
+            Answer::Continue
+        );
+    }
+    let ours = |number| c_string(&format!("<gateway+{number}@kms.example.org>"));
+    let mut taken = 0;
+    let refused = loop {
+        match session.recipient(ours(taken), None, "NOQUEUE").await {
+            Answer::Continue => taken += 1,
+            refused => break refused,
+        }
+    };
+    assert!(
+        matches!(&refused, Answer::Tempfail(reply) if (reply.code, reply.enhanced) == ("452", "4.5.3")),
+        "{refused:?}"
+    );
+    for (name, value) in REQUEST {
+        session.header(name.as_bytes(), value.as_bytes());
+    }
+    let kept: Vec<CString> = (0..taken).map(ours).collect();
+    assert!(kept.len() > 1_000, "{}", kept.len());
+    assert_eq!(
+        session.end_of_message("4QUEUEID").await,
+        Answer::DeleteRecipients(kept.clone())
+    );
+    let entries = house.store.audit_entries(1, 9).await.unwrap();
+    let recipients = entries.first().unwrap().entry().unwrap().recipients;
+    assert_eq!(recipients.len(), Entry::RECIPIENT_LIMIT);
+    let more = 1_000 + kept.len() - (Entry::RECIPIENT_LIMIT - 1);
+    assert_eq!(*recipients.last().unwrap(), format!("… and {more} more"));
+}
+
+#[tokio::test]
 async fn a_request_is_spooled_and_discarded() {
     let house = house().await;
     let answers = house

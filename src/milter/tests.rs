@@ -153,6 +153,24 @@ async fn mail_for_others_is_let_go_at_data_and_leaves_no_trace() {
     assert_eq!(house.events().await, []);
 }
 
+/// A Postfix with `milter_protocol = 3` doesn't ask at DATA.
+#[tokio::test]
+async fn without_data_mail_for_others_is_let_go_at_its_end() {
+    let house = house().await;
+    let mut session = house.session("smtpd");
+    session.mail("<alice@vendor.example>".to_owned(), false);
+    session
+        .recipient(c_string("<bob@vendor.example>"), None, "NOQUEUE")
+        .await;
+    for (name, value) in REQUEST {
+        session.header(name.as_bytes(), value.as_bytes());
+    }
+    session.body(b"hello\r\n");
+    assert_eq!(session.bytes_kept(), 0);
+    assert_eq!(session.end_of_message("4QUEUEID").await, Answer::NotOurs);
+    assert_eq!(house.events().await, []);
+}
+
 #[tokio::test]
 async fn any_number_of_recipients_is_taken_and_of_ours_what_can_be_kept() {
     let house = house().await;

@@ -19,6 +19,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+use super::macro_limit::MacroLimit;
 use crate::config::ListenAddress;
 
 /// Pause after a failed accept: long enough to let file descriptors be freed,
@@ -125,7 +126,7 @@ impl<L> PatientListener<L> {
 }
 
 impl<L: Listener> Listener for PatientListener<L> {
-    type Io = NegotiatedInTime<L::Io>;
+    type Io = NegotiatedInTime<MacroLimit<L::Io>>;
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Io>> {
         let State::Open(listener, pause) = &mut self.state else {
@@ -144,7 +145,10 @@ impl<L: Listener> Listener for PatientListener<L> {
             }
             match listener.poll_accept(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(stream)) => return Poll::Ready(Ok(NegotiatedInTime::new(stream))),
+                Poll::Ready(Ok(stream)) => {
+                    let stream = NegotiatedInTime::new(MacroLimit::new(stream));
+                    return Poll::Ready(Ok(stream));
+                }
                 Poll::Ready(Err(error)) => {
                     tracing::error!(%error, "can't accept a milter connection; trying again");
                     *pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));

@@ -6,6 +6,7 @@ mod callbacks;
 mod in_flight;
 mod intake;
 mod listener;
+mod macro_limit;
 mod recipients;
 mod sender;
 mod session;

@@ -1,7 +1,7 @@
 //! What the tests against a real Postfix share: a private mail site with the
 //! gateway beside it, an SMTP client that sends exactly what it is given,
-//! mailboxes to wait at, and security modules. Nothing of it outlives a test,
-//! failed or not.
+//! mailboxes to wait at, and security modules; also a milter client and a gateway that
+//! need no Postfix. Nothing of it outlives a test, failed or not.
 
 #![allow(
     dead_code,
@@ -18,25 +18,31 @@ mod address;
 mod command;
 mod dkim;
 mod gateway;
+mod house;
 mod mail;
 mod mailbox;
+mod milter;
 mod module;
 mod postfix;
 mod rbldnsd;
 mod site;
 mod smtp;
+mod usage;
 mod wait;
 
 pub use self::{
     command::{Output, python, run, words},
     dkim::{DkimKey, OpenDkim},
     gateway::{Gateway, kms_gateway},
+    house::{House, ask, begin, pairs, request_fields, request_with, send, taken},
     mail::{Draft, Mail},
     mailbox::Mailbox,
+    milter::{EndAnswer, Milter, Packet, packet},
     module::{IndependentModule, Module, OpenedKey, SoftwareModule, labelled_key},
     postfix::Postfix,
     rbldnsd::{Rbldnsd, SlowWay, WELL, WELL_V6},
     site::{ALICE, BOB, CAROL, GATEWAY, Layout, Site},
     smtp::{Reply, Smtp},
+    usage::Usage,
     wait::until,
 };

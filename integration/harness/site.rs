@@ -129,13 +129,18 @@ impl Layout {
 
     /// Starts the gateway with strace looking on, by these options.
     pub fn start_traced_gateway(&self, options: &[&str]) -> Gateway {
-        let serve = self.serve();
-        let mut strace = Command::new("strace");
         // -D: strace is the grandchild and the gateway our own child, which can
         // be told to end; it would outlive a strace in between.
-        strace.args(["-D", "-f"]).args(options);
-        strace.arg(serve.get_program()).args(serve.get_args());
-        Gateway::start(strace, &self.gateway_log(), self.port(8890))
+        self.start_gateway_by(&[&["strace", "-D", "-f"], options].concat())
+    }
+
+    /// Starts the gateway by a program that becomes it, with its arguments.
+    pub fn start_gateway_by(&self, launcher: &[&str]) -> Gateway {
+        let serve = self.serve();
+        let mut command = Command::new(launcher[0]);
+        command.args(&launcher[1..]);
+        command.arg(serve.get_program()).args(serve.get_args());
+        Gateway::start(command, &self.gateway_log(), self.port(8890))
     }
 
     fn gateway_log(&self) -> PathBuf {

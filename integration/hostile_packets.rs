@@ -1,0 +1,702 @@
+//! What reaches the milter port without a Postfix in between: messages of any
+//! size, and peers that are slow, silent, confused or hostile. Each message
+//! has its verdict, memory stays within what the configuration allows and a
+//! constant, nothing grows as the square of what a peer sends, and whatever a
+//! peer does, the next session is served.
+
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod harness;
+
+use std::{net::TcpStream, time::Duration};
+
+use harness::{
+    EndAnswer, GATEWAY, House, Milter, ask, begin, packet, pairs, request_fields, request_with,
+    send, taken, until,
+};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Defaults of the configuration, in KiB.
+const MAX_MESSAGE: u64 = 2048;
+const MAX_HEADER: u64 = 256;
+
+/// One packet, as large as indymilter takes any, in KiB.
+const PACKET: u64 = 1024;
+
+/// What a message may take beyond the limits, in KiB: its parts as the policy
+/// looks at them, the entry of the audit log, buffers.
+const CONSTANT: u64 = 8 * 1024;
+
+fn ignored(rule: &str) -> (String, String) {
+    ("ignore".to_owned(), rule.to_owned())
+}
+
+fn requested() -> (String, String) {
+    ("request".to_owned(), "-".to_owned())
+}
+
+// Messages of any size.
+
+#[test]
+fn ten_thousand_header_fields_are_malformed_and_cost_what_they_weigh() {
+    let house = House::new();
+    let many = |count| {
+        let mut fields = request_fields();
+        fields.extend(vec![("X".to_owned(), "y".to_owned()); count]);
+        fields
+    };
+    let memory = house.memory_for(|| {
+        assert_eq!(send(&mut house.session(), &many(10_000), b""), taken());
+    });
+    assert_eq!(house.newest(), ignored("malformed"));
+    println!("10,000 header fields took {memory} KiB");
+    assert!(memory < MAX_HEADER + CONSTANT, "{memory} KiB");
+
+    // Both counts are within the limit of bytes.
+    house.assert_not_quadratic("header fields", 10_000, |count| {
+        assert_eq!(send(&mut house.session(), &many(count), b""), taken());
+    });
+    // Beyond it they are counted and dropped.
+    let memory = house.memory_for(|| {
+        assert_eq!(send(&mut house.session(), &many(200_000), b""), taken());
+    });
+    println!("200,000 header fields took {memory} KiB");
+    assert!(memory < MAX_HEADER + CONSTANT, "{memory} KiB");
+    assert_eq!(house.newest(), ignored("malformed"));
+    house.serves();
+}
+
+#[test]
+fn a_header_field_fills_a_packet_and_no_more() {
+    let house = House::new();
+    let largest = 1024 * 1024 - 1;
+    // A line end is kept as a fold, which is three bytes.
+    for filling in [b'x', b'\n'] {
+        let memory = house.memory_for(|| {
+            let mut session = house.session_at_content();
+            session.send('L', &large_field(largest, filling));
+            session.content(pairs(&request_fields()), b"");
+            assert_eq!(session.end(), taken());
+        });
+        assert_eq!(house.newest(), ignored("malformed"));
+        println!("a header field of {largest} bytes took {memory} KiB");
+        assert!(memory < 4 * PACKET + CONSTANT, "{memory} KiB");
+    }
+
+    let memory = house.memory_for(|| {
+        let mut session = house.session_at_content();
+        session.try_write(&packet('L', &large_field(largest + 1, b'x')));
+        assert_eq!(session.rest(), "");
+    });
+    println!("a byte more is refused and took {memory} KiB");
+    assert!(memory < CONSTANT, "{memory} KiB");
+    house.serves();
+}
+
+/// A field whose packet has a payload of `size` bytes.
+fn large_field(size: usize, filling: u8) -> Vec<u8> {
+    let mut field = b"X-Large\0 ".to_vec();
+    field.resize(size - 1, filling);
+    field.push(0);
+    field
+}
+
+#[test]
+fn five_thousand_addresses_in_to_are_a_request() {
+    let house = House::new();
+    let crowd = |count: usize| {
+        let addresses: Vec<String> = (0..count).map(|number| format!("r{number}@v.e")).collect();
+        format!("{}, {GATEWAY}", addresses.join(",\n "))
+    };
+    let memory = house.memory_for(|| {
+        let fields = request_with("To", &crowd(5_000));
+        assert_eq!(send(&mut house.session(), &fields, b""), taken());
+    });
+    assert_eq!(house.newest(), requested());
+    println!("5,000 addresses in To took {memory} KiB");
+    assert!(memory < MAX_HEADER + CONSTANT, "{memory} KiB");
+
+    // No request, so that it is the policy alone that works.
+    house.assert_not_quadratic("addresses in To", 4_000, |count| {
+        let mut fields = request_with("Subject", "hello");
+        fields.retain(|(name, _)| name != "To");
+        fields.push(("To".to_owned(), crowd(count)));
+        assert_eq!(send(&mut house.session(), &fields, b""), taken());
+    });
+    assert_eq!(house.newest(), ignored("subject"));
+    house.serves();
+}
+
+#[test]
+fn of_five_thousand_recipients_only_ours_is_deleted() {
+    let house = House::new();
+    let send_to_crowd = |count: usize| {
+        let mut session = house.session();
+        let mut recipients: Vec<String> = (0..count)
+            .map(|number| format!("r{number}@vendor.example"))
+            .collect();
+        recipients[count / 2] = GATEWAY.to_owned();
+        session.mail("vendor@vendor.example");
+        let answers = session.recipients(&recipients);
+        assert!(answers.iter().all(|&answer| answer == 'c'));
+        assert_eq!(session.data(), 'c');
+        session.content(pairs(&request_fields()), b"please\r\n");
+        assert_eq!(
+            session.end(),
+            EndAnswer {
+                deleted: vec![format!("<{GATEWAY}>")],
+                verdict: 'c'
+            }
+        );
+    };
+    let memory = house.memory_for(|| send_to_crowd(5_000));
+    assert_eq!(house.newest(), requested());
+    let entry = house.newest_entry();
+    let shown = entry["recipients"].as_array().expect("an array");
+    let last = shown.last().expect("some").as_str().expect("a text");
+    assert!(shown.len() <= 51 && last.ends_with(" more"), "{entry}");
+    println!("5,000 recipients took {memory} KiB");
+    assert!(memory < CONSTANT, "{memory} KiB");
+
+    house.assert_not_quadratic("recipients", 5_000, send_to_crowd);
+    house.serves();
+}
+
+#[test]
+fn recipients_of_any_length_are_not_kept() {
+    let house = House::new();
+    let long = "x".repeat(500_000);
+    let memory = house.memory_for(|| {
+        let mut session = house.session();
+        session.mail("vendor@vendor.example");
+        for number in 0..100 {
+            session.macros('R', &[("{rcpt_addr}", "bob@vendor.example")]);
+            session.send('R', format!("<{long}{number}@vendor.example>\0").as_bytes());
+            assert_eq!(session.answer().command, 'c');
+        }
+        assert_eq!(session.recipient(GATEWAY), 'c');
+        assert_eq!(session.data(), 'c');
+        session.content(pairs(&request_fields()), b"please\r\n");
+        assert_eq!(session.end().deleted, [format!("<{GATEWAY}>")]);
+    });
+    assert_eq!(house.newest(), requested());
+    println!("100 recipients of 500,000 bytes took {memory} KiB");
+    assert!(memory < 3 * PACKET + CONSTANT, "{memory} KiB");
+
+    // Ours are kept, to be deleted; beyond all reason they wait at the sender's.
+    let memory = house.memory_for(|| {
+        let mut session = house.session();
+        session.mail("vendor@vendor.example");
+        let ours: Vec<String> = (0..30_000)
+            .map(|number| format!("gateway+{number}@kms.example.org"))
+            .collect();
+        let answers = session.recipients(&ours);
+        let refused = answers.iter().position(|&answer| answer == 'y');
+        let kept = refused.expect("a refusal");
+        println!("{kept} recipients of our own are kept");
+        assert!(kept > 1_000, "{kept}: Postfix's own limit is 1,000");
+        assert_eq!(session.data(), 'c');
+        session.content(pairs(&request_fields()), b"please\r\n");
+        assert_eq!(session.end(), taken());
+    });
+    assert_eq!(house.newest(), requested());
+    println!("30,000 recipients of our own took {memory} KiB");
+    assert!(memory < PACKET + CONSTANT, "{memory} KiB");
+    house.serves();
+}
+
+/// A Postfix with `milter_protocol = 3` has no DATA for milters.
+#[test]
+fn without_data_other_mail_is_not_kept_either() {
+    let house = House::new();
+    let before = house.newest_entry();
+    let body = vec![b'x'; 1024 * 1024];
+    let memory = house.memory_for(|| {
+        let mut session = house.session();
+        session.mail("vendor@vendor.example");
+        assert_eq!(session.recipient("bob@vendor.example"), 'c');
+        session.content(pairs(&request_fields()), &body);
+        assert_eq!(session.end().verdict, 'a');
+        assert_eq!(ask(&mut session), taken());
+    });
+    let entries = house.layout.gateway(&["audit", "list", "--json"]);
+    assert!(!entries.contains("bob@vendor.example"), "{entries}");
+    assert_ne!(house.newest_entry(), before);
+    println!("a body for others took {memory} KiB");
+    assert!(memory < 1024, "{memory} KiB");
+}
+
+#[test]
+fn a_body_of_fifty_megabytes_is_not_kept() {
+    let house = House::new();
+    let line = b"0123456789abcdef\r\n";
+    let body = line.repeat(50 * 1024 * 1024 / line.len());
+    let memory = house.memory_for(|| {
+        let answer = send(&mut house.session(), &request_fields(), &body);
+        assert_eq!(answer, taken());
+    });
+    assert_eq!(house.newest(), ignored("size"));
+    let size = house.newest_entry()["size"].as_u64().expect("a size");
+    assert!(size > body.len() as u64, "all of it is counted: {size}");
+    println!("a body of {} bytes took {memory} KiB", body.len());
+    assert!(memory < MAX_MESSAGE + CONSTANT, "{memory} KiB");
+    house.serves();
+}
+
+// Slow and hostile peers.
+
+/// How far a session has come when something wrong is said.
+const STEPS: [&str; 11] = [
+    "",
+    "O",
+    "OC",
+    "OCH",
+    "OCHM",
+    "OCHMR",
+    "OCHMRT",
+    "OCHMRTL",
+    "OCHMRTLN",
+    "OCHMRTLNB",
+    "OCHMRTLNBE",
+];
+
+/// A right packet of each command.
+fn right(command: char) -> Vec<u8> {
+    let payload: &[u8] = match command {
+        'O' => &[0, 0, 0, 6, 0, 0, 1, 0xff, 0, 0x1f, 0xff, 0xff],
+        'C' => b"client.vendor.example\x004\x00\x19127.0.0.1\0",
+        'D' => b"R{rcpt_addr}\0gateway@kms.example.org\0",
+        'H' => b"client.vendor.example\0",
+        'M' => b"<vendor@vendor.example>\0",
+        'R' => b"<gateway@kms.example.org>\0",
+        'L' => b"Subject\0 {KMS:Help}\0",
+        'B' => b"please\r\n",
+        'U' => b"WHAT\0",
+        _ => b"",
+    };
+    packet(command, payload)
+}
+
+/// A new connection that has come so far.
+fn at_step(house: &House, step: &str) -> Milter {
+    let mut milter = house.connect();
+    for command in step.chars() {
+        milter.write(&right(command));
+        if "ORTE".contains(command) {
+            milter.answer();
+        }
+    }
+    milter
+}
+
+#[test]
+fn every_command_at_every_step_ends_in_an_answer_or_in_silence() {
+    let house = House::new();
+    let mut tried = 0;
+    let memory = house.memory_for(|| {
+        for step in STEPS {
+            for command in "ABCDEHKLMNOQRTU".chars() {
+                let mut milter = at_step(&house, step);
+                // Once more, for what may be said only once.
+                milter.try_write(&right(command));
+                milter.try_write(&right(command));
+                let answers = milter.quit();
+                assert!(answers.len() <= 2, "{step} {command}: {answers}");
+                tried += 1;
+            }
+        }
+    });
+    println!("{tried} commands at the wrong time, {memory} KiB");
+    assert!(memory < CONSTANT, "{memory} KiB");
+    house.serves();
+}
+
+/// Wrong orders after HELO, and what is answered to them.
+const WRONG_ORDERS: [(&str, &str); 14] = [
+    ("B", ""),
+    ("L", ""),
+    ("N", ""),
+    ("T", ""),
+    ("R", ""),
+    ("E", ""),
+    ("EE", ""),
+    ("O", ""),
+    ("AA", ""),
+    ("MB", ""),
+    ("MM", ""),
+    ("MRRTL", "ccc"),
+    ("MRTE", "cc"),
+    ("MRTLNBEE", "ccd"),
+];
+
+#[test]
+fn after_a_wrong_order_the_same_session_is_served() {
+    let house = House::new();
+    let mut session = house.session();
+    for (order, expected) in WRONG_ORDERS {
+        for command in order.chars() {
+            session.write(&right(command));
+        }
+        let answers: String = expected.chars().map(|_| session.answer().command).collect();
+        assert_eq!(answers, expected, "{order}");
+        // Had anything else been answered, it would be read here.
+        assert_eq!(ask(&mut session), taken(), "after {order}");
+    }
+    println!("{} wrong orders in one session", WRONG_ORDERS.len());
+    house.serves();
+}
+
+#[test]
+fn unknown_commands_and_impossible_lengths_end_their_session_only() {
+    let house = House::new();
+    let mut tried = 0;
+    let memory = house.memory_for(|| {
+        for byte in 0..=u8::MAX {
+            if "ABCDEHKLMNOQRTU".contains(char::from(byte)) {
+                continue;
+            }
+            let mut milter = house.negotiated();
+            milter.try_write(&packet(char::from(byte), b"what\0"));
+            assert_eq!(milter.rest(), "", "{byte}");
+            tried += 1;
+        }
+        for step in STEPS {
+            for length in [u32::MAX, 1 << 31, 1024 * 1024 + 1] {
+                let mut milter = at_step(&house, step);
+                let mut bytes = length.to_be_bytes().to_vec();
+                bytes.extend_from_slice(b"Lname\0");
+                milter.try_write(&bytes);
+                assert_eq!(milter.rest(), "", "{step} {length}");
+                tried += 1;
+            }
+        }
+    });
+    println!("{tried} sessions with what is no packet, {memory} KiB");
+    assert!(memory < CONSTANT, "{memory} KiB");
+    house.serves();
+}
+
+#[test]
+fn whoever_says_nothing_or_half_of_it_is_shown_out_in_time() {
+    let house = House::new();
+    let offer = right('O');
+    let mut silent: Vec<Milter> = (0..=offer.len())
+        .map(|length| {
+            let mut milter = house.connect();
+            // All but the last: part of a negotiation. The last: macros alone.
+            match offer.get(..length).filter(|part| part.len() < offer.len()) {
+                Some(part) => milter.write(part),
+                None => milter.write(&right('D')),
+            }
+            milter
+        })
+        .collect();
+    house.serves();
+    for milter in &mut silent {
+        assert_eq!(milter.rest(), "");
+    }
+    println!("{} that never negotiated", silent.len());
+    house.serves();
+}
+
+#[test]
+fn half_a_packet_later_on_holds_nobody_up() {
+    let house = House::new();
+    let count = 100;
+    let memory = house.memory_for(|| {
+        let halves: Vec<Milter> = (0..count)
+            .map(|_| {
+                let mut session = house.session_at_content();
+                session.write(&packet('B', &[b'x'; 1000])[..500]);
+                session
+            })
+            .collect();
+        house.serves();
+        drop(halves);
+    });
+    println!("{count} half packets took {memory} KiB");
+    assert!(memory < CONSTANT, "{memory} KiB");
+    house.serves();
+}
+
+#[test]
+fn without_free_descriptors_sessions_go_on_and_new_ones_wait() {
+    let layout = House::layout();
+    let limit = 64;
+    let gateway = layout.start_gateway_by(&["prlimit", &format!("--nofile={limit}")]);
+    let house = House::with(layout, gateway);
+    let mut session = house.session();
+    let idle: Vec<TcpStream> = (0..limit)
+        .map(|_| TcpStream::connect(house.layout.port(8890)).expect("the backlog"))
+        .collect();
+    until("a failed accept", Duration::from_secs(20), || {
+        let log = house.gateway.log();
+        log.contains("can't accept a milter connection")
+            .then_some(())
+    });
+    let open = house.usage().descriptors();
+    assert!(open >= limit - 1, "{open} of {limit} descriptors");
+    assert_eq!(ask(&mut session), taken());
+    let mut late = house.connect();
+    late.negotiate();
+    drop(idle);
+    assert_eq!(late.answer().command, 'O');
+    house.serves();
+    println!("{limit} idle connections on {limit} file descriptors");
+}
+
+/// A file descriptor for each connection, here and in the gateway.
+fn allow_descriptors(count: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.current.map(|current| current.max(count));
+    let allowed = Rlimit {
+        current: wanted,
+        maximum: limit.maximum.map(|maximum| maximum.max(count)),
+    };
+    setrlimit(Resource::Nofile, allowed).expect("a right of root");
+}
+
+#[test]
+fn two_thousand_idle_connections_leave_room_for_the_next() {
+    allow_descriptors(5_000);
+    let layout = House::layout();
+    layout.set_gateway("milter", "max_connections", 2_200);
+    let house = House::of(layout);
+    let half = 1_000;
+    let memory = house.memory_for(|| {
+        let silent: Vec<Milter> = (0..half).map(|_| house.connect()).collect();
+        let negotiated: Vec<Milter> = (0..half).map(|_| house.negotiated()).collect();
+        house.serves();
+        assert!(house.usage().descriptors() > 2 * half);
+        drop((silent, negotiated));
+        house.serves();
+    });
+    println!("{} idle connections took {memory} KiB", 2 * half);
+    assert!(memory < 2_000 * 32 + CONSTANT, "{memory} KiB");
+    until(
+        "their descriptors are free",
+        Duration::from_secs(20),
+        || (house.usage().descriptors() < half).then_some(()),
+    );
+}
+
+#[test]
+fn beyond_the_limit_of_connections_the_silent_make_room() {
+    allow_descriptors(5_000);
+    let layout = House::layout();
+    layout.set_gateway("milter", "max_connections", 100);
+    let house = House::of(layout);
+    let silent: Vec<TcpStream> = (0..150)
+        .map(|_| TcpStream::connect(house.layout.port(8890)).expect("the backlog"))
+        .collect();
+    house.serves();
+    println!("{} silent connections where 100 may be", silent.len());
+}
+
+#[test]
+fn a_full_house_serves_those_inside_and_the_next_when_one_leaves() {
+    let layout = House::layout();
+    layout.set_gateway("milter", "max_connections", 20);
+    let house = House::of(layout);
+    let mut inside: Vec<Milter> = (0..20).map(|_| house.session()).collect();
+    let mut next = house.connect();
+    next.negotiate();
+    for session in &mut inside {
+        assert_eq!(ask(session), taken());
+    }
+    assert!(!next.has_answer(), "beyond the limit");
+    assert_eq!(inside.remove(0).quit(), "");
+    assert_eq!(next.answer().command, 'O');
+    println!("{} sessions where 20 may be", inside.len() + 2);
+}
+
+// What is in the packets.
+
+/// Bytes that are no UTF-8, controls, what acts in a log.
+const GARBAGE: &[u8] = b"\xff\xfe\xc3(\xed\xa0\x80\x1b[31m\r\n\x07\x7f\xe2\x80\xae\x01";
+
+/// Definitions for a stage, well-formed and not.
+fn macro_garbage(stage: char) -> Vec<Vec<u8>> {
+    let after_stage: [&[u8]; 7] = [
+        b"",
+        b"name without an end",
+        b"{odd}\0",
+        b"\0\0",
+        b"\0\0\0\0\0",
+        b"{rcpt_addr}",
+        GARBAGE,
+    ];
+    let mut garbage: Vec<Vec<u8>> = after_stage
+        .iter()
+        .map(|rest| [&[u8::try_from(stage).expect("one byte")], *rest].concat())
+        .collect();
+    garbage.push(b"?unknown stage\0x\0".to_vec());
+    garbage.push(GARBAGE.to_vec());
+    garbage
+}
+
+const MACRO_STAGES: [char; 7] = ['C', 'H', 'M', 'R', 'T', 'N', 'E'];
+
+#[test]
+fn garbage_in_macros_changes_no_verdict() {
+    let house = House::new();
+    let mut session = house.session();
+    let mut tried = 0;
+    for garbage in MACRO_STAGES.into_iter().flat_map(macro_garbage) {
+        session.send('D', &garbage);
+        assert_eq!(ask(&mut session), taken(), "{garbage:?}");
+        tried += 1;
+    }
+    // indymilter takes no macros without a stage.
+    session.try_write(&packet('D', b""));
+    assert_eq!(session.rest(), "");
+    println!("{} kinds of garbage in macros", tried + 1);
+    house.serves();
+}
+
+#[test]
+fn a_recipient_without_macros_has_none_of_the_one_before() {
+    let house = House::new();
+    let mut session = house.session();
+    session.mail("vendor@vendor.example");
+    assert_eq!(session.recipient(GATEWAY), 'c');
+    session.macros('R', &[]);
+    session.send('R', b"<bob@vendor.example>\0");
+    assert_eq!(session.answer().command, 'c');
+    assert_eq!(session.data(), 'c');
+    session.content(pairs(&request_fields()), b"please\r\n");
+    assert_eq!(session.end().deleted, [format!("<{GATEWAY}>")]);
+    assert_eq!(house.newest(), requested());
+    println!("1 recipient without macros");
+}
+
+#[test]
+fn macros_without_end_are_refused() {
+    let house = House::new();
+    let refused = |payload: Vec<u8>| {
+        let mut session = house.session();
+        session.try_write(&packet('D', &payload));
+        session.try_write(&right('M'));
+        session.try_write(&right('R'));
+        assert_eq!(session.rest(), "", "{} bytes", payload.len());
+    };
+    let memory = house.memory_for(|| {
+        for stage in MACRO_STAGES {
+            let mut many = stage.to_string();
+            for number in 0..100_000 {
+                many += &format!("{number:x}\0\0");
+            }
+            refused(many.into_bytes());
+            let mut long = stage.to_string().into_bytes();
+            long.resize(1024 * 1024 - 1, b'x');
+            refused(long);
+        }
+    });
+    println!("2 endless definitions for each of 7 stages took {memory} KiB");
+    assert!(memory < CONSTANT, "{memory} KiB");
+    house.serves();
+}
+
+#[test]
+fn an_envelope_without_addresses_or_ends_harms_nobody() {
+    let house = House::new();
+    // No string at all, or none that ends: indymilter hangs up.
+    let mut tried = 0;
+    for command in ['C', 'H', 'M', 'R', 'L'] {
+        for payload in [&b""[..], b"no end", b"name\0value without end", GARBAGE] {
+            if "MR".contains(command) && payload.contains(&0) {
+                // Their arguments are strings as long as there are any.
+                continue;
+            }
+            let step = STEPS.iter().find(|step| step.ends_with(command));
+            let step = step.and_then(|step| step.strip_suffix(command));
+            let mut milter = at_step(&house, step.expect("a step"));
+            milter.try_write(&packet(command, payload));
+            assert_eq!(milter.rest(), "", "{command} {payload:?}");
+            tried += 1;
+        }
+    }
+    // Strings that are empty: a null reverse path, a recipient that is no one.
+    let mut session = house.session();
+    for reverse_path in [&b"\0"[..], b"<>\0", b"\0\0\0", b"<\0>\0", b"<@>\0"] {
+        session.send('M', reverse_path);
+        session.send('R', b"\0");
+        assert_eq!(session.answer().command, 'c');
+        assert_eq!(session.recipient(GATEWAY), 'c');
+        assert_eq!(session.data(), 'c');
+        session.content(pairs(&request_fields()), b"");
+        let deleted = vec![format!("<{GATEWAY}>")];
+        let verdict = 'c';
+        assert_eq!(session.end(), EndAnswer { deleted, verdict });
+        assert_eq!(house.newest(), ignored("return-path"));
+        tried += 1;
+    }
+    println!("{tried} envelopes without addresses or ends");
+    house.serves();
+}
+
+/// What no terminal should be sent.
+fn acts(c: char) -> bool {
+    (c.is_control() && !matches!(c, '\r' | '\n' | '\t'))
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[test]
+fn garbage_everywhere_stays_garbage_and_is_shown_clean() {
+    let house = House::new();
+    let garbage = |before: &[u8], after: &[u8]| [before, GARBAGE, after].concat();
+    let mut session = house.negotiated();
+    session.send('D', &garbage(b"C{daemon_name}\0", b"\0"));
+    session.send('C', &garbage(b"", b"\x004\x00\x19127.0.0.1\0"));
+    session.send('H', &garbage(b"", b"\0"));
+    session.send('D', &garbage(b"M{auth_authen}\0", b"\0"));
+    session.send('M', &garbage(b"<vendor", b"@vendor.example>\0"));
+    session.send('D', &garbage(b"R{rcpt_addr}\0", b"@vendor.example\0"));
+    session.send('R', &garbage(b"<", b"@vendor.example>\0"));
+    assert_eq!(session.answer().command, 'c');
+    assert_eq!(session.recipient(GATEWAY), 'c');
+    assert_eq!(session.data(), 'c');
+    session.send('L', &garbage(b"X-", b"\0 value\0"));
+    session.send('L', &garbage(b"Subject\0 {KMS:Help} ", b"\0"));
+    session.send('L', &garbage(b"Message-ID\0 <", b"@vendor.example>\0"));
+    session.send('L', &garbage(b"From\0 \"", b"\" <vendor@vendor.example>\0"));
+    session.send('L', format!("To\0 {GATEWAY}\0").as_bytes());
+    session.send('N', b"");
+    session.send('B', &garbage(b"", b"\0"));
+    session.send('D', &garbage(b"Ei\0", b"\0"));
+    session.send('E', b"");
+    assert_eq!(session.answer().command, '-');
+    assert_eq!(session.answer().command, 'c');
+    // The reverse path is none.
+    assert_eq!(house.newest(), ignored("return-path"));
+
+    // A name that would end its field, and a value that would begin another.
+    let mut fields = request_fields();
+    fields.push(("X\r\nReply-To".to_owned(), "evil@vendor.example".to_owned()));
+    fields.push((
+        "X".to_owned(),
+        "y\r\nReply-To: evil@vendor.example\r\n\r\n".to_owned(),
+    ));
+    fields.push(("\u{1b}[31m\u{7}:".to_owned(), "\u{202e}".to_owned()));
+    begin(&mut session);
+    session.content(pairs(&fields), b"");
+    session.macros('E', &[("i", "\u{1b}[31m\r\n\u{202e}")]);
+    session.send('E', b"");
+    assert_eq!(session.answer().command, 'd');
+    assert_eq!(house.newest(), requested());
+
+    for arguments in [
+        &["audit", "list"][..],
+        &["audit", "list", "--json"],
+        &["audit", "export", "--format", "csv"],
+    ] {
+        let shown = house.layout.gateway(arguments);
+        assert!(!shown.chars().any(acts), "{arguments:?}: {shown:?}");
+        assert!(!shown.contains("evil"), "{arguments:?}: {shown:?}");
+    }
+    let log = house.gateway.log();
+    assert!(!log.chars().any(acts), "{log:?}");
+    assert!(!log.contains("evil"), "{log}");
+    println!("garbage in 17 places");
+    house.serves();
+}

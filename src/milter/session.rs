@@ -330,14 +330,15 @@ fn log(queue_id: &str, judgement: &Judgement) {
 }
 
 impl Transaction {
-    /// The recipient's address, if it is the gateway's.
+    /// The recipient's address, if it is the gateway's. Postfix's normal form is
+    /// for what is no address by itself, such as one without a domain: the macro
+    /// stays until the next is sent, and must not be taken for another recipient's.
     fn own_address(&self, argument: &CStr, normal_form: Option<&str>) -> Option<Address> {
-        let address = normal_form
-            .and_then(|text| Address::parse(text).ok())
-            .or_else(|| {
-                let path = ReversePath::from_smtp(&argument.to_string_lossy());
-                path.address().cloned()
-            });
+        let path = ReversePath::from_smtp(&argument.to_string_lossy());
+        let address = match path.address() {
+            Some(address) => Some(address.clone()),
+            None => normal_form.and_then(|text| Address::parse(text).ok()),
+        };
         address.filter(|address| self.rules.addresses.contains(address))
     }
 

@@ -172,6 +172,26 @@ async fn without_data_mail_for_others_is_let_go_at_its_end() {
 }
 
 #[tokio::test]
+async fn a_normal_form_is_for_what_is_no_address_by_itself() {
+    let house = house().await;
+    let mut session = house.session("smtpd");
+    session.mail("<alice@vendor.example>".to_owned(), false);
+    let normal_form = Some("gateway@kms.example.org");
+    for argument in ["<Gateway>", "<bob@vendor.example>"] {
+        session
+            .recipient(c_string(argument), normal_form, "NOQUEUE")
+            .await;
+    }
+    for (name, value) in REQUEST {
+        session.header(name.as_bytes(), value.as_bytes());
+    }
+    assert_eq!(
+        session.end_of_message("4QUEUEID").await,
+        Answer::DeleteRecipients(vec![c_string("<Gateway>")])
+    );
+}
+
+#[tokio::test]
 async fn any_number_of_recipients_is_taken_and_of_ours_what_can_be_kept() {
     let house = house().await;
     let mut session = house.session("smtpd");

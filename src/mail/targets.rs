@@ -132,7 +132,10 @@ fn reason_to_leave_out(
 /// The forms that RFC 3834 section 2 takes for machinery.
 fn is_automatic(address: &Address) -> bool {
     let local = address.local().to_ascii_lowercase();
-    local == "mailer-daemon" || local.starts_with("owner-") || local.ends_with("-request")
+    let is_of_a_list = |list: Option<&str>| list.is_some_and(|name| !name.is_empty());
+    local == "mailer-daemon"
+        || is_of_a_list(local.strip_prefix("owner-"))
+        || is_of_a_list(local.strip_suffix("-request"))
 }
 
 #[cfg(test)]
@@ -179,6 +182,13 @@ mod tests {
         ]);
         assert_eq!(targets.source, Some(TargetSource::ReplyTo));
         assert!(targets.answered.is_empty());
+    }
+
+    #[test]
+    fn a_form_without_its_list_is_a_persons() {
+        for address in ["owner-@x.org", "-request@x.org", "request@x.org"] {
+            assert_eq!(answered(&[("Reply-To", address)]), [address]);
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(super) use field::find;
 pub use field::{FieldEntry, Value};
 pub use mailing_list::MAILING_LIST;
 pub use precedence::PRECEDENCE;
-pub use relay::{RELAYS, RelayEntry, RelayForm};
+pub use relay::{Piece, RELAYS, RelayEntry, RelayForm};
 pub use report::{REPORTS, ReportEntry};
 pub use sender::{Form, Role, SENDERS, SenderEntry, is_verp_to, role_of};
 pub use subject::{Mark, MarkKind, SubjectEntry, mark_of};

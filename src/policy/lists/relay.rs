@@ -1,6 +1,8 @@
 //! The forms in which forwarders and sending services carry a person's mail:
 //! they look like a list manager's and aren't. They are undone, or let by.
 
+use Piece::{Hex, Number, Recipient, Tag, Text};
+
 /// A form that an honest reverse path may have.
 #[derive(Clone, Copy, Debug)]
 pub struct RelayEntry {
@@ -19,10 +21,27 @@ pub enum RelayForm {
     Tags(&'static str, usize),
     /// Rewrites it: a prefix, then this many fields that each end with `=`, the domain and the local part.
     Rewritten(&'static str, usize),
+    /// Rewrites it behind a forwarding mailbox: something, this mark, then as above.
+    Forwarded(&'static str, usize),
     /// Puts this mark and the next recipient after it.
     Appended(&'static str),
-    /// Puts nothing of it there: a prefix, an account in hex digits, a mark, more hex digits, `-`, the recipient.
-    Service(&'static str, char),
+    /// Puts nothing of it there, but these pieces and no more.
+    Service(&'static [Piece]),
+}
+
+/// A piece of a local part that a service makes up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// This.
+    Text(&'static str),
+    /// Hex digits, one or more.
+    Hex,
+    /// The number of an account or a message: six digits or more.
+    Number,
+    /// Anything without a `=`.
+    Tag,
+    /// The next recipient, with `=` in place of its `@`.
+    Recipient,
 }
 
 /// Reverse paths that are undone before they are judged.
@@ -58,19 +77,48 @@ pub static RELAYS: &[RelayEntry] = &[
         source: "Exchange Online's SRS",
     },
     RelayEntry {
+        form: RelayForm::Forwarded("+srs=", 2),
+        example: "accounts+SRS=VZ/mL=FT=vendor.example=jane",
+        source: "Exchange Online's SRS, a mailbox that forwards",
+    },
+    RelayEntry {
+        form: RelayForm::Service(&[Text("bounces+srs="), Tag, Text("="), Tag]),
+        example: "bounces+SRS=44ldt=IX",
+        source: "Exchange Online's SRS, where the sender's domain is not the tenant's",
+    },
+    RelayEntry {
         form: RelayForm::Appended("+caf_="),
         example: "jane+caf_=gateway=kms.example.org",
         source: "Gmail's forwarding",
     },
     RelayEntry {
-        form: RelayForm::Service("bounces+", '-'),
+        form: RelayForm::Service(&[Text("bounces+"), Hex, Text("-"), Hex, Text("-"), Recipient]),
         example: "bounces+1234567-ab12-gateway=kms.example.org",
         source: "SendGrid",
     },
     RelayEntry {
-        form: RelayForm::Service("bounce+", '.'),
+        form: RelayForm::Service(&[Text("bounce+"), Hex, Text("."), Hex, Text("-"), Recipient]),
         example: "bounce+0a1b2c.3d4e5f-gateway=kms.example.org",
         source: "Mailgun",
+    },
+    RelayEntry {
+        form: RelayForm::Service(&[
+            Text("bounce-md_"),
+            Hex,
+            Text("."),
+            Hex,
+            Text(".v"),
+            Hex,
+            Text("-"),
+            Hex,
+        ]),
+        example: "bounce-md_30001234.6650e55c.v1-0a1b2c3d4e5f60718293a4b5c6d7e8f9",
+        source: "Mandrill",
+    },
+    RelayEntry {
+        form: RelayForm::Service(&[Text("bounces-"), Number, Text("-"), Recipient]),
+        example: "bounces-93450017-gateway=kms.example.org",
+        source: "Brevo",
     },
 ];
 
@@ -105,15 +153,20 @@ impl RelayForm {
                 // The domain is one more field before the local part.
                 after_fields(local.strip_prefix(prefix)?, fields + 1).map(Undone::Local)
             }
+            RelayForm::Forwarded(mark, fields) => {
+                let (mailbox, rest) = local.split_once(mark)?;
+                let own = after_fields(rest, fields + 1)?;
+                (!mailbox.is_empty()).then_some(Undone::Local(own))
+            }
             RelayForm::Appended(mark) => {
                 let (own, _) = local.split_once(mark)?;
                 (!own.is_empty()).then_some(Undone::Local(own))
             }
-            RelayForm::Service(prefix, mark) => {
-                let (account, rest) = local.strip_prefix(prefix)?.split_once(mark)?;
-                let (tag, recipient) = rest.split_once('-')?;
-                let is_service = is_hex(account) && is_hex(tag) && recipient.contains('=');
-                is_service.then_some(Undone::Service)
+            RelayForm::Service(pieces) => {
+                let rest = pieces
+                    .iter()
+                    .try_fold(local, |rest, piece| piece.after(rest))?;
+                rest.is_empty().then_some(Undone::Service)
             }
         }
     }
@@ -125,6 +178,21 @@ fn after_fields(text: &str, fields: usize) -> Option<&str> {
     (!rest.is_empty()).then_some(rest)
 }
 
-fn is_hex(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+impl Piece {
+    /// What follows it at the start of a local part in lower case.
+    fn after(self, local: &str) -> Option<&str> {
+        match self {
+            Piece::Text(text) => local.strip_prefix(text),
+            Piece::Hex => after_run(local, 1, |c| c.is_ascii_hexdigit()),
+            Piece::Number => after_run(local, 6, |c| c.is_ascii_digit()),
+            Piece::Tag => after_run(local, 1, |c| c != '='),
+            Piece::Recipient => local.contains('=').then_some(""),
+        }
+    }
+}
+
+/// What follows the longest run of such characters, where it has at least that many.
+fn after_run(text: &str, least: usize, is_in: impl Fn(char) -> bool) -> Option<&str> {
+    let rest = text.trim_start_matches(is_in);
+    (text.len() - rest.len() >= least).then_some(rest)
 }

@@ -24,7 +24,8 @@ pub enum Form {
     Is(&'static str),
     /// Begins with this and goes on.
     Begins(&'static str),
-    /// Begins with this and goes on with a tag that has a digit, as machines' do.
+    /// Begins with this and goes on with a tag as machines write them: with
+    /// a `=` or with three digits.
     BeginsTagged(&'static str),
     /// Something and then this, an extension after a `+` aside.
     Ends(&'static str),
@@ -32,6 +33,8 @@ pub enum Form {
     Contains(&'static str),
     /// Something, this, and a number.
     ContainsNumbered(&'static str),
+    /// Has words that are this when run together: `noreply`, `no-reply-7`, `orders.no_reply`.
+    Says(&'static str),
 }
 
 /// What sends from a form of local part.
@@ -73,9 +76,9 @@ const fn list(form: Form, source: &'static str) -> SenderEntry {
     }
 }
 
-const fn no_reply(form: Form, source: &'static str) -> SenderEntry {
+const fn no_reply(words: &'static str, source: &'static str) -> SenderEntry {
     SenderEntry {
-        form,
+        form: Form::Says(words),
         role: Role::NoReply,
         source,
     }
@@ -105,6 +108,12 @@ pub static SENDERS: &[SenderEntry] = &[
     mail_system("autoreply", "autoresponders with an address of their own"),
     mail_system("auto-reply", "autoresponders with an address of their own"),
     mail_system("automated-response", "SpamAssassin's 20_vbounce.cf"),
+    mail_system("auto-responder", "a variant of autoresponder"),
+    mail_system("autoresponse", "autoresponders with an address of their own"),
+    mail_system("auto-response", "a variant of autoresponse"),
+    mail_system("autoanswer", "procmail's FROM_DAEMON"),
+    mail_system("fetchmail-daemon", "fetchmail's notices"),
+    mail_system("symantec_antivirus_for_smtp_gateways", "Symantec's own sender"),
     mail_system("spamblocker-challenge", "EarthLink's challenges, SpamAssassin's 20_vbounce.cf"),
     // List managers
     list(Form::Is("majordomo"), "Majordomo"),
@@ -119,6 +128,9 @@ pub static SENDERS: &[SenderEntry] = &[
     list(Form::Ends("-bounces"), "Mailman; its VERP is list-bounces+user=domain"),
     list(Form::Ends("-bounce"), "Ecartis, mailing services"),
     list(Form::Ends("-listmaster"), "Sympa"),
+    list(Form::Ends("-subscribe"), "ezmlm, Mailman's commands"),
+    list(Form::Ends("-unsubscribe"), "ezmlm, Mailman's commands"),
+    list(Form::Contains("-confirm+"), "Mailman's requests to confirm, list-confirm+tag"),
     list(Form::Contains("+bounces-"), "mlmmj's VERP"),
     list(Form::Contains("+bnc"), "Google Groups"),
     list(Form::ContainsNumbered("-return-"), "ezmlm's VERP, list-return-7-user=domain"),
@@ -130,24 +142,17 @@ pub static SENDERS: &[SenderEntry] = &[
     list(Form::Begins("bounce+"), "Sympa's VERP, groups.io"),
     list(Form::Begins("bounces+"), "mailing services"),
     // Programs that say they want no answer
-    no_reply(Form::Is("noreply"), "programs of all kinds"),
-    no_reply(Form::Is("no-reply"), "programs of all kinds"),
-    no_reply(Form::Is("no_reply"), "programs of all kinds"),
-    no_reply(Form::Is("no.reply"), "programs of all kinds"),
-    no_reply(Form::Is("donotreply"), "programs of all kinds"),
-    no_reply(Form::Is("do-not-reply"), "programs of all kinds"),
-    no_reply(Form::Is("do_not_reply"), "programs of all kinds"),
-    no_reply(Form::Is("do.not.reply"), "programs of all kinds"),
-    no_reply(Form::Is("dontreply"), "programs of all kinds"),
-    no_reply(Form::Begins("noreply-"), "programs of all kinds"),
-    no_reply(Form::Begins("no-reply-"), "programs of all kinds"),
-    no_reply(Form::Is("noresponder"), "Spanish programs"),
-    no_reply(Form::Is("no-responder"), "Spanish programs"),
-    no_reply(Form::Is("naoresponda"), "Portuguese programs"),
-    no_reply(Form::Is("nao-responda"), "Portuguese programs"),
-    no_reply(Form::Is("nao-responder"), "Portuguese programs"),
-    no_reply(Form::Is("nepasrepondre"), "French programs"),
-    no_reply(Form::Is("ne-pas-repondre"), "French programs"),
+    no_reply("noreply", "programs of all kinds"),
+    no_reply("donotreply", "programs of all kinds"),
+    no_reply("dontreply", "programs of all kinds"),
+    no_reply("noresponder", "Spanish programs"),
+    no_reply("noresponda", "Spanish programs"),
+    no_reply("naoresponda", "Portuguese programs"),
+    no_reply("naoresponder", "Portuguese programs"),
+    no_reply("nepasrepondre", "French programs"),
+    no_reply("nonrispondere", "Italian programs"),
+    no_reply("keineantwort", "German programs"),
+    no_reply("nichtantworten", "German programs"),
 ];
 
 /// What a local part is known for, once the relays' wrapping is undone.
@@ -180,11 +185,12 @@ impl Form {
         match self {
             Form::Is(name) => without_extension(local) == name,
             Form::Begins(start) => tag(local, start).is_some(),
-            Form::BeginsTagged(start) => tag(local, start).is_some_and(has_digit),
+            Form::BeginsTagged(start) => tag(local, start).is_some_and(is_machines),
             Form::Ends(end) => ends(local, end) || ends(without_extension(local), end),
             Form::Contains(middle) => parts(local, middle).is_some(),
             Form::ContainsNumbered(middle) => parts(local, middle)
                 .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())),
+            Form::Says(words) => says(local, words),
         }
     }
 }
@@ -194,8 +200,28 @@ fn tag<'a>(local: &'a str, start: &str) -> Option<&'a str> {
     local.strip_prefix(start).filter(|tag| !tag.is_empty())
 }
 
-fn has_digit(tag: &str) -> bool {
-    tag.contains(|c: char| c.is_ascii_digit())
+fn is_machines(tag: &str) -> bool {
+    tag.contains('=') || tag.chars().filter(char::is_ascii_digit).nth(2).is_some()
+}
+
+/// Whether some of its words, run together, are `all`. What stands between
+/// words is no letter.
+fn says(local: &str, all: &str) -> bool {
+    let words: Vec<_> = local
+        .split(|c: char| !c.is_alphabetic())
+        .filter(|word| !word.is_empty())
+        .collect();
+    (0..words.len()).any(|start| {
+        let mut rest = all;
+        for word in words.iter().skip(start) {
+            match rest.strip_prefix(word) {
+                Some("") => return true,
+                Some(more) => rest = more,
+                None => return false,
+            }
+        }
+        false
+    })
 }
 
 fn ends(local: &str, end: &str) -> bool {

@@ -1,6 +1,7 @@
 //! Mail that no person wrote to be answered, by what its fields and its
 //! content types say.
 
+use crate::mail::Structure;
 use crate::policy::facts::Facts;
 use crate::policy::finding::{Finding, Quoted};
 use crate::policy::lists::{
@@ -37,6 +38,16 @@ pub(in crate::policy) fn report(facts: &Facts<'_>) -> Option<Finding> {
         .find_map(|own| REPORTS.iter().find(|entry| entry.matches(own)))
         .or_else(|| report_by_field(facts))
         .map(|entry| Finding::ignore(format_args!("it has {entry} ({})", entry.source)))
+        .or_else(|| only_others(structure))
+}
+
+/// Outlook.com's complaints, journals and digests: the messages of others and
+/// no word of its own. Whoever sends a message on has a part for the text,
+/// even where it is empty.
+fn only_others(structure: &Structure<'_>) -> Option<Finding> {
+    let mut parts = structure.parts.iter().map(|part| &part.content_type);
+    let is_so = !structure.parts.is_empty() && parts.all(|own| own.is("message", "rfc822"));
+    is_so.then(|| Finding::ignore("it has nothing but other messages (message/rfc822)"))
 }
 
 /// A reader takes the first Content-Type if it is well-formed; a report says

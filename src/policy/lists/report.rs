@@ -25,6 +25,8 @@ pub static REPORTS: &[ReportEntry] = &[
     entry("message", "global-disposition-notification", "RFC 6533"),
     entry("message", "tracking-status", "RFC 3886"),
     entry("message", "feedback-report", "RFC 5965"),
+    entry("text", "rfc822-headers", "RFC 6522 3"),
+    entry("message", "global-headers", "RFC 6533"),
     calendar("reply"),
     calendar("counter"),
     calendar("declinecounter"),

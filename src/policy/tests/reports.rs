@@ -54,8 +54,19 @@ fn what_only_looks_like_a_report_is_let_by() {
             format!("{kind}/{subtype}-x"),
             format!("{kind}/x-{subtype}"),
             format!("text/plain; note=\"{kind}/{subtype}\""),
+            format!("text/plain; {kind}={subtype}"),
         ] {
             assert!(!entry.matches(&content_type(&value)), "{value}");
+            Mail::request().with("Content-Type", &value).is_answered();
+        }
+    }
+    for (name, value) in REPORTS.iter().filter_map(|entry| entry.parameter) {
+        for value in [
+            format!("text/calendar; {name}={value}x"),
+            format!("text/calendar; x-{name}={value}"),
+            format!("text/plain; {name}={value}"),
+        ] {
+            Mail::request().with("Content-Type", &value).is_answered();
         }
     }
     for value in [
@@ -77,4 +88,36 @@ fn a_report_inside_an_attached_message_is_let_by() {
         .with("Content-Type", "multipart/mixed; boundary=b")
         .body(body)
         .is_answered();
+}
+
+/// Nobody sends a message on without a part for the text, even an empty one.
+#[test]
+fn nothing_but_other_messages_is_no_request() {
+    let other = "--b\nContent-Type: message/rfc822\n\nSubject: x\n\ny\n";
+    let text = "--b\nContent-Type: text/plain\n\n\n";
+    let mixed = |parts: &[&str]| {
+        Mail::request()
+            .with("Content-Type", "multipart/mixed; boundary=b")
+            .body(&format!("{}--b--\n", parts.concat()))
+    };
+    for mail in [
+        mixed(&[other]),
+        mixed(&[other, other]),
+        Mail::request()
+            .with("Content-Type", "message/rfc822")
+            .body("Subject: x\n\ny\n"),
+        Mail::request()
+            .with("Content-Type", "multipart/digest; boundary=b")
+            .body("--b\n\nSubject: x\n\ny\n--b--\n"),
+    ] {
+        mail.is_ignored_by(RuleName::Report);
+    }
+    for mail in [
+        mixed(&[text, other]),
+        mixed(&[other, text]),
+        mixed(&["--b\n\n\n", other]),
+        mixed(&["--b\nContent-Type: text/html\n\n<p>\n", other]),
+    ] {
+        mail.is_answered();
+    }
 }

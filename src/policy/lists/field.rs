@@ -34,6 +34,9 @@ pub enum Value {
     Exactly(&'static [&'static str]),
     /// These words first.
     Begins(&'static [&'static str]),
+    /// A first word that starts with this and goes on: for identifiers, where
+    /// a program's name stands before a number.
+    FirstStarts(&'static str),
     /// An address with the form of this role.
     Address(Role),
 }
@@ -60,6 +63,7 @@ impl Value {
                 begins(value, expected) && words(value).nth(expected.len()).is_none()
             }
             Value::Begins(expected) => begins(value, expected),
+            Value::FirstStarts(start) => first_starts(value, start),
             Value::Address(role) => mailboxes(value)
                 .iter()
                 .any(|mailbox| role_of(&mailbox.local).is_some_and(|found| found.role == role)),
@@ -71,6 +75,15 @@ fn first_is(value: &str, word: &str) -> bool {
     words(value)
         .next()
         .is_some_and(|first| first.eq_ignore_ascii_case(word))
+}
+
+fn first_starts(value: &str, start: &str) -> bool {
+    words(value).next().is_some_and(|first| {
+        first.len() > start.len()
+            && first
+                .get(..start.len())
+                .is_some_and(|own| own.eq_ignore_ascii_case(start))
+    })
 }
 
 fn begins(value: &str, expected: &[&str]) -> bool {

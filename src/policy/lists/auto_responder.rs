@@ -37,7 +37,7 @@ pub static AUTO_RESPONDER: &[FieldEntry] = &[
         value: Value::Begins(&["postfix", "admin", "virtual", "vacation"]),
         source: "PostfixAdmin's vacation",
     },
-    exactly("X-Loop", &["yes"], "OTRS and its kin, Zammad"),
+    exactly("X-Loop", &["yes"], "OTRS, Znuny, OTOBO, Zammad"),
     exactly("X-Loop", &["true"], "Zammad's list"),
     exactly("X-Loop", &["autoresponseplus"], "AutoResponse Plus"),
     exactly("Delivered-To", &["autoresponder"], "qmail autorespond"),
@@ -78,7 +78,6 @@ pub static AUTO_RESPONDER: &[FieldEntry] = &[
     // Ticket systems and trackers
     any("X-RT-Loop-Prevention", "Request Tracker"),
     flag("X-OTRS-Loop", "OTRS, Znuny"),
-    flag("X-OTOBO-Loop", "OTOBO"),
     word("X-FreeScout-Mail-Type", "user.notification", "FreeScout"),
     FieldEntry {
         field: "Message-ID",

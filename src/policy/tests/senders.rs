@@ -31,6 +31,8 @@ fn more(form: Form) -> Vec<String> {
                 format!("{start}a1b2c3"),
             ]
         }
+        // What follows a `+` already can't be followed by another.
+        Form::Ends(end) if end.starts_with('+') => vec![format!("a.b{end}")],
         Form::Ends(end) => vec![format!("vending{end}+jane=vendor.example")],
         Form::Contains(middle) => vec![format!("a.b{middle}7")],
         Form::ContainsNumbered(middle) => vec![format!("a.b{middle}1047")],

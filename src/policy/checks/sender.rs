@@ -4,8 +4,9 @@
 use crate::mail::{Address, ReversePath};
 use crate::policy::facts::Facts;
 use crate::policy::finding::{Finding, Quoted};
-use crate::policy::lists::{Role, is_verp_to, role_of};
+use crate::policy::lists::{Role, SenderEntry, is_verp_to, role_of};
 use crate::policy::mailbox::mailboxes;
+use crate::policy::tokens::words;
 
 /// `return-path`
 pub(in crate::policy) fn return_path(facts: &Facts<'_>) -> Option<Finding> {
@@ -71,13 +72,34 @@ fn ends_in_number(domain: &str) -> bool {
 fn mail_system_in(facts: &Facts<'_>, field: &str) -> Option<Finding> {
     facts.headers.get_all(field).find_map(|header| {
         let value = header.unfolded();
-        let entry = mailboxes(&value).iter().find_map(|mailbox| {
-            role_of(&mailbox.local).filter(|entry| entry.role == Role::MailSystem)
-        })?;
+        let found = mailboxes(&value);
+        let entry = found
+            .iter()
+            .find_map(|mailbox| mail_system(&mailbox.local))
+            .or_else(|| {
+                let has_address = found.iter().any(|mailbox| mailbox.domain.is_some());
+                (!has_address).then(|| mail_system_named(&header.decoded()))?
+            })?;
         Some(Finding::ignore(format_args!(
             "{field} {} is {}",
             Quoted(&value),
             entry.role.in_words()
         )))
     })
+}
+
+fn mail_system(local: &str) -> Option<&'static SenderEntry> {
+    role_of(local).filter(|entry| entry.role == Role::MailSystem)
+}
+
+/// Where a field has no address, only a name can tell: one of its words, or
+/// all of them together, as in `Mail Delivery Subsystem <>`. Beside an address
+/// a name is anybody's choice.
+fn mail_system_named(decoded: &str) -> Option<&'static SenderEntry> {
+    let unquoted = decoded.replace('"', " ");
+    let words: Vec<_> = words(&unquoted).collect();
+    words
+        .iter()
+        .find_map(|word| mail_system(word))
+        .or_else(|| mail_system(&words.join("-")))
 }

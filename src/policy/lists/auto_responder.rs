@@ -99,6 +99,7 @@ pub static AUTO_RESPONDER: &[FieldEntry] = &[
     // Programs
     any("X-Cron-Env", "Vixie cron, cronie"),
     any("X-Jenkins-Job", "Jenkins"),
+    any("X-RSS-Feed", "rss2email"),
     any("X-Notifications-Bounce-Info", "Google's notices"),
     any("X-Facebook-Notify", "Facebook, PostfixAdmin's list"),
     word("X-Amazon-Mail-Relay-Type", "notification", "Amazon, PostfixAdmin's list"),

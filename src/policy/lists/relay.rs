@@ -67,6 +67,11 @@ pub static RELAYS: &[RelayEntry] = &[
         source: "SRS with another separator",
     },
     RelayEntry {
+        form: RelayForm::Rewritten("srs0-", 2),
+        example: "SRS0-HHHH=TT=vendor.example=jane",
+        source: "SRS with the third separator",
+    },
+    RelayEntry {
         form: RelayForm::Rewritten("srs1=", 5),
         example: "SRS1=HHHH=relay.example==HHHH=TT=vendor.example=jane",
         source: "SRS, forwarded twice",
@@ -85,6 +90,11 @@ pub static RELAYS: &[RelayEntry] = &[
         form: RelayForm::Service(&[Text("bounces+srs="), Tag, Text("="), Tag]),
         example: "bounces+SRS=44ldt=IX",
         source: "Exchange Online's SRS, where the sender's domain is not the tenant's",
+    },
+    RelayEntry {
+        form: RelayForm::Appended("%"),
+        example: "jane%vendor.example",
+        source: "gateways of old (RFC 1123 5.2.16)",
     },
     RelayEntry {
         form: RelayForm::Appended("+caf_="),

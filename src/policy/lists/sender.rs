@@ -97,6 +97,7 @@ pub static SENDERS: &[SenderEntry] = &[
     mail_system("maildaemon", "a variant of mailer-daemon"),
     mail_system("mail.delivery.system", "seen in collections of bounces"),
     mail_system("mail-delivery-system", "a variant of mail.delivery.system"),
+    mail_system("mail-delivery-subsystem", "sendmail's and Gmail's name beside mailer-daemon"),
     mail_system("postmaster", "RFC 5321 4.5.1; Exchange, Domino, MIMEsweeper, IMail"),
     mail_system("post_master", "au one (EZweb) bounces"),
     mail_system("double-bounce", "Postfix double_bounce_sender"),

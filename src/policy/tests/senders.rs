@@ -141,6 +141,47 @@ fn each_mail_system_is_known_in_from_and_sender_too() {
     }
 }
 
+/// Bounces of old and broken gateways have no address in From, and some have
+/// an ordinary path and Reply-To.
+#[test]
+fn each_mail_system_is_known_by_name_where_there_is_no_address() {
+    for entry in SENDERS
+        .iter()
+        .filter(|entry| entry.role == Role::MailSystem)
+    {
+        let local = instance(entry.form);
+        for from in [
+            format!("{local} <>"),
+            format!("\"{local}\" <>"),
+            format!("=?utf-8?q?{}?= <>", local.replace('_', "=5F")),
+            format!("{local} at other.example"),
+            format!("{local}:;"),
+            format!("\"The System <{local}@other.example>\""),
+        ] {
+            Mail::request()
+                .having("From", &from)
+                .with("Reply-To", "jane@vendor.example")
+                .is_ignored_by(RuleName::ReturnPath);
+        }
+    }
+    let answered = |from: &str| {
+        Mail::request()
+            .having("From", from)
+            .with("Reply-To", "jane@vendor.example")
+            .is_answered();
+    };
+    for from in ["Mailer Daemon <>", "Mail Delivery Subsystem <>"] {
+        Mail::request()
+            .having("From", from)
+            .with("Reply-To", "jane@vendor.example")
+            .is_ignored_by(RuleName::ReturnPath);
+        answered(&from.replace("<>", "<jane@vendor.example>"));
+    }
+    answered("Jane <>");
+    answered("Jane, the postmaster's friend <>");
+    answered("Vending Mail System <>");
+}
+
 #[test]
 fn what_only_looks_like_a_sender_is_let_by() {
     for entry in SENDERS {

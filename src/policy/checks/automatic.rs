@@ -1,7 +1,7 @@
 //! Mail that no person wrote to be answered, by what its fields and its
 //! content types say.
 
-use crate::mail::Structure;
+use crate::mail::{Part, Structure};
 use crate::policy::facts::Facts;
 use crate::policy::finding::{Finding, Quoted};
 use crate::policy::lists::{
@@ -42,12 +42,18 @@ pub(in crate::policy) fn report(facts: &Facts<'_>) -> Option<Finding> {
 }
 
 /// Outlook.com's complaints, journals and digests: the messages of others and
-/// no word of its own. Whoever sends a message on has a part for the text,
-/// even where it is empty.
+/// no word of its own. Whoever sends a message on has a part for the text
+/// before it, even where that is empty; behind it an empty one is but a
+/// delimiter that doesn't close.
 fn only_others(structure: &Structure<'_>) -> Option<Finding> {
-    let mut parts = structure.parts.iter().map(|part| &part.content_type);
-    let is_so = !structure.parts.is_empty() && parts.all(|own| own.is("message", "rfc822"));
+    let (first, others) = structure.parts.split_first()?;
+    let is_message = |part: &Part<'_>| part.content_type.is("message", "rfc822");
+    let is_so = is_message(first) && others.iter().all(|part| is_message(part) || is_blank(part));
     is_so.then(|| Finding::ignore("it has nothing but other messages (message/rfc822)"))
+}
+
+fn is_blank(part: &Part<'_>) -> bool {
+    part.content().iter().all(u8::is_ascii_whitespace)
 }
 
 /// A reader takes the first Content-Type if it is well-formed; a report says

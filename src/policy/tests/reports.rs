@@ -103,6 +103,7 @@ fn nothing_but_other_messages_is_no_request() {
     for mail in [
         mixed(&[other]),
         mixed(&[other, other]),
+        mixed(&[other, "--b\n\n"]),
         Mail::request()
             .with("Content-Type", "message/rfc822")
             .body("Subject: x\n\ny\n"),
@@ -114,7 +115,8 @@ fn nothing_but_other_messages_is_no_request() {
     }
     for mail in [
         mixed(&[text, other]),
-        mixed(&[other, text]),
+        mixed(&[other, "--b\n\nhello\n"]),
+        mixed(&[text, other, "--b\n\n"]),
         mixed(&["--b\n\n\n", other]),
         mixed(&["--b\nContent-Type: text/html\n\n<p>\n", other]),
     ] {

@@ -40,12 +40,10 @@ fn of_address(facts: &Facts<'_>, address: &Address) -> Option<Finding> {
             entry.role.in_words()
         )));
     }
-    if facts
-        .envelope
-        .gateway
-        .iter()
-        .any(|own| is_verp_to(address.local(), own))
-    {
+    // A recipient may have an extension, or the gateway be another's alias.
+    let envelope = &facts.envelope;
+    let mut recipients = envelope.gateway.iter().chain(envelope.recipients);
+    if recipients.any(|own| is_verp_to(address.local(), own)) {
         return Some(Finding::ignore(format_args!(
             "the reverse path {} has this recipient in it, as list managers write it",
             Quoted(&path)

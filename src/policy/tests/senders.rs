@@ -362,6 +362,10 @@ fn a_path_with_the_recipient_in_it_is_a_list_managers() {
             .returning_to(&format!("<{local}@lists.example>"))
             .is_ignored_by(RuleName::ReturnPath);
     }
+    let mut extended = Mail::request().returning_to("<m-gateway+17=kms.example.org@lists.example>");
+    extended.is_answered();
+    extended.recipients = vec!["gateway+17@kms.example.org".to_owned()];
+    extended.is_ignored_by(RuleName::ReturnPath);
     for local in [
         "gateway=kms.example.org",
         "xgateway=kms.example.org",

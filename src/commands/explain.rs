@@ -32,7 +32,7 @@ use crate::{
         Address, Client, GatewayAddresses, Headers, Message, Outcome, Request, ReversePath,
         ServiceCode, parse_subject,
     },
-    policy::{self, Envelope, Facts, Judgement, Listener, Verdict, dnsbl::Score},
+    policy::{self, Asked, Envelope, Facts, Judgement, Listener, dnsbl::Score},
     printable::{Printable, PrintableJson},
     services::{self, Call},
     sts::VkloadReq,
@@ -190,9 +190,9 @@ impl Explainer<'_> {
             settings: &self.settings,
         };
         let judgement = policy::judge(&facts);
-        let answer = match judgement.verdict() {
-            Verdict::Request => Some(self.foretell(&addresses, &message).await),
-            _ => None,
+        let answer = match judgement.asked() {
+            Some(asked) => Some(self.foretell(&addresses, &message, asked).await),
+            None => None,
         };
         let subject = headers.first("Subject").map(|subject| subject.decoded());
         Ok(Explanation {
@@ -217,8 +217,9 @@ impl Explainer<'_> {
         &self,
         addresses: &GatewayAddresses,
         message: &Message,
+        asked: &Asked,
     ) -> Result<Outcome, String> {
-        let request = Request::from_message(message, addresses, self.config.reply.max_targets)
+        let request = Request::from_message(message, addresses, asked.targets.answered.clone())
             .map_err(|error| error.to_string())?;
         let id = RequestId::random().map_err(|error| error.to_string())?;
         let kms = self

@@ -63,8 +63,10 @@ mod tests {
               Message-ID: <1@vendor.example>\r\nSubject: {KMS:Help} x\r\n\r\n\r\n",
         );
         let own = Address::parse("gateway@kms.example.org").unwrap();
+        let targets = vec![Address::parse("jane@vendor.example").unwrap()];
         let request =
-            Request::from_message(&request, &GatewayAddresses::new(vec![own], ""), 5).unwrap();
+            Request::from_message(&request, &GatewayAddresses::new(vec![own], ""), targets)
+                .unwrap();
         let until = "2026-03-01T13:00:00.5Z".parse().unwrap();
         let now = "2026-03-01T12:00:00Z".parse().unwrap();
         Message::from_bytes(&compose_notice(&request, "00ff", code, until, now))

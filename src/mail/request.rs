@@ -11,7 +11,6 @@ use super::message::Message;
 use super::mime::{Part, Structure};
 use super::service_code::{ServiceCode, SubjectError, parse_subject};
 use super::subject;
-use super::targets::reply_targets;
 use super::threading;
 
 /// What a service and its reply need of a message.
@@ -72,7 +71,7 @@ pub enum RequestError {
 }
 
 impl Request {
-    /// Reads a request; at most `max_targets` addresses are answered.
+    /// Reads a request that is answered to `targets`, as the policy chose them.
     ///
     /// # Errors
     /// Where the message is no request at all. One that is malformed otherwise
@@ -80,16 +79,13 @@ impl Request {
     pub fn from_message(
         message: &Message,
         gateway: &GatewayAddresses,
-        max_targets: usize,
+        targets: Vec<Address>,
     ) -> Result<Self, RequestError> {
         let headers = &message.headers;
         let subject = headers.first("Subject").ok_or(SubjectError::Absent)?;
         let subject = subject.decoded();
         let code = parse_subject(&subject)?;
         let from_gateway = named_in_to(headers, gateway).ok_or(RequestError::NotInTo)?;
-        let targets = reply_targets(headers, gateway)
-            .limited(max_targets)
-            .answered;
         if targets.is_empty() {
             return Err(RequestError::NoTarget);
         }

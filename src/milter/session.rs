@@ -23,7 +23,7 @@ use crate::{
     dnsbl::Blocklists,
     kms::{Kms, RandomError, RequestId},
     mail::{Address, Client, GatewayAddresses, Message, Request, ReversePath},
-    policy::{self, Charges, Envelope, Facts, Judgement, Listener, Verdict, dnsbl::Score},
+    policy::{self, Asked, Charges, Envelope, Facts, Judgement, Listener, Verdict, dnsbl::Score},
     store::{NoticeWriter, Store, StoreError},
 };
 
@@ -447,18 +447,18 @@ impl Transaction {
         let gateway = &session.gateway;
         let now = gateway.clock.now();
         let entry = self.entry(session, queue_id, judgement, now);
-        match (judgement.verdict(), judgement.rule()) {
-            (Verdict::Request, _) => {}
+        let asked = match judgement {
+            Judgement::Request(asked) => asked,
             // Whoever is refused tries again, and a flood must not fill the log.
-            (Verdict::Reject, Some(rule)) => {
-                return Ok(gateway.store.note_counted(rule.as_str(), entry).await?);
+            Judgement::Ruled(ruling) if judgement.verdict() == Verdict::Reject => {
+                let rule = ruling.rule.as_str();
+                return Ok(gateway.store.note_counted(rule, entry).await?);
             }
-            _ => return Ok(gateway.store.note(entry).await?),
-        }
+            Judgement::Ruled(_) => return Ok(gateway.store.note(entry).await?),
+        };
         let id = RequestId::random()?;
-        let authenticated = judgement.asked().and_then(|own| own.authenticated.clone());
         let (charges, notice) = self
-            .throttling(id, gateway, session.listener, authenticated, now)
+            .throttling(id, gateway, session.listener, asked, now)
             .await;
         let request = intake::request(
             id,
@@ -485,15 +485,14 @@ impl Transaction {
         id: RequestId,
         gateway: &Gateway,
         listener: Listener,
-        authenticated: Option<Address>,
+        asked: &Asked,
         now: jiff::Timestamp,
     ) -> (Charges, NoticeWriter) {
         let rules = &self.rules;
         let nobody = || (Charges::default(), NoticeWriter::new(|_, _| None));
         // What the policy takes for a request is one.
-        let Ok(request) =
-            Request::from_message(&self.content, &rules.addresses, rules.policy.max_targets)
-        else {
+        let targets = asked.targets.answered.clone();
+        let Ok(request) = Request::from_message(&self.content, &rules.addresses, targets) else {
             return nobody();
         };
         let origin = Origin {
@@ -501,7 +500,7 @@ impl Transaction {
             client: self.client,
             is_trusted: rules.policy.trusts(&self.client),
             reverse_path: &ReversePath::from_smtp(&self.reverse_path),
-            authenticated,
+            authenticated: asked.authenticated.clone(),
         };
         let Some(sender) = sender_of(&request, origin, gateway.kms.as_ref(), now).await else {
             return nobody();

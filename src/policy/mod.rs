@@ -25,6 +25,7 @@ mod tests;
 pub use charges::{
     Charge, Charges, ClientNetwork, Newcomers, Sender, Throttle, ThrottleKey, mailbox,
 };
+pub use checks::addressing::whom_to_answer;
 pub use facts::{Authentication, Envelope, Facts, Listener, Settings};
 pub use finding::{Finding, Outcome};
 pub use judgement::{

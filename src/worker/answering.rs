@@ -10,6 +10,7 @@ use crate::{
     audit::{Entry, Event},
     kms::{Effects, Kms},
     mail::{self, Message, ReplyStamp, Request, RequestError, reply_message_id},
+    policy::whom_to_answer,
     services::{self, Answer, Call, Installation, ServiceError},
     store::{Completion, FinishedReply, LeasedRequest},
 };
@@ -70,11 +71,10 @@ impl Answering {
     }
 
     fn read(&self, leased: &LeasedRequest) -> Result<Request, RequestError> {
-        Request::from_message(
-            &Message::from_bytes(&leased.message),
-            &self.settings.addresses,
-            self.settings.max_targets,
-        )
+        let message = Message::from_bytes(&leased.message);
+        let addresses = &self.settings.addresses;
+        let targets = whom_to_answer(&message.headers, addresses, self.settings.max_targets);
+        Request::from_message(&message, addresses, targets.answered)
     }
 
     fn finish(

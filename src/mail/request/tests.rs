@@ -7,6 +7,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde::Serialize;
 
+use super::super::targets::reply_targets;
 use super::super::{python, subject};
 use super::*;
 
@@ -20,7 +21,14 @@ fn gateway() -> GatewayAddresses {
 
 fn read(source: &str) -> Result<Request, RequestError> {
     let message = Message::from_bytes(source.replace('\n', "\r\n").as_bytes());
-    Request::from_message(&message, &gateway(), 5)
+    Request::from_message(&message, &gateway(), targets(&message))
+}
+
+fn targets(message: &Message) -> Vec<Address> {
+    let is_automatic = |address: &Address| address.local().starts_with("owner-");
+    reply_targets(&message.headers, &gateway(), is_automatic)
+        .limited(5)
+        .answered
 }
 
 const ORDINARY: &str = "From: User <user@example.com>\n\
@@ -191,7 +199,7 @@ fn what_python_sends_is_read_exactly() {
         for (encoded, subject) in versions {
             let source = base64::STANDARD.decode(&encoded).unwrap();
             let message = Message::from_bytes(&source);
-            let request = Request::from_message(&message, &gateway(), 5).unwrap();
+            let request = Request::from_message(&message, &gateway(), targets(&message)).unwrap();
             let shown = String::from_utf8_lossy(&source);
             assert_eq!(request.subject, subject::clean(&subject), "{shown}");
             let Body::Plain(body) = request.body else {

@@ -1,6 +1,8 @@
 //! Whom a message is to, and who would be answered.
 
-use crate::mail::{Address, Targets, reply_targets, to_addresses};
+use crate::mail::{
+    Address, GatewayAddresses, Headers, LeftOut, Targets, reply_targets, to_addresses,
+};
 use crate::policy::facts::Facts;
 use crate::policy::finding::{Finding, Quoted};
 use crate::policy::lists::role_of;
@@ -40,45 +42,42 @@ pub(in crate::policy) fn reply_target(facts: &Facts<'_>) -> Option<Finding> {
 
 /// Who is answered: at least one, within the limit.
 pub(in crate::policy) fn targets(facts: &Facts<'_>) -> Result<Targets, Finding> {
-    let targets = reply_targets(facts.headers, facts.envelope.gateway);
+    let targets = whom_to_answer(
+        facts.headers,
+        facts.envelope.gateway,
+        facts.settings.max_targets,
+    );
     if targets.answered.is_empty() {
         return Err(nobody(&targets));
     }
-    if targets.answered.iter().all(is_no_persons) {
-        return Err(Finding::ignore(format_args!(
-            "no address is left to answer: {}",
-            answered_in_words(&targets)
-        )));
-    }
-    Ok(targets.limited(facts.settings.max_targets))
+    Ok(targets)
+}
+
+/// Who is answered and who not. The worker asks this again when it reads a
+/// request from the store, so that both have the same answer.
+#[must_use]
+pub fn whom_to_answer(headers: &Headers, gateway: &GatewayAddresses, limit: usize) -> Targets {
+    reply_targets(headers, gateway, is_no_persons).limited(limit)
 }
 
 fn is_no_persons(address: &Address) -> bool {
     role_of(address.local()).is_some()
 }
 
-fn answered_in_words(targets: &Targets) -> String {
-    targets
-        .answered
-        .iter()
-        .find_map(|address| {
-            let role = role_of(address.local())?.role;
-            let address = address.to_string();
-            Some(format!("{} is {}", Quoted(&address), role.in_words()))
-        })
-        .unwrap_or_default()
-}
-
 fn nobody(targets: &Targets) -> Finding {
-    match targets.left_out.first() {
-        Some((address, why)) => {
-            let address = address.to_string();
-            Finding::ignore(format_args!(
-                "no address is left to answer: {} ({})",
-                Quoted(&address),
-                why.as_str()
-            ))
-        }
-        None => Finding::ignore("there is no address to answer"),
+    let Some((left_out, why)) = targets.left_out.first() else {
+        return Finding::ignore("there is no address to answer");
+    };
+    let address = left_out.to_string();
+    let address = Quoted(&address);
+    match role_of(left_out.local()) {
+        Some(entry) if *why == LeftOut::Automatic => Finding::ignore(format_args!(
+            "no address is left to answer: {address} is {}",
+            entry.role.in_words()
+        )),
+        _ => Finding::ignore(format_args!(
+            "no address is left to answer: {address} ({})",
+            why.as_str()
+        )),
     }
 }

@@ -349,13 +349,27 @@ fn reply_target() {
             .having("From", "noreply@vendor.example")
             .with("Reply-To", "jane@vendor.example"),
         Mail::request().with("Reply-To", ""),
-        Mail::request().with("Reply-To", "noreply@vendor.example, jane@vendor.example"),
         Mail::request()
             .having("From", "<>")
             .with("Sender", "jane@vendor.example"),
     ] {
         mail.is_answered();
     }
+}
+
+/// Of a mixed list whoever reads his mail is answered, and a robot doesn't
+/// take a person's place.
+#[test]
+fn robots_are_left_out_of_a_mixed_list() {
+    let list = "noreply@v.example, Postmaster@v.example, list+bounces-7@v.example, \
+                owner-l@v.example, l-request@v.example, jane@v.example";
+    let mut mail = Mail::request().with("Reply-To", list);
+    mail.settings.max_targets = 1;
+    let judgement = mail.judge();
+    let targets = &judgement.asked().unwrap().targets;
+    let answered: Vec<_> = targets.answered.iter().map(Address::to_string).collect();
+    assert_eq!(answered, ["jane@v.example"]);
+    assert_eq!(targets.left_out.len(), 5);
 }
 
 #[test]

@@ -21,6 +21,22 @@ impl Display for Printable<'_> {
     }
 }
 
+/// Characters without width: the soft hyphen, zero-width spaces and joiners,
+/// marks of direction, and the byte order mark.
+#[must_use]
+pub fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{AD}'
+            | '\u{61C}'
+            | '\u{180E}'
+            | '\u{200B}'..='\u{200F}'
+            | '\u{202A}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}'
+            | '\u{FEFF}'
+    )
+}
+
 /// JSON that is as safe to look at: the same value, with each character in
 /// its strings that isn't printable written `\uXXXX`.
 #[derive(Clone, Copy, Debug)]

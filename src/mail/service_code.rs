@@ -5,6 +5,8 @@ use std::fmt::{self, Display, Formatter};
 
 use thiserror::Error;
 
+use crate::printable::is_invisible;
+
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ServiceCode {
@@ -83,12 +85,14 @@ pub enum SubjectError {
 }
 
 /// The service code at the start of a decoded Subject; blanks may precede it
-/// and case doesn't count.
+/// and case doesn't count. Marks of direction and of width zero, which clients
+/// of right-to-left scripts and pasted text bring along, are blanks too: who
+/// wrote the Subject does not see them.
 ///
 /// # Errors
 /// [`SubjectError`]: no code there, or a malformed one.
 pub fn parse_subject(subject: &str) -> Result<ServiceCode, SubjectError> {
-    let subject = subject.trim_start_matches([' ', '\t']);
+    let subject = subject.trim_start_matches(|c: char| c.is_whitespace() || is_invisible(c));
     let rest = strip_opening(subject).ok_or(SubjectError::NoCode)?;
     let end = rest
         .find('}')
@@ -131,6 +135,20 @@ mod tests {
         );
         for code in KNOWN {
             assert_eq!(parse_subject(code.as_str()), Ok(code));
+        }
+        for unseen in [
+            "\u{a0}",
+            "\u{3000}",
+            "\u{feff}",
+            "\u{200f}\u{202b}",
+            "\u{2068} \u{200b}",
+        ] {
+            let subject = format!("{unseen}{{KMS:Help}}");
+            assert_eq!(
+                parse_subject(&subject),
+                Ok(ServiceCode::Help),
+                "{subject:?}"
+            );
         }
     }
 

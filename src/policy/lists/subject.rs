@@ -1,5 +1,7 @@
 //! How the marks at the start of a Subject are found.
 
+use crate::printable::is_invisible;
+
 use super::subject_marks::SUBJECT_MARKS;
 
 /// What stands at the start of a Subject, and what that makes it.
@@ -78,11 +80,6 @@ fn fold(subject: &str) -> String {
         }
     }
     folded
-}
-
-/// Marks of direction and of width zero, which clients put beside right-to-left prefixes.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// List managers and mail filters put `[name]` before a Subject.

@@ -1,5 +1,7 @@
 //! The lines of an e-mail, cleared of what mail programs add to them.
 
+use crate::printable::is_invisible;
+
 /// One line, as far as it can matter to a record.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Line {
@@ -60,21 +62,6 @@ fn is_dash(character: char) -> bool {
     matches!(
         character,
         '-' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{FE58}' | '\u{FE63}' | '\u{FF0D}'
-    )
-}
-
-/// Characters without width: the soft hyphen, zero-width spaces and joiners,
-/// marks of direction, and the byte order mark.
-fn is_invisible(character: char) -> bool {
-    matches!(
-        character,
-        '\u{AD}'
-            | '\u{61C}'
-            | '\u{180E}'
-            | '\u{200B}'..='\u{200F}'
-            | '\u{202A}'..='\u{202E}'
-            | '\u{2060}'..='\u{206F}'
-            | '\u{FEFF}'
     )
 }
 

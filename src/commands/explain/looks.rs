@@ -13,6 +13,9 @@ use crate::{
 /// The most characters shown of one thing.
 const SHOWN: usize = 60;
 
+/// The most characters shown of what zones say: it is what was asked for.
+const SHOWN_OF_ZONES: usize = 240;
+
 /// How many recipients are shown.
 const RECIPIENTS: usize = 3;
 
@@ -40,7 +43,7 @@ const LOOKS: &[(RuleName, Look)] = &[
             None => return "no client address".to_owned(),
         };
         match facts.envelope.dnsbl {
-            Some(score) => shown_of(&format!("{client}: {}", of_score(score))),
+            Some(score) => shown_up_to(SHOWN_OF_ZONES, &format!("{client}: {}", of_score(score))),
             None if facts.settings.trusts(&facts.envelope.client) => {
                 format!("{client}, which is trusted")
             }
@@ -117,12 +120,11 @@ fn of_score(score: &Score) -> String {
         .iter()
         .map(|failure| format!("{} {}", failure.zone, failure.reason));
     let said: Vec<String> = hits.chain(failures).collect();
-    format!(
-        "score {} of {} {}",
-        score.total,
-        score.threshold,
-        said.join(", ")
-    )
+    let (total, threshold) = (score.total, score.threshold);
+    match said.is_empty() {
+        true => format!("score {total} of {threshold}"),
+        false => format!("score {total} of {threshold}: {}", said.join(", ")),
+    }
 }
 
 /// The first of these fields that there is.
@@ -148,8 +150,12 @@ fn shown_field(header: &Header) -> String {
 }
 
 fn shown_of(text: &str) -> String {
-    let kept: String = text.chars().take(SHOWN).collect();
-    let mark = if text.chars().nth(SHOWN).is_some() {
+    shown_up_to(SHOWN, text)
+}
+
+fn shown_up_to(limit: usize, text: &str) -> String {
+    let kept: String = text.chars().take(limit).collect();
+    let mark = if text.chars().nth(limit).is_some() {
         "…"
     } else {
         ""

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod dnsbl;
+pub mod faults;
 pub mod kms;
 pub mod mail;
 pub mod milter;

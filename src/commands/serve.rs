@@ -173,6 +173,7 @@ fn worker(
             first: config.worker.first_retry,
             longest: config.worker.longest_retry,
             give_up: config.worker.give_up,
+            notice_after: config.worker.notice_after,
         },
     })
 }

@@ -323,6 +323,9 @@ pub struct Worker {
     /// After this time a request that can't be served gets `EServiceFailed`,
     /// and a reply that Postfix doesn't take is given up.
     pub give_up: Period,
+    /// The sender of a request that waits longer than this for its answer gets
+    /// one notice, `Deferred`.
+    pub notice_after: Period,
 }
 
 impl Default for Worker {
@@ -334,6 +337,7 @@ impl Default for Worker {
             first_retry: Period::from_secs(5),
             longest_retry: Period::from_secs(15 * 60),
             give_up: Period::from_secs(5 * 24 * 3600),
+            notice_after: Period::from_secs(15 * 60),
         }
     }
 }

@@ -37,7 +37,7 @@ pub use gateway_addresses::GatewayAddresses;
 pub use header::{Header, Headers};
 pub use message::Message;
 pub use mime::{ContentType, Disposition, Part, Structure};
-pub use notice::compose_notice;
+pub use notice::{compose_late_notice, compose_notice};
 pub use outcome::Outcome;
 pub use prose::wrap_prose;
 pub use reply::{ReplyAttachment, ReplyStamp, ReplyText, compose};

@@ -22,8 +22,31 @@ pub fn compose_notice(
 ) -> Vec<u8> {
     let outcome =
         Outcome::notice(code).with_parameter(until.strftime("%Y%m%dT%H%M%SZ").to_string());
+    compose_as(request, request_id, code, &outcome, &body(code, until), now)
+}
+
+/// The notice that a request is answered later than usual, nobody knows when:
+/// the whole message.
+#[must_use]
+pub fn compose_late_notice(request: &Request, request_id: &str, now: Timestamp) -> Vec<u8> {
+    const HAPPENED: &str = "Your request has not been answered yet: something that the gateway \
+        needs for it is out of order. The request is kept and will be tried again until it is \
+        answered. You don't need to do anything, and will not be told again.";
+    let code = NoticeCode::Deferred;
+    let outcome = Outcome::notice(code);
+    compose_as(request, request_id, code, &outcome, HAPPENED, now)
+}
+
+fn compose_as(
+    request: &Request,
+    request_id: &str,
+    code: NoticeCode,
+    outcome: &Outcome,
+    happened: &str,
+    now: Timestamp,
+) -> Vec<u8> {
     let text = ReplyText {
-        body: body(code, until),
+        body: format!("{}\n\nNotice code: {code}\n", wrap_prose(happened)),
         attachment: None,
     };
     let step = code.as_str().to_ascii_lowercase();
@@ -31,12 +54,12 @@ pub fn compose_notice(
         message_id: reply_message_id(request_id, &step, request.from_gateway.domain()),
         date: now,
     };
-    compose(request, &outcome, &text, &stamp)
+    compose(request, outcome, &text, &stamp)
 }
 
 fn body(code: NoticeCode, until: Timestamp) -> String {
     let until = until.strftime("%Y-%m-%d %H:%M:%S UTC");
-    let happened = match code {
+    match code {
         NoticeCode::Deferred => format!(
             "Many requests came from you in a short time. This one is kept and will be answered \
              at about {until}, and so will those that follow, each in its turn. You don't need \
@@ -46,8 +69,7 @@ fn body(code: NoticeCode, until: Timestamp) -> String {
             "Too many requests came from you in a short time. You are blocked until {until}. \
              This request is kept and will be answered then. What you send before is not read."
         ),
-    };
-    format!("{}\n\nNotice code: {code}\n", wrap_prose(&happened))
+    }
 }
 
 #[cfg(test)]

@@ -60,6 +60,7 @@ pub(super) fn notices(
 ) -> NoticeWriter {
     NoticeWriter::new(move |code, until| {
         Some(FinishedReply {
+            late_notice: None,
             message: compose_notice(&request, &id.to_string(), code, until, now),
             reverse_path: reverse_path.clone(),
             targets: request.targets.iter().map(ToString::to_string).collect(),

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::macro_limit::MacroLimit;
-use crate::config::ListenAddress;
+use crate::{config::ListenAddress, faults};
 
 /// Pause after a failed accept: long enough to let file descriptors be freed,
 /// short enough for Postfix, which waits in the backlog meanwhile.
@@ -198,7 +198,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for NegotiatedInTime<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.deadline = None;
-        Pin::new(&mut this.stream).poll_write(cx, bytes)
+        faults::answering();
+        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(_)) = written {
+            faults::answered();
+        }
+        written
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -21,6 +21,7 @@ use crate::{
     audit::Entry,
     clock::Clock,
     dnsbl::Blocklists,
+    faults::{self, FaultPoint},
     kms::{Kms, RandomError, RequestId},
     mail::{Address, Client, GatewayAddresses, Message, Request, ReversePath},
     policy::{self, Asked, Charges, Envelope, Facts, Judgement, Listener, Verdict, dnsbl::Score},
@@ -474,6 +475,8 @@ impl Transaction {
             entry,
         );
         let accepted = gateway.store.accept(request).await?;
+        faults::pass(FaultPoint::AfterSpoolCommit);
+        faults::expect_answer();
         tracing::info!(queue_id, request = %id, ?accepted, "stored");
         Ok(())
     }

@@ -8,12 +8,13 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::types::Text;
 
 use super::columns::Moment;
-use super::deliveries;
+use super::deliveries::{self, Answered};
 use super::error::Failure;
 use super::intent::{Changes, Intent};
 use super::throttle::{self, Turn};
 use super::values::{Accepted, NewRequest, SpoolUsage};
 use crate::audit::Event;
+use crate::faults::{self, FaultPoint};
 use crate::kms::RequestId;
 use crate::mail::NoticeCode;
 use crate::policy::{RuleName, Verdict};
@@ -32,7 +33,7 @@ impl Intent for NewRequest {
         }
         let now = self.accepted_at;
         match throttle::charge(&self.charges, now, throttle::KEPT, changes.connection).await? {
-            Turn::Now => self.take(now, changes).await.map(|()| Accepted::New),
+            Turn::Now => self.take(now, false, changes).await.map(|()| Accepted::New),
             Turn::Later {
                 until,
                 notice,
@@ -55,13 +56,21 @@ impl Intent for NewRequest {
 }
 
 impl NewRequest {
-    /// Into the spool, to be done from `due` on.
-    async fn take(mut self, due: Timestamp, changes: &mut Changes<'_>) -> Result<(), Failure> {
+    /// Into the spool, to be done from `due` on. Who is over his allowance was
+    /// told, of this request or of an earlier one.
+    async fn take(
+        mut self,
+        due: Timestamp,
+        told: bool,
+        changes: &mut Changes<'_>,
+    ) -> Result<(), Failure> {
         require_room(self.message.len(), changes).await?;
-        insert(&self, due, changes.connection).await?;
+        insert(&self, due, told, changes.connection).await?;
         self.audit.event = Event::Accepted;
         self.audit.request_id = Some(self.id.to_string());
-        changes.audit(self.audit).await
+        changes.audit(self.audit).await?;
+        faults::pass(FaultPoint::BeforeSpoolCommit);
+        Ok(())
     }
 
     async fn put_off(
@@ -85,10 +94,14 @@ impl NewRequest {
         {
             self.audit.result = Some("Notice".to_owned());
             self.audit.code = Some(code.to_string());
-            let (id, queue_id, at) = (self.id, &self.queue_id, self.accepted_at);
-            deliveries::insert(&notice, id, queue_id, at, changes.connection).await?;
+            let of = Answered {
+                request: self.id,
+                queue_id: &self.queue_id,
+                accepted_at: self.accepted_at,
+            };
+            deliveries::insert(&notice, of, self.accepted_at, changes.connection).await?;
         }
-        self.take(until, changes).await
+        self.take(until, true, changes).await
     }
 }
 
@@ -129,12 +142,13 @@ async fn require_room(size: usize, changes: &mut Changes<'_>) -> Result<(), Fail
 async fn insert(
     request: &NewRequest,
     due: Timestamp,
+    told: bool,
     connection: &mut SqliteConnection,
 ) -> Result<(), sqlx::Error> {
     let row = sqlx::query(
         "INSERT INTO requests (id, accepted_at, queue_id, reverse_path, client, sender, size,
-             waits_since, waits_until)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?2, ?8)",
+             waits_since, waits_until, told)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?2, ?8, ?9)",
     )
     .bind(Text(request.id))
     .bind(Moment(request.accepted_at))
@@ -144,6 +158,7 @@ async fn insert(
     .bind(&request.sender)
     .bind(request.message.len() as i64)
     .bind(Moment(due))
+    .bind(told)
     .execute(&mut *connection)
     .await?
     .last_insert_rowid();

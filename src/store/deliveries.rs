@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use sqlx::QueryBuilder;
 use sqlx::Row;
-use sqlx::sqlite::{Sqlite, SqliteConnection};
+use sqlx::sqlite::{Sqlite, SqliteConnection, SqliteRow};
 use sqlx::types::Text;
 
 use super::columns::{Moment, text};
@@ -13,31 +13,27 @@ use super::values::{FinishedReply, LeaseToken, LeasedDelivery};
 use super::wait::Wait;
 use crate::audit::{Entry, Event};
 use crate::kms::RequestId;
+use crate::mail::NoticeCode;
+
+/// The request that a reply is for.
+#[derive(Clone, Copy)]
+pub(super) struct Answered<'a> {
+    pub(super) request: RequestId,
+    pub(super) queue_id: &'a str,
+    pub(super) accepted_at: Timestamp,
+}
 
 /// Puts a finished reply on its way. One without targets has none to go.
 pub(super) async fn insert(
     reply: &FinishedReply,
-    request: RequestId,
-    queue_id: &str,
+    of: Answered<'_>,
     at: Timestamp,
     connection: &mut SqliteConnection,
 ) -> Result<(), sqlx::Error> {
     if reply.targets.is_empty() {
         return Ok(());
     }
-    let row = sqlx::query(
-        "INSERT INTO replies (request_id, queue_id, completed_at, reverse_path, size, message)
-         VALUES (?, ?, ?, ?, ?, ?)",
-    )
-    .bind(Text(request))
-    .bind(queue_id)
-    .bind(Moment(at))
-    .bind(&reply.reverse_path)
-    .bind(reply.message.len() as i64)
-    .bind(reply.message.as_slice())
-    .execute(&mut *connection)
-    .await?
-    .last_insert_rowid();
+    let row = insert_message(reply, of, at, connection).await?;
     let mut deliveries = QueryBuilder::<Sqlite>::new(
         "INSERT OR IGNORE INTO deliveries (reply, target, waits_since, waits_until) ",
     );
@@ -50,6 +46,41 @@ pub(super) async fn insert(
     });
     deliveries.build().execute(connection).await?;
     Ok(())
+}
+
+async fn insert_message(
+    reply: &FinishedReply,
+    of: Answered<'_>,
+    at: Timestamp,
+    connection: &mut SqliteConnection,
+) -> Result<i64, sqlx::Error> {
+    let late_notice = reply.late_notice.as_deref();
+    let size = reply.message.len() + late_notice.map_or(0, <[u8]>::len);
+    let inserted = sqlx::query(
+        "INSERT INTO replies (request_id, queue_id, accepted_at, completed_at, reverse_path,
+             size, message, late_notice)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(Text(of.request))
+    .bind(of.queue_id)
+    .bind(Moment(of.accepted_at))
+    .bind(Moment(at))
+    .bind(&reply.reverse_path)
+    .bind(size as i64)
+    .bind(reply.message.as_slice())
+    .bind(late_notice)
+    .execute(connection)
+    .await?;
+    Ok(inserted.last_insert_rowid())
+}
+
+/// The entry that somebody was told.
+pub(super) fn told(entry: Entry) -> Entry {
+    Entry {
+        result: Some("Notice".to_owned()),
+        code: Some(NoticeCode::Deferred.to_string()),
+        ..entry
+    }
 }
 
 /// Leases the oldest delivery that is due.
@@ -70,7 +101,7 @@ impl Intent for LeaseDelivery {
                   ORDER BY waits_until, sequence LIMIT 1),
                  (SELECT sequence FROM deliveries WHERE turn = 1 AND waits_since > ?3
                   ORDER BY waits_since, sequence LIMIT 1))
-             RETURNING sequence, reply, target, attempts",
+             RETURNING sequence, reply, target, attempts, told",
         )
         .bind(wait.since)
         .bind(wait.until)
@@ -81,7 +112,8 @@ impl Intent for LeaseDelivery {
             return Ok(None);
         };
         let reply = sqlx::query(
-            "SELECT request_id, queue_id, completed_at, reverse_path, message
+            "SELECT request_id, queue_id, accepted_at, completed_at, reverse_path, message,
+                 late_notice IS NOT NULL AS has_notice
              FROM replies WHERE sequence = ?",
         )
         .bind(leased.try_get::<i64, _>("reply")?)
@@ -95,7 +127,9 @@ impl Intent for LeaseDelivery {
             target: leased.try_get("target")?,
             reverse_path: reply.try_get("reverse_path")?,
             message: reply.try_get("message")?,
+            accepted_at: reply.try_get::<Moment, _>("accepted_at")?.0,
             completed_at: reply.try_get::<Moment, _>("completed_at")?.0,
+            can_be_told: reply.try_get("has_notice")? && !leased.try_get::<bool, _>("told")?,
             attempts,
         }))
     }
@@ -135,11 +169,11 @@ impl Held {
         .transpose()
     }
 
-    fn entry(self, at: Timestamp, event: Event) -> Entry {
+    fn entry(&self, at: Timestamp, event: Event) -> Entry {
         let mut entry = Entry::new(at, event);
         entry.request_id = Some(self.request_id.to_string());
-        entry.queue_id = Some(self.queue_id);
-        entry.target = Some(self.target);
+        entry.queue_id = Some(self.queue_id.clone());
+        entry.target = Some(self.target.clone());
         entry
     }
 }
@@ -177,6 +211,75 @@ pub(super) struct PostponeDelivery {
     pub(super) at: Timestamp,
     pub(super) until: Timestamp,
     pub(super) reason: String,
+    /// Requests accepted by then are late.
+    pub(super) late_if_by: Timestamp,
+}
+
+impl PostponeDelivery {
+    /// Puts its notice before each late reply to this target, unless the target
+    /// knows or there is none.
+    async fn tell(&self, held: &Held, changes: &mut Changes<'_>) -> Result<(), Failure> {
+        let late = sqlx::query(
+            "SELECT deliveries.sequence, place, request_id, queue_id, accepted_at, reverse_path,
+                 late_notice
+             FROM deliveries JOIN replies ON replies.sequence = deliveries.reply
+             WHERE target = ? AND told = 0 AND late_notice IS NOT NULL AND accepted_at <= ?
+             ORDER BY place",
+        )
+        .bind(&held.target)
+        .bind(Moment(self.late_if_by))
+        .fetch_all(&mut *changes.connection)
+        .await?;
+        for row in &late {
+            let notice = FinishedReply {
+                message: row.try_get("late_notice")?,
+                reverse_path: row.try_get("reverse_path")?,
+                targets: vec![held.target.clone()],
+                late_notice: None,
+            };
+            let queue_id: String = row.try_get("queue_id")?;
+            let of = Answered {
+                request: text(row, "request_id")?,
+                queue_id: &queue_id,
+                accepted_at: row.try_get::<Moment, _>("accepted_at")?.0,
+            };
+            let reply = insert_message(&notice, of, self.at, changes.connection).await?;
+            self.put_before(reply, row, &held.target, changes.connection)
+                .await?;
+            let mut entry = Entry::new(self.at, Event::Postponed);
+            entry.request_id = Some(of.request.to_string());
+            entry.queue_id = Some(queue_id);
+            entry.target = Some(held.target.clone());
+            changes.audit(told(entry)).await?;
+        }
+        Ok(())
+    }
+
+    /// The delivery of a late reply gives its turn to that of its notice.
+    async fn put_before(
+        &self,
+        notice: i64,
+        late: &SqliteRow,
+        target: &str,
+        connection: &mut SqliteConnection,
+    ) -> Result<(), sqlx::Error> {
+        sqlx::query("UPDATE deliveries SET turn = 0, told = 1 WHERE sequence = ?")
+            .bind(late.try_get::<i64, _>("sequence")?)
+            .execute(&mut *connection)
+            .await?;
+        sqlx::query(
+            "INSERT INTO deliveries (reply, target, waits_since, waits_until, place)
+             VALUES (?, ?, ?, ?, ?)",
+        )
+        .bind(notice)
+        .bind(target)
+        .bind(Moment(self.at))
+        .bind(Moment(self.until))
+        .bind(late.try_get::<i64, _>("place")? - 1)
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
 }
 
 impl Intent for PostponeDelivery {
@@ -199,9 +302,10 @@ impl Intent for PostponeDelivery {
         // An outage costs the audit log one entry for each delivery.
         if !held.put_off_before {
             let mut entry = held.entry(self.at, Event::Postponed);
-            entry.reason = Some(self.reason);
+            entry.reason = Some(self.reason.clone());
             changes.audit(entry).await?;
         }
+        self.tell(&held, changes).await?;
         Ok(true)
     }
 }
@@ -314,7 +418,7 @@ mod tests {
         assert!(
             !test
                 .store
-                .postpone_delivery(&late.token, at(9), at(99), "451")
+                .postpone_delivery(&late.token, at(9), at(99), "451", Timestamp::MIN)
                 .await
                 .unwrap()
         );
@@ -345,7 +449,7 @@ mod tests {
             "c@d.example"
         );
         test.store
-            .postpone_delivery(&first.token, at(3), at(60), "451")
+            .postpone_delivery(&first.token, at(3), at(60), "451", Timestamp::MIN)
             .await
             .unwrap();
         assert!(test.lease_delivery(at(59)).await.is_none());
@@ -359,6 +463,45 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_late_reply_comes_after_its_notice_and_the_notice_once() {
+        let test = TestStore::new().await;
+        reply(&test, 1, &["a@b.example", "c@d.example"]).await;
+        reply(&test, 2, &["a@b.example"]).await;
+        let first = test.lease_delivery(at(3)).await.unwrap();
+        assert_eq!(
+            (first.target.as_str(), first.can_be_told),
+            ("a@b.example", true)
+        );
+        assert_eq!(first.accepted_at, request(1).accepted_at);
+        let put_off = async |token: &LeaseToken<LeasedDelivery>, late_if_by| {
+            test.store
+                .postpone_delivery(token, at(3), at(60), "451", late_if_by)
+                .await
+        };
+        assert!(put_off(&first.token, at(0)).await.unwrap());
+        let other = test.lease_delivery(at(60)).await.unwrap();
+        assert_eq!(other.target, "c@d.example");
+        let first = test.lease_delivery(at(60)).await.unwrap();
+        // The one behind it is late too, and never was tried.
+        assert!(put_off(&first.token, at(2)).await.unwrap());
+
+        for (number, is_notice) in [(1, true), (1, false), (2, true), (2, false)] {
+            let next = test.lease_delivery(at(60)).await.unwrap();
+            assert_eq!(next.request_id, id(number));
+            assert_eq!(next.message == b"Subject: late\r\n\r\n", is_notice);
+            assert!(!next.can_be_told);
+            // Put off again, nobody is told again.
+            assert!(put_off(&next.token, at(99)).await.unwrap());
+            let next = test.lease_delivery(at(60)).await.unwrap();
+            test.store
+                .delivered(&next.token, at(61), "250")
+                .await
+                .unwrap();
+        }
+        assert!(test.lease_delivery(at(62)).await.is_none());
+    }
+
+    #[tokio::test]
     async fn only_the_first_of_many_postponements_is_audited() {
         let test = TestStore::new().await;
         reply(&test, 1, &["a@b.example"]).await;
@@ -368,7 +511,7 @@ mod tests {
             let now = at(60 * attempt);
             assert!(
                 test.store
-                    .postpone_delivery(&leased.token, now, until, "451")
+                    .postpone_delivery(&leased.token, now, until, "451", Timestamp::MIN)
                     .await
                     .unwrap()
             );

@@ -35,7 +35,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 
 use crate::audit::{BrokenAt, Entry, Head};
-use crate::kms::KmsTables;
+use crate::kms::{KmsTables, RequestId};
 use crate::sts::StsTime;
 
 pub use error::StoreError;
@@ -43,7 +43,7 @@ pub use settings::{StoreSettings, Synchronous};
 pub use sqlite::SqliteStore;
 pub use values::{
     Accepted, Completed, Completion, FinishedReply, LeaseToken, LeasedDelivery, LeasedRequest,
-    NewRequest, NoticeWriter, SpoolUsage, StoredEntry, ThrottledSender,
+    NewRequest, NoticeWriter, SpoolUsage, StoredEntry, ThrottledSender, WaitingRequest,
 };
 
 /// The durable state: spool, deliveries, audit log and, by its supertrait, the
@@ -104,6 +104,23 @@ pub trait Store: KmsTables {
         reason: &str,
     ) -> Result<bool, StoreError>;
 
+    /// The requests of the same sender as this one, itself among them, that
+    /// were accepted by then and whose sender does not know that they wait.
+    async fn untold_requests(
+        &self,
+        like: RequestId,
+        accepted_by: Timestamp,
+    ) -> Result<Vec<WaitingRequest>, StoreError>;
+
+    /// Sends the notice that a request waits, unless its sender knows. False if
+    /// he does, or the request has its result.
+    async fn tell(
+        &self,
+        request: RequestId,
+        at: Timestamp,
+        notice: FinishedReply,
+    ) -> Result<bool, StoreError>;
+
     /// Leases the oldest delivery that is due. The replies to one target are
     /// leased in the order of their completion.
     async fn lease_delivery(
@@ -131,13 +148,16 @@ pub trait Store: KmsTables {
     ) -> Result<bool, StoreError>;
 
     /// Gives a delivery back, to be leased again from `until` on. False if the
-    /// lease has passed to another.
+    /// lease has passed to another. The replies to requests that were accepted by
+    /// `late_if_by`, this one and those to the same target behind it, come after
+    /// their notices then, unless it knows.
     async fn postpone_delivery(
         &self,
         token: &LeaseToken<LeasedDelivery>,
         at: Timestamp,
         until: Timestamp,
         reason: &str,
+        late_if_by: Timestamp,
     ) -> Result<bool, StoreError>;
 
     /// When the next request or delivery falls due, or a lease ends: the worker

@@ -277,7 +277,7 @@ impl Run {
         let until = self.now + SignedDuration::from_secs(seconds);
         let store = &self.test.store;
         let postponed = store
-            .postpone_delivery(&leased.token, self.now, until, "451 later")
+            .postpone_delivery(&leased.token, self.now, until, "451 later", Timestamp::MIN)
             .await;
         assert_eq!(postponed.unwrap(), held.is_some());
         if let Some(place) = held {

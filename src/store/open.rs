@@ -21,7 +21,7 @@ use super::settings::{StoreSettings, Synchronous};
 /// The steps of the schema, oldest first: version, description, statements.
 /// `sqlx::migrate!` would find the files itself, but at the price of a second
 /// sqlx and SQLite, compiled for the compiler's own use.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "store", include_str!("migrations/0001_store.sql")),
     (
         2,
@@ -29,6 +29,11 @@ const MIGRATIONS: [(i64, &str, &str); 3] = [
         include_str!("migrations/0002_audit_counts.sql"),
     ),
     (3, "throttle", include_str!("migrations/0003_throttle.sql")),
+    (
+        4,
+        "late notices",
+        include_str!("migrations/0004_late_notices.sql"),
+    ),
 ];
 
 /// What the first migration writes into the file's header: "KMSG".
@@ -369,13 +374,13 @@ mod tests {
             error,
             StoreError::Schema {
                 found: 999,
-                known: 3,
+                known: 4,
                 ..
             }
         ));
         let text = error.to_string();
         assert!(
-            text.contains("999") && text.contains("version 3;"),
+            text.contains("999") && text.contains("version 4;"),
             "{text}"
         );
     }

@@ -3,15 +3,19 @@
 use jiff::{SignedDuration, Timestamp};
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
+use sqlx::types::Text;
 
 use super::columns::{Moment, text};
-use super::deliveries;
+use super::deliveries::{self, Answered};
 use super::error::Failure;
 use super::intent::{Changes, Intent};
 use super::kms_issues;
-use super::values::{Completed, Completion, LeaseToken, LeasedRequest};
+use super::values::{
+    Completed, Completion, FinishedReply, LeaseToken, LeasedRequest, WaitingRequest,
+};
 use super::wait::Wait;
 use crate::audit::{Entry, Event};
+use crate::faults::{self, FaultPoint};
 use crate::kms::RequestId;
 
 /// When the next request or delivery falls due.
@@ -46,7 +50,7 @@ impl Intent for Lease {
                   ORDER BY waits_until, sequence LIMIT 1),
                  (SELECT sequence FROM requests WHERE turn = 1 AND waits_since > ?3
                   ORDER BY waits_since, sequence LIMIT 1))
-             RETURNING sequence, id, accepted_at, queue_id, reverse_path, attempts",
+             RETURNING sequence, id, accepted_at, queue_id, reverse_path, attempts, told",
         )
         .bind(wait.since)
         .bind(wait.until)
@@ -69,6 +73,7 @@ impl Intent for Lease {
             queue_id: leased.try_get("queue_id")?,
             reverse_path: leased.try_get("reverse_path")?,
             attempts,
+            told: leased.try_get("told")?,
             message,
         }))
     }
@@ -78,7 +83,9 @@ impl Intent for Lease {
 struct Held {
     id: RequestId,
     queue_id: String,
+    accepted_at: Timestamp,
     put_off_before: bool,
+    told: bool,
 }
 
 impl Held {
@@ -88,7 +95,7 @@ impl Held {
         connection: &mut SqliteConnection,
     ) -> Result<Option<Self>, sqlx::Error> {
         let row = sqlx::query(
-            "SELECT id, queue_id, put_off_for IS NOT NULL AS put_off_before
+            "SELECT id, queue_id, accepted_at, put_off_for IS NOT NULL AS put_off_before, told
              FROM requests WHERE sequence = ? AND attempts = ?",
         )
         .bind(token.row)
@@ -99,7 +106,9 @@ impl Held {
             Ok(Self {
                 id: text(&row, "id")?,
                 queue_id: row.try_get("queue_id")?,
+                accepted_at: row.try_get::<Moment, _>("accepted_at")?.0,
                 put_off_before: row.try_get("put_off_before")?,
+                told: row.try_get("told")?,
             })
         })
         .transpose()
@@ -133,8 +142,14 @@ impl Intent for Complete {
         if !kms_issues::record(&effects, held.id, at, changes.connection).await? {
             return Ok(Completed::BasisChanged);
         }
-        if let Some(reply) = reply {
-            deliveries::insert(&reply, held.id, &held.queue_id, at, changes.connection).await?;
+        if let Some(mut reply) = reply {
+            reply.late_notice = reply.late_notice.filter(|_| !held.told);
+            let of = Answered {
+                request: held.id,
+                queue_id: &held.queue_id,
+                accepted_at: held.accepted_at,
+            };
+            deliveries::insert(&reply, of, at, changes.connection).await?;
         }
         sqlx::query("DELETE FROM requests WHERE sequence = ?")
             .bind(token.row)
@@ -144,6 +159,7 @@ impl Intent for Complete {
         audit.queue_id = Some(held.queue_id);
         audit.request_id = Some(held.id.to_string());
         changes.audit(audit).await?;
+        faults::pass(FaultPoint::BeforeCompletionCommit);
         Ok(Completed::Committed)
     }
 }
@@ -181,6 +197,72 @@ impl Intent for Postpone {
             entry.reason = Some(self.reason);
             changes.audit(entry).await?;
         }
+        Ok(true)
+    }
+}
+
+/// The requests of the sender of `like` of which he is to be told.
+pub(super) async fn untold(
+    connection: &mut SqliteConnection,
+    like: RequestId,
+    accepted_by: Timestamp,
+) -> Result<Vec<WaitingRequest>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT id, message FROM requests
+         JOIN request_messages ON request_messages.request = requests.sequence
+         WHERE sender = (SELECT sender FROM requests WHERE id = ?)
+             AND told = 0 AND accepted_at <= ?
+         ORDER BY sequence",
+    )
+    .bind(Text(like))
+    .bind(Moment(accepted_by))
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(WaitingRequest {
+                id: text(row, "id")?,
+                message: row.try_get("message")?,
+            })
+        })
+        .collect()
+}
+
+/// Tells the sender of a request that it waits.
+pub(super) struct Tell {
+    pub(super) request: RequestId,
+    pub(super) at: Timestamp,
+    pub(super) notice: FinishedReply,
+}
+
+impl Intent for Tell {
+    type Answer = bool;
+    const MAKES_WORK: bool = true;
+
+    async fn apply(self, changes: &mut Changes<'_>) -> Result<bool, Failure> {
+        let waiting = sqlx::query(
+            "UPDATE requests SET told = 1 WHERE id = ? AND told = 0
+             RETURNING queue_id, accepted_at",
+        )
+        .bind(Text(self.request))
+        .fetch_optional(&mut *changes.connection)
+        .await?;
+        let Some(waiting) = waiting else {
+            return Ok(false);
+        };
+        let queue_id: String = waiting.try_get("queue_id")?;
+        let of = Answered {
+            request: self.request,
+            queue_id: &queue_id,
+            accepted_at: waiting.try_get::<Moment, _>("accepted_at")?.0,
+        };
+        deliveries::insert(&self.notice, of, self.at, changes.connection).await?;
+        let entry = Entry {
+            queue_id: Some(queue_id),
+            request_id: Some(self.request.to_string()),
+            ..Entry::new(self.at, Event::Postponed)
+        };
+        changes.audit(deliveries::told(entry)).await?;
         Ok(true)
     }
 }
@@ -283,6 +365,55 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(completed, Completed::Committed);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_long_is_told_once_of_each_request() {
+        let test = TestStore::new().await;
+        for number in [1, 2, 3] {
+            let sender = if number == 3 { "another" } else { "one" };
+            let request = NewRequest {
+                sender: sender.to_owned(),
+                ..request(number)
+            };
+            test.store.accept(request).await.unwrap();
+        }
+        let untold = async |by| {
+            let waiting = test.store.untold_requests(id(1), at(by)).await.unwrap();
+            waiting.into_iter().map(|own| own.id).collect::<Vec<_>>()
+        };
+        assert_eq!(untold(1).await, [id(1)]);
+        assert_eq!(untold(9).await, [id(1), id(2)]);
+        let notice = FinishedReply {
+            message: b"Subject: late\r\n\r\n".to_vec(),
+            reverse_path: String::new(),
+            targets: vec!["a@b.example".to_owned()],
+            late_notice: None,
+        };
+        let tell = async || test.store.tell(id(1), at(9), notice.clone()).await.unwrap();
+        assert!(tell().await);
+        assert!(!tell().await);
+        assert_eq!(untold(9).await, [id(2)]);
+        assert_eq!(test.store.spool_usage().await.unwrap().replies, 1);
+        let told = test.lease_delivery(at(9)).await.unwrap();
+        assert_eq!(
+            (told.target.as_str(), told.can_be_told),
+            ("a@b.example", false)
+        );
+        test.store
+            .delivered(&told.token, at(9), "250")
+            .await
+            .unwrap();
+
+        // Nor is he by the reply that comes in the end.
+        let leased = test.lease(at(9)).await.unwrap();
+        assert!(leased.told);
+        test.store
+            .complete(&leased.token, completion(at(9), &["a@b.example"]))
+            .await
+            .unwrap();
+        assert!(!test.lease_delivery(at(9)).await.unwrap().can_be_told);
+        assert!(!tell().await, "it has its result");
     }
 
     #[tokio::test]

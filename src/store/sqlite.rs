@@ -17,16 +17,18 @@ use super::deliveries::{End, LeaseDelivery, PostponeDelivery};
 use super::error::{Failure, StoreError};
 use super::intent::{self, Inbox, Intent};
 use super::kms_issues::PruneReplayMarks;
-use super::requests::{self, Complete, Lease, Postpone};
+use super::requests::{self, Complete, Lease, Postpone, Tell};
 use super::settings::StoreSettings;
 use super::throttle::{self, Unblock};
 use super::values::{
-    Accepted, Completed, Completion, LeaseToken, LeasedDelivery, LeasedRequest, NewRequest,
-    SpoolUsage, StoredEntry, ThrottledSender,
+    Accepted, Completed, Completion, FinishedReply, LeaseToken, LeasedDelivery, LeasedRequest,
+    NewRequest, SpoolUsage, StoredEntry, ThrottledSender, WaitingRequest,
 };
 use super::writer::{self, Writer};
 use super::{Store, acceptance, audit_counts, audit_log, audit_retention, open};
 use crate::audit::{BrokenAt, ChainKey, Entry, Event, Head};
+
+use crate::kms::RequestId;
 use crate::sts::StsTime;
 
 /// The store in an SQLite database. Several may be open on one database, in one
@@ -187,6 +189,31 @@ impl Store for SqliteStore {
         .await
     }
 
+    async fn untold_requests(
+        &self,
+        like: RequestId,
+        accepted_by: Timestamp,
+    ) -> Result<Vec<WaitingRequest>, StoreError> {
+        let mut reading = self.reading().await?;
+        requests::untold(&mut reading, like, accepted_by)
+            .await
+            .map_err(|error| self.failed(error))
+    }
+
+    async fn tell(
+        &self,
+        request: RequestId,
+        at: Timestamp,
+        notice: FinishedReply,
+    ) -> Result<bool, StoreError> {
+        self.change(Tell {
+            request,
+            at,
+            notice,
+        })
+        .await
+    }
+
     async fn lease_delivery(
         &self,
         now: Timestamp,
@@ -233,12 +260,14 @@ impl Store for SqliteStore {
         at: Timestamp,
         until: Timestamp,
         reason: &str,
+        late_if_by: Timestamp,
     ) -> Result<bool, StoreError> {
         self.change(PostponeDelivery {
             token: *token,
             at,
             until,
             reason: reason.to_owned(),
+            late_if_by,
         })
         .await
     }

@@ -144,6 +144,17 @@ pub struct LeasedRequest {
     pub reverse_path: String,
     /// How often it was leased, this time included.
     pub attempts: u32,
+    /// Whether its sender knows that the result comes later.
+    pub told: bool,
+    /// The message as it came.
+    pub message: Vec<u8>,
+}
+
+/// A request in the spool, to tell its sender of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingRequest {
+    /// Its id.
+    pub id: RequestId,
     /// The message as it came.
     pub message: Vec<u8>,
 }
@@ -170,6 +181,9 @@ pub struct FinishedReply {
     pub reverse_path: String,
     /// Whom it goes to, each by a transaction of its own.
     pub targets: Vec<String>,
+    /// What a target is told before, if the reply can't be handed over for
+    /// long; none where there is nothing to tell.
+    pub late_notice: Option<Vec<u8>>,
 }
 
 /// What became of a completion.
@@ -199,8 +213,12 @@ pub struct LeasedDelivery {
     pub reverse_path: String,
     /// The whole message.
     pub message: Vec<u8>,
+    /// When the request was accepted.
+    pub accepted_at: Timestamp,
     /// When the reply was completed: retry ends a time after this.
     pub completed_at: Timestamp,
+    /// Whether the target can still be told that the reply comes later.
+    pub can_be_told: bool,
     /// How often it was leased, this time included.
     pub attempts: u32,
 }

@@ -8,11 +8,12 @@ use jiff::Timestamp;
 
 use crate::{
     audit::{Entry, Event},
+    faults::{self, FaultPoint},
     kms::{Effects, Kms},
     mail::{self, Message, ReplyStamp, Request, RequestError, reply_message_id},
     policy::whom_to_answer,
     services::{self, Answer, Call, Installation, ServiceError},
-    store::{Completion, FinishedReply, LeasedRequest},
+    store::{Completion, FinishedReply, LeasedRequest, WaitingRequest},
 };
 
 /// What replies are made with.
@@ -46,10 +47,11 @@ impl Answering {
         leased: &LeasedRequest,
         now: Timestamp,
     ) -> Result<Completion, ServiceError> {
-        let request = match self.read(leased) {
+        let request = match self.read(&leased.message) {
             Ok(request) => request,
             Err(error) => return Ok(unanswerable(leased, &error, now)),
         };
+        faults::pass(FaultPoint::BeforeIssue);
         let answer = services::answer(Call {
             kms: self.kms.as_ref(),
             installation: &self.settings.installation,
@@ -59,19 +61,32 @@ impl Answering {
             now,
         })
         .await?;
+        faults::pass(FaultPoint::AfterIssue);
         Ok(self.finish(leased, &request, answer, now))
     }
 
     /// The completion of a request that is given up after `reason`.
     pub fn give_up(&self, leased: &LeasedRequest, reason: &str, now: Timestamp) -> Completion {
-        match self.read(leased) {
+        match self.read(&leased.message) {
             Ok(request) => self.finish(leased, &request, services::failed(reason), now),
             Err(error) => unanswerable(leased, &error, now),
         }
     }
 
-    fn read(&self, leased: &LeasedRequest) -> Result<Request, RequestError> {
-        let message = Message::from_bytes(&leased.message);
+    /// What the sender of a request that waits for long is told. None where
+    /// nobody can be.
+    pub fn late_notice(&self, waiting: &WaitingRequest, now: Timestamp) -> Option<FinishedReply> {
+        let request = self.read(&waiting.message).ok()?;
+        Some(FinishedReply {
+            message: mail::compose_late_notice(&request, &waiting.id.to_string(), now),
+            reverse_path: self.settings.reverse_path.clone(),
+            targets: request.targets.iter().map(ToString::to_string).collect(),
+            late_notice: None,
+        })
+    }
+
+    fn read(&self, message: &[u8]) -> Result<Request, RequestError> {
+        let message = Message::from_bytes(message);
         let addresses = &self.settings.addresses;
         let targets = whom_to_answer(&message.headers, addresses, self.settings.max_targets);
         Request::from_message(&message, addresses, targets.answered)
@@ -104,6 +119,11 @@ impl Answering {
                 message,
                 reverse_path: self.settings.reverse_path.clone(),
                 targets: request.targets.iter().map(ToString::to_string).collect(),
+                late_notice: Some(mail::compose_late_notice(
+                    request,
+                    &leased.id.to_string(),
+                    now,
+                )),
             }),
         }
     }

@@ -9,8 +9,10 @@ use super::{
     Found, Task, Worker,
     injection::{InjectionError, Injector},
     jitter,
+    retry::Times,
 };
 use crate::{
+    faults::{self, FaultPoint},
     mail::Address,
     store::{LeasedDelivery, StoreError},
 };
@@ -93,7 +95,9 @@ async fn note(
     let (queue_id, request, target) = (&leased.queue_id, &leased.request_id, &leased.target);
     match sent {
         Ok(answer) => {
+            faults::pass(FaultPoint::BeforeNote);
             worker.store.delivered(&leased.token, now, &answer).await?;
+            faults::pass(FaultPoint::AfterNote);
             tracing::info!(queue_id, %request, target, answer, "reply handed to Postfix");
         }
         Err(error @ (InjectionError::Refused(_) | InjectionError::Smtputf8(_))) => {
@@ -105,14 +109,20 @@ async fn note(
         }
         Err(error @ (InjectionError::Deferred(_) | InjectionError::Session(_))) => {
             let reason = error.to_string();
+            let times = Times {
+                asked: leased.accepted_at,
+                since: leased.completed_at,
+                now,
+            };
             match worker
                 .retry
-                .next(leased.attempts, leased.completed_at, now, jitter(now))
+                .again(leased.attempts, times, leased.can_be_told, jitter(now))
             {
                 Some(until) => {
+                    let late_if_by = worker.retry.late_if_by(now);
                     worker
                         .store
-                        .postpone_delivery(&leased.token, now, until, &reason)
+                        .postpone_delivery(&leased.token, now, until, &reason, late_if_by)
                         .await?;
                     tracing::warn!(queue_id, %request, target, %until, reason, "reply put off");
                 }

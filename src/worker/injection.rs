@@ -11,7 +11,10 @@ use tokio::{
     time::{error::Elapsed, timeout},
 };
 
-use crate::mail::Address;
+use crate::{
+    faults::{self, FaultPoint},
+    mail::Address,
+};
 
 /// Limit for a command; Postfix on loopback needs milliseconds.
 const COMMAND_TIME: Duration = Duration::from_secs(30);
@@ -107,11 +110,18 @@ impl Injector {
             format!("RCPT TO:<{}>\r\n", target.to_wire()),
             "DATA\r\n".to_owned(),
         ];
+        faults::pass(FaultPoint::BeforeRecipient);
         self.begin(commands).await?;
+        faults::pass(FaultPoint::AfterRecipient);
         // The library ends the message with CRLF "." CRLF of its own.
         let content = message.strip_suffix(b"\r\n").unwrap_or(message);
+        faults::pass(FaultPoint::BeforeFinalDot);
         timeout(COMMAND_TIME, self.client.write_message(content)).await??;
+        faults::pass(FaultPoint::AfterFinalDot);
+        timeout(FINAL_DOT_TIME, self.client.stream.readable()).await??;
+        faults::pass(FaultPoint::BeforeTaken);
         let answer = timeout(FINAL_DOT_TIME, self.client.read()).await??;
+        faults::pass(FaultPoint::AfterTaken);
         if is_positive(&answer) {
             Ok(describe(&answer))
         } else {

@@ -20,12 +20,13 @@ pub use self::{
     answering::{Answering, ReplySettings},
     delivering::{Delivering, InjectionSettings},
     injection::{InjectionError, Injector},
-    retry::Retry,
+    retry::{Retry, Times},
     upkeep::Upkeep,
 };
 use crate::{
     clock::Clock,
     config::Period,
+    faults::{self, FaultPoint},
     store::{Completed, Completion, LeasedRequest, Store, StoreError},
 };
 
@@ -76,9 +77,11 @@ struct AnswerRequests;
 impl Task for AnswerRequests {
     async fn step(&mut self, worker: &Worker) -> Result<Found, StoreError> {
         let now = worker.clock.now();
+        faults::pass(FaultPoint::BeforeLease);
         let Some(leased) = worker.store.lease(now, worker.lease.as_signed()).await? else {
             return Ok(Found::Nothing);
         };
+        faults::pass(FaultPoint::AfterLease);
         // A key, module or permission may change between reading and
         // committing: then the request is judged once more, by what holds now.
         while worker.answer(&leased).await? == Completed::BasisChanged {}
@@ -161,15 +164,17 @@ impl Worker {
         let completion = match attempt(&answering, leased, now).await {
             Ok(completion) => completion,
             Err(trouble) => {
+                let times = Times {
+                    asked: leased.accepted_at,
+                    since: leased.accepted_at,
+                    now,
+                };
                 match self
                     .retry
-                    .next(leased.attempts, leased.accepted_at, now, jitter(now))
+                    .again(leased.attempts, times, !leased.told, jitter(now))
                 {
                     Some(until) => {
-                        tracing::warn!(queue_id = leased.queue_id, request = %leased.id, %until, trouble, "put off");
-                        self.store
-                            .postpone(&leased.token, now, until, &trouble)
-                            .await?;
+                        self.put_off(leased, &answering, until, &trouble).await?;
                         return Ok(Completed::LeaseLost);
                     }
                     None => answering.give_up(leased, &trouble, now),
@@ -179,6 +184,7 @@ impl Worker {
         let result = completion.audit.result.clone().unwrap_or_default();
         let code = completion.audit.code.clone().unwrap_or_default();
         let completed = self.store.complete(&leased.token, completion).await?;
+        faults::pass(FaultPoint::AfterCompletionCommit);
         match completed {
             Completed::Committed => {
                 tracing::info!(queue_id = leased.queue_id, request = %leased.id, result, code, "answered");
@@ -191,6 +197,33 @@ impl Worker {
             }
         }
         Ok(completed)
+    }
+}
+
+impl Worker {
+    async fn put_off(
+        &self,
+        leased: &LeasedRequest,
+        answering: &Answering,
+        until: Timestamp,
+        trouble: &str,
+    ) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        tracing::warn!(queue_id = leased.queue_id, request = %leased.id, %until, trouble, "put off");
+        self.store
+            .postpone(&leased.token, now, until, trouble)
+            .await?;
+        // Those of the same sender wait behind it.
+        let late = self
+            .store
+            .untold_requests(leased.id, self.retry.late_if_by(now))
+            .await?;
+        for request in late {
+            if let Some(notice) = answering.late_notice(&request, now) {
+                self.store.tell(request.id, now, notice).await?;
+            }
+        }
+        Ok(())
     }
 }
 

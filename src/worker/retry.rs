@@ -13,9 +13,47 @@ pub struct Retry {
     pub longest: Period,
     /// The age after which nothing is repeated.
     pub give_up: Period,
+    /// The age of a request after which its sender is told that it takes long.
+    pub notice_after: Period,
+}
+
+/// The times that count when an attempt has failed.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// When the request was accepted.
+    pub asked: Timestamp,
+    /// When what is attempted began.
+    pub since: Timestamp,
+    /// Now.
+    pub now: Timestamp,
 }
 
 impl Retry {
+    /// Requests that were accepted by then are late now.
+    #[must_use]
+    pub fn late_if_by(&self, now: Timestamp) -> Timestamp {
+        let latest = now.saturating_sub(self.notice_after.as_signed());
+        latest.unwrap_or(Timestamp::MIN)
+    }
+
+    /// When attempt `attempts` is repeated, as [`Retry::next`] has it. Who can
+    /// be told that his request is late is told in time: an attempt is made then.
+    #[must_use]
+    pub fn again(
+        &self,
+        attempts: u32,
+        times: Times,
+        can_be_told: bool,
+        jitter: u64,
+    ) -> Option<Timestamp> {
+        let next = self.next(attempts, times.since, times.now, jitter)?;
+        if !can_be_told || times.asked <= self.late_if_by(times.now) {
+            return Some(next);
+        }
+        let late_from = times.asked.saturating_add(self.notice_after.as_signed());
+        Some(next.min(late_from.unwrap_or(Timestamp::MAX)))
+    }
+
     /// When attempt `attempts` (1 for the first) that failed at `now` is to be
     /// repeated; `None` if what began at `since` is too old by then.
     ///
@@ -57,6 +95,7 @@ mod tests {
         first: Period::from_secs(5),
         longest: Period::from_secs(900),
         give_up: Period::from_secs(3600),
+        notice_after: Period::from_secs(60),
     };
 
     fn at(seconds: i64) -> Timestamp {
@@ -83,6 +122,24 @@ mod tests {
     fn gives_up_at_the_end_of_its_time() {
         assert!(RETRY.next(1, at(0), at(3599), 0).is_some());
         assert!(RETRY.next(1, at(0), at(3600), 0).is_none());
+    }
+
+    #[test]
+    fn who_waits_is_told_when_it_is_late_and_not_before() {
+        let again = |attempts, now, can_be_told| {
+            let times = Times {
+                asked: at(0),
+                since: at(30),
+                now: at(now),
+            };
+            RETRY.again(attempts, times, can_be_told, 0).unwrap()
+        };
+        assert_eq!(again(1, 40, true), at(45));
+        assert_eq!(again(5, 40, true), at(60));
+        assert_eq!(again(5, 40, false), at(120));
+        assert_eq!(again(5, 60, true), at(140));
+        assert_eq!(again(5, 60, false), at(140));
+        assert!(at(0) > RETRY.late_if_by(at(59)) && at(0) <= RETRY.late_if_by(at(60)));
     }
 
     #[test]

@@ -78,6 +78,13 @@ impl Gateway {
         })
     }
 
+    /// Waits until it ends by itself.
+    pub fn wait_for_end(mut self) -> ExitStatus {
+        until("the gateway's end", PATIENCE, || {
+            self.child.try_wait().expect("its state")
+        })
+    }
+
     /// Ends it as a crash would.
     pub fn kill(mut self) {
         let _ = self.child.kill();

@@ -1,0 +1,206 @@
+//! Replies that Postfix doesn't take for a time, and requests whose service is
+//! out of order: all are answered in the end, and who has waited for long is
+//! told so once, before his answer.
+
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod harness;
+
+use std::{process::Command, thread, time::Duration};
+
+use harness::{
+    ALICE, BOB, CAROL, Draft, GATEWAY, Layout, Mail, Module, Site, SoftwareModule, run, until,
+};
+use serde_json::Value;
+
+/// The port to which replies are handed in these tests: nobody listens there
+/// until [`open_port`].
+const PORT: u16 = 18035;
+
+/// How long nobody does.
+const OUTAGE: Duration = Duration::from_secs(30);
+
+fn site(notice_after: &str) -> Site {
+    let layout = Layout::new();
+    layout.set_gateway("reply", "smtp", layout.port(PORT).to_string());
+    layout.set_gateway("worker", "first_retry", "1s");
+    layout.set_gateway("worker", "longest_retry", "4s");
+    layout.set_gateway("worker", "notice_after", notice_after);
+    layout.start()
+}
+
+/// Has Postfix listen there, as it does for replies by `postfix/`.
+fn open_port(site: &Site) {
+    let port = site.layout.port(PORT);
+    site.layout
+        .add_postfix_service(&format!("{port}/inet={port} inet n - n - - smtpd"));
+    site.layout.set_postfix_service(PORT, "smtpd_milters=");
+    run(site.postfix.tool("postfix").arg("reload"), b"");
+}
+
+fn send(site: &Site, from: &str, subject: &str) {
+    let draft = Draft::request(subject, "").with("From", from);
+    let taken = site.smtp().send(from, &[GATEWAY], &draft.to_bytes());
+    assert_eq!(taken.code, 250, "{taken:?}");
+}
+
+/// What came of a request, in the order of its arrival.
+fn results(site: &Site, person: &str, subject: &str) -> Vec<String> {
+    let expected = format!("Auto: {subject}");
+    let mails = site.mailbox(person).mails();
+    let mut mails: Vec<&Mail> = mails
+        .iter()
+        .filter(|mail| mail.header("Subject").as_deref() == Some(&expected))
+        .collect();
+    mails.sort_by_key(|mail| arrival(mail));
+    mails.iter().map(|mail| mail.result()[0].clone()).collect()
+}
+
+/// Postfix's queue ids count up within a second, and the seconds are before
+/// them in its Received; the gateway hands one over after the other.
+fn arrival(mail: &Mail) -> String {
+    let received = mail.header("Received").expect("a Received");
+    let (_, moment) = received.rsplit_once(';').expect("a moment");
+    let (_, id) = received.split_once(" id ").expect("a queue id");
+    format!("{moment} {}", id.split_whitespace().next().expect("an id"))
+}
+
+fn audit(site: &Site) -> Vec<Value> {
+    let json = site.layout.gateway(&["audit", "list", "--json"]);
+    serde_json::from_str(&json).expect("an array")
+}
+
+#[test]
+fn when_postfix_comes_back_in_time_everybody_is_answered_and_nobody_told() {
+    let site = site("15min");
+    let people = [ALICE, BOB, CAROL];
+    for number in 0..12 {
+        let person = people[number % people.len()];
+        send(&site, person, &format!("{{KMS:Help}} {number}"));
+    }
+    // The outage itself, and no waiting for anything.
+    thread::sleep(OUTAGE);
+    for person in people {
+        assert!(site.mailbox(person).mails().is_empty());
+    }
+    open_port(&site);
+    for number in 0..12 {
+        let person = people[number % people.len()];
+        let subject = format!("{{KMS:Help}} {number}");
+        site.mailbox(person).wait_for_reply(&subject);
+        assert_eq!(results(&site, person, &subject), ["Success"]);
+    }
+    eprintln!("12 requests answered after an outage of {OUTAGE:?}");
+}
+
+#[test]
+fn who_waits_past_the_time_gets_one_notice_and_then_the_answer() {
+    let site = site("8s");
+    let people = [ALICE, BOB, CAROL];
+    let asked: Vec<(&str, String)> = (0..9)
+        .map(|number| {
+            let subject = format!("{{KMS:GetPublicKey}} {number}");
+            (people[number % people.len()], subject)
+        })
+        .collect();
+    for (person, subject) in &asked {
+        send(&site, person, subject);
+    }
+    let told = |audit: &[Value]| {
+        let notices = audit
+            .iter()
+            .filter(|entry| entry["code"] == "Deferred" && entry["event"] == "postponed");
+        notices.count()
+    };
+    // Of each person's replies the first is tried, and the others behind it.
+    until("each person is to be told", Duration::from_secs(60), || {
+        (told(&audit(&site)) >= people.len()).then_some(())
+    });
+    thread::sleep(Duration::from_secs(6));
+    open_port(&site);
+    for (person, subject) in &asked {
+        site.mailbox(person).wait_for(subject, |mail| {
+            mail.header("Subject").as_deref() == Some(&format!("Auto: {subject}"))
+                && mail.result()[0] == "Success"
+        });
+    }
+    for (person, subject) in &asked {
+        let results = results(&site, person, subject);
+        assert_eq!(results, ["Notice", "Success"], "{person} {subject}");
+    }
+    eprintln!(
+        "{} requests, each with one notice and then its answer",
+        asked.len()
+    );
+}
+
+/// Carries out statements on the gateway's database, as a fault of the disk
+/// might.
+fn sqlite(site: &Site, statements: &str) {
+    let database = site.layout.directory().join("gateway/gateway.sqlite3");
+    let mut sqlite = Command::new("sqlite3");
+    sqlite.arg("-cmd").arg(".timeout 10000").arg(database);
+    run(sqlite.arg(statements), b"");
+}
+
+/// A site whose KMC key is spoilt, and three requests of Alice's module.
+fn spoilt(notice_after: &str, give_up: &str) -> (Site, Vec<String>) {
+    let layout = Layout::new();
+    layout.set_gateway("worker", "first_retry", "1s");
+    layout.set_gateway("worker", "longest_retry", "2s");
+    layout.set_gateway("worker", "notice_after", notice_after);
+    layout.set_gateway("worker", "give_up", give_up);
+    let module = SoftwareModule::new(&layout, "SM1");
+    let public_key = layout.gateway(&["kmc", "public-key"]);
+    let site = layout.start();
+    sqlite(
+        &site,
+        "CREATE TABLE kept AS SELECT sealed_private_key FROM kmc_keys;
+         UPDATE kmc_keys SET sealed_private_key = zeroblob(length(sealed_private_key));",
+    );
+    let subjects: Vec<String> = (0..3)
+        .map(|number| format!("{{KMS:GetKlfStsEd2}} {number}"))
+        .collect();
+    for subject in &subjects {
+        let draft = Draft::request(subject, &module.request(&public_key));
+        let taken = site.smtp().send(ALICE, &[GATEWAY], &draft.to_bytes());
+        assert_eq!(taken.code, 250, "{taken:?}");
+    }
+    (site, subjects)
+}
+
+#[test]
+fn who_waits_for_a_service_is_told_once_and_answered_when_it_is_mended() {
+    let (site, subjects) = spoilt("3s", "1h");
+    for subject in &subjects {
+        let notice = site.mailbox(ALICE).wait_for_reply(subject);
+        assert_eq!(notice.result()[..2], ["Notice", "Deferred"]);
+    }
+    // More attempts, and no more notices.
+    until("another attempt", Duration::from_secs(20), || {
+        let log = site.gateway.as_ref().expect("it runs").log();
+        (log.matches("put off").count() >= 6).then_some(())
+    });
+    sqlite(
+        &site,
+        "UPDATE kmc_keys SET sealed_private_key = (SELECT sealed_private_key FROM kept);
+         DROP TABLE kept;",
+    );
+    for subject in &subjects {
+        site.mailbox(ALICE).wait_for(subject, |mail| {
+            mail.header("Subject").as_deref() == Some(&format!("Auto: {subject}"))
+                && mail.result()[0] == "Success"
+        });
+        assert_eq!(results(&site, ALICE, subject), ["Notice", "Success"]);
+    }
+}
+
+#[test]
+fn what_cannot_be_served_in_the_end_is_answered_so() {
+    let (site, subjects) = spoilt("15min", "4s");
+    for subject in &subjects {
+        let reply = site.mailbox(ALICE).wait_for_reply(subject);
+        assert_eq!(reply.result()[..2], ["Error", "EServiceFailed"]);
+    }
+    assert_eq!(site.mailbox(ALICE).mails().len(), subjects.len());
+}

@@ -24,6 +24,7 @@ mod rows;
 mod sealing;
 mod secret;
 mod tables;
+pub mod update;
 mod vending_key;
 
 use async_trait::async_trait;

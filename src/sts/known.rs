@@ -5,15 +5,19 @@ use super::public_key::PkEcdh;
 use super::record::{Record, TypedRecord};
 use super::request::VkloadReq;
 use super::response::{Vk, VkloadMac, VkloadRsp};
+use super::update::{SmEntry, SmUpdate, SmUpdateSignature};
 
 type Check = fn(&Record) -> Result<(), RecordError>;
 
-const TYPES: [(&str, Check); 5] = [
+const TYPES: [(&str, Check); 8] = [
     (PkEcdh::TYPE, check::<PkEcdh>),
     (VkloadReq::TYPE, check::<VkloadReq>),
     (VkloadRsp::TYPE, check::<VkloadRsp>),
     (Vk::TYPE, check::<Vk>),
     (VkloadMac::TYPE, check::<VkloadMac>),
+    (SmUpdate::TYPE, check::<SmUpdate>),
+    (SmEntry::TYPE, check::<SmEntry>),
+    (SmUpdateSignature::TYPE, check::<SmUpdateSignature>),
 ];
 
 /// Checks the fields of a record by its type, which must be a known one.

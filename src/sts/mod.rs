@@ -29,6 +29,7 @@ mod round_trips;
 #[cfg(test)]
 mod samples;
 mod time;
+mod update;
 mod vending_key;
 
 pub use checksum::Checksum;
@@ -45,4 +46,5 @@ pub use record::{MAXIMUM_LENGTH, Record, TypedRecord};
 pub use request::VkloadReq;
 pub use response::{Vk, VkloadMac, VkloadRsp};
 pub use time::StsTime;
+pub use update::{MAXIMUM_SUPPLY_GROUPS, SmChange, SmEntry, SmUpdate, SmUpdateSignature};
 pub use vending_key::{BaseDate, Dkga, KeyType, Krn, Sgc, VendingKeyAttributes};

@@ -17,11 +17,7 @@ use crate::kms::sealing::{DoesNotOpen, StorageKey};
 use crate::kms::secret::{RandomError, random_array};
 use crate::kms::tables::{KmsTables, TablesError};
 use crate::kms::vending_key::VendingKey;
-use crate::sts::{Ident, KmcId, Sgc, SmId, StsTime, VendingKeyAttributes};
-
-/// The most supply groups of one module (records.md, section 8). All revisions
-/// of all their keys fit into one key load file.
-pub const MAXIMUM_SUPPLY_GROUPS: usize = 100;
+use crate::sts::{Ident, KmcId, MAXIMUM_SUPPLY_GROUPS, Sgc, SmId, StsTime, VendingKeyAttributes};
 
 /// Why an operator's order was not carried out.
 #[derive(Debug, Error)]

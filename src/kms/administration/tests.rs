@@ -247,7 +247,7 @@ async fn a_module_has_no_more_supply_groups_than_fit_into_a_file() {
         matches!(error, AdministrationError::TooManySupplyGroups(101)),
         "{error}"
     );
-    const { assert!(MAXIMUM_SUPPLY_GROUPS * 9 <= crate::kms::klf::MAXIMUM_KEYS) };
+    const { assert!(crate::sts::MAXIMUM_SUPPLY_GROUPS * 9 <= crate::kms::klf::MAXIMUM_KEYS) };
 }
 
 #[tokio::test]

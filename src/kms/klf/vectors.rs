@@ -4,10 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256, Sha384};
 
 use super::*;
-use crate::kms::curve::{Curve, PrivateKey};
+use crate::kms::curve::PrivateKey;
 use crate::kms::secret::assert_debug_hides;
 use crate::sts::{PkEcdh, TypedRecord as _, VkloadMac};
 
@@ -30,11 +29,6 @@ pub(super) struct Vector {
     mac_key: String,
     pub(super) vending_keys: Vec<Key>,
     klf: Vec<String>,
-    stsa_sign_private: String,
-    stsa_sign_public: String,
-    stsa_ephemeral_private: String,
-    update_kek: String,
-    update: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -273,36 +267,5 @@ fn the_file_is_opened_to_its_keys_and_check_values() {
         for (_, key) in &opened.vending_keys {
             assert_debug_hides(&opened, key.expose());
         }
-    }
-}
-
-/// Section 8 comes with its own service; its primitives are these.
-#[test]
-fn keys_of_the_update_file() {
-    for (vector, exchange) in Exchange::all() {
-        let curve = exchange.kmc_key.curve();
-        let private =
-            |curve, text| PrivateKey::from_scalar(curve, &hex::decode(text).unwrap()).unwrap();
-        let signer = private(Curve::P384, &vector.stsa_sign_private).public_point();
-        assert_eq!(signer.to_text().as_str(), vector.stsa_sign_public);
-        let ephemeral = private(curve, &vector.stsa_ephemeral_private).public_point();
-        let records: Vec<_> = vector
-            .update
-            .iter()
-            .map(|text| Record::parse(text).unwrap())
-            .collect();
-        assert_eq!(records[0].fields()[3], ephemeral.to_text().as_str());
-
-        let z = exchange.kmc_key.agree(&ephemeral).unwrap();
-        let kmc_hash = upper_hex(&Sha384::digest(exchange.kmc_key.public_point().to_sec1()));
-        let info = format!("STSGW-UPD-1|{curve}|{kmc_hash}|{}", records[0].text());
-        let kek: Secret<32> = hkdf_sha384(z.expose(), b"", info.as_bytes());
-        assert_eq!(upper_hex(kek.expose()), vector.update_kek);
-
-        let wrapped = hex::decode(records[1].fields()[3]).unwrap();
-        let smid = Sha256::digest(exchange.request.smid.as_str());
-        let plain = [&smid[..8], exchange.dak.expose()].concat();
-        assert_eq!(primitives::unwrap(&kek, &wrapped).unwrap().expose(), plain);
-        assert_eq!(primitives::wrap(&kek, &plain).unwrap(), wrapped);
     }
 }

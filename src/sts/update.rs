@@ -1,0 +1,266 @@
+//! The records of a security-module update file, all of this project's profile.
+
+use std::collections::BTreeSet;
+
+use super::error::{FieldError, RecordError};
+use super::fields::Fields;
+use super::hexadecimal::Hex;
+use super::ident::Ident;
+use super::identifier::{KmcId, SmId};
+use super::number::Decimal;
+use super::point::PointText;
+use super::record::{Record, TypedRecord};
+use super::time::StsTime;
+use super::vending_key::Sgc;
+
+/// The most supply groups of one module.
+pub const MAXIMUM_SUPPLY_GROUPS: usize = 100;
+
+/// `X.SMUPDATE.1`: begins an update file.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SmUpdate {
+    /// The KMC key that the modules' keys are wrapped for.
+    pub kmcid: KmcId,
+    /// Counts the files of one STSA key, from 1.
+    pub serial: u32,
+    /// When the file was made.
+    pub time: StsTime,
+    /// The STSA's ephemeral public key.
+    pub public_key: PointText,
+    /// How many modules follow.
+    pub count: u32,
+}
+
+impl TypedRecord for SmUpdate {
+    const TYPE: &'static str = "X.SMUPDATE.1";
+
+    fn from_record(record: &Record) -> Result<Self, RecordError> {
+        let mut fields = Fields::of::<Self>(record, 5)?;
+        Ok(Self {
+            kmcid: fields.take("KMCID")?,
+            serial: fields.take::<Decimal<u32>>("serial")?.0,
+            time: fields.take("time")?,
+            public_key: fields.take("public key")?,
+            count: fields.take::<Decimal<u32>>("count")?.0,
+        })
+    }
+
+    fn to_record(&self) -> Record {
+        Record::of_checked_fields(
+            Self::TYPE,
+            &[
+                self.kmcid.to_string(),
+                self.serial.to_string(),
+                self.time.to_string(),
+                self.public_key.to_string(),
+                self.count.to_string(),
+            ],
+        )
+    }
+}
+
+/// `X.SM.1`: what becomes of one module.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SmEntry {
+    /// The module.
+    pub smid: SmId,
+    /// Its hardware id.
+    pub hardware: Ident,
+    /// What becomes of it.
+    pub change: SmChange,
+}
+
+/// What an update file does with a module.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SmChange {
+    /// It may ask, with this key and for these supply groups, whatever it had
+    /// before.
+    Add {
+        /// Its Device Authentication Key behind a tag of its SMID, wrapped.
+        wrapped_dak: [u8; 48],
+        /// The supply groups whose vending keys it may have.
+        sgcs: BTreeSet<Sgc>,
+    },
+    /// It may ask no more.
+    Revoke,
+}
+
+const ADD: &str = "ADD";
+const REVOKE: &str = "REVOKE";
+
+impl TypedRecord for SmEntry {
+    const TYPE: &'static str = "X.SM.1";
+
+    fn from_record(record: &Record) -> Result<Self, RecordError> {
+        let mut fields = Fields::of::<Self>(record, 5)?;
+        let smid = fields.take("SMID")?;
+        let action: Action = fields.take("action")?;
+        let hardware = fields.take("hardware id")?;
+        let wrapped = fields.take_optional::<Hex<48>>("wrapped DAK")?;
+        let SupplyGroups(sgcs) = fields.take("SGCs")?;
+        let misplaced = |expected: &'static str, field| {
+            Err(FieldError::format(expected, "").in_field(Self::TYPE, field))
+        };
+        let change = match (action, wrapped) {
+            (Action::Add, Some(Hex(wrapped_dak))) => SmChange::Add { wrapped_dak, sgcs },
+            (Action::Add, None) => return misplaced("96 upper-case hex digits", "wrapped DAK"),
+            (Action::Revoke, None) if sgcs.is_empty() => SmChange::Revoke,
+            (Action::Revoke, None) => return misplaced("none, to revoke", "SGCs"),
+            (Action::Revoke, Some(_)) => return misplaced("none, to revoke", "wrapped DAK"),
+        };
+        Ok(Self {
+            smid,
+            hardware,
+            change,
+        })
+    }
+
+    fn to_record(&self) -> Record {
+        let (action, wrapped, sgcs) = match &self.change {
+            SmChange::Add { wrapped_dak, sgcs } => {
+                let sgcs: Vec<&str> = sgcs.iter().map(Sgc::as_str).collect();
+                (ADD, Hex(*wrapped_dak).to_string(), sgcs.join(","))
+            }
+            SmChange::Revoke => (REVOKE, String::new(), String::new()),
+        };
+        Record::of_checked_fields(
+            Self::TYPE,
+            &[
+                self.smid.to_string(),
+                action.to_owned(),
+                self.hardware.to_string(),
+                wrapped,
+                sgcs,
+            ],
+        )
+    }
+}
+
+enum Action {
+    Add,
+    Revoke,
+}
+
+impl std::str::FromStr for Action {
+    type Err = FieldError;
+
+    fn from_str(text: &str) -> Result<Self, FieldError> {
+        match text {
+            ADD => Ok(Self::Add),
+            REVOKE => Ok(Self::Revoke),
+            _ => Err(FieldError::format("ADD or REVOKE", text)),
+        }
+    }
+}
+
+/// Supply groups by comma, ascending: one set, one text.
+struct SupplyGroups(BTreeSet<Sgc>);
+
+impl std::str::FromStr for SupplyGroups {
+    type Err = FieldError;
+
+    fn from_str(text: &str) -> Result<Self, FieldError> {
+        if text.is_empty() {
+            return Ok(Self(BTreeSet::new()));
+        }
+        let sgcs: Vec<Sgc> = text.split(',').map(str::parse).collect::<Result<_, _>>()?;
+        let ascending = sgcs.is_sorted_by(|one, next| one < next);
+        if !ascending || sgcs.len() > MAXIMUM_SUPPLY_GROUPS {
+            let expected = format!("at most {MAXIMUM_SUPPLY_GROUPS} SGCs by comma, ascending");
+            return Err(FieldError::format(expected, text));
+        }
+        Ok(Self(sgcs.into_iter().collect()))
+    }
+}
+
+/// `X.SMUPDATE.SIG.1`: ends an update file and signs it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SmUpdateSignature {
+    /// r ‖ s over all records before.
+    pub signature: [u8; 96],
+}
+
+impl TypedRecord for SmUpdateSignature {
+    const TYPE: &'static str = "X.SMUPDATE.SIG.1";
+
+    fn from_record(record: &Record) -> Result<Self, RecordError> {
+        let mut fields = Fields::of::<Self>(record, 1)?;
+        Ok(Self {
+            signature: fields.take::<Hex<96>>("signature")?.0,
+        })
+    }
+
+    fn to_record(&self) -> Record {
+        Record::of_checked_fields(Self::TYPE, &[Hex(self.signature).to_string()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const SMID: &str = "SMID.1:Example:90000001:20260102T030405Z:09D598DBA26CF3AC:318F";
+
+    fn entry(fields: [&str; 4]) -> Result<SmEntry, RecordError> {
+        let [action, hardware, wrapped, sgcs] = fields;
+        let record = Record::build(
+            SmEntry::TYPE,
+            [SMID, action, hardware, wrapped, sgcs].map(str::to_owned),
+        )
+        .unwrap();
+        let read = SmEntry::from_record(&record)?;
+        assert_eq!(read.to_record(), record, "one text");
+        Ok(read)
+    }
+
+    #[test]
+    fn an_entry_adds_or_revokes() {
+        let wrapped = "0A".repeat(48);
+        let added = entry(["ADD", "SM1", &wrapped, "000439,123456"]).unwrap();
+        let sgcs = ["000439", "123456"].map(|sgc| sgc.parse().unwrap());
+        assert_eq!(
+            added.change,
+            SmChange::Add {
+                wrapped_dak: [10; 48],
+                sgcs: sgcs.into()
+            }
+        );
+        assert!(entry(["ADD", "SM1", &wrapped, ""]).is_ok());
+        assert_eq!(
+            entry(["REVOKE", "SM1", "", ""]).unwrap().change,
+            SmChange::Revoke
+        );
+    }
+
+    #[test]
+    fn every_other_spelling_is_refused_and_named() {
+        let wrapped = "0A".repeat(48);
+        let many: Vec<String> = (0..=MAXIMUM_SUPPLY_GROUPS)
+            .map(|number| format!("{number:06}"))
+            .collect();
+        let many = many.join(",");
+        for (fields, named) in [
+            (["add", "SM1", &wrapped, "000439"], "action"),
+            (["", "SM1", &wrapped, "000439"], "action"),
+            (["ADD", "", &wrapped, "000439"], "hardware id"),
+            (["ADD", "SM1", "", "000439"], "wrapped DAK"),
+            (["ADD", "SM1", &wrapped[2..], "000439"], "wrapped DAK"),
+            (
+                ["ADD", "SM1", &wrapped.to_lowercase(), "000439"],
+                "wrapped DAK",
+            ),
+            (["ADD", "SM1", &wrapped, "439"], "SGCs"),
+            (["ADD", "SM1", &wrapped, "123456,000439"], "SGCs"),
+            (["ADD", "SM1", &wrapped, "000439,000439"], "SGCs"),
+            (["ADD", "SM1", &wrapped, "000439,"], "SGCs"),
+            (["ADD", "SM1", &wrapped, &many], "SGCs"),
+            (["REVOKE", "SM1", &wrapped, ""], "wrapped DAK"),
+            (["REVOKE", "SM1", "", "000439"], "SGCs"),
+        ] {
+            let error = entry(fields).unwrap_err().to_string();
+            assert!(error.contains(named), "{fields:?}: {error}");
+        }
+    }
+}

@@ -11,7 +11,7 @@ use crate::{
     dnsbl::{self, Blocklists, ConfiguredSite, Families, NameServer, ResolverError},
     kms::{
         EmbeddedKms, Freshness, KmsTables, MasterSecret, MasterSecretError, StorageKey,
-        administration::Administration,
+        administration::Administration, update::StsaKey,
     },
     mail::GatewayAddresses,
     policy::{
@@ -60,7 +60,13 @@ impl Environment {
             future: config.key_load_file.max_ahead.as_std(),
         };
         let tables: Arc<dyn KmsTables> = self.store;
-        Ok(EmbeddedKms::new(tables, self.storage_key, freshness)?)
+        let stsa_keys = config.module_update.stsa_keys.iter().map(|own| StsaKey {
+            key: own.public_key.0.clone(),
+            valid_from: own.valid_from.0,
+            valid_until: own.valid_until.0,
+        });
+        let kms = EmbeddedKms::new(tables, self.storage_key, freshness)?;
+        Ok(kms.trusting(stsa_keys.collect()))
     }
 }
 
@@ -231,6 +237,12 @@ pub(super) fn installation(config: &Config) -> Installation {
             .collect(),
         max_message_bytes: config.policy.max_message_bytes,
         max_age: config.key_load_file.max_age.to_string(),
+        stsa_addresses: config
+            .module_update
+            .stsa_addresses
+            .iter()
+            .map(|address| address.0.clone())
+            .collect(),
     }
 }
 

@@ -27,7 +27,10 @@ use super::{
 };
 use crate::{
     config::Config,
-    kms::{Issue, IssueQuestion, Kms, KmsError, PublicKeyAnswer, Refusal, RequestId},
+    kms::{
+        Issue, IssueQuestion, Kms, KmsError, PublicKeyAnswer, Refusal, RequestId, Update,
+        UpdateQuestion,
+    },
     mail::{
         Address, Client, GatewayAddresses, Headers, Message, Outcome, Request, ReversePath,
         ServiceCode, parse_subject,
@@ -310,6 +313,10 @@ impl Kms for NoKms {
     }
 
     async fn is_from_module(&self, _: &VkloadReq, _: Timestamp) -> Result<bool, KmsError> {
+        Err(KmsError::Unavailable(self.0.clone()))
+    }
+
+    async fn update(&self, _: &UpdateQuestion) -> Result<Update, KmsError> {
         Err(KmsError::Unavailable(self.0.clone()))
     }
 }

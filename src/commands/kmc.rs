@@ -159,7 +159,7 @@ async fn export(path: &Path, arguments: &Export) -> Result<Ending, CommandError>
 }
 
 /// The first line of a file, without its end.
-fn passphrase(path: &Path) -> Result<Zeroizing<String>, CommandError> {
+pub(super) fn passphrase(path: &Path) -> Result<Zeroizing<String>, CommandError> {
     let text = Zeroizing::new(text(path)?);
     let line = text.lines().next().unwrap_or_default();
     if line.is_empty() {
@@ -171,7 +171,8 @@ fn passphrase(path: &Path) -> Result<Zeroizing<String>, CommandError> {
     Ok(Zeroizing::new(line.to_owned()))
 }
 
-fn text(path: &Path) -> Result<String, CommandError> {
+/// A file in UTF-8.
+pub(super) fn text(path: &Path) -> Result<String, CommandError> {
     String::from_utf8(input::read(path)?)
         .map_err(|_| CommandError::Other(format!("{}: not a text in UTF-8", path.display())))
 }

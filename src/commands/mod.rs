@@ -15,6 +15,7 @@ mod security_module;
 mod senders;
 mod serve;
 mod table;
+mod update;
 mod vending_key;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -61,6 +62,9 @@ enum Command {
     /// A software security module: makes requests and opens key load files.
     #[command(subcommand)]
     Sm(security_module::Action),
+    /// Security-module update files, the STSA's side.
+    #[command(subcommand)]
+    Update(update::Action),
 }
 
 /// How a command ended that was carried out.
@@ -99,5 +103,6 @@ async fn dispatch(arguments: Arguments) -> Result<Ending, CommandError> {
         Command::Module(action) => module::run(&config, action).await,
         Command::VendingKey(action) => vending_key::run(&config, action).await,
         Command::Sm(action) => security_module::run(action),
+        Command::Update(action) => update::run(&action),
     }
 }

@@ -13,7 +13,10 @@ use serde::Deserialize;
 use crate::policy::{self, throttle::Excess};
 
 pub use self::error::ConfigError;
-pub use self::values::{DnsblZone, GatewayAddress, ListenAddress, LogFormat, Network, Period};
+pub use self::values::{
+    DnsblZone, GatewayAddress, ListenAddress, LogFormat, Network, Period, StsTimeText,
+    StsaPublicKeyText,
+};
 
 /// The whole configuration, one field a table of the file.
 #[derive(Clone, Debug, Deserialize)]
@@ -45,6 +48,9 @@ pub struct Config {
     /// How much a sender may ask.
     #[serde(default)]
     pub throttle: Throttle,
+    /// Update files of the STSA's.
+    #[serde(default)]
+    pub module_update: ModuleUpdate,
     /// Freshness of key load requests.
     #[serde(default)]
     pub key_load_file: KeyLoadFile,
@@ -284,6 +290,29 @@ impl Default for Throttle {
             newcomers_every: period(newcomers.every),
         }
     }
+}
+
+/// `[module_update]`: whose update files are taken, and who is told of them.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModuleUpdate {
+    /// The STSA's keys; without any no update file is taken.
+    pub stsa_keys: Vec<StsaKeySetting>,
+    /// The STSA's addresses: only they are told which modules were added and
+    /// revoked.
+    pub stsa_addresses: Vec<GatewayAddress>,
+}
+
+/// A key of the STSA's, and for how long it is trusted.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct StsaKeySetting {
+    /// A point on P-384, SEC1 uncompressed, in upper-case hex.
+    pub public_key: StsaPublicKeyText,
+    /// From when on, as records write times: yyyymmddThhmmssZ.
+    pub valid_from: StsTimeText,
+    /// From when on no longer.
+    pub valid_until: StsTimeText,
 }
 
 /// `[key_load_file]`: freshness of a VKLOAD.REQ.1, judged at the time when

@@ -46,6 +46,7 @@ fn the_example_is_valid_and_shows_the_defaults() {
         format!("{:?}", minimal.throttle)
     );
     assert_eq!(example.key_load_file, minimal.key_load_file);
+    assert_eq!(example.module_update, minimal.module_update);
     assert_eq!(example.worker, minimal.worker);
     assert_eq!(
         format!("{:?}", example.reply),
@@ -156,6 +157,13 @@ fn errors_name_file_line_key_and_remedy_on_one_line() {
         (
             format!("{MINIMAL}[dnsbl]\nresolver = \"localhost\"\n"),
             vec!["dnsbl.resolver", "correct the value"],
+        ),
+        (
+            format!(
+                "{MINIMAL}[[module_update.stsa_keys]]\npublic_key = \"04AB\"\n\
+                 valid_from = \"20260101T000000Z\"\nvalid_until = \"20270101T000000Z\"\n"
+            ),
+            vec!["module_update.stsa_keys[0].public_key", "194 hexadecimal"],
         ),
         (
             format!("{MINIMAL}[sender_authentication]\nrequire = true\n"),

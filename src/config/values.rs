@@ -9,7 +9,7 @@ use serde::{
     de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-use crate::{mail::Address, policy::dnsbl::Site};
+use crate::{kms::update::StsaPublicKey, mail::Address, policy::dnsbl::Site, sts::StsTime};
 
 /// An address of the gateway, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -220,6 +220,34 @@ fn yes() -> bool {
     true
 }
 
+/// A time as records write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StsTimeText(pub StsTime);
+
+impl FromStr for StsTimeText {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse()
+            .map(Self)
+            .map_err(|_| format!("{text:?} is no time such as \"20260101T000000Z\""))
+    }
+}
+
+/// A public key of the STSA's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StsaPublicKeyText(pub StsaPublicKey);
+
+impl FromStr for StsaPublicKeyText {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        StsaPublicKey::read(text)
+            .map(Self)
+            .map_err(|error| format!("it is no public key of the STSA's: {error}"))
+    }
+}
+
 /// How the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -252,4 +280,11 @@ macro_rules! deserialize_through_text {
     )*};
 }
 
-deserialize_through_text!(GatewayAddress, ListenAddress, Network, Period);
+deserialize_through_text!(
+    GatewayAddress,
+    ListenAddress,
+    Network,
+    Period,
+    StsTimeText,
+    StsaPublicKeyText
+);

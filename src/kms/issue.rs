@@ -5,10 +5,11 @@ use thiserror::Error;
 
 use super::curve::Fingerprint;
 use super::request_id::RequestId;
+use super::rows::ModuleRow;
 use super::sealing::DoesNotOpen;
 use super::secret::RandomError;
 use super::tables::{Revision, TablesError};
-use crate::sts::{KmcId, Krn, PkEcdh, Record, Sgc, SmId, StsTime, VkloadReq};
+use crate::sts::{KmcId, Krn, PkEcdh, PointText, Record, Sgc, SmId, StsTime, VkloadReq};
 
 /// The answer to `{KMS:GetPublicKey}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +117,34 @@ pub enum Effects {
     None,
     /// A key load file was made.
     KlfIssued(KlfIssued),
+    /// Modules were added and revoked by a file of the STSA's.
+    ModulesUpdated(ModulesUpdated),
+}
+
+/// The trace of an update file, and what it changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModulesUpdated {
+    /// The STSA's key that signed it: serials are counted for each.
+    pub stsa_key: PointText,
+    /// The same for people.
+    pub signer: Fingerprint,
+    /// The file's serial.
+    pub serial: u32,
+    /// What it has in common with a file that says the same.
+    pub digest: [u8; 48],
+    /// What becomes of which module.
+    pub changed: Vec<ModuleChanged>,
+    /// The tables that all this was made from.
+    pub basis: Revision,
+}
+
+/// A module's row before and after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleChanged {
+    /// As it was read; none where it is new.
+    pub read: Option<ModuleRow>,
+    /// As it becomes.
+    pub row: ModuleRow,
 }
 
 /// The trace of an issued key load file.

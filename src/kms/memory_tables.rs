@@ -11,8 +11,8 @@ use jiff::Timestamp;
 
 use super::rows::{KmcKeyRow, ModuleRow, VendingKeyRow};
 use super::sealing::Sealed;
-use super::tables::{IssueBasis, KmsTables, Revision, TablesError};
-use crate::sts::{SmId, StsTime};
+use super::tables::{IssueBasis, KmsTables, Revision, TablesError, UpdateBasis};
+use crate::sts::{PointText, SmId, StsTime};
 
 #[derive(Debug, Default)]
 pub(crate) struct Content {
@@ -25,6 +25,7 @@ pub(crate) struct Content {
     pub(crate) misses_storage_key: bool,
     pub(crate) replay_keys: HashSet<[u8; 32]>,
     pub(crate) watermarks: HashMap<SmId, StsTime>,
+    pub(crate) updates: HashMap<PointText, (u32, [u8; 48])>,
 }
 
 #[derive(Debug, Default)]
@@ -67,6 +68,16 @@ impl KmsTables for MemoryTables {
             vending_keys: content.vending_keys.clone(),
             replayed: content.replay_keys.contains(replay_key),
             watermark: content.watermarks.get(smid).copied(),
+        })
+    }
+
+    async fn update_basis(&self, stsa_key: &PointText) -> Result<UpdateBasis, TablesError> {
+        let content = self.content();
+        Ok(UpdateBasis {
+            revision: Revision(content.revision),
+            kmc_keys: content.kmc_keys.clone(),
+            modules: content.modules.clone(),
+            last: content.updates.get(stsa_key).copied(),
         })
     }
 

@@ -25,6 +25,7 @@ mod sealing;
 mod secret;
 mod tables;
 pub mod update;
+mod update_answer;
 mod vending_key;
 
 use async_trait::async_trait;
@@ -38,7 +39,7 @@ pub use embedded::EmbeddedKms;
 pub use freshness::Freshness;
 pub use issue::{
     AuthenticationFailure, Effects, Grant, Issue, IssueQuestion, KlfIssued, KmsError,
-    PublicKeyAnswer, Refusal,
+    ModuleChanged, ModulesUpdated, PublicKeyAnswer, Refusal,
 };
 pub use kmc_keys::{KmcKeyState, KmcKeys};
 pub use master_secret::{MasterSecret, MasterSecretError};
@@ -47,7 +48,8 @@ pub use request_id::{NoRequestId, RequestId};
 pub use rows::{KmcKeyRow, ModuleRow, ModuleState, UnknownModuleState, VendingKeyRow};
 pub use sealing::{DoesNotOpen, Sealed, StorageKey, StorageKeyError};
 pub use secret::{RandomError, Secret, SecretBytes};
-pub use tables::{IssueBasis, KmsTables, Revision, TablesError};
+pub use tables::{IssueBasis, KmsTables, Revision, TablesError, UpdateBasis};
+pub use update_answer::{Applied, Update, UpdateQuestion, UpdateRefusal};
 pub use vending_key::{Kcv, NoKcv, VendingKey, VendingKeyError};
 
 /// A key management system, embedded or elsewhere.
@@ -83,4 +85,11 @@ pub trait Kms: Send + Sync {
     /// # Errors
     /// As [`issue`](Self::issue).
     async fn is_from_module(&self, request: &VkloadReq, now: Timestamp) -> Result<bool, KmsError>;
+
+    /// Judges a file of the STSA's that adds and revokes modules. Writes
+    /// nothing: it counts as applied once its [`Effects`] are committed.
+    ///
+    /// # Errors
+    /// As [`issue`](Self::issue).
+    async fn update(&self, question: &UpdateQuestion) -> Result<Update, KmsError>;
 }

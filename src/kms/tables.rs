@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::rows::{KmcKeyRow, ModuleRow, VendingKeyRow};
 use super::sealing::Sealed;
-use crate::sts::{SmId, StsTime};
+use crate::sts::{PointText, SmId, StsTime};
 
 /// How often the tables have been written: equal revisions, equal tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +31,20 @@ pub struct IssueBasis {
     pub watermark: Option<StsTime>,
 }
 
+/// Everything that the answer to an update file depends on, as it stood at one
+/// moment.
+#[derive(Clone, Debug)]
+pub struct UpdateBasis {
+    /// The moment.
+    pub revision: Revision,
+    /// Every KMC key.
+    pub kmc_keys: Vec<KmcKeyRow>,
+    /// Every module.
+    pub modules: Vec<ModuleRow>,
+    /// Serial and content of the last file by the same key of the STSA's.
+    pub last: Option<(u32, [u8; 48])>,
+}
+
 /// The tables of the key management system. Each write adds one to the
 /// [`Revision`] and writes an audit entry in the same transaction.
 #[async_trait]
@@ -44,6 +58,13 @@ pub trait KmsTables: Send + Sync {
         smid: &SmId,
         replay_key: &[u8; 32],
     ) -> Result<IssueBasis, TablesError>;
+
+    /// The basis of an answer to an update file that this key of the STSA's
+    /// signed, in one consistent read.
+    ///
+    /// # Errors
+    /// [`TablesError::Store`].
+    async fn update_basis(&self, stsa_key: &PointText) -> Result<UpdateBasis, TablesError>;
 
     /// Every KMC key.
     ///

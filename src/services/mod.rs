@@ -56,9 +56,9 @@ pub static SERVICES: [Service; 4] = [
     Service {
         code: ServiceCode::SmUpdateStsEd2,
         function: "Send an update file to the KMC",
-        request: "Reserved for the STSA only.",
+        request: "Reserved for the STSA only: the signed update file as a text/plain attachment.",
         response: "Whether the update was applied.",
-        answer: |call| Box::pin(async move { Ok(module_update::answer(&call)) }),
+        answer: |call| Box::pin(module_update::answer(call)),
     },
 ];
 
@@ -71,6 +71,8 @@ pub struct Installation {
     pub max_message_bytes: u64,
     /// How old a VKLOADREQ may be, for people.
     pub max_age: String,
+    /// Who is told which modules an update added and revoked.
+    pub stsa_addresses: Vec<Address>,
 }
 
 /// One request put to a service.

@@ -23,7 +23,11 @@ impl Changes<'_> {
         Ok(())
     }
 
-    async fn kms_changed(&mut self, now: Timestamp, detail: String) -> Result<(), Failure> {
+    pub(super) async fn kms_changed(
+        &mut self,
+        now: Timestamp,
+        detail: String,
+    ) -> Result<(), Failure> {
         self.count_revision().await?;
         let mut entry = Entry::new(now, Event::KmsChanged);
         entry.detail = Some(detail);

@@ -1,5 +1,6 @@
-//! What stays of an issued key load file: its replay mark and its place in the
-//! module's history.
+//! What services leave behind: of an issued key load file its replay mark and
+//! its place in the module's history, of an update file the modules' rows and
+//! its serial.
 
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnection;
@@ -8,8 +9,9 @@ use sqlx::types::Text;
 use super::columns::Moment;
 use super::error::Failure;
 use super::intent::{Changes, Intent};
+use super::kms_changes::{AddModule, ReplaceModule};
 use super::kms_tables::revision;
-use crate::kms::{Effects, KlfIssued, RequestId};
+use crate::kms::{Effects, KlfIssued, ModuleChanged, ModulesUpdated, RequestId};
 use crate::sts::StsTime;
 
 /// Writes what a service changes. False, and nothing written, if that rests on
@@ -18,12 +20,49 @@ pub(super) async fn record(
     effects: &Effects,
     request: RequestId,
     at: Timestamp,
-    connection: &mut SqliteConnection,
-) -> Result<bool, sqlx::Error> {
+    changes: &mut Changes<'_>,
+) -> Result<bool, Failure> {
     match effects {
         Effects::None => Ok(true),
-        Effects::KlfIssued(issued) => record_klf(issued, request, at, connection).await,
+        Effects::KlfIssued(issued) => {
+            Ok(record_klf(issued, request, at, changes.connection).await?)
+        }
+        Effects::ModulesUpdated(updated) => record_update(updated, at, changes).await,
     }
+}
+
+/// All of a file or nothing: a row that is not as it was read undoes what was
+/// written before it.
+async fn record_update(
+    updated: &ModulesUpdated,
+    at: Timestamp,
+    changes: &mut Changes<'_>,
+) -> Result<bool, Failure> {
+    if revision(changes.connection).await? != updated.basis {
+        return Ok(false);
+    }
+    sqlx::query(
+        "INSERT INTO stsa_updates (stsa_key, serial, digest) VALUES (?, ?, ?)
+         ON CONFLICT DO UPDATE SET serial = excluded.serial, digest = excluded.digest",
+    )
+    .bind(Text(&updated.stsa_key))
+    .bind(updated.serial)
+    .bind(updated.digest.as_slice())
+    .execute(&mut *changes.connection)
+    .await?;
+    let count = updated.changed.len();
+    let (serial, signer) = (updated.serial, updated.signer);
+    let detail = format!("update {serial} by the STSA's key {signer}: {count} modules");
+    changes.kms_changed(at, detail).await?;
+    for ModuleChanged { read, row } in updated.changed.clone() {
+        let done = match read {
+            None => AddModule { row, now: at }.apply(changes).await?,
+            Some(read) => ReplaceModule { read, row, now: at }.apply(changes).await?,
+        };
+        // The revision is the one that the rows were read at.
+        done.map_err(|error| sqlx::Error::Protocol(error.to_string()))?;
+    }
+    Ok(true)
 }
 
 async fn record_klf(

@@ -17,9 +17,10 @@ use super::kms_changes::{
 };
 use super::sqlite::SqliteStore;
 use crate::kms::{
-    IssueBasis, KmcKeyRow, KmsTables, ModuleRow, Revision, Sealed, TablesError, VendingKeyRow,
+    IssueBasis, KmcKeyRow, KmsTables, ModuleRow, Revision, Sealed, TablesError, UpdateBasis,
+    VendingKeyRow,
 };
-use crate::sts::{Sgc, SmId, VendingKeyAttributes};
+use crate::sts::{PointText, Sgc, SmId, VendingKeyAttributes};
 
 #[async_trait]
 impl KmsTables for SqliteStore {
@@ -30,6 +31,12 @@ impl KmsTables for SqliteStore {
     ) -> Result<IssueBasis, TablesError> {
         let mut reading = self.reading().await?;
         let basis = issue_basis(smid, replay_key, &mut reading).await;
+        Ok(basis.map_err(|error| self.failed(error))?)
+    }
+
+    async fn update_basis(&self, stsa_key: &PointText) -> Result<UpdateBasis, TablesError> {
+        let mut reading = self.reading().await?;
+        let basis = update_basis(stsa_key, &mut reading).await;
         Ok(basis.map_err(|error| self.failed(error))?)
     }
 
@@ -112,6 +119,32 @@ pub(super) async fn revision(connection: &mut SqliteConnection) -> Result<Revisi
         .fetch_one(connection)
         .await
         .map(Revision)
+}
+
+async fn update_basis(
+    stsa_key: &PointText,
+    connection: &mut SqliteConnection,
+) -> Result<UpdateBasis, sqlx::Error> {
+    let last = sqlx::query("SELECT serial, digest FROM stsa_updates WHERE stsa_key = ?")
+        .bind(Text(stsa_key))
+        .fetch_optional(&mut *connection)
+        .await?;
+    let last = match last {
+        None => None,
+        Some(row) => {
+            let digest: Vec<u8> = row.try_get("digest")?;
+            let digest = digest.try_into().map_err(|_| {
+                sqlx::Error::Decode("stsa_updates.digest is not 48 bytes long".into())
+            })?;
+            Some((row.try_get("serial")?, digest))
+        }
+    };
+    Ok(UpdateBasis {
+        revision: revision(connection).await?,
+        kmc_keys: kmc_keys(connection).await?,
+        modules: modules(connection).await?,
+        last,
+    })
 }
 
 async fn issue_basis(

@@ -21,7 +21,7 @@ use super::settings::{StoreSettings, Synchronous};
 /// The steps of the schema, oldest first: version, description, statements.
 /// `sqlx::migrate!` would find the files itself, but at the price of a second
 /// sqlx and SQLite, compiled for the compiler's own use.
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (1, "store", include_str!("migrations/0001_store.sql")),
     (
         2,
@@ -33,6 +33,11 @@ const MIGRATIONS: [(i64, &str, &str); 4] = [
         4,
         "late notices",
         include_str!("migrations/0004_late_notices.sql"),
+    ),
+    (
+        5,
+        "module updates",
+        include_str!("migrations/0005_module_updates.sql"),
     ),
 ];
 
@@ -374,13 +379,13 @@ mod tests {
             error,
             StoreError::Schema {
                 found: 999,
-                known: 4,
+                known: 5,
                 ..
             }
         ));
         let text = error.to_string();
         assert!(
-            text.contains("999") && text.contains("version 4;"),
+            text.contains("999") && text.contains("version 5;"),
             "{text}"
         );
     }

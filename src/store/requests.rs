@@ -139,7 +139,7 @@ impl Intent for Complete {
         let Some(held) = Held::by(token, changes.connection).await? else {
             return Ok(Completed::LeaseLost);
         };
-        if !kms_issues::record(&effects, held.id, at, changes.connection).await? {
+        if !kms_issues::record(&effects, held.id, at, changes).await? {
             return Ok(Completed::BasisChanged);
         }
         if let Some(mut reply) = reply {

@@ -3,6 +3,9 @@
 
 #[cfg(test)]
 mod tests;
+mod updating;
+#[cfg(test)]
+mod updating_tests;
 #[cfg(test)]
 mod world;
 
@@ -23,6 +26,8 @@ use crate::kms::rows::{KmcKeyRow, ModuleRow, ModuleState, VendingKeyRow};
 use crate::kms::sealing::{AssociatedData, DoesNotOpen, Sealed, StorageKey};
 use crate::kms::secret::{RandomError, Secret, random_array};
 use crate::kms::tables::{IssueBasis, KmsTables};
+use crate::kms::update::StsaKey;
+use crate::kms::update_answer::{Update, UpdateQuestion};
 use crate::kms::{Kms, klf};
 use crate::sts::{KmcId, PkEcdh, Reserved, StsTime, VkloadReq};
 
@@ -31,6 +36,8 @@ pub struct EmbeddedKms {
     tables: Arc<dyn KmsTables>,
     storage_key: StorageKey,
     freshness: Freshness,
+    /// Whose update files are taken.
+    stsa_keys: Vec<StsaKey>,
     decoy: Decoy,
 }
 
@@ -49,8 +56,15 @@ impl EmbeddedKms {
             tables,
             storage_key,
             freshness,
+            stsa_keys: Vec::new(),
             decoy,
         })
+    }
+
+    /// Takes the update files that these keys sign; without any, none.
+    #[must_use]
+    pub fn trusting(self, stsa_keys: Vec<StsaKey>) -> Self {
+        Self { stsa_keys, ..self }
     }
 
     async fn basis(&self, request: &VkloadReq) -> Result<IssueBasis, KmsError> {
@@ -214,6 +228,10 @@ impl Kms for EmbeddedKms {
         };
         let fresh = self.check_freshness(request, now).is_ok();
         Ok(authentic && fresh && !is_replayed(request, &basis))
+    }
+
+    async fn update(&self, question: &UpdateQuestion) -> Result<Update, KmsError> {
+        self.judge_update(question).await
     }
 }
 

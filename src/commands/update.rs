@@ -1,0 +1,212 @@
+//! `update`: security-module update files, the STSA's side. Needs no
+//! configuration of a gateway.
+
+use std::{collections::BTreeSet, path::PathBuf, str::FromStr};
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+
+use super::{
+    CommandError, Ending,
+    environment::sts_time,
+    input,
+    kmc::{passphrase, text, write_new},
+    registration::Registration,
+};
+use crate::{
+    kms::{
+        Curve, PrivateKey, PublicPoint,
+        update::{Change, NewUpdate, StsaSigningKey, sign},
+    },
+    sts::{Ident, PkEcdh, Record, Sgc, SmId, file, single_in_mail},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Action {
+    NewKey(NewKey),
+    Build(Build),
+    Sign(Sign),
+}
+
+/// Make a key that the STSA signs with, and print its public half for the
+/// KMC's configuration.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  kms-gateway update new-key --passphrase-file passphrase --out stsa.pem")]
+pub(super) struct NewKey {
+    /// The file whose first line is the passphrase of the PEM.
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: PathBuf,
+    /// The encrypted PKCS#8 PEM to write; it must not exist.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Make an update file, still to be signed, and print it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  kms-gateway update build --public-key public-key.txt --serial 7 \\
+      --add registration.json=000439,123456 \\
+      --revoke SMID.1:…=SOFT-1 > update-7.txt")]
+pub(super) struct Build {
+    /// The KMC's PK.ECDH.1 as it came by mail, or - for standard input.
+    #[arg(long, value_name = "FILE")]
+    public_key: PathBuf,
+    /// The last file's serial by the same STSA key, and one.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    serial: u32,
+    /// A module that may ask: the file that `sm init --registration` wrote, and
+    /// its supply groups by comma. May be given more than once.
+    #[arg(long, value_name = "REGISTRATION=SGC,…")]
+    add: Vec<Added>,
+    /// A module that may ask no more, and its hardware id. May be given more
+    /// than once.
+    #[arg(long, value_name = "SMID=HARDWARE")]
+    revoke: Vec<Revoked>,
+}
+
+/// Sign an update file, and print the whole of it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  kms-gateway update sign --key stsa.pem --passphrase-file passphrase \\
+      update-7.txt > update-7-signed.txt")]
+pub(super) struct Sign {
+    /// The STSA's key as encrypted PKCS#8 PEM.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// The file whose first line is the passphrase of the PEM.
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: PathBuf,
+    /// What `update build` printed, or - for standard input.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// `REGISTRATION=SGC,…`
+#[derive(Clone, Debug)]
+struct Added {
+    registration: PathBuf,
+    sgcs: BTreeSet<Sgc>,
+}
+
+impl FromStr for Added {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (registration, sgcs) = text
+            .rsplit_once('=')
+            .ok_or("write the registration's file, =, and supply groups by comma")?;
+        let sgcs = sgcs
+            .split_terminator(',')
+            .map(|sgc| sgc.parse().map_err(|error| format!("{sgc:?}: {error}")))
+            .collect::<Result<_, String>>()?;
+        Ok(Self {
+            registration: registration.into(),
+            sgcs,
+        })
+    }
+}
+
+/// `SMID=HARDWARE`
+#[derive(Clone, Debug)]
+struct Revoked {
+    smid: SmId,
+    hardware: Ident,
+}
+
+impl FromStr for Revoked {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (smid, hardware) = text
+            .split_once('=')
+            .ok_or("write the SMID, =, and the hardware id")?;
+        Ok(Self {
+            smid: smid.parse().map_err(|error| format!("SMID: {error}"))?,
+            hardware: hardware
+                .parse()
+                .map_err(|error| format!("hardware id: {error}"))?,
+        })
+    }
+}
+
+pub(super) fn run(action: &Action) -> Result<Ending, CommandError> {
+    match action {
+        Action::NewKey(arguments) => new_key(arguments),
+        Action::Build(arguments) => build(arguments),
+        Action::Sign(arguments) => sign_file(arguments),
+    }
+}
+
+fn new_key(arguments: &NewKey) -> Result<Ending, CommandError> {
+    let passphrase = passphrase(&arguments.passphrase_file)?;
+    let private_key = PrivateKey::generate(Curve::P384)?;
+    let pem = private_key.to_encrypted_pem(&passphrase)?;
+    write_new(&arguments.out, pem.as_bytes())?;
+    let point = private_key.public_point();
+    println!("public_key = \"{}\"", point.to_text());
+    eprintln!("fingerprint: {}", point.fingerprint());
+    Ok(Ending::Done)
+}
+
+fn build(arguments: &Build) -> Result<Ending, CommandError> {
+    let public_key = &arguments.public_key;
+    let wrong = |error: &dyn std::fmt::Display| {
+        CommandError::Other(format!("{}: {error}", public_key.display()))
+    };
+    let text = String::from_utf8_lossy(&input::read(public_key)?).into_owned();
+    let kmc_key: PkEcdh = single_in_mail(&text).map_err(|error| wrong(&error))?;
+    let kmc_point = [Curve::P384, Curve::P256]
+        .into_iter()
+        .find_map(|curve| PublicPoint::read(curve, kmc_key.public_key.as_str()).ok())
+        .ok_or_else(|| wrong(&"the public key is no point on P-384 or P-256"))?;
+    let registrations = arguments
+        .add
+        .iter()
+        .map(|added| Ok((Registration::read(&added.registration)?, added.sgcs.clone())))
+        .collect::<Result<Vec<_>, CommandError>>()?;
+    let added = registrations.iter().map(|(own, sgcs)| Change::Add {
+        smid: own.smid.clone(),
+        hardware: own.hardware.clone(),
+        dak: &own.dak,
+        sgcs: sgcs.clone(),
+    });
+    let revoked = arguments.revoke.iter().map(|own| Change::Revoke {
+        smid: own.smid.clone(),
+        hardware: own.hardware.clone(),
+    });
+    let new = NewUpdate {
+        kmc_key: &kmc_key,
+        kmc_point: &kmc_point,
+        serial: arguments.serial,
+        time: sts_time(Timestamp::now())?,
+        ephemeral: &PrivateKey::generate(kmc_point.curve())?,
+        changes: added.chain(revoked).collect(),
+    };
+    print_file(&new.build().map_err(CommandError::other)?);
+    Ok(Ending::Done)
+}
+
+fn sign_file(arguments: &Sign) -> Result<Ending, CommandError> {
+    let records = file::parse(&input::read(&arguments.file)?)
+        .map_err(|error| CommandError::Other(format!("{}: {error}", arguments.file.display())))?;
+    let pem = text(&arguments.key)?;
+    let private_key =
+        PrivateKey::from_encrypted_pem(&pem, &passphrase(&arguments.passphrase_file)?)?;
+    let key = StsaSigningKey::new(&private_key).map_err(|_| {
+        CommandError::Other(format!(
+            "{}: the STSA signs with a key on P-384",
+            arguments.key.display()
+        ))
+    })?;
+    print_file(&sign(records, &key));
+    Ok(Ending::Done)
+}
+
+/// As it is attached: with CRLF.
+fn print_file(records: &[Record]) {
+    print!("{}", file::write(records));
+}

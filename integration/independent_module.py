@@ -8,6 +8,10 @@ For tests only: the state file holds the module's secrets in clear.
   independent_module.py init sm.json --name 90000001
   independent_module.py request sm.json public-key.txt > request.txt
   independent_module.py open sm.json klf.txt
+  independent_module.py update sm.json public-key.txt --serial 1 --sgc 000439 \
+      --stsa-key stsa.pem --passphrase-file passphrase > update.txt
+  independent_module.py read-update update.txt --stsa-public 04… \
+      --kmc-key kmc.pem --passphrase-file passphrase
   independent_module.py vectors integration/vectors/vectors.json
 
 Exit codes: 0 done, 1 a problem was found, 2 wrong usage.
@@ -31,7 +35,10 @@ from typing import Any, Callable, Iterator
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    decode_dss_signature,
+    encode_dss_signature,
+)
 from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.keywrap import (
@@ -39,7 +46,11 @@ from cryptography.hazmat.primitives.keywrap import (
     aes_key_unwrap_with_padding,
     aes_key_wrap_with_padding,
 )
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
 
 CURVES: dict[str, ec.EllipticCurve] = {"P-384": ec.SECP384R1(), "P-256": ec.SECP256R1()}
 KEY_LENGTHS = {"01": 8, "02": 8, "04": 20}
@@ -330,6 +341,80 @@ def open_records(
     return opened
 
 
+# Update files: the STSA's side, and the KMC's
+
+
+def load_key(arguments: argparse.Namespace, name: str) -> ec.EllipticCurvePrivateKey:
+    """The key of an encrypted PEM, whose passphrase is the first line of a file."""
+    passphrase = read_input(arguments.passphrase_file).split(b"\n")[0]
+    try:
+        key = load_pem_private_key(read_input(name), passphrase)
+    except ValueError as error:
+        raise Problem(f"{name}: {error}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise Problem(f"{name}: no key on a curve")
+    return key
+
+
+def update_kek(curve: str, z: bytes, kmc_point: str, first: str) -> bytes:
+    kmc_hash = upper_hex(sha384(bytes.fromhex(kmc_point)).digest())
+    return hkdf(z, b"", f"STSGW-UPD-1|{curve}|{kmc_hash}|{first}", 32)
+
+
+def make_update(arguments: argparse.Namespace) -> None:
+    """Signs a file that adds the module, and revokes those named."""
+    state = read_json(str(arguments.state))
+    text = read_input(arguments.public_key).decode("utf-8", "replace")
+    kmcid, kmc_point, *_ = parse(read_in_mail(text, "PK.ECDH.1"), "PK.ECDH.1", 5)
+    curve, kmc_key = read_point(kmc_point)
+    ephemeral = ec.generate_private_key(CURVES[curve])
+    serial, count = str(arguments.serial), str(1 + len(arguments.revoke))
+    point = point_of(ephemeral.public_key())
+    first = build("X.SMUPDATE.1", kmcid, serial, utc_now(), point, count)
+    kek = update_kek(curve, ephemeral.exchange(ec.ECDH(), kmc_key), kmc_point, first)
+    tag = sha256(state["smid"].encode("ascii")).digest()[:8]
+    wrapped = aes_key_wrap_with_padding(kek, tag + bytes.fromhex(state["dak"]))
+    groups = ",".join(sorted(arguments.sgc.split(",")))
+    added = build(
+        "X.SM.1", state["smid"], "ADD", state["hardware"], upper_hex(wrapped), groups
+    )
+    revoked = [build("X.SM.1", smid, "REVOKE", "Any", "", "") for smid in arguments.revoke]
+    records = [first, added, *revoked]
+    signer = load_key(arguments, arguments.stsa_key)
+    signature = signer.sign(covered_by_mac(records), ec.ECDSA(SHA384()))
+    r, s = decode_dss_signature(signature)
+    both = r.to_bytes(48, "big") + s.to_bytes(48, "big")
+    records.append(build("X.SMUPDATE.SIG.1", upper_hex(both)))
+    print("".join(record + "\r\n" for record in records), end="")
+
+
+def read_update(arguments: argparse.Namespace) -> None:
+    """Prints what a file does, once its signature is found good."""
+    first, *entries, last = read_file_of_records(read_input(arguments.file))
+    (signature,) = parse(last, "X.SMUPDATE.SIG.1", 1)
+    _, signer = read_point(arguments.stsa_public)
+    if not verifies(signer, from_hex(signature, 96), covered_by_mac([first, *entries])):
+        raise Problem("the signature is wrong")
+    _, serial, _, stated_point, count = parse(first, "X.SMUPDATE.1", 5)
+    if int(count) != len(entries):
+        raise Problem(f"{count} modules are stated, {len(entries)} are there")
+    curve, ephemeral = read_point(stated_point)
+    kmc_key = load_key(arguments, arguments.kmc_key)
+    z = kmc_key.exchange(ec.ECDH(), ephemeral)
+    kek = update_kek(curve, z, point_of(kmc_key.public_key()), first)
+    print("SERIAL", serial)
+    for entry in entries:
+        smid, action, hardware, wrapped, groups = parse(entry, "X.SM.1", 5)
+        check_identifier(smid, "SMID.1")
+        dak = "-"
+        if action == "ADD":
+            plain = aes_key_unwrap_with_padding(kek, from_hex(wrapped, 48))
+            if plain[:8] != sha256(smid.encode("ascii")).digest()[:8]:
+                raise Problem(f"{smid}: another module's key is wrapped")
+            dak = upper_hex(plain[8:])
+        print(action, smid, hardware, dak, groups or "-")
+
+
 # The vectors
 
 
@@ -409,9 +494,8 @@ def compute_update(vector: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     fields = [kmcid, serial, time, point_of(ephemeral.public_key()), str(len(records) - 1)]
     yield "update, first record", records[0], build("X.SMUPDATE.1", *fields)
     _, kmc_key = read_point(vector["kmc_public"])
-    kmc_hash = upper_hex(sha384(bytes.fromhex(vector["kmc_public"])).digest())
-    info = f"STSGW-UPD-1|{vector['curve']}|{kmc_hash}|{records[0]}"
-    kek = hkdf(ephemeral.exchange(ec.ECDH(), kmc_key), b"", info, 32)
+    z = ephemeral.exchange(ec.ECDH(), kmc_key)
+    kek = update_kek(vector["curve"], z, vector["kmc_public"], records[0])
     yield "update_kek", vector["update_kek"], upper_hex(kek)
     smid, action, hardware, wrapped, groups = parse(records[1], "X.SM.1", 5)
     bound = sha256(smid.encode("ascii")).digest()[:8]
@@ -478,6 +562,21 @@ def argument_parser() -> argparse.ArgumentParser:
     )
     opening.add_argument("state", type=Path, help="the module's state file")
     opening.add_argument("file", help="the key load file, or - for standard input")
+
+    updating = command("update", make_update, "print a signed file that adds the module to a KMC")
+    updating.add_argument("state", type=Path, help="the module's state file")
+    updating.add_argument("public_key", help="text that holds the PK.ECDH.1, or -")
+    updating.add_argument("--serial", type=int, required=True, help="the file's serial")
+    updating.add_argument("--sgc", required=True, help="supply groups, by comma")
+    updating.add_argument("--revoke", action="append", default=[], help="an SMID to revoke")
+    updating.add_argument("--stsa-key", required=True, help="the STSA's key, an encrypted PEM")
+    updating.add_argument("--passphrase-file", required=True, help="its first line opens it")
+
+    reading = command("read-update", read_update, "verify an update file and print what it does")
+    reading.add_argument("file", help="the update file, or -")
+    reading.add_argument("--stsa-public", required=True, help="the STSA's public key")
+    reading.add_argument("--kmc-key", required=True, help="the KMC's key, an encrypted PEM")
+    reading.add_argument("--passphrase-file", required=True, help="its first line opens it")
 
     vectors = command("vectors", check_vectors, "compute every value of the vectors and compare")
     vectors.add_argument("file", help="vectors.json, or - for standard input")

@@ -41,13 +41,19 @@ pub struct SoftwareModule {
 
 impl SoftwareModule {
     pub fn new(layout: &Layout, name: &str) -> Self {
+        let module = Self::unregistered(layout, name);
+        register(layout, &path(layout, &format!("{name}-registration.json")));
+        module
+    }
+
+    /// One that the site's KMC doesn't know; its registration lies beside it.
+    pub fn unregistered(layout: &Layout, name: &str) -> Self {
         let file = |suffix: &str| path(layout, &format!("{name}{suffix}.json"));
         let (state, registration) = (file(""), file("-registration"));
         layout.gateway(&words(&format!(
             "sm init --state {state} --registration {registration} \
              --issuer Example --name {name} --hardware SOFT-1 --firmware 1.0"
         )));
-        register(layout, &registration);
         Self {
             config: layout.config(),
             state,
@@ -99,14 +105,8 @@ pub struct IndependentModule {
 
 impl IndependentModule {
     pub fn new(layout: &Layout, name: &str) -> Self {
-        let (state, registration) = (
-            path(layout, &format!("{name}.json")),
-            path(layout, &format!("{name}-registration.json")),
-        );
-        let shown = run(
-            &mut independent_module(&["init", &state, "--name", name]),
-            b"",
-        );
+        let registration = path(layout, &format!("{name}-registration.json"));
+        let (module, shown) = Self::made(layout, name);
         let value = |label: &str| {
             let line = shown.lines().find_map(|line| line.strip_prefix(label));
             line.unwrap_or_else(|| panic!("no {label} in {shown:?}"))
@@ -118,7 +118,27 @@ impl IndependentModule {
         });
         fs::write(&registration, text.to_string()).expect("the registration");
         register(layout, &registration);
-        Self { state }
+        module
+    }
+
+    /// One that the site's KMC doesn't know.
+    pub fn unregistered(layout: &Layout, name: &str) -> Self {
+        Self::made(layout, name).0
+    }
+
+    /// One, and what the KMC registers of it.
+    fn made(layout: &Layout, name: &str) -> (Self, String) {
+        let state = path(layout, &format!("{name}.json"));
+        let shown = run(
+            &mut independent_module(&["init", &state, "--name", name]),
+            b"",
+        );
+        (Self { state }, shown)
+    }
+
+    /// The file with the module's secrets.
+    pub fn state(&self) -> &Path {
+        Path::new(&self.state)
     }
 
     /// A request that says it was made at `time`.

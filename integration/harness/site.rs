@@ -31,10 +31,16 @@ impl Layout {
     /// Postfix as `postfix/` describes it, and a gateway with a KMC key and two
     /// vending keys of the supply group 000439.
     pub fn new() -> Self {
+        Self::with_curve("P-384")
+    }
+
+    /// The same with the KMC key on another curve.
+    pub fn with_curve(curve: &str) -> Self {
         let layout = Self::without_keys();
-        layout.gateway(&words(
-            "kmc init --create-master-secret --issuer Example --name K0001 --expires 20990101T000000Z",
-        ));
+        layout.gateway(&words(&format!(
+            "kmc init --create-master-secret --issuer Example --name K0001 \
+             --expires 20990101T000000Z --curve {curve}"
+        )));
         for (krn, dkga) in [("1", "02"), ("2", "04")] {
             layout.gateway(&words(&format!(
                 "vending-key generate --sgc 000439 --krn {krn} --kt 2 --dkga {dkga} --bdt 2014"

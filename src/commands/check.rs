@@ -3,17 +3,23 @@
 use std::{path::Path, process::Command};
 
 use clap::Args;
+use jiff::Timestamp;
 
-use super::{CommandError, Ending, environment::master_secret};
+use super::{
+    CommandError, Ending,
+    environment::{existing_store, master_secret, sts_time},
+};
 use crate::{
     config::Config,
+    kms::{KmcKeys, KmsTables},
     policy::{self, RuleName, Stage, lists},
 };
 
 /// Validate the configuration and print the policy table with its settings.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Warns where a configured address is an alias in Postfix's own tables.
+Warns where a configured address is an alias in Postfix's own tables, and when
+the last KMC key expires soon.
 
 Example:
   kms-gateway --config gateway.toml check")]
@@ -29,7 +35,9 @@ pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandErr
     println!();
     print_policy(&config);
     let mut ending = Ending::Done;
-    for warning in alias_warnings(&config) {
+    let mut warnings = alias_warnings(&config);
+    warnings.extend(key_warning(&config).await?);
+    for warning in warnings {
         println!("\nwarning: {warning}");
         ending = Ending::ProblemFound;
     }
@@ -130,6 +138,20 @@ fn list(items: impl IntoIterator<Item = impl ToString>) -> String {
         true => "none".to_owned(),
         false => items.join(" "),
     }
+}
+
+/// What is to be said of the KMC's keys. Before there is a store, nothing:
+/// `check` comes before `kmc init`.
+async fn key_warning(config: &Config) -> Result<Option<String>, CommandError> {
+    if !config.store.path.exists() {
+        return Ok(None);
+    }
+    let store = existing_store(config, None).await?;
+    let rows = store.kmc_keys().await?;
+    store.close().await;
+    let keys = KmcKeys::at(sts_time(Timestamp::now())?, &rows);
+    let ending = keys.run_out(config.kmc.warn_before_expiry.as_signed());
+    Ok(ending.map(|ending| ending.to_string()))
 }
 
 /// Postfix rewrites an alias before its transport map is asked, so that mail

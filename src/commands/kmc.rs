@@ -19,7 +19,7 @@ use super::{
 use crate::{
     config::Config,
     kms::{
-        Curve, KmcKeys, Kms, KmsTables, MasterSecret, PrivateKey,
+        Curve, KmcKeyRow, KmcKeys, Kms, KmsTables, MasterSecret, PrivateKey,
         administration::{NewKmcKey, new_kmcid},
     },
     sts::{Ident, StsTime, TypedRecord, write_in_mail},
@@ -28,6 +28,14 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
     Init(Init),
+    Rotate(Rotate),
+    /// List the key pairs: KMCID, state, curve, activation, expiry.
+    #[command(after_help = "\
+A key is coming, active (handed out and served), retiring (served) or expired.
+
+Example:
+  kms-gateway kmc list")]
+    List,
     /// Print the public key in Record-in-email format.
     #[command(after_help = "Example:\n  kms-gateway kmc public-key > public-key.txt")]
     PublicKey,
@@ -47,15 +55,49 @@ pub(super) struct Init {
     /// Name in the KMCID.
     #[arg(long)]
     name: Ident,
-    /// When the key expires, yyyymmddThhmmssZ.
-    #[arg(long, value_name = "TIME")]
-    expires: StsTime,
     /// P-384 or P-256.
     #[arg(long, default_value_t = Curve::P384)]
     curve: Curve,
     /// Make the master secret's file too, if it isn't there.
     #[arg(long)]
     create_master_secret: bool,
+    #[command(flatten)]
+    pair: Pair,
+}
+
+/// Add the key pair that follows the active one, which serves on until it
+/// expires.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Modules that ask for the public key get the new one from its activation on;
+what they made for the old one is answered as before.
+
+Example:
+  kms-gateway kmc rotate --name K0002 --expires 20360101T000000Z")]
+pub(super) struct Rotate {
+    /// Name in the KMCID.
+    #[arg(long)]
+    name: Ident,
+    /// Issuer in the KMCID; that of the active key if it isn't given.
+    #[arg(long)]
+    issuer: Option<Ident>,
+    /// P-384 or P-256; that of the active key if it isn't given.
+    #[arg(long)]
+    curve: Option<Curve>,
+    /// From when on it is handed out, yyyymmddThhmmssZ; from now on if it
+    /// isn't given.
+    #[arg(long, value_name = "TIME")]
+    activation: Option<StsTime>,
+    #[command(flatten)]
+    pair: Pair,
+}
+
+/// Where a key pair comes from and when it ends.
+#[derive(Debug, Args)]
+struct Pair {
+    /// When the key expires, yyyymmddThhmmssZ.
+    #[arg(long, value_name = "TIME")]
+    expires: StsTime,
     /// Import this encrypted PKCS#8 PEM instead of making a key pair.
     #[arg(long, value_name = "FILE", requires = "passphrase_file")]
     import: Option<PathBuf>,
@@ -81,6 +123,8 @@ pub(super) struct Export {
 pub(super) async fn run(config: &Path, action: Action) -> Result<Ending, CommandError> {
     match action {
         Action::Init(arguments) => init(config, arguments).await,
+        Action::Rotate(arguments) => rotate(config, arguments).await,
+        Action::List => list(config).await,
         Action::PublicKey => public_key(config).await,
         Action::Export(arguments) => export(config, &arguments).await,
     }
@@ -91,25 +135,81 @@ async fn init(path: &Path, arguments: Init) -> Result<Ending, CommandError> {
     if arguments.create_master_secret {
         create_master_secret(&config)?;
     }
-    let private_key = match (&arguments.import, &arguments.passphrase_file) {
-        (Some(file), Some(passphrase_file)) => {
-            PrivateKey::from_encrypted_pem(&text(file)?, &passphrase(passphrase_file)?)?
-        }
-        _ => PrivateKey::generate(arguments.curve)?,
-    };
+    let private_key = arguments.pair.private_key(arguments.curve)?;
     let environment = Environment::open(path, &config).await?;
     let now = Timestamp::now();
     let new = NewKmcKey {
         kmcid: new_kmcid(arguments.issuer, arguments.name, now)?,
         private_key: &private_key,
         activation: sts_time(now)?,
-        expiry: arguments.expires,
+        expiry: arguments.pair.expires,
     };
+    add(&environment, new, now).await
+}
+
+async fn rotate(path: &Path, arguments: Rotate) -> Result<Ending, CommandError> {
+    let (_, environment) = Environment::load(path).await?;
+    let now = Timestamp::now();
+    let rows = environment.store.kmc_keys().await?;
+    let active = active(&rows, now)?;
+    let curve = arguments.curve.unwrap_or(active.curve);
+    let issuer = arguments
+        .issuer
+        .unwrap_or_else(|| active.kmcid.issuer().clone());
+    let private_key = arguments.pair.private_key(curve)?;
+    let new = NewKmcKey {
+        kmcid: new_kmcid(issuer, arguments.name, now)?,
+        private_key: &private_key,
+        activation: match arguments.activation {
+            Some(time) => time,
+            None => sts_time(now)?,
+        },
+        expiry: arguments.pair.expires,
+    };
+    add(&environment, new, now).await
+}
+
+impl Pair {
+    fn private_key(&self, curve: Curve) -> Result<PrivateKey, CommandError> {
+        Ok(match (&self.import, &self.passphrase_file) {
+            (Some(file), Some(passphrase_file)) => {
+                PrivateKey::from_encrypted_pem(&text(file)?, &passphrase(passphrase_file)?)?
+            }
+            _ => PrivateKey::generate(curve)?,
+        })
+    }
+}
+
+async fn add(
+    environment: &Environment,
+    new: NewKmcKey<'_>,
+    now: Timestamp,
+) -> Result<Ending, CommandError> {
+    let fingerprint = new.private_key.public_point().fingerprint();
     let row = environment.administration().add_kmc_key(new, now).await?;
     println!("KMCID:       {}", row.kmcid);
     println!("curve:       {}", row.curve);
+    println!("activation:  {}", row.activation);
     println!("expires:     {}", row.expiry);
-    println!("fingerprint: {}", private_key.public_point().fingerprint());
+    println!("fingerprint: {fingerprint}");
+    environment.store.close().await;
+    Ok(Ending::Done)
+}
+
+async fn list(path: &Path) -> Result<Ending, CommandError> {
+    let (_, environment) = Environment::load(path).await?;
+    let rows = environment.store.kmc_keys().await?;
+    let keys = KmcKeys::at(sts_time(Timestamp::now())?, &rows);
+    for row in &rows {
+        println!(
+            "{}  {}  {}  {}  {}",
+            row.kmcid,
+            keys.state(row),
+            row.curve,
+            row.activation,
+            row.expiry
+        );
+    }
     environment.store.close().await;
     Ok(Ending::Done)
 }
@@ -145,10 +245,7 @@ async fn export(path: &Path, arguments: &Export) -> Result<Ending, CommandError>
     let passphrase = passphrase(&arguments.passphrase_file)?;
     let (_, environment) = Environment::load(path).await?;
     let rows = environment.store.kmc_keys().await?;
-    let now = sts_time(Timestamp::now())?;
-    let active = KmcKeys::at(now, &rows)
-        .active()
-        .ok_or_else(|| CommandError::other("there is no active KMC key; make one with kmc init"))?;
+    let active = active(&rows, Timestamp::now())?;
     let pem = active
         .open(&environment.storage_key)
         .map_err(CommandError::other)?
@@ -156,6 +253,12 @@ async fn export(path: &Path, arguments: &Export) -> Result<Ending, CommandError>
     write_new(&arguments.out, pem.as_bytes())?;
     println!("{} written to {}", active.kmcid, arguments.out.display());
     Ok(Ending::Done)
+}
+
+fn active(rows: &[KmcKeyRow], now: Timestamp) -> Result<&KmcKeyRow, CommandError> {
+    KmcKeys::at(sts_time(now)?, rows)
+        .active()
+        .ok_or_else(|| CommandError::other("there is no active KMC key; make one with kmc init"))
 }
 
 /// The first line of a file, without its end.

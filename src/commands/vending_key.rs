@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
 use super::{
@@ -20,6 +20,7 @@ use crate::{
 pub(super) enum Action {
     Generate(Generate),
     Import(Import),
+    Retire(Retire),
     /// List the vending keys with their key check values.
     #[command(after_help = "Example:\n  kms-gateway vending-key list")]
     List,
@@ -48,6 +49,25 @@ pub(super) struct Import {
     /// The file whose first line is the key in hex; - for standard input.
     #[arg(long, value_name = "FILE")]
     key_file: PathBuf,
+}
+
+/// Issue a vending key no more; modules that have it keep it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Its EXP becomes the second that has just passed, or the one given.
+
+Example:
+  kms-gateway vending-key retire --sgc 000439 --krn 1")]
+pub(super) struct Retire {
+    /// Supply group code.
+    #[arg(long)]
+    sgc: Sgc,
+    /// Key revision number.
+    #[arg(long)]
+    krn: Krn,
+    /// When the KMC stops to issue it, yyyymmddThhmmssZ.
+    #[arg(long, value_name = "TIME")]
+    exp: Option<StsTime>,
 }
 
 /// Attributes by the STS Association's glossary of key management.
@@ -142,6 +162,15 @@ async fn act(environment: &Environment, action: Action) -> Result<Ending, Comman
             let digits = std::str::from_utf8(&text).unwrap_or_default().trim();
             let key = VendingKey::from_hex(attributes.dkga, digits)?;
             add(environment, attributes, &key).await?;
+        }
+        Action::Retire(Retire { sgc, krn, exp }) => {
+            let now = Timestamp::now();
+            let expires = match exp {
+                Some(time) => time,
+                None => sts_time(now - SignedDuration::from_secs(1))?,
+            };
+            let administration = environment.administration();
+            print(&administration.retire(sgc, krn, expires, now).await?);
         }
         Action::List => {
             for row in environment.store.vending_keys().await? {

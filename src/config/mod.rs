@@ -48,10 +48,13 @@ pub struct Config {
     /// How much a sender may ask.
     #[serde(default)]
     pub throttle: Throttle,
+    /// The KMC's own keys.
+    #[serde(default)]
+    pub kmc: Kmc,
     /// Update files of the STSA's.
     #[serde(default)]
     pub module_update: ModuleUpdate,
-    /// Freshness of key load requests.
+    /// Freshness and number of key load requests.
     #[serde(default)]
     pub key_load_file: KeyLoadFile,
     /// Work on requests and the hand-over of replies.
@@ -292,6 +295,22 @@ impl Default for Throttle {
     }
 }
 
+/// `[kmc]`: the KMC's own keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kmc {
+    /// For how long the end of the last key that serves is warned of.
+    pub warn_before_expiry: Period,
+}
+
+impl Default for Kmc {
+    fn default() -> Self {
+        Self {
+            warn_before_expiry: Period::from_secs(60 * 24 * 3600),
+        }
+    }
+}
+
 /// `[module_update]`: whose update files are taken, and who is told of them.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
@@ -324,6 +343,10 @@ pub struct KeyLoadFile {
     pub max_age: Period,
     /// How far ahead of our clock a request may be.
     pub max_ahead: Period,
+    /// So many key load files a module is issued at most …
+    pub max_issues: u32,
+    /// … within this time.
+    pub max_issues_within: Period,
 }
 
 impl Default for KeyLoadFile {
@@ -331,6 +354,8 @@ impl Default for KeyLoadFile {
         Self {
             max_age: Period::from_secs(24 * 3600),
             max_ahead: Period::from_secs(5 * 60),
+            max_issues: 1000,
+            max_issues_within: Period::from_secs(24 * 3600),
         }
     }
 }

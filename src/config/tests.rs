@@ -46,6 +46,7 @@ fn the_example_is_valid_and_shows_the_defaults() {
         format!("{:?}", minimal.throttle)
     );
     assert_eq!(example.key_load_file, minimal.key_load_file);
+    assert_eq!(example.kmc, minimal.kmc);
     assert_eq!(example.module_update, minimal.module_update);
     assert_eq!(example.worker, minimal.worker);
     assert_eq!(

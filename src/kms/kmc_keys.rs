@@ -1,6 +1,9 @@
-//! Which KMC key serves at a given time.
+//! Which KMC key serves at a given time, and for how long there is one.
 
 use std::fmt;
+
+use jiff::SignedDuration;
+use thiserror::Error;
 
 use super::rows::KmcKeyRow;
 use crate::sts::{KmcId, StsTime};
@@ -28,6 +31,24 @@ impl fmt::Display for KmcKeyState {
             Self::Expired => "expired",
         })
     }
+}
+
+/// The end of the last KMC key is near, or past.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum KeysRunOut {
+    /// No key serves.
+    #[error("no KMC key serves; make one by kms-gateway kmc init")]
+    Now,
+    /// None will.
+    #[error(
+        "no KMC key serves from {from} on, in {days} days; make the next by kms-gateway kmc rotate"
+    )]
+    Soon {
+        /// When the last one that leaves no gap expires.
+        from: StsTime,
+        /// Whole days until then.
+        days: i64,
+    },
 }
 
 /// The KMC keys as they stand at one time.
@@ -75,6 +96,30 @@ impl<'a> KmcKeys<'a> {
         } else {
             KmcKeyState::Retiring
         }
+    }
+
+    /// What to warn of if the keys that serve, each taken up by the next
+    /// without a gap, come to their end within that time.
+    #[must_use]
+    pub fn run_out(&self, within: SignedDuration) -> Option<KeysRunOut> {
+        let mut until = self.now;
+        while let Some(expiry) = self.expiry_of_those_serving_at(until) {
+            until = expiry;
+        }
+        if until == self.now {
+            return Some(KeysRunOut::Now);
+        }
+        let left = SignedDuration::from_secs(until.unix_seconds() - self.now.unix_seconds());
+        (left <= within).then(|| KeysRunOut::Soon {
+            from: until,
+            days: left.as_hours() / 24,
+        })
+    }
+
+    fn expiry_of_those_serving_at(&self, time: StsTime) -> Option<StsTime> {
+        let serving = |row: &&KmcKeyRow| row.activation <= time && row.expiry > time;
+        let expiries = self.rows.iter().filter(serving).map(|row| row.expiry);
+        expiries.max()
     }
 
     fn serves(&self, row: &KmcKeyRow) -> bool {
@@ -144,6 +189,32 @@ mod tests {
         assert_eq!(names(day(7)).as_deref(), Some("K2"));
         assert_eq!(names(day(12)).as_deref(), Some("K1"));
         assert_eq!(names(day(20)), None);
+    }
+
+    #[test]
+    fn the_end_of_the_last_key_without_a_gap_is_warned_of() {
+        let within = SignedDuration::from_hours(3 * 24);
+        let warned = |rows: &[KmcKeyRow], now| KmcKeys::at(day(now), rows).run_out(within);
+        let soon = |from, days| {
+            Some(KeysRunOut::Soon {
+                from: day(from),
+                days,
+            })
+        };
+        let alone = [key("K1", 2, 20)];
+        assert_eq!(warned(&[], 1), Some(KeysRunOut::Now));
+        assert_eq!(warned(&alone, 1), Some(KeysRunOut::Now), "still to come");
+        assert_eq!(warned(&alone, 2), None);
+        assert_eq!(warned(&alone, 16), None);
+        assert_eq!(warned(&alone, 17), soon(20, 3));
+        assert_eq!(warned(&alone, 19), soon(20, 1));
+        assert_eq!(warned(&alone, 20), Some(KeysRunOut::Now));
+
+        let followed = [key("K1", 2, 10), key("K2", 10, 20)];
+        assert_eq!(warned(&followed, 9), None);
+        assert_eq!(warned(&followed, 18), soon(20, 2));
+        let after_a_gap = [key("K1", 2, 10), key("K2", 11, 20)];
+        assert_eq!(warned(&after_a_gap, 9), soon(10, 1));
     }
 
     #[test]

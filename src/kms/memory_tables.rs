@@ -144,15 +144,34 @@ impl KmsTables for MemoryTables {
         _now: Timestamp,
     ) -> Result<(), TablesError> {
         self.write(|content| {
-            let pair = |row: &VendingKeyRow| (row.attributes.sgc, row.attributes.krn);
             if content
                 .vending_keys
                 .iter()
-                .any(|other| pair(other) == pair(&row))
+                .any(|other| other.name() == row.name())
             {
-                return Err(TablesError::Exists(format!("{:?}", pair(&row))));
+                return Err(TablesError::Exists(row.name()));
             }
             content.vending_keys.push(row);
+            Ok(())
+        })
+    }
+
+    async fn replace_vending_key(
+        &self,
+        read: &VendingKeyRow,
+        row: VendingKeyRow,
+        _now: Timestamp,
+    ) -> Result<(), TablesError> {
+        self.write(|content| {
+            let place = content
+                .vending_keys
+                .iter_mut()
+                .find(|other| other.name() == row.name());
+            let place = place.ok_or(TablesError::Unknown(row.name()))?;
+            if place.sealed_key != read.sealed_key {
+                return Err(TablesError::Changed(row.name()));
+            }
+            *place = row;
             Ok(())
         })
     }

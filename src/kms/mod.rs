@@ -41,7 +41,7 @@ pub use issue::{
     AuthenticationFailure, Effects, Grant, Issue, IssueQuestion, KlfIssued, KmsError,
     ModuleChanged, ModulesUpdated, PublicKeyAnswer, Refusal,
 };
-pub use kmc_keys::{KmcKeyState, KmcKeys};
+pub use kmc_keys::{KeysRunOut, KmcKeyState, KmcKeys};
 pub use master_secret::{MasterSecret, MasterSecretError};
 pub use pem::PemError;
 pub use request_id::{NoRequestId, RequestId};

@@ -120,6 +120,20 @@ pub trait KmsTables: Send + Sync {
     /// [`TablesError::Store`].
     async fn add_vending_key(&self, row: VendingKeyRow, now: Timestamp) -> Result<(), TablesError>;
 
+    /// Puts `row` in place of `read`, the row of the same SGC and KRN as it was
+    /// read; else as [`replace_module`](Self::replace_module).
+    ///
+    /// # Errors
+    /// [`TablesError::Unknown`] if there is no such key,
+    /// [`TablesError::Changed`] if the row is no longer `read`;
+    /// [`TablesError::Store`].
+    async fn replace_vending_key(
+        &self,
+        read: &VendingKeyRow,
+        row: VendingKeyRow,
+        now: Timestamp,
+    ) -> Result<(), TablesError>;
+
     /// The storage key, sealed under the master secret.
     ///
     /// # Errors

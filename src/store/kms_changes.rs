@@ -8,9 +8,10 @@ use sqlx::types::Text;
 
 use super::error::Failure;
 use super::intent::{Changes, Intent};
-use super::kms_tables::module;
+use super::kms_tables::{module, vending_key};
 use crate::audit::{Entry, Event};
 use crate::kms::{KmcKeyRow, ModuleRow, Sealed, TablesError, VendingKeyRow};
+use crate::sts::StsTime;
 
 /// Done, or refused with nothing written.
 pub(super) type Outcome = Result<(), TablesError>;
@@ -173,13 +174,13 @@ impl Intent for AddVendingKey {
     type Answer = Outcome;
 
     async fn apply(self, changes: &mut Changes<'_>) -> Result<Outcome, Failure> {
+        let name = self.row.name();
         let VendingKeyRow {
             attributes,
             expires,
             kcv,
             sealed_key,
         } = self.row;
-        let key = format!("{}/{}", attributes.sgc, attributes.krn);
         let added = sqlx::query(
             "INSERT INTO vending_keys
                  (sgc, krn, kt, ken, bdt, dkga, act, iut, ulm, clm, expires, kcv, sealed_key)
@@ -201,10 +202,47 @@ impl Intent for AddVendingKey {
         .execute(&mut *changes.connection)
         .await?;
         if added.rows_affected() == 0 {
-            return Ok(Err(TablesError::Exists(format!("vending key {key}"))));
+            return Ok(Err(TablesError::Exists(name)));
         }
-        let detail = format!("vending key {key} added: check value {kcv}");
+        let detail = format!("{name} added: check value {kcv}");
         changes.kms_changed(self.now, detail).await.map(Ok)
+    }
+}
+
+/// Puts a vending key's row in place of the one that was read. Its EXP is all
+/// that may differ: modules have the other attributes in their files.
+pub(super) struct ReplaceVendingKey {
+    pub(super) read: VendingKeyRow,
+    pub(super) row: VendingKeyRow,
+    pub(super) now: Timestamp,
+}
+
+impl Intent for ReplaceVendingKey {
+    type Answer = Outcome;
+
+    async fn apply(self, changes: &mut Changes<'_>) -> Result<Outcome, Failure> {
+        let Self { read, row, now } = self;
+        let (sgc, krn) = (read.attributes.sgc, read.attributes.krn);
+        match vending_key(sgc, krn, changes.connection).await? {
+            None => return Ok(Err(TablesError::Unknown(read.name()))),
+            Some(there) if there != read => return Ok(Err(TablesError::Changed(read.name()))),
+            Some(_) => {}
+        }
+        sqlx::query(
+            "UPDATE vending_keys SET expires = ?, sealed_key = ? WHERE sgc = ? AND krn = ?",
+        )
+        .bind(row.expires.map(Text))
+        .bind(row.sealed_key.as_bytes())
+        .bind(Text(sgc))
+        .bind(Text(krn))
+        .execute(&mut *changes.connection)
+        .await?;
+        let time = |expires: Option<StsTime>| {
+            expires.map_or_else(|| "none".to_owned(), |time| time.to_string())
+        };
+        let (before, after) = (time(read.expires), time(row.expires));
+        let detail = format!("{} changed: EXP {before} -> {after}", read.name());
+        changes.kms_changed(now, detail).await.map(Ok)
     }
 }
 

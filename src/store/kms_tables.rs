@@ -13,14 +13,14 @@ use super::columns::{optional_text, text};
 use super::error::StoreError;
 use super::intent::Intent;
 use super::kms_changes::{
-    AddKmcKey, AddModule, AddVendingKey, Outcome, ReplaceModule, SetStorageKey,
+    AddKmcKey, AddModule, AddVendingKey, Outcome, ReplaceModule, ReplaceVendingKey, SetStorageKey,
 };
 use super::sqlite::SqliteStore;
 use crate::kms::{
     IssueBasis, KmcKeyRow, KmsTables, ModuleRow, Revision, Sealed, TablesError, UpdateBasis,
     VendingKeyRow,
 };
-use crate::sts::{PointText, Sgc, SmId, VendingKeyAttributes};
+use crate::sts::{Krn, PointText, Sgc, SmId, VendingKeyAttributes};
 
 #[async_trait]
 impl KmsTables for SqliteStore {
@@ -85,6 +85,20 @@ impl KmsTables for SqliteStore {
 
     async fn add_vending_key(&self, row: VendingKeyRow, now: Timestamp) -> Result<(), TablesError> {
         self.change_tables(AddVendingKey { row, now }).await
+    }
+
+    async fn replace_vending_key(
+        &self,
+        read: &VendingKeyRow,
+        row: VendingKeyRow,
+        now: Timestamp,
+    ) -> Result<(), TablesError> {
+        self.change_tables(ReplaceVendingKey {
+            read: read.clone(),
+            row,
+            now,
+        })
+        .await
     }
 
     async fn wrapped_storage_key(&self) -> Result<Option<Sealed>, TablesError> {
@@ -248,6 +262,23 @@ async fn vending_keys(
     rows.iter().map(read_vending_key).collect()
 }
 
+/// One vending key, if it is there.
+pub(super) async fn vending_key(
+    sgc: Sgc,
+    krn: Krn,
+    connection: &mut SqliteConnection,
+) -> Result<Option<VendingKeyRow>, sqlx::Error> {
+    let row = sqlx::query(
+        "SELECT sgc, krn, kt, ken, bdt, dkga, act, iut, ulm, clm, expires, kcv, sealed_key
+         FROM vending_keys WHERE sgc = ? AND krn = ?",
+    )
+    .bind(Text(sgc))
+    .bind(Text(krn))
+    .fetch_optional(connection)
+    .await?;
+    row.as_ref().map(read_vending_key).transpose()
+}
+
 /// The vending keys of a module's supply groups.
 async fn vending_keys_of(
     smid: &SmId,
@@ -408,6 +439,40 @@ mod tests {
             .replace_module(&unknown, unknown.clone(), at(9))
             .await;
         assert!(matches!(unknown, Err(TablesError::Unknown(_))));
+    }
+
+    #[tokio::test]
+    async fn a_vending_key_is_replaced_only_as_it_was_read() {
+        let test = filled().await;
+        let read = vending_key_row("123456");
+        let retired = VendingKeyRow {
+            expires: Some("20260301T000000Z".parse().unwrap()),
+            sealed_key: Sealed::from_bytes(vec![42]),
+            ..read.clone()
+        };
+        let replace = |row: &VendingKeyRow| {
+            let row = row.clone();
+            async { test.store.replace_vending_key(&read, row, at(9)).await }
+        };
+        replace(&retired).await.unwrap();
+        let keys = [vending_key_row("000439"), retired.clone()];
+        assert_eq!(test.store.vending_keys().await.unwrap(), keys);
+        assert_eq!(basis(&test).await.revision, Revision(5));
+        assert!(matches!(
+            replace(&retired).await,
+            Err(TablesError::Changed(_))
+        ));
+        let unknown = vending_key_row("600727");
+        let unknown = test
+            .store
+            .replace_vending_key(&unknown, unknown.clone(), at(9))
+            .await;
+        assert!(matches!(unknown, Err(TablesError::Unknown(_))));
+        let last = test.store.audit_entries(5, 9).await.unwrap();
+        assert_eq!(
+            last[0].entry().unwrap().detail.as_deref(),
+            Some("vending key 123456/1 changed: EXP 99991231T235959Z -> 20260301T000000Z")
+        );
     }
 
     #[tokio::test]

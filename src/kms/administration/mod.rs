@@ -17,7 +17,9 @@ use crate::kms::sealing::{DoesNotOpen, StorageKey};
 use crate::kms::secret::{RandomError, random_array};
 use crate::kms::tables::{KmsTables, TablesError};
 use crate::kms::vending_key::VendingKey;
-use crate::sts::{Ident, KmcId, MAXIMUM_SUPPLY_GROUPS, Sgc, SmId, StsTime, VendingKeyAttributes};
+use crate::sts::{
+    Ident, KmcId, Krn, MAXIMUM_SUPPLY_GROUPS, Sgc, SmId, StsTime, VendingKeyAttributes,
+};
 
 /// Why an operator's order was not carried out.
 #[derive(Debug, Error)]
@@ -242,6 +244,37 @@ impl<'a> Administration<'a> {
         check_times(&attributes, expires)?;
         let row = VendingKeyRow::seal(self.storage_key, key, attributes, expires)?;
         self.tables.add_vending_key(row.clone(), now).await?;
+        Ok(row)
+    }
+
+    /// Ends the issue of a vending key: `expires` is the last moment for it.
+    /// Modules that have the key keep it.
+    ///
+    /// # Errors
+    /// [`AdministrationError`]: a key that isn't known, a row that doesn't
+    /// open, trouble with tables or random bytes.
+    pub async fn retire(
+        &self,
+        sgc: Sgc,
+        krn: Krn,
+        expires: StsTime,
+        now: Timestamp,
+    ) -> Result<VendingKeyRow, AdministrationError> {
+        let rows = self.tables.vending_keys().await?;
+        let is_meant = |row: &VendingKeyRow| (row.attributes.sgc, row.attributes.krn) == (sgc, krn);
+        let read = rows
+            .into_iter()
+            .find(is_meant)
+            .ok_or_else(|| TablesError::Unknown(format!("vending key {sgc}/{krn}")))?;
+        if read.expires == Some(expires) {
+            return Ok(read);
+        }
+        let key = read.open(self.storage_key)?;
+        let attributes = read.attributes.clone();
+        let row = VendingKeyRow::seal(self.storage_key, &key, attributes, Some(expires))?;
+        self.tables
+            .replace_vending_key(&read, row.clone(), now)
+            .await?;
         Ok(row)
     }
 

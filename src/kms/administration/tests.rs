@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use std::slice;
+
 use super::*;
 use crate::kms::memory_tables::MemoryTables;
 use crate::kms::secret::{Secret, assert_debug_hides};
@@ -131,6 +133,42 @@ async fn a_kmc_key_needs_a_life_and_a_key_pair_of_its_own() {
     };
     assert_eq!(kmcid, row.kmcid);
     assert_eq!(desk.tables.content().kmc_keys.len(), 1);
+}
+
+#[tokio::test]
+async fn a_vending_key_is_retired_and_stays_the_same_key() {
+    let desk = Desk::new();
+    let administration = desk.administration();
+    let key = VendingKey::generate(Dkga::D02).unwrap();
+    let new = NewVendingKey {
+        attributes: attributes("20260101T000000Z", None),
+        expires: None,
+        key: &key,
+    };
+    let added = administration.add_vending_key(new, now()).await.unwrap();
+    let (sgc, krn) = (added.attributes.sgc, added.attributes.krn);
+    let last: StsTime = "20260301T115959Z".parse().unwrap();
+    let retired = administration.retire(sgc, krn, last, now()).await.unwrap();
+    assert_eq!(retired.expires, Some(last));
+    assert_eq!(
+        desk.tables.content().vending_keys,
+        slice::from_ref(&retired)
+    );
+    let opened = retired.open(&desk.storage_key).unwrap();
+    assert_eq!(opened.expose(), key.expose());
+    let revision = desk.tables.content().revision;
+    administration.retire(sgc, krn, last, now()).await.unwrap();
+    assert_eq!(
+        desk.tables.content().revision,
+        revision,
+        "nothing to change"
+    );
+    let other = "2".parse().unwrap();
+    let unknown = administration.retire(sgc, other, last, now()).await;
+    assert!(matches!(
+        unknown,
+        Err(AdministrationError::Tables(TablesError::Unknown(_)))
+    ));
 }
 
 #[tokio::test]

@@ -253,6 +253,15 @@ impl VendingKeyRow {
         })
     }
 
+    /// What tells it from every other, for people: its SGC and KRN.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!(
+            "vending key {}/{}",
+            self.attributes.sgc, self.attributes.krn
+        )
+    }
+
     /// The vending key, if the row is as it was sealed.
     ///
     /// # Errors

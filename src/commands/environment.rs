@@ -10,7 +10,7 @@ use crate::{
     config::{Config, ConfigError, Secrets},
     dnsbl::{self, Blocklists, ConfiguredSite, Families, NameServer, ResolverError},
     kms::{
-        EmbeddedKms, Freshness, KmsTables, MasterSecret, MasterSecretError, StorageKey,
+        EmbeddedKms, Freshness, IssueLimit, KmsTables, MasterSecret, MasterSecretError, StorageKey,
         administration::Administration, update::StsaKey,
     },
     mail::GatewayAddresses,
@@ -66,7 +66,11 @@ impl Environment {
             valid_until: own.valid_until.0,
         });
         let kms = EmbeddedKms::new(tables, self.storage_key, freshness)?;
-        Ok(kms.trusting(stsa_keys.collect()))
+        let limit = IssueLimit {
+            at_most: config.key_load_file.max_issues,
+            within: config.key_load_file.max_issues_within.as_signed(),
+        };
+        Ok(kms.trusting(stsa_keys.collect()).limited_to(limit))
     }
 }
 

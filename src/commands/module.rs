@@ -4,10 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
-use super::{CommandError, Ending, environment::Environment, registration::Registration};
+use super::{
+    CommandError, Ending, environment::Environment, registration::Registration, table::second,
+};
 use crate::{
     kms::{KmsTables, ModuleRow, administration::NewModule},
+    store::{PastIssue, Store},
     sts::{Sgc, SmId},
 };
 
@@ -17,6 +21,7 @@ pub(super) enum Action {
     /// List the modules: SMID, state, hardware id, supply groups.
     #[command(after_help = "Example:\n  kms-gateway module list")]
     List,
+    History(History),
     Revoke(Revoke),
     Authorise(Authorise),
 }
@@ -33,6 +38,25 @@ pub(super) struct Add {
     /// Supply groups that the module may have, by comma.
     #[arg(long, value_delimiter = ',')]
     sgc: Vec<Sgc>,
+}
+
+/// List the key load files that a module was issued, the latest first.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Each with the time of its issue, the request's id, the time in the request and
+its vending keys as SGC/KRN.
+
+Example:
+  kms-gateway module history SMID.1:…")]
+pub(super) struct History {
+    /// The module.
+    smid: SmId,
+    /// How many at most.
+    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    limit: u32,
+    /// Print a JSON array.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Refuse a module from now on.
@@ -85,6 +109,7 @@ async fn act(environment: &Environment, action: Action) -> Result<Ending, Comman
                 print(&module);
             }
         }
+        Action::History(arguments) => history(environment, &arguments).await?,
         Action::Revoke(arguments) => print(&administration.revoke(&arguments.smid, now).await?),
         Action::Authorise(arguments) => {
             let sgcs = arguments.sgc.into_iter().collect();
@@ -92,6 +117,41 @@ async fn act(environment: &Environment, action: Action) -> Result<Ending, Comman
         }
     }
     Ok(Ending::Done)
+}
+
+async fn history(environment: &Environment, arguments: &History) -> Result<(), CommandError> {
+    let smid = &arguments.smid;
+    let modules = environment.store.modules().await?;
+    if !modules.iter().any(|module| module.smid == *smid) {
+        return Err(CommandError::other(format!(
+            "{smid} is not known; module list lists those that are"
+        )));
+    }
+    let issues = environment.store.issued_to(smid, arguments.limit).await?;
+    if arguments.json {
+        let issues: Vec<Value> = issues.iter().map(as_json).collect();
+        println!("{}", Value::Array(issues));
+        return Ok(());
+    }
+    for issue in &issues {
+        println!(
+            "{}  {}  {}  {}",
+            second(issue.issued_at),
+            issue.request_id,
+            issue.request_time,
+            issue.keys
+        );
+    }
+    Ok(())
+}
+
+fn as_json(issue: &PastIssue) -> Value {
+    json!({
+        "issued_at": second(issue.issued_at),
+        "request_id": issue.request_id.to_string(),
+        "request_time": issue.request_time.to_string(),
+        "keys": issue.keys.split(',').collect::<Vec<_>>(),
+    })
 }
 
 fn print(module: &ModuleRow) {

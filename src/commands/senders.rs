@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{CommandError, Ending, environment::Environment};
+use super::{CommandError, Ending, environment::Environment, table::second};
 use crate::{
     policy::throttle::Stage,
     store::{Store, ThrottledSender},
@@ -106,9 +106,7 @@ fn until(sender: &ThrottledSender) -> String {
     bucket
         .blocked_until()
         .or_else(|| bucket.seen.checked_add(bucket.backlog).ok())
-        .map_or_else(String::new, |until| {
-            until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-        })
+        .map_or_else(String::new, second)
 }
 
 #[cfg(test)]

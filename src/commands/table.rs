@@ -1,7 +1,14 @@
 //! What the tables of commands share.
 
+use jiff::Timestamp;
+
 /// The columns of a terminal that doesn't tell.
 const DEFAULT_WIDTH: usize = 80;
+
+/// A time to the second.
+pub(super) fn second(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
 
 /// The columns of the terminal on standard output.
 pub(super) fn terminal_width() -> usize {

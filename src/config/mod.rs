@@ -5,7 +5,7 @@
 mod error;
 mod values;
 
-use std::{fs, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
+use std::{fs, net::SocketAddr, num::NonZeroU32, path::Path, path::PathBuf, time::Duration};
 
 use jiff::SignedDuration;
 use serde::Deserialize;
@@ -233,6 +233,9 @@ impl Default for Dnsbl {
     }
 }
 
+/// More than any module needs, fewer than its allowance would be in a day.
+const DEFAULT_MAX_ISSUES: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
+
 /// Postfix waits 10 s for the answer to RCPT, by main.cf.part.
 const LONGEST_LOOK_UP: Period = Period::from_secs(8);
 
@@ -344,7 +347,7 @@ pub struct KeyLoadFile {
     /// How far ahead of our clock a request may be.
     pub max_ahead: Period,
     /// So many key load files a module is issued at most …
-    pub max_issues: u32,
+    pub max_issues: NonZeroU32,
     /// … within this time.
     pub max_issues_within: Period,
 }
@@ -354,7 +357,7 @@ impl Default for KeyLoadFile {
         Self {
             max_age: Period::from_secs(24 * 3600),
             max_ahead: Period::from_secs(5 * 60),
-            max_issues: 1000,
+            max_issues: DEFAULT_MAX_ISSUES,
             max_issues_within: Period::from_secs(24 * 3600),
         }
     }

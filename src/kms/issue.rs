@@ -1,6 +1,8 @@
 //! A question for a key load file, its answer, and what the answer changes.
 
-use jiff::Timestamp;
+use std::num::NonZeroU32;
+
+use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
 use super::curve::Fingerprint;
@@ -89,6 +91,21 @@ pub enum Refusal {
     /// Nothing that this module may have.
     #[error("there is no vending key for this module")]
     NoVendingKeys,
+    /// As many were issued to this module as may be for now.
+    #[error("the module gets no further key load file before {until}")]
+    Limit {
+        /// When it may have one again.
+        until: StsTime,
+    },
+}
+
+/// How many key load files a module is issued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IssueLimit {
+    /// So many at most …
+    pub at_most: NonZeroU32,
+    /// … within so long.
+    pub within: SignedDuration,
 }
 
 /// Which check of authenticity failed. For the audit alone: an answer that
@@ -158,6 +175,9 @@ pub struct KlfIssued {
     pub request_time: StsTime,
     /// The vending keys in the file.
     pub keys: Vec<(Sgc, Krn)>,
+    /// What the transaction must keep too: the files issued at once with this
+    /// one count.
+    pub limit: Option<IssueLimit>,
     /// The tables that the answer was made from: if they have changed since,
     /// the transaction is refused and the question asked again.
     pub basis: Revision,

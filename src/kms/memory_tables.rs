@@ -24,6 +24,7 @@ pub(crate) struct Content {
     /// The next read of the storage key finds none.
     pub(crate) misses_storage_key: bool,
     pub(crate) replay_keys: HashSet<[u8; 32]>,
+    pub(crate) issued: Vec<Timestamp>,
     pub(crate) watermarks: HashMap<SmId, StsTime>,
     pub(crate) updates: HashMap<PointText, (u32, [u8; 48])>,
 }
@@ -54,6 +55,7 @@ impl KmsTables for MemoryTables {
         &self,
         smid: &SmId,
         replay_key: &[u8; 32],
+        issued_since: Option<Timestamp>,
     ) -> Result<IssueBasis, TablesError> {
         let content = self.content();
         Ok(IssueBasis {
@@ -68,6 +70,12 @@ impl KmsTables for MemoryTables {
             vending_keys: content.vending_keys.clone(),
             replayed: content.replay_keys.contains(replay_key),
             watermark: content.watermarks.get(smid).copied(),
+            issued: content
+                .issued
+                .iter()
+                .copied()
+                .filter(|at| issued_since.is_some_and(|since| *at > since))
+                .collect(),
         })
     }
 

@@ -38,7 +38,7 @@ pub use dak::Dak;
 pub use embedded::EmbeddedKms;
 pub use freshness::Freshness;
 pub use issue::{
-    AuthenticationFailure, Effects, Grant, Issue, IssueQuestion, KlfIssued, KmsError,
+    AuthenticationFailure, Effects, Grant, Issue, IssueLimit, IssueQuestion, KlfIssued, KmsError,
     ModuleChanged, ModulesUpdated, PublicKeyAnswer, Refusal,
 };
 pub use kmc_keys::{KeysRunOut, KmcKeyState, KmcKeys};

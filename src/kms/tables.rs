@@ -29,6 +29,9 @@ pub struct IssueBasis {
     pub replayed: bool,
     /// Replay keys of requests up to this time were pruned for this module.
     pub watermark: Option<StsTime>,
+    /// When key load files were issued to this module since the time asked for,
+    /// in order.
+    pub issued: Vec<Timestamp>,
 }
 
 /// Everything that the answer to an update file depends on, as it stood at one
@@ -49,7 +52,8 @@ pub struct UpdateBasis {
 /// [`Revision`] and writes an audit entry in the same transaction.
 #[async_trait]
 pub trait KmsTables: Send + Sync {
-    /// The basis of an answer to `smid`, in one consistent read.
+    /// The basis of an answer to `smid`, in one consistent read. Without
+    /// `issued_since`, former issues are not looked at.
     ///
     /// # Errors
     /// [`TablesError::Store`].
@@ -57,6 +61,7 @@ pub trait KmsTables: Send + Sync {
         &self,
         smid: &SmId,
         replay_key: &[u8; 32],
+        issued_since: Option<Timestamp>,
     ) -> Result<IssueBasis, TablesError>;
 
     /// The basis of an answer to an update file that this key of the STSA's

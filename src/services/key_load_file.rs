@@ -102,6 +102,19 @@ fn refused(refusal: &Refusal) -> Answer {
         ),
         Refusal::Replayed => error(ErrorCode::VkloadReplayed, Vec::new()),
         Refusal::NoVendingKeys => error(ErrorCode::NoVendingKeys, Vec::new()),
+        // The module may have none now, as the code says; for this cause the
+        // remedy is another.
+        Refusal::Limit { until } => Answer {
+            detail: Some(refusal.to_string()),
+            ..Answer::error_described(
+                ErrorCode::NoVendingKeys,
+                format!(
+                    "The security module was issued as many Key Load Files as it may have \
+                     for now; generate a fresh VKLOADREQ at {until} or later"
+                ),
+                time(until),
+            )
+        },
     }
 }
 

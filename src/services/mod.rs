@@ -197,6 +197,11 @@ impl Answer {
             Some(found) => format!("{found}; {}", code.row().remedy),
             None => code.description(),
         };
+        Self::error_described(code, description, parameters)
+    }
+
+    /// An error whose remedy isn't the code's own.
+    fn error_described(code: ErrorCode, description: String, parameters: Vec<String>) -> Self {
         let body = error_body(code, &description, &parameters);
         Self {
             outcome: Outcome::Error {

@@ -3,16 +3,18 @@
 //! its serial.
 
 use jiff::Timestamp;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::Row;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::types::Text;
 
-use super::columns::Moment;
+use super::columns::{Moment, text};
 use super::error::Failure;
 use super::intent::{Changes, Intent};
 use super::kms_changes::{AddModule, ReplaceModule};
 use super::kms_tables::revision;
+use super::values::PastIssue;
 use crate::kms::{Effects, KlfIssued, ModuleChanged, ModulesUpdated, RequestId};
-use crate::sts::StsTime;
+use crate::sts::{SmId, StsTime};
 
 /// Writes what a service changes. False, and nothing written, if that rests on
 /// tables that have changed since.
@@ -72,8 +74,12 @@ async fn record_klf(
     connection: &mut SqliteConnection,
 ) -> Result<bool, sqlx::Error> {
     // Issues don't count the revision, or any two at once would be in each
-    // other's way. What one can spoil for another is its replay mark.
-    if revision(connection).await? != issued.basis || !mark(issued, connection).await? {
+    // other's way. What one can spoil for another is its replay mark, and the
+    // last place under the limit.
+    if revision(connection).await? != issued.basis
+        || !is_below_limit(issued, at, connection).await?
+        || !mark(issued, connection).await?
+    {
         return Ok(false);
     }
     let keys: Vec<String> = issued
@@ -93,6 +99,49 @@ async fn record_klf(
     .execute(connection)
     .await?;
     Ok(true)
+}
+
+async fn is_below_limit(
+    issued: &KlfIssued,
+    at: Timestamp,
+    connection: &mut SqliteConnection,
+) -> Result<bool, sqlx::Error> {
+    let Some(limit) = issued.limit else {
+        return Ok(true);
+    };
+    let since = at.checked_sub(limit.within).unwrap_or(Timestamp::MIN);
+    sqlx::query_scalar("SELECT count(*) < ? FROM klf_issues WHERE smid = ? AND issued_at > ?")
+        .bind(limit.at_most.get())
+        .bind(Text(&issued.smid))
+        .bind(Moment(since))
+        .fetch_one(connection)
+        .await
+}
+
+/// The last `limit` key load files issued to a module, the latest first.
+pub(super) async fn history(
+    smid: &SmId,
+    limit: u32,
+    connection: &mut SqliteConnection,
+) -> Result<Vec<PastIssue>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT request_id, request_time, issued_at, keys FROM klf_issues
+         WHERE smid = ? ORDER BY issued_at DESC, sequence DESC LIMIT ?",
+    )
+    .bind(Text(smid))
+    .bind(limit)
+    .fetch_all(connection)
+    .await?;
+    let read = |row: &SqliteRow| {
+        let Moment(issued_at) = row.try_get("issued_at")?;
+        Ok(PastIssue {
+            request_id: text(row, "request_id")?,
+            request_time: text(row, "request_time")?,
+            issued_at,
+            keys: row.try_get("keys")?,
+        })
+    };
+    rows.iter().map(read).collect()
 }
 
 /// Writes the replay mark. False if it is there, or was and is forgotten.
@@ -142,10 +191,14 @@ impl Intent for PruneReplayMarks {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::num::NonZeroU32;
+
+    use jiff::SignedDuration;
+
     use super::super::testing::{TestStore, at, completion, klf_issued, module_row, request, smid};
     use super::super::{Completed, Completion, Store};
     use super::*;
-    use crate::kms::{IssueBasis, KmsTables, ModuleRow, ModuleState, Sealed};
+    use crate::kms::{IssueBasis, IssueLimit, KmsTables, ModuleRow, ModuleState, Sealed};
 
     /// A store with the module.
     async fn with_module() -> TestStore {
@@ -155,7 +208,10 @@ mod tests {
     }
 
     async fn basis(test: &TestStore) -> IssueBasis {
-        test.store.issue_basis(&smid(), &[9; 32]).await.unwrap()
+        test.store
+            .issue_basis(&smid(), &[9; 32], None)
+            .await
+            .unwrap()
     }
 
     /// Takes request `number` to its completion with these effects.
@@ -256,6 +312,50 @@ mod tests {
             Completed::Committed,
             "issues count no revision"
         );
+    }
+
+    #[tokio::test]
+    async fn of_two_issues_at_once_one_gets_the_last_place_under_the_limit() {
+        let test = with_module().await;
+        let revision = basis(&test).await.revision;
+        let limit = IssueLimit {
+            at_most: NonZeroU32::MIN,
+            within: SignedDuration::from_mins(1),
+        };
+        let issued = |number| KlfIssued {
+            replay_key: [number; 32],
+            limit: Some(limit),
+            ..klf_issued(revision)
+        };
+        assert_eq!(complete(&test, 1, issued(1)).await, Completed::Committed);
+        assert_eq!(complete(&test, 2, issued(2)).await, Completed::BasisChanged);
+    }
+
+    #[tokio::test]
+    async fn a_module_s_history_has_the_latest_first() {
+        let test = with_module().await;
+        let revision = basis(&test).await.revision;
+        for number in [1, 2] {
+            let issued = KlfIssued {
+                replay_key: [number; 32],
+                ..klf_issued(revision)
+            };
+            complete(&test, number, issued).await;
+        }
+        let issue = |number| PastIssue {
+            request_id: request(number).id,
+            request_time: time("20260301T115900Z"),
+            issued_at: at(60),
+            keys: "000439/1".to_owned(),
+        };
+        let smid = smid();
+        let history = |limit| test.store.issued_to(&smid, limit);
+        assert_eq!(history(9).await.unwrap(), [issue(2), issue(1)]);
+        assert_eq!(history(1).await.unwrap(), [issue(2)]);
+        let of = |since| test.store.issue_basis(&smid, &[3; 32], Some(since));
+        assert_eq!(of(at(59)).await.unwrap().issued, [at(60); 2]);
+        assert!(of(at(60)).await.unwrap().issued.is_empty());
+        assert!(basis(&test).await.issued.is_empty(), "not asked for");
     }
 
     #[tokio::test]

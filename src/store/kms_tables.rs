@@ -9,7 +9,7 @@ use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::types::Text;
 
-use super::columns::{optional_text, text};
+use super::columns::{Moment, optional_text, text};
 use super::error::StoreError;
 use super::intent::Intent;
 use super::kms_changes::{
@@ -28,9 +28,10 @@ impl KmsTables for SqliteStore {
         &self,
         smid: &SmId,
         replay_key: &[u8; 32],
+        issued_since: Option<Timestamp>,
     ) -> Result<IssueBasis, TablesError> {
         let mut reading = self.reading().await?;
-        let basis = issue_basis(smid, replay_key, &mut reading).await;
+        let basis = issue_basis(smid, replay_key, issued_since, &mut reading).await;
         Ok(basis.map_err(|error| self.failed(error))?)
     }
 
@@ -164,6 +165,7 @@ async fn update_basis(
 async fn issue_basis(
     smid: &SmId,
     replay_key: &[u8; 32],
+    issued_since: Option<Timestamp>,
     connection: &mut SqliteConnection,
 ) -> Result<IssueBasis, sqlx::Error> {
     let replayed = sqlx::query_scalar("SELECT count(*) > 0 FROM replay_marks WHERE replay_key = ?")
@@ -175,6 +177,13 @@ async fn issue_basis(
             .bind(Text(smid))
             .fetch_optional(&mut *connection)
             .await?;
+    let issued: Vec<Moment> = sqlx::query_scalar(
+        "SELECT issued_at FROM klf_issues WHERE smid = ? AND issued_at > ? ORDER BY issued_at",
+    )
+    .bind(Text(smid))
+    .bind(issued_since.map(Moment))
+    .fetch_all(&mut *connection)
+    .await?;
     Ok(IssueBasis {
         revision: revision(connection).await?,
         kmc_keys: kmc_keys(connection).await?,
@@ -182,6 +191,7 @@ async fn issue_basis(
         vending_keys: vending_keys_of(smid, connection).await?,
         replayed,
         watermark: watermark.flatten().map(|Text(time)| time),
+        issued: issued.into_iter().map(|Moment(at)| at).collect(),
     })
 }
 
@@ -344,7 +354,10 @@ mod tests {
     }
 
     async fn basis(test: &TestStore) -> IssueBasis {
-        test.store.issue_basis(&smid(), &[9; 32]).await.unwrap()
+        test.store
+            .issue_basis(&smid(), &[9; 32], None)
+            .await
+            .unwrap()
     }
 
     #[tokio::test]

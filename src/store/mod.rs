@@ -36,14 +36,14 @@ use tokio::sync::Notify;
 
 use crate::audit::{BrokenAt, Entry, Head};
 use crate::kms::{KmsTables, RequestId};
-use crate::sts::StsTime;
+use crate::sts::{SmId, StsTime};
 
 pub use error::StoreError;
 pub use settings::{StoreSettings, Synchronous};
 pub use sqlite::SqliteStore;
 pub use values::{
     Accepted, Completed, Completion, FinishedReply, LeaseToken, LeasedDelivery, LeasedRequest,
-    NewRequest, NoticeWriter, SpoolUsage, StoredEntry, ThrottledSender, WaitingRequest,
+    NewRequest, NoticeWriter, PastIssue, SpoolUsage, StoredEntry, ThrottledSender, WaitingRequest,
 };
 
 /// The durable state: spool, deliveries, audit log and, by its supertrait, the
@@ -183,6 +183,10 @@ pub trait Store: KmsTables {
     /// watermark of each module: [`crate::kms::IssueBasis::watermark`]. Tells
     /// how many were forgotten.
     async fn prune_replay_marks(&self, through: StsTime) -> Result<u64, StoreError>;
+
+    /// At most `limit` key load files that were issued to a module, the latest
+    /// first.
+    async fn issued_to(&self, smid: &SmId, limit: u32) -> Result<Vec<PastIssue>, StoreError>;
 
     /// At most `limit` audit entries in order, beginning with sequence number `from`.
     async fn audit_entries(&self, from: i64, limit: u32) -> Result<Vec<StoredEntry>, StoreError>;

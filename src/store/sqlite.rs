@@ -16,20 +16,20 @@ use super::columns::Moment;
 use super::deliveries::{End, LeaseDelivery, PostponeDelivery};
 use super::error::{Failure, StoreError};
 use super::intent::{self, Inbox, Intent};
-use super::kms_issues::PruneReplayMarks;
+use super::kms_issues::{self, PruneReplayMarks};
 use super::requests::{self, Complete, Lease, Postpone, Tell};
 use super::settings::StoreSettings;
 use super::throttle::{self, Unblock};
 use super::values::{
     Accepted, Completed, Completion, FinishedReply, LeaseToken, LeasedDelivery, LeasedRequest,
-    NewRequest, SpoolUsage, StoredEntry, ThrottledSender, WaitingRequest,
+    NewRequest, PastIssue, SpoolUsage, StoredEntry, ThrottledSender, WaitingRequest,
 };
 use super::writer::{self, Writer};
 use super::{Store, acceptance, audit_counts, audit_log, audit_retention, open};
 use crate::audit::{BrokenAt, ChainKey, Entry, Event, Head};
 
 use crate::kms::RequestId;
-use crate::sts::StsTime;
+use crate::sts::{SmId, StsTime};
 
 /// The store in an SQLite database. Several may be open on one database, in one
 /// process or in several.
@@ -305,6 +305,13 @@ impl Store for SqliteStore {
 
     async fn prune_replay_marks(&self, through: StsTime) -> Result<u64, StoreError> {
         self.change(PruneReplayMarks { through }).await
+    }
+
+    async fn issued_to(&self, smid: &SmId, limit: u32) -> Result<Vec<PastIssue>, StoreError> {
+        let mut reading = self.reading().await?;
+        kms_issues::history(smid, limit, &mut reading)
+            .await
+            .map_err(|error| self.failed(error))
     }
 
     async fn audit_entries(&self, from: i64, limit: u32) -> Result<Vec<StoredEntry>, StoreError> {

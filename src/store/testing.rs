@@ -225,6 +225,7 @@ pub fn klf_issued(basis: Revision) -> KlfIssued {
         replay_key: [9; 32],
         request_time: "20260301T115900Z".parse().unwrap(),
         keys: vec![(sgc("000439"), "1".parse().unwrap())],
+        limit: None,
         basis,
     }
 }

@@ -12,6 +12,7 @@ use crate::kms::{Effects, RequestId};
 use crate::mail::NoticeCode;
 use crate::policy::Charges;
 use crate::policy::throttle::Bucket;
+use crate::sts::StsTime;
 
 /// A request for the spool.
 #[derive(Clone, Debug)]
@@ -45,6 +46,19 @@ pub struct NewRequest {
 impl NewRequest {
     /// How long an accepted message is known again.
     pub const IDENTITY_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
+}
+
+/// A key load file that was issued to a module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastIssue {
+    /// The request that it answered.
+    pub request_id: RequestId,
+    /// When the module made that, by its own clock.
+    pub request_time: StsTime,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// The vending keys in it, SGC/KRN by comma.
+    pub keys: String,
 }
 
 /// Writes the notice that a request is done at a later time. It is asked in the

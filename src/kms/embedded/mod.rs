@@ -12,13 +12,13 @@ mod world;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::kms::curve::PublicPoint;
 use crate::kms::dak::Dak;
 use crate::kms::freshness::Freshness;
 use crate::kms::issue::{
-    AuthenticationFailure, Effects, Grant, Issue, IssueQuestion, KlfIssued, KmsError,
+    AuthenticationFailure, Effects, Grant, Issue, IssueLimit, IssueQuestion, KlfIssued, KmsError,
     PublicKeyAnswer, Refusal,
 };
 use crate::kms::kmc_keys::KmcKeys;
@@ -36,6 +36,7 @@ pub struct EmbeddedKms {
     tables: Arc<dyn KmsTables>,
     storage_key: StorageKey,
     freshness: Freshness,
+    limit: Option<IssueLimit>,
     /// Whose update files are taken.
     stsa_keys: Vec<StsaKey>,
     decoy: Decoy,
@@ -56,6 +57,7 @@ impl EmbeddedKms {
             tables,
             storage_key,
             freshness,
+            limit: None,
             stsa_keys: Vec::new(),
             decoy,
         })
@@ -67,9 +69,22 @@ impl EmbeddedKms {
         Self { stsa_keys, ..self }
     }
 
-    async fn basis(&self, request: &VkloadReq) -> Result<IssueBasis, KmsError> {
+    /// Issues no more than so many files to one module; without, any number.
+    #[must_use]
+    pub fn limited_to(self, limit: IssueLimit) -> Self {
+        let limit = Some(limit);
+        Self { limit, ..self }
+    }
+
+    async fn basis(&self, request: &VkloadReq, now: Timestamp) -> Result<IssueBasis, KmsError> {
         let replay_key = klf::replay_key(&request.smid, &request.public_key);
-        Ok(self.tables.issue_basis(&request.smid, &replay_key).await?)
+        let since = self
+            .limit
+            .map(|limit| now.checked_sub(limit.within).unwrap_or(Timestamp::MIN));
+        Ok(self
+            .tables
+            .issue_basis(&request.smid, &replay_key, since)
+            .await?)
     }
 
     /// The checks in their order; the first that fails decides.
@@ -92,6 +107,7 @@ impl EmbeddedKms {
         if vending_keys.is_empty() {
             return Err(Refusal::NoVendingKeys.into());
         }
+        self.check_limit(&basis.issued)?;
         Ok(Admitted {
             kmc_key,
             dak,
@@ -110,6 +126,26 @@ impl EmbeddedKms {
             return Err(Refusal::Future { now }.into());
         }
         Ok(())
+    }
+
+    /// `issued`: when, within the limit's time, in order.
+    fn check_limit(&self, issued: &[Timestamp]) -> Result<(), Stop> {
+        let Some(limit) = self.limit else {
+            return Ok(());
+        };
+        let place = usize::try_from(limit.at_most.get()).unwrap_or(usize::MAX);
+        // The one after which there are fewer than the limit.
+        let Some(last_too_many) = issued.iter().rev().nth(place - 1) else {
+            return Ok(());
+        };
+        // Records have whole seconds, and none too early helps.
+        let second = SignedDuration::from_secs(1);
+        let until = last_too_many
+            .checked_add(limit.within)
+            .and_then(|until| until.checked_add(second))
+            .unwrap_or(Timestamp::MAX);
+        let until = sts_time(until)?;
+        Err(Refusal::Limit { until }.into())
     }
 
     /// Finds out whether a module that may ask has made `request`. The same
@@ -166,6 +202,7 @@ impl EmbeddedKms {
             replay_key: klf::replay_key(&request.smid, &request.public_key),
             request_time: request.time,
             keys: keys.clone(),
+            limit: self.limit,
             basis: basis.revision,
         });
         Ok(Grant {
@@ -199,7 +236,7 @@ impl Kms for EmbeddedKms {
     }
 
     async fn issue(&self, question: &IssueQuestion) -> Result<Issue, KmsError> {
-        let basis = self.basis(&question.request).await?;
+        let basis = self.basis(&question.request, question.now).await?;
         match self.check(question, &basis) {
             Ok(admitted) => {
                 let grant = self.grant(&question.request, &basis, admitted)?;
@@ -211,7 +248,7 @@ impl Kms for EmbeddedKms {
     }
 
     async fn foretell(&self, question: &IssueQuestion) -> Result<Option<Refusal>, KmsError> {
-        let basis = self.basis(&question.request).await?;
+        let basis = self.basis(&question.request, question.now).await?;
         match self.check(question, &basis) {
             Ok(_) => Ok(None),
             Err(Stop::Refused(refusal)) => Ok(Some(refusal)),
@@ -220,7 +257,7 @@ impl Kms for EmbeddedKms {
     }
 
     async fn is_from_module(&self, request: &VkloadReq, now: Timestamp) -> Result<bool, KmsError> {
-        let basis = self.basis(request).await?;
+        let basis = self.basis(request, now).await?;
         let authentic = match self.authenticate(request, basis.module.as_ref()) {
             Ok(_) => true,
             Err(Stop::Refused(_)) => false,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::world::{NOW, World, at, attributes};
@@ -73,6 +74,37 @@ async fn the_effects_say_what_was_issued_and_on_what_basis() {
     );
     assert_eq!(issued.keys, grant.keys);
     assert_eq!(issued.basis, Revision(world.tables.content().revision));
+}
+
+#[tokio::test]
+async fn a_module_gets_no_more_files_than_its_limit_within_the_time() {
+    let mut world = World::new(Curve::P256).await;
+    let limit = IssueLimit {
+        at_most: NonZeroU32::new(2).unwrap(),
+        within: SignedDuration::from_hours(1),
+    };
+    world.kms = world.new_kms().limited_to(limit);
+    let issued = |times: &[&str]| {
+        world.tables.content().issued = times.iter().copied().map(at).collect();
+    };
+    let request = world.request();
+
+    issued(&["2026-03-01T11:30:00Z"]);
+    let Effects::KlfIssued(granted) = world.granted(&request).await.effects else {
+        panic!("no effects")
+    };
+    assert_eq!(granted.limit, Some(limit), "counted again at the commit");
+
+    issued(&[
+        "2026-03-01T11:00:01Z",
+        "2026-03-01T11:30:00Z",
+        "2026-03-01T11:45:00.5Z",
+    ]);
+    let until = "20260301T123001Z".parse().unwrap();
+    assert_eq!(world.refused(&request).await, Refusal::Limit { until });
+
+    issued(&["2026-03-01T11:00:00Z", "2026-03-01T11:30:00Z"]);
+    world.granted(&request).await;
 }
 
 #[tokio::test]

@@ -80,6 +80,16 @@ impl World {
         world
     }
 
+    /// Another on the same tables.
+    pub(super) fn new_kms(&self) -> EmbeddedKms {
+        EmbeddedKms::new(
+            self.tables.clone(),
+            self.storage_key(),
+            Freshness::default(),
+        )
+        .unwrap()
+    }
+
     pub(super) fn storage_key(&self) -> StorageKey {
         StorageKey::new(Secret::copied_from(self.sealing.expose()).unwrap())
     }

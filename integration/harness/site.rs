@@ -113,7 +113,11 @@ impl Layout {
     pub fn set_gateway(&self, table: &str, key: &str, value: impl Into<toml::Value>) {
         let text = fs::read_to_string(self.config()).expect("the configuration");
         let mut config: toml::Table = text.parse().expect("TOML");
-        let table = config[table].as_table_mut().expect("a table");
+        let table = config
+            .entry(table)
+            .or_insert_with(|| toml::Table::new().into())
+            .as_table_mut()
+            .expect("a table");
         table.insert(key.to_owned(), value.into());
         fs::write(self.config(), config.to_string()).expect("the configuration");
     }

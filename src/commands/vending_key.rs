@@ -106,6 +106,10 @@ struct Attributes {
     /// When the KMC itself stops to issue the key.
     #[arg(long, value_name = "TIME")]
     exp: Option<StsTime>,
+    /// Take the place of the key with this SGC and KRN, which must be issued no
+    /// more and is lost then: after KRN 9 comes 1 again.
+    #[arg(long)]
+    replace: bool,
 }
 
 fn limit(text: &str) -> Result<u32, String> {
@@ -187,18 +191,20 @@ async fn add(
     key: &VendingKey,
 ) -> Result<(), CommandError> {
     let now = Timestamp::now();
+    let is_replacement = attributes.replace;
     let (attributes, expires) = attributes.split(now)?;
     let new = NewVendingKey {
         attributes,
         expires,
         key,
     };
-    print(
-        &environment
-            .administration()
-            .add_vending_key(new, now)
-            .await?,
-    );
+    let administration = environment.administration();
+    let row = if is_replacement {
+        administration.replace_vending_key(new, now).await?
+    } else {
+        administration.add_vending_key(new, now).await?
+    };
+    print(&row);
     Ok(())
 }
 

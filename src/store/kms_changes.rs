@@ -11,7 +11,6 @@ use super::intent::{Changes, Intent};
 use super::kms_tables::{module, vending_key};
 use crate::audit::{Entry, Event};
 use crate::kms::{KmcKeyRow, ModuleRow, Sealed, TablesError, VendingKeyRow};
-use crate::sts::StsTime;
 
 /// Done, or refused with nothing written.
 pub(super) type Outcome = Result<(), TablesError>;
@@ -174,43 +173,16 @@ impl Intent for AddVendingKey {
     type Answer = Outcome;
 
     async fn apply(self, changes: &mut Changes<'_>) -> Result<Outcome, Failure> {
-        let name = self.row.name();
-        let VendingKeyRow {
-            attributes,
-            expires,
-            kcv,
-            sealed_key,
-        } = self.row;
-        let added = sqlx::query(
-            "INSERT INTO vending_keys
-                 (sgc, krn, kt, ken, bdt, dkga, act, iut, ulm, clm, expires, kcv, sealed_key)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        )
-        .bind(Text(attributes.sgc))
-        .bind(Text(attributes.krn))
-        .bind(Text(attributes.kt))
-        .bind(attributes.ken)
-        .bind(Text(attributes.bdt))
-        .bind(Text(attributes.dkga))
-        .bind(Text(attributes.act))
-        .bind(attributes.iut.map(Text))
-        .bind(attributes.ulm)
-        .bind(attributes.clm)
-        .bind(expires.map(Text))
-        .bind(Text(kcv))
-        .bind(sealed_key.as_bytes())
-        .execute(&mut *changes.connection)
-        .await?;
-        if added.rows_affected() == 0 {
-            return Ok(Err(TablesError::Exists(name)));
+        let Self { row, now } = self;
+        if !insert_vending_key(&row, changes.connection).await? {
+            return Ok(Err(TablesError::Exists(row.name())));
         }
-        let detail = format!("{name} added: check value {kcv}");
-        changes.kms_changed(self.now, detail).await.map(Ok)
+        let detail = format!("{} added: check value {}", row.name(), row.kcv);
+        changes.kms_changed(now, detail).await.map(Ok)
     }
 }
 
-/// Puts a vending key's row in place of the one that was read. Its EXP is all
-/// that may differ: modules have the other attributes in their files.
+/// Puts a vending key's row in place of the one that was read.
 pub(super) struct ReplaceVendingKey {
     pub(super) read: VendingKeyRow,
     pub(super) row: VendingKeyRow,
@@ -228,22 +200,49 @@ impl Intent for ReplaceVendingKey {
             Some(there) if there != read => return Ok(Err(TablesError::Changed(read.name()))),
             Some(_) => {}
         }
-        sqlx::query(
-            "UPDATE vending_keys SET expires = ?, sealed_key = ? WHERE sgc = ? AND krn = ?",
-        )
-        .bind(row.expires.map(Text))
-        .bind(row.sealed_key.as_bytes())
-        .bind(Text(sgc))
-        .bind(Text(krn))
-        .execute(&mut *changes.connection)
-        .await?;
-        let time = |expires: Option<StsTime>| {
-            expires.map_or_else(|| "none".to_owned(), |time| time.to_string())
-        };
-        let (before, after) = (time(read.expires), time(row.expires));
-        let detail = format!("{} changed: EXP {before} -> {after}", read.name());
+        sqlx::query("DELETE FROM vending_keys WHERE sgc = ? AND krn = ?")
+            .bind(Text(sgc))
+            .bind(Text(krn))
+            .execute(&mut *changes.connection)
+            .await?;
+        insert_vending_key(&row, changes.connection).await?;
+        let detail = format!("{} changed: {}", row.name(), row.change_from(&read));
         changes.kms_changed(now, detail).await.map(Ok)
     }
+}
+
+/// False, and nothing written, if its SGC has a key of that KRN.
+async fn insert_vending_key(
+    row: &VendingKeyRow,
+    connection: &mut SqliteConnection,
+) -> Result<bool, sqlx::Error> {
+    let VendingKeyRow {
+        attributes,
+        expires,
+        kcv,
+        sealed_key,
+    } = row;
+    let added = sqlx::query(
+        "INSERT INTO vending_keys
+             (sgc, krn, kt, ken, bdt, dkga, act, iut, ulm, clm, expires, kcv, sealed_key)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    )
+    .bind(Text(attributes.sgc))
+    .bind(Text(attributes.krn))
+    .bind(Text(attributes.kt))
+    .bind(attributes.ken)
+    .bind(Text(attributes.bdt))
+    .bind(Text(attributes.dkga))
+    .bind(Text(attributes.act))
+    .bind(attributes.iut.map(Text))
+    .bind(attributes.ulm)
+    .bind(attributes.clm)
+    .bind(expires.map(Text))
+    .bind(Text(kcv))
+    .bind(sealed_key.as_bytes())
+    .execute(connection)
+    .await?;
+    Ok(added.rows_affected() == 1)
 }
 
 /// Keeps the storage key, once and for all.

@@ -55,6 +55,9 @@ pub enum AdministrationError {
         /// Until when it may be issued.
         expires: StsTime,
     },
+    /// What modules may still be given is not thrown away.
+    #[error("{0} is issued still; retire it before another takes its place")]
+    StillIssued(String),
     /// The time is outside of what records can hold.
     #[error("the clock says {0}, which no record can hold")]
     Clock(Timestamp),
@@ -247,6 +250,36 @@ impl<'a> Administration<'a> {
         Ok(row)
     }
 
+    /// Puts a vending key in place of the one with the same SGC and KRN, which
+    /// is issued no more: after KRN 9 the revisions begin again at 1. The old
+    /// key is gone then.
+    ///
+    /// # Errors
+    /// [`AdministrationError`]: no such key, one that is issued still,
+    /// attributes that contradict each other, trouble with tables or random
+    /// bytes.
+    pub async fn replace_vending_key(
+        &self,
+        new: NewVendingKey<'_>,
+        now: Timestamp,
+    ) -> Result<VendingKeyRow, AdministrationError> {
+        let NewVendingKey {
+            attributes,
+            expires,
+            key,
+        } = new;
+        check_times(&attributes, expires)?;
+        let read = self.vending_key(attributes.sgc, attributes.krn).await?;
+        if read.is_issued_at(sts_time(now)?) {
+            return Err(AdministrationError::StillIssued(read.name()));
+        }
+        let row = VendingKeyRow::seal(self.storage_key, key, attributes, expires)?;
+        self.tables
+            .replace_vending_key(&read, row.clone(), now)
+            .await?;
+        Ok(row)
+    }
+
     /// Ends the issue of a vending key: `expires` is the last moment for it.
     /// Modules that have the key keep it.
     ///
@@ -260,12 +293,7 @@ impl<'a> Administration<'a> {
         expires: StsTime,
         now: Timestamp,
     ) -> Result<VendingKeyRow, AdministrationError> {
-        let rows = self.tables.vending_keys().await?;
-        let is_meant = |row: &VendingKeyRow| (row.attributes.sgc, row.attributes.krn) == (sgc, krn);
-        let read = rows
-            .into_iter()
-            .find(is_meant)
-            .ok_or_else(|| TablesError::Unknown(format!("vending key {sgc}/{krn}")))?;
+        let read = self.vending_key(sgc, krn).await?;
         if read.expires == Some(expires) {
             return Ok(read);
         }
@@ -276,6 +304,13 @@ impl<'a> Administration<'a> {
             .replace_vending_key(&read, row.clone(), now)
             .await?;
         Ok(row)
+    }
+
+    async fn vending_key(&self, sgc: Sgc, krn: Krn) -> Result<VendingKeyRow, AdministrationError> {
+        let rows = self.tables.vending_keys().await?;
+        let is_meant = |row: &VendingKeyRow| (row.attributes.sgc, row.attributes.krn) == (sgc, krn);
+        let unknown = || TablesError::Unknown(format!("vending key {sgc}/{krn}")).into();
+        rows.into_iter().find(is_meant).ok_or_else(unknown)
     }
 
     async fn module(&self, smid: &SmId) -> Result<ModuleRow, AdministrationError> {

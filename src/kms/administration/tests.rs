@@ -163,6 +163,30 @@ async fn a_vending_key_is_retired_and_stays_the_same_key() {
         revision,
         "nothing to change"
     );
+
+    let successor = VendingKey::generate(Dkga::D04).unwrap();
+    let new = || NewVendingKey {
+        attributes: VendingKeyAttributes {
+            dkga: Dkga::D04,
+            ..attributes("20260301T000000Z", None)
+        },
+        expires: None,
+        key: &successor,
+    };
+    let early = "2026-03-01T11:59:59Z".parse().unwrap();
+    let refused = administration.replace_vending_key(new(), early).await;
+    assert!(matches!(refused, Err(AdministrationError::StillIssued(_))));
+    let replaced = administration
+        .replace_vending_key(new(), now())
+        .await
+        .unwrap();
+    assert_eq!(
+        desk.tables.content().vending_keys,
+        slice::from_ref(&replaced)
+    );
+    let opened = replaced.open(&desk.storage_key).unwrap();
+    assert_eq!(opened.expose(), successor.expose());
+
     let other = "2".parse().unwrap();
     let unknown = administration.retire(sgc, other, last, now()).await;
     assert!(matches!(

@@ -357,11 +357,10 @@ fn issuable<'basis>(
     rows: &'basis [VendingKeyRow],
     now: StsTime,
 ) -> Vec<&'basis VendingKeyRow> {
-    let passed = |last: Option<StsTime>| last.is_some_and(|last| last < now);
     let mut issuable: Vec<_> = rows
         .iter()
         .filter(|row| module.sgcs.contains(&row.attributes.sgc))
-        .filter(|row| !passed(row.attributes.iut) && !passed(row.expires))
+        .filter(|row| row.is_issued_at(now))
         .collect();
     issuable.sort_by_key(|row| (row.attributes.sgc, row.attributes.krn));
     issuable

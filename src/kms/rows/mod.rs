@@ -262,6 +262,35 @@ impl VendingKeyRow {
         )
     }
 
+    /// Whether it still goes into key load files at `now`: neither its IUT nor
+    /// its EXP has passed.
+    #[must_use]
+    pub fn is_issued_at(&self, now: StsTime) -> bool {
+        let passed = |last: Option<StsTime>| last.is_some_and(|last| last < now);
+        !passed(self.attributes.iut) && !passed(self.expires)
+    }
+
+    /// What is different from `before`, in words for the audit.
+    #[must_use]
+    pub fn change_from(&self, before: &Self) -> String {
+        let time = |expires: Option<StsTime>| {
+            expires.map_or_else(|| "none".to_owned(), |time| time.to_string())
+        };
+        let mut changes = Vec::new();
+        if self.kcv != before.kcv {
+            changes.push(format!("check value {} -> {}", before.kcv, self.kcv));
+        }
+        if self.expires != before.expires {
+            let (before, after) = (time(before.expires), time(self.expires));
+            changes.push(format!("EXP {before} -> {after}"));
+        }
+        if changes.is_empty() {
+            "sealed anew".to_owned()
+        } else {
+            changes.join(", ")
+        }
+    }
+
     /// The vending key, if the row is as it was sealed.
     ///
     /// # Errors

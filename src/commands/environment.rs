@@ -1,6 +1,11 @@
 //! Opens what the configuration names: master secret, store and keys.
 
-use std::{io::ErrorKind, path::Path, sync::Arc, time::Duration};
+use std::{
+    io::ErrorKind,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 
@@ -37,7 +42,22 @@ impl Environment {
     pub(super) async fn open(path: &Path, config: &Config) -> Result<Self, CommandError> {
         let secret = master_secret(path, &config.secrets)?;
         let store = SqliteStore::open(&store_settings(config), Some(chain_key(&secret))).await?;
-        let storage_key = StorageKey::open_or_create(store.as_ref(), &secret).await?;
+        Self::with(store, &secret).await
+    }
+
+    /// The same, and reads the whole database before: what takes requests must
+    /// not put them into a damaged file.
+    pub(super) async fn open_checked(path: &Path, config: &Config) -> Result<Self, CommandError> {
+        let secret = master_secret(path, &config.secrets)?;
+        let settings = store_settings(config);
+        let begun = Instant::now();
+        let store = SqliteStore::open_checked(&settings, Some(chain_key(&secret))).await?;
+        tracing::debug!(path = %store.path().display(), took = ?begun.elapsed(), "database checked");
+        Self::with(store, &secret).await
+    }
+
+    async fn with(store: Arc<SqliteStore>, secret: &MasterSecret) -> Result<Self, CommandError> {
+        let storage_key = StorageKey::open_or_create(store.as_ref(), secret).await?;
         Ok(Self { store, storage_key })
     }
 

@@ -41,7 +41,7 @@ pub(super) struct Arguments {}
 pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandError> {
     let config = Config::load(path)?;
     start_log(&config)?;
-    let environment = Environment::open(path, &config).await?;
+    let environment = Environment::open_checked(path, &config).await?;
     let socket = bind(path, &config).await?;
     let store = environment.store.clone();
     let live = Live::new(&config, environment.into_kms(&config)?)?;

@@ -26,6 +26,20 @@ pub enum StoreError {
         /// How many it may hold.
         max_bytes: u64,
     },
+    /// There is no database, or one of no length.
+    #[error("{}: no database is there; restore the backup, or make a new one by kmc init", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The database file is not what was written.
+    #[error("{}: the database is damaged: {found}; restore the backup, as the README says", path.display())]
+    Damaged {
+        /// The database file.
+        path: PathBuf,
+        /// What was found first.
+        found: String,
+    },
     /// The database failed.
     #[error("{}: {cause}{}", path.display(), remedy(cause))]
     Sqlite {
@@ -37,7 +51,7 @@ pub enum StoreError {
     /// A newer version of this program made the database.
     #[error(
         "{}: its schema is version {found}, this program knows up to version {known}; \
-         use the program that made it, or restore a backup", path.display()
+         use the program that made it, or restore the backup from before", path.display()
     )]
     Schema {
         /// The database file.
@@ -48,7 +62,7 @@ pub enum StoreError {
         known: i64,
     },
     /// The file is something else.
-    #[error("{}: not a database of this program; name another path or move the file away", path.display())]
+    #[error("{}: not a database of this program; name another path, or restore the backup if it was one", path.display())]
     NotAStore {
         /// The file.
         path: PathBuf,
@@ -145,12 +159,12 @@ fn remedy(error: &sqlx::Error) -> &'static str {
         (Some(SQLITE_BUSY), _) => "; another process keeps the database locked: end it",
         (Some(SQLITE_READONLY), _) => "; make the file and its directory writable for the gateway",
         (Some(SQLITE_IOERR), _) => "; look for disk errors in the system's log",
-        (Some(SQLITE_CORRUPT), _) => "; the file is damaged: restore a backup",
+        (Some(SQLITE_CORRUPT), _) => "; the file is damaged: restore the backup",
         (Some(SQLITE_FULL), _) => "; make room on the file system",
         (Some(SQLITE_CANTOPEN), _) => "; see that the path exists and the gateway may open it",
         (Some(SQLITE_NOTADB), _) => "; name another path or move the file away",
         (_, ColumnDecode { .. } | Decode(_)) => {
-            "; the database holds what this program doesn't write: restore a backup"
+            "; the database holds what this program doesn't write: restore the backup"
         }
         _ => "",
     }
@@ -159,7 +173,7 @@ fn remedy(error: &sqlx::Error) -> &'static str {
 pub(super) const SQLITE_BUSY: u32 = 5;
 const SQLITE_READONLY: u32 = 8;
 const SQLITE_IOERR: u32 = 10;
-const SQLITE_CORRUPT: u32 = 11;
+pub(super) const SQLITE_CORRUPT: u32 = 11;
 const SQLITE_FULL: u32 = 13;
 const SQLITE_CANTOPEN: u32 = 14;
 const SQLITE_CONSTRAINT: u32 = 19;

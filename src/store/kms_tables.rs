@@ -547,7 +547,7 @@ mod tests {
             .await;
         let error = test.store.vending_keys().await.unwrap_err().to_string();
         assert!(
-            error.contains("dkga") && error.contains("restore a backup"),
+            error.contains("dkga") && error.contains("restore the backup"),
             "{error}"
         );
     }

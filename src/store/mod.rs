@@ -11,6 +11,7 @@ mod audit_retention;
 mod columns;
 mod deliveries;
 mod error;
+mod integrity;
 mod intent;
 mod kms_changes;
 mod kms_issues;

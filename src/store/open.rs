@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::{Access, access};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -16,6 +17,7 @@ use sqlx::{ConnectOptions, Connection, SqlSafeStr};
 use tokio::time::{Instant, sleep};
 
 use super::error::{Failure, SQLITE_BUSY, SQLITE_NOTADB, StoreError, primary_code};
+use super::integrity;
 use super::settings::{StoreSettings, Synchronous};
 
 /// The steps of the schema, oldest first: version, description, statements.
@@ -78,14 +80,20 @@ pub(super) fn readers(settings: &StoreSettings) -> SqlitePool {
 }
 
 /// Opens the database for writing, makes it if it isn't there, and brings its
-/// schema up to date.
-pub(super) async fn writer(settings: &StoreSettings) -> Result<SqliteConnection, StoreError> {
+/// schema up to date. With `checked` it must be there, and sound.
+pub(super) async fn writer(
+    settings: &StoreSettings,
+    checked: bool,
+) -> Result<SqliteConnection, StoreError> {
+    if checked {
+        refuse_empty(&settings.path)?;
+    }
     prepare_directory(directory_of(&settings.path))?;
     prepare_file(&settings.path)?;
     let mut connection = match identify(settings).await {
         Ok(Some(connection)) => connection,
         Err(error) if primary_code(&error) != Some(SQLITE_NOTADB) => {
-            return Err(Failure::from(error).of(settings));
+            return Err(integrity::failed(error, &settings.path));
         }
         Ok(None) | Err(_) => {
             return Err(StoreError::NotAStore {
@@ -93,6 +101,10 @@ pub(super) async fn writer(settings: &StoreSettings) -> Result<SqliteConnection,
             });
         }
     };
+    if checked {
+        refuse_newer(&mut connection, settings).await?;
+        integrity::check(&mut connection, &settings.path).await?;
+    }
     migrate(&mut connection, settings).await?;
     Ok(connection)
 }
@@ -153,26 +165,13 @@ async fn migrate(
     settings: &StoreSettings,
 ) -> Result<(), StoreError> {
     let failed = |error: sqlx::Error| Failure::from(error).of(settings);
-    let migrator = migrator();
-    let known = migrator
-        .iter()
-        .map(|migration| migration.version)
-        .max()
-        .unwrap_or(0);
     let mut transaction = connection
         .begin_with("BEGIN IMMEDIATE")
         .await
         .map_err(failed)?;
-    let found = schema_version(&mut transaction).await.map_err(failed)?;
-    if found > known {
-        return Err(StoreError::Schema {
-            path: settings.path.clone(),
-            found,
-            known,
-        });
-    }
+    refuse_newer(&mut transaction, settings).await?;
     // By `run` the future could not move between threads.
-    migrator
+    migrator()
         .run_direct(None, &mut *transaction, false)
         .await
         .map_err(|error| match error {
@@ -182,6 +181,26 @@ async fn migrate(
             other => failed(sqlx::Error::Migrate(Box::new(other))),
         })?;
     transaction.commit().await.map_err(failed)
+}
+
+/// A schema that a newer version of this program made is not touched.
+async fn refuse_newer(
+    connection: &mut SqliteConnection,
+    settings: &StoreSettings,
+) -> Result<(), StoreError> {
+    let known = MIGRATIONS.map(|(version, ..)| version).into_iter().max();
+    let known = known.unwrap_or(0);
+    let found = schema_version(connection)
+        .await
+        .map_err(|error| integrity::failed(error, &settings.path))?;
+    if found <= known {
+        return Ok(());
+    }
+    Err(StoreError::Schema {
+        path: settings.path.clone(),
+        found,
+        known,
+    })
 }
 
 /// The newest migration applied, 0 in a new file.
@@ -206,12 +225,28 @@ fn directory_of(path: &Path) -> &Path {
     }
 }
 
+/// To SQLite a file of no length is a new database.
+fn refuse_empty(path: &Path) -> Result<(), StoreError> {
+    match fs::metadata(path) {
+        Ok(file) if file.len() > 0 => Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(cannot("look at the database", path)(error))
+        }
+        _ => Err(StoreError::Empty {
+            path: path.to_owned(),
+        }),
+    }
+}
+
 fn prepare_directory(directory: &Path) -> Result<(), StoreError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(directory)
         .map_err(cannot("create the directory", directory))?;
+    // SQLite would only say that it can't open the file.
+    access(directory, Access::WRITE_OK)
+        .map_err(|error| cannot("write to the directory", directory)(error.into()))?;
     keeps_others_out(directory, 0o700)
 }
 
@@ -363,7 +398,7 @@ mod tests {
         content.iter_mut().skip(100).for_each(|byte| *byte = 0xA5);
         fs::write(&test.settings.path, content).unwrap();
         let error = refusal(&test.settings).await.to_string();
-        assert!(error.contains("restore a backup"), "{error}");
+        assert!(error.contains("restore the backup"), "{error}");
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use sqlx::sqlite::SqlitePool;
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use sqlx::{Sqlite, Transaction};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -54,7 +54,27 @@ impl SqliteStore {
         settings: &StoreSettings,
         chain_key: Option<ChainKey>,
     ) -> Result<Arc<Self>, StoreError> {
-        let connection = open::writer(settings).await?;
+        let connection = open::writer(settings, false).await?;
+        Ok(Self::with(connection, settings, chain_key))
+    }
+
+    /// The same, and reads the whole file before: a damaged database is refused.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_checked(
+        settings: &StoreSettings,
+        chain_key: Option<ChainKey>,
+    ) -> Result<Arc<Self>, StoreError> {
+        let connection = open::writer(settings, true).await?;
+        Ok(Self::with(connection, settings, chain_key))
+    }
+
+    fn with(
+        connection: SqliteConnection,
+        settings: &StoreSettings,
+        chain_key: Option<ChainKey>,
+    ) -> Arc<Self> {
         let settings = Arc::new(settings.clone());
         let chain_key = chain_key.map(Arc::new);
         let commits = Arc::new(AtomicU64::new(0));
@@ -67,7 +87,7 @@ impl SqliteStore {
             commits: commits.clone(),
             work_arrived: work_arrived.clone(),
         };
-        Ok(Arc::new(Self {
+        Arc::new(Self {
             readers: open::readers(&settings),
             settings,
             chain_key,
@@ -75,7 +95,7 @@ impl SqliteStore {
             writer: Mutex::new(Some(tokio::spawn(writer.run(waiting)))),
             commits,
             work_arrived,
-        }))
+        })
     }
 
     /// Takes nothing more, finishes what waits and closes the database.

@@ -10,7 +10,7 @@ use crate::{
         VendingKeyError, administration::AdministrationError,
     },
     security_module::ModuleError,
-    store::StoreError,
+    store::{BackupError, StoreError},
 };
 
 /// Why a command could not be carried out.
@@ -25,6 +25,9 @@ pub enum CommandError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A copy of the database.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// The master secret.
     #[error(transparent)]
     MasterSecret(#[from] MasterSecretError),

@@ -2,6 +2,7 @@
 //! and shows what they say; decides nothing of its own.
 
 mod audit;
+mod backup;
 mod check;
 mod environment;
 mod error;
@@ -44,6 +45,7 @@ enum Command {
     Check(check::Arguments),
     Explain(explain::Arguments),
     Record(record::Arguments),
+    Backup(backup::Arguments),
     /// The audit log.
     #[command(subcommand)]
     Audit(audit::Action),
@@ -97,6 +99,7 @@ async fn dispatch(arguments: Arguments) -> Result<Ending, CommandError> {
         Command::Check(arguments) => check::run(&config, &arguments).await,
         Command::Explain(arguments) => explain::run(&config, &arguments).await,
         Command::Record(arguments) => record::run(&arguments),
+        Command::Backup(arguments) => backup::run(&config, &arguments).await,
         Command::Audit(action) => audit::run(&config, action).await,
         Command::Senders(action) => senders::run(&config, action).await,
         Command::Kmc(action) => kmc::run(&config, action).await,

@@ -153,7 +153,7 @@ impl Failure {
 
 /// What to do about a failure of the database, where that can be told from
 /// SQLite's result code (sqlite.org/rescode.html).
-fn remedy(error: &sqlx::Error) -> &'static str {
+pub(super) fn remedy(error: &sqlx::Error) -> &'static str {
     use sqlx::Error::{ColumnDecode, Decode};
     match (primary_code(error), error) {
         (Some(SQLITE_BUSY), _) => "; another process keeps the database locked: end it",

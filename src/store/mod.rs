@@ -8,6 +8,7 @@ mod acceptance;
 mod audit_counts;
 mod audit_log;
 mod audit_retention;
+mod backup;
 mod columns;
 mod deliveries;
 mod error;
@@ -39,6 +40,7 @@ use crate::audit::{BrokenAt, Entry, Head};
 use crate::kms::{KmsTables, RequestId};
 use crate::sts::{SmId, StsTime};
 
+pub use backup::{Backup, BackupError};
 pub use error::StoreError;
 pub use settings::{StoreSettings, Synchronous};
 pub use sqlite::SqliteStore;

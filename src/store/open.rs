@@ -218,7 +218,7 @@ async fn schema_version(connection: &mut SqliteConnection) -> Result<i64, sqlx::
         .await
 }
 
-fn directory_of(path: &Path) -> &Path {
+pub(super) fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
@@ -272,7 +272,7 @@ fn prepare_file(path: &Path) -> Result<(), StoreError> {
 }
 
 /// The file's name must be on the disk too.
-fn sync_directory(directory: &Path) -> Result<(), StoreError> {
+pub(super) fn sync_directory(directory: &Path) -> Result<(), StoreError> {
     File::open(directory)
         .and_then(|directory| directory.sync_all())
         .map_err(cannot("sync the directory", directory))
@@ -290,7 +290,7 @@ fn keeps_others_out(path: &Path, wanted: u32) -> Result<(), StoreError> {
     }
 }
 
-fn cannot(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+pub(super) fn cannot(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     let path = PathBuf::from(path);
     move |error| StoreError::Io {
         path,

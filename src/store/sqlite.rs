@@ -122,6 +122,11 @@ impl SqliteStore {
             .map_or(0, |inbox| inbox.max_capacity() - inbox.capacity())
     }
 
+    /// Where it is and what it may hold.
+    pub(super) fn settings(&self) -> &StoreSettings {
+        &self.settings
+    }
+
     /// Where the database is.
     pub fn path(&self) -> &Path {
         &self.settings.path

@@ -1,0 +1,314 @@
+//! A copy of the database, made while it is in use.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
+
+use super::error::{StoreError, remedy};
+use super::open::{cannot, directory_of, sync_directory};
+use super::{SqliteStore, audit_log, integrity, open};
+use crate::audit::Head;
+
+/// A copy that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// How large it is.
+    pub bytes: u64,
+    /// The newest audit entry in it.
+    pub head: Head,
+}
+
+/// Why there is no copy.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupError {
+    /// Nothing is overwritten.
+    #[error("{} is there already; name a file that is not", .0.display())]
+    Exists(PathBuf),
+    /// The file that a copy is made in is there.
+    #[error("{}: another backup is being made there, or did not end; remove it if none is running", .0.display())]
+    Unfinished(PathBuf),
+    /// The path can't name a file.
+    #[error("{}: not the name of a file (in UTF-8); name one", .0.display())]
+    Name(PathBuf),
+    /// Nothing can be made there.
+    #[error(
+        "{}: cannot be made: {cause}; name a file in a directory that is there and may be written to",
+        path.display()
+    )]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// The copying failed.
+    #[error("{} can't be copied to {}: {cause}{}", from.display(), to.display(), remedy(cause))]
+    Copy {
+        /// The database.
+        from: PathBuf,
+        /// The copy.
+        to: PathBuf,
+        /// What SQLite says.
+        cause: sqlx::Error,
+    },
+    /// The file system failed, or the copy is not sound.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl SqliteStore {
+    /// Copies the database, as it is at one moment, to a file that must not be
+    /// there. Others go on reading and writing meanwhile. When this returns the
+    /// copy was checked and is on the disk; after an error there is none.
+    ///
+    /// # Errors
+    /// If the path can't be used, or the copying fails.
+    pub async fn backup(&self, to: &Path) -> Result<Backup, BackupError> {
+        let to = std::path::absolute(to).map_err(|_| BackupError::Name(to.to_owned()))?;
+        let partial = partial_name(&to)?;
+        if to.symlink_metadata().is_ok() {
+            return Err(BackupError::Exists(to));
+        }
+        create(&partial)?;
+        let made = self.copy(&partial, &to).await;
+        if made.is_err() {
+            // The error says what went wrong; that this failed too adds nothing.
+            let _ = fs::remove_file(&partial);
+        }
+        made
+    }
+
+    /// Makes the copy under the one name and gives it the other.
+    async fn copy(&self, partial: &Path, to: &Path) -> Result<Backup, BackupError> {
+        self.vacuum_into(partial).await?;
+        let head = checked(partial).await?;
+        File::open(partial)
+            .and_then(|file| file.sync_all())
+            .map_err(cannot("sync the copy", partial))?;
+        let bytes = fs::metadata(partial)
+            .map_err(cannot("read the size", partial))?
+            .len();
+        rename(partial, to)?;
+        sync_directory(directory_of(to))?;
+        Ok(Backup { bytes, head })
+    }
+
+    async fn vacuum_into(&self, partial: &Path) -> Result<(), BackupError> {
+        let from = self.settings();
+        let failed = |cause| BackupError::Copy {
+            from: from.path.clone(),
+            to: partial.to_owned(),
+            cause,
+        };
+        let name = partial.to_str();
+        let name = name.ok_or_else(|| BackupError::Name(partial.to_owned()))?;
+        // A connection that can't write does, for it changes nothing here.
+        let options = open::writer_options(from).read_only(true);
+        let mut connection = options.connect().await.map_err(failed)?;
+        sqlx::query("VACUUM INTO ?")
+            .bind(name)
+            .execute(&mut connection)
+            .await
+            .map_err(failed)?;
+        connection.close().await.map_err(failed)
+    }
+}
+
+/// `gateway.db.partial`: who finds a file of this name knows that it is none
+/// to rely on.
+fn partial_name(to: &Path) -> Result<PathBuf, BackupError> {
+    let name = to.file_name().filter(|_| !to.is_dir());
+    let mut name = OsString::from(name.ok_or_else(|| BackupError::Name(to.to_owned()))?);
+    name.push(".partial");
+    Ok(to.with_file_name(name))
+}
+
+/// Makes the empty file, which SQLite then fills, with the right mode.
+fn create(partial: &Path) -> Result<(), BackupError> {
+    let created = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(partial);
+    match created {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(BackupError::Unfinished(partial.to_owned()))
+        }
+        Err(cause) => Err(BackupError::Create {
+            path: partial.to_owned(),
+            cause,
+        }),
+    }
+}
+
+/// Checks the copy as `serve` would, and reads its audit log's head.
+async fn checked(copy: &Path) -> Result<Head, StoreError> {
+    let failed = |error| integrity::failed(error, copy);
+    let options = SqliteConnectOptions::new()
+        .filename(copy)
+        .read_only(true)
+        // Nobody writes to it: no lock, and no file beside it.
+        .immutable(true)
+        .pragma("cell_size_check", "ON")
+        .disable_statement_logging();
+    let mut connection = options.connect().await.map_err(failed)?;
+    integrity::check(&mut connection, copy).await?;
+    let head = audit_log::head(&mut connection).await.map_err(failed)?;
+    connection.close().await.map_err(failed)?;
+    Ok(head)
+}
+
+/// Gives the copy its name unless somebody else has made such a file meanwhile.
+fn rename(partial: &Path, to: &Path) -> Result<(), BackupError> {
+    let renamed = match renameat_with(CWD, partial, CWD, to, RenameFlags::NOREPLACE) {
+        // The file system can't do both at once (NFS).
+        Err(Errno::INVAL | Errno::NOSYS) if to.symlink_metadata().is_err() => {
+            fs::rename(partial, to)
+        }
+        renamed => renamed.map_err(io::Error::from),
+    };
+    match renamed {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(BackupError::Exists(to.to_owned()))
+        }
+        Err(error) => Err(StoreError::Io {
+            path: to.to_owned(),
+            action: "name the copy",
+            cause: Arc::new(error),
+        }
+        .into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::super::Store;
+    use super::super::testing::{TestStore, chain_key, request};
+    use super::super::{StoreSettings, testing};
+    use super::*;
+
+    fn directory(test: &TestStore) -> PathBuf {
+        test.settings.path.parent().unwrap().to_owned()
+    }
+
+    fn files(test: &TestStore) -> Vec<String> {
+        let entries = fs::read_dir(directory(test)).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    }
+
+    #[tokio::test]
+    async fn a_copy_made_in_use_is_a_store_of_one_moment() {
+        let test = TestStore::new().await;
+        for number in 0..20 {
+            test.store.accept(request(number)).await.unwrap();
+        }
+        let to = directory(&test).join("copy");
+        let store = test.store.clone();
+        let accepting = tokio::spawn(async move {
+            for number in 20..120 {
+                store.accept(request(number)).await.unwrap();
+            }
+        });
+        let backup = test.store.backup(&to).await.unwrap();
+        accepting.await.unwrap();
+
+        let metadata = fs::metadata(&to).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o7777, 0o600);
+        assert_eq!(metadata.len(), backup.bytes);
+        let names = ["copy", "gateway.db", "gateway.db-shm", "gateway.db-wal"];
+        assert_eq!(files(&test), names);
+
+        let settings = StoreSettings::new(&to);
+        let copy = SqliteStore::open_checked(&settings, Some(chain_key()))
+            .await
+            .unwrap();
+        assert_eq!(copy.verify_audit(None).await.unwrap(), Ok(backup.head));
+        let held = copy.spool_usage().await.unwrap().requests;
+        assert_eq!(i64::try_from(held).unwrap(), backup.head.sequence);
+        assert!(held >= 20);
+        copy.accept(request(200)).await.unwrap();
+        assert_eq!(test.store.spool_usage().await.unwrap().requests, 120);
+    }
+
+    #[tokio::test]
+    async fn what_is_there_is_left_as_it_is() {
+        let test = TestStore::new().await;
+        let directory = directory(&test);
+        let refused = async |to: &Path| test.store.backup(to).await.unwrap_err();
+        let taken = directory.join("taken");
+        fs::write(&taken, "mine").unwrap();
+        let link = directory.join("link");
+        symlink(directory.join("nowhere"), &link).unwrap();
+        for path in [&taken, &link, &test.settings.path] {
+            let error = refused(path).await;
+            assert!(matches!(error, BackupError::Exists(_)), "{error}");
+        }
+        assert_eq!(fs::read(&taken).unwrap(), b"mine");
+        fs::write(directory.join("new.partial"), "another").unwrap();
+        let error = refused(&directory.join("new")).await;
+        assert!(matches!(error, BackupError::Unfinished(_)), "{error}");
+        assert!(!directory.join("nowhere").exists());
+    }
+
+    #[tokio::test]
+    async fn a_path_that_cannot_be_is_an_error_and_leaves_nothing() {
+        let test = TestStore::new().await;
+        let directory = directory(&test);
+        let before = files(&test);
+        let refused = async |to: &Path| test.store.backup(to).await.unwrap_err().to_string();
+        let missing = refused(&directory.join("none/copy")).await;
+        assert!(missing.contains("No such file"), "{missing}");
+        for path in [directory.as_path(), Path::new("/"), Path::new("")] {
+            let error = refused(path).await;
+            assert!(error.contains("not the name of a file"), "{error}");
+        }
+        assert_eq!(files(&test), before);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_database_gives_no_copy() {
+        let test = TestStore::new().await;
+        for number in 0..40 {
+            test.store.accept(request(number)).await.unwrap();
+        }
+        test.store.close().await;
+        let mut content = fs::read(&test.settings.path).unwrap();
+        let root: i64 =
+            sqlx::query_scalar("SELECT rootpage FROM sqlite_schema WHERE name = 'audit'")
+                .fetch_one(&mut test.sqlite3().await)
+                .await
+                .unwrap();
+        let start = usize::try_from(root - 1).unwrap() * 4096;
+        content
+            .iter_mut()
+            .skip(start)
+            .take(64)
+            .for_each(|byte| *byte = 0x5A);
+        fs::write(&test.settings.path, content).unwrap();
+        let store = SqliteStore::open(&test.settings, Some(testing::chain_key()))
+            .await
+            .unwrap();
+        let error = store.backup(&directory(&test).join("copy")).await;
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("damaged"), "{error}");
+        assert!(!files(&test).iter().any(|name| name.starts_with("copy")));
+    }
+}

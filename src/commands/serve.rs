@@ -57,6 +57,7 @@ pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandErr
         store: store.clone(),
         clock: clock.clone(),
         keep: live.audit_keep.subscribe(),
+        replay_marks: replay_marks_kept(&config),
     };
     let upkeep = tokio::spawn(upkeep.run(stopped.clone()));
     let gateway = Arc::new(Gateway {
@@ -141,6 +142,23 @@ fn answering(config: &Config, kms: Arc<dyn Kms>) -> Arc<Answering> {
             installation: installation(config),
         }),
     })
+}
+
+/// How long replay marks are kept: as long as a request may wait that was
+/// fresh when it was accepted. Behind that a module's watermark refuses all,
+/// and must not refuse a request that only waited. What the length follows
+/// from is fixed at start.
+fn replay_marks_kept(config: &Config) -> Period {
+    const SLACK: Period = Period::from_secs(24 * 3600);
+    let freshness = &config.key_load_file;
+    let parts = [
+        freshness.max_age,
+        freshness.max_ahead,
+        config.worker.give_up,
+        config.throttle.block_for,
+        SLACK,
+    ];
+    parts.into_iter().fold(Period::from_secs(0), Period::plus)
 }
 
 fn delivering(config: &Config) -> Arc<Delivering> {

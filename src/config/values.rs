@@ -78,6 +78,12 @@ impl Period {
         Self(Duration::from_secs(seconds))
     }
 
+    /// Both, one after the other.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
     /// As the standard library has it.
     #[must_use]
     pub const fn as_std(self) -> Duration {

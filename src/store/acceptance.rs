@@ -244,6 +244,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn identities_older_than_that_are_forgotten() {
+        let test = TestStore::new().await;
+        for number in 1..=50 {
+            test.store.accept(request(number)).await.unwrap();
+        }
+        let late = NewRequest {
+            accepted_at: at(45) + NewRequest::IDENTITY_KEPT,
+            ..request(51)
+        };
+        test.store.accept(late).await.unwrap();
+        let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM identities")
+            .fetch_one(&mut test.sqlite3().await)
+            .await
+            .unwrap();
+        assert_eq!(
+            kept, 7,
+            "those accepted from second 45 on, and the late one"
+        );
+    }
+
+    #[tokio::test]
     async fn a_duplicate_is_known_after_the_request_was_completed() {
         let test = TestStore::new().await;
         test.store.accept(request(1)).await.unwrap();

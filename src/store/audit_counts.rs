@@ -234,4 +234,25 @@ mod tests {
         note(&test, "dnsbl", 5).await;
         assert_eq!(log(&test).await, [one("dnsbl"), counted("dnsbl", 2)]);
     }
+
+    #[tokio::test]
+    async fn a_flood_of_rejects_does_not_make_the_database_grow() {
+        let test = TestStore::new().await;
+        let pages = async || -> i64 {
+            sqlx::query_scalar("PRAGMA page_count")
+                .fetch_one(&mut test.sqlite3().await)
+                .await
+                .unwrap()
+        };
+        note(&test, "dnsbl", 0).await;
+        let before = pages().await;
+        for _ in 0..5_000 {
+            note(&test, "dnsbl", 1).await;
+        }
+        assert_eq!(pages().await, before);
+        test.store.settle_counts(at(61)).await.unwrap();
+        assert_eq!(log(&test).await, [one("dnsbl"), counted("dnsbl", 5_000)]);
+        note(&test, "size", 62).await;
+        assert_eq!(log(&test).await.len(), 3, "others are noted as ever");
+    }
 }

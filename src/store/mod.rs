@@ -24,7 +24,7 @@ mod requests;
 mod settings;
 mod sqlite;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod throttle;
 mod values;
 mod wait;

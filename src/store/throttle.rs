@@ -646,4 +646,32 @@ mod tests {
         let bucket = bucket(key, &mut connection).await.unwrap().unwrap();
         assert!(bucket.blocked_until().is_some());
     }
+
+    /// What a flood of forged addresses leaves, written at once.
+    #[tokio::test]
+    async fn the_bounds_hold_at_their_full_size_and_who_asks_then_is_served() {
+        let test = TestStore::new().await;
+        for fill in [
+            "throttle (key, seen, backlog, deferring) SELECT 'address ' || n, 0, 1, 0",
+            "reply_targets (target, answered_from) SELECT 'a' || n, 0",
+        ] {
+            let fill = format!(
+                "WITH RECURSIVE numbers (n) AS
+                     (VALUES (1) UNION ALL SELECT n + 1 FROM numbers WHERE n < 60000)
+                 INSERT INTO {fill} FROM numbers"
+            );
+            test.execute(sqlx::AssertSqlSafe(fill)).await;
+        }
+        let regular = unknown("regular@b.example");
+        let request = from(&regular, "regular@b.example", 1);
+        assert_eq!(test.store.accept(request).await.unwrap(), Accepted::New);
+        for table in ["throttle", "reply_targets"] {
+            let kept: i64 =
+                sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}")))
+                    .fetch_one(&mut test.sqlite3().await)
+                    .await
+                    .unwrap();
+            assert_eq!(kept, KEPT, "{table}");
+        }
+    }
 }

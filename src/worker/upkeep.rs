@@ -1,5 +1,6 @@
-//! What the audit log needs from time to time: counts settled, its head told,
-//! its oldest entries cut. Knows no mail.
+//! What the store needs from time to time: the audit log's counts settled, its
+//! head told, what is old in it cut, and replay marks forgotten that a watermark
+//! can stand for. Knows no mail.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,20 +13,24 @@ use crate::{
     clock::Clock,
     config::Period,
     store::{Store, StoreError},
+    sts::StsTime,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Looks after the audit log.
+/// Looks after the store.
 pub struct Upkeep {
-    /// Where the log is.
+    /// What is looked after.
     pub store: Arc<dyn Store>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// How long entries are kept; replaced when the configuration is.
+    /// How long audit entries are kept; replaced when the configuration is.
     pub keep: watch::Receiver<Period>,
+    /// How long replay marks are kept after the time of their requests: at least
+    /// as long as one that was fresh may wait for its answer.
+    pub replay_marks: Period,
 }
 
 /// One of the things to be done.
@@ -33,7 +38,8 @@ pub struct Upkeep {
 enum Chore {
     SettleCounts,
     TellHead,
-    Prune,
+    PruneAudit,
+    PruneReplayMarks,
 }
 
 impl Upkeep {
@@ -44,7 +50,8 @@ impl Upkeep {
         let mut chores = [
             (begun, MINUTE, Chore::SettleCounts),
             (begun, HOUR, Chore::TellHead),
-            (begun, DAY, Chore::Prune),
+            (begun, DAY, Chore::PruneAudit),
+            (begun, DAY, Chore::PruneReplayMarks),
         ];
         while !*stop.borrow() {
             for (due, every, chore) in &mut chores {
@@ -66,10 +73,11 @@ impl Upkeep {
         let done = match chore {
             Chore::SettleCounts => self.store.settle_counts(self.clock.now()).await,
             Chore::TellHead => self.tell_head().await,
-            Chore::Prune => self.prune().await,
+            Chore::PruneAudit => self.prune_audit().await,
+            Chore::PruneReplayMarks => self.prune_replay_marks().await,
         };
         if let Err(error) = done {
-            tracing::error!(%error, "the audit log could not be looked after; trying again later");
+            tracing::error!(%error, "the store could not be looked after; trying again later");
         }
     }
 
@@ -81,7 +89,7 @@ impl Upkeep {
         Ok(())
     }
 
-    async fn prune(&self) -> Result<(), StoreError> {
+    async fn prune_audit(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         let keep = self.keep.borrow().as_signed();
         // A time before all times: everything is kept.
@@ -99,6 +107,19 @@ impl Upkeep {
             }
         }
     }
+
+    async fn prune_replay_marks(&self) -> Result<(), StoreError> {
+        let oldest = self.clock.now().checked_sub(self.replay_marks.as_signed());
+        // A time before all times of records: everything is kept.
+        let Some(through) = oldest.ok().and_then(StsTime::from_timestamp) else {
+            return Ok(());
+        };
+        let forgotten = self.store.prune_replay_marks(through).await?;
+        if forgotten > 0 {
+            tracing::info!(forgotten, %through, "old replay marks forgotten");
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -111,7 +132,11 @@ mod tests {
     use crate::{
         audit::{ChainKey, Entry, Event},
         clock::SystemClock,
-        store::{SqliteStore, StoreSettings},
+        kms::{Effects, KmsTables},
+        store::{
+            Completion, SqliteStore, StoreSettings,
+            testing::{TestStore, at, completion, klf_issued, module_row, request, smid},
+        },
     };
 
     #[tokio::test]
@@ -136,6 +161,7 @@ mod tests {
             store: store.clone(),
             clock: Arc::new(SystemClock),
             keep,
+            replay_marks: Period::from_secs(60),
         };
         let running = tokio::spawn(upkeep.run(stopped));
         let events = loop {
@@ -159,6 +185,55 @@ mod tests {
             (Event::Pruned, Some(1)),
         ];
         assert_eq!(told, expected);
+        stop.send_replace(true);
+        running.await.unwrap();
+    }
+
+    /// A clock that stands.
+    struct Stands(Timestamp);
+
+    impl Clock for Stands {
+        fn now(&self) -> Timestamp {
+            self.0
+        }
+    }
+
+    fn upkeep_at(test: &TestStore, second: i64) -> Upkeep {
+        Upkeep {
+            store: test.store.clone(),
+            clock: Arc::new(Stands(at(second))),
+            keep: watch::channel("400d".parse().unwrap()).1,
+            replay_marks: Period::from_secs(3600),
+        }
+    }
+
+    #[tokio::test]
+    async fn replay_marks_are_forgotten_when_the_watermark_can_stand_for_them() {
+        const MADE: i64 = -60;
+        let test = TestStore::new().await;
+        let store = &test.store;
+        store.add_module(module_row(), at(0)).await.unwrap();
+        let basis = store.issue_basis(&smid(), &[9; 32], None).await.unwrap();
+        store.accept(request(1)).await.unwrap();
+        let leased = test.lease(at(1)).await.unwrap();
+        let completion = Completion {
+            effects: Effects::KlfIssued(klf_issued(basis.revision)),
+            ..completion(at(2), &[])
+        };
+        store.complete(&leased.token, completion).await.unwrap();
+        let mark = async || store.issue_basis(&smid(), &[9; 32], None).await.unwrap();
+
+        let early = upkeep_at(&test, MADE + 3599);
+        early.prune_replay_marks().await.unwrap();
+        assert!(mark().await.replayed && mark().await.watermark.is_none());
+
+        let (stop, stopped) = watch::channel(false);
+        let running = tokio::spawn(upkeep_at(&test, MADE + 3600).run(stopped));
+        while mark().await.replayed {
+            tokio::task::yield_now().await;
+        }
+        let made = StsTime::from_timestamp(at(MADE)).unwrap();
+        assert_eq!(mark().await.watermark, Some(made));
         stop.send_replace(true);
         running.await.unwrap();
     }

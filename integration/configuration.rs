@@ -134,6 +134,7 @@ fn a_good_configuration_is_checked_and_shown() {
     let layout = Layout::new();
     let ended = layout.try_gateway(&["check"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_names(&ended.stdout, &["[min_free_bytes = 67108864]"]);
     for rule in kms_gateway::policy::RULES {
         assert!(ended.stdout.contains(rule.name.as_str()), "{}", rule.name);
     }

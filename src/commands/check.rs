@@ -32,6 +32,14 @@ pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandErr
     for address in &config.gateway.addresses {
         println!("gateway address: {}", address.0);
     }
+    let store = &config.store;
+    println!(
+        "store: {} [max_requests = {}] [max_bytes = {}] [min_free_bytes = {}]",
+        store.path.display(),
+        store.max_requests,
+        store.max_bytes,
+        store.min_free_bytes
+    );
     println!();
     print_policy(&config);
     let mut ending = Ending::Done;

@@ -168,6 +168,7 @@ fn store_settings(config: &Config) -> StoreSettings {
         path: config.store.path.clone(),
         max_requests: config.store.max_requests,
         max_bytes: config.store.max_bytes,
+        min_free_bytes: config.store.min_free_bytes,
         busy_timeout: Duration::from_secs(10),
         synchronous,
     }

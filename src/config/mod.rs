@@ -117,6 +117,9 @@ pub struct Store {
     pub max_requests: u64,
     /// Bytes of unanswered requests kept before new ones get 452.
     pub max_bytes: u64,
+    /// Bytes of the file system that are left to what was accepted: below that
+    /// new requests get 452. 0 for none.
+    pub min_free_bytes: u64,
     /// Commits without waiting for the disk: breaks the first promise, for
     /// the test that shows that the promise is kept otherwise.
     #[cfg(feature = "test-faults")]
@@ -129,6 +132,7 @@ impl Default for Store {
             path: PathBuf::from("/var/lib/kms-gateway/gateway.sqlite3"),
             max_requests: 10_000,
             max_bytes: 512 * 1024 * 1024,
+            min_free_bytes: 64 * 1024 * 1024,
             #[cfg(feature = "test-faults")]
             synchronous_off: false,
         }

@@ -114,7 +114,7 @@ impl SmtpReply {
 
     fn trouble(error: &NotKept) -> Self {
         match error {
-            NotKept::Store(StoreError::Full { .. }) => Self {
+            NotKept::Store(StoreError::Full { .. } | StoreError::NoRoom { .. }) => Self {
                 code: "452",
                 enhanced: "4.3.1",
                 text: "the gateway's spool is full; try again later".to_owned(),

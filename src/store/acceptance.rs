@@ -11,6 +11,7 @@ use super::columns::Moment;
 use super::deliveries::{self, Answered};
 use super::error::Failure;
 use super::intent::{Changes, Intent};
+use super::room;
 use super::throttle::{self, Turn};
 use super::values::{Accepted, NewRequest, SpoolUsage};
 use crate::audit::Event;
@@ -24,6 +25,7 @@ impl Intent for NewRequest {
     const MAKES_WORK: bool = true;
 
     async fn apply(mut self, changes: &mut Changes<'_>) -> Result<Accepted, Failure> {
+        room::require(self.message.len(), changes).await?;
         self.audit.queue_id = Some(self.queue_id.clone());
         if let Some(original) = accepted_before(&self, changes.connection).await? {
             self.audit.event = Event::Duplicate;

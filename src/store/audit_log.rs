@@ -6,6 +6,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::error::Failure;
 use super::intent::{Changes, Intent};
+use super::room;
 use super::values::StoredEntry;
 use crate::audit::{Anchor, BrokenAt, ChainKey, Entry, Fault, Head, Link};
 
@@ -37,6 +38,7 @@ impl Intent for Note {
     type Answer = ();
 
     async fn apply(self, changes: &mut Changes<'_>) -> Result<(), Failure> {
+        room::require(0, changes).await?;
         changes.audit(self.0).await
     }
 }

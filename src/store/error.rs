@@ -26,6 +26,19 @@ pub enum StoreError {
         /// How many it may hold.
         max_bytes: u64,
     },
+    /// Too little room is left on the file system for more requests.
+    #[error(
+        "{}: {free} bytes left on its file system, and store.min_free_bytes keeps {reserve}; \
+         make room there", path.display()
+    )]
+    NoRoom {
+        /// The database file.
+        path: PathBuf,
+        /// What is left, with what is free within the file.
+        free: u64,
+        /// What must be.
+        reserve: u64,
+    },
     /// There is no database, or one of no length.
     #[error("{}: no database is there; restore the backup, or make a new one by kmc init", path.display())]
     Empty {
@@ -108,6 +121,8 @@ pub(super) enum Failure {
     Sqlite(Arc<sqlx::Error>),
     /// The spool's bounds are reached.
     Full(SpoolUsage),
+    /// So little room is left on the file system.
+    NoRoom(u64),
     /// A change must be audited, and the audit log's key is not there.
     NoChainKey,
 }
@@ -125,6 +140,11 @@ impl Failure {
         match self {
             Self::Sqlite(cause) => StoreError::Sqlite { path, cause },
             Self::NoChainKey => StoreError::NoChainKey { path },
+            Self::NoRoom(free) => StoreError::NoRoom {
+                path,
+                free,
+                reserve: settings.min_free_bytes,
+            },
             Self::Full(usage) => StoreError::Full {
                 requests: usage.requests + usage.replies,
                 max_requests: settings.max_requests,
@@ -146,7 +166,7 @@ impl Failure {
             Self::Sqlite(error) => {
                 !matches!(primary_code(error), Some(SQLITE_BUSY | SQLITE_CONSTRAINT))
             }
-            Self::Full(_) | Self::NoChainKey => false,
+            Self::Full(_) | Self::NoRoom(_) | Self::NoChainKey => false,
         }
     }
 }

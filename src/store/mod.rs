@@ -21,6 +21,7 @@ mod kms_tables;
 mod model;
 mod open;
 mod requests;
+mod room;
 mod settings;
 mod sqlite;
 #[cfg(test)]
@@ -66,10 +67,15 @@ pub trait Store: KmsTables {
     /// same transaction; a duplicate costs nothing.
     ///
     /// # Errors
-    /// [`StoreError::Full`] beyond the spool's bounds.
+    /// [`StoreError::Full`] beyond the spool's bounds, [`StoreError::NoRoom`]
+    /// where the file system's reserve begins.
     async fn accept(&self, request: NewRequest) -> Result<Accepted, StoreError>;
 
     /// Appends an audit entry on its own: mail that was ignored or rejected.
+    ///
+    /// # Errors
+    /// [`StoreError::NoRoom`] where the file system's reserve begins: it is for
+    /// what was accepted.
     async fn note(&self, entry: Entry) -> Result<(), StoreError>;
 
     /// The same for what may come in floods, such as rejected mail. The first

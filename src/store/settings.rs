@@ -12,6 +12,9 @@ pub struct StoreSettings {
     pub max_requests: u64,
     /// How many bytes of messages the spool may hold.
     pub max_bytes: u64,
+    /// How many bytes of the file system are left to what was accepted: below
+    /// that no more is. 0 for none.
+    pub min_free_bytes: u64,
     /// How long to wait for the write lock while another process holds it.
     pub busy_timeout: Duration,
     /// When a commit is on the disk.
@@ -25,6 +28,7 @@ impl StoreSettings {
             path: path.into(),
             max_requests: 100_000,
             max_bytes: 1 << 30,
+            min_free_bytes: 64 << 20,
             busy_timeout: Duration::from_secs(10),
             synchronous: Synchronous::Full,
         }

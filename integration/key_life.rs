@@ -137,7 +137,7 @@ fn a_request_for_an_expired_or_unknown_key_is_told_the_current_one() {
 }
 
 #[test]
-fn check_warns_before_the_last_key_expires() {
+fn check_and_the_log_warn_before_the_last_key_expires() {
     let layout = Layout::new();
     let check = || layout.try_gateway(&["check"]);
     assert_eq!(check().code, Some(0), "{:?}", check());
@@ -146,6 +146,14 @@ fn check_warns_before_the_last_key_expires() {
     assert_eq!(warned.code, Some(1));
     let expected = "warning: no KMC key serves from 20990101T000000Z on";
     assert!(warned.stdout.contains(expected), "{warned:?}");
+    let gateway = layout.start_gateway();
+    until("the log warns", Duration::from_secs(30), || {
+        gateway
+            .log()
+            .contains("no KMC key serves from 20990101T000000Z on")
+            .then_some(())
+    });
+    assert!(gateway.stop().success());
     rotate(&layout, "--name K0002 --expires 21990101T000000Z");
     assert_eq!(check().code, Some(0), "{:?}", check());
 }

@@ -58,6 +58,7 @@ pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandErr
         clock: clock.clone(),
         keep: live.audit_keep.subscribe(),
         replay_marks: replay_marks_kept(&config),
+        key_warning: config.kmc.warn_before_expiry,
     };
     let upkeep = tokio::spawn(upkeep.run(stopped.clone()));
     let gateway = Arc::new(Gateway {
@@ -270,6 +271,7 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<&'static str> {
         ),
         ("store", old.store == new.store),
         ("secrets", old.secrets == new.secrets),
+        ("kmc", old.kmc == new.kmc),
         ("key_load_file", old.key_load_file == new.key_load_file),
         ("worker", old.worker == new.worker),
         ("log", old.log == new.log),

@@ -187,6 +187,23 @@ impl Intent for PruneReplayMarks {
     }
 }
 
+/// Forgets which key load files were issued before a time.
+pub(super) struct PruneHistory {
+    pub(super) before: Timestamp,
+}
+
+impl Intent for PruneHistory {
+    type Answer = u64;
+
+    async fn apply(self, changes: &mut Changes<'_>) -> Result<u64, Failure> {
+        let forgotten = sqlx::query("DELETE FROM klf_issues WHERE issued_at < ?")
+            .bind(Moment(self.before))
+            .execute(&mut *changes.connection)
+            .await?;
+        Ok(forgotten.rows_affected())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -356,6 +373,9 @@ mod tests {
         assert_eq!(of(at(59)).await.unwrap().issued, [at(60); 2]);
         assert!(of(at(60)).await.unwrap().issued.is_empty());
         assert!(basis(&test).await.issued.is_empty(), "not asked for");
+        assert_eq!(test.store.prune_history(at(60)).await.unwrap(), 0);
+        assert_eq!(test.store.prune_history(at(61)).await.unwrap(), 2);
+        assert!(history(9).await.unwrap().is_empty());
     }
 
     #[tokio::test]

@@ -193,6 +193,9 @@ pub trait Store: KmsTables {
     /// how many were forgotten.
     async fn prune_replay_marks(&self, through: StsTime) -> Result<u64, StoreError>;
 
+    /// Forgets which key load files were issued before. Tells how many.
+    async fn prune_history(&self, before: Timestamp) -> Result<u64, StoreError>;
+
     /// At most `limit` key load files that were issued to a module, the latest
     /// first.
     async fn issued_to(&self, smid: &SmId, limit: u32) -> Result<Vec<PastIssue>, StoreError>;

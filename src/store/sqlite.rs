@@ -16,7 +16,7 @@ use super::columns::Moment;
 use super::deliveries::{End, LeaseDelivery, PostponeDelivery};
 use super::error::{Failure, StoreError};
 use super::intent::{self, Inbox, Intent};
-use super::kms_issues::{self, PruneReplayMarks};
+use super::kms_issues::{self, PruneHistory, PruneReplayMarks};
 use super::requests::{self, Complete, Lease, Postpone, Tell};
 use super::settings::StoreSettings;
 use super::throttle::{self, Unblock};
@@ -330,6 +330,10 @@ impl Store for SqliteStore {
 
     async fn prune_replay_marks(&self, through: StsTime) -> Result<u64, StoreError> {
         self.change(PruneReplayMarks { through }).await
+    }
+
+    async fn prune_history(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.change(PruneHistory { before }).await
     }
 
     async fn issued_to(&self, smid: &SmId, limit: u32) -> Result<Vec<PastIssue>, StoreError> {

@@ -1,6 +1,6 @@
 //! What the store needs from time to time: the audit log's counts settled, its
-//! head told, what is old in it cut, and replay marks forgotten that a watermark
-//! can stand for. Knows no mail.
+//! head told, what is old in it cut, replay marks forgotten that a watermark can
+//! stand for, and the end of the KMC's keys foretold. Knows no mail.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,6 +12,7 @@ use tokio::{
 use crate::{
     clock::Clock,
     config::Period,
+    kms::KmcKeys,
     store::{Store, StoreError},
     sts::StsTime,
 };
@@ -26,11 +27,14 @@ pub struct Upkeep {
     pub store: Arc<dyn Store>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// How long audit entries are kept; replaced when the configuration is.
+    /// How long audit entries and modules' histories are kept; replaced when the
+    /// configuration is.
     pub keep: watch::Receiver<Period>,
     /// How long replay marks are kept after the time of their requests: at least
     /// as long as one that was fresh may wait for its answer.
     pub replay_marks: Period,
+    /// For how long the end of the last KMC key is warned of.
+    pub key_warning: Period,
 }
 
 /// One of the things to be done.
@@ -40,6 +44,7 @@ enum Chore {
     TellHead,
     PruneAudit,
     PruneReplayMarks,
+    WarnOfKeys,
 }
 
 impl Upkeep {
@@ -52,6 +57,7 @@ impl Upkeep {
             (begun, HOUR, Chore::TellHead),
             (begun, DAY, Chore::PruneAudit),
             (begun, DAY, Chore::PruneReplayMarks),
+            (begun, DAY, Chore::WarnOfKeys),
         ];
         while !*stop.borrow() {
             for (due, every, chore) in &mut chores {
@@ -75,6 +81,7 @@ impl Upkeep {
             Chore::TellHead => self.tell_head().await,
             Chore::PruneAudit => self.prune_audit().await,
             Chore::PruneReplayMarks => self.prune_replay_marks().await,
+            Chore::WarnOfKeys => self.warn_of_keys().await,
         };
         if let Err(error) = done {
             tracing::error!(%error, "the store could not be looked after; trying again later");
@@ -96,6 +103,7 @@ impl Upkeep {
         let Ok(before) = now.checked_sub(keep) else {
             return Ok(());
         };
+        self.store.prune_history(before).await?;
         loop {
             match self.store.prune_audit(before, now).await? {
                 Ok(0) => return Ok(()),
@@ -117,6 +125,24 @@ impl Upkeep {
         let forgotten = self.store.prune_replay_marks(through).await?;
         if forgotten > 0 {
             tracing::info!(forgotten, %through, "old replay marks forgotten");
+        }
+        Ok(())
+    }
+
+    async fn warn_of_keys(&self) -> Result<(), StoreError> {
+        // A time before or after all times of records: no key serves, and every
+        // request says so.
+        let Some(now) = StsTime::from_timestamp(self.clock.now()) else {
+            return Ok(());
+        };
+        match self.store.kmc_keys().await {
+            Ok(rows) => {
+                let keys = KmcKeys::at(now, &rows);
+                if let Some(ending) = keys.run_out(self.key_warning.as_signed()) {
+                    tracing::warn!("{ending}");
+                }
+            }
+            Err(error) => tracing::error!(%error, "the KMC's keys can't be read"),
         }
         Ok(())
     }
@@ -162,6 +188,7 @@ mod tests {
             clock: Arc::new(SystemClock),
             keep,
             replay_marks: Period::from_secs(60),
+            key_warning: Period::from_secs(60),
         };
         let running = tokio::spawn(upkeep.run(stopped));
         let events = loop {
@@ -204,6 +231,7 @@ mod tests {
             clock: Arc::new(Stands(at(second))),
             keep: watch::channel("400d".parse().unwrap()).1,
             replay_marks: Period::from_secs(3600),
+            key_warning: Period::from_secs(60),
         }
     }
 

@@ -207,9 +207,14 @@ pub(super) fn policy_settings(config: &Config) -> policy::Settings {
 
 /// The DNS blocklists to ask, if there are any: who has none needs no resolver.
 pub(super) fn blocklists(config: &Config) -> Result<Option<Blocklists>, ResolverError> {
+    dnsbl_settings(config).map(Blocklists::new).transpose()
+}
+
+/// What is asked, of whom and for how long, if anything.
+pub(super) fn dnsbl_settings(config: &Config) -> Option<dnsbl::Settings> {
     let dnsbl = &config.dnsbl;
     if dnsbl.zones.is_empty() {
-        return Ok(None);
+        return None;
     }
     let sites = dnsbl.zones.iter().map(|zone| ConfiguredSite {
         site: zone.site.clone(),
@@ -220,14 +225,13 @@ pub(super) fn blocklists(config: &Config) -> Result<Option<Blocklists>, Resolver
         },
         has_test_entries: zone.health,
     });
-    Blocklists::new(dnsbl::Settings {
+    Some(dnsbl::Settings {
         sites: sites.collect(),
         threshold: dnsbl.threshold,
         name_server: dnsbl.resolver.map_or(NameServer::System, NameServer::At),
         time_limit: dnsbl.time_limit.as_std(),
         recheck: dnsbl.recheck.as_std(),
     })
-    .map(Some)
 }
 
 /// How much a sender may ask.

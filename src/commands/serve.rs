@@ -1,38 +1,59 @@
 //! `serve`: builds the gateway from its configuration, runs milter and worker,
 //! and takes signals.
 
-use std::{path::Path, sync::Arc};
+mod pulse;
+mod restart;
+mod tasks;
+
+use std::{convert::Infallible, path::Path, sync::Arc, time::Duration};
 
 use clap::Args;
 use sd_notify::NotifyState;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
-    task::JoinHandle,
+    time::Instant,
 };
 use tracing_subscriber::EnvFilter;
 
+use self::{
+    pulse::Pulse,
+    restart::keep_fixed,
+    tasks::{Tasks, in_time},
+};
 use super::{
     CommandError, Ending,
     environment::{
-        Environment, blocklists, gateway_addresses, installation, policy_settings, throttle,
+        Environment, dnsbl_settings, gateway_addresses, installation, policy_settings, throttle,
     },
 };
 use crate::{
     clock::{Clock, SystemClock},
     config::{Config, LogFormat, Period},
+    dnsbl::{self, Blocklists},
     kms::Kms,
     milter::{self, Gateway, InFlight, MilterSocket, Rules},
     store::Store,
     worker::{Answering, Delivering, InjectionSettings, ReplySettings, Retry, Upkeep, Worker},
 };
 
+/// How long the end may take: the drain of the milter's, and what a step of the
+/// worker may need. systemd waits for 90 s.
+const END_TIME: Duration = Duration::from_secs(30);
+
+/// How long the store may take to finish what waits for it.
+const CLOSING_TIME: Duration = Duration::from_secs(5);
+
 /// Run the gateway: milter and worker.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Ends on SIGTERM or SIGINT: takes no new session, lets messages on their way
-finish and stops the worker between two steps. SIGHUP reads the
-configuration again; messages on their way keep the rules they began with.
+finish, for 20 seconds at most, and stops the worker between two steps. A
+second signal ends the wait for messages: Postfix has them and offers them
+again. SIGHUP reads the configuration again; messages on their way keep the
+rules they began with, and a bad configuration changes nothing. Tells systemd
+(Type=notify-reload) when it is ready, reloads and stops, what it does, and,
+with WatchdogSec=, that it is well.
 
 Example:
   kms-gateway --config /etc/kms-gateway/gateway.toml serve")]
@@ -46,47 +67,89 @@ pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandErr
     let store = environment.store.clone();
     let live = Live::new(&config, environment.into_kms(&config)?)?;
     let (stop, stopped) = watch::channel(false);
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let (hurry, hurried) = watch::channel(false);
 
-    let worker = tokio::spawn(worker(&config, &live, store.clone(), clock.clone()).run(
+    let mut tasks = Tasks::default();
+    start(
+        &mut tasks,
+        &config,
+        &live,
+        store.clone(),
+        socket,
+        (stopped, hurried),
+    );
+    let pulse = Pulse {
+        store: store.clone(),
+        clock: Arc::new(SystemClock),
+        bad_reload: live.bad_reload.subscribe(),
+    };
+    let pulse = tokio::spawn(pulse.run());
+    let mut signals = Signals::listen()?;
+
+    tracing::info!(listen = %config.milter.listen, "serving");
+    notify(&[NotifyState::Ready, NotifyState::Status("Serving.")]);
+    let asked = attend(path, &config, &live, &mut tasks, &mut signals).await;
+    if let Err(error) = &asked {
+        tracing::error!(%error, "can't go on");
+    }
+    notify(&[
+        NotifyState::Stopping,
+        NotifyState::Status("Stopping: messages on their way are finished."),
+    ]);
+    tracing::info!("stopping");
+    stop.send_replace(true);
+    end(tasks, &mut signals, &hurry).await;
+    if !in_time(CLOSING_TIME, store.close()).await {
+        tracing::error!("the store does not close; what is committed is safe");
+    }
+    // Up to here systemd is to know that the end is no hanging.
+    pulse.abort();
+    tracing::info!("stopped");
+    asked.map(|()| Ending::Done)
+}
+
+/// Starts milter, worker and upkeep; each ends when the first of `ends` turns
+/// true, the milter without waiting for messages if the second does.
+fn start(
+    tasks: &mut Tasks,
+    config: &Config,
+    live: &Live,
+    store: Arc<dyn Store>,
+    socket: MilterSocket,
+    ends: (watch::Receiver<bool>, watch::Receiver<bool>),
+) {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let (stopped, hurried) = ends;
+    let worker = worker(config, live, store.clone(), clock.clone()).run(
         config.worker.parallel_requests,
         config.worker.parallel_deliveries,
         stopped.clone(),
-    ));
+    );
+    tasks.start("worker", worker);
     let upkeep = Upkeep {
         store: store.clone(),
         clock: clock.clone(),
         keep: live.audit_keep.subscribe(),
-        replay_marks: replay_marks_kept(&config),
+        replay_marks: replay_marks_kept(config),
         key_warning: config.kmc.warn_before_expiry,
     };
-    let upkeep = tokio::spawn(upkeep.run(stopped.clone()));
+    let upkeep = upkeep.run(stopped.clone());
+    tasks.start("upkeep", async {
+        upkeep.await;
+        Ok::<(), Infallible>(())
+    });
     let gateway = Arc::new(Gateway {
-        store: store.clone(),
+        store,
         kms: live.kms.clone(),
         clock,
         rules: live.rules.subscribe(),
         in_flight: InFlight::default(),
     });
-    let milter = tokio::spawn(milter::serve(
-        gateway,
-        socket,
-        config.milter.max_connections,
-        stopped,
-    ));
-
-    tracing::info!(listen = %config.milter.listen, "serving");
-    notify(&[NotifyState::Ready]);
-    let ended = attend_signals(path, &config, &live, milter, &stop).await;
-    notify(&[NotifyState::Stopping]);
-    tracing::info!("stopping");
-    let _ = stop.send(true);
-    ended?;
-    worker.await.map_err(CommandError::other)?;
-    upkeep.await.map_err(CommandError::other)?;
-    store.close().await;
-    tracing::info!("stopped");
-    Ok(Ending::Done)
+    let connections = config.milter.max_connections;
+    tasks.start(
+        "milter",
+        milter::serve(gateway, socket, connections, stopped, hurried),
+    );
 }
 
 /// What a reload replaces while the gateway runs.
@@ -96,53 +159,95 @@ struct Live {
     answering: watch::Sender<Arc<Answering>>,
     delivering: watch::Sender<Arc<Delivering>>,
     audit_keep: watch::Sender<Period>,
+    /// What is wrong with the newest configuration, if anything.
+    bad_reload: watch::Sender<Option<String>>,
 }
 
 impl Live {
     fn new(config: &Config, kms: impl Kms + 'static) -> Result<Self, CommandError> {
         let kms: Arc<dyn Kms> = Arc::new(kms);
+        let new = Reloadable::new(config);
         Ok(Self {
-            rules: watch::Sender::new(rules(config)?),
-            answering: watch::Sender::new(answering(config, kms.clone())),
-            delivering: watch::Sender::new(delivering(config)),
-            audit_keep: watch::Sender::new(config.audit.keep),
+            rules: watch::Sender::new(asking(new.rules, new.dnsbl)?),
+            answering: watch::Sender::new(answering(new.reply, kms.clone())),
+            delivering: watch::Sender::new(delivering(new.injection)),
+            audit_keep: watch::Sender::new(new.audit_keep),
+            bad_reload: watch::Sender::new(None),
             kms,
         })
     }
 
     /// All of it or, if the new configuration can't be put to work, nothing.
     fn replace(&self, config: &Config) -> Result<(), CommandError> {
-        self.rules.send_replace(rules(config)?);
+        let new = Reloadable::new(config);
+        self.rules.send_replace(asking(new.rules, new.dnsbl)?);
         self.answering
-            .send_replace(answering(config, self.kms.clone()));
-        self.delivering.send_replace(delivering(config));
-        self.audit_keep.send_replace(config.audit.keep);
+            .send_replace(answering(new.reply, self.kms.clone()));
+        self.delivering.send_replace(delivering(new.injection));
+        self.audit_keep.send_replace(new.audit_keep);
         Ok(())
     }
 }
 
-fn rules(config: &Config) -> Result<Arc<Rules>, CommandError> {
+/// All that a reload replaces, as settings alone.
+#[derive(Debug)]
+struct Reloadable {
+    /// Without its blocklists.
+    rules: Rules,
+    dnsbl: Option<dnsbl::Settings>,
+    reply: ReplySettings,
+    injection: InjectionSettings,
+    audit_keep: Period,
+}
+
+impl Reloadable {
+    fn new(config: &Config) -> Self {
+        Self {
+            rules: Rules {
+                blocklists: None,
+                addresses: gateway_addresses(config),
+                policy: policy_settings(config),
+                throttle: throttle(config),
+                reply_reverse_path: config.reply.reverse_path.clone(),
+                internal_daemon_name: config.milter.internal_daemon_name.clone(),
+                keep_bcc: config.milter.keep_bcc,
+            },
+            dnsbl: dnsbl_settings(config),
+            reply: ReplySettings {
+                addresses: gateway_addresses(config),
+                max_targets: config.reply.max_targets,
+                reverse_path: config.reply.reverse_path.clone(),
+                installation: installation(config),
+            },
+            injection: InjectionSettings {
+                server: config.reply.smtp,
+                helo_name: helo_name(config),
+            },
+            audit_keep: config.audit.keep,
+        }
+    }
+}
+
+/// The domain of the gateway's own address is a name that Postfix knows.
+fn helo_name(config: &Config) -> String {
+    config.gateway.addresses.first().map_or_else(
+        || "localhost".to_owned(),
+        |address| address.0.domain().to_owned(),
+    )
+}
+
+/// The rules with the blocklists that they ask.
+fn asking(rules: Rules, dnsbl: Option<dnsbl::Settings>) -> Result<Arc<Rules>, CommandError> {
+    let blocklists = dnsbl.map(Blocklists::new).transpose()?;
     Ok(Arc::new(Rules {
-        blocklists: blocklists(config)?.map(Arc::new),
-        addresses: gateway_addresses(config),
-        policy: policy_settings(config),
-        throttle: throttle(config),
-        reply_reverse_path: config.reply.reverse_path.clone(),
-        internal_daemon_name: config.milter.internal_daemon_name.clone(),
-        keep_bcc: config.milter.keep_bcc,
+        blocklists: blocklists.map(Arc::new),
+        ..rules
     }))
 }
 
-fn answering(config: &Config, kms: Arc<dyn Kms>) -> Arc<Answering> {
-    Arc::new(Answering {
-        kms,
-        settings: Arc::new(ReplySettings {
-            addresses: gateway_addresses(config),
-            max_targets: config.reply.max_targets,
-            reverse_path: config.reply.reverse_path.clone(),
-            installation: installation(config),
-        }),
-    })
+fn answering(settings: ReplySettings, kms: Arc<dyn Kms>) -> Arc<Answering> {
+    let settings = Arc::new(settings);
+    Arc::new(Answering { kms, settings })
 }
 
 /// How long replay marks are kept: as long as a request may wait that was
@@ -162,18 +267,8 @@ fn replay_marks_kept(config: &Config) -> Period {
     parts.into_iter().fold(Period::from_secs(0), Period::plus)
 }
 
-fn delivering(config: &Config) -> Arc<Delivering> {
-    // The domain of the gateway's own address is a name that Postfix knows.
-    let helo_name = config.gateway.addresses.first().map_or_else(
-        || "localhost".to_owned(),
-        |address| address.0.domain().to_owned(),
-    );
-    Arc::new(Delivering {
-        settings: InjectionSettings {
-            server: config.reply.smtp,
-            helo_name,
-        },
-    })
+fn delivering(settings: InjectionSettings) -> Arc<Delivering> {
+    Arc::new(Delivering { settings })
 }
 
 fn worker(
@@ -208,78 +303,121 @@ async fn bind(path: &Path, config: &Config) -> Result<MilterSocket, CommandError
     })
 }
 
-/// Takes signals until one asks for the end, or the milter ends by itself;
-/// then waits for the milter.
-async fn attend_signals(
+/// The signals that are heeded.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From now on none of them kills.
+    fn listen() -> Result<Self, CommandError> {
+        let listen = |kind| {
+            signal(kind)
+                .map_err(|error| CommandError::other(format!("can't take signals: {error}")))
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits until somebody asks for the end.
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Takes signals until one asks for the end.
+///
+/// # Errors
+/// A task ended before: the gateway is no gateway without it.
+async fn attend(
     path: &Path,
     config: &Config,
     live: &Live,
-    mut milter: JoinHandle<std::io::Result<()>>,
-    stop: &watch::Sender<bool>,
+    tasks: &mut Tasks,
+    signals: &mut Signals,
 ) -> Result<(), CommandError> {
-    let listen = |kind| {
-        signal(kind).map_err(|error| CommandError::other(format!("can't take signals: {error}")))
-    };
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut hangup = listen(SignalKind::hangup())?;
     loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => reload(path, config, live),
-            ended = &mut milter => return milter_ended(ended),
+            _ = signals.terminate.recv() => return Ok(()),
+            _ = signals.interrupt.recv() => return Ok(()),
+            _ = signals.hangup.recv() => reload(path, config, live),
+            ended = tasks.next_to_end() => return Err(CommandError::other(too_early(ended))),
         }
     }
-    stop.send_replace(true);
-    milter_ended(milter.await)
 }
 
-fn milter_ended(
-    ended: Result<std::io::Result<()>, tokio::task::JoinError>,
-) -> Result<(), CommandError> {
-    ended
-        .map_err(CommandError::other)?
-        .map_err(|error| CommandError::other(format!("the milter ended: {error}")))
+fn too_early(ended: Option<tasks::Ended>) -> String {
+    let Some(ended) = ended else {
+        return "nothing runs".to_owned();
+    };
+    let why = ended
+        .result
+        .err()
+        .unwrap_or_else(|| "for no reason".to_owned());
+    format!(
+        "the {} ended by itself, which is a fault of the gateway: {why}; start it again",
+        ended.name
+    )
+}
+
+/// Waits for the tasks to end, which they have been told to, and takes no
+/// longer than [`END_TIME`] over it. Who asks once more need not wait for
+/// messages: Postfix has them, and offers them again.
+async fn end(mut tasks: Tasks, signals: &mut Signals, hurry: &watch::Sender<bool>) {
+    let deadline = Instant::now() + END_TIME;
+    let hurried = async {
+        signals.end().await;
+        tracing::warn!("asked again to end: no waiting for messages on their way");
+        hurry.send_replace(true);
+        std::future::pending::<()>().await;
+    };
+    let left = tokio::select! {
+        left = tasks.all_end(deadline) => left,
+        () = hurried => Vec::new(),
+    };
+    if !left.is_empty() {
+        tracing::warn!(
+            ?left,
+            "still at work; what they had begun is done again after the next start"
+        );
+    }
 }
 
 /// Reads the configuration again; a bad one changes nothing.
-fn reload(path: &Path, started_with: &Config, live: &Live) {
+fn reload(path: &Path, running: &Config, live: &Live) {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "no monotonic time for systemd"),
+    }
     let replaced = Config::load(path)
         .map_err(CommandError::from)
-        .and_then(|config| live.replace(&config).map(|()| config));
+        .and_then(|mut config| {
+            let fixed = keep_fixed(running, &mut config);
+            live.replace(&config).map(|()| fixed)
+        });
+    let bad = replaced.as_ref().err().map(ToString::to_string);
     match replaced {
-        Ok(config) => {
-            for key in fixed_at_start(started_with, &config) {
+        Ok(fixed) => {
+            for key in fixed {
                 tracing::warn!(key, "changed in the file; takes effect at the next start");
             }
             tracing::info!("configuration reloaded");
         }
         Err(error) => {
-            tracing::error!(%error, "configuration not reloaded; the old one stays in force")
+            tracing::error!(%error, "configuration not reloaded; the old one stays in force");
         }
     }
-}
-
-/// The keys whose new values a running gateway can't take.
-fn fixed_at_start(old: &Config, new: &Config) -> Vec<&'static str> {
-    let same = [
-        ("milter.listen", old.milter.listen == new.milter.listen),
-        (
-            "milter.max_connections",
-            old.milter.max_connections == new.milter.max_connections,
-        ),
-        ("store", old.store == new.store),
-        ("secrets", old.secrets == new.secrets),
-        ("kmc", old.kmc == new.kmc),
-        ("key_load_file", old.key_load_file == new.key_load_file),
-        ("worker", old.worker == new.worker),
-        ("log", old.log == new.log),
-    ];
-    same.into_iter()
-        .filter(|(_, same)| !same)
-        .map(|(key, _)| key)
-        .collect()
+    let status = pulse::serving(bad.as_deref());
+    live.bad_reload.send_replace(bad);
+    notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 
 /// Text or JSON on standard error. indymilter's own trace is noise.

@@ -32,7 +32,8 @@ const DRAIN_TIME: Duration = Duration::from_secs(20);
 const CONNECTION_TIME: Duration = Duration::from_secs(7210);
 
 /// Serves milter sessions on `socket` until `stop` turns true; then takes no
-/// new session, waits for messages on their way and ends.
+/// new session, waits for the messages on their way, unless `hurry` turns true
+/// too, and ends.
 ///
 /// # Errors
 /// None in practice: failed accepts are waited out.
@@ -41,6 +42,7 @@ pub async fn serve(
     socket: MilterSocket,
     max_connections: usize,
     mut stop: watch::Receiver<bool>,
+    mut hurry: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let listener = PatientListener::new(socket, stop.clone());
     let config = indymilter::Config {
@@ -52,7 +54,10 @@ pub async fn serve(
     let drained = async move {
         // A sender that is gone can't want anything else than an end.
         let _ = stop.wait_for(|stop| *stop).await;
-        let left = in_flight.drained(DRAIN_TIME).await;
+        let left = tokio::select! {
+            left = in_flight.drained(DRAIN_TIME) => left,
+            _ = hurry.wait_for(|hurry| *hurry) => in_flight.count(),
+        };
         if left > 0 {
             tracing::warn!(
                 left,

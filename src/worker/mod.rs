@@ -13,7 +13,11 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use jiff::Timestamp;
-use tokio::{sync::watch, task::JoinSet, time::sleep};
+use tokio::{
+    sync::watch,
+    task::{JoinError, JoinSet},
+    time::sleep,
+};
 
 use self::delivering::DeliverReplies;
 pub use self::{
@@ -94,26 +98,39 @@ impl Task for AnswerRequests {
 impl Worker {
     /// Runs `requests` answering and `deliveries` delivering tasks until
     /// `stop` turns true; each ends between two steps.
+    ///
+    /// # Errors
+    /// One of them panicked. The others have ended then as well: a gateway that
+    /// goes on with fewer and fewer would be found out late.
     pub async fn run(
         self: Arc<Self>,
         requests: usize,
         deliveries: usize,
-        stop: watch::Receiver<bool>,
-    ) {
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), JoinError> {
+        let (end, ended) = watch::channel(false);
         let mut tasks = JoinSet::new();
         for _ in 0..requests {
-            tasks.spawn(self.clone().carry_out(AnswerRequests, stop.clone()));
+            tasks.spawn(self.clone().carry_out(AnswerRequests, ended.clone()));
         }
         for _ in 0..deliveries {
             tasks.spawn(
                 self.clone()
-                    .carry_out(DeliverReplies::default(), stop.clone()),
+                    .carry_out(DeliverReplies::default(), ended.clone()),
             );
         }
-        while let Some(ended) = tasks.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a worker task failed; this is a fault of the gateway");
+        let mut outcome = Ok(());
+        loop {
+            let is_going_on = !*end.borrow();
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop), if is_going_on => {}
+                ended = tasks.join_next() => match ended {
+                    None => return outcome,
+                    Some(Ok(())) => {}
+                    Some(failed) => outcome = failed,
+                }
             }
+            end.send_replace(true);
         }
     }
 

@@ -1,0 +1,259 @@
+//! What systemd is told while the gateway runs: that it is well, and in plain
+//! words what it does.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use sd_notify::NotifyState;
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval},
+};
+
+use super::notify;
+use crate::{
+    clock::Clock,
+    store::{SpoolUsage, Store, StoreError},
+};
+
+/// How often the status is told where no watchdog asks for more.
+const LEISURELY: Duration = Duration::from_secs(30);
+
+/// The longest silence of the store. A change may wait 10 s for another
+/// process's lock, behind others that wait 10 s for it.
+const LONGEST_SILENCE: Duration = Duration::from_secs(45);
+
+/// Tells systemd that the gateway is well, twice in the time after which it
+/// would restart it.
+///
+/// It is well as long as
+/// - this runtime carries out tasks, or nothing would be told;
+/// - milter, worker and upkeep run: without one of them `serve` ends by itself.
+///   A step of theirs can't last for ever: each wait for Postfix has its limit;
+/// - the store answers a cheap change and a cheap read within
+///   [`LONGEST_SILENCE`]. That it can't is an answer too: a full disk, or a
+///   database that another process keeps locked, is the operator's matter, mail
+///   waits meanwhile at Postfix, and a restart would mend nothing. It shows in
+///   the status and the log. Only silence means that something hangs here.
+pub(super) struct Pulse {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// What is wrong with the newest configuration, if anything.
+    pub(super) bad_reload: watch::Receiver<Option<String>>,
+}
+
+impl Pulse {
+    /// Beats for ever.
+    pub(super) async fn run(self) {
+        let watchdog = sd_notify::watchdog_enabled();
+        let every = watchdog.map_or(LEISURELY, |limit| limit / 2);
+        // An interval of no length at all is none.
+        let every = every.max(Duration::from_millis(1));
+        let bad_reload = self.bad_reload.clone();
+        let tell = |state: &State| {
+            let status = state.status(bad_reload.borrow().as_deref());
+            match watchdog.is_some() && state.is_well() {
+                true => notify(&[NotifyState::Watchdog, NotifyState::Status(&status)]),
+                false => notify(&[NotifyState::Status(&status)]),
+            }
+        };
+        beat(every, || self.look(), tell).await;
+    }
+
+    async fn look(&self) -> Look {
+        // What upkeep does each minute anyway.
+        self.store.settle_counts(self.clock.now()).await?;
+        self.store.spool_usage().await
+    }
+}
+
+/// The status of which no more is known.
+pub(super) fn serving(bad_reload: Option<&str>) -> String {
+    State::default().status(bad_reload)
+}
+
+/// What the store had to say.
+type Look = Result<SpoolUsage, StoreError>;
+
+/// What is known of the store at one beat.
+#[derive(Default)]
+struct State {
+    newest: Option<Look>,
+    /// Since when it owes an answer.
+    asked: Option<Instant>,
+}
+
+impl State {
+    fn silence(&self) -> Duration {
+        self.asked.map_or(Duration::ZERO, |asked| asked.elapsed())
+    }
+
+    fn is_well(&self) -> bool {
+        self.silence() < LONGEST_SILENCE
+    }
+
+    fn status(&self, bad_reload: Option<&str>) -> String {
+        let mut status = match &self.newest {
+            _ if !self.is_well() => {
+                let silence = self.silence().as_secs();
+                format!("The store has not answered for {silence} s.")
+            }
+            None => "Serving.".to_owned(),
+            Some(Ok(usage)) => format!(
+                "Serving; {} to be answered, {} to be handed to Postfix.",
+                counted(usage.requests, "request", "requests"),
+                counted(usage.replies, "reply", "replies"),
+            ),
+            Some(Err(error)) => {
+                format!("The store is in trouble, requests wait at Postfix: {error}.")
+            }
+        };
+        if let Some(error) = bad_reload {
+            status.push_str(&format!(" The old configuration is in force: {error}."));
+        }
+        status
+    }
+}
+
+fn counted(count: u64, one: &str, many: &str) -> String {
+    match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {many}"),
+    }
+}
+
+/// Looks again and again, one look after the other, and tells what is known
+/// at each beat and after each look.
+async fn beat<L: Future<Output = Look>>(
+    every: Duration,
+    look: impl Fn() -> L,
+    tell: impl Fn(&State),
+) {
+    let mut beats = interval(every);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut state = State::default();
+    loop {
+        beats.tick().await;
+        report(&state, &tell);
+        state.asked = Some(Instant::now());
+        let looked = look();
+        tokio::pin!(looked);
+        let found = loop {
+            tokio::select! {
+                found = &mut looked => break found,
+                _ = beats.tick() => report(&state, &tell),
+            }
+        };
+        state = State {
+            newest: Some(found),
+            asked: None,
+        };
+        report(&state, &tell);
+    }
+}
+
+fn report(state: &State, tell: &impl Fn(&State)) {
+    if !state.is_well() {
+        let silence = state.silence().as_secs();
+        tracing::error!(
+            silence,
+            "the store does not answer; systemd is no longer told that all is well"
+        );
+    }
+    tell(state);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use std::{cell::RefCell, future::pending};
+
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    const EVERY: Duration = Duration::from_secs(5);
+
+    fn usage(requests: u64, replies: u64) -> SpoolUsage {
+        SpoolUsage {
+            requests,
+            replies,
+            bytes: 0,
+        }
+    }
+
+    /// When it was told that all is well, and the last status, of so long a time.
+    async fn told<L: Future<Output = Look>>(
+        lasting: Duration,
+        look: impl Fn() -> L,
+    ) -> (Vec<Duration>, String) {
+        let begin = Instant::now();
+        let (well, last) = (RefCell::new(Vec::new()), RefCell::new(String::new()));
+        let tell = |state: &State| {
+            if state.is_well() {
+                well.borrow_mut().push(begin.elapsed());
+            }
+            *last.borrow_mut() = state.status(None);
+        };
+        assert!(timeout(lasting, beat(EVERY, look, tell)).await.is_err());
+        (well.into_inner(), last.into_inner())
+    }
+
+    fn longest_gap(beats: &[Duration]) -> Duration {
+        let pairs = beats.iter().zip(beats.iter().skip(1));
+        pairs.map(|(one, next)| *next - *one).max().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_answers_is_well_however_slowly_and_whatever_it_says() {
+        for seconds in [0, 1, 4, 6, 21] {
+            let look = || async move {
+                sleep(Duration::from_secs(seconds)).await;
+                Err(StoreError::Closed)
+            };
+            let (beats, status) = told(Duration::from_secs(600), look).await;
+            assert!(longest_gap(&beats) <= EVERY, "{seconds}: {beats:?}");
+            assert!(status.contains("trouble"), "{status}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_says_nothing_is_not() {
+        let (beats, status) = told(Duration::from_secs(598), pending).await;
+        let last = *beats.last().unwrap();
+        assert!(
+            last < LONGEST_SILENCE && last + EVERY >= LONGEST_SILENCE,
+            "{last:?}"
+        );
+        assert_eq!(status, "The store has not answered for 595 s.");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_answers_again_is_well_again() {
+        let first = std::cell::Cell::new(true);
+        let look = || {
+            let silence = if first.take() { 300 } else { 0 };
+            async move {
+                sleep(Duration::from_secs(silence)).await;
+                Ok(usage(1, 2))
+            }
+        };
+        let (beats, status) = told(Duration::from_secs(600), look).await;
+        let silent = LONGEST_SILENCE..Duration::from_secs(300);
+        assert!(!beats.iter().any(|beat| silent.contains(beat)), "{beats:?}");
+        assert!(*beats.last().unwrap() >= Duration::from_secs(590));
+        assert_eq!(
+            status,
+            "Serving; 1 request to be answered, 2 replies to be handed to Postfix."
+        );
+    }
+
+    #[test]
+    fn a_bad_configuration_shows_in_the_status() {
+        let status = State::default().status(Some("gateway.toml: x; mend it"));
+        assert_eq!(
+            status,
+            "Serving. The old configuration is in force: gateway.toml: x; mend it."
+        );
+    }
+}

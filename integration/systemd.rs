@@ -1,0 +1,237 @@
+//! What systemd is told, over the very kind of socket that it listens on: when
+//! the gateway is ready, reloads and stops, what it does, and that it is well,
+//! which it must not hear of a gateway that isn't.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod harness;
+
+use std::{
+    fs,
+    io::{ErrorKind, Write},
+    os::unix::net::UnixDatagram,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use harness::{Gateway, House, Layout};
+use rustix::{
+    process::Signal,
+    time::{ClockId, clock_gettime},
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// After which time of silence systemd would restart the gateway.
+const WATCHDOG: Duration = Duration::from_secs(1);
+
+/// A message that systemd got: its lines.
+type Told = Vec<String>;
+
+/// The socket that systemd has for a service.
+struct NotifySocket(UnixDatagram);
+
+impl NotifySocket {
+    fn new(layout: &Layout) -> Self {
+        let path = layout.directory().join("notify");
+        let socket = UnixDatagram::bind(path).expect("a socket");
+        Self(socket)
+    }
+
+    /// The next message, if one comes in time.
+    fn next(&self, limit: Duration) -> Option<Told> {
+        self.0.set_read_timeout(Some(limit)).expect("a time limit");
+        let mut bytes = vec![0; 8192];
+        match self.0.recv(&mut bytes) {
+            Ok(length) => {
+                let text = String::from_utf8(bytes[..length].to_vec()).expect("UTF-8");
+                Some(text.lines().map(str::to_owned).collect())
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Waits for a message with a line that begins so.
+    fn wait_for(&self, beginning: &str) -> Told {
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(told) = self.next(PATIENCE) {
+            if line(&told, beginning).is_some() {
+                return told;
+            }
+            assert!(Instant::now() < deadline, "no {beginning}");
+        }
+        panic!("no {beginning}");
+    }
+
+    /// Listens for so long: how often all was well, the longest time between,
+    /// and the statuses.
+    fn listen(&self, lasting: Duration) -> (usize, Duration, Vec<String>) {
+        let begin = Instant::now();
+        let (mut beats, mut longest, mut last) = (0, Duration::ZERO, begin);
+        let mut statuses = Vec::new();
+        while let Some(left) = lasting.checked_sub(begin.elapsed()) {
+            let Some(told) = self.next(left.max(Duration::from_millis(1))) else {
+                break;
+            };
+            statuses.extend(line(&told, "STATUS=").map(str::to_owned));
+            if line(&told, "WATCHDOG=1").is_some() {
+                beats += 1;
+                longest = longest.max(last.elapsed());
+                last = Instant::now();
+            }
+        }
+        (beats, longest.max(last.elapsed()), statuses)
+    }
+}
+
+fn line<'a>(told: &'a Told, beginning: &str) -> Option<&'a str> {
+    told.iter()
+        .map(String::as_str)
+        .find(|line| line.starts_with(beginning))
+}
+
+/// As systemd starts it, with or without `WatchdogSec=`.
+fn start(layout: &Layout, with_watchdog: bool) -> Gateway {
+    let socket = layout.directory().join("notify");
+    let socket = format!("NOTIFY_SOCKET={}", socket.display());
+    let watchdog = format!("WATCHDOG_USEC={}", WATCHDOG.as_micros());
+    match with_watchdog {
+        true => layout.start_gateway_by(&["env", &socket, &watchdog]),
+        false => layout.start_gateway_by(&["env", &socket]),
+    }
+}
+
+fn watched(layout: Layout) -> House {
+    let gateway = start(&layout, true);
+    House::with(layout, gateway)
+}
+
+fn monotonic_microseconds() -> i64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec * 1_000_000 + now.tv_nsec / 1000
+}
+
+#[test]
+fn ready_reloading_and_stopping_are_told() {
+    let layout = House::layout();
+    let systemd = NotifySocket::new(&layout);
+    let gateway = start(&layout, false);
+    let ready = systemd.wait_for("READY=1");
+    assert_eq!(line(&ready, "STATUS="), Some("STATUS=Serving."));
+
+    let before = monotonic_microseconds();
+    gateway.signal(Signal::HUP);
+    let reloading = systemd.wait_for("RELOADING=1");
+    let time = line(&reloading, "MONOTONIC_USEC=").expect("in the same message");
+    let time: i64 = time["MONOTONIC_USEC=".len()..].parse().expect("a number");
+    assert!(
+        (before..=monotonic_microseconds()).contains(&time),
+        "{time}"
+    );
+    systemd.wait_for("READY=1");
+
+    // A reload that failed ends too, and says so.
+    let path = layout.config();
+    let good = fs::read_to_string(&path).expect("the configuration");
+    fs::write(&path, good.replace("keep_bcc", "keep_bbc")).expect("the configuration");
+    gateway.signal(Signal::HUP);
+    systemd.wait_for("RELOADING=1");
+    let ready = systemd.wait_for("READY=1");
+    let status = line(&ready, "STATUS=").expect("a status");
+    assert!(status.contains("old configuration is in force"), "{status}");
+    assert!(status.contains("keep_bbc"), "{status}");
+    fs::write(&path, good).expect("the configuration");
+    gateway.signal(Signal::HUP);
+    systemd.wait_for("RELOADING=1");
+    let ready = systemd.wait_for("READY=1");
+    assert_eq!(line(&ready, "STATUS="), Some("STATUS=Serving."));
+
+    assert!(gateway.stop().success());
+    let stopping = systemd.wait_for("STOPPING=1");
+    assert!(line(&stopping, "STATUS=Stopping").is_some(), "{stopping:?}");
+}
+
+#[test]
+fn a_well_gateway_says_so_at_half_of_the_time_and_a_hung_one_does_not() {
+    let layout = House::layout();
+    let systemd = NotifySocket::new(&layout);
+    let house = watched(layout);
+    systemd.wait_for("WATCHDOG=1");
+    let (beats, longest, statuses) = systemd.listen(4 * WATCHDOG);
+    println!("{beats} times in 4 s that all is well, {longest:?} apart at most");
+    assert!(beats >= 7 && longest < WATCHDOG, "{beats} {longest:?}");
+    let status = statuses.last().expect("a status");
+    assert!(status.contains("requests to be answered"), "{status}");
+
+    house.gateway.signal(Signal::STOP);
+    // What was sent before.
+    systemd.listen(WATCHDOG / 10);
+    assert_eq!(systemd.listen(3 * WATCHDOG).0, 0);
+    house.gateway.signal(Signal::CONT);
+    systemd.wait_for("WATCHDOG=1");
+}
+
+#[test]
+fn while_it_drains_it_is_well() {
+    let layout = House::layout();
+    let systemd = NotifySocket::new(&layout);
+    let house = watched(layout);
+    let mut session = house.session_at_content();
+    house.gateway.signal(Signal::TERM);
+    systemd.wait_for("STOPPING=1");
+    let (beats, longest, _) = systemd.listen(3 * WATCHDOG);
+    assert!(beats >= 5 && longest < WATCHDOG, "{beats} {longest:?}");
+    session.content([("Subject", "{KMS:Help}")], b"please\r\n");
+    session.end();
+    assert!(house.gateway.wait_for_end().success());
+}
+
+/// The lock that an administrator's tool may hold.
+struct Lock(Child);
+
+impl Lock {
+    fn hold(layout: &Layout) -> Self {
+        let mut sqlite = Command::new("sqlite3")
+            .arg(layout.directory().join("gateway/gateway.sqlite3"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("sqlite3");
+        let stdin = sqlite.stdin.as_mut().expect("piped");
+        stdin
+            .write_all(b".timeout 5000\nBEGIN EXCLUSIVE;\nSELECT 'held';\n")
+            .expect("sqlite3 reads");
+        let mut held = [0; 5];
+        let stdout = sqlite.stdout.as_mut().expect("piped");
+        std::io::Read::read_exact(stdout, &mut held).expect("sqlite3 answers");
+        assert_eq!(&held, b"held\n");
+        Self(sqlite)
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_locked_store_is_trouble_and_no_reason_for_a_restart() {
+    let layout = House::layout();
+    let systemd = NotifySocket::new(&layout);
+    let gateway = start(&layout, true);
+    systemd.wait_for("WATCHDOG=1");
+    let lock = Lock::hold(&layout);
+    // A change waits 10 s for the lock, then it is given up.
+    let (beats, longest, statuses) = systemd.listen(Duration::from_secs(13));
+    assert!(beats >= 25 && longest < WATCHDOG, "{beats} {longest:?}");
+    let trouble = statuses.last().expect("a status");
+    println!("{beats} times in 13 s that all is well, {longest:?} apart at most; {trouble}");
+    assert!(trouble.contains("store is in trouble"), "{trouble}");
+    assert!(trouble.contains("gateway.sqlite3"), "{trouble}");
+    drop(lock);
+    systemd.wait_for("STATUS=Serving; ");
+    assert!(gateway.stop().success());
+}

@@ -117,9 +117,12 @@ async fn spend(
     connection: &mut SqliteConnection,
 ) -> Result<Standing, sqlx::Error> {
     let key = charge.key.to_string();
-    let bucket = bucket(&key, connection).await?.unwrap_or(Bucket::new(now));
-    let (bucket, standing) = step(bucket, now, cost, &charge.allowance);
-    if !matches!(standing, Standing::Blocked { newly: false, .. }) {
+    let before = bucket(&key, connection).await?.unwrap_or(Bucket::new(now));
+    let (bucket, standing) = step(before, now, cost, &charge.allowance);
+    // Who asks while blocked changes nothing, but where the clock has been set
+    // back: what is left of the block counts from now on, not from then.
+    let is_unchanged = matches!(standing, Standing::Blocked { newly: false, .. });
+    if !is_unchanged || before.seen > now {
         keep(&key, &bucket, kept, connection).await?;
     }
     Ok(standing)
@@ -133,11 +136,19 @@ async fn introduce(
     kept: i64,
     connection: &mut SqliteConnection,
 ) -> Result<Option<Timestamp>, sqlx::Error> {
+    let charge = Charge {
+        key: ThrottleKey::Newcomers,
+        allowance: newcomers.allowance,
+    };
     let mut latest = None;
     let mut new = Vec::new();
     for address in &newcomers.addresses {
         match answered_from(address, connection).await? {
-            Some(from) if from > now => latest = latest.max(Some(from)),
+            Some(from) if from > now => {
+                let from = from.min(last_turn(&charge, now, connection).await?);
+                introduced(address, from, kept, connection).await?;
+                latest = latest.max(Some(from).filter(|from| *from > now));
+            }
             Some(_) => introduced(address, now, kept, connection).await?,
             None => new.push(address),
         }
@@ -145,16 +156,25 @@ async fn introduce(
     if new.is_empty() {
         return Ok(latest);
     }
-    let charge = Charge {
-        key: ThrottleKey::Newcomers,
-        allowance: newcomers.allowance,
-    };
     let cost = u32::try_from(new.len()).unwrap_or(u32::MAX);
     let from = later_moment(spend(&charge, cost, now, kept, connection).await?);
     for address in new {
         introduced(address, from.unwrap_or(now), kept, connection).await?;
     }
     Ok(latest.max(from))
+}
+
+/// When the last of those is done that wait by an allowance. Nobody's turn comes
+/// later, but by a clock that has been set back meanwhile.
+async fn last_turn(
+    charge: &Charge,
+    now: Timestamp,
+    connection: &mut SqliteConnection,
+) -> Result<Timestamp, sqlx::Error> {
+    let bucket = bucket(&charge.key.to_string(), connection).await?;
+    let bucket = bucket.unwrap_or(Bucket::new(now));
+    let (_, standing) = step(bucket, now, 0, &charge.allowance);
+    Ok(later_moment(standing).unwrap_or(now))
 }
 
 async fn answered_from(
@@ -558,6 +578,46 @@ mod tests {
         );
         assert_eq!(ask(5, "a@b.example", 0).await, Accepted::New);
         assert_eq!(ask(6, "c@b.example", 10).await, Accepted::New);
+    }
+
+    #[tokio::test]
+    async fn a_clock_set_back_prolongs_no_block() {
+        let test = TestStore::new().await;
+        let ask = async |number: u8, seconds: i64| {
+            let request = NewRequest {
+                accepted_at: at(seconds),
+                ..jane(number)
+            };
+            test.store.accept(request).await.unwrap()
+        };
+        for number in 0..4 {
+            ask(number, 7200).await;
+        }
+        let until = |seconds| Accepted::Blocked { until: at(seconds) };
+        assert_eq!(ask(4, 7800).await, until(10_800));
+        assert_eq!(ask(5, 600).await, until(4200));
+        assert_eq!(ask(6, 4199).await, until(4200));
+        assert_eq!(ask(7, 4200).await, Accepted::New);
+    }
+
+    #[tokio::test]
+    async fn a_clock_set_back_makes_no_newcomer_of_who_is_known() {
+        let test = TestStore::new().await;
+        let ask = async |number: u8, target: &str, seconds: i64| {
+            let mut request = from(&unknown(target), target, number);
+            request.charges.sender = None;
+            request.charges.many = None;
+            request.accepted_at = at(seconds);
+            test.store.accept(request).await.unwrap()
+        };
+        assert_eq!(ask(0, "a@b.example", 9000).await, Accepted::New);
+        assert_eq!(ask(1, "a@b.example", 5400).await, Accepted::New);
+        assert_eq!(ask(2, "b@b.example", 5400).await, Accepted::New);
+        // Whose turn has not come waits as long as he did before, and no longer.
+        assert_eq!(ask(3, "c@b.example", 5400).await, later(5410, None));
+        assert_eq!(ask(4, "d@b.example", 5400).await, later(5420, None));
+        assert_eq!(ask(5, "d@b.example", 1800).await, later(1820, None));
+        assert_eq!(ask(6, "d@b.example", 1820).await, Accepted::New);
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-pub use self::error::CommandError;
+pub use self::{error::CommandError, serve::Service};
 
 /// Where the configuration is unless `--config` says otherwise.
 const DEFAULT_CONFIG: &str = "/etc/kms-gateway/gateway.toml";

@@ -5,9 +5,16 @@ mod pulse;
 mod restart;
 mod tasks;
 
-use std::{convert::Infallible, path::Path, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::{Future, pending},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::Args;
+use futures_util::FutureExt;
 use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -33,7 +40,7 @@ use crate::{
     dnsbl::{self, Blocklists},
     kms::Kms,
     milter::{self, Gateway, InFlight, MilterSocket, Rules},
-    store::Store,
+    store::{SqliteStore, Store},
     worker::{Answering, Delivering, InjectionSettings, ReplySettings, Retry, Upkeep, Worker},
 };
 
@@ -62,33 +69,13 @@ pub(super) struct Arguments {}
 pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandError> {
     let config = Config::load(path)?;
     start_log(&config)?;
-    let environment = Environment::open_checked(path, &config).await?;
-    let socket = bind(path, &config).await?;
-    let store = environment.store.clone();
-    let live = Live::new(&config, environment.into_kms(&config)?)?;
-    let (stop, stopped) = watch::channel(false);
-    let (hurry, hurried) = watch::channel(false);
-
-    let mut tasks = Tasks::default();
-    start(
-        &mut tasks,
-        &config,
-        &live,
-        store.clone(),
-        socket,
-        (stopped, hurried),
-    );
-    let pulse = Pulse {
-        store: store.clone(),
-        clock: Arc::new(SystemClock),
-        bad_reload: live.bad_reload.subscribe(),
-    };
-    let pulse = tokio::spawn(pulse.run());
+    let mut service = Service::of(path, config, Arc::new(SystemClock)).await?;
+    let pulse = tokio::spawn(service.pulse().run());
     let mut signals = Signals::listen()?;
 
-    tracing::info!(listen = %config.milter.listen, "serving");
+    tracing::info!(listen = %service.config.milter.listen, "serving");
     notify(&[NotifyState::Ready, NotifyState::Status("Serving.")]);
-    let asked = attend(path, &config, &live, &mut tasks, &mut signals).await;
+    let asked = service.attend(&mut signals).await;
     if let Err(error) = &asked {
         tracing::error!(%error, "can't go on");
     }
@@ -97,59 +84,160 @@ pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandErr
         NotifyState::Status("Stopping: messages on their way are finished."),
     ]);
     tracing::info!("stopping");
-    stop.send_replace(true);
-    end(tasks, &mut signals, &hurry).await;
-    if !in_time(CLOSING_TIME, store.close()).await {
-        tracing::error!("the store does not close; what is committed is safe");
-    }
+    // Who asks once more need not wait for messages: Postfix has them, and
+    // offers them again.
+    let hurried = async {
+        signals.end().await;
+        tracing::warn!("asked again to end: no waiting for messages on their way");
+    };
+    service.end(hurried).await;
     // Up to here systemd is to know that the end is no hanging.
     pulse.abort();
     tracing::info!("stopped");
     asked.map(|()| Ending::Done)
 }
 
-/// Starts milter, worker and upkeep; each ends when the first of `ends` turns
-/// true, the milter without waiting for messages if the second does.
-fn start(
-    tasks: &mut Tasks,
-    config: &Config,
-    live: &Live,
-    store: Arc<dyn Store>,
-    socket: MilterSocket,
-    ends: (watch::Receiver<bool>, watch::Receiver<bool>),
-) {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (stopped, hurried) = ends;
-    let worker = worker(config, live, store.clone(), clock.clone()).run(
-        config.worker.parallel_requests,
-        config.worker.parallel_deliveries,
-        stopped.clone(),
-    );
-    tasks.start("worker", worker);
-    let upkeep = Upkeep {
-        store: store.clone(),
-        clock: clock.clone(),
-        keep: live.audit_keep.subscribe(),
-        replay_marks: replay_marks_kept(config),
-        key_warning: config.kmc.warn_before_expiry,
-    };
-    let upkeep = upkeep.run(stopped.clone());
-    tasks.start("upkeep", async {
-        upkeep.await;
-        Ok::<(), Infallible>(())
-    });
-    let gateway = Arc::new(Gateway {
-        store,
-        kms: live.kms.clone(),
-        clock,
-        rules: live.rules.subscribe(),
-        in_flight: InFlight::default(),
-    });
-    let connections = config.milter.max_connections;
-    tasks.start(
-        "milter",
-        milter::serve(gateway, socket, connections, stopped, hurried),
-    );
+/// The running gateway: milter, worker and upkeep on one store.
+pub struct Service {
+    path: PathBuf,
+    config: Config,
+    clock: Arc<dyn Clock>,
+    store: Arc<SqliteStore>,
+    live: Live,
+    tasks: Tasks,
+    stop: watch::Sender<bool>,
+    hurry: watch::Sender<bool>,
+}
+
+impl Service {
+    /// Starts the gateway of the configuration at `path`, by this clock.
+    ///
+    /// # Errors
+    /// Any [`CommandError`] that `serve` may end with at its start.
+    pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, CommandError> {
+        Self::of(path, Config::load(path)?, clock).await
+    }
+
+    /// Waits until a task ends by itself, which none may, and says which and why:
+    /// the gateway is no gateway without it.
+    pub async fn failure(&mut self) -> CommandError {
+        let Some(ended) = self.tasks.next_to_end().await else {
+            return CommandError::other("nothing runs");
+        };
+        let why = ended.result.err();
+        CommandError::other(format_args!(
+            "the {} ended by itself, which is a fault of the gateway: {}; start it again",
+            ended.name,
+            why.as_deref().unwrap_or("it gave no reason"),
+        ))
+    }
+
+    /// Ends it as SIGTERM does.
+    pub async fn stop(self) {
+        self.end(pending()).await;
+    }
+
+    async fn of(path: &Path, config: Config, clock: Arc<dyn Clock>) -> Result<Self, CommandError> {
+        let environment = Environment::open_checked(path, &config).await?;
+        let socket = bind(path, &config).await?;
+        let store = environment.store.clone();
+        let live = Live::new(&config, environment.into_kms(&config)?)?;
+        let mut service = Self {
+            path: path.to_owned(),
+            config,
+            clock,
+            store,
+            live,
+            tasks: Tasks::default(),
+            stop: watch::Sender::new(false),
+            hurry: watch::Sender::new(false),
+        };
+        service.start_tasks(socket);
+        Ok(service)
+    }
+
+    fn start_tasks(&mut self, socket: MilterSocket) {
+        let (config, live, clock) = (&self.config, &self.live, &self.clock);
+        let store: Arc<dyn Store> = self.store.clone();
+        let worker = worker(config, live, store.clone(), clock.clone()).run(
+            config.worker.parallel_requests,
+            config.worker.parallel_deliveries,
+            self.stop.subscribe(),
+        );
+        let upkeep = Upkeep {
+            store: store.clone(),
+            clock: clock.clone(),
+            keep: live.audit_keep.subscribe(),
+            replay_marks: replay_marks_kept(config),
+            key_warning: config.kmc.warn_before_expiry,
+        };
+        let upkeep = upkeep.run(self.stop.subscribe());
+        let gateway = Arc::new(Gateway {
+            store,
+            kms: live.kms.clone(),
+            clock: clock.clone(),
+            rules: live.rules.subscribe(),
+            in_flight: InFlight::default(),
+        });
+        let milter = milter::serve(
+            gateway,
+            socket,
+            config.milter.max_connections,
+            self.stop.subscribe(),
+            self.hurry.subscribe(),
+        );
+        self.tasks.start("worker", worker);
+        self.tasks.start("upkeep", upkeep.map(Ok::<(), Infallible>));
+        self.tasks.start("milter", milter);
+    }
+
+    fn pulse(&self) -> Pulse {
+        Pulse {
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            bad_reload: self.live.bad_reload.subscribe(),
+        }
+    }
+
+    /// Takes signals until one asks for the end.
+    ///
+    /// # Errors
+    /// A task ended before.
+    async fn attend(&mut self, signals: &mut Signals) -> Result<(), CommandError> {
+        loop {
+            tokio::select! {
+                _ = signals.terminate.recv() => return Ok(()),
+                _ = signals.interrupt.recv() => return Ok(()),
+                _ = signals.hangup.recv() => reload(&self.path, &self.config, &self.live),
+                failure = self.failure() => return Err(failure),
+            }
+        }
+    }
+
+    /// Has all tasks end, and takes no longer than [`END_TIME`] over it. Messages
+    /// on their way are not waited for once `hurried` is done.
+    async fn end(mut self, hurried: impl Future<Output = ()>) {
+        self.stop.send_replace(true);
+        let deadline = Instant::now() + END_TIME;
+        let hurried = async {
+            hurried.await;
+            self.hurry.send_replace(true);
+            pending().await
+        };
+        let left = tokio::select! {
+            left = self.tasks.all_end(deadline) => left,
+            left = hurried => left,
+        };
+        if !left.is_empty() {
+            tracing::warn!(
+                ?left,
+                "still at work; what they had begun is done again after the next start"
+            );
+        }
+        if !in_time(CLOSING_TIME, self.store.close()).await {
+            tracing::error!("the store does not close; what is committed is safe");
+        }
+    }
 }
 
 /// What a reload replaces while the gateway runs.
@@ -330,64 +418,6 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
-    }
-}
-
-/// Takes signals until one asks for the end.
-///
-/// # Errors
-/// A task ended before: the gateway is no gateway without it.
-async fn attend(
-    path: &Path,
-    config: &Config,
-    live: &Live,
-    tasks: &mut Tasks,
-    signals: &mut Signals,
-) -> Result<(), CommandError> {
-    loop {
-        tokio::select! {
-            _ = signals.terminate.recv() => return Ok(()),
-            _ = signals.interrupt.recv() => return Ok(()),
-            _ = signals.hangup.recv() => reload(path, config, live),
-            ended = tasks.next_to_end() => return Err(CommandError::other(too_early(ended))),
-        }
-    }
-}
-
-fn too_early(ended: Option<tasks::Ended>) -> String {
-    let Some(ended) = ended else {
-        return "nothing runs".to_owned();
-    };
-    let why = ended
-        .result
-        .err()
-        .unwrap_or_else(|| "for no reason".to_owned());
-    format!(
-        "the {} ended by itself, which is a fault of the gateway: {why}; start it again",
-        ended.name
-    )
-}
-
-/// Waits for the tasks to end, which they have been told to, and takes no
-/// longer than [`END_TIME`] over it. Who asks once more need not wait for
-/// messages: Postfix has them, and offers them again.
-async fn end(mut tasks: Tasks, signals: &mut Signals, hurry: &watch::Sender<bool>) {
-    let deadline = Instant::now() + END_TIME;
-    let hurried = async {
-        signals.end().await;
-        tracing::warn!("asked again to end: no waiting for messages on their way");
-        hurry.send_replace(true);
-        std::future::pending::<()>().await;
-    };
-    let left = tokio::select! {
-        left = tasks.all_end(deadline) => left,
-        () = hurried => Vec::new(),
-    };
-    if !left.is_empty() {
-        tracing::warn!(
-            ?left,
-            "still at work; what they had begun is done again after the next start"
-        );
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{ALICE, BOB, Draft, GATEWAY, Layout, Mail, Site, Smtp, until, words};
+use harness::{ALICE, BOB, Draft, GATEWAY, Layout, Lock, Mail, Site, Smtp, until, words};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -149,19 +149,24 @@ fn others_get_theirs(site: &Site, submissions: &[Submission]) -> Duration {
     waited
 }
 
-/// Each request is answered, once, by the mailbox and by the audit log.
-fn all_are_answered(site: &mut Site, submissions: &[Submission]) -> Duration {
-    let begin = Instant::now();
+/// Has Postfix offer what waits until so many requests are answered. More than
+/// once: what was on its way when the gateway came back may just have failed.
+fn flush_until_answered(site: &Site, count: usize) {
     site.postfix.flush();
-    let mut flushed = begin;
+    let mut flushed = Instant::now();
     until("all requests answered", PATIENCE, || {
-        // What was on its way when the gateway came back may just have failed.
         if flushed.elapsed() > Duration::from_secs(2) {
             site.postfix.flush();
             flushed = Instant::now();
         }
-        (site.mailbox(ALICE).mails().len() >= EACH).then_some(())
+        (site.mailbox(ALICE).mails().len() >= count).then_some(())
     });
+}
+
+/// Each request is answered, once, by the mailbox and by the audit log.
+fn all_are_answered(site: &mut Site, submissions: &[Submission]) -> Duration {
+    let begin = Instant::now();
+    flush_until_answered(site, EACH);
     let waited = begin.elapsed();
     // Whatever else is on its way arrives before both are at rest.
     let gateway = site.gateway.take().expect("it runs");
@@ -282,4 +287,37 @@ fn what_sendmail_submits_is_answered_at_once() {
     sendmail(&site, &[GATEWAY, BOB], &for_both);
     mailbox.wait_for_reply("{KMS:Help} and Bob");
     assert_eq!(site.mailbox(BOB).wait_for_count(1).len(), 1);
+}
+
+#[test]
+fn a_locked_database_holds_up_the_gateways_mail_alone() {
+    let site = Layout::new().start();
+    let lock = Lock::hold(&site.layout);
+    let alone = Draft::request("{KMS:Help} alone", "please\n");
+    let for_both = Draft::request("{KMS:Help} and Bob", "please\n").with("Cc", BOB);
+    let other = Draft::request("for Bob", "please\n").with("To", BOB);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let refused = site.smtp().send(ALICE, &[GATEWAY], &alone.to_bytes());
+            assert!(refused.text.starts_with("451 4.3.0"), "{refused:?}");
+        });
+        scope.spawn(|| {
+            let taken = site
+                .smtp()
+                .send(ALICE, &[GATEWAY, BOB], &for_both.to_bytes());
+            assert_eq!(taken.code, 250, "{taken:?}");
+        });
+        // Mail that does not need the gateway's database does not wait for it.
+        let begin = Instant::now();
+        let taken = site.smtp().send(ALICE, &[BOB], &other.to_bytes());
+        assert_eq!(taken.code, 250, "{taken:?}");
+        site.mailbox(BOB).wait_for_count(1);
+        assert!(begin.elapsed() < Duration::from_secs(3), "other mail waits");
+    });
+    assert_eq!(site.mailbox(BOB).wait_for_count(2).len(), 2);
+    drop(lock);
+    flush_until_answered(&site, 1);
+    site.mailbox(ALICE).wait_for_reply("{KMS:Help} and Bob");
+    // Who was told 451 comes again.
+    site.ask(&alone);
 }

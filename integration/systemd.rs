@@ -8,13 +8,12 @@ mod harness;
 
 use std::{
     fs,
-    io::{ErrorKind, Write},
+    io::ErrorKind,
     os::unix::net::UnixDatagram,
-    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use harness::{Gateway, House, Layout};
+use harness::{Gateway, House, Layout, Lock};
 use rustix::{
     process::Signal,
     time::{ClockId, clock_gettime},
@@ -185,36 +184,6 @@ fn while_it_drains_it_is_well() {
     session.content([("Subject", "{KMS:Help}")], b"please\r\n");
     session.end();
     assert!(house.gateway.wait_for_end().success());
-}
-
-/// The lock that an administrator's tool may hold.
-struct Lock(Child);
-
-impl Lock {
-    fn hold(layout: &Layout) -> Self {
-        let mut sqlite = Command::new("sqlite3")
-            .arg(layout.directory().join("gateway/gateway.sqlite3"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("sqlite3");
-        let stdin = sqlite.stdin.as_mut().expect("piped");
-        stdin
-            .write_all(b".timeout 5000\nBEGIN EXCLUSIVE;\nSELECT 'held';\n")
-            .expect("sqlite3 reads");
-        let mut held = [0; 5];
-        let stdout = sqlite.stdout.as_mut().expect("piped");
-        std::io::Read::read_exact(stdout, &mut held).expect("sqlite3 answers");
-        assert_eq!(&held, b"held\n");
-        Self(sqlite)
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod command;
 mod dkim;
 mod gateway;
 mod house;
+mod lock;
 mod mail;
 mod mailbox;
 mod milter;
@@ -35,6 +36,7 @@ pub use self::{
     dkim::{DkimKey, OpenDkim},
     gateway::{Gateway, kms_gateway},
     house::{House, ask, begin, pairs, request_fields, request_with, send, taken},
+    lock::Lock,
     mail::{Draft, Mail},
     mailbox::Mailbox,
     milter::{EndAnswer, Milter, Packet, packet},

@@ -69,9 +69,13 @@ pub(super) struct Arguments {}
 pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandError> {
     let config = Config::load(path)?;
     start_log(&config)?;
-    let mut service = Service::of(path, config, Arc::new(SystemClock)).await?;
-    let pulse = tokio::spawn(service.pulse().run());
+    // Before the port is bound: whoever sees it open may ask for the end.
     let mut signals = Signals::listen()?;
+    let mut service = tokio::select! {
+        service = Service::of(path, config, Arc::new(SystemClock)) => service?,
+        () = signals.end() => return Ok(Ending::Done),
+    };
+    let pulse = tokio::spawn(service.pulse().run());
 
     tracing::info!(listen = %service.config.milter.listen, "serving");
     notify(&[NotifyState::Ready, NotifyState::Status("Serving.")]);

@@ -1,9 +1,10 @@
 //! Hands finished replies to Postfix, one target at a time, over a session
 //! that is kept open while there is work and never longer.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, panic::AssertUnwindSafe};
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 
 use super::{
     Found, Task, Worker,
@@ -50,7 +51,15 @@ impl Task for DeliverReplies {
             return Ok(Found::Nothing);
         };
         let settings = worker.delivering.borrow().settings.clone();
-        let sent = send(&settings, &mut self.session, &leased).await;
+        // A panic is a fault of ours that must not end the worker: the delivery
+        // is tried again and comes to an end as any other.
+        let sent = AssertUnwindSafe(send(&settings, &mut self.session, &leased))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| {
+                let fault = "a fault of the gateway: it panicked".to_owned();
+                Err(InjectionError::Session(fault))
+            });
         note(worker, &leased, sent).await?;
         Ok(Found::Work)
     }

@@ -70,9 +70,6 @@ mod tests {
         sender_authentication.authserv_ids = [\"mx.example.org\"]
         ";
 
-    /// Read by other commands and not by `serve`.
-    const ELSEWHERE: [&str; 1] = ["kmc.warn_before_expiry"];
-
     /// One of the STSA's: the generator of P-384.
     const STSA_KEY: &str = "
         public_key = \"04\
@@ -116,7 +113,6 @@ mod tests {
             let of_table = expected(&config).into_iter();
             keys.extend(of_table.map(|key| (table.clone(), key)));
         }
-        keys.retain(|(table, key)| !ELSEWHERE.contains(&format!("{table}.{key}").as_str()));
         keys
     }
 

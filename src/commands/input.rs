@@ -2,14 +2,20 @@
 
 use std::{
     fs,
-    io::{self, BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, ErrorKind, Read},
+    os::fd::AsFd,
     path::Path,
 };
+
+use zeroize::Zeroizing;
 
 use super::CommandError;
 
 /// More than any message or file of records that a command is for.
 const LIMIT: u64 = 128 * 1024 * 1024;
+
+/// More than any passphrase, key or registration.
+const SECRET_LIMIT: usize = 64 * 1024;
 
 /// The bytes of `path`, or of standard input if it is `-`.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, CommandError> {
@@ -29,7 +35,53 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, CommandError> {
     Ok(bytes)
 }
 
-/// The same to be read bit by bit.
+/// A secret of `path`, or of standard input if it is `-`. It is read into its
+/// place at once: a vector that grows, and the buffer of standard input, would
+/// leave copies behind.
+pub(super) fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, CommandError> {
+    let opened = if path == Path::new("-") {
+        io::stdin().as_fd().try_clone_to_owned().map(fs::File::from)
+    } else {
+        fs::File::open(path)
+    };
+    let mut bytes = Zeroizing::new(vec![0; SECRET_LIMIT + 1]);
+    let length = opened
+        .and_then(|mut file| fill(&mut file, &mut bytes))
+        .map_err(|error| CommandError::file(path, "read", &error))?;
+    if length > SECRET_LIMIT {
+        return Err(CommandError::Other(format!(
+            "{}: larger than {} KiB; give the file with the secret alone",
+            path.display(),
+            SECRET_LIMIT / 1024
+        )));
+    }
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
+/// The same, of a text in UTF-8.
+pub(super) fn read_secret_text(path: &Path) -> Result<Zeroizing<String>, CommandError> {
+    let bytes = read_secret(path)?;
+    std::str::from_utf8(&bytes)
+        .map(|text| Zeroizing::new(text.to_owned()))
+        .map_err(|_| CommandError::Other(format!("{}: not a text in UTF-8", path.display())))
+}
+
+/// Reads until `buffer` is full or the file ends.
+fn fill(file: &mut fs::File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while let Some(rest) = buffer.get_mut(length..).filter(|rest| !rest.is_empty()) {
+        match file.read(rest) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
+}
+
+/// What [`read`] reads, to be read bit by bit.
 pub(super) fn open(path: &Path) -> Result<Box<dyn BufRead>, CommandError> {
     if path == Path::new("-") {
         return Ok(Box::new(io::stdin().lock()));
@@ -42,4 +94,27 @@ fn read_limited(source: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     source.take(LIMIT + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_secret_is_read_whole_and_bounded() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        for length in [0, 1, SECRET_LIMIT] {
+            fs::write(&path, vec![7; length]).unwrap();
+            assert_eq!(*read_secret(&path).unwrap(), vec![7; length]);
+        }
+        fs::write(&path, vec![7; SECRET_LIMIT + 1]).unwrap();
+        let error = read_secret(&path).unwrap_err().to_string();
+        assert!(error.contains("larger than 64 KiB"), "{error}");
+        fs::write(&path, [0xFF]).unwrap();
+        let error = read_secret_text(&path).unwrap_err().to_string();
+        assert!(error.contains("UTF-8"), "{error}");
+    }
 }

@@ -263,7 +263,7 @@ fn active(rows: &[KmcKeyRow], now: Timestamp) -> Result<&KmcKeyRow, CommandError
 
 /// The first line of a file, without its end.
 pub(super) fn passphrase(path: &Path) -> Result<Zeroizing<String>, CommandError> {
-    let text = Zeroizing::new(text(path)?);
+    let text = input::read_secret_text(path)?;
     let line = text.lines().next().unwrap_or_default();
     if line.is_empty() {
         return Err(CommandError::Other(format!(

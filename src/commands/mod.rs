@@ -7,6 +7,7 @@ mod check;
 mod environment;
 mod error;
 mod explain;
+mod hardening;
 mod input;
 mod kmc;
 mod module;
@@ -81,7 +82,8 @@ pub enum Ending {
 /// Runs the command line. Exit codes: 0 done, 1 a problem, 2 usage.
 #[must_use]
 pub fn run(arguments: Arguments) -> ExitCode {
-    match dispatch(arguments) {
+    let ended = hardening::keep_secrets_in().and_then(|()| dispatch(arguments));
+    match ended {
         Ok(Ending::Done) => ExitCode::SUCCESS,
         Ok(Ending::ProblemFound) => ExitCode::from(1),
         Err(error) => {

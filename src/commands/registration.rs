@@ -12,6 +12,9 @@ use crate::{
     sts::{Ident, SmId},
 };
 
+/// More than the JSON of any registration.
+const ROOM: usize = 4096;
+
 /// A module to be registered.
 pub(super) struct Registration {
     pub(super) smid: SmId,
@@ -36,7 +39,7 @@ impl Registration {
                 path.display()
             ))
         };
-        let bytes = Zeroizing::new(input::read(path)?);
+        let bytes = input::read_secret(path)?;
         // serde_json's message quotes keys and types, never a value of ours.
         let text: RegistrationText = serde_json::from_slice(&bytes)
             .map_err(|error| wrong(format!("not JSON as expected ({error})")))?;
@@ -66,8 +69,9 @@ impl Registration {
             hardware: hardware.to_string(),
             dak: Zeroizing::new(hex::encode_upper(dak.expose())),
         };
-        serde_json::to_vec_pretty(&text)
-            .map(Zeroizing::new)
-            .map_err(CommandError::other)
+        // Reserved at once, so that growing leaves no copy of the DAK behind.
+        let mut json = Zeroizing::new(Vec::with_capacity(ROOM));
+        serde_json::to_writer_pretty(&mut *json, &text).map_err(CommandError::other)?;
+        Ok(json)
     }
 }

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
-use zeroize::Zeroizing;
 
 use super::{
     CommandError, Ending,
@@ -161,7 +160,7 @@ async fn act(environment: &Environment, action: Action) -> Result<Ending, Comman
             attributes,
             key_file,
         }) => {
-            let text = Zeroizing::new(input::read(&key_file)?);
+            let text = input::read_secret(&key_file)?;
             // What isn't text has no hex digits, and is refused as such.
             let digits = std::str::from_utf8(&text).unwrap_or_default().trim();
             let key = VendingKey::from_hex(attributes.dkga, digits)?;

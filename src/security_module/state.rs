@@ -137,8 +137,9 @@ impl PendingText {
     }
 
     fn restore(&self) -> Result<Pending, StateError> {
-        let scalar = hex::decode(&*self.private_key).map(Zeroizing::new);
-        let scalar = scalar.map_err(|_| StateError::Secret {
+        // Into one vector of the right length: one that grows leaves copies.
+        let mut scalar = Zeroizing::new(vec![0; self.private_key.len() / 2]);
+        hex::decode_to_slice(&*self.private_key, &mut scalar).map_err(|_| StateError::Secret {
             name: "private_key",
         })?;
         Pending::restore(record(&self.request)?, record(&self.kmc_key)?, &scalar)

@@ -41,10 +41,18 @@ pub enum FaultPoint {
     BeforeNote,
     /// It is noted on disk.
     AfterNote,
+    /// A secret was sealed anew in the transaction of another storage key.
+    AmidResealing,
+    /// Another master secret or storage key is in its transaction.
+    BeforeSecretCommit,
+    /// It is on disk, and what it replaced is still in the file.
+    AfterSecretCommit,
+    /// The file is built anew, and the write-ahead log not emptied.
+    AfterVacuum,
 }
 
 impl FaultPoint {
-    /// All of them, in the order of a request's life.
+    /// Those of a request's life, in its order.
     pub const ALL: [FaultPoint; 18] = [
         FaultPoint::BeforeSpoolCommit,
         FaultPoint::AfterSpoolCommit,
@@ -64,6 +72,14 @@ impl FaultPoint {
         FaultPoint::AfterTaken,
         FaultPoint::BeforeNote,
         FaultPoint::AfterNote,
+    ];
+
+    /// Those of a change of secrets, in its order.
+    pub const OF_A_SECRET_CHANGE: [FaultPoint; 4] = [
+        FaultPoint::AmidResealing,
+        FaultPoint::BeforeSecretCommit,
+        FaultPoint::AfterSecretCommit,
+        FaultPoint::AfterVacuum,
     ];
 }
 

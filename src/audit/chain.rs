@@ -5,30 +5,120 @@
 //! Whoever lacks the key can't change, remove, insert or reorder an entry
 //! unseen. Cutting the newest entries, or putting back an older copy of the
 //! whole log, shows only against a [`Head`] that was kept elsewhere.
+//!
+//! With another master secret the chain goes on under another key: the first
+//! link under it covers the last one under the key before, so that from then on
+//! whoever has only the former master secret can change nothing unseen either,
+//! not even what was written under it. Each key seals the one before it, so
+//! that the newest verifies the whole log.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use zeroize::Zeroizing;
 
-/// The key of the chain, derived from the master secret.
+use crate::kms::primitives::hkdf_sha384;
+use crate::kms::{AssociatedData, DoesNotOpen, RandomError, Sealed, Secret, StorageKey};
+
+/// The key of the chain, derived from the master secret, with those before it.
 pub struct ChainKey {
-    /// Padded with zeros to the hash's block, as RFC 2104 section 2 does.
-    block: Zeroizing<[u8; 64]>,
+    newest: Key,
+    /// The keys before it, the oldest first.
+    former: Vec<FormerKey>,
+}
+
+/// A key that another has followed.
+struct FormerKey {
+    key: Key,
+    /// The first entry under the next key.
+    until: i64,
+}
+
+/// Where the chain passed to another key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandOver {
+    /// The first entry under the new key.
+    pub first: i64,
+    /// The key before, sealed under the new one.
+    pub sealed_key: Sealed,
 }
 
 impl ChainKey {
     /// Takes the derived key.
     pub fn new(key: &[u8; 32]) -> Self {
-        let mut block = Zeroizing::new([0; 64]);
-        block.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
-        Self { block }
+        Self {
+            newest: Key::new(key),
+            former: Vec::new(),
+        }
+    }
+
+    /// The same with the keys before it, which the hand-overs hold, the newest
+    /// first.
+    ///
+    /// # Errors
+    /// [`DoesNotOpen`]: the newest hand-over was to another key than this.
+    pub fn with_former(
+        mut self,
+        hand_overs: impl IntoIterator<Item = HandOver>,
+    ) -> Result<Self, DoesNotOpen> {
+        self.former.clear();
+        for HandOver { first, sealed_key } in hand_overs {
+            let after = self
+                .former
+                .last()
+                .map_or(&self.newest, |former| &former.key);
+            let key = after.open(first, &sealed_key)?;
+            self.former.push(FormerKey { key, until: first });
+        }
+        self.former.reverse();
+        Ok(self)
+    }
+
+    /// Hands the chain over to `next`, whose first entry is `first`.
+    ///
+    /// # Errors
+    /// [`RandomError`]: no nonce to seal with.
+    pub fn hand_over(&self, next: &Self, first: i64) -> Result<HandOver, RandomError> {
+        Ok(HandOver {
+            first,
+            sealed_key: next.newest.seal(first, &self.newest)?,
+        })
+    }
+
+    /// The first entry under each key but the oldest known, in order.
+    pub fn hand_overs(&self) -> impl Iterator<Item = i64> {
+        self.former.iter().map(|former| former.until)
     }
 
     /// The link of an entry.
     pub fn link(&self, sequence: i64, previous: &Link, bytes: &[u8]) -> Link {
+        self.key_of(sequence).link(sequence, previous, bytes)
+    }
+
+    /// The key that the entry is written with.
+    fn key_of(&self, sequence: i64) -> &Key {
+        let former = self.former.iter().find(|former| sequence < former.until);
+        former.map_or(&self.newest, |former| &former.key)
+    }
+}
+
+/// One key, padded with zeros to the hash's block as RFC 2104 section 2 does.
+struct Key(Secret<64>);
+
+impl Key {
+    fn new(key: &[u8; 32]) -> Self {
+        let padded = Secret::filled_by(|block: &mut [u8; 64]| {
+            block.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+            Ok::<(), Infallible>(())
+        });
+        match padded {
+            Ok(block) => Self(block),
+        }
+    }
+
+    fn link(&self, sequence: i64, previous: &Link, bytes: &[u8]) -> Link {
         Link(
             self.mac(sequence, previous, bytes)
                 .finalize()
@@ -38,11 +128,36 @@ impl ChainKey {
     }
 
     fn mac(&self, sequence: i64, previous: &Link, bytes: &[u8]) -> Hmac<Sha256> {
-        Hmac::<Sha256>::new((&*self.block).into())
+        Hmac::<Sha256>::new(self.0.expose().into())
             .chain_update(sequence.to_be_bytes())
             .chain_update(previous.0)
             .chain_update(bytes)
     }
+
+    fn seal(&self, first: i64, former: &Self) -> Result<Sealed, RandomError> {
+        let (key, _padding) = former.0.split::<32, 32>();
+        self.sealing_key().seal(&row(first), key.expose())
+    }
+
+    fn open(&self, first: i64, sealed: &Sealed) -> Result<Self, DoesNotOpen> {
+        let opened = self.sealing_key().open(&row(first), sealed)?;
+        let key = <&[u8; 32]>::try_from(opened.expose());
+        key.map(Self::new).map_err(|_| row(first).does_not_open())
+    }
+
+    /// What seals the key before, and nothing else.
+    fn sealing_key(&self) -> StorageKey {
+        let (key, _padding) = self.0.split::<32, 32>();
+        StorageKey::new(hkdf_sha384(
+            key.expose(),
+            b"",
+            b"kms-gateway|former-audit-chain",
+        ))
+    }
+}
+
+fn row(first: i64) -> AssociatedData {
+    AssociatedData::new("audit_hand_overs", &first.to_string())
 }
 
 impl fmt::Debug for ChainKey {
@@ -109,6 +224,7 @@ impl Head {
             });
         }
         let fits = key
+            .key_of(sequence)
             .mac(sequence, &self.link, bytes)
             .verify_slice(&link.0)
             .is_ok();
@@ -164,9 +280,10 @@ impl Anchor {
     /// link can pass for an authenticator.
     const BYTES: &'static [u8] = b"anchor";
 
-    /// Authenticates a cut.
+    /// Authenticates a cut, by the newest key whatever the entries' own: an
+    /// anchor is made anew when the chain passes to another.
     pub fn new(key: &ChainKey, head: Head) -> Self {
-        let authenticator = key.link(head.sequence, &head.link, Self::BYTES);
+        let authenticator = key.newest.link(head.sequence, &head.link, Self::BYTES);
         Self {
             head,
             authenticator,
@@ -176,7 +293,8 @@ impl Anchor {
     /// The head to go on from, if the anchor is authentic.
     pub fn check(&self, key: &ChainKey) -> Result<Head, BrokenAt> {
         let sequence = self.head.sequence;
-        key.mac(sequence, &self.head.link, Self::BYTES)
+        key.newest
+            .mac(sequence, &self.head.link, Self::BYTES)
             .verify_slice(&self.authenticator.0)
             .map_err(|_| BrokenAt {
                 sequence,
@@ -303,6 +421,69 @@ mod tests {
             ..anchor
         };
         assert_eq!(moved.check(&key()).unwrap_err().fault, Fault::Anchor);
+    }
+
+    /// The key after two hand-overs, at entries 3 and 5.
+    fn thrice() -> (Vec<HandOver>, [u8; 32]) {
+        let keys = [[7; 32], [8; 32], [9; 32]].map(|key| ChainKey::new(&key));
+        let [first, second, third] = &keys;
+        let hand_overs = vec![
+            second.hand_over(third, 5).unwrap(),
+            first.hand_over(second, 3).unwrap(),
+        ];
+        (hand_overs, [9; 32])
+    }
+
+    #[test]
+    fn the_newest_key_verifies_what_those_before_it_wrote() {
+        let (hand_overs, newest) = thrice();
+        let key = ChainKey::new(&newest).with_former(hand_overs).unwrap();
+        assert_eq!(key.hand_overs().collect::<Vec<_>>(), [3, 5]);
+        let mut head = Head::EMPTY;
+        for (sequence, byte) in [(1, 7), (2, 7), (3, 8), (4, 8), (5, 9), (6, 9)] {
+            let written = head.append(&ChainKey::new(&[byte; 32]), b"{}");
+            head = head.follow(&key, sequence, b"{}", &written.link).unwrap();
+        }
+        assert_eq!(head.sequence, 6);
+        let anchor = Anchor::new(
+            &ChainKey::new(&newest),
+            Head {
+                sequence: 2,
+                ..head
+            },
+        );
+        assert!(anchor.check(&key).is_ok(), "by the newest key");
+    }
+
+    #[test]
+    fn hand_overs_open_only_as_they_were_made() {
+        let (hand_overs, newest) = thrice();
+        let open = |hand_overs: Vec<HandOver>, key| ChainKey::new(key).with_former(hand_overs);
+        assert!(open(hand_overs.clone(), &newest).is_ok());
+        assert!(
+            open(hand_overs.clone(), &[8; 32]).is_err(),
+            "another secret"
+        );
+        let mut moved = hand_overs.clone();
+        moved.first_mut().unwrap().first = 6;
+        assert!(open(moved, &newest).is_err());
+        let mut missing = hand_overs;
+        missing.remove(0);
+        assert!(open(missing, &newest).is_err());
+    }
+
+    #[test]
+    fn whoever_has_a_former_key_alone_changes_nothing_unseen() {
+        let (old, new) = (ChainKey::new(&[7; 32]), ChainKey::new(&[8; 32]));
+        let written = Head::EMPTY.append(&old, b"{1}");
+        let handed_over = written.append(&new, b"{2}");
+        let hand_over = old.hand_over(&new, 2).unwrap();
+        let key = ChainKey::new(&[8; 32]).with_former([hand_over]).unwrap();
+        // Its link is right by the former key, and the next one tells.
+        let forged = Head::EMPTY.append(&old, b"{0}");
+        let forged = Head::EMPTY.follow(&key, 1, b"{0}", &forged.link).unwrap();
+        let fault = forged.follow(&key, 2, b"{2}", &handed_over.link);
+        assert_eq!(fault.unwrap_err().sequence, 2);
     }
 
     #[test]

@@ -29,6 +29,9 @@ pub enum Event {
     Pruned,
     /// An operator ended a sender's block.
     SenderUnblocked,
+    /// The master secret was changed: from this entry on the chain is under the
+    /// key of the new one.
+    MasterSecretChanged,
 }
 
 impl Event {
@@ -45,6 +48,7 @@ impl Event {
             Self::KmsChanged => "kms-changed",
             Self::Pruned => "pruned",
             Self::SenderUnblocked => "sender-unblocked",
+            Self::MasterSecretChanged => "master-secret-changed",
         }
     }
 }
@@ -264,6 +268,7 @@ mod tests {
             Event::KmsChanged,
             Event::Pruned,
             Event::SenderUnblocked,
+            Event::MasterSecretChanged,
         ] {
             let written = serde_json::to_string(&event).unwrap();
             assert_eq!(written, format!("\"{}\"", event.as_str()));

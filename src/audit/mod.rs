@@ -6,5 +6,5 @@
 mod chain;
 mod entry;
 
-pub use chain::{Anchor, BrokenAt, ChainKey, Fault, Head, HeadSyntax, Link};
+pub use chain::{Anchor, BrokenAt, ChainKey, Fault, HandOver, Head, HeadSyntax, Link};
 pub use entry::{Entry, Event};

@@ -103,8 +103,8 @@ pub struct DoesNotOpen {
 pub enum StorageKeyError {
     /// The wrapped key is there and doesn't open.
     #[error(
-        "the storage key does not open with this master secret: \
-         give the master secret that the database was made with"
+        "the storage key does not open with this master secret: give the one that the database \
+         was made with or, after a change by kms-gateway secret rewrap, the new one"
     )]
     OtherMasterSecret,
     /// A new one could not be made.
@@ -122,7 +122,6 @@ pub struct StorageKey(Secret<32>);
 
 impl StorageKey {
     /// The key of these bytes, without tables to keep it.
-    #[cfg(test)]
     pub(crate) fn new(bytes: Secret<32>) -> Self {
         Self(bytes)
     }
@@ -136,29 +135,53 @@ impl StorageKey {
         tables: &dyn KmsTables,
         master_secret: &MasterSecret,
     ) -> Result<Self, StorageKeyError> {
-        let wrapping_key = Self(master_secret.derive("storage-key"));
         if let Some(wrapped) = tables.wrapped_storage_key().await? {
-            return wrapping_key.unwrap(&wrapped);
+            return Self::unwrap(&wrapped, master_secret);
         }
-        let fresh = Self(Secret::random()?);
-        let wrapped = wrapping_key.seal(&Self::associated_data(), fresh.0.expose())?;
+        let fresh = Self::random()?;
+        let wrapped = fresh.wrap(master_secret)?;
         match tables.set_wrapped_storage_key(wrapped).await {
             Ok(()) => Ok(fresh),
             // Another process was faster: its key is the one.
             Err(TablesError::Exists(what)) => match tables.wrapped_storage_key().await? {
-                Some(wrapped) => wrapping_key.unwrap(&wrapped),
+                Some(wrapped) => Self::unwrap(&wrapped, master_secret),
                 None => Err(TablesError::Exists(what).into()),
             },
             Err(error) => Err(error.into()),
         }
     }
 
-    fn unwrap(&self, wrapped: &Sealed) -> Result<Self, StorageKeyError> {
-        self.open(&Self::associated_data(), wrapped)
+    /// A fresh one.
+    ///
+    /// # Errors
+    /// [`RandomError`] when the operating system refuses.
+    pub fn random() -> Result<Self, RandomError> {
+        Secret::random().map(Self)
+    }
+
+    /// Seals it under the master secret.
+    ///
+    /// # Errors
+    /// [`RandomError`] when there is no nonce to be had.
+    pub fn wrap(&self, master_secret: &MasterSecret) -> Result<Sealed, RandomError> {
+        Self::wrapping_key(master_secret).seal(&Self::associated_data(), self.0.expose())
+    }
+
+    /// Opens what [`wrap`](Self::wrap) sealed.
+    ///
+    /// # Errors
+    /// [`StorageKeyError::OtherMasterSecret`].
+    pub fn unwrap(wrapped: &Sealed, master_secret: &MasterSecret) -> Result<Self, StorageKeyError> {
+        Self::wrapping_key(master_secret)
+            .open(&Self::associated_data(), wrapped)
             .ok()
             .and_then(|bytes| Secret::copied_from(bytes.expose()))
             .map(Self)
             .ok_or(StorageKeyError::OtherMasterSecret)
+    }
+
+    fn wrapping_key(master_secret: &MasterSecret) -> Self {
+        Self(master_secret.derive("storage-key"))
     }
 
     fn associated_data() -> AssociatedData {
@@ -169,7 +192,7 @@ impl StorageKey {
     ///
     /// The nonce is random. For one key NIST SP 800-38D, 8.3, allows 2³² of
     /// such; a row is sealed once when it is made and once when an operator
-    /// changes it. At a million rows two nonces are the same with probability
+    /// changes it; another storage key begins anew. At a million rows two nonces are the same with probability
     /// 2⁻⁵⁷.
     ///
     /// # Errors

@@ -160,6 +160,23 @@ pub(super) async fn anchor(
     .transpose()
 }
 
+/// Puts the anchor in the place of the one before.
+pub(super) async fn set_anchor(
+    anchor: Anchor,
+    connection: &mut SqliteConnection,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT OR REPLACE INTO audit_anchor (id, sequence, link, authenticator)
+         VALUES (1, ?, ?, ?)",
+    )
+    .bind(anchor.head.sequence)
+    .bind(anchor.head.link.0.as_slice())
+    .bind(anchor.authenticator.0.as_slice())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 fn read_head(row: &SqliteRow) -> Result<Head, sqlx::Error> {
     Ok(Head {
         sequence: row.try_get("sequence")?,

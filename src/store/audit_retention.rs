@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::audit_log::{anchor, entries};
+use super::audit_log::{anchor, entries, set_anchor};
 use super::error::Failure;
 use super::intent::{Changes, Intent};
 use crate::audit::{Anchor, BrokenAt, Entry, Event, Head};
@@ -67,16 +67,13 @@ impl Intent for PruneAudit {
 }
 
 async fn cut(anchor: Anchor, changes: &mut Changes<'_>) -> Result<(), Failure> {
-    let Head { sequence, link } = anchor.head;
-    sqlx::query(
-        "INSERT OR REPLACE INTO audit_anchor (id, sequence, link, authenticator)
-         VALUES (1, ?, ?, ?)",
-    )
-    .bind(sequence)
-    .bind(link.0.as_slice())
-    .bind(anchor.authenticator.0.as_slice())
-    .execute(&mut *changes.connection)
-    .await?;
+    let sequence = anchor.head.sequence;
+    set_anchor(anchor, changes.connection).await?;
+    // A key that no entry kept was written with is needed no more.
+    sqlx::query("DELETE FROM audit_hand_overs WHERE sequence <= ?")
+        .bind(sequence + 1)
+        .execute(&mut *changes.connection)
+        .await?;
     sqlx::query("DELETE FROM audit WHERE sequence <= ?")
         .bind(sequence)
         .execute(&mut *changes.connection)

@@ -109,6 +109,41 @@ pub enum StoreError {
         /// The database file.
         path: PathBuf,
     },
+    /// The audit log's key is not the one that its chain passed to.
+    #[error(
+        "{}: the audit log's key does not open with this master secret: after a change by \
+         kms-gateway secret rewrap give the new one", path.display()
+    )]
+    OtherChainKey {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// Somebody else has the store open.
+    #[error(
+        "{}: another process uses the database; stop serve, wait for other kms-gateway commands, \
+         and try again", path.display()
+    )]
+    InUse {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// Somebody has the store alone.
+    #[error("{}: another process changes the secrets; try again when it has ended", path.display())]
+    SecretsBeingChanged {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// The change is made, and what it replaced is still in the file.
+    #[error(
+        "{}: the change is made, but old content may still be in the file: {cause}; mend that and \
+         give the same command again", path.display()
+    )]
+    NotScrubbed {
+        /// The database file.
+        path: PathBuf,
+        /// What went wrong.
+        cause: String,
+    },
     /// The store was closed.
     #[error("the store is closed")]
     Closed,

@@ -16,7 +16,7 @@ use crate::kms::{KmcKeyRow, ModuleRow, Sealed, TablesError, VendingKeyRow};
 pub(super) type Outcome = Result<(), TablesError>;
 
 impl Changes<'_> {
-    async fn count_revision(&mut self) -> Result<(), sqlx::Error> {
+    pub(super) async fn count_revision(&mut self) -> Result<(), sqlx::Error> {
         sqlx::query("UPDATE kms_revision SET revision = revision + 1")
             .execute(&mut *self.connection)
             .await?;

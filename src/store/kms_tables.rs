@@ -17,8 +17,8 @@ use super::kms_changes::{
 };
 use super::sqlite::SqliteStore;
 use crate::kms::{
-    IssueBasis, KmcKeyRow, KmsTables, ModuleRow, Revision, Sealed, TablesError, UpdateBasis,
-    VendingKeyRow,
+    IssueBasis, KmcKeyRow, KmsTables, ModuleRow, Revision, Sealed, SealedRows, TablesError,
+    UpdateBasis, VendingKeyRow,
 };
 use crate::sts::{Krn, PointText, Sgc, SmId, VendingKeyAttributes};
 
@@ -134,6 +134,18 @@ pub(super) async fn revision(connection: &mut SqliteConnection) -> Result<Revisi
         .fetch_one(connection)
         .await
         .map(Revision)
+}
+
+/// Every row that the storage key seals.
+pub(super) async fn sealed_rows(
+    connection: &mut SqliteConnection,
+) -> Result<SealedRows, sqlx::Error> {
+    Ok(SealedRows {
+        revision: revision(connection).await?,
+        kmc_keys: kmc_keys(connection).await?,
+        modules: modules(connection).await?,
+        vending_keys: vending_keys(connection).await?,
+    })
 }
 
 async fn update_basis(

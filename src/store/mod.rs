@@ -6,12 +6,14 @@
 
 mod acceptance;
 mod audit_counts;
+mod audit_hand_over;
 mod audit_log;
 mod audit_retention;
 mod backup;
 mod columns;
 mod deliveries;
 mod error;
+mod in_use;
 mod integrity;
 mod intent;
 mod kms_changes;
@@ -22,6 +24,7 @@ mod model;
 mod open;
 mod requests;
 mod room;
+mod secret_change;
 mod settings;
 mod sqlite;
 #[cfg(test)]
@@ -43,6 +46,7 @@ use crate::sts::{SmId, StsTime};
 
 pub use backup::{Backup, BackupError};
 pub use error::StoreError;
+pub use secret_change::{SecretChange, StoreAlone};
 pub use settings::{StoreSettings, Synchronous};
 pub use sqlite::SqliteStore;
 pub use values::{

@@ -23,7 +23,7 @@ use super::settings::{StoreSettings, Synchronous};
 /// The steps of the schema, oldest first: version, description, statements.
 /// `sqlx::migrate!` would find the files itself, but at the price of a second
 /// sqlx and SQLite, compiled for the compiler's own use.
-const MIGRATIONS: [(i64, &str, &str); 5] = [
+const MIGRATIONS: [(i64, &str, &str); 6] = [
     (1, "store", include_str!("migrations/0001_store.sql")),
     (
         2,
@@ -40,6 +40,11 @@ const MIGRATIONS: [(i64, &str, &str); 5] = [
         5,
         "module updates",
         include_str!("migrations/0005_module_updates.sql"),
+    ),
+    (
+        10,
+        "audit hand-overs",
+        include_str!("migrations/0010_audit_hand_overs.sql"),
     ),
 ];
 
@@ -414,13 +419,13 @@ mod tests {
             error,
             StoreError::Schema {
                 found: 999,
-                known: 5,
+                known: 10,
                 ..
             }
         ));
         let text = error.to_string();
         assert!(
-            text.contains("999") && text.contains("version 5;"),
+            text.contains("999") && text.contains("version 10;"),
             "{text}"
         );
     }

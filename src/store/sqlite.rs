@@ -12,9 +12,11 @@ use sqlx::{Sqlite, Transaction};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
+use super::audit_hand_over::hand_overs;
 use super::columns::Moment;
 use super::deliveries::{End, LeaseDelivery, PostponeDelivery};
 use super::error::{Failure, StoreError};
+use super::in_use::InUse;
 use super::intent::{self, Inbox, Intent};
 use super::kms_issues::{self, PruneHistory, PruneReplayMarks};
 use super::requests::{self, Complete, Lease, Postpone, Tell};
@@ -37,6 +39,8 @@ pub struct SqliteStore {
     settings: Arc<StoreSettings>,
     chain_key: Option<Arc<ChainKey>>,
     readers: SqlitePool,
+    /// None once closed, and where somebody has the store alone.
+    in_use: Mutex<Option<InUse>>,
     /// None once closed.
     inbox: Mutex<Option<Inbox>>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -54,8 +58,7 @@ impl SqliteStore {
         settings: &StoreSettings,
         chain_key: Option<ChainKey>,
     ) -> Result<Arc<Self>, StoreError> {
-        let connection = open::writer(settings, false).await?;
-        Ok(Self::with(connection, settings, chain_key))
+        Self::open_with_others(settings, chain_key, false).await
     }
 
     /// The same, and reads the whole file before: a damaged database is refused.
@@ -66,17 +69,33 @@ impl SqliteStore {
         settings: &StoreSettings,
         chain_key: Option<ChainKey>,
     ) -> Result<Arc<Self>, StoreError> {
-        let connection = open::writer(settings, true).await?;
-        Ok(Self::with(connection, settings, chain_key))
+        Self::open_with_others(settings, chain_key, true).await
     }
 
-    fn with(
-        connection: SqliteConnection,
+    async fn open_with_others(
         settings: &StoreSettings,
         chain_key: Option<ChainKey>,
-    ) -> Arc<Self> {
+        checked: bool,
+    ) -> Result<Arc<Self>, StoreError> {
+        let connection = open::writer(settings, checked).await?;
+        let in_use = InUse::shared(&settings.path)?;
+        Self::on(settings, connection, chain_key, Some(in_use)).await
+    }
+
+    /// The store on a database that is open, and held by whoever has the lock.
+    pub(super) async fn on(
+        settings: &StoreSettings,
+        mut connection: SqliteConnection,
+        chain_key: Option<ChainKey>,
+        in_use: Option<InUse>,
+    ) -> Result<Arc<Self>, StoreError> {
         let settings = Arc::new(settings.clone());
-        let chain_key = chain_key.map(Arc::new);
+        let chain_key = match chain_key {
+            None => None,
+            Some(key) => Some(Arc::new(
+                with_former(key, &mut connection, &settings).await?,
+            )),
+        };
         let commits = Arc::new(AtomicU64::new(0));
         let work_arrived = Arc::new(Notify::new());
         let (inbox, waiting) = mpsc::channel(writer::QUEUE);
@@ -87,15 +106,16 @@ impl SqliteStore {
             commits: commits.clone(),
             work_arrived: work_arrived.clone(),
         };
-        Arc::new(Self {
+        Ok(Arc::new(Self {
             readers: open::readers(&settings),
             settings,
             chain_key,
+            in_use: Mutex::new(in_use),
             inbox: Mutex::new(Some(inbox)),
             writer: Mutex::new(Some(tokio::spawn(writer.run(waiting)))),
             commits,
             work_arrived,
-        })
+        }))
     }
 
     /// Takes nothing more, finishes what waits and closes the database.
@@ -107,6 +127,7 @@ impl SqliteStore {
         {
             tracing::error!(%error, "the store's writer ended badly");
         }
+        drop(take(&self.in_use));
     }
 
     /// How many transactions this store has committed.
@@ -125,6 +146,13 @@ impl SqliteStore {
     /// Where it is and what it may hold.
     pub(super) fn settings(&self) -> &StoreSettings {
         &self.settings
+    }
+
+    /// The entries at which the audit log's chain passed to the key of another
+    /// master secret, as they were when the store was opened with that key.
+    pub fn hand_overs(&self) -> Vec<i64> {
+        let key = self.chain_key.as_ref();
+        key.map_or_else(Vec::new, |key| key.hand_overs().collect())
     }
 
     /// Where the database is.
@@ -154,6 +182,21 @@ impl SqliteStore {
     pub(super) fn failed(&self, failure: impl Into<Failure>) -> StoreError {
         failure.into().of(&self.settings)
     }
+}
+
+/// The audit log's key with those before it.
+async fn with_former(
+    key: ChainKey,
+    connection: &mut SqliteConnection,
+    settings: &StoreSettings,
+) -> Result<ChainKey, StoreError> {
+    let hand_overs = hand_overs(connection)
+        .await
+        .map_err(|error| Failure::from(error).of(settings))?;
+    key.with_former(hand_overs)
+        .map_err(|_| StoreError::OtherChainKey {
+            path: settings.path.clone(),
+        })
 }
 
 fn take<T>(option: &Mutex<Option<T>>) -> Option<T> {

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use rustix::process::geteuid;
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::kms::primitives::hkdf_sha384;
@@ -145,6 +146,12 @@ impl MasterSecret {
             b"",
             format!("kms-gateway|{label}").as_bytes(),
         )
+    }
+
+    /// Whether both are the same, found out in constant time.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
     }
 
     fn read(path: &Path, forbidden: Forbidden) -> Result<Self, MasterSecretError> {

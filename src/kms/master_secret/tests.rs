@@ -27,6 +27,8 @@ fn a_created_file_is_private_and_read_back() {
     let read = MasterSecret::from_file(&path).unwrap();
     assert_eq!(created.0.expose(), read.0.expose());
     assert_ne!(read.0.expose(), &[0; 32]);
+    let other = MasterSecret::create_file(&directory.path().join("other")).unwrap();
+    assert!(created.is(&read) && !created.is(&other));
 }
 
 #[test]

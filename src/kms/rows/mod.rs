@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::kms::curve::{Curve, PrivateKey};
 use crate::kms::dak::Dak;
+use crate::kms::resealing::ResealError;
 use crate::kms::sealing::{AssociatedData, DoesNotOpen, Sealed, StorageKey};
 use crate::kms::secret::{RandomError, Secret};
 use crate::kms::vending_key::{Kcv, VendingKey};
@@ -61,17 +62,32 @@ impl KmcKeyRow {
     /// # Errors
     /// [`DoesNotOpen`] if any part of it has changed.
     pub fn open(&self, storage_key: &StorageKey) -> Result<PrivateKey, DoesNotOpen> {
+        let row = self.data();
+        let scalar = storage_key.open(&row, &self.sealed_private_key)?;
+        PrivateKey::from_scalar(self.curve, scalar.expose()).map_err(|_| row.does_not_open())
+    }
+
+    /// The same row, its secret sealed anew under `to`.
+    ///
+    /// # Errors
+    /// [`ResealError`]: the row doesn't open by `from`, or there is no nonce.
+    pub(crate) fn reseal(&self, from: &StorageKey, to: &StorageKey) -> Result<Self, ResealError> {
+        Ok(Self {
+            sealed_private_key: from.reseal(&self.data(), &self.sealed_private_key, to)?,
+            ..self.clone()
+        })
+    }
+
+    fn data(&self) -> AssociatedData {
         let Self {
             kmcid,
             curve,
             public_key,
             activation,
             expiry,
-            sealed_private_key,
+            sealed_private_key: _,
         } = self;
-        let row = kmc_key_data(kmcid, *curve, public_key, *activation, *expiry);
-        let scalar = storage_key.open(&row, sealed_private_key)?;
-        PrivateKey::from_scalar(*curve, scalar.expose()).map_err(|_| row.does_not_open())
+        kmc_key_data(kmcid, *curve, public_key, *activation, *expiry)
     }
 }
 
@@ -165,18 +181,33 @@ impl ModuleRow {
     /// # Errors
     /// [`DoesNotOpen`] if any part of it has changed.
     pub fn open(&self, storage_key: &StorageKey) -> Result<Dak, DoesNotOpen> {
+        let row = self.data();
+        let bytes = storage_key.open(&row, &self.sealed_dak)?;
+        Secret::copied_from(bytes.expose())
+            .map(Dak::new)
+            .ok_or_else(|| row.does_not_open())
+    }
+
+    /// The same row, its secret sealed anew under `to`.
+    ///
+    /// # Errors
+    /// [`ResealError`]: the row doesn't open by `from`, or there is no nonce.
+    pub(crate) fn reseal(&self, from: &StorageKey, to: &StorageKey) -> Result<Self, ResealError> {
+        Ok(Self {
+            sealed_dak: from.reseal(&self.data(), &self.sealed_dak, to)?,
+            ..self.clone()
+        })
+    }
+
+    fn data(&self) -> AssociatedData {
         let Self {
             smid,
             hardware,
             state,
             sgcs,
-            sealed_dak,
+            sealed_dak: _,
         } = self;
-        let row = module_data(smid, hardware, *state, sgcs);
-        let bytes = storage_key.open(&row, sealed_dak)?;
-        Secret::copied_from(bytes.expose())
-            .map(Dak::new)
-            .ok_or_else(|| row.does_not_open())
+        module_data(smid, hardware, *state, sgcs)
     }
 
     /// What is different from `before`, in words for the audit.
@@ -296,15 +327,30 @@ impl VendingKeyRow {
     /// # Errors
     /// [`DoesNotOpen`] if any part of it has changed.
     pub fn open(&self, storage_key: &StorageKey) -> Result<VendingKey, DoesNotOpen> {
+        let row = self.data();
+        let bytes = storage_key.open(&row, &self.sealed_key)?;
+        VendingKey::new(self.attributes.dkga, bytes).map_err(|_| row.does_not_open())
+    }
+
+    /// The same row, its secret sealed anew under `to`.
+    ///
+    /// # Errors
+    /// [`ResealError`]: the row doesn't open by `from`, or there is no nonce.
+    pub(crate) fn reseal(&self, from: &StorageKey, to: &StorageKey) -> Result<Self, ResealError> {
+        Ok(Self {
+            sealed_key: from.reseal(&self.data(), &self.sealed_key, to)?,
+            ..self.clone()
+        })
+    }
+
+    fn data(&self) -> AssociatedData {
         let Self {
             attributes,
             expires,
             kcv,
-            sealed_key,
+            sealed_key: _,
         } = self;
-        let row = vending_key_data(attributes, *expires, *kcv);
-        let bytes = storage_key.open(&row, sealed_key)?;
-        VendingKey::new(attributes.dkga, bytes).map_err(|_| row.does_not_open())
+        vending_key_data(attributes, *expires, *kcv)
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::kms::secret::assert_debug_hides;
+use crate::kms::{Revision, SealedRows};
 use crate::sts::Dkga;
 
 fn storage_key() -> StorageKey {
@@ -206,4 +207,50 @@ fn the_state_of_a_module_is_read_back() {
         assert_eq!(state.to_string().parse(), Ok(state));
     }
     assert_eq!("Active".parse::<ModuleState>(), Err(UnknownModuleState));
+}
+
+#[test]
+fn every_row_sealed_anew_opens_by_the_new_key_alone() {
+    let (old, new) = (storage_key(), storage_key());
+    let private_key = PrivateKey::generate(Curve::P384).unwrap();
+    let (dak, key) = (
+        Dak::random().unwrap(),
+        VendingKey::generate(Dkga::D02).unwrap(),
+    );
+    let rows = SealedRows {
+        revision: Revision(3),
+        kmc_keys: vec![kmc_key_row(&old, &private_key)],
+        modules: vec![module_row(&old, &dak)],
+        vending_keys: vec![vending_key_row(&old, &key)],
+    };
+    let anew = rows.reseal(&old, &new).unwrap();
+    for (row, before) in anew.kmc_keys.iter().zip(&rows.kmc_keys) {
+        let opened = row.open(&new).unwrap();
+        assert_eq!(
+            opened.to_scalar().expose(),
+            private_key.to_scalar().expose()
+        );
+        assert!(row.open(&old).is_err());
+        assert_ne!(row.sealed_private_key, before.sealed_private_key);
+    }
+    for (row, before) in anew.modules.iter().zip(&rows.modules) {
+        assert_eq!(row.open(&new).unwrap().expose(), dak.expose());
+        assert!(row.open(&old).is_err());
+        assert_ne!(row.sealed_dak, before.sealed_dak);
+    }
+    for (row, before) in anew.vending_keys.iter().zip(&rows.vending_keys) {
+        assert_eq!(row.open(&new).unwrap().expose(), key.expose());
+        assert!(row.open(&old).is_err());
+        assert_ne!(row.sealed_key, before.sealed_key);
+    }
+    let lengths = (anew.kmc_keys.len(), anew.modules.len());
+    assert_eq!((lengths, anew.vending_keys.len()), ((1, 1), 1));
+
+    let mut altered = rows;
+    altered.modules.iter_mut().for_each(|row| row.sgcs.clear());
+    let error = altered.reseal(&old, &new).unwrap_err().to_string();
+    assert!(
+        error.starts_with("module SMID.1:") && error.contains("nothing was changed"),
+        "{error}"
+    );
 }

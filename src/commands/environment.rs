@@ -155,7 +155,7 @@ pub(super) fn master_secret_file(secrets: &Secrets) -> &Path {
         .unwrap_or(Path::new(DEFAULT_MASTER_SECRET))
 }
 
-fn store_settings(config: &Config) -> StoreSettings {
+pub(super) fn store_settings(config: &Config) -> StoreSettings {
     #[cfg(not(feature = "test-faults"))]
     let synchronous = Synchronous::Full;
     #[cfg(feature = "test-faults")]

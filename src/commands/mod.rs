@@ -13,6 +13,7 @@ mod kmc;
 mod module;
 mod record;
 mod registration;
+mod secret;
 mod security_module;
 mod senders;
 mod serve;
@@ -62,6 +63,9 @@ enum Command {
     /// Vending keys.
     #[command(subcommand)]
     VendingKey(vending_key::Action),
+    /// The master secret, which every key at rest depends on.
+    #[command(subcommand)]
+    Secret(secret::Action),
     /// A software security module: makes requests and opens key load files.
     #[command(subcommand)]
     Sm(security_module::Action),
@@ -107,6 +111,7 @@ async fn dispatch(arguments: Arguments) -> Result<Ending, CommandError> {
         Command::Kmc(action) => kmc::run(&config, action).await,
         Command::Module(action) => module::run(&config, action).await,
         Command::VendingKey(action) => vending_key::run(&config, action).await,
+        Command::Secret(action) => secret::run(&config, action).await,
         Command::Sm(action) => security_module::run(action),
         Command::Update(action) => update::run(&action),
     }

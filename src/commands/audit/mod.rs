@@ -227,7 +227,10 @@ impl Verify {
         }
         match verified {
             Ok(head) => {
-                print!("{}", self.holds(head, first(&store).await?));
+                print!(
+                    "{}",
+                    self.holds(head, first(&store).await?, &store.hand_overs())
+                );
                 Ok(Ending::Done)
             }
             Err(broken) => {
@@ -241,7 +244,7 @@ impl Verify {
         }
     }
 
-    fn holds(&self, head: Head, first: Option<i64>) -> String {
+    fn holds(&self, head: Head, first: Option<i64>, hand_overs: &[i64]) -> String {
         let extent = match first {
             None => "the audit log has no entries".to_owned(),
             Some(first) => format!("entries {first} to {} hold", head.sequence),
@@ -261,9 +264,23 @@ impl Verify {
             "{extent}\nhead {head}\n\
              Shown: nobody without the master secret changed, removed, inserted or moved an entry.\n\
              {tail}\n\
-             Not shown: what somebody with the master secret did.\n"
+             Not shown: what somebody with the master secret did.\n{}",
+            passed_on(hand_overs)
         )
     }
+}
+
+/// What another master secret means for the entries before.
+fn passed_on(hand_overs: &[i64]) -> String {
+    let Some(newest) = hand_overs.last() else {
+        return String::new();
+    };
+    let all: Vec<String> = hand_overs.iter().map(ToString::to_string).collect();
+    format!(
+        "The master secret was changed at entry {}. Who has none but a former one could change \
+         entries until then; since entry {newest} he can change none, not even those before it.\n",
+        all.join(" and ")
+    )
 }
 
 /// The sequence number of the oldest entry.

@@ -40,9 +40,13 @@ impl Registration {
             ))
         };
         let bytes = input::read_secret(path)?;
-        // serde_json's message quotes keys and types, never a value of ours.
-        let text: RegistrationText = serde_json::from_slice(&bytes)
-            .map_err(|error| wrong(format!("not JSON as expected ({error})")))?;
+        // serde_json's message may quote a value, and the DAK be that value.
+        let text: RegistrationText = serde_json::from_slice(&bytes).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            wrong(format!(
+                "not JSON as expected at line {line}, column {column}"
+            ))
+        })?;
         let dak = Secret::from_hex(&text.dak)
             .ok_or_else(|| wrong("dak is not 64 hex digits".to_owned()))?;
         Ok(Self {

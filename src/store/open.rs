@@ -42,9 +42,9 @@ const MIGRATIONS: [(i64, &str, &str); 6] = [
         include_str!("migrations/0005_module_updates.sql"),
     ),
     (
-        10,
+        6,
         "audit hand-overs",
-        include_str!("migrations/0010_audit_hand_overs.sql"),
+        include_str!("migrations/0006_audit_hand_overs.sql"),
     ),
 ];
 
@@ -419,13 +419,13 @@ mod tests {
             error,
             StoreError::Schema {
                 found: 999,
-                known: 10,
+                known: 6,
                 ..
             }
         ));
         let text = error.to_string();
         assert!(
-            text.contains("999") && text.contains("version 10;"),
+            text.contains("999") && text.contains("version 6;"),
             "{text}"
         );
     }

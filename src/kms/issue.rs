@@ -129,7 +129,8 @@ pub enum AuthenticationFailure {
 /// What the transaction that commits a reply must write with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Effects {
-    /// Nothing.
+    /// Nothing: nothing was changed, or an external key management system has
+    /// written it.
     #[default]
     None,
     /// A key load file was made.
@@ -199,4 +200,11 @@ pub enum KmsError {
     /// The operating system gave no random bytes.
     #[error(transparent)]
     Random(#[from] RandomError),
+}
+
+/// `at` as records have it.
+pub(super) fn sts_time(at: Timestamp) -> Result<StsTime, KmsError> {
+    StsTime::from_timestamp(at).ok_or_else(|| {
+        KmsError::Unavailable(format!("the clock says {at}, which no record can hold"))
+    })
 }

@@ -2,7 +2,8 @@
 //! keys and the issue of key load files.
 //!
 //! [`Kms`] is what the services ask; [`EmbeddedKms`] answers from tables that
-//! whoever implements [`KmsTables`] keeps. [`klf`] holds the cryptography of
+//! whoever implements [`KmsTables`] keeps, [`RemoteKms`] has another process
+//! answer, which holds every key. [`klf`] holds the cryptography of
 //! a key load file, shared with the software security module. Nothing here
 //! knows of mail or SQL.
 
@@ -19,6 +20,7 @@ mod master_secret;
 mod memory_tables;
 mod pem;
 pub mod primitives;
+mod remote;
 mod request_id;
 mod resealing;
 mod rows;
@@ -45,6 +47,7 @@ pub use issue::{
 pub use kmc_keys::{KeysRunOut, KmcKeyState, KmcKeys};
 pub use master_secret::{MasterSecret, MasterSecretError};
 pub use pem::PemError;
+pub use remote::{RemoteKms, RemoteSettings};
 pub use request_id::{NoRequestId, RequestId};
 pub use resealing::{ResealError, SealedRows};
 pub use rows::{KmcKeyRow, ModuleRow, ModuleState, UnknownModuleState, VendingKeyRow};
@@ -65,8 +68,10 @@ pub trait Kms: Send + Sync {
     /// out of reach.
     async fn public_key(&self, now: Timestamp) -> Result<PublicKeyAnswer, KmsError>;
 
-    /// Makes a key load file, or says why not. Writes nothing: the file counts
-    /// as issued once its [`Effects`] are committed.
+    /// Makes a key load file, or says why not. The embedded system writes
+    /// nothing: the file counts as issued once its [`Effects`] are committed. An
+    /// external one keeps tables of its own and gives no effects: asked again
+    /// with the same request id, it answers the same.
     ///
     /// # Errors
     /// [`KmsError`] for trouble that isn't the requester's: no KMC key, a row
@@ -89,8 +94,8 @@ pub trait Kms: Send + Sync {
     /// As [`issue`](Self::issue).
     async fn is_from_module(&self, request: &VkloadReq, now: Timestamp) -> Result<bool, KmsError>;
 
-    /// Judges a file of the STSA's that adds and revokes modules. Writes
-    /// nothing: it counts as applied once its [`Effects`] are committed.
+    /// Judges a file of the STSA's that adds and revokes modules. When it
+    /// counts as applied is as with [`issue`](Self::issue).
     ///
     /// # Errors
     /// As [`issue`](Self::issue).

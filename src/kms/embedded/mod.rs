@@ -19,7 +19,7 @@ use crate::kms::dak::Dak;
 use crate::kms::freshness::Freshness;
 use crate::kms::issue::{
     AuthenticationFailure, Effects, Grant, Issue, IssueLimit, IssueQuestion, KlfIssued, KmsError,
-    PublicKeyAnswer, Refusal,
+    PublicKeyAnswer, Refusal, sts_time,
 };
 use crate::kms::kmc_keys::KmcKeys;
 use crate::kms::rows::{KmcKeyRow, ModuleRow, ModuleState, VendingKeyRow};
@@ -364,10 +364,4 @@ fn issuable<'basis>(
         .collect();
     issuable.sort_by_key(|row| (row.attributes.sgc, row.attributes.krn));
     issuable
-}
-
-fn sts_time(at: Timestamp) -> Result<StsTime, KmsError> {
-    StsTime::from_timestamp(at).ok_or_else(|| {
-        KmsError::Unavailable(format!("the clock says {at}, which no record can hold"))
-    })
 }

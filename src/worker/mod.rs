@@ -181,6 +181,8 @@ impl Worker {
         let completion = match attempt(&answering, leased, now).await {
             Ok(completion) => completion,
             Err(trouble) => {
+                // An attempt may have taken long: the wait begins after it.
+                let now = self.clock.now();
                 let times = Times {
                     asked: leased.accepted_at,
                     since: leased.accepted_at,

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::{
     CommandError, Ending,
     environment::{existing_store, master_secret, sts_time},
+    key_management,
 };
 use crate::{
     config::Config,
@@ -18,8 +19,9 @@ use crate::{
 /// Validate the configuration and print the policy table with its settings.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Warns where a configured address is an alias in Postfix's own tables, and when
-the last KMC key expires soon.
+Warns where a configured address is an alias in Postfix's own tables, when the
+last KMC key expires soon, and where an external key management system does not
+answer.
 
 Example:
   kms-gateway --config gateway.toml check")]
@@ -40,10 +42,19 @@ pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandErr
         store.max_bytes,
         store.min_free_bytes
     );
+    println!(
+        "key management system: {}",
+        key_management::description(&config)
+    );
+    let mut warnings = alias_warnings(&config);
+    match key_management::try_remote(&config).await {
+        Some(Ok(key)) => println!("its public key: {key}"),
+        Some(Err(problem)) => warnings.push(problem),
+        None => {}
+    }
     println!();
     print_policy(&config);
     let mut ending = Ending::Done;
-    let mut warnings = alias_warnings(&config);
     warnings.extend(key_warning(&config).await?);
     for warning in warnings {
         println!("\nwarning: {warning}");
@@ -151,6 +162,9 @@ fn list(items: impl IntoIterator<Item = impl ToString>) -> String {
 /// What is to be said of the KMC's keys. Before there is a store, nothing:
 /// `check` comes before `kmc init`.
 async fn key_warning(config: &Config) -> Result<Option<String>, CommandError> {
+    let Some(warning) = key_management::key_warning(config) else {
+        return Ok(None);
+    };
     if !config.store.path.exists() {
         return Ok(None);
     }
@@ -158,7 +172,7 @@ async fn key_warning(config: &Config) -> Result<Option<String>, CommandError> {
     let rows = store.kmc_keys().await?;
     store.close().await;
     let keys = KmcKeys::at(sts_time(Timestamp::now())?, &rows);
-    let ending = keys.run_out(config.kmc.warn_before_expiry.as_signed());
+    let ending = keys.run_out(warning.as_signed());
     Ok(ending.map(|ending| ending.to_string()))
 }
 

@@ -139,7 +139,8 @@ pub(super) fn master_secret(path: &Path, secrets: &Secrets) -> Result<MasterSecr
     secret.map_err(|error| {
         let remedy = match &error {
             MasterSecretError::Read { source, .. } if source.kind() == ErrorKind::NotFound => {
-                "for a new installation make it by kms-gateway kmc init --create-master-secret"
+                "for a new installation make it by kms-gateway kmc init --create-master-secret, \
+                 or by init --create-master-secret where the KMS is external"
             }
             _ => "mend that, or name another place",
         };

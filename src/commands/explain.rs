@@ -22,8 +22,8 @@ use self::{
 };
 use super::{
     CommandError, Ending,
-    environment::{Environment, blocklists, gateway_addresses, installation, policy_settings},
-    input,
+    environment::{blocklists, gateway_addresses, installation, policy_settings},
+    input, key_management,
 };
 use crate::{
     config::Config,
@@ -278,17 +278,16 @@ fn recipients(arguments: &Arguments, config: &Config) -> Result<Vec<Address>, Co
 }
 
 /// The key management system. Without a store and master secret that this
-/// user may read, what needs keys can't be foretold.
+/// user may read, what needs the embedded one's keys can't be foretold.
 async fn open_kms(path: &Path, config: &Config) -> Box<dyn Kms> {
+    if let Some(kms) = key_management::remote(config) {
+        return Box::new(kms);
+    }
     if !config.store.path.exists() {
         let problem = format!("{} does not exist", config.store.path.display());
         return Box::new(NoKms(problem));
     }
-    let kms = match Environment::open(path, config).await {
-        Ok(environment) => environment.into_kms(config),
-        Err(error) => Err(error),
-    };
-    match kms {
+    match key_management::embedded(path, config).await {
         Ok(kms) => Box::new(kms),
         Err(error) => Box::new(NoKms(error.to_string())),
     }

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::{
     CommandError, Ending,
     environment::{Environment, master_secret_file, sts_time},
-    input,
+    input, key_management,
 };
 use crate::{
     config::Config,
@@ -132,6 +132,7 @@ pub(super) async fn run(config: &Path, action: Action) -> Result<Ending, Command
 
 async fn init(path: &Path, arguments: Init) -> Result<Ending, CommandError> {
     let config = Config::load(path)?;
+    key_management::require_embedded(path, &config)?;
     if arguments.create_master_secret {
         create_master_secret(&config)?;
     }
@@ -148,7 +149,7 @@ async fn init(path: &Path, arguments: Init) -> Result<Ending, CommandError> {
 }
 
 async fn rotate(path: &Path, arguments: Rotate) -> Result<Ending, CommandError> {
-    let (_, environment) = Environment::load(path).await?;
+    let (_, environment) = key_management::load_embedded(path).await?;
     let now = Timestamp::now();
     let rows = environment.store.kmc_keys().await?;
     let active = active(&rows, now)?;
@@ -197,7 +198,7 @@ async fn add(
 }
 
 async fn list(path: &Path) -> Result<Ending, CommandError> {
-    let (_, environment) = Environment::load(path).await?;
+    let (_, environment) = key_management::load_embedded(path).await?;
     let rows = environment.store.kmc_keys().await?;
     let keys = KmcKeys::at(sts_time(Timestamp::now())?, &rows);
     for row in &rows {
@@ -214,7 +215,7 @@ async fn list(path: &Path) -> Result<Ending, CommandError> {
     Ok(Ending::Done)
 }
 
-fn create_master_secret(config: &Config) -> Result<(), CommandError> {
+pub(super) fn create_master_secret(config: &Config) -> Result<(), CommandError> {
     let file = master_secret_file(&config.secrets);
     if file.exists() {
         return Ok(());
@@ -228,11 +229,9 @@ fn create_master_secret(config: &Config) -> Result<(), CommandError> {
 }
 
 async fn public_key(path: &Path) -> Result<Ending, CommandError> {
-    let (config, environment) = Environment::load(path).await?;
-    let key = environment
-        .into_kms(&config)?
-        .public_key(Timestamp::now())
-        .await?;
+    let config = Config::load(path)?;
+    let kms = key_management::embedded(path, &config).await?;
+    let key = kms.public_key(Timestamp::now()).await?;
     println!("KMC Public Key Fingerprint: {}\n", key.fingerprint);
     print!(
         "{}",
@@ -243,7 +242,7 @@ async fn public_key(path: &Path) -> Result<Ending, CommandError> {
 
 async fn export(path: &Path, arguments: &Export) -> Result<Ending, CommandError> {
     let passphrase = passphrase(&arguments.passphrase_file)?;
-    let (_, environment) = Environment::load(path).await?;
+    let (_, environment) = key_management::load_embedded(path).await?;
     let rows = environment.store.kmc_keys().await?;
     let active = active(&rows, Timestamp::now())?;
     let pem = active

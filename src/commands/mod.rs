@@ -8,7 +8,9 @@ mod environment;
 mod error;
 mod explain;
 mod hardening;
+mod init;
 mod input;
+mod key_management;
 mod kmc;
 mod module;
 mod record;
@@ -54,6 +56,7 @@ enum Command {
     /// Senders that asked too much.
     #[command(subcommand)]
     Senders(senders::Action),
+    Init(init::Arguments),
     /// The key management centre's own key.
     #[command(subcommand)]
     Kmc(kmc::Action),
@@ -108,6 +111,7 @@ async fn dispatch(arguments: Arguments) -> Result<Ending, CommandError> {
         Command::Backup(arguments) => backup::run(&config, &arguments).await,
         Command::Audit(action) => audit::run(&config, action).await,
         Command::Senders(action) => senders::run(&config, action).await,
+        Command::Init(arguments) => init::run(&config, &arguments).await,
         Command::Kmc(action) => kmc::run(&config, action).await,
         Command::Module(action) => module::run(&config, action).await,
         Command::VendingKey(action) => vending_key::run(&config, action).await,

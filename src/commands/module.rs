@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    CommandError, Ending, environment::Environment, registration::Registration, table::second,
+    CommandError, Ending, environment::Environment, key_management, registration::Registration,
+    table::second,
 };
 use crate::{
     kms::{KmsTables, ModuleRow, administration::NewModule},
@@ -84,7 +85,7 @@ pub(super) struct Authorise {
 }
 
 pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandError> {
-    let (_, environment) = Environment::load(path).await?;
+    let (_, environment) = key_management::load_embedded(path).await?;
     let ending = act(&environment, action).await;
     environment.store.close().await;
     ending

@@ -30,9 +30,8 @@ use self::{
 };
 use super::{
     CommandError, Ending,
-    environment::{
-        Environment, dnsbl_settings, gateway_addresses, installation, policy_settings, throttle,
-    },
+    environment::{dnsbl_settings, gateway_addresses, installation, policy_settings, throttle},
+    key_management,
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -77,7 +76,8 @@ pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandErr
     };
     let pulse = tokio::spawn(service.pulse().run());
 
-    tracing::info!(listen = %service.config.milter.listen, "serving");
+    let kms = key_management::description(&service.config);
+    tracing::info!(listen = %service.config.milter.listen, kms, "serving");
     notify(&[NotifyState::Ready, NotifyState::Status("Serving.")]);
     let asked = service.attend(&mut signals).await;
     if let Err(error) = &asked {
@@ -142,10 +142,12 @@ impl Service {
     }
 
     async fn of(path: &Path, config: Config, clock: Arc<dyn Clock>) -> Result<Self, CommandError> {
-        let environment = Environment::open_checked(path, &config).await?;
+        let (store, kms) = key_management::open(path, &config).await?;
+        if let Some(left_behind) = key_management::keys_left_behind(&config, &store).await? {
+            tracing::warn!("{left_behind}");
+        }
         let socket = bind(path, &config).await?;
-        let store = environment.store.clone();
-        let live = Live::new(&config, environment.into_kms(&config)?)?;
+        let live = Live::new(&config, kms)?;
         let mut service = Self {
             path: path.to_owned(),
             config,
@@ -173,7 +175,7 @@ impl Service {
             clock: clock.clone(),
             keep: live.audit_keep.subscribe(),
             replay_marks: replay_marks_kept(config),
-            key_warning: config.kmc.warn_before_expiry,
+            key_warning: key_management::key_warning(config),
         };
         let upkeep = upkeep.run(self.stop.subscribe());
         let gateway = Arc::new(Gateway {
@@ -256,8 +258,7 @@ struct Live {
 }
 
 impl Live {
-    fn new(config: &Config, kms: impl Kms + 'static) -> Result<Self, CommandError> {
-        let kms: Arc<dyn Kms> = Arc::new(kms);
+    fn new(config: &Config, kms: Arc<dyn Kms>) -> Result<Self, CommandError> {
         let new = Reloadable::new(config);
         Ok(Self {
             rules: watch::Sender::new(asking(new.rules, new.dnsbl)?),

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     CommandError, Ending,
     environment::{Environment, sts_time},
-    input,
+    input, key_management,
 };
 use crate::{
     kms::{KmsTables, VendingKey, VendingKeyRow, administration::NewVendingKey},
@@ -144,7 +144,7 @@ impl Attributes {
 }
 
 pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandError> {
-    let (_, environment) = Environment::load(path).await?;
+    let (_, environment) = key_management::load_embedded(path).await?;
     let ending = act(&environment, action).await;
     environment.store.close().await;
     ending

@@ -3,6 +3,7 @@
 //! Knows the types that keys are read into, and does nothing with them.
 
 mod error;
+mod kms;
 mod values;
 
 use std::{fs, net::SocketAddr, num::NonZeroU32, path::Path, path::PathBuf, time::Duration};
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use crate::policy::{self, throttle::Excess};
 
 pub use self::error::ConfigError;
+pub use self::kms::Kms;
 pub use self::values::{
     DnsblZone, GatewayAddress, ListenAddress, LogFormat, Network, Period, StsTimeText,
     StsaPublicKeyText,
@@ -33,6 +35,9 @@ pub struct Config {
     /// Where the master secret is.
     #[serde(default)]
     pub secrets: Secrets,
+    /// An external key management system instead of the embedded one.
+    #[serde(default)]
+    pub kms: Kms,
     /// How replies reach Postfix.
     #[serde(default)]
     pub reply: Reply,
@@ -536,7 +541,7 @@ impl Config {
                 );
             }
         }
-        Ok(())
+        self.check_kms(path)
     }
 
     fn check_dnsbl(&self, path: &Path) -> Result<(), ConfigError> {

@@ -7,6 +7,13 @@ use super::*;
 
 const MINIMAL: &str = "[gateway]\naddresses = [\"gateway@kms.example.org\"]\n";
 
+/// The generator of P-384, which anybody can write.
+const STSA_KEY: &str = concat!(
+    "04AA87CA22BE8B05378EB1C71EF320AD746E1D3B628BA79B9859F741E082542A38",
+    "5502F25DBF55296C3A545E3872760AB73617DE4A96262C6F5D9E98BF9292DC29F8",
+    "F41DBD289A147CE9DA3113B5F0B8C00A60B1CE1D7E819D7A431D7C90EA0E5F"
+);
+
 fn parse(text: &str) -> Result<Config, ConfigError> {
     Config::parse(Path::new("/etc/gateway.toml"), text)
 }
@@ -32,6 +39,7 @@ fn the_example_is_valid_and_shows_the_defaults() {
         format!("{:?}", minimal.milter)
     );
     assert_eq!(example.store, minimal.store);
+    assert_eq!(example.kms, minimal.kms);
     assert_eq!(
         format!("{:?}", example.policy),
         format!("{:?}", minimal.policy)
@@ -167,6 +175,34 @@ fn errors_name_file_line_key_and_remedy_on_one_line() {
             vec!["module_update.stsa_keys[0].public_key", "194 hexadecimal"],
         ),
         (
+            format!("{MINIMAL}[kms]\nsocket = \"kms.sock\"\n"),
+            vec!["kms.socket", "no absolute path", "/run/kms/kms.sock"],
+        ),
+        (
+            format!("{MINIMAL}[kms]\nsocket = \"/k\"\nanswer_timeout = \"0s\"\n"),
+            vec!["kms.answer_timeout", "shorter than 10 ms"],
+        ),
+        (
+            format!("{MINIMAL}[kms]\nsocket = \"/k\"\nacceptance_timeout = \"3s\"\n"),
+            vec!["kms.acceptance_timeout", "longer than 2 s", "\"1s\""],
+        ),
+        (
+            format!("{MINIMAL}[kms]\nsocket = \"/k\"\nanswer_timeout = \"2min\"\n"),
+            vec!["worker.lease", "kms.connect_timeout", "longer"],
+        ),
+        (
+            format!(
+                "{MINIMAL}[kms]\nsocket = \"/k\"\n[[module_update.stsa_keys]]\n\
+                 public_key = \"{STSA_KEY}\"\n\
+                 valid_from = \"20260101T000000Z\"\nvalid_until = \"20270101T000000Z\"\n"
+            ),
+            vec!["module_update.stsa_keys", "kms.socket", "remove them here"],
+        ),
+        (
+            format!("{MINIMAL}[kms]\nsockt = \"/k\"\n"),
+            vec!["sockt", "unknown field", "correct its name"],
+        ),
+        (
             format!("{MINIMAL}[sender_authentication]\nrequire = true\n"),
             vec!["sender_authentication.require", "authserv_ids"],
         ),
@@ -179,6 +215,14 @@ fn errors_name_file_line_key_and_remedy_on_one_line() {
             assert!(error.contains(part), "{error:?} lacks {part:?}");
         }
     }
+}
+
+#[test]
+fn an_external_kms_is_named_by_its_socket() {
+    assert_eq!(parse(MINIMAL).unwrap().kms.socket, None);
+    let config = parse(&format!("{MINIMAL}[kms]\nsocket = \"/run/kms/kms.sock\"\n")).unwrap();
+    assert_eq!(config.kms.socket, Some("/run/kms/kms.sock".into()));
+    assert_eq!(config.kms.acceptance_timeout, Period::from_secs(1));
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub enum StoreError {
         reserve: u64,
     },
     /// There is no database, or one of no length.
-    #[error("{}: no database is there; restore the backup, or make a new one by kmc init", path.display())]
+    #[error("{}: no database is there; restore the backup, or make a new one by kmc init, or by init where the KMS is external", path.display())]
     Empty {
         /// The file.
         path: PathBuf,

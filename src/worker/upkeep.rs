@@ -33,8 +33,9 @@ pub struct Upkeep {
     /// How long replay marks are kept after the time of their requests: at least
     /// as long as one that was fresh may wait for its answer.
     pub replay_marks: Period,
-    /// For how long the end of the last KMC key is warned of.
-    pub key_warning: Period,
+    /// For how long the end of the last KMC key is warned of; none where the keys
+    /// are another system's.
+    pub key_warning: Option<Period>,
 }
 
 /// One of the things to be done.
@@ -132,13 +133,14 @@ impl Upkeep {
     async fn warn_of_keys(&self) -> Result<(), StoreError> {
         // A time before or after all times of records: no key serves, and every
         // request says so.
-        let Some(now) = StsTime::from_timestamp(self.clock.now()) else {
+        let now = StsTime::from_timestamp(self.clock.now());
+        let (Some(now), Some(warning)) = (now, self.key_warning) else {
             return Ok(());
         };
         match self.store.kmc_keys().await {
             Ok(rows) => {
                 let keys = KmcKeys::at(now, &rows);
-                if let Some(ending) = keys.run_out(self.key_warning.as_signed()) {
+                if let Some(ending) = keys.run_out(warning.as_signed()) {
                     tracing::warn!("{ending}");
                 }
             }
@@ -188,7 +190,7 @@ mod tests {
             clock: Arc::new(SystemClock),
             keep,
             replay_marks: Period::from_secs(60),
-            key_warning: Period::from_secs(60),
+            key_warning: Some(Period::from_secs(60)),
         };
         let running = tokio::spawn(upkeep.run(stopped));
         let events = loop {
@@ -231,7 +233,7 @@ mod tests {
             clock: Arc::new(Stands(at(second))),
             keep: watch::channel("400d".parse().unwrap()).1,
             replay_marks: Period::from_secs(3600),
-            key_warning: Period::from_secs(60),
+            key_warning: Some(Period::from_secs(60)),
         }
     }
 

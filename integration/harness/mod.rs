@@ -26,6 +26,7 @@ mod milter;
 mod module;
 mod postfix;
 mod rbldnsd;
+mod reference_kms;
 mod site;
 mod smtp;
 mod usage;
@@ -43,6 +44,7 @@ pub use self::{
     module::{IndependentModule, Module, OpenedKey, SoftwareModule, labelled_key},
     postfix::Postfix,
     rbldnsd::{Rbldnsd, SlowWay, WELL, WELL_V6},
+    reference_kms::{Impostor, ReferenceKms},
     site::{ALICE, BOB, CAROL, GATEWAY, Layout, Site},
     smtp::{Reply, Smtp},
     usage::Usage,

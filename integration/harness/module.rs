@@ -17,6 +17,20 @@ pub struct OpenedKey {
     pub kcv: String,
 }
 
+impl OpenedKey {
+    /// Reads `000439 1 1A2B3C`, as Python shows it.
+    pub fn in_words(line: &str) -> Self {
+        match line.split(' ').collect::<Vec<_>>()[..] {
+            [sgc, krn, kcv] => Self {
+                sgc: sgc.to_owned(),
+                krn: krn.to_owned(),
+                kcv: kcv.to_owned(),
+            },
+            _ => panic!("not SGC, KRN and KCV: {line:?}"),
+        }
+    }
+}
+
 /// Registers a module at the site's KMC, with the supply group of its vending keys.
 fn register(layout: &Layout, registration: &str) {
     layout.gateway(&words(&format!(
@@ -64,6 +78,11 @@ impl SoftwareModule {
     pub fn state(&self) -> &Path {
         Path::new(&self.state)
     }
+
+    /// What a KMC registers of it.
+    pub fn registration(&self) -> String {
+        self.state.replace(".json", "-registration.json")
+    }
 }
 
 impl Module for SoftwareModule {
@@ -105,6 +124,13 @@ pub struct IndependentModule {
 
 impl IndependentModule {
     pub fn new(layout: &Layout, name: &str) -> Self {
+        let (module, registration) = Self::with_registration(layout, name);
+        register(layout, &registration);
+        module
+    }
+
+    /// One that the site's KMC doesn't know, and the file that registers it.
+    pub fn with_registration(layout: &Layout, name: &str) -> (Self, String) {
         let registration = path(layout, &format!("{name}-registration.json"));
         let (module, shown) = Self::made(layout, name);
         let value = |label: &str| {
@@ -117,8 +143,7 @@ impl IndependentModule {
             "smid": value("SMID"), "hardware": value("HARDWARE"), "dak": value("DAK"),
         });
         fs::write(&registration, text.to_string()).expect("the registration");
-        register(layout, &registration);
-        module
+        (module, registration)
     }
 
     /// One that the site's KMC doesn't know.
@@ -163,17 +188,7 @@ impl Module for IndependentModule {
             &mut independent_module(&["open", &self.state, "-"]),
             key_load_file,
         );
-        let keys = shown
-            .lines()
-            .map(|line| match line.split(' ').collect::<Vec<_>>()[..] {
-                [sgc, krn, kcv] => OpenedKey {
-                    sgc: sgc.to_owned(),
-                    krn: krn.to_owned(),
-                    kcv: kcv.to_owned(),
-                },
-                _ => panic!("not SGC, KRN and KCV: {line:?}"),
-            });
-        keys.collect()
+        shown.lines().map(OpenedKey::in_words).collect()
     }
 }
 

@@ -2,6 +2,8 @@
 //! order of checks in records.md, section 6.
 
 #[cfg(test)]
+mod spellings;
+#[cfg(test)]
 mod tests;
 mod updating;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::vectors::{Exchange, Key};
 use super::*;
 use crate::kms::curve::{Curve, PointError, PrivateKey};
 use crate::kms::vending_key::VendingKeyError;
-use crate::sts::{Dkga, Identifier, IdentifierKind, Krn, TypedRecord as _, Vk};
+use crate::sts::{Dkga, Identifier, IdentifierKind, Krn, TypedRecord as _, Vk, file};
 
 #[test]
 fn a_request_with_any_changed_field_is_not_authentic() {
@@ -88,6 +88,46 @@ fn a_file_with_any_changed_field_has_a_wrong_mac() {
                 OpenError::Mac,
                 "{record} {field}"
             );
+        }
+    }
+}
+
+/// The whole file, bit by bit: each change is found by the form, the checksum
+/// or the MAC.
+#[test]
+fn every_bit_of_a_file_counts() {
+    for (_, exchange) in Exchange::all() {
+        let text = file::write(&exchange.file);
+        assert!(exchange.open(&exchange.file).is_ok());
+        for bit in 0..text.len() * 8 {
+            let mut changed = text.as_bytes().to_vec();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(records) = file::parse(&changed) {
+                assert!(exchange.open(&records).is_err(), "bit {bit}");
+            }
+        }
+    }
+}
+
+/// The same with the checksum made good again, as somebody would who means it.
+#[test]
+fn every_character_of_a_file_counts() {
+    for (_, exchange) in Exchange::all() {
+        for (number, record) in exchange.file.iter().enumerate() {
+            let fields = record.fields();
+            for (place, field) in fields.iter().enumerate() {
+                for (at, character) in field.char_indices() {
+                    let mut changed = (*field).to_owned();
+                    let other = if character == '0' { "1" } else { "0" };
+                    changed.replace_range(at..=at, other);
+                    let mut file = exchange.file.clone();
+                    file[number] = with_field(record, place, &changed);
+                    assert!(
+                        exchange.open(&file).is_err(),
+                        "record {number}, field {place}, character {at}"
+                    );
+                }
+            }
         }
     }
 }

@@ -701,3 +701,20 @@ fn no_core_is_dumped_and_no_other_process_of_the_user_looks_in() {
     drop(child.stdin.take());
     let _ = child.wait();
 }
+
+#[test]
+fn the_keys_that_live_as_long_as_the_process_are_locked_into_memory() {
+    let layout = Layout::new();
+    let gateway = layout.start_gateway();
+    let status = format!("/proc/{}/status", gateway.id());
+    let status = fs::read_to_string(status).expect("its status");
+    let locked = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmLck:"))
+        .and_then(|amount| amount.trim().strip_suffix(" kB"))
+        .and_then(|amount| amount.parse::<u32>().ok())
+        .expect("an amount");
+    // Their pages, and by no means the whole process.
+    assert!((4..=64).contains(&locked), "{locked} kB");
+    assert!(gateway.stop().success());
+}

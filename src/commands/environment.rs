@@ -15,8 +15,8 @@ use crate::{
     config::{Config, ConfigError, Secrets},
     dnsbl::{self, Blocklists, ConfiguredSite, Families, NameServer, ResolverError},
     kms::{
-        EmbeddedKms, Freshness, IssueLimit, KmsTables, MasterSecret, MasterSecretError, StorageKey,
-        administration::Administration, update::StsaKey,
+        EmbeddedKms, Freshness, IssueLimit, KmsTables, MasterSecret, MasterSecretError, NotLocked,
+        StorageKey, administration::Administration, update::StsaKey,
     },
     mail::GatewayAddresses,
     policy::{
@@ -58,6 +58,7 @@ impl Environment {
 
     async fn with(store: Arc<SqliteStore>, secret: &MasterSecret) -> Result<Self, CommandError> {
         let storage_key = StorageKey::open_or_create(store.as_ref(), secret).await?;
+        kept_in_memory("storage key", storage_key.keep_in_memory());
         Ok(Self { store, storage_key })
     }
 
@@ -96,7 +97,16 @@ impl Environment {
 
 /// The key of the audit log's chain.
 pub(super) fn chain_key(secret: &MasterSecret) -> ChainKey {
-    ChainKey::new(secret.derive("audit-chain").expose())
+    let key = ChainKey::new(secret.derive("audit-chain").expose());
+    kept_in_memory("audit log's key", key.keep_in_memory());
+    key
+}
+
+/// What can't be kept there is no reason to end.
+fn kept_in_memory(what: &str, locked: Result<(), NotLocked>) {
+    if let Err(error) = locked {
+        tracing::warn!(%error, "the {what} may be swapped out; raise LimitMEMLOCK= (ulimit -l)");
+    }
 }
 
 /// The store, which must be there. Without the chain's key it is read only.

@@ -4,12 +4,12 @@
 //! not dumpable: only root may trace it or read its memory and environment by
 //! `/proc`, another process of the same user may not.
 //!
-//! Pages with secrets are not locked into memory. Locking (mlock(2)) goes by
-//! whole pages, which secrets on the heap share with everything else, and
-//! unlocking one secret unlocks its neighbours; no crate does better behind a
-//! safe interface, and the whole process shall not be locked. What could reach
-//! a swap area is the administrator's: `MemorySwapMax=0` in the service's unit,
-//! or encrypted swap.
+//! The storage key and the audit log's key, which live as long as the process,
+//! are locked into memory where they are opened. What is derived and opened for
+//! one answer is not: locking (mlock(2)) goes by whole pages, which secrets on
+//! the heap share with everything else, so that in time it would be most of the
+//! process. Against that an administrator has `MemorySwapMax=0` in the
+//! service's unit, or encrypted swap.
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 

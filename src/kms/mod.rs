@@ -53,7 +53,7 @@ pub use resealing::{ResealError, SealedRows};
 pub use rows::{KmcKeyRow, ModuleRow, ModuleState, UnknownModuleState, VendingKeyRow};
 pub(crate) use sealing::AssociatedData;
 pub use sealing::{DoesNotOpen, Sealed, StorageKey, StorageKeyError};
-pub use secret::{RandomError, Secret, SecretBytes};
+pub use secret::{NotLocked, RandomError, Secret, SecretBytes};
 pub use tables::{IssueBasis, KmsTables, Revision, TablesError, UpdateBasis};
 pub use update_answer::{Applied, Update, UpdateQuestion, UpdateRefusal};
 pub use vending_key::{Kcv, NoKcv, VendingKey, VendingKeyError};

@@ -12,7 +12,7 @@ use aes_gcm::{Aes256Gcm, Nonce};
 use thiserror::Error;
 
 use super::master_secret::MasterSecret;
-use super::secret::{RandomError, Secret, SecretBytes, random_array};
+use super::secret::{NotLocked, RandomError, Secret, SecretBytes, random_array};
 use super::tables::{KmsTables, TablesError};
 
 /// Length in bytes of a GCM nonce.
@@ -121,6 +121,14 @@ pub enum StorageKeyError {
 pub struct StorageKey(Secret<32>);
 
 impl StorageKey {
+    /// Keeps it from being swapped out.
+    ///
+    /// # Errors
+    /// [`NotLocked`] where the process may lock no more.
+    pub fn keep_in_memory(&self) -> Result<(), NotLocked> {
+        self.0.keep_in_memory()
+    }
+
     /// The key of these bytes, without tables to keep it.
     pub(crate) fn new(bytes: Secret<32>) -> Self {
         Self(bytes)

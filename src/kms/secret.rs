@@ -1,7 +1,7 @@
 //! Secret bytes: kept on the heap so that a move leaves no copy behind, wiped
 //! when dropped, compared in constant time and shown by no formatter.
 
-use std::fmt;
+use std::{fmt, mem};
 
 use subtle::{Choice, ConstantTimeEq};
 use thiserror::Error;
@@ -11,6 +11,11 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 #[derive(Debug, Error)]
 #[error("the operating system gave no random bytes: {0}")]
 pub struct RandomError(#[from] getrandom::Error);
+
+/// The operating system lets the process lock no more memory.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct NotLocked(#[from] region::Error);
 
 /// Fills `bytes` from the operating system's generator.
 ///
@@ -72,6 +77,18 @@ impl<const N: usize> Secret<N> {
     #[must_use]
     pub fn expose(&self) -> &[u8; N] {
         &self.0
+    }
+
+    /// Keeps the page that the secret is on in memory, for as long as the
+    /// process lives: what is swapped out can be read from the disk. For
+    /// secrets that live as long. The page stays locked when the secret is gone,
+    /// for another one may be on it, whose lock would go too.
+    ///
+    /// # Errors
+    /// [`NotLocked`] where the process may lock no more.
+    pub(crate) fn keep_in_memory(&self) -> Result<(), NotLocked> {
+        mem::forget(region::lock(self.0.as_ptr(), N)?);
+        Ok(())
     }
 
     /// The two secrets that this one is made of. Lengths that don't add up to

@@ -557,16 +557,19 @@ mod tests {
         assert_eq!(deferred, 2);
     }
 
+    /// A request by an address, which only the newcomers' allowance limits.
+    async fn newcomer(test: &TestStore, number: u8, target: &str, seconds: i64) -> Accepted {
+        let mut request = from(&unknown(target), target, number);
+        request.charges.sender = None;
+        request.charges.many = None;
+        request.accepted_at = at(seconds);
+        test.store.accept(request).await.unwrap()
+    }
+
     #[tokio::test]
     async fn newcomers_share_an_allowance_that_each_spends_once() {
         let test = TestStore::new().await;
-        let ask = async |number: u8, target: &str, seconds: i64| {
-            let mut request = from(&unknown(target), target, number);
-            request.charges.sender = None;
-            request.charges.many = None;
-            request.accepted_at = at(seconds);
-            test.store.accept(request).await.unwrap()
-        };
+        let ask = |number, target, seconds| newcomer(&test, number, target, seconds);
         assert_eq!(ask(0, "a@b.example", 0).await, Accepted::New);
         assert_eq!(ask(1, "A@b.example", 0).await, Accepted::New);
         assert_eq!(ask(2, "b@b.example", 0).await, Accepted::New);
@@ -603,13 +606,7 @@ mod tests {
     #[tokio::test]
     async fn a_clock_set_back_makes_no_newcomer_of_who_is_known() {
         let test = TestStore::new().await;
-        let ask = async |number: u8, target: &str, seconds: i64| {
-            let mut request = from(&unknown(target), target, number);
-            request.charges.sender = None;
-            request.charges.many = None;
-            request.accepted_at = at(seconds);
-            test.store.accept(request).await.unwrap()
-        };
+        let ask = |number, target, seconds| newcomer(&test, number, target, seconds);
         assert_eq!(ask(0, "a@b.example", 9000).await, Accepted::New);
         assert_eq!(ask(1, "a@b.example", 5400).await, Accepted::New);
         assert_eq!(ask(2, "b@b.example", 5400).await, Accepted::New);

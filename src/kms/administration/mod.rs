@@ -239,13 +239,7 @@ impl<'a> Administration<'a> {
         new: NewVendingKey<'_>,
         now: Timestamp,
     ) -> Result<VendingKeyRow, AdministrationError> {
-        let NewVendingKey {
-            attributes,
-            expires,
-            key,
-        } = new;
-        check_times(&attributes, expires)?;
-        let row = VendingKeyRow::seal(self.storage_key, key, attributes, expires)?;
+        let row = self.sealed(new)?;
         self.tables.add_vending_key(row.clone(), now).await?;
         Ok(row)
     }
@@ -263,17 +257,12 @@ impl<'a> Administration<'a> {
         new: NewVendingKey<'_>,
         now: Timestamp,
     ) -> Result<VendingKeyRow, AdministrationError> {
-        let NewVendingKey {
-            attributes,
-            expires,
-            key,
-        } = new;
-        check_times(&attributes, expires)?;
-        let read = self.vending_key(attributes.sgc, attributes.krn).await?;
+        let row = self.sealed(new)?;
+        let (sgc, krn) = (row.attributes.sgc, row.attributes.krn);
+        let read = self.vending_key(sgc, krn).await?;
         if read.is_issued_at(sts_time(now)?) {
             return Err(AdministrationError::StillIssued(read.name()));
         }
-        let row = VendingKeyRow::seal(self.storage_key, key, attributes, expires)?;
         self.tables
             .replace_vending_key(&read, row.clone(), now)
             .await?;
@@ -303,6 +292,17 @@ impl<'a> Administration<'a> {
         self.tables
             .replace_vending_key(&read, row.clone(), now)
             .await?;
+        Ok(row)
+    }
+
+    fn sealed(&self, new: NewVendingKey<'_>) -> Result<VendingKeyRow, AdministrationError> {
+        let NewVendingKey {
+            attributes,
+            expires,
+            key,
+        } = new;
+        check_times(&attributes, expires)?;
+        let row = VendingKeyRow::seal(self.storage_key, key, attributes, expires)?;
         Ok(row)
     }
 

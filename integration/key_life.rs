@@ -5,7 +5,12 @@
 
 mod harness;
 
-use std::{thread, time::Duration};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    thread,
+    time::Duration,
+};
 
 use harness::{
     ALICE, Draft, GATEWAY, IndependentModule, Layout, Mail, Module, OpenedKey, Site,
@@ -136,8 +141,26 @@ fn a_request_for_an_expired_or_unknown_key_is_told_the_current_one() {
     assert_eq!((&answer[0][..], &answer[2]), ("EVkloadKmc", &current()));
 }
 
+/// Where Prometheus may ask.
+const METRICS: u16 = 9890;
+
+/// The metric as Prometheus gets it.
+fn keys_end(layout: &Layout) -> String {
+    let mut connection = TcpStream::connect(layout.port(METRICS)).expect("it listens");
+    connection
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: kms\r\nConnection: close\r\n\r\n")
+        .expect("sent");
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    let value = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("kms_gateway_kmc_keys_end_timestamp_seconds "));
+    value.unwrap_or_default().to_owned()
+}
+
 #[test]
-fn check_and_the_log_warn_before_the_last_key_expires() {
+fn check_the_log_and_metrics_warn_before_the_last_key_expires() {
     let layout = Layout::new();
     let check = || layout.try_gateway(&["check"]);
     assert_eq!(check().code, Some(0), "{:?}", check());
@@ -146,6 +169,7 @@ fn check_and_the_log_warn_before_the_last_key_expires() {
     assert_eq!(warned.code, Some(1));
     let expected = "warning: no KMC key serves from 20990101T000000Z on";
     assert!(warned.stdout.contains(expected), "{warned:?}");
+    layout.set_gateway("metrics", "listen", layout.port(METRICS).to_string());
     let gateway = layout.start_gateway();
     until("the log warns", Duration::from_secs(30), || {
         gateway
@@ -153,8 +177,16 @@ fn check_and_the_log_warn_before_the_last_key_expires() {
             .contains("no KMC key serves from 20990101T000000Z on")
             .then_some(())
     });
-    assert!(gateway.stop().success());
+    until("the metric tells", Duration::from_secs(60), || {
+        (keys_end(&layout) == "4070908800").then_some(())
+    });
     rotate(&layout, "--name K0002 --expires 21990101T000000Z");
+    until(
+        "the metric tells of the next",
+        Duration::from_secs(60),
+        || (keys_end(&layout) == "7226582400").then_some(()),
+    );
+    assert!(gateway.stop().success());
     assert_eq!(check().code, Some(0), "{:?}", check());
 }
 

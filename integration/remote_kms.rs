@@ -406,7 +406,10 @@ fn commands_say_which_kms_is_in_use() {
     }
 
     let gateway = layout.start_gateway();
-    assert!(gateway.log().contains(&format!("external, at {socket}")));
+    until("it says which", PATIENCE, || {
+        let said = gateway.log().contains(&format!("external, at {socket}"));
+        said.then_some(())
+    });
     assert_eq!(layout.gateway(&["senders", "list", "--json"]).trim(), "[]");
     assert!(gateway.stop().success());
     assert_holds_no_key(&layout);

@@ -13,6 +13,7 @@ pub mod dnsbl;
 pub mod faults;
 pub mod kms;
 pub mod mail;
+pub mod measures;
 pub mod milter;
 pub mod policy;
 pub mod printable;

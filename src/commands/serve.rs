@@ -1,6 +1,7 @@
 //! `serve`: builds the gateway from its configuration, runs milter and worker,
 //! and takes signals.
 
+mod metrics;
 mod pulse;
 mod restart;
 mod tasks;
@@ -68,6 +69,9 @@ pub(super) struct Arguments {}
 pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandError> {
     let config = Config::load(path)?;
     start_log(&config)?;
+    if let Some(listen) = config.metrics.listen {
+        metrics::export(path, listen)?;
+    }
     // Before the port is bound: whoever sees it open may ask for the end.
     let mut signals = Signals::listen()?;
     let mut service = tokio::select! {

@@ -71,6 +71,9 @@ pub struct Config {
     /// The log on standard error.
     #[serde(default)]
     pub log: Log,
+    /// Metrics for Prometheus.
+    #[serde(default)]
+    pub metrics: Metrics,
 }
 
 /// `[gateway]`: which mail is the gateway's.
@@ -307,6 +310,14 @@ impl Default for Throttle {
     }
 }
 
+/// `[metrics]`: what Prometheus may ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Where; nowhere by default.
+    pub listen: Option<SocketAddr>,
+}
+
 /// `[kmc]`: the KMC's own keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -540,6 +551,18 @@ impl Config {
                     "write a time such as \"30s\"",
                 );
             }
+        }
+        if let Some(listen) = self
+            .metrics
+            .listen
+            .filter(|listen| !listen.ip().is_loopback())
+        {
+            return Err(ConfigError::value(
+                path,
+                "metrics.listen",
+                format_args!("{listen} is not on loopback"),
+                "write an address such as \"127.0.0.1:9890\", and let a proxy ask from elsewhere",
+            ));
         }
         self.check_kms(path)
     }

@@ -63,6 +63,7 @@ fn the_example_is_valid_and_shows_the_defaults() {
     );
     assert_eq!(example.audit, minimal.audit);
     assert_eq!(example.log, minimal.log);
+    assert_eq!(example.metrics, minimal.metrics);
 }
 
 #[test]
@@ -173,6 +174,10 @@ fn errors_name_file_line_key_and_remedy_on_one_line() {
                  valid_from = \"20260101T000000Z\"\nvalid_until = \"20270101T000000Z\"\n"
             ),
             vec!["module_update.stsa_keys[0].public_key", "194 hexadecimal"],
+        ),
+        (
+            format!("{MINIMAL}[metrics]\nlisten = \"0.0.0.0:9890\"\n"),
+            vec!["metrics.listen", "not on loopback", "127.0.0.1:9890"],
         ),
         (
             format!("{MINIMAL}[kms]\nsocket = \"kms.sock\"\n"),

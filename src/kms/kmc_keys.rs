@@ -98,22 +98,31 @@ impl<'a> KmcKeys<'a> {
         }
     }
 
-    /// What to warn of if the keys that serve, each taken up by the next
-    /// without a gap, come to their end within that time.
+    /// What to warn of if [`served_until`](Self::served_until) is within that
+    /// time.
     #[must_use]
     pub fn run_out(&self, within: SignedDuration) -> Option<KeysRunOut> {
-        let mut until = self.now;
-        while let Some(expiry) = self.expiry_of_those_serving_at(until) {
-            until = expiry;
-        }
-        if until == self.now {
+        let Some(until) = self.served_until() else {
             return Some(KeysRunOut::Now);
-        }
+        };
         let left = SignedDuration::from_secs(until.unix_seconds() - self.now.unix_seconds());
         (left <= within).then(|| KeysRunOut::Soon {
             from: until,
             days: left.as_hours() / 24,
         })
+    }
+
+    /// When the last key expires of those that serve from now on, each taken up
+    /// by the next without a gap. None if no key serves now.
+    #[must_use]
+    pub fn served_until(&self) -> Option<StsTime> {
+        let mut until = None;
+        let mut at = self.now;
+        while let Some(expiry) = self.expiry_of_those_serving_at(at) {
+            at = expiry;
+            until = Some(expiry);
+        }
+        until
     }
 
     fn expiry_of_those_serving_at(&self, time: StsTime) -> Option<StsTime> {

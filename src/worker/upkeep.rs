@@ -12,11 +12,13 @@ use tokio::{
 use crate::{
     clock::Clock,
     config::Period,
-    kms::KmcKeys,
+    kms::{KmcKeyRow, KmcKeys},
+    measures::KMC_KEYS_END,
     store::{Store, StoreError},
     sts::StsTime,
 };
 
+const QUARTER_MINUTE: Duration = Duration::from_secs(15);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -45,6 +47,7 @@ enum Chore {
     TellHead,
     PruneAudit,
     PruneReplayMarks,
+    MeasureKeys,
     WarnOfKeys,
 }
 
@@ -58,6 +61,7 @@ impl Upkeep {
             (begun, HOUR, Chore::TellHead),
             (begun, DAY, Chore::PruneAudit),
             (begun, DAY, Chore::PruneReplayMarks),
+            (begun, QUARTER_MINUTE, Chore::MeasureKeys),
             (begun, DAY, Chore::WarnOfKeys),
         ];
         while !*stop.borrow() {
@@ -82,6 +86,7 @@ impl Upkeep {
             Chore::TellHead => self.tell_head().await,
             Chore::PruneAudit => self.prune_audit().await,
             Chore::PruneReplayMarks => self.prune_replay_marks().await,
+            Chore::MeasureKeys => self.measure_keys().await,
             Chore::WarnOfKeys => self.warn_of_keys().await,
         };
         if let Err(error) = done {
@@ -130,23 +135,42 @@ impl Upkeep {
         Ok(())
     }
 
-    async fn warn_of_keys(&self) -> Result<(), StoreError> {
-        // A time before or after all times of records: no key serves, and every
-        // request says so.
-        let now = StsTime::from_timestamp(self.clock.now());
-        let (Some(now), Some(warning)) = (now, self.key_warning) else {
-            return Ok(());
-        };
-        match self.store.kmc_keys().await {
-            Ok(rows) => {
-                let keys = KmcKeys::at(now, &rows);
-                if let Some(ending) = keys.run_out(warning.as_signed()) {
-                    tracing::warn!("{ending}");
-                }
-            }
-            Err(error) => tracing::error!(%error, "the KMC's keys can't be read"),
+    /// Another process may have made a key meanwhile: hence often.
+    async fn measure_keys(&self) -> Result<(), StoreError> {
+        if let Some((now, rows)) = self.kmc_keys().await? {
+            let end = KmcKeys::at(now, &rows).served_until();
+            KMC_KEYS_END.set(end.map_or(0.0, |end| end.unix_seconds() as f64));
         }
         Ok(())
+    }
+
+    async fn warn_of_keys(&self) -> Result<(), StoreError> {
+        let Some(warning) = self.key_warning else {
+            return Ok(());
+        };
+        if let Some((now, rows)) = self.kmc_keys().await?
+            && let Some(ending) = KmcKeys::at(now, &rows).run_out(warning.as_signed())
+        {
+            tracing::warn!("{ending}");
+        }
+        Ok(())
+    }
+
+    /// The time and the KMC's keys. None where they are another system's, and
+    /// at times that no record can hold: no key serves then, and each request
+    /// says so.
+    async fn kmc_keys(&self) -> Result<Option<(StsTime, Vec<KmcKeyRow>)>, StoreError> {
+        let now = StsTime::from_timestamp(self.clock.now());
+        let (Some(now), Some(_)) = (now, self.key_warning) else {
+            return Ok(None);
+        };
+        match self.store.kmc_keys().await {
+            Ok(rows) => Ok(Some((now, rows))),
+            Err(error) => {
+                tracing::error!(%error, "the KMC's keys can't be read");
+                Ok(None)
+            }
+        }
     }
 }
 

@@ -53,6 +53,7 @@ pub(super) fn keep_fixed(running: &Config, new: &mut Config) -> Vec<&'static str
         worker.notice_after,
         log.level,
         log.format,
+        metrics.listen,
     }
     names
 }
@@ -128,7 +129,7 @@ mod tests {
             "17min",
             "7s",
             "inet:127.0.0.1:9999",
-            "192.0.2.1:99",
+            "127.0.0.1:99",
             "/elsewhere",
             "json",
             "debug",

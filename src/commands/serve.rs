@@ -349,8 +349,8 @@ fn answering(settings: ReplySettings, kms: Arc<dyn Kms>) -> Arc<Answering> {
 
 /// How long replay marks are kept: as long as a request may wait that was
 /// fresh when it was accepted. Behind that a module's watermark refuses all,
-/// and must not refuse a request that only waited. What the length follows
-/// from is fixed at start.
+/// and must not refuse a request that only waited. Fixed at start, as what it
+/// follows from is, but for `throttle.block_for`: a day of slack is for that.
 fn replay_marks_kept(config: &Config) -> Period {
     const SLACK: Period = Period::from_secs(24 * 3600);
     let freshness = &config.key_load_file;

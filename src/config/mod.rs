@@ -498,6 +498,18 @@ impl Config {
                 "keep one of master_secret_file, master_secret_credential and master_secret_environment",
             );
         }
+        self.check_counts(path)?;
+        self.check_throttle(path)?;
+        self.check_dnsbl(path)?;
+        self.check_authentication(path)?;
+        self.check_times(path)?;
+        self.check_metrics(path)?;
+        self.check_kms(path)
+    }
+
+    fn check_counts(&self, path: &Path) -> Result<(), ConfigError> {
+        let refuse =
+            |key, problem: &str, remedy| Err(ConfigError::value(path, key, problem, remedy));
         let positive = [
             ("milter.max_connections", self.milter.max_connections),
             ("reply.max_targets", self.reply.max_targets),
@@ -512,6 +524,12 @@ impl Config {
                 return refuse(key, "it is 0", "write a number from 1");
             }
         }
+        Ok(())
+    }
+
+    fn check_throttle(&self, path: &Path) -> Result<(), ConfigError> {
+        let refuse =
+            |key, problem: &str, remedy| Err(ConfigError::value(path, key, problem, remedy));
         let throttle = &self.throttle;
         for (key, count) in [
             ("throttle.at_once", throttle.at_once),
@@ -529,7 +547,12 @@ impl Config {
                 "write a larger number",
             );
         }
-        self.check_dnsbl(path)?;
+        Ok(())
+    }
+
+    fn check_authentication(&self, path: &Path) -> Result<(), ConfigError> {
+        let refuse =
+            |key, problem: &str, remedy| Err(ConfigError::value(path, key, problem, remedy));
         if self.sender_authentication.require && self.sender_authentication.authserv_ids.is_empty()
         {
             return refuse(
@@ -538,6 +561,12 @@ impl Config {
                 "name your verifier's authserv-id in sender_authentication.authserv_ids",
             );
         }
+        Ok(())
+    }
+
+    fn check_times(&self, path: &Path) -> Result<(), ConfigError> {
+        let refuse =
+            |key, problem: &str, remedy| Err(ConfigError::value(path, key, problem, remedy));
         let times = [
             ("worker.lease", self.worker.lease),
             ("worker.first_retry", self.worker.first_retry),
@@ -552,6 +581,10 @@ impl Config {
                 );
             }
         }
+        Ok(())
+    }
+
+    fn check_metrics(&self, path: &Path) -> Result<(), ConfigError> {
         if let Some(listen) = self
             .metrics
             .listen
@@ -564,7 +597,7 @@ impl Config {
                 "write an address such as \"127.0.0.1:9890\", and let a proxy ask from elsewhere",
             ));
         }
-        self.check_kms(path)
+        Ok(())
     }
 
     fn check_dnsbl(&self, path: &Path) -> Result<(), ConfigError> {

@@ -41,7 +41,7 @@ pub enum KeysRunOut {
     Now,
     /// None will.
     #[error(
-        "no KMC key serves from {from} on, in {days} days; make the next by kms-gateway kmc rotate"
+        "no KMC key serves from {from} on (days left: {days}); make the next by kms-gateway kmc rotate"
     )]
     Soon {
         /// When the last one that leaves no gap expires.
@@ -68,7 +68,7 @@ impl<'a> KmcKeys<'a> {
     /// The key that modules should now use.
     #[must_use]
     pub fn active(&self) -> Option<&'a KmcKeyRow> {
-        let serving = self.rows.iter().filter(|row| self.serves(row));
+        let serving = self.rows.iter().filter(|row| serves_at(row, self.now));
         // Of two activated in the same second always the same one.
         serving.max_by_key(|row| (row.activation, &row.kmcid))
     }
@@ -78,7 +78,7 @@ impl<'a> KmcKeys<'a> {
     pub fn serving(&self, kmcid: &KmcId) -> Option<&'a KmcKeyRow> {
         self.rows
             .iter()
-            .find(|row| row.kmcid == *kmcid && self.serves(row))
+            .find(|row| row.kmcid == *kmcid && serves_at(row, self.now))
     }
 
     /// Where `row` stands.
@@ -126,14 +126,13 @@ impl<'a> KmcKeys<'a> {
     }
 
     fn expiry_of_those_serving_at(&self, time: StsTime) -> Option<StsTime> {
-        let serving = |row: &&KmcKeyRow| row.activation <= time && row.expiry > time;
-        let expiries = self.rows.iter().filter(serving).map(|row| row.expiry);
-        expiries.max()
+        let serving = self.rows.iter().filter(|row| serves_at(row, time));
+        serving.map(|row| row.expiry).max()
     }
+}
 
-    fn serves(&self, row: &KmcKeyRow) -> bool {
-        row.activation <= self.now && row.expiry > self.now
-    }
+fn serves_at(row: &KmcKeyRow, time: StsTime) -> bool {
+    row.activation <= time && row.expiry > time
 }
 
 #[cfg(test)]

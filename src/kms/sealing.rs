@@ -200,8 +200,8 @@ impl StorageKey {
     ///
     /// The nonce is random. For one key NIST SP 800-38D, 8.3, allows 2³² of
     /// such; a row is sealed once when it is made and once when an operator
-    /// changes it; another storage key begins anew. At a million rows two nonces are the same with probability
-    /// 2⁻⁵⁷.
+    /// changes it, and another storage key begins anew. At a million rows two
+    /// nonces are the same with probability 2⁻⁵⁷.
     ///
     /// # Errors
     /// [`RandomError`] when there is no nonce to be had.

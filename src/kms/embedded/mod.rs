@@ -78,15 +78,26 @@ impl EmbeddedKms {
         Self { limit, ..self }
     }
 
-    async fn basis(&self, request: &VkloadReq, now: Timestamp) -> Result<IssueBasis, KmsError> {
+    async fn basis(
+        &self,
+        request: &VkloadReq,
+        issued_since: Option<Timestamp>,
+    ) -> Result<IssueBasis, KmsError> {
         let replay_key = klf::replay_key(&request.smid, &request.public_key);
-        let since = self
-            .limit
-            .map(|limit| now.checked_sub(limit.within).unwrap_or(Timestamp::MIN));
         Ok(self
             .tables
-            .issue_basis(&request.smid, &replay_key, since)
+            .issue_basis(&request.smid, &replay_key, issued_since)
             .await?)
+    }
+
+    /// The basis of a whole answer, former issues that count for the limit
+    /// included.
+    async fn whole_basis(&self, question: &IssueQuestion) -> Result<IssueBasis, KmsError> {
+        let began = |limit: IssueLimit| question.now.checked_sub(limit.within);
+        let since = self
+            .limit
+            .map(|limit| began(limit).unwrap_or(Timestamp::MIN));
+        self.basis(&question.request, since).await
     }
 
     /// The checks in their order; the first that fails decides.
@@ -238,7 +249,7 @@ impl Kms for EmbeddedKms {
     }
 
     async fn issue(&self, question: &IssueQuestion) -> Result<Issue, KmsError> {
-        let basis = self.basis(&question.request, question.now).await?;
+        let basis = self.whole_basis(question).await?;
         match self.check(question, &basis) {
             Ok(admitted) => {
                 let grant = self.grant(&question.request, &basis, admitted)?;
@@ -250,7 +261,7 @@ impl Kms for EmbeddedKms {
     }
 
     async fn foretell(&self, question: &IssueQuestion) -> Result<Option<Refusal>, KmsError> {
-        let basis = self.basis(&question.request, question.now).await?;
+        let basis = self.whole_basis(question).await?;
         match self.check(question, &basis) {
             Ok(_) => Ok(None),
             Err(Stop::Refused(refusal)) => Ok(Some(refusal)),
@@ -259,7 +270,7 @@ impl Kms for EmbeddedKms {
     }
 
     async fn is_from_module(&self, request: &VkloadReq, now: Timestamp) -> Result<bool, KmsError> {
-        let basis = self.basis(request, now).await?;
+        let basis = self.basis(request, None).await?;
         let authentic = match self.authenticate(request, basis.module.as_ref()) {
             Ok(_) => true,
             Err(Stop::Refused(_)) => false,

@@ -80,7 +80,7 @@ fn a_master_secret_that_is_not_there() {
         &[
             "secrets.master_secret_file",
             "master.secret",
-            "--create-master-secret",
+            "kms-gateway init",
         ],
     );
 }

@@ -64,7 +64,7 @@ fn requests(audit: &[Value], event: &str) -> Vec<String> {
 /// What must hold when all is quiet: the subjects answered, each once, and
 /// whatever came twice came the same.
 fn check(site: &Site, subjects: &BTreeSet<String>) -> usize {
-    site.postfix.flush();
+    site.postfix.deliver_all();
     let replies = until("every request answered", PATIENCE, || {
         let mails = site.mailbox(ALICE).mails();
         let answered: BTreeSet<String> = mails

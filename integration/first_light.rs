@@ -10,11 +10,11 @@
 
 mod harness;
 
-use std::process::Command;
+use std::{fs, process::Command, time::Duration};
 
 use harness::{
     ALICE, Draft, GATEWAY, IndependentModule, Layout, Mail, Module, OpenedKey, Site,
-    SoftwareModule, labelled_key, python, run,
+    SoftwareModule, labelled_key, python, run, until,
 };
 use serde_json::{Value, json};
 
@@ -242,4 +242,28 @@ fn ask_for_expired(site: &Site, module: &IndependentModule) -> Mail {
 
 fn read_by_python(mail: &Mail) -> Value {
     serde_json::from_str(&run(&mut python("read_mail.py"), mail.raw())).unwrap()
+}
+
+/// Postfix would answer the first of them by itself, and the kernel then hold its
+/// other answers back for 40 ms.
+#[test]
+fn the_commands_for_a_reply_go_out_in_one_piece() {
+    let layout = Layout::new();
+    let file = layout.directory().join("strace.log");
+    let path = file.to_str().expect("a path in UTF-8").to_owned();
+    let options = ["-s", "200", "-e", "trace=sendto,write,writev", "-o", &path];
+    let gateway = layout.start_traced_gateway(&options);
+    let site = layout.start_with(Some(gateway));
+    site.ask(&Draft::request("{KMS:Help} in one piece", ""));
+    let begun = until("the trace has it", Duration::from_secs(20), || {
+        let trace = fs::read_to_string(&file).expect("the trace");
+        let mut calls = trace.lines();
+        calls
+            .find(|call| call.contains("MAIL FROM:"))
+            .map(str::to_owned)
+    });
+    assert!(
+        begun.contains("RCPT TO:") && begun.contains("DATA"),
+        "{begun}"
+    );
 }

@@ -66,15 +66,8 @@ fn time_to_end(gateway: Gateway) -> Duration {
 /// each once.
 fn all_are_answered(site: &mut Site, names: &[String]) {
     site.gateway = Some(site.layout.start_gateway());
-    until("all are answered", PATIENCE, || {
-        // What was in the midst of an attempt at the time of one flush waits for
-        // another.
-        let queue = site.postfix.queue();
-        if queue.iter().any(|item| item["queue_name"] == "deferred") {
-            site.postfix.flush();
-        }
-        (site.mailbox(ALICE).mails().len() >= names.len()).then_some(())
-    });
+    site.postfix.deliver_all();
+    site.mailbox(ALICE).wait_for_count(names.len());
     assert!(site.gateway.take().expect("it runs").stop().success());
     until("Postfix's queue is empty", PATIENCE, || {
         site.postfix.queue().is_empty().then_some(())

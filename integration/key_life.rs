@@ -5,15 +5,10 @@
 
 mod harness;
 
-use std::{
-    io::{Read, Write},
-    net::TcpStream,
-    thread,
-    time::Duration,
-};
+use std::{thread, time::Duration};
 
 use harness::{
-    ALICE, Draft, GATEWAY, IndependentModule, Layout, Mail, Module, OpenedKey, Site,
+    ALICE, Draft, GATEWAY, IndependentModule, Layout, Mail, Module, OpenedKey, Pages, Site,
     SoftwareModule, labelled_key, until, words,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -142,21 +137,10 @@ fn a_request_for_an_expired_or_unknown_key_is_told_the_current_one() {
 }
 
 /// Where Prometheus may ask.
-const METRICS: u16 = 9890;
-
 /// The metric as Prometheus gets it.
-fn keys_end(layout: &Layout) -> String {
-    let mut connection = TcpStream::connect(layout.port(METRICS)).expect("it listens");
-    connection
-        .write_all(b"GET /metrics HTTP/1.1\r\nHost: kms\r\nConnection: close\r\n\r\n")
-        .expect("sent");
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).expect("an answer");
-    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
-    let value = answer
-        .lines()
-        .find_map(|line| line.strip_prefix("kms_gateway_kmc_keys_end_timestamp_seconds "));
-    value.unwrap_or_default().to_owned()
+fn keys_end(pages: Pages) -> Option<f64> {
+    let metrics = pages.metrics();
+    metrics.value("kms_gateway_kmc_keys_end_timestamp_seconds")
 }
 
 #[test]
@@ -169,7 +153,7 @@ fn check_the_log_and_metrics_warn_before_the_last_key_expires() {
     assert_eq!(warned.code, Some(1));
     let expected = "warning: no KMC key serves from 20990101T000000Z on";
     assert!(warned.stdout.contains(expected), "{warned:?}");
-    layout.set_gateway("metrics", "listen", layout.port(METRICS).to_string());
+    let pages = Pages::configure(&layout);
     let gateway = layout.start_gateway();
     until("the log warns", Duration::from_secs(30), || {
         gateway
@@ -178,13 +162,13 @@ fn check_the_log_and_metrics_warn_before_the_last_key_expires() {
             .then_some(())
     });
     until("the metric tells", Duration::from_secs(60), || {
-        (keys_end(&layout) == "4070908800").then_some(())
+        (keys_end(pages) == Some(4_070_908_800.0)).then_some(())
     });
     rotate(&layout, "--name K0002 --expires 21990101T000000Z");
     until(
         "the metric tells of the next",
         Duration::from_secs(60),
-        || (keys_end(&layout) == "7226582400").then_some(()),
+        || (keys_end(pages) == Some(7_226_582_400.0)).then_some(()),
     );
     assert!(gateway.stop().success());
     assert_eq!(check().code, Some(0), "{:?}", check());

@@ -1,6 +1,6 @@
-//! Replies that Postfix doesn't take for a time, and requests whose service is
-//! out of order: all are answered in the end, and who has waited for long is
-//! told so once, before his answer.
+//! Replies that Postfix refuses or doesn't take for a time, and requests whose
+//! service is out of order: all others are answered in the end, and who has
+//! waited for long is told so once, before his answer.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -91,6 +91,45 @@ fn when_postfix_comes_back_in_time_everybody_is_answered_and_nobody_told() {
         assert_eq!(results(&site, person, &subject), ["Success"]);
     }
     eprintln!("12 requests answered after an outage of {OUTAGE:?}");
+}
+
+/// How many envelope recipients were refused in each session of which Postfix's
+/// log tells the end: `disconnect from … rcpt=0/1 quit=1 commands=3/4`.
+fn refused_by_session(log: &str) -> Vec<u32> {
+    let ends = log.lines().filter(|line| line.contains("disconnect from"));
+    let counts = ends.filter_map(|line| {
+        let (_, rest) = line.split_once(" rcpt=")?;
+        let (good, all) = rest.split_whitespace().next()?.split_once('/')?;
+        Some(all.parse::<u32>().ok()? - good.parse::<u32>().ok()?)
+    });
+    counts.collect()
+}
+
+#[test]
+fn refused_replies_hold_up_no_other() {
+    let layout = Layout::new();
+    layout.set_postfix_service(
+        18025,
+        "smtpd_recipient_restrictions=\
+         check_recipient_access,inline:{{refused.example=REJECT}},permit_mynetworks,reject",
+    );
+    let site = layout.start();
+    let targets = (1..5).map(|number| format!("robot{number}@refused.example"));
+    let reply_to: Vec<String> = targets.chain([ALICE.to_owned()]).collect();
+    for number in 0..6 {
+        let draft = Draft::request(&format!("{{KMS:Help}} {number}"), "")
+            .with("From", ALICE)
+            .with("Reply-To", &reply_to.join(", "));
+        let taken = site.smtp().send(ALICE, &[GATEWAY], &draft.to_bytes());
+        assert_eq!(taken.code, 250, "{taken:?}");
+    }
+    site.mailbox(ALICE).wait_for_count(6);
+    // Postfix answers late, and then not at all, on a session with many errors.
+    let sessions = until("24 are refused", Duration::from_secs(30), || {
+        let sessions = refused_by_session(&site.postfix.log());
+        (sessions.iter().sum::<u32>() == 24).then_some(sessions)
+    });
+    assert!(sessions.iter().all(|refused| *refused <= 1), "{sessions:?}");
 }
 
 #[test]

@@ -5,104 +5,13 @@
 
 mod harness;
 
-use std::{fs, path::PathBuf, process::Command};
+use std::fs;
 
 use harness::{
-    ALICE, BOB, Draft, GATEWAY, IndependentModule, Layout, Mail, Module, Site, SoftwareModule,
-    kms_gateway, python, run, words,
+    ALICE, DECLARED, Draft, GATEWAY, IndependentModule, Layout, Mail, Module, STSA, Site,
+    SoftwareModule, Stsa, python, run, with_attachment, words,
 };
 use serde_json::Value;
-use toml::Value as Toml;
-
-/// Where the STSA has its mail.
-const STSA: &str = BOB;
-
-/// The STSA: its key, and the files that it makes.
-struct Stsa {
-    directory: PathBuf,
-    public_key: String,
-}
-
-impl Stsa {
-    fn new(layout: &Layout) -> Self {
-        Self::named(layout, "stsa")
-    }
-
-    fn named(layout: &Layout, name: &str) -> Self {
-        let directory = layout.directory().join(name);
-        fs::create_dir(&directory).expect("a directory");
-        fs::write(directory.join("passphrase"), "correct horse\n").expect("a passphrase");
-        let mut new_key = update(&directory, &["new-key", "--out", "stsa.pem"]);
-        new_key.args(["--passphrase-file", "passphrase"]);
-        let shown = run(&mut new_key, b"");
-        let (_, rest) = shown.split_once('"').expect("a quoted key");
-        let public_key = rest.trim_end().trim_end_matches('"').to_owned();
-        Self {
-            directory,
-            public_key,
-        }
-    }
-
-    /// Has the gateway trust it.
-    fn be_trusted(&self, layout: &Layout) {
-        let mut key = toml::Table::new();
-        for (name, value) in [
-            ("public_key", self.public_key.as_str()),
-            ("valid_from", "20260101T000000Z"),
-            ("valid_until", "20990101T000000Z"),
-        ] {
-            key.insert(name.to_owned(), Toml::from(value));
-        }
-        layout.set_gateway("module_update", "stsa_keys", vec![Toml::Table(key)]);
-        let addresses = vec![Toml::from(STSA)];
-        layout.set_gateway("module_update", "stsa_addresses", addresses);
-    }
-
-    /// A signed file, by `update build` with these arguments and `update sign`.
-    fn file(&self, layout: &Layout, arguments: &[&str]) -> Vec<u8> {
-        let public_key = layout.gateway(&["kmc", "public-key"]);
-        let mut build = update(&self.directory, &["build", "--public-key", "-"]);
-        let unsigned = run(build.args(arguments), public_key.as_bytes());
-        let mut sign = update(&self.directory, &["sign", "--key", "stsa.pem"]);
-        sign.args(["--passphrase-file", "passphrase", "-"]);
-        run(&mut sign, unsigned.as_bytes()).into_bytes()
-    }
-
-    fn path(&self, name: &str) -> String {
-        let path = self.directory.join(name);
-        path.to_str().expect("a path in UTF-8").to_owned()
-    }
-}
-
-/// `kms-gateway update`, which needs no configuration.
-fn update(directory: &PathBuf, arguments: &[&str]) -> Command {
-    let nowhere = PathBuf::from("/nonexistent/gateway.toml");
-    let mut command = kms_gateway(&nowhere, &[&["update"], arguments].concat());
-    command.current_dir(directory);
-    command
-}
-
-/// A message with one part of text and one that is attached.
-fn with_attachment(subject: &str, fields: &str, content: &[u8]) -> Draft {
-    let encoded = base64(content);
-    let body = format!(
-        "--b\r\nContent-Type: text/plain\r\n\r\nRegards\r\n\
-         --b\r\n{fields}\r\nContent-Transfer-Encoding: base64\r\n\r\n{encoded}\r\n--b--\r\n"
-    );
-    Draft::request(subject, "")
-        .with("MIME-Version", "1.0")
-        .with("Content-Type", "multipart/mixed; boundary=b")
-        .with_body(body)
-}
-
-fn base64(content: &[u8]) -> String {
-    let mut encode = Command::new("base64");
-    run(encode.arg("-w76"), content).replace('\n', "\r\n")
-}
-
-/// As 8.2 asks for it; the name does not count.
-const DECLARED: &str = "Content-Type: text/plain; charset=us-ascii; name=update.bin\r\n\
-                        Content-Disposition: attachment; filename=update.bin";
 
 fn ask(site: &Site, from: &str, draft: &Draft) -> Mail {
     let draft = draft.clone().with("From", from);

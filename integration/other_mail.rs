@@ -10,9 +10,9 @@
 
 mod harness;
 
-use std::time::Duration;
+use std::{net::UdpSocket, time::Duration};
 
-use harness::{ALICE, BOB, CAROL, Draft, GATEWAY, Layout, Site, until};
+use harness::{ALICE, BOB, CAROL, Draft, GATEWAY, House, Layout, Lock, Milter, Site, taken, until};
 
 /// Messages that a careless filter would change. Each ends with CRLF.
 fn awkward_messages() -> Vec<(&'static str, Vec<u8>)> {
@@ -112,6 +112,49 @@ fn a_session_that_asked_the_gateway_sends_other_mail_too() {
     assert_eq!(site.mailbox(ALICE).wait_for_count(3).len(), 3);
 }
 
+/// Messages for others go through one after the other, in sessions of their own,
+/// while `waiting` still has no answer.
+#[track_caller]
+fn assert_others_pass(house: &House, waiting: &Milter) {
+    for _ in 0..50 {
+        let mut session = house.session();
+        session.mail(ALICE);
+        assert_eq!(session.recipient(BOB), 'c');
+        assert_eq!(session.data(), 'a');
+    }
+    assert!(!waiting.has_answer(), "it did not wait");
+}
+
+#[test]
+fn blocklists_and_a_store_that_hang_hold_up_nobody_elses_mail() {
+    let layout = House::layout();
+    let nowhere = UdpSocket::bind(layout.port(5300)).unwrap();
+    let zone = "site = 'bl.example'\nhealth = false".parse::<toml::Table>();
+    layout.set_gateway("dnsbl", "zones", vec![toml::Value::from(zone.unwrap())]);
+    layout.set_gateway("dnsbl", "resolver", layout.port(5300).to_string());
+    layout.set_gateway("dnsbl", "time_limit", "3s");
+    layout.set_gateway("policy", "trusted_networks", Vec::<toml::Value>::new());
+    let gateway = layout.start_gateway();
+    let house = House { gateway, layout };
+
+    let mut session = house.session();
+    session.mail(ALICE);
+    session.send('R', format!("<{GATEWAY}>\0").as_bytes());
+    nowhere.recv_from(&mut [0; 512]).unwrap();
+    assert_others_pass(&house, &session);
+    assert_eq!(session.answer().command, 'c', "the look-up is given up");
+
+    let lock = Lock::hold(&house.layout);
+    assert_eq!(session.data(), 'c');
+    let request = [("From", ALICE), ("To", GATEWAY), ("Subject", "{KMS:Help}")];
+    session.content(request, b"please\r\n");
+    session.macros('E', &[("i", "4bXyZq1cDez9")]);
+    session.send('E', b"");
+    assert_others_pass(&house, &session);
+    drop(lock);
+    assert_eq!(session.answer().command, taken().verdict);
+}
+
 #[test]
 fn without_the_gateway_other_mail_flows_and_its_own_waits() {
     let mut site = Layout::new().start_with(None);
@@ -140,7 +183,7 @@ fn without_the_gateway_other_mail_flows_and_its_own_waits() {
     );
 
     site.gateway = Some(site.layout.start_gateway());
-    site.postfix.flush();
+    site.postfix.deliver_all();
     site.mailbox(ALICE)
         .wait_for_reply("{KMS:Help} while you were out");
 }

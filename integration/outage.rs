@@ -149,24 +149,11 @@ fn others_get_theirs(site: &Site, submissions: &[Submission]) -> Duration {
     waited
 }
 
-/// Has Postfix offer what waits until so many requests are answered. More than
-/// once: what was on its way when the gateway came back may just have failed.
-fn flush_until_answered(site: &Site, count: usize) {
-    site.postfix.flush();
-    let mut flushed = Instant::now();
-    until("all requests answered", PATIENCE, || {
-        if flushed.elapsed() > Duration::from_secs(2) {
-            site.postfix.flush();
-            flushed = Instant::now();
-        }
-        (site.mailbox(ALICE).mails().len() >= count).then_some(())
-    });
-}
-
 /// Each request is answered, once, by the mailbox and by the audit log.
 fn all_are_answered(site: &mut Site, submissions: &[Submission]) -> Duration {
     let begin = Instant::now();
-    flush_until_answered(site, EACH);
+    site.postfix.deliver_all();
+    site.mailbox(ALICE).wait_for_count(EACH);
     let waited = begin.elapsed();
     // Whatever else is on its way arrives before both are at rest.
     let gateway = site.gateway.take().expect("it runs");
@@ -316,7 +303,8 @@ fn a_locked_database_holds_up_the_gateways_mail_alone() {
     });
     assert_eq!(site.mailbox(BOB).wait_for_count(2).len(), 2);
     drop(lock);
-    flush_until_answered(&site, 1);
+    site.postfix.deliver_all();
+    site.mailbox(ALICE).wait_for_count(1);
     site.mailbox(ALICE).wait_for_reply("{KMS:Help} and Bob");
     // Who was told 451 comes again.
     site.ask(&alone);

@@ -231,7 +231,7 @@ fn survives(trouble: &Trouble, begin: impl FnOnce(), end: impl FnOnce()) {
     for draft in &refused {
         assert_eq!(trouble.send(&[GATEWAY], draft), 250, "sent again");
     }
-    trouble.site.postfix.flush();
+    trouble.site.postfix.deliver_all();
     trouble.all_answered_once(&drafts);
     assert_eq!(trouble.waiting(), 0);
     assert_eq!(trouble.site.mailbox(BOB).mails().len(), 1);
@@ -357,7 +357,7 @@ fn at_the_reserve_new_requests_get_452_and_those_accepted_are_answered() {
 
     trouble.disk.make_room();
     assert_eq!(trouble.send(&[GATEWAY], &refused), 250);
-    trouble.site.postfix.flush();
+    trouble.site.postfix.deliver_all();
     drafts.extend([refused, mixed]);
     trouble.all_answered_once(&drafts);
     trouble.log_has(drafts.len());

@@ -44,6 +44,29 @@ require_rust() {
         fail 'no cargo on the PATH; install Rust from https://rustup.rs, and run this without sudo'
 }
 
+# Runs cargo, in the project's directory, as for a release: the same commit and the
+# same Rust give the same bytes, wherever they lie. Crates have their paths in the
+# program, for the messages of panics; those must not say whose machine it was.
+cargo_as_released() {
+    local sources=${CARGO_HOME:-$HOME/.cargo}/registry/src
+    # Separated by a character that no path has.
+    CARGO_ENCODED_RUSTFLAGS="--remap-path-prefix=$sources=/registry"$'\x1f'"--remap-path-prefix=$PWD=/kms-gateway" \
+        cargo "$@"
+}
+
+build_release() { cargo_as_released build --release --locked; }
+
+# Has what cargo then builds and runs run as root: only root starts a Postfix. For
+# anybody else cargo builds it and runs it by sudo. Tests are root's own then:
+# private-site would see SUDO_UID.
+run_by_root() {
+    if [[ $EUID != 0 ]]; then
+        local target
+        target=$(rustc --print host-tuple | tr 'a-z-' 'A-Z_')
+        export "CARGO_TARGET_${target}_RUNNER=sudo --preserve-env env --unset=SUDO_UID --unset=SUDO_GID"
+    fi
+}
+
 # Those of the packages that aren't installed, one a line.
 missing_packages() {
     local package

@@ -1,5 +1,5 @@
-//! Places at which a test kills the gateway, each before or after something
-//! that counts. Only a build with the feature `test-faults` has them: in any
+//! Places at which a test kills the gateway, or has it panic, each before or
+//! after something that counts. Only a build with the feature `test-faults` has them: in any
 //! other they do nothing, and nothing of them is in the program.
 
 /// Where the gateway can be killed.
@@ -98,12 +98,13 @@ mod deadly {
     use super::FaultPoint;
 
     /// Names the point, as `{:?}` shows it, and a number: at which passing the
-    /// gateway is killed. `AfterLease:3`
+    /// gateway is killed. `AfterLease:3`, or `AfterLease:3:panic` for a panic.
     pub const VARIABLE: &str = "KMS_GATEWAY_FAULT";
 
     struct Fault {
         point: String,
         passings_left: AtomicU32,
+        panics: bool,
     }
 
     fn fault() -> Option<&'static Fault> {
@@ -111,20 +112,26 @@ mod deadly {
         let read = || {
             let value = env::var(VARIABLE).ok()?;
             let (point, passings) = value.split_once(':')?;
+            let panicking = passings.strip_suffix(":panic");
             Some(Fault {
                 point: point.to_owned(),
-                passings_left: AtomicU32::new(passings.parse().ok()?),
+                passings_left: AtomicU32::new(panicking.unwrap_or(passings).parse().ok()?),
+                panics: panicking.is_some(),
             })
         };
         FAULT.get_or_init(read).as_ref()
     }
 
     /// Kills the gateway if it is told to die here.
+    #[allow(clippy::panic, reason = "as a fault of ours would")]
     pub(crate) fn pass(point: FaultPoint) {
         let Some(fault) = fault() else { return };
         if fault.point == format!("{point:?}")
             && fault.passings_left.fetch_sub(1, Ordering::SeqCst) == 1
         {
+            if fault.panics {
+                panic!("told to panic {point:?}");
+            }
             let _ = kill_process(getpid(), Signal::KILL);
         }
     }

@@ -31,7 +31,12 @@ pub struct Gateway {
 impl Gateway {
     /// Runs `command`, which is `serve` whatever stands in front of it, and
     /// waits until Postfix could connect.
-    pub fn start(mut command: Command, log: &Path, listen: SocketAddr) -> Self {
+    pub fn start(command: Command, log: &Path, listen: SocketAddr) -> Self {
+        Self::start_until(command, log, || TcpStream::connect(listen).is_ok())
+    }
+
+    /// The same with another way to see whether it listens.
+    pub fn start_until(mut command: Command, log: &Path, listens: impl Fn() -> bool) -> Self {
         let append = || {
             File::options()
                 .create(true)
@@ -56,7 +61,7 @@ impl Gateway {
                 "serve ended with {ended:?}:\n{}",
                 gateway.log()
             );
-            TcpStream::connect(listen).ok()
+            listens().then_some(())
         });
         gateway
     }

@@ -23,6 +23,25 @@ impl Mailbox {
 
     /// All mails that have arrived.
     pub fn mails(&self) -> Vec<Mail> {
+        let paths = self.paths().into_iter();
+        paths
+            .map(|path| Mail::new(fs::read(path).expect("a mail")))
+            .collect()
+    }
+
+    /// Takes all mails that have arrived out of it.
+    pub fn take_all(&self) -> Vec<Mail> {
+        let paths = self.paths().into_iter();
+        paths
+            .map(|path| {
+                let mail = Mail::new(fs::read(&path).expect("a mail"));
+                fs::remove_file(path).expect("a mail");
+                mail
+            })
+            .collect()
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
         // Before the first mail there is no Maildir.
         let Ok(entries) = fs::read_dir(&self.directory) else {
             return Vec::new();
@@ -32,9 +51,6 @@ impl Mailbox {
             .collect();
         paths.sort();
         paths
-            .iter()
-            .map(|path| Mail::new(fs::read(path).expect("a mail")))
-            .collect()
     }
 
     /// Waits for the one mail that `wanted` describes.

@@ -17,36 +17,44 @@
 mod address;
 mod command;
 mod dkim;
+mod dovecot;
 mod gateway;
 mod house;
+mod installer;
 mod lock;
 mod mail;
 mod mailbox;
 mod milter;
 mod module;
+mod pages;
 mod postfix;
 mod rbldnsd;
 mod reference_kms;
 mod site;
 mod smtp;
+mod stsa;
 mod usage;
 mod wait;
 
 pub use self::{
-    command::{Output, python, run, words},
+    command::{Output, output, python, run, words},
     dkim::{DkimKey, OpenDkim},
+    dovecot::Dovecot,
     gateway::{Gateway, kms_gateway},
     house::{House, ask, begin, pairs, request_fields, request_with, send, taken},
+    installer::{Files, Installer, shim},
     lock::Lock,
     mail::{Draft, Mail},
     mailbox::Mailbox,
     milter::{EndAnswer, Milter, Packet, packet},
     module::{IndependentModule, Module, OpenedKey, SoftwareModule, labelled_key},
+    pages::{Exported, Page, Pages},
     postfix::Postfix,
     rbldnsd::{Rbldnsd, SlowWay, WELL, WELL_V6},
     reference_kms::{Impostor, ReferenceKms},
     site::{ALICE, BOB, CAROL, GATEWAY, Layout, Site},
     smtp::{Reply, Smtp},
+    stsa::{DECLARED, STSA, Stsa, with_attachment},
     usage::Usage,
     wait::until,
 };

@@ -16,6 +16,9 @@ use super::{run, until};
 /// Postfix's own limit for its end is 5 s.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// For all that an outage left in its queue.
+const DELIVERY: Duration = Duration::from_secs(60);
+
 /// `scripts/private-site` with `arguments`.
 pub fn private_site(arguments: &[&str]) -> Command {
     let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/private-site"));
@@ -73,6 +76,18 @@ impl Postfix {
     /// Has Postfix offer deferred mail again at once.
     pub fn flush(&self) {
         run(self.tool("postqueue").arg("-f"), b"");
+    }
+
+    /// Has Postfix offer what waits until nothing is left. What was in the midst
+    /// of an attempt at the time of one flush waits for another.
+    pub fn deliver_all(&self) {
+        until("Postfix's queue is empty", DELIVERY, || {
+            let queue = self.queue();
+            if queue.iter().any(|item| item["queue_name"] == "deferred") {
+                self.flush();
+            }
+            queue.is_empty().then_some(())
+        });
     }
 
     /// A Postfix command on this instance.

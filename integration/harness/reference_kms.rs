@@ -69,7 +69,7 @@ impl ReferenceKms {
     pub fn be_asked(&self, layout: &Layout) {
         let socket = self.socket();
         layout.set_gateway("kms", "socket", socket.to_str().expect("a path in UTF-8"));
-        layout.gateway(&words("init --create-master-secret"));
+        layout.gateway(&words("init"));
     }
 
     /// Runs a command on its state.

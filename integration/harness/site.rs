@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -61,6 +61,54 @@ impl Layout {
             b"",
         );
         Self { directory, address }
+    }
+
+    /// Another Postfix in its place, without the gateway: these files as they
+    /// are, but for what it takes to run it as this site.
+    pub fn replace_postfix(&self, main: &str, master: &str) {
+        let directory = self.directory().join("etc");
+        fs::write(directory.join("main.cf"), main).expect("main.cf");
+        let address = self.address.address;
+        let at_own_address = |line: &str| match line.split_whitespace().collect::<Vec<_>>()[..] {
+            [name, "inet", ..] if !name.starts_with('#') => format!("{address}:{line}\n"),
+            _ => format!("{line}\n"),
+        };
+        let master: String = master.lines().map(at_own_address).collect();
+        fs::write(directory.join("master.cf"), master).expect("master.cf");
+        let site = self.directory().display();
+        for parameter in [
+            format!("queue_directory = {site}/queue"),
+            format!("data_directory = {site}/data"),
+            format!("maillog_file = {site}/log/mail.log"),
+            format!("maillog_file_prefixes = {site}/log"),
+            "inet_interfaces = loopback-only".to_owned(),
+            "inet_protocols = ipv4".to_owned(),
+            "mynetworks = 127.0.0.0/8".to_owned(),
+            "myhostname = mail.kms.example.org".to_owned(),
+            "mydestination =".to_owned(),
+            "alias_maps =".to_owned(),
+            "smtpd_peername_lookup = no".to_owned(),
+            "default_transport = error:5.1.2 nothing leaves this machine".to_owned(),
+            "virtual_mailbox_domains = kms.example.org, vendor.example".to_owned(),
+            format!("virtual_mailbox_maps = texthash:{site}/etc/mailboxes"),
+            format!("virtual_mailbox_base = {site}/mail"),
+            "virtual_uid_maps = static:65534".to_owned(),
+            "virtual_gid_maps = static:65534".to_owned(),
+        ] {
+            run(self.postconf().arg("-e").arg(parameter), b"");
+        }
+    }
+
+    /// A file of Postfix's configuration.
+    pub fn postfix_file(&self, name: &str) -> PathBuf {
+        self.directory().join("etc").join(name)
+    }
+
+    /// What a parameter of main.cf holds, as it is written there.
+    pub fn postfix_parameter(&self, name: &str) -> String {
+        run(self.postconf().arg("-h").arg(name), b"")
+            .trim_end()
+            .to_owned()
     }
 
     pub fn directory(&self) -> &Path {
@@ -135,6 +183,13 @@ impl Layout {
     /// Starts the gateway.
     pub fn start_gateway(&self) -> Gateway {
         Gateway::start(self.serve(), &self.gateway_log(), self.port(8890))
+    }
+
+    /// Starts the gateway, which listens at a Unix socket.
+    pub fn start_gateway_at(&self, socket: &Path) -> Gateway {
+        Gateway::start_until(self.serve(), &self.gateway_log(), || {
+            UnixStream::connect(socket).is_ok()
+        })
     }
 
     /// Starts the gateway with strace looking on, by these options.

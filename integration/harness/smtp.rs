@@ -27,6 +27,7 @@ impl Smtp {
     pub fn connect(server: SocketAddr) -> Self {
         let stream = TcpStream::connect(server).unwrap_or_else(|error| panic!("{server}: {error}"));
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
         let mut session = Self {
             stream: BufReader::new(stream),
         };
@@ -72,8 +73,9 @@ impl Smtp {
 
     /// What follows DATA, and the answer to its end.
     pub fn content(&mut self, message: &[u8]) -> Reply {
-        self.write(&dot_stuffed(message));
-        self.write(b".\r\n");
+        let mut content = dot_stuffed(message);
+        content.extend_from_slice(b".\r\n");
+        self.write(&content);
         self.reply()
     }
 

@@ -20,7 +20,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::kms::primitives::hkdf_sha384;
-use crate::kms::{AssociatedData, DoesNotOpen, NotLocked, RandomError, Sealed, Secret, StorageKey};
+use crate::kms::{AssociatedData, DoesNotOpen, RandomError, Sealed, Secret, StorageKey};
 
 /// The key of the chain, derived from the master secret, with those before it.
 pub struct ChainKey {
@@ -52,14 +52,6 @@ impl ChainKey {
             newest: Key::new(key),
             former: Vec::new(),
         }
-    }
-
-    /// Keeps the newest key from being swapped out.
-    ///
-    /// # Errors
-    /// [`NotLocked`] where the process may lock no more.
-    pub fn keep_in_memory(&self) -> Result<(), NotLocked> {
-        self.newest.0.keep_in_memory()
     }
 
     /// The same with the keys before it, which the hand-overs hold, the newest

@@ -32,6 +32,10 @@ pub enum Event {
     /// The master secret was changed: from this entry on the chain is under the
     /// key of the new one.
     MasterSecretChanged,
+    /// An operator ended the wait of a request or of replies.
+    Retried,
+    /// An operator dropped a request, or a reply for one target: its end.
+    Dropped,
 }
 
 impl Event {
@@ -49,6 +53,8 @@ impl Event {
             Self::Pruned => "pruned",
             Self::SenderUnblocked => "sender-unblocked",
             Self::MasterSecretChanged => "master-secret-changed",
+            Self::Retried => "retried",
+            Self::Dropped => "dropped",
         }
     }
 }
@@ -120,9 +126,15 @@ pub struct Entry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_message_id: Option<String>,
     /// Of how many alike, this one the last, the entry tells; or how many
-    /// entries were cut.
+    /// entries were cut, or waits ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
+    /// How many attempts led here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+    /// The person whose hand it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<String>,
 }
 
 impl Entry {
@@ -158,6 +170,8 @@ impl Entry {
             target: None,
             reply_message_id: None,
             count: None,
+            attempts: None,
+            operator: None,
         }
     }
 
@@ -204,6 +218,7 @@ impl Entry {
             &mut self.detail,
             &mut self.target,
             &mut self.reply_message_id,
+            &mut self.operator,
         ];
         let texts = optional.into_iter().flatten();
         texts.chain(&mut self.recipients).for_each(cut);
@@ -269,6 +284,8 @@ mod tests {
             Event::Pruned,
             Event::SenderUnblocked,
             Event::MasterSecretChanged,
+            Event::Retried,
+            Event::Dropped,
         ] {
             let written = serde_json::to_string(&event).unwrap();
             assert_eq!(written, format!("\"{}\"", event.as_str()));

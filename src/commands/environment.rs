@@ -15,21 +15,20 @@ use crate::{
     config::{Config, ConfigError, Secrets},
     dnsbl::{self, Blocklists, ConfiguredSite, Families, NameServer, ResolverError},
     kms::{
-        EmbeddedKms, Freshness, IssueLimit, KmsTables, MasterSecret, MasterSecretError, NotLocked,
-        StorageKey, administration::Administration, update::StsaKey,
+        EmbeddedKms, Freshness, IssueLimit, KmsTables, MasterSecret, MasterSecretError, StorageKey,
+        administration::Administration, secrets_are_kept_in_memory, update::StsaKey,
     },
     mail::GatewayAddresses,
     policy::{
         self,
         throttle::{Allowance, Excess},
     },
-    services::Installation,
-    store::{SqliteStore, StoreSettings, Synchronous},
+    store::{SqliteStore, StoreSettings, Synchronous, give_to_owner},
     sts::StsTime,
 };
 
 /// Where the master secret is unless the configuration says otherwise.
-const DEFAULT_MASTER_SECRET: &str = "/etc/kms-gateway/master.secret";
+pub(super) const DEFAULT_MASTER_SECRET: &str = "/etc/kms-gateway/master.secret";
 
 /// The opened parts of an installation.
 pub(super) struct Environment {
@@ -58,7 +57,6 @@ impl Environment {
 
     async fn with(store: Arc<SqliteStore>, secret: &MasterSecret) -> Result<Self, CommandError> {
         let storage_key = StorageKey::open_or_create(store.as_ref(), secret).await?;
-        kept_in_memory("storage key", storage_key.keep_in_memory());
         Ok(Self { store, storage_key })
     }
 
@@ -97,16 +95,7 @@ impl Environment {
 
 /// The key of the audit log's chain.
 pub(super) fn chain_key(secret: &MasterSecret) -> ChainKey {
-    let key = ChainKey::new(secret.derive("audit-chain").expose());
-    kept_in_memory("audit log's key", key.keep_in_memory());
-    key
-}
-
-/// What can't be kept there is no reason to end.
-fn kept_in_memory(what: &str, locked: Result<(), NotLocked>) {
-    if let Err(error) = locked {
-        tracing::warn!(%error, "the {what} may be swapped out; raise LimitMEMLOCK= (ulimit -l)");
-    }
+    ChainKey::new(secret.derive("audit-chain").expose())
 }
 
 /// The store, which must be there. Without the chain's key it is read only.
@@ -126,6 +115,10 @@ pub(super) async fn existing_store(
 
 /// The master secret from the place that the configuration at `path` names.
 pub(super) fn master_secret(path: &Path, secrets: &Secrets) -> Result<MasterSecret, ConfigError> {
+    // The first of all secrets. That it may be swapped out is no reason to end.
+    if let Err(error) = secrets_are_kept_in_memory() {
+        tracing::warn!(%error, "secrets may be swapped out; raise LimitMEMLOCK= (ulimit -l)");
+    }
     let (key, secret) = match secrets {
         Secrets {
             master_secret_credential: Some(name),
@@ -149,13 +142,23 @@ pub(super) fn master_secret(path: &Path, secrets: &Secrets) -> Result<MasterSecr
     secret.map_err(|error| {
         let remedy = match &error {
             MasterSecretError::Read { source, .. } if source.kind() == ErrorKind::NotFound => {
-                "for a new installation make it by kms-gateway kmc init --create-master-secret, \
-                 or by init --create-master-secret where the KMS is external"
+                "a new installation is made by kms-gateway init"
             }
             _ => "mend that, or name another place",
         };
         ConfigError::value(path, key, error, remedy)
     })
+}
+
+/// A new master secret in a new file, which the gateway's user can read.
+pub(super) fn new_master_secret(
+    config: &Config,
+    file: &Path,
+) -> Result<MasterSecret, CommandError> {
+    let secret = MasterSecret::create_file(file)?;
+    give_to_owner(file, &config.store.path)
+        .map_err(|error| CommandError::file(file, "given to the gateway's user", &error))?;
+    Ok(secret)
 }
 
 /// The file that holds the master secret where no other place is named.
@@ -263,26 +266,6 @@ pub(super) fn throttle(config: &Config) -> policy::Throttle {
             every: throttle.newcomers_every.as_signed(),
             excess: Excess::Defer,
         },
-    }
-}
-
-/// What help texts say of this installation.
-pub(super) fn installation(config: &Config) -> Installation {
-    Installation {
-        addresses: config
-            .gateway
-            .addresses
-            .iter()
-            .map(|address| address.0.clone())
-            .collect(),
-        max_message_bytes: config.policy.max_message_bytes,
-        max_age: config.key_load_file.max_age.to_string(),
-        stsa_addresses: config
-            .module_update
-            .stsa_addresses
-            .iter()
-            .map(|address| address.0.clone())
-            .collect(),
     }
 }
 

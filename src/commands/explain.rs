@@ -4,6 +4,7 @@
 mod looks;
 mod mailbox;
 mod table;
+mod today;
 
 use std::{
     net::IpAddr,
@@ -16,14 +17,17 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+pub(super) use self::today::RulesToday;
 use self::{
     mailbox::{Mailbox, Piece},
     table::{Row, Style},
 };
 use super::{
     CommandError, Ending,
-    environment::{blocklists, gateway_addresses, installation, policy_settings},
-    input, key_management,
+    environment::{blocklists, gateway_addresses, policy_settings},
+    input,
+    installation::installation,
+    key_management,
 };
 use crate::{
     config::Config,
@@ -199,13 +203,7 @@ impl Explainer<'_> {
         };
         let subject = headers.first("Subject").map(|subject| subject.decoded());
         Ok(Explanation {
-            rows: policy::explain(&facts)
-                .into_iter()
-                .map(|result| Row {
-                    looked_at: looks::looked_at(result.rule, &facts),
-                    result,
-                })
-                .collect(),
+            rows: Row::all(&facts),
             judgement,
             service: subject
                 .as_ref()

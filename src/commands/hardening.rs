@@ -4,12 +4,11 @@
 //! not dumpable: only root may trace it or read its memory and environment by
 //! `/proc`, another process of the same user may not.
 //!
-//! The storage key and the audit log's key, which live as long as the process,
-//! are locked into memory where they are opened. What is derived and opened for
-//! one answer is not: locking (mlock(2)) goes by whole pages, which secrets on
-//! the heap share with everything else, so that in time it would be most of the
-//! process. Against that an administrator has `MemorySwapMax=0` in the
-//! service's unit, or encrypted swap.
+//! Secrets lie in a place of their own that is locked into memory (`Secret` and
+//! `SecretBytes`), whether they live as long as the process or are opened for
+//! one answer. What the ciphers hold of them while they work, on the stack and
+//! in their own types, is wiped but not locked: against that an administrator
+//! has `MemorySwapMax=0` in the service's unit, or encrypted swap.
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 

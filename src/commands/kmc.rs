@@ -13,13 +13,13 @@ use zeroize::Zeroizing;
 
 use super::{
     CommandError, Ending,
-    environment::{Environment, master_secret_file, sts_time},
+    environment::{Environment, master_secret_file, new_master_secret, sts_time},
     input, key_management,
 };
 use crate::{
     config::Config,
     kms::{
-        Curve, KmcKeyRow, KmcKeys, Kms, KmsTables, MasterSecret, PrivateKey,
+        Curve, KmcKeyRow, KmcKeys, Kms, KmsTables, PrivateKey,
         administration::{NewKmcKey, new_kmcid},
     },
     sts::{Ident, StsTime, TypedRecord, write_in_mail},
@@ -138,14 +138,39 @@ async fn init(path: &Path, arguments: Init) -> Result<Ending, CommandError> {
     }
     let private_key = arguments.pair.private_key(arguments.curve)?;
     let environment = Environment::open(path, &config).await?;
-    let now = Timestamp::now();
-    let new = NewKmcKey {
-        kmcid: new_kmcid(arguments.issuer, arguments.name, now)?,
-        private_key: &private_key,
-        activation: sts_time(now)?,
-        expiry: arguments.pair.expires,
+    let first = FirstKey {
+        issuer: arguments.issuer,
+        name: arguments.name,
+        expires: arguments.pair.expires,
     };
-    add(&environment, new, now).await
+    first.add_to(&environment, &private_key).await?;
+    environment.store.close().await;
+    Ok(Ending::Done)
+}
+
+/// What the key that the KMC begins with is called, and when it ends.
+pub(super) struct FirstKey {
+    pub(super) issuer: Ident,
+    pub(super) name: Ident,
+    pub(super) expires: StsTime,
+}
+
+impl FirstKey {
+    /// Adds it, active from now on.
+    pub(super) async fn add_to(
+        self,
+        environment: &Environment,
+        private_key: &PrivateKey,
+    ) -> Result<(), CommandError> {
+        let now = Timestamp::now();
+        let new = NewKmcKey {
+            kmcid: new_kmcid(self.issuer, self.name, now)?,
+            private_key,
+            activation: sts_time(now)?,
+            expiry: self.expires,
+        };
+        add(environment, new, now).await
+    }
 }
 
 async fn rotate(path: &Path, arguments: Rotate) -> Result<Ending, CommandError> {
@@ -167,7 +192,9 @@ async fn rotate(path: &Path, arguments: Rotate) -> Result<Ending, CommandError> 
         },
         expiry: arguments.pair.expires,
     };
-    add(&environment, new, now).await
+    add(&environment, new, now).await?;
+    environment.store.close().await;
+    Ok(Ending::Done)
 }
 
 impl Pair {
@@ -185,7 +212,7 @@ async fn add(
     environment: &Environment,
     new: NewKmcKey<'_>,
     now: Timestamp,
-) -> Result<Ending, CommandError> {
+) -> Result<(), CommandError> {
     let fingerprint = new.private_key.public_point().fingerprint();
     let row = environment.administration().add_kmc_key(new, now).await?;
     println!("KMCID:       {}", row.kmcid);
@@ -193,8 +220,7 @@ async fn add(
     println!("activation:  {}", row.activation);
     println!("expires:     {}", row.expiry);
     println!("fingerprint: {fingerprint}");
-    environment.store.close().await;
-    Ok(Ending::Done)
+    Ok(())
 }
 
 async fn list(path: &Path) -> Result<Ending, CommandError> {
@@ -215,12 +241,14 @@ async fn list(path: &Path) -> Result<Ending, CommandError> {
     Ok(Ending::Done)
 }
 
+/// Makes the master secret where it is to be in a file that isn't there.
 pub(super) fn create_master_secret(config: &Config) -> Result<(), CommandError> {
-    let file = master_secret_file(&config.secrets);
-    if file.exists() {
+    let secrets = &config.secrets;
+    let file = master_secret_file(secrets);
+    if !secrets.is_in_file() || file.exists() {
         return Ok(());
     }
-    MasterSecret::create_file(file)?;
+    new_master_secret(config, file)?;
     println!(
         "master secret: {} (keep a copy in a safe: without it every key is lost)",
         file.display()

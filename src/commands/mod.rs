@@ -4,21 +4,27 @@
 mod audit;
 mod backup;
 mod check;
+mod config;
 mod environment;
 mod error;
 mod explain;
 mod hardening;
 mod init;
 mod input;
+mod installation;
 mod key_management;
 mod kmc;
 mod module;
+mod operator;
+mod queue;
 mod record;
 mod registration;
+mod relative;
 mod secret;
 mod security_module;
 mod senders;
 mod serve;
+mod standard_output;
 mod table;
 mod update;
 mod vending_key;
@@ -47,9 +53,15 @@ pub struct Arguments {
 enum Command {
     Serve(serve::Arguments),
     Check(check::Arguments),
+    /// The configuration file: ask for a key's value, or set it.
+    #[command(subcommand)]
+    Config(config::Action),
     Explain(explain::Arguments),
     Record(record::Arguments),
     Backup(backup::Arguments),
+    /// Requests and replies that wait.
+    #[command(subcommand)]
+    Queue(queue::Action),
     /// The audit log.
     #[command(subcommand)]
     Audit(audit::Action),
@@ -89,6 +101,11 @@ pub enum Ending {
 /// Runs the command line. Exit codes: 0 done, 1 a problem, 2 usage.
 #[must_use]
 pub fn run(arguments: Arguments) -> ExitCode {
+    // As other programs do: who reads no more (`| head`) ends the command. A
+    // service goes on without its log.
+    if !matches!(arguments.command, Command::Serve(_)) {
+        sigpipe::reset();
+    }
     let ended = hardening::keep_secrets_in().and_then(|()| dispatch(arguments));
     match ended {
         Ok(Ending::Done) => ExitCode::SUCCESS,
@@ -106,9 +123,11 @@ async fn dispatch(arguments: Arguments) -> Result<Ending, CommandError> {
     match arguments.command {
         Command::Serve(arguments) => serve::run(&config, &arguments).await,
         Command::Check(arguments) => check::run(&config, &arguments).await,
+        Command::Config(action) => config::run(&config, action),
         Command::Explain(arguments) => explain::run(&config, &arguments).await,
         Command::Record(arguments) => record::run(&arguments),
         Command::Backup(arguments) => backup::run(&config, &arguments).await,
+        Command::Queue(action) => queue::run(&config, action).await,
         Command::Audit(action) => audit::run(&config, action).await,
         Command::Senders(action) => senders::run(&config, action).await,
         Command::Init(arguments) => init::run(&config, &arguments).await,

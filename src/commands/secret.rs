@@ -7,7 +7,9 @@ use jiff::Timestamp;
 
 use super::{
     CommandError, Ending,
-    environment::{chain_key, master_secret, master_secret_file, store_settings},
+    environment::{
+        chain_key, master_secret, master_secret_file, new_master_secret, store_settings,
+    },
 };
 use crate::{
     config::{Config, Secrets},
@@ -23,7 +25,7 @@ pub(super) enum Action {
 /// Change the master secret, and with --rekey the storage key under it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Stop serve first, and run this as its user: the command refuses while another
+Stop serve first, and run this as its user or root: the command refuses while another
 process uses the database. The configuration must still name the present master
 secret. All is changed in one transaction, then the file is built anew (which
 takes as much memory as it is large) so that nothing of the old is left in it.
@@ -66,7 +68,7 @@ async fn rewrap(path: &Path, arguments: &Rewrap) -> Result<Ending, CommandError>
         Some(file) => {
             // Nothing is made before it is known that the change can be.
             open(&config, &present).await?.close().await;
-            Some(MasterSecret::create_file(file)?)
+            Some(new_master_secret(&config, file)?)
         }
         None => None,
     };

@@ -6,9 +6,17 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{CommandError, Ending, environment::Environment, table::second};
+use super::{
+    CommandError, Ending,
+    environment::Environment,
+    operator::order,
+    relative::until,
+    standard_output::write_lines,
+    table::{Column, Table, second, terminal_width},
+};
 use crate::{
     policy::throttle::Stage,
+    printable::{Printable, PrintableJson},
     store::{Store, ThrottledSender},
 };
 
@@ -22,8 +30,9 @@ pub(super) enum Action {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A sender is open (all is done at once), deferring (requests wait for their
-turn) or blocked; the time is when a block ends, or when all that it asked is
-worked off.
+turn) or blocked; that ends when the block does, or when all that it asked is
+worked off. A terminal cuts long names; whole they are when piped, and by
+--json: an array of {sender, stage, until}, the time exact.
 
 Example:
   kms-gateway senders list")]
@@ -55,22 +64,20 @@ pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandEr
 }
 
 async fn list(store: &dyn Store, arguments: &List) -> Result<Ending, CommandError> {
-    let senders = store.throttled_senders(Timestamp::now()).await?;
+    let now = Timestamp::now();
+    let senders = store.throttled_senders(now).await?;
     if arguments.json {
-        let senders: Vec<Value> = senders.iter().map(as_json).collect();
-        println!("{}", Value::Array(senders));
+        let senders: Value = senders.iter().map(as_json).collect();
+        write_lines([PrintableJson(&senders.to_string()).to_string()])?;
     } else {
-        println!("{:<9}  {:<20}  sender", "stage", "until");
-        for sender in &senders {
-            println!("{}", as_line(sender));
-        }
+        write_lines(table(&senders, now).lines(terminal_width()))?;
     }
     Ok(Ending::Done)
 }
 
 async fn unblock(store: &dyn Store, arguments: &Unblock) -> Result<Ending, CommandError> {
-    if store.unblock(&arguments.sender, Timestamp::now()).await? {
-        println!("unblocked: {}", arguments.sender.escape_debug());
+    if store.unblock(&arguments.sender, order()).await? {
+        println!("unblocked: {}", Printable(&arguments.sender));
         return Ok(Ending::Done);
     }
     Err(CommandError::other(format_args!(
@@ -79,18 +86,26 @@ async fn unblock(store: &dyn Store, arguments: &Unblock) -> Result<Ending, Comma
     )))
 }
 
-/// An address is whatever a sender wrote.
-fn as_line(sender: &ThrottledSender) -> String {
-    format!(
-        "{:<9}  {:<20}  {}",
-        stage(sender),
-        until(sender),
-        sender.key.escape_debug()
-    )
+fn table(senders: &[ThrottledSender], now: Timestamp) -> Table<3> {
+    let mut table = Table::new([
+        Column::whole("stage"),
+        Column::whole("ends"),
+        Column::at_least(20, "sender"),
+    ]);
+    for sender in senders {
+        table.push([
+            stage(sender).to_owned(),
+            end(sender).map_or_else(String::new, |end| until(end, now)),
+            // An address is whatever a sender wrote.
+            Printable(&sender.key).to_string(),
+        ]);
+    }
+    table
 }
 
 fn as_json(sender: &ThrottledSender) -> Value {
-    json!({"sender": sender.key, "stage": stage(sender), "until": until(sender)})
+    let until = end(sender).map_or_else(String::new, second);
+    json!({"sender": sender.key, "stage": stage(sender), "until": until})
 }
 
 fn stage(sender: &ThrottledSender) -> &'static str {
@@ -101,12 +116,11 @@ fn stage(sender: &ThrottledSender) -> &'static str {
     }
 }
 
-fn until(sender: &ThrottledSender) -> String {
+/// When a block ends, or all that was asked is worked off.
+fn end(sender: &ThrottledSender) -> Option<Timestamp> {
     let bucket = &sender.bucket;
-    bucket
-        .blocked_until()
-        .or_else(|| bucket.seen.checked_add(bucket.backlog).ok())
-        .map_or_else(String::new, second)
+    let worked_off = || bucket.seen.checked_add(bucket.backlog).ok();
+    bucket.blocked_until().or_else(worked_off)
 }
 
 #[cfg(test)]
@@ -132,9 +146,14 @@ mod tests {
     #[test]
     fn a_line_says_until_when() {
         let left = SignedDuration::from_hours(1);
+        let blocked = sender(Stage::Blocked { left });
+        let now = blocked.bucket.seen + SignedDuration::from_secs(90);
         assert_eq!(
-            as_line(&sender(Stage::Blocked { left })),
-            "blocked    2026-03-01T13:00:00Z  address a@b.example"
+            table(&[blocked], now).lines(None),
+            [
+                "stage    ends       sender",
+                "blocked  in 58 min  address a@b.example"
+            ]
         );
         assert_eq!(
             as_json(&sender(Stage::Deferring)),
@@ -150,7 +169,7 @@ mod tests {
     fn no_key_reaches_a_terminal_raw() {
         let mut sender = sender(Stage::Open);
         sender.key = "address \u{1b}[31m\u{202e}@b.example".to_owned();
-        let line = as_line(&sender);
-        assert!(!line.contains(['\u{1b}', '\u{202e}']), "{line}");
+        let lines = table(&[sender], Timestamp::UNIX_EPOCH).lines(None).concat();
+        assert!(!lines.contains(['\u{1b}', '\u{202e}']), "{lines}");
     }
 }

@@ -1,7 +1,10 @@
 //! `serve`: builds the gateway from its configuration, runs milter and worker,
 //! and takes signals.
 
+mod health;
+mod log;
 mod metrics;
+mod pages;
 mod pulse;
 mod restart;
 mod tasks;
@@ -22,23 +25,26 @@ use tokio::{
     sync::watch,
     time::Instant,
 };
-use tracing_subscriber::EnvFilter;
 
 use self::{
+    health::{Health, Phase, Vitals},
+    pages::Pages,
     pulse::Pulse,
     restart::keep_fixed,
     tasks::{Tasks, in_time},
 };
 use super::{
     CommandError, Ending,
-    environment::{dnsbl_settings, gateway_addresses, installation, policy_settings, throttle},
+    environment::{dnsbl_settings, gateway_addresses, policy_settings, throttle},
+    installation::installation,
     key_management,
 };
 use crate::{
     clock::{Clock, SystemClock},
-    config::{Config, LogFormat, Period},
+    config::{Config, Period},
     dnsbl::{self, Blocklists},
     kms::Kms,
+    measures::{RELOAD_IS_GOOD, RELOADS, Reloaded},
     milter::{self, Gateway, InFlight, MilterSocket, Rules},
     store::{SqliteStore, Store},
     worker::{Answering, Delivering, InjectionSettings, ReplySettings, Retry, Upkeep, Worker},
@@ -59,8 +65,8 @@ finish, for 20 seconds at most, and stops the worker between two steps. A
 second signal ends the wait for messages: Postfix has them and offers them
 again. SIGHUP reads the configuration again; messages on their way keep the
 rules they began with, and a bad configuration changes nothing. Tells systemd
-(Type=notify-reload) when it is ready, reloads and stops, what it does, and,
-with WatchdogSec=, that it is well.
+(Type=notify) when it is ready, reloads and stops, what it does, and, with
+WatchdogSec=, that it is well.
 
 Example:
   kms-gateway --config /etc/kms-gateway/gateway.toml serve")]
@@ -68,17 +74,18 @@ pub(super) struct Arguments {}
 
 pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandError> {
     let config = Config::load(path)?;
-    start_log(&config)?;
-    if let Some(listen) = config.metrics.listen {
-        metrics::export(path, listen)?;
-    }
+    log::start(&config)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let phase = watch::Sender::new(Phase::Starting);
+    let vitals = show_pages(path, &config, &clock, phase.subscribe()).await?;
     // Before the port is bound: whoever sees it open may ask for the end.
     let mut signals = Signals::listen()?;
     let mut service = tokio::select! {
-        service = Service::of(path, config, Arc::new(SystemClock)) => service?,
+        service = Service::of(path, config, clock) => service?,
         () = signals.end() => return Ok(Ending::Done),
     };
-    let pulse = tokio::spawn(service.pulse().run());
+    let pulse = tokio::spawn(service.pulse(vitals).run());
+    phase.send_replace(Phase::Serving);
 
     let kms = key_management::description(&service.config);
     tracing::info!(listen = %service.config.milter.listen, kms, "serving");
@@ -87,6 +94,7 @@ pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandErr
     if let Err(error) = &asked {
         tracing::error!(%error, "can't go on");
     }
+    phase.send_replace(Phase::Stopping);
     notify(&[
         NotifyState::Stopping,
         NotifyState::Status("Stopping: messages on their way are finished."),
@@ -103,6 +111,29 @@ pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandErr
     pulse.abort();
     tracing::info!("stopped");
     asked.map(|()| Ending::Done)
+}
+
+/// Counts from here on, and shows the pages for Prometheus and probes, if the
+/// configuration has a port for them. The latter are to be told by what comes back.
+async fn show_pages(
+    path: &Path,
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    phase: watch::Receiver<Phase>,
+) -> Result<Option<watch::Sender<Vitals>>, CommandError> {
+    let Some(listen) = config.metrics.listen else {
+        return Ok(None);
+    };
+    let listener = pages::bind(path, listen).await?;
+    let metrics = metrics::install(config, clock)?;
+    tokio::spawn(metrics::upkeep(metrics.clone()));
+    let vitals = watch::Sender::new(Vitals::unknown());
+    let health = Health {
+        phase,
+        vitals: vitals.subscribe(),
+    };
+    tokio::spawn(Pages { metrics, health }.serve(listener));
+    Ok(Some(vitals))
 }
 
 /// The running gateway: milter, worker and upkeep on one store.
@@ -180,6 +211,7 @@ impl Service {
             keep: live.audit_keep.subscribe(),
             replay_marks: replay_marks_kept(config),
             key_warning: key_management::key_warning(config),
+            is_measured: config.metrics.listen.is_some(),
         };
         let upkeep = upkeep.run(self.stop.subscribe());
         let gateway = Arc::new(Gateway {
@@ -201,11 +233,12 @@ impl Service {
         self.tasks.start("milter", milter);
     }
 
-    fn pulse(&self) -> Pulse {
+    fn pulse(&self, vitals: Option<watch::Sender<Vitals>>) -> Pulse {
         Pulse {
             store: self.store.clone(),
             clock: self.clock.clone(),
             bad_reload: self.live.bad_reload.subscribe(),
+            vitals,
         }
     }
 
@@ -443,6 +476,12 @@ fn reload(path: &Path, running: &Config, live: &Live) {
             live.replace(&config).map(|()| fixed)
         });
     let bad = replaced.as_ref().err().map(ToString::to_string);
+    let outcome = match bad {
+        None => Reloaded::Good,
+        Some(_) => Reloaded::Bad,
+    };
+    RELOADS.at(outcome).increment(1);
+    RELOAD_IS_GOOD.only().set(u8::from(bad.is_none()));
     match replaced {
         Ok(fixed) => {
             for key in fixed {
@@ -457,25 +496,6 @@ fn reload(path: &Path, running: &Config, live: &Live) {
     let status = pulse::serving(bad.as_deref());
     live.bad_reload.send_replace(bad);
     notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
-}
-
-/// Text or JSON on standard error. indymilter's own trace is noise.
-fn start_log(config: &Config) -> Result<(), CommandError> {
-    let filter = EnvFilter::try_new(format!("{},indymilter=warn,sqlx=warn", config.log.level))
-        .map_err(|error| {
-            CommandError::other(format!(
-                "log.level: {error}; write a level such as \"info\""
-            ))
-        })?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false);
-    let started = match config.log.format {
-        LogFormat::Text => builder.with_ansi(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    };
-    started.map_err(|error| CommandError::other(format!("the log can't be started: {error}")))
 }
 
 /// Tells systemd, where it listens.

@@ -2,6 +2,8 @@
 
 use std::{fmt, io, path::Path};
 
+use crate::printable::Printable;
+
 /// What is wrong with the configuration. Its text is one line that names the
 /// file, the line where there is one, the key, and what to do.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -36,6 +38,25 @@ impl ConfigError {
             path.display(),
             format_args!("can't be read: {source}"),
             remedy,
+        )
+    }
+
+    /// The file can't be replaced.
+    pub(super) fn unwritable(path: &Path, source: &io::Error) -> Self {
+        Self::new(
+            path.display(),
+            format_args!("can't be replaced: {source}"),
+            "run this as a user who may write its directory",
+        )
+    }
+
+    /// No key has this name.
+    pub(crate) fn unknown_key(path: &Path, key: &str) -> Self {
+        Self::value(
+            path,
+            key,
+            "there is no such key",
+            "correct its name; config get lists all of them, as table.key",
         )
     }
 
@@ -90,10 +111,10 @@ fn place(path: &Path, text: &str, key: Option<&str>, error: &toml::de::Error) ->
     }
 }
 
-/// What an operator reads in one line of a journal must be one line.
+/// What an operator reads in one line of a journal must be one line, and do
+/// nothing to the terminal: TOML's texts may hold any character.
 fn one_line(text: impl fmt::Display) -> String {
-    text.to_string()
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
+    let text = text.to_string();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    Printable(&words.join(" ")).to_string()
 }

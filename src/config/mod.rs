@@ -2,6 +2,7 @@
 //! default, and the errors that say which key is wrong and what to write.
 //! Knows the types that keys are read into, and does nothing with them.
 
+mod edit;
 mod error;
 mod kms;
 mod values;
@@ -9,7 +10,8 @@ mod values;
 use std::{fs, net::SocketAddr, num::NonZeroU32, path::Path, path::PathBuf, time::Duration};
 
 use jiff::SignedDuration;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
 use crate::policy::{self, throttle::Excess};
 
@@ -21,7 +23,7 @@ pub use self::values::{
 };
 
 /// The whole configuration, one field a table of the file.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Which mail is the gateway's.
@@ -77,7 +79,7 @@ pub struct Config {
 }
 
 /// `[gateway]`: which mail is the gateway's.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gateway {
     /// Every address that people write in To, aliases included; the first
@@ -90,7 +92,7 @@ pub struct Gateway {
 }
 
 /// `[milter]`: how Postfix reaches the gateway.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Milter {
     /// `inet:HOST:PORT` or `unix:PATH`, as in Postfix's `smtpd_milters`.
@@ -116,7 +118,7 @@ impl Default for Milter {
 }
 
 /// `[store]`: where requests and keys are kept.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Store {
     /// The database file; its directory must belong to the gateway's user.
@@ -149,7 +151,7 @@ impl Default for Store {
 
 /// `[secrets]`: where the master secret is. Exactly one place counts; with
 /// none named it is the file `/etc/kms-gateway/master.secret`.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Secrets {
     /// A file that only the gateway's user can read.
@@ -162,7 +164,7 @@ pub struct Secrets {
 }
 
 /// `[reply]`: how replies reach Postfix.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Reply {
     /// Postfix's milter-free port for replies.
@@ -184,7 +186,7 @@ impl Default for Reply {
 }
 
 /// `[policy]`: limits that the rules apply.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
     /// Clients that are neither looked up in blocklists nor asked for
@@ -218,7 +220,7 @@ impl Default for Policy {
 }
 
 /// `[dnsbl]`: DNS blocklists, asked about clients with mail for the gateway.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dnsbl {
     /// As in Postfix's `postscreen_dnsbl_sites`; none by default.
@@ -252,7 +254,7 @@ const DEFAULT_MAX_ISSUES: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
 const LONGEST_LOOK_UP: Period = Period::from_secs(8);
 
 /// `[sender_authentication]`: whose word on SPF, DKIM and DMARC counts.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct SenderAuthentication {
     /// The authserv-ids that the site's own verifiers write into
@@ -264,7 +266,7 @@ pub struct SenderAuthentication {
 }
 
 /// `[throttle]`: how much a sender may ask: rules `flood` and `blocked`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Throttle {
     /// Requests of one sender that are done at once.
@@ -311,7 +313,7 @@ impl Default for Throttle {
 }
 
 /// `[metrics]`: what Prometheus may ask for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Metrics {
     /// Where; nowhere by default.
@@ -319,7 +321,7 @@ pub struct Metrics {
 }
 
 /// `[kmc]`: the KMC's own keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Kmc {
     /// For how long the end of the last key that serves is warned of.
@@ -335,7 +337,7 @@ impl Default for Kmc {
 }
 
 /// `[module_update]`: whose update files are taken, and who is told of them.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModuleUpdate {
     /// The STSA's keys; without any no update file is taken.
@@ -346,7 +348,7 @@ pub struct ModuleUpdate {
 }
 
 /// A key of the STSA's, and for how long it is trusted.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct StsaKeySetting {
     /// A point on P-384, SEC1 uncompressed, in upper-case hex.
@@ -359,7 +361,7 @@ pub struct StsaKeySetting {
 
 /// `[key_load_file]`: freshness of a VKLOAD.REQ.1, judged at the time when
 /// the gateway accepted the message.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct KeyLoadFile {
     /// How old a request may be.
@@ -384,7 +386,7 @@ impl Default for KeyLoadFile {
 }
 
 /// `[worker]`: work on requests and the hand-over of replies.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Worker {
     /// Requests worked on at once.
@@ -420,7 +422,7 @@ impl Default for Worker {
 }
 
 /// `[audit]`: the audit log.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Audit {
     /// How long entries are kept. Older ones are cut once a day, and an
@@ -437,7 +439,7 @@ impl Default for Audit {
 }
 
 /// `[log]`: the log on standard error.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     /// A level (`error`, `warn`, `info`, `debug`) or a tracing filter.
@@ -478,6 +480,16 @@ impl Config {
             .map_err(|error| ConfigError::key(path, text, &error))?;
         config.check_values(path)?;
         Ok(config)
+    }
+
+    /// What a key such as `milter.listen`, or a table, holds, written in the
+    /// file or not; null for a key that may be and isn't set. None if there is
+    /// no such key.
+    #[must_use]
+    pub fn value_of(&self, key: &str) -> Option<Json> {
+        let all = serde_json::to_value(self).ok()?;
+        let mut parts = key.split('.');
+        parts.try_fold(all, |mut table, part| table.get_mut(part).map(Json::take))
     }
 
     /// What the types of single keys can't say.
@@ -648,7 +660,9 @@ impl Config {
 }
 
 impl Secrets {
-    fn places(&self) -> usize {
+    /// How many places are named.
+    #[must_use]
+    pub fn places(&self) -> usize {
         [
             self.master_secret_file.is_some(),
             self.master_secret_credential.is_some(),
@@ -657,6 +671,13 @@ impl Secrets {
         .into_iter()
         .filter(|named| *named)
         .count()
+    }
+
+    /// Whether the master secret is in a file, the one that is named or the
+    /// default.
+    #[must_use]
+    pub fn is_in_file(&self) -> bool {
+        self.master_secret_credential.is_none() && self.master_secret_environment.is_none()
     }
 }
 

@@ -3,10 +3,14 @@
 use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use ipnet::IpNet;
-use jiff::SignedDuration;
+use jiff::{
+    SignedDuration,
+    fmt::friendly::{Designator, Spacing, SpanPrinter},
+};
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize, Serializer,
     de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
+    ser::SerializeMap,
 };
 
 use crate::{kms::update::StsaPublicKey, mail::Address, policy::dnsbl::Site, sts::StsTime};
@@ -22,6 +26,12 @@ impl FromStr for GatewayAddress {
         Address::parse(text)
             .map(Self)
             .map_err(|error| format!("{text:?} is no mail address ({error})"))
+    }
+}
+
+impl fmt::Display for GatewayAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
     }
 }
 
@@ -94,6 +104,20 @@ impl Period {
     #[must_use]
     pub fn as_signed(self) -> SignedDuration {
         SignedDuration::try_from(self.0).unwrap_or(SignedDuration::MAX)
+    }
+
+    /// In a person's words: `24 hours`, `5 days`.
+    #[must_use]
+    pub fn in_words(self) -> String {
+        const DAY: u64 = 24 * 3600;
+        let seconds = self.0.as_secs();
+        if seconds > DAY && seconds.is_multiple_of(DAY) {
+            return format!("{} days", seconds / DAY);
+        }
+        SpanPrinter::new()
+            .designator(Designator::Verbose)
+            .spacing(Spacing::BetweenUnitsAndDesignators)
+            .duration_to_string(&self.as_signed())
     }
 }
 
@@ -177,6 +201,20 @@ impl<'de> Deserialize<'de> for DnsblZone {
     }
 }
 
+impl Serialize for DnsblZone {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.ipv4 && self.ipv6 && self.health {
+            return serializer.collect_str(&self.site);
+        }
+        let mut table = serializer.serialize_map(Some(4))?;
+        table.serialize_entry("site", &self.site.to_string())?;
+        table.serialize_entry("ipv4", &self.ipv4)?;
+        table.serialize_entry("ipv6", &self.ipv6)?;
+        table.serialize_entry("health", &self.health)?;
+        table.end()
+    }
+}
+
 struct DnsblZoneVisitor;
 
 impl<'de> Visitor<'de> for DnsblZoneVisitor {
@@ -240,6 +278,12 @@ impl FromStr for StsTimeText {
     }
 }
 
+impl fmt::Display for StsTimeText {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
 /// A public key of the STSA's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StsaPublicKeyText(pub StsaPublicKey);
@@ -254,8 +298,14 @@ impl FromStr for StsaPublicKeyText {
     }
 }
 
+impl fmt::Display for StsaPublicKeyText {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.to_text().fmt(formatter)
+    }
+}
+
 /// How the log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// Lines for people.
@@ -276,17 +326,23 @@ where
         .map_err(de::Error::custom)
 }
 
-macro_rules! deserialize_through_text {
+macro_rules! through_its_text {
     ($($name:ident),*) => {$(
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 through_text(deserializer)
             }
         }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
     )*};
 }
 
-deserialize_through_text!(
+through_its_text!(
     GatewayAddress,
     ListenAddress,
     Network,

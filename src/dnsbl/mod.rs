@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use self::{resolver::Resolver, zone::Zone};
 pub use self::{
     resolver::{NameServer, ResolverError},
-    zone::{Counts, Families},
+    zone::Families,
 };
 use crate::policy::dnsbl::{Hit, Score, Site, ZoneReply};
 
@@ -91,11 +91,6 @@ impl Blocklists {
             self.ask_why(client, &mut score, deadline).await;
         }
         score
-    }
-
-    /// What was asked of each zone so far, and what came of it.
-    pub fn counts(&self) -> impl Iterator<Item = (&str, Counts)> {
-        self.zones.iter().map(|zone| (zone.name(), zone.counts()))
     }
 
     /// The words are for a person: where they can't be had in time, the client

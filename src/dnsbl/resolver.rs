@@ -93,7 +93,7 @@ async fn reply_of<P: ConnectionProvider>(resolver: &HickoryResolver<P>, name: &s
             Reply::of_addresses(addresses.collect())
         }
         Err(error) if error.is_no_records_found() => Reply::NotListed,
-        Err(NetError::Timeout) => Reply::Failed("it does not answer".to_owned()),
+        Err(NetError::Timeout) => Reply::TimedOut,
         Err(error) => Reply::Failed(error.to_string()),
     }
 }

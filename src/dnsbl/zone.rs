@@ -2,11 +2,11 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
-    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
 use futures_util::future::join;
+use metrics::{Counter, Histogram};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -15,7 +15,10 @@ use super::{
     query_name,
     resolver::Resolver,
 };
-use crate::policy::dnsbl::Reply;
+use crate::{
+    measures::{DNSBL_LOOK_UPS, DNSBL_TIME, LookUp, ZoneSeries},
+    policy::dnsbl::Reply,
+};
 
 /// Whose addresses a zone lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,33 +31,13 @@ pub enum Families {
     V6,
 }
 
-/// How often a zone gave which kind of reply since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// The client is listed.
-    pub listed: u64,
-    /// It isn't.
-    pub not_listed: u64,
-    /// An error, or none in time.
-    pub failed: u64,
-    /// It wasn't asked, as it is switched off.
-    pub switched_off: u64,
-}
-
-#[derive(Default)]
-struct Counters {
-    listed: AtomicU64,
-    not_listed: AtomicU64,
-    failed: AtomicU64,
-    switched_off: AtomicU64,
-}
-
 pub(super) struct Zone {
     name: String,
     families: Families,
     /// None where nothing can be seen of it.
     health: Option<Health>,
-    counters: Counters,
+    look_ups: ZoneSeries<Counter, LookUp>,
+    times: ZoneSeries<Histogram, ()>,
 }
 
 impl Zone {
@@ -63,7 +46,8 @@ impl Zone {
             name: configured.site.zone.clone(),
             families: configured.families,
             health: configured.has_test_entries.then(|| Health::new(recheck)),
-            counters: Counters::default(),
+            look_ups: DNSBL_LOOK_UPS.of(&configured.site.zone),
+            times: DNSBL_TIME.of(&configured.site.zone),
         }
     }
 
@@ -73,16 +57,6 @@ impl Zone {
 
     pub(super) fn name(&self) -> &str {
         &self.name
-    }
-
-    pub(super) fn counts(&self) -> Counts {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counts {
-            listed: read(&self.counters.listed),
-            not_listed: read(&self.counters.not_listed),
-            failed: read(&self.counters.failed),
-            switched_off: read(&self.counters.switched_off),
-        }
     }
 
     /// What the zone says of a client; none where it lists no such addresses.
@@ -125,7 +99,12 @@ impl Zone {
 
     async fn look_up(&self, client: IpAddr, resolver: &Resolver, deadline: Instant) -> Reply {
         let name = query_name::of(client, &self.name);
-        in_time(deadline, resolver.reply(&name)).await
+        let begun = Instant::now();
+        let reply = in_time(deadline, resolver.reply(&name)).await;
+        if let Some(times) = self.times.at(()) {
+            times.record(begun.elapsed());
+        }
+        reply
     }
 
     /// Whether the test entries are there, and nothing more.
@@ -144,9 +123,13 @@ impl Zone {
         };
         match join(reply(never), reply(always)).await {
             (Reply::NotListed, Reply::Listed(_)) => Ok(()),
-            (Reply::Failed(reason), _) | (_, Reply::Failed(reason)) => Err(reason),
             (Reply::Listed(_), _) => Err(format!("it lists {never}, and so everybody")),
-            (_, Reply::NotListed) => Err(format!("it does not list {always}, and so nobody")),
+            (Reply::NotListed, Reply::NotListed) => {
+                Err(format!("it does not list {always}, and so nobody"))
+            }
+            (Reply::NotListed, failed) | (failed, _) => {
+                Err(failed.failure().unwrap_or_default().to_owned())
+            }
         }
     }
 
@@ -166,35 +149,33 @@ impl Zone {
     }
 
     fn switched_off(&self, reason: &str) -> Reply {
-        self.counters.switched_off.fetch_add(1, Ordering::Relaxed);
+        self.count(LookUp::SwitchedOff);
         Reply::Failed(format!("switched off: {reason}"))
     }
 
     fn counted(&self, reply: Reply) -> Reply {
-        let counter = match &reply {
-            Reply::Listed(_) => &self.counters.listed,
-            Reply::NotListed => &self.counters.not_listed,
-            Reply::Failed(_) => &self.counters.failed,
-        };
-        let before = counter.fetch_add(1, Ordering::Relaxed);
-        if let Reply::Failed(reason) = &reply {
-            let failures = before.saturating_add(1);
-            tracing::warn!(
-                zone = self.name,
-                reason,
-                failures,
-                "DNS blocklist says nothing"
-            );
+        self.count(match &reply {
+            Reply::Listed(_) => LookUp::Listed,
+            Reply::NotListed => LookUp::NotListed,
+            Reply::TimedOut => LookUp::TimedOut,
+            Reply::Failed(_) => LookUp::Failed,
+        });
+        if let Some(reason) = reply.failure() {
+            tracing::warn!(zone = self.name, reason, "DNS blocklist says nothing");
             if let Some(health) = &self.health {
                 health.doubt();
             }
         }
         reply
     }
+
+    fn count(&self, look_up: LookUp) {
+        if let Some(counter) = self.look_ups.at(look_up) {
+            counter.increment(1);
+        }
+    }
 }
 
 async fn in_time(deadline: Instant, reply: impl Future<Output = Reply>) -> Reply {
-    timeout_at(deadline, reply)
-        .await
-        .unwrap_or_else(|_| Reply::Failed("it does not answer in time".to_owned()))
+    timeout_at(deadline, reply).await.unwrap_or(Reply::TimedOut)
 }

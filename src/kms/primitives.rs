@@ -7,7 +7,7 @@ use hkdf::Hkdf;
 use hmac::{Hmac, Mac as _, digest::consts::U24};
 use sha2::Sha384;
 use thiserror::Error;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroize as _;
 
 use super::secret::{Secret, SecretBytes};
 
@@ -100,11 +100,12 @@ pub fn unwrap(key: &Secret<32>, wrapped: &[u8]) -> Result<SecretBytes, WrapError
     if wrapped.len() < 2 * IV_LEN {
         return Err(WrapError::Integrity);
     }
-    let mut buffer = Zeroizing::new(vec![0; wrapped.len()]);
-    let plain = KwpAes256::new(key.expose().into())
-        .unwrap_key(wrapped, &mut buffer)
-        .map_err(|_| WrapError::Integrity)?;
-    Ok(SecretBytes::concatenated(&[plain]))
+    SecretBytes::filled_by(wrapped.len(), |plain| {
+        KwpAes256::new(key.expose().into())
+            .unwrap_key(wrapped, plain)
+            .map(<[u8]>::len)
+            .map_err(|_| WrapError::Integrity)
+    })
 }
 
 #[cfg(test)]

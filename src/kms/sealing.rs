@@ -7,16 +7,19 @@
 
 use std::fmt;
 
-use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
-use aes_gcm::{Aes256Gcm, Nonce};
+use aes_gcm::aead::{AeadInOut as _, KeyInit as _, inout::InOutBuf};
+use aes_gcm::{Aes256Gcm, Nonce, Tag};
 use thiserror::Error;
 
 use super::master_secret::MasterSecret;
-use super::secret::{NotLocked, RandomError, Secret, SecretBytes, random_array};
+use super::secret::{RandomError, Secret, SecretBytes, random_array};
 use super::tables::{KmsTables, TablesError};
 
 /// Length in bytes of a GCM nonce.
 const NONCE_LENGTH: usize = 12;
+
+/// Length in bytes of its tag.
+const TAG_LENGTH: usize = 16;
 
 /// A sealed secret: nonce ‖ ciphertext ‖ tag.
 #[derive(Clone, PartialEq, Eq)]
@@ -121,14 +124,6 @@ pub enum StorageKeyError {
 pub struct StorageKey(Secret<32>);
 
 impl StorageKey {
-    /// Keeps it from being swapped out.
-    ///
-    /// # Errors
-    /// [`NotLocked`] where the process may lock no more.
-    pub fn keep_in_memory(&self) -> Result<(), NotLocked> {
-        self.0.keep_in_memory()
-    }
-
     /// The key of these bytes, without tables to keep it.
     pub(crate) fn new(bytes: Secret<32>) -> Self {
         Self(bytes)
@@ -207,15 +202,20 @@ impl StorageKey {
     /// [`RandomError`] when there is no nonce to be had.
     pub(crate) fn seal(&self, row: &AssociatedData, secret: &[u8]) -> Result<Sealed, RandomError> {
         let nonce = random_array::<NONCE_LENGTH>()?;
-        let payload = Payload {
-            msg: secret,
-            aad: &row.encoded,
+        // From one buffer to the other: no copy of the secret is left behind.
+        let mut ciphertext = vec![0; secret.len()];
+        let tag = InOutBuf::new(secret, &mut ciphertext)
+            .ok()
+            .and_then(|both| {
+                let nonce = Nonce::from(nonce);
+                self.cipher()
+                    .encrypt_inout_detached(&nonce, &row.encoded, both)
+                    .ok()
+            });
+        let Some(tag) = tag else {
+            unreachable!("the lengths are equal, and AES-GCM seals everything below 64 GiB")
         };
-        let ciphertext = match self.cipher().encrypt(&Nonce::from(nonce), payload) {
-            Ok(ciphertext) => ciphertext,
-            Err(_) => unreachable!("AES-GCM seals everything below 64 GiB"),
-        };
-        Ok(Sealed([nonce.as_slice(), &ciphertext].concat()))
+        Ok(Sealed([nonce.as_slice(), &ciphertext, &tag].concat()))
     }
 
     /// Opens what was sealed to exactly this row.
@@ -227,21 +227,23 @@ impl StorageKey {
         row: &AssociatedData,
         sealed: &Sealed,
     ) -> Result<SecretBytes, DoesNotOpen> {
-        let opened =
-            sealed
-                .0
-                .split_first_chunk::<NONCE_LENGTH>()
-                .and_then(|(nonce, ciphertext)| {
-                    let payload = Payload {
-                        msg: ciphertext,
-                        aad: &row.encoded,
-                    };
-                    self.cipher().decrypt(&Nonce::from(*nonce), payload).ok()
-                });
-        // Decrypted in place, in the one vector: no copy is left behind.
-        opened.map(SecretBytes::new).ok_or_else(|| DoesNotOpen {
+        self.decrypt(row, &sealed.0).ok_or_else(|| DoesNotOpen {
             row: row.row.clone(),
         })
+    }
+
+    fn decrypt(&self, row: &AssociatedData, sealed: &[u8]) -> Option<SecretBytes> {
+        let (nonce, rest) = sealed.split_first_chunk::<NONCE_LENGTH>()?;
+        let (ciphertext, tag) = rest.split_last_chunk::<TAG_LENGTH>()?;
+        let opened = SecretBytes::filled_by(ciphertext.len(), |plain| {
+            let length = plain.len();
+            let both = InOutBuf::new(ciphertext, plain).map_err(|_| ())?;
+            self.cipher()
+                .decrypt_inout_detached(&Nonce::from(*nonce), &row.encoded, both, &Tag::from(*tag))
+                .map_err(|_| ())?;
+            Ok::<_, ()>(length)
+        });
+        opened.ok()
     }
 
     fn cipher(&self) -> Aes256Gcm {

@@ -6,7 +6,6 @@ use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256, digest::consts::U3};
 use thiserror::Error;
-use zeroize::Zeroizing;
 
 use super::secret::{RandomError, SecretBytes, fill_random};
 use crate::sts::{Dkga, VendingKeyAttributes};
@@ -59,13 +58,14 @@ impl VendingKey {
     /// [`VendingKeyError`]: no such digits, wrong length, wrong parity, or
     /// weak.
     pub fn from_hex(dkga: Dkga, digits: &str) -> Result<Self, VendingKeyError> {
-        // Into one vector of the right length: one that grows leaves copies.
-        let mut key = Zeroizing::new(vec![0; dkga.key_length()]);
-        hex::decode_to_slice(digits, &mut key).map_err(|error| match error {
-            hex::FromHexError::InvalidHexCharacter { .. } => VendingKeyError::Digits,
-            _ => VendingKeyError::Length { dkga },
+        let key = SecretBytes::filled_by(dkga.key_length(), |key| {
+            hex::decode_to_slice(digits, key).map_err(|error| match error {
+                hex::FromHexError::InvalidHexCharacter { .. } => VendingKeyError::Digits,
+                _ => VendingKeyError::Length { dkga },
+            })?;
+            Ok(key.len())
         })?;
-        Self::new(dkga, SecretBytes::concatenated(&[&key]))
+        Self::new(dkga, key)
     }
 
     /// A fresh key for `dkga`.
@@ -74,13 +74,15 @@ impl VendingKey {
     /// [`RandomError`] when the operating system refuses.
     pub fn generate(dkga: Dkga) -> Result<Self, RandomError> {
         loop {
-            let mut key = Zeroizing::new(vec![0; dkga.key_length()]);
-            fill_random(&mut key)?;
-            if dkga.key_length() == 8 {
-                key.iter_mut().for_each(make_odd);
-            }
+            let key = SecretBytes::filled_by(dkga.key_length(), |key| {
+                fill_random(key)?;
+                if key.len() == 8 {
+                    key.iter_mut().for_each(make_odd);
+                }
+                Ok::<_, RandomError>(key.len())
+            })?;
             // Fails for a weak key alone, once in 2⁵⁰ times.
-            if let Ok(key) = Self::new(dkga, SecretBytes::concatenated(&[&key])) {
+            if let Ok(key) = Self::new(dkga, key) {
                 return Ok(key);
             }
         }
@@ -179,7 +181,8 @@ mod tests {
         for bit in 0..64 {
             let mut changed = key.expose().to_vec();
             changed[bit / 8] ^= 1 << (bit % 8);
-            let refused = VendingKey::new(Dkga::D02, SecretBytes::new(changed)).unwrap_err();
+            let refused =
+                VendingKey::new(Dkga::D02, SecretBytes::concatenated(&[&changed])).unwrap_err();
             assert_eq!(refused, VendingKeyError::Parity);
         }
     }

@@ -1,11 +1,11 @@
 //! Prose wrapped for mail.
 
-/// Columns of a line; leaves room for two quote marks within 80.
-const COLUMNS: usize = 76;
+/// Columns of a line; leaves room for quote marks within 78 (RFC 5322 2.1.1).
+const COLUMNS: usize = 72;
 
-/// Wraps the lines of a text that are longer than 76 columns at their blanks.
-/// What a line is indented by, its next lines are too, and behind a `- ` two
-/// columns more. A word too long for a line, such as a record's, stays whole.
+/// Wraps the lines of a text that are longer than 72 columns at their blanks.
+/// What a line is indented by, its next lines are too, and behind a `- ` or
+/// `1. ` as many columns more. A word too long for a line, such as a record's, stays whole.
 #[must_use]
 pub fn wrap_prose(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + text.len() / 32);
@@ -27,11 +27,7 @@ pub fn wrap_prose(text: &str) -> String {
 fn wrap_line(line: &str, out: &mut String) {
     let words = line.trim_start_matches(' ');
     let indent = line.len() - words.len();
-    let hanging = if words.starts_with("- ") {
-        indent + 2
-    } else {
-        indent
-    };
+    let hanging = indent + marker(words);
     out.extend(std::iter::repeat_n(' ', indent));
     let mut column = indent;
     let mut first = true;
@@ -52,6 +48,16 @@ fn wrap_line(line: &str, out: &mut String) {
     }
 }
 
+/// Columns of the mark that begins an item of a list.
+fn marker(words: &str) -> usize {
+    let digits = words.len() - words.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    match words.get(digits..) {
+        Some(rest) if digits > 0 && rest.starts_with(". ") => digits + 2,
+        Some(rest) if digits == 0 && rest.starts_with("- ") => 2,
+        _ => 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -66,10 +72,16 @@ mod tests {
 
     #[test]
     fn a_list_item_hangs() {
-        let wrapped = wrap_prose(&format!("- {}", "word ".repeat(20)));
-        let lines: Vec<&str> = wrapped.lines().collect();
-        assert_eq!(lines.len(), 2);
-        assert!(lines.iter().skip(1).all(|line| line.starts_with("  word")));
+        for (mark, blanks) in [("- ", "  "), ("1. ", "   "), ("12. ", "    "), ("1 ", "")] {
+            let wrapped = wrap_prose(&format!("{mark}{}", "word ".repeat(20)));
+            let lines: Vec<&str> = wrapped.lines().collect();
+            assert_eq!(lines.len(), 2, "{wrapped}");
+            let hanging = format!("{blanks}word");
+            assert!(
+                lines.iter().skip(1).all(|line| line.starts_with(&hanging)),
+                "{wrapped}"
+            );
+        }
     }
 
     #[test]

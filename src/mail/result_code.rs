@@ -1,7 +1,5 @@
-//! The result codes that a reply can carry: one table, from which the
-//! header, the text of replies and the documentation are made.
-
-use std::fmt::{self, Display, Formatter};
+//! What a result code is: a row of the one table in `codes`, from which the
+//! header, the text of replies, the help text and the documentation are made.
 
 /// Which kind of result a code belongs to (STS600-9-2 8.3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +10,48 @@ pub enum CodeKind {
     Notice,
 }
 
+/// What a code is about; texts for people are grouped by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concern {
+    /// The message as mail.
+    Message,
+    /// The record in its body.
+    Record,
+    /// The Vending Key Load Request that the record is.
+    VendingKeyLoadRequest,
+    /// An update file of the STSA's.
+    Update,
+    /// The gateway itself.
+    Gateway,
+    /// A request whose answer comes later.
+    Waiting,
+}
+
+impl Concern {
+    /// In the order of texts for people.
+    pub const ALL: [Concern; 6] = [
+        Concern::Message,
+        Concern::Record,
+        Concern::VendingKeyLoadRequest,
+        Concern::Update,
+        Concern::Gateway,
+        Concern::Waiting,
+    ];
+
+    /// What stands above the codes that are about it.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Concern::Message => "Errors in the message",
+            Concern::Record => "Errors in the record",
+            Concern::VendingKeyLoadRequest => "Errors of a VKLOADREQ",
+            Concern::Update => "Errors of an update file",
+            Concern::Gateway => "Errors of the gateway",
+            Concern::Waiting => "Notices: the answer comes later",
+        }
+    }
+}
+
 /// One row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResultCode {
@@ -19,10 +59,16 @@ pub struct ResultCode {
     pub code: &'static str,
     /// Error or notice.
     pub kind: CodeKind,
+    /// What it is about.
+    pub concern: Concern,
     /// What happened.
     pub meaning: &'static str,
+    /// What it comes from.
+    pub cause: &'static str,
     /// How to proceed.
     pub remedy: &'static str,
+    /// What its parameters are; none if it is empty.
+    pub parameters: &'static str,
 }
 
 impl ResultCode {
@@ -36,7 +82,12 @@ impl ResultCode {
 /// Writes the enums of codes, and the table, from one list.
 macro_rules! result_codes {
     ($($(#[$about:meta])* $name:ident, $kind:ident {
-        $($(#[$doc:meta])* $variant:ident = $code:literal, $meaning:literal, $remedy:literal;)+
+        $($variant:ident = $code:literal, $concern:ident {
+            meaning: $meaning:literal,
+            cause: $cause:literal,
+            remedy: $remedy:literal,
+            parameters: $parameters:literal,
+        })+
     })+) => {
         /// Every code, errors first.
         pub const RESULT_CODES: &[ResultCode] = &[$($($name::$variant.row(),)+)+];
@@ -44,7 +95,7 @@ macro_rules! result_codes {
         $(
             $(#[$about])*
             #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-            pub enum $name { $($(#[$doc])* $variant,)+ }
+            pub enum $name { $(#[doc = $meaning] $variant,)+ }
 
             impl $name {
                 /// Every code of this kind.
@@ -57,8 +108,11 @@ macro_rules! result_codes {
                         $($name::$variant => ResultCode {
                             code: $code,
                             kind: CodeKind::$kind,
+                            concern: Concern::$concern,
                             meaning: $meaning,
+                            cause: $cause,
                             remedy: $remedy,
+                            parameters: $parameters,
                         },)+
                     }
                 }
@@ -91,104 +145,9 @@ macro_rules! result_codes {
     };
 }
 
-result_codes! {
-    /// Codes of a final result that isn't a success. `EVkloadExpired` is the
-    /// standard's own (8.3.2), the others are this gateway's.
-    ErrorCode, Error {
-        /// The VKLOADREQ is older than the gateway accepts.
-        VkloadExpired = "EVkloadExpired",
-            "The VKLOADREQ is stale",
-            "generate a fresh VKLOADREQ and try again";
-        /// The VKLOADREQ is dated ahead of the gateway's clock.
-        VkloadFuture = "EVkloadFuture",
-            "The VKLOADREQ is dated in the future",
-            "set the clock of the security module to UTC, generate a fresh VKLOADREQ and try again";
-        /// No service has the code in the Subject.
-        UnknownService = "EUnknownService",
-            "The service code in the Subject is not known",
-            "send {KMS:Help} for the list of services";
-        /// There is no text/plain body.
-        PlainTextRequired = "EPlainTextRequired",
-            "The message has no plain text body",
-            "switch your mail program to plain text and send the request again";
-        /// The body has no record of the type that the service needs.
-        RecordMissing = "ERecordMissing",
-            "The message body has no record of the type that this service needs",
-            "paste the whole record, with its BEGINS and ENDS lines, into the body and try again";
-        /// It has more than one.
-        RecordMultiple = "ERecordMultiple",
-            "The message body has more than one record of the type that this service needs",
-            "send one request for each record";
-        /// It has one, quoted.
-        RecordQuoted = "ERecordQuoted",
-            "The record in the message body is quoted from another message",
-            "send the record in a new message, without quote marks";
-        /// A field of the record is malformed.
-        RecordFormat = "ERecordFormat",
-            "The record in the message is malformed",
-            "copy the record again, unchanged, and try again";
-        /// The record's checksum is wrong.
-        RecordCrc = "ERecordCrc",
-            "The checksum of the record in the message is wrong",
-            "copy the record again, whole and unchanged, and try again";
-        /// The request was made for another KMC key.
-        VkloadKmc = "EVkloadKmc",
-            "The VKLOADREQ was made for another public key of the KMC",
-            "get the current key with {KMS:GetPublicKey}, load it into the security module and generate a fresh VKLOADREQ";
-        /// Module unknown or revoked, wrong hardware or wrong MAC: which one, only the audit log says.
-        VkloadAuthentication = "EVkloadAuthentication",
-            "The VKLOADREQ could not be authenticated",
-            "check that the security module is registered at this KMC, or ask its operators";
-        /// The module's ephemeral public key isn't a point on the KMC key's curve.
-        VkloadPublicKey = "EVkloadPublicKey",
-            "The public key in the VKLOADREQ is not valid",
-            "generate a fresh VKLOADREQ and try again";
-        /// The request was answered before.
-        VkloadReplayed = "EVkloadReplayed",
-            "The VKLOADREQ has been used before",
-            "generate a fresh VKLOADREQ and try again";
-        /// The module may have no key that is valid now.
-        NoVendingKeys = "ENoVendingKeys",
-            "There is no vending key that this security module may have now",
-            "ask the operators of the KMC to authorise its supply groups";
-        /// The attachment that the service needs isn't there.
-        AttachmentMissing = "EAttachmentMissing",
-            "The message has no attachment, but this service needs one",
-            "attach the file as text/plain, with a name that ends in .txt, and try again";
-        /// It is there, of another type.
-        AttachmentType = "EAttachmentType",
-            "The attachment is not text/plain",
-            "give the file a name that ends in .txt and attach it again";
-        /// The update's signature isn't that of a configured STSA key.
-        UpdateSignature = "EUpdateSignature",
-            "The signature of the update could not be verified",
-            "sign the update with a key that this KMC knows and send it again";
-        /// The update isn't the next in its series.
-        UpdateSerial = "EUpdateSerial",
-            "The serial number of the update is not the next one",
-            "send the updates in their order, beginning with the serial number expected";
-        /// The update is malformed.
-        UpdateFormat = "EUpdateFormat",
-            "The update is malformed",
-            "build the update again and send it unchanged";
-        /// Ours, after every retry.
-        ServiceFailed = "EServiceFailed",
-            "The gateway could not process the request",
-            "try again later, or ask the operators of the KMC";
-    }
+mod codes;
 
-    /// Codes of a result that isn't final.
-    NoticeCode, Notice {
-        /// In the words of the standard (8.3.2).
-        Deferred = "Deferred",
-            "Operation failed but will be retried",
-            "you don't need to do anything";
-        /// The sender is over its allowance.
-        Blocked = "Blocked",
-            "Too many messages came from your address and it is blocked for a time",
-            "this request will be answered when the block ends, until then send no more";
-    }
-}
+pub use codes::{ErrorCode, NoticeCode, RESULT_CODES};
 
 #[cfg(test)]
 mod tests {
@@ -229,6 +188,40 @@ mod tests {
                 "{}",
                 row.code
             );
+        }
+    }
+
+    #[test]
+    fn people_read_sentences_in_plain_ascii() {
+        for row in RESULT_CODES {
+            for text in [row.meaning, row.cause, row.remedy] {
+                assert!(
+                    !text.is_empty() && !text.ends_with('.'),
+                    "{}: {text}",
+                    row.code
+                );
+            }
+            for text in [row.meaning, row.cause, row.remedy, row.parameters] {
+                // A bar would end a cell of the documentation's table.
+                let plain = |byte| matches!(byte, b' '..=b'~') && byte != b'|';
+                assert!(text.bytes().all(plain), "{}: {text}", row.code);
+                assert!(!text.contains("  "), "{}: {text}", row.code);
+            }
+        }
+    }
+
+    #[test]
+    fn every_concern_has_codes_and_notices_one_of_their_own() {
+        for concern in Concern::ALL {
+            let rows: Vec<_> = RESULT_CODES
+                .iter()
+                .filter(|row| row.concern == concern)
+                .collect();
+            assert!(!rows.is_empty(), "{concern:?}");
+            for row in rows {
+                let is_notice = row.kind == CodeKind::Notice;
+                assert_eq!(is_notice, concern == Concern::Waiting, "{}", row.code);
+            }
         }
     }
 

@@ -31,14 +31,15 @@ pub enum Expected {
     TextAttachment,
 }
 
-const KNOWN: [ServiceCode; 4] = [
-    ServiceCode::Help,
-    ServiceCode::GetPublicKey,
-    ServiceCode::GetKlfStsEd2,
-    ServiceCode::SmUpdateStsEd2,
-];
-
 impl ServiceCode {
+    /// Those of services that there are.
+    pub const KNOWN: &[ServiceCode] = &[
+        ServiceCode::Help,
+        ServiceCode::GetPublicKey,
+        ServiceCode::GetKlfStsEd2,
+        ServiceCode::SmUpdateStsEd2,
+    ];
+
     /// The code with its braces.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -103,9 +104,10 @@ pub fn parse_subject(subject: &str) -> Result<ServiceCode, SubjectError> {
         return Err(SubjectError::Malformed);
     }
     let code = subject.get(..OPENING.len() + end + 1).unwrap_or_default();
-    Ok(KNOWN
-        .into_iter()
+    Ok(ServiceCode::KNOWN
+        .iter()
         .find(|known| known.as_str().eq_ignore_ascii_case(code))
+        .cloned()
         .unwrap_or_else(|| ServiceCode::Unknown(code.to_owned())))
 }
 
@@ -133,7 +135,7 @@ mod tests {
             parse_subject("{KMS:GetKlfStsEd2} order-17 }"),
             Ok(ServiceCode::GetKlfStsEd2)
         );
-        for code in KNOWN {
+        for code in ServiceCode::KNOWN.iter().cloned() {
             assert_eq!(parse_subject(code.as_str()), Ok(code));
         }
         for unseen in [

@@ -7,7 +7,7 @@ use mail_builder::headers::raw::Raw;
 use super::encoded_word;
 
 /// What every reply's Subject begins with.
-const PREFIX: &str = "Auto: ";
+pub const REPLY_PREFIX: &str = "Auto: ";
 /// Characters of a request's Subject that come back.
 const MAX_CHARACTERS: usize = 2_000;
 /// Octets without a blank that still go on a line as they are.
@@ -37,13 +37,13 @@ pub(super) fn write_field(subject: &str, out: &mut Vec<u8>) {
     if can_stand_raw(&cleaned) {
         // Folds before runs of blanks and keeps them. mail-builder's `Text`
         // would make words of any value over 77 octets.
-        Raw::new(format!("{PREFIX}{cleaned}")).write_header(out, NAME.len());
+        Raw::new(format!("{REPLY_PREFIX}{cleaned}")).write_header(out, NAME.len());
     } else {
         // mail-builder writes words only where a text isn't ASCII or is long;
         // a short one with `=?` in it must become words too. These are made
         // by the crate that makes mail-builder's.
-        let words = encoded_word::encode(&cleaned, NAME.len() + PREFIX.len());
-        out.extend_from_slice(PREFIX.as_bytes());
+        let words = encoded_word::encode(&cleaned, NAME.len() + REPLY_PREFIX.len());
+        out.extend_from_slice(REPLY_PREFIX.as_bytes());
         out.extend_from_slice(words.as_bytes());
         out.extend_from_slice(b"\r\n");
     }

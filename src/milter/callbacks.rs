@@ -16,7 +16,11 @@ use indymilter::{
     NegotiateContext, ProtoOpts, SetErrorReply, SocketInfo, Status,
 };
 
-use super::session::{Answer, Gateway, Session, SmtpReply};
+use super::{
+    answer::{Answer, SmtpReply},
+    session::{Gateway, Session},
+};
+use crate::measures::{FoundAtFault, PANICS};
 
 /// What one connection carries from callback to callback.
 pub(super) struct Carried {
@@ -106,6 +110,7 @@ async fn guarded(callback: impl Future<Output = Status>) -> Status {
         .await
         .unwrap_or_else(|_| {
             tracing::error!("a milter callback panicked; this is a fault of the gateway");
+            PANICS.at(FoundAtFault::Milter).increment(1);
             Status::Tempfail
         })
 }

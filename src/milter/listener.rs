@@ -3,8 +3,10 @@
 //! is closed. Knows sockets, and nothing of mail.
 
 use std::{
+    fs::{Permissions, set_permissions},
     future::Future,
     io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     pin::Pin,
     task::{Context, Poll},
@@ -29,6 +31,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Time in which a connection must have negotiated.
 const NEGOTIATION_TIME: Duration = Duration::from_secs(10);
 
+/// Whoever connects must be able to write: Postfix's smtpd is another user, of
+/// the group that the socket's directory passes on (set-group-ID, mode 2750).
+const UNIX_MODE: u32 = 0o660;
+
 /// Either kind of socket that Postfix speaks milter over.
 type Socket = EitherListener<TcpListener, UnixListener>;
 /// A connection on either.
@@ -44,7 +50,7 @@ impl MilterSocket {
     /// Binds the configured address.
     ///
     /// A Unix socket left behind by a gateway that is gone is replaced; one
-    /// that still answers is not.
+    /// that still answers is not. Owner and group may connect.
     ///
     /// # Errors
     /// As the operating system tells, an address in use foremost.
@@ -56,10 +62,12 @@ impl MilterSocket {
             }),
             ListenAddress::Unix(path) => {
                 remove_dead_socket(path).await?;
-                Ok(Self {
+                let socket = Self {
                     socket: EitherListener::Unix(UnixListener::bind(path)?),
                     unix_path: Some(path.clone()),
-                })
+                };
+                set_permissions(path, Permissions::from_mode(UNIX_MODE))?;
+                Ok(socket)
             }
         }
     }
@@ -241,6 +249,17 @@ mod tests {
                 }
             })
         }
+    }
+
+    #[tokio::test]
+    async fn the_group_may_connect_to_a_unix_socket_and_others_may_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("milter");
+        let socket = MilterSocket::bind(&ListenAddress::Unix(path.clone())).await;
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o660);
+        drop(socket);
+        assert!(!path.exists());
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,7 +2,9 @@
 //! leaves all other mail alone. Knows the policy and the store, and no
 //! service: what a request asks for is no matter here.
 
+mod answer;
 mod callbacks;
+mod decision;
 mod in_flight;
 mod intake;
 mod listener;
@@ -17,12 +19,13 @@ use std::{io, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use self::{callbacks::callbacks, listener::PatientListener};
 pub use self::{
+    answer::{Answer, SmtpReply},
     in_flight::InFlight,
     listener::MilterSocket,
-    session::{Answer, Gateway, Rules, Session, SmtpReply},
+    session::{Gateway, Rules, Session},
 };
+use self::{callbacks::callbacks, listener::PatientListener};
 
 /// How long a shutdown waits for messages between MAIL and end-of-message.
 const DRAIN_TIME: Duration = Duration::from_secs(20);

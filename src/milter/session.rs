@@ -12,6 +12,8 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
+    answer::{Answer, SmtpReply},
+    decision::{Decision, count_passed},
     in_flight::{InFlight, InFlightMessage},
     intake,
     recipients::{Recipients, for_audit},
@@ -24,8 +26,9 @@ use crate::{
     faults::{self, FaultPoint},
     kms::{Kms, RandomError, RequestId},
     mail::{Address, Client, GatewayAddresses, Message, Request, ReversePath},
+    measures::{MILTER_SESSIONS, NOT_STORED, NotStored},
     policy::{self, Asked, Charges, Envelope, Facts, Judgement, Listener, Verdict, dnsbl::Score},
-    store::{NoticeWriter, Store, StoreError},
+    store::{Accepted, NoticeWriter, Store, StoreError},
 };
 
 /// What a session needs of the gateway around it.
@@ -61,73 +64,6 @@ pub struct Rules {
     pub keep_bcc: bool,
 }
 
-/// What Postfix is told of a recipient or of a whole message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// Go on; at end-of-message: deliver as it is.
-    Continue,
-    /// Not the gateway's: no more of this message, please.
-    NotOurs,
-    /// Taken, and gone for every recipient.
-    Discard,
-    /// Taken; these recipients, as they were given in RCPT, are to be removed.
-    DeleteRecipients(Vec<CString>),
-    /// Refused for good.
-    Reject(SmtpReply),
-    /// Refused for now.
-    Tempfail(SmtpReply),
-}
-
-/// An SMTP reply of our own (RFC 5321, 4.2; RFC 3463).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SmtpReply {
-    /// Three digits.
-    pub code: &'static str,
-    /// Enhanced status code.
-    pub enhanced: &'static str,
-    /// Text for people.
-    pub text: String,
-}
-
-impl SmtpReply {
-    /// A refusal for good. The reason may quote strangers, DNS among them: it
-    /// becomes ASCII, and short enough for a reply line (RFC 5321 4.5.3.1.5).
-    fn refusal(reason: &str) -> Self {
-        const LONGEST: usize = 450;
-        let text = format!("Service unavailable; {reason}");
-        let ascii = text.chars().map(|c| if c.is_ascii() { c } else { '?' });
-        Self {
-            code: "554",
-            enhanced: "5.7.1",
-            text: ascii.take(LONGEST).collect(),
-        }
-    }
-
-    /// RFC 5321, 4.5.3.1.10: what is refused so is sent again apart.
-    fn too_many_recipients() -> Self {
-        Self {
-            code: "452",
-            enhanced: "4.5.3",
-            text: "too many recipients at the gateway".to_owned(),
-        }
-    }
-
-    fn trouble(error: &NotKept) -> Self {
-        match error {
-            NotKept::Store(StoreError::Full { .. } | StoreError::NoRoom { .. }) => Self {
-                code: "452",
-                enhanced: "4.3.1",
-                text: "the gateway's spool is full; try again later".to_owned(),
-            },
-            _ => Self {
-                code: "451",
-                enhanced: "4.3.0",
-                text: "the gateway can't store the message now; try again later".to_owned(),
-            },
-        }
-    }
-}
-
 /// Why a message is not on disk.
 #[derive(Debug, thiserror::Error)]
 enum NotKept {
@@ -135,6 +71,15 @@ enum NotKept {
     Store(#[from] StoreError),
     #[error(transparent)]
     Random(#[from] RandomError),
+}
+
+impl NotKept {
+    fn kind(&self) -> NotStored {
+        match self {
+            NotKept::Store(error) if error.is_lack_of_room() => NotStored::NoRoom,
+            NotKept::Store(_) | NotKept::Random(_) => NotStored::Trouble,
+        }
+    }
 }
 
 /// A session: what is known of the connection, and the message on its way.
@@ -145,6 +90,23 @@ pub struct Session {
     /// What the client called itself last; for the audit only.
     helo: Option<String>,
     message: Option<Transaction>,
+    _counted: OpenSession,
+}
+
+/// Counts a session for as long as it is.
+struct OpenSession;
+
+impl OpenSession {
+    fn begin() -> Self {
+        MILTER_SESSIONS.only().increment(1);
+        Self
+    }
+}
+
+impl Drop for OpenSession {
+    fn drop(&mut self) {
+        MILTER_SESSIONS.only().decrement(1);
+    }
 }
 
 /// One message from MAIL to end-of-message.
@@ -156,6 +118,8 @@ struct Transaction {
     /// What blocklists say of the client, once they were asked.
     dnsbl: Option<Score>,
     content: Message,
+    /// A verdict was told before: a recipient was refused.
+    is_decided: bool,
     /// Of the header fields kept; adding them up for each would be quadratic.
     header_size: usize,
     size: u64,
@@ -177,6 +141,7 @@ impl Session {
             client_address,
             helo: None,
             message: None,
+            _counted: OpenSession::begin(),
         }
     }
 
@@ -196,6 +161,7 @@ impl Session {
             reverse_path,
             recipients: Recipients::default(),
             dnsbl: None,
+            is_decided: false,
             content: Message::default(),
             header_size: 0,
             size: 0,
@@ -228,15 +194,19 @@ impl Session {
 
     /// DATA: says whether Postfix need send the content at all.
     pub fn data(&mut self) -> Answer {
-        let Some(message) = &self.message else {
+        let Some(message) = self
+            .message
+            .take_if(|message| !message.recipients.has_ours())
+        else {
             return Answer::Continue;
         };
-        if message.recipients.has_ours() {
-            return Answer::Continue;
-        }
-        self.message = None;
         match self.listener {
-            Listener::Outer => Answer::NotOurs,
+            Listener::Outer => {
+                if !message.is_decided {
+                    count_passed();
+                }
+                Answer::NotOurs
+            }
             // Accepted, it would come back here until Postfix counts too many
             // hops; refused, our own Postfix would bounce it.
             Listener::Internal => {
@@ -295,11 +265,19 @@ impl Session {
             return Answer::Continue;
         };
         let judgement = message.judge(self.listener);
-        log(queue_id, &judgement);
+        let decision = Decision::judged(&judgement, queue_id, &message.reverse_path);
         match message.keep(self, queue_id, &judgement).await {
-            Ok(()) => message.taken(self.listener, &judgement),
+            Ok(kept) => {
+                match kept {
+                    Some((id, accepted)) => decision.accepted(id, accepted).tell(),
+                    None => decision.tell(),
+                }
+                message.taken(self.listener, &judgement)
+            }
             Err(error) => {
-                tracing::error!(queue_id, %error, "message not stored");
+                let reverse_path = message.reverse_path.as_str();
+                tracing::error!(queue_id, reverse_path, %error, "message not stored");
+                NOT_STORED.at(error.kind()).increment(1);
                 message.not_kept(&error)
             }
         }
@@ -317,17 +295,6 @@ impl Session {
     pub fn abort(&mut self) {
         self.message = None;
     }
-}
-
-/// One line a decision, with Postfix's own name for the message.
-fn log(queue_id: &str, judgement: &Judgement) {
-    tracing::info!(
-        queue_id,
-        verdict = judgement.verdict().as_str(),
-        rule = judgement.rule().map(policy::RuleName::as_str),
-        reason = judgement.reason(),
-        "judged"
-    );
 }
 
 impl Transaction {
@@ -384,13 +351,16 @@ impl Transaction {
 
     /// Notes that a recipient is refused.
     async fn refuse(
-        &self,
+        &mut self,
         session: &Session,
         queue_id: &str,
         argument: &CStr,
         judgement: &Judgement,
     ) -> SmtpReply {
-        log(queue_id, judgement);
+        // Others of its recipients may be refused as well: the verdict is one.
+        if !std::mem::replace(&mut self.is_decided, true) {
+            Decision::judged(judgement, queue_id, &self.reverse_path).tell();
+        }
         let gateway = &session.gateway;
         let now = gateway.clock.now();
         let entry = Entry {
@@ -438,13 +408,14 @@ impl Transaction {
         })
     }
 
-    /// Puts the message, or what was decided of it, on disk.
+    /// Puts the message, or what was decided of it, on disk. Of a request it says
+    /// how the store took it.
     async fn keep(
         &self,
         session: &Session,
         queue_id: &str,
         judgement: &Judgement,
-    ) -> Result<(), NotKept> {
+    ) -> Result<Option<(RequestId, Accepted)>, NotKept> {
         let gateway = &session.gateway;
         let now = gateway.clock.now();
         let entry = self.entry(session, queue_id, judgement, now);
@@ -453,9 +424,13 @@ impl Transaction {
             // Whoever is refused tries again, and a flood must not fill the log.
             Judgement::Ruled(ruling) if judgement.verdict() == Verdict::Reject => {
                 let rule = ruling.rule.as_str();
-                return Ok(gateway.store.note_counted(rule, entry).await?);
+                gateway.store.note_counted(rule, entry).await?;
+                return Ok(None);
             }
-            Judgement::Ruled(_) => return Ok(gateway.store.note(entry).await?),
+            Judgement::Ruled(_) => {
+                gateway.store.note(entry).await?;
+                return Ok(None);
+            }
         };
         let id = RequestId::random()?;
         let (charges, notice) = self
@@ -477,8 +452,7 @@ impl Transaction {
         let accepted = gateway.store.accept(request).await?;
         faults::pass(FaultPoint::AfterSpoolCommit);
         faults::expect_answer();
-        tracing::info!(queue_id, request = %id, ?accepted, "stored");
-        Ok(())
+        Ok(Some((id, accepted)))
     }
 
     /// The allowances that a request is taken out of, and who writes the notice
@@ -564,7 +538,7 @@ impl Transaction {
     /// transport holds the gateway's copy until the internal listener takes it.
     fn not_kept(&self, error: &NotKept) -> Answer {
         if self.recipients.are_only_ours() {
-            Answer::Tempfail(SmtpReply::trouble(error))
+            Answer::Tempfail(SmtpReply::trouble(error.kind()))
         } else {
             Answer::Continue
         }

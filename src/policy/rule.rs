@@ -123,6 +123,9 @@ pub struct Rule {
     pub source: &'static str,
     /// What it matches, in a line.
     pub summary: &'static str,
+    /// What the help text says to somebody who waits in vain for an answer;
+    /// none where the sender gets one, or asked for none.
+    pub unanswered: Option<&'static str>,
     /// The look itself.
     pub check: Check,
 }

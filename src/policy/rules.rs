@@ -13,6 +13,7 @@ pub static RULES: &[Rule] = &[
         listeners: Listeners::OuterOnly,
         source: "STS600-9-2 4",
         summary: "no envelope recipient is the gateway",
+        unanswered: None,
         check: Check::Envelope(envelope::not_for_gateway),
     },
     Rule {
@@ -20,6 +21,9 @@ pub static RULES: &[Rule] = &[
         listeners: Listeners::OuterOnly,
         source: "STS600-9-2 8.2, RFC 5782",
         summary: "rejects a client that DNS blocklists list: the score reaches the threshold",
+        unanswered: Some(
+            "Your mail server is on a block list. It then gets an error, and tells you by a bounce.",
+        ),
         check: Check::Dnsbl(envelope::dnsbl),
     },
     Rule {
@@ -27,6 +31,9 @@ pub static RULES: &[Rule] = &[
         listeners: Listeners::All,
         source: "STS600-9-2 8.2, RFC 3834 2",
         summary: "null or invalid reverse path, or a mail system or list manager as the sender",
+        unanswered: Some(
+            "The envelope sender (Return-Path), which your mail server sets, was empty, no valid address, or that of a mail system or list.",
+        ),
         check: Check::Message(sender::return_path),
     },
     Rule {
@@ -34,6 +41,9 @@ pub static RULES: &[Rule] = &[
         listeners: Listeners::All,
         source: "STS600-9-2 4, 8.3.2",
         summary: "from the gateway itself, with its X-Loop, or with any gateway's X-Gateway-Result",
+        unanswered: Some(
+            "It came from the gateway itself, or is a reply of a gateway that was sent back (X-Gateway-Result).",
+        ),
         check: Check::Message(own::own_mail),
     },
     Rule {
@@ -41,6 +51,7 @@ pub static RULES: &[Rule] = &[
         listeners: Listeners::All,
         source: "STS600-9-2 4, RFC 5321 6.3",
         summary: "more Received fields than the limit",
+        unanswered: Some("It passed so many mail servers that it was going round in circles."),
         check: Check::Message(own::hops),
     },
     Rule {
@@ -48,6 +59,9 @@ pub static RULES: &[Rule] = &[
         listeners: Listeners::All,
         source: "STS600-9-2 4, RFC 5322 3.6",
         summary: "two From or two Subject fields, no From and no Sender, or a header over its limits",
+        unanswered: Some(
+            "It had two From or two Subject fields, nobody in From, or far too long a header.",
+        ),
         check: Check::Message(shape::malformed),
     },
     Rule {
@@ -55,6 +69,9 @@ pub static RULES: &[Rule] = &[
         listeners: Listeners::All,
         source: "STS600-9-2 8.2, RFC 3834 5",
         summary: "Auto-Submitted other than no",
+        unanswered: Some(
+            "It said that no person sent it (Auto-Submitted). Programs leave that field out.",
+        ),
         check: Check::Message(automatic::auto_submitted),
     },
     Rule {
@@ -62,6 +79,7 @@ pub static RULES: &[Rule] = &[
         listeners: Listeners::All,
         source: "STS600-9-2 4, RFC 3834 3.1.8",
         summary: "Precedence of bulk or automatic mail",
+        unanswered: Some("It said that it is bulk, list or automatic mail (Precedence)."),
         check: Check::Message(automatic::precedence),
     },
     Rule {
@@ -69,6 +87,7 @@ pub static RULES: &[Rule] = &[
         listeners: Listeners::All,
         source: "STS600-9-2 4, RFC 2369, RFC 2919",
         summary: "a field that list managers write",
+        unanswered: Some("It came by a mailing list."),
         check: Check::Message(automatic::mailing_list),
     },
     Rule {
@@ -76,6 +95,9 @@ pub static RULES: &[Rule] = &[
         listeners: Listeners::All,
         source: "STS600-9-2 8.2",
         summary: "a field that autoresponders, ticket systems, challenges or bounces write",
+        unanswered: Some(
+            "It had a header that only automatic answers, ticket systems or bounces have.",
+        ),
         check: Check::Message(automatic::auto_responder),
     },
     Rule {
@@ -83,6 +105,7 @@ pub static RULES: &[Rule] = &[
         listeners: Listeners::All,
         source: "STS600-9-2 4, RFC 6522",
         summary: "a delivery report, receipt, feedback report or calendar reply",
+        unanswered: Some("It was a delivery report, a receipt, or the answer to an invitation."),
         check: Check::Message(automatic::report),
     },
     Rule {
@@ -90,6 +113,7 @@ pub static RULES: &[Rule] = &[
         listeners: Listeners::All,
         source: "STS600-9-2 4",
         summary: "the gateway is not in To",
+        unanswered: Some("The gateway's address was in Cc or Bcc and not in To."),
         check: Check::Message(addressing::not_in_to),
     },
     Rule {
@@ -97,6 +121,9 @@ pub static RULES: &[Rule] = &[
         listeners: Listeners::All,
         source: "STS600-9-2 4, 8.2",
         summary: "the Subject does not begin with a service code",
+        unanswered: Some(
+            "The Subject did not begin with a service code. Replies (Re:), forwards (Fw:) and automatic answers (Auto:) do not either: write a new message.",
+        ),
         check: Check::Message(service::subject),
     },
     Rule {
@@ -104,6 +131,9 @@ pub static RULES: &[Rule] = &[
         listeners: Listeners::All,
         source: "STS600-9-2 8.3.1",
         summary: "no address is left to answer",
+        unanswered: Some(
+            "There was no address to answer: Reply-To, From and Sender had none, or the gateway's own.",
+        ),
         check: Check::Message(addressing::reply_target),
     },
     Rule {
@@ -111,6 +141,9 @@ pub static RULES: &[Rule] = &[
         listeners: Listeners::All,
         source: "STS600-9-2 4",
         summary: "larger than the limit, or with attachments that the service does not expect",
+        unanswered: Some(
+            "It was too large, or had large attachments that the service does not ask for.",
+        ),
         check: Check::Message(shape::size),
     },
     Rule {
@@ -118,6 +151,9 @@ pub static RULES: &[Rule] = &[
         listeners: Listeners::All,
         source: "STS600-9-2 4, RFC 3834 5, RFC 8601",
         summary: "the site's own Authentication-Results say that SPF and DKIM failed, or DMARC; or nothing passed where that is required",
+        unanswered: Some(
+            "SPF, DKIM or DMARC, by which a mail server proves that mail is its domain's, did not pass for yours.",
+        ),
         check: Check::Message(authentication::sender_authentication),
     },
     Rule {
@@ -125,6 +161,7 @@ pub static RULES: &[Rule] = &[
         listeners: Listeners::All,
         source: "STS600-9-2 4",
         summary: "its sender was far over its allowance and is blocked for a time",
+        unanswered: Some("You were blocked for sending too much; a notice said until when."),
         check: Check::Store,
     },
     Rule {
@@ -132,6 +169,7 @@ pub static RULES: &[Rule] = &[
         listeners: Listeners::All,
         source: "STS600-9-2 4",
         summary: "its sender is over its allowance: the message is kept and done later",
+        unanswered: None,
         check: Check::Store,
     },
 ];

@@ -1,8 +1,23 @@
-//! Help service (5.1.2): plain instructions, written from the tables of
-//! services and codes and from the limits of this installation.
+//! Help service (5.1.2): plain instructions for somebody who has never seen
+//! the gateway, written from the tables of services and codes and from the
+//! limits of this installation. In the order of need: what to do, an example,
+//! the services, what comes back, why nothing may come, and what a code means.
 
-use super::{Answer, Call, Installation, SERVICES};
-use crate::mail::{RESULT_CODES, wrap_prose};
+use super::{Answer, Call, Installation, Limits, SERVICES, ServiceCode};
+use crate::mail::{Concern, RESULT_CODES, ResultCode, wrap_prose};
+
+/// The standard's example of a request (5.1.4.4).
+const EXAMPLE: &str = "\
+-----STS:VKLOAD.REQ.1 BEGINS-----
+VKLOAD.REQ.1|SMID.1:Prism:94000304:20200622T130252Z:26D7925210FB
+47EA:2642|KMCID.1:Prism:K0001:20200622T140747Z:9863A537B5AF34F5:
+6850|20200622T144047Z|Prism-TSM250-1|STS65V10|043771530383BB4B75
+70ED7019FB15DAE1A303E249CF8B51734136CFB58B2B6895D0E2202A6140FE2E
+38ED65178372E29CE0959436A13CC08D96E1C849BF5BE8B0FB198B5577CF24AC
+0A73A71FA759DB202A933CEA9A0B9523DCACBDD91CC40500|38D1405FE3AB906
+524921F159B7FCC4B7104906B824DA80E|FB39
+-----STS:VKLOAD.REQ.1 ENDS-----
+";
 
 pub(super) fn answer(call: &Call<'_>) -> Answer {
     Answer::success(instructions(call.installation))
@@ -10,57 +25,269 @@ pub(super) fn answer(call: &Call<'_>) -> Answer {
 
 /// The text for `installation`, wrapped for mail.
 fn instructions(installation: &Installation) -> String {
-    let mut text = format!(
-        "KMS e-mail gateway: instructions\n\
-         ================================\n\n\
-         Send a message in plain text to {}, with the gateway's address in the To field \
-         and a service code at the start of the Subject. What follows the code in the Subject is \
-         yours: it comes back in the reply, so that you can match the two.\n\n\
-         Services\n--------\n\n",
-        addresses(installation),
-    );
-    for service in &SERVICES {
-        text.push_str(&format!(
-            "{}\n{}.\nTo send: {}\nYou get: {}\n\n",
-            service.code, service.function, service.request, service.response,
-        ));
-    }
-    text.push_str(&rules(installation));
-    text.push_str(&codes());
-    wrap_prose(&text)
+    let limits = &installation.limits;
+    let sections = [
+        (
+            "INSTRUCTIONS FOR THE KMS E-MAIL GATEWAY",
+            what_to_do(installation),
+        ),
+        ("AN EXAMPLE", example(installation)),
+        ("SERVICES", services()),
+        ("WHAT COMES BACK", what_comes_back(limits)),
+        ("LIMITS", limits_in_words(limits)),
+        ("IF NO ANSWER COMES", no_answer(installation)),
+        ("CODES", codes()),
+    ];
+    let text: Vec<String> = sections
+        .iter()
+        .map(|(title, body)| format!("{title}\n\n{}\n", body.trim_end()))
+        .collect();
+    wrap_prose(&text.join("\n"))
 }
 
-fn addresses(installation: &Installation) -> String {
-    installation
+fn what_to_do(installation: &Installation) -> String {
+    let addresses: Vec<String> = installation
         .addresses
         .iter()
         .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(" or ")
-}
-
-fn rules(installation: &Installation) -> String {
+        .collect();
     format!(
-        "What to know\n------------\n\n\
-         - Use \"Plain Text\" format. HTML alone is refused.\n\
-         - Mail that has the gateway only in Cc or Bcc, replies, forwards, automatic answers and \
-         mail from lists are ignored without a word.\n\
-         - An attachment must be text/plain; a file name that ends in .txt does that in most mail \
-         programs. Attachments that a service does not ask for make your message be ignored, and so \
-         does a message of more than {} KiB.\n\
-         - A VKLOADREQ may be at most {} old and serves once: make a new one for each request.\n\
-         - Do not flood the gateway, or it will defer or block you.\n\
-         - A reply usually comes within minutes. Its Subject is \"Auto: \" and yours.\n\n",
-        installation.max_message_bytes / 1024,
-        installation.max_age,
+        "A program answers the mail that is sent to this address; nobody reads it. To ask it for \
+         something:\n\n\
+         1. Write a new message in plain text, not in HTML.\n\
+         2. Put {} in To. Cc and Bcc do not count.\n\
+         3. Begin the Subject with the code of a service, such as {}.\n\
+         4. Put into the message what the service asks for, if anything.\n\
+         5. Send it once, and wait. The answer mostly comes within 10 minutes.\n",
+        addresses.join(" or "),
+        ServiceCode::GetPublicKey,
     )
 }
 
-fn codes() -> String {
-    let mut text =
-        "Codes in the header X-Gateway-Result\n------------------------------------\n\n".to_owned();
-    for entry in RESULT_CODES {
-        text.push_str(&format!("{}: {}\n\n", entry.code, entry.description()));
+fn example(installation: &Installation) -> String {
+    let address = installation.addresses.first();
+    let address = address.map(ToString::to_string).unwrap_or_default();
+    let record: String = EXAMPLE.lines().map(|line| format!("  {line}\n")).collect();
+    format!(
+        "This asks for the Key Load File of a security module, which made the record between the \
+         marks. What follows the code in the Subject is yours, and comes back in the answer.\n\n\
+         \x20 To: {address}\n\
+         \x20 Subject: {} order 17\n\n\
+         {record}\n\
+         \x20 Regards, User\n",
+        ServiceCode::GetKlfStsEd2,
+    )
+}
+
+fn services() -> String {
+    SERVICES
+        .iter()
+        .map(|service| {
+            format!(
+                "{}\n  {}.\n  You send: {}\n  You get: {}\n\n",
+                service.code, service.function, service.request, service.response,
+            )
+        })
+        .collect()
+}
+
+fn what_comes_back(limits: &Limits) -> String {
+    format!(
+        "The Subject of the answer is \"Auto: \" and yours. Its text says what became of your \
+         request; a Key Load File is attached, as a file whose name ends in .txt. For programs, \
+         the header X-Gateway-Result says the same, as a list that is parted by tabs:\n\n\
+         - Success, and a summary. That was all.\n\
+         - Error, a code, and what to do. That was all, too.\n\
+         - Notice, a code, and what to do. The answer itself comes later.\n\n\
+         If you have to wait for more than {}, a notice says so. The answer goes to Reply-To, \
+         otherwise to the first address in From. Of several addresses in Reply-To the first {} \
+         are answered. Have your mail filter let this gateway's mail pass: it looks automatic, as \
+         it is.\n",
+        limits.notice_after, limits.targets,
+    )
+}
+
+fn limits_in_words(limits: &Limits) -> String {
+    format!(
+        "- A message may have at most {message}, and at most {extra} of attachments that its service \
+         does not ask for.\n\
+         - A VKLOADREQ serves once. When it arrives it may be at most {age} old, and dated at most \
+         {ahead} ahead.\n\
+         - A security module gets at most {issues} Key Load Files in {issues_within}.\n\
+         - {at_once} requests of one sender are done at once, and then one each {every}; the \
+         others wait for their turn. With more than {above} you are blocked for {block_for}.\n\
+         - While something is out of order a request is kept, and tried again for {give_up}.\n",
+        message = size(limits.message_bytes),
+        extra = size(limits.unexpected_attachment_bytes),
+        age = limits.age,
+        ahead = limits.ahead,
+        issues = limits.issues,
+        issues_within = limits.issues_within,
+        at_once = limits.at_once,
+        every = limits.every,
+        above = limits.block_above,
+        block_for = limits.block_for,
+        give_up = limits.give_up,
+    )
+}
+
+/// Bytes in the largest unit that has no fraction.
+fn size(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 2] = [(1024 * 1024, "MiB"), (1024, "KiB")];
+    UNITS
+        .iter()
+        .find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit))
+        .map_or_else(
+            || format!("{bytes} bytes"),
+            |(unit, name)| format!("{} {name}", bytes / unit),
+        )
+}
+
+fn no_answer(installation: &Installation) -> String {
+    let mut text = "Look into your junk mail first. Then see whether one of these is true of your \
+         message. If so, it is not answered.\n\n"
+        .to_owned();
+    for cause in &installation.unanswered {
+        text.push_str(&format!("- {cause}\n"));
     }
     text
+}
+
+fn codes() -> String {
+    Concern::ALL
+        .iter()
+        .map(|concern| {
+            let rows = RESULT_CODES.iter().filter(|row| row.concern == *concern);
+            let entries: String = rows.map(entry).collect();
+            format!("{}\n\n{entries}", concern.title())
+        })
+        .collect()
+}
+
+fn entry(row: &ResultCode) -> String {
+    format!(
+        "  {}: {}.\n    Why: {}.\n    What to do: {}.\n\n",
+        row.code,
+        row.meaning,
+        row.cause,
+        capitalised(row.remedy),
+    )
+}
+
+/// A remedy as a sentence of its own.
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::{
+        mail::Address,
+        sts::{VkloadReq, single_in_mail},
+    };
+
+    fn installation() -> Installation {
+        Installation {
+            addresses: ["gateway@kms.example.org", "kms@example.org"]
+                .map(|address| Address::parse(address).unwrap())
+                .to_vec(),
+            limits: Limits {
+                message_bytes: 3 << 20,
+                unexpected_attachment_bytes: 7 << 10,
+                targets: 11,
+                age: "13 hours".to_owned(),
+                ahead: "17 minutes".to_owned(),
+                issues: 1900,
+                issues_within: "23 hours".to_owned(),
+                at_once: 29,
+                every: "31 seconds".to_owned(),
+                block_above: 37,
+                block_for: "41 minutes".to_owned(),
+                notice_after: "43 minutes".to_owned(),
+                give_up: "47 days".to_owned(),
+            },
+            unanswered: vec!["It was written on a Sunday."],
+            stsa_addresses: Vec::new(),
+        }
+    }
+
+    /// In one line, so that where it is wrapped is no matter.
+    fn unwrapped() -> String {
+        let text = instructions(&installation());
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn any_mail_program_shows_it_as_it_is() {
+        for line in instructions(&installation()).lines() {
+            assert!(line.len() <= 72, "{line}");
+            assert!(
+                line.bytes().all(|byte| matches!(byte, b' '..=b'~')),
+                "{line}"
+            );
+            assert!(!line.contains(['<', '>']), "{line}");
+        }
+    }
+
+    #[test]
+    fn it_has_every_service_and_every_code_with_cause_and_remedy() {
+        let text = unwrapped();
+        let services = SERVICES.iter().map(|service| service.code.to_string());
+        let codes = RESULT_CODES.iter().flat_map(|row| {
+            let heading = format!("{}: {}.", row.code, row.meaning);
+            let advice = capitalised(row.remedy);
+            [
+                heading,
+                row.cause.to_owned(),
+                format!("What to do: {advice}."),
+            ]
+        });
+        for part in services.chain(codes) {
+            assert!(text.contains(&part), "{part}");
+        }
+    }
+
+    #[test]
+    fn it_has_what_holds_for_this_installation() {
+        let text = unwrapped();
+        for part in [
+            "gateway@kms.example.org or kms@example.org",
+            "at most 3 MiB",
+            "at most 7 KiB of attachments",
+            "the first 11 are",
+            "at most 13 hours old",
+            "at most 17 minutes ahead",
+            "1900 Key Load Files in 23 hours",
+            "29 requests",
+            "each 31 seconds",
+            "more than 37 you are blocked for 41 minutes",
+            "more than 43 minutes, a notice",
+            "for 47 days",
+            "- It was written on a Sunday.",
+        ] {
+            assert!(text.contains(part), "{part}");
+        }
+    }
+
+    #[test]
+    fn the_example_is_a_request() {
+        let text = example(&installation());
+        let request: VkloadReq = single_in_mail(&text).unwrap();
+        assert_eq!(request.smid.name().to_string(), "94000304");
+    }
+
+    #[test]
+    fn sizes_are_said_in_the_unit_that_fits() {
+        let sizes = [0, 1000, 1024, 1536, 2 << 20].map(size);
+        assert_eq!(
+            sizes,
+            ["0 bytes", "1000 bytes", "1 KiB", "1536 bytes", "2 MiB"]
+        );
+    }
 }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use crate::{
     kms::{Effects, Kms, KmsError, RequestId},
-    mail::{Address, Body, ErrorCode, Outcome, ReplyText, Request, ServiceCode},
+    mail::{Address, Body, ErrorCode, Outcome, ReplyText, Request, ServiceCode, wrap_prose},
 };
 
 /// One row of the table of services.
@@ -67,12 +67,43 @@ pub static SERVICES: [Service; 4] = [
 pub struct Installation {
     /// The gateway's addresses, the one to name first.
     pub addresses: Vec<Address>,
-    /// Largest request that is read, in bytes.
-    pub max_message_bytes: u64,
-    /// How old a VKLOADREQ may be, for people.
-    pub max_age: String,
+    /// What it takes and sends.
+    pub limits: Limits,
+    /// Why a message may get no answer, a sentence for each cause.
+    pub unanswered: Vec<&'static str>,
     /// Who is told which modules an update added and revoked.
     pub stsa_addresses: Vec<Address>,
+}
+
+/// The limits that a sender can meet. Times are in a person's words.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The largest message that is read, in bytes.
+    pub message_bytes: u64,
+    /// Attachments that the service doesn't ask for, in bytes.
+    pub unexpected_attachment_bytes: u64,
+    /// Addresses of one request that are answered.
+    pub targets: usize,
+    /// How old a VKLOADREQ may be.
+    pub age: String,
+    /// How far ahead of the gateway's clock.
+    pub ahead: String,
+    /// How many key load files a module is issued …
+    pub issues: u32,
+    /// … within this time.
+    pub issues_within: String,
+    /// How many requests of one sender are done at once.
+    pub at_once: u32,
+    /// The time after which one more is.
+    pub every: String,
+    /// With how many, done or waiting, a sender is blocked.
+    pub block_above: u32,
+    /// For how long.
+    pub block_for: String,
+    /// After which time whoever waits is told so.
+    pub notice_after: String,
+    /// How long a request is tried again.
+    pub give_up: String,
 }
 
 /// One request put to a service.
@@ -229,5 +260,5 @@ fn error_body(code: ErrorCode, description: &str, parameters: &[String]) -> Stri
         body.push_str(&format!("Detail: {parameter}\n"));
     }
     body.push_str("\nFor instructions send a message with the Subject {KMS:Help}.\n");
-    body
+    wrap_prose(&body)
 }

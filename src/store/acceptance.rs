@@ -13,7 +13,7 @@ use super::error::Failure;
 use super::intent::{Changes, Intent};
 use super::room;
 use super::throttle::{self, Turn};
-use super::values::{Accepted, NewRequest, SpoolUsage};
+use super::values::{Accepted, NewRequest, SpoolUsage, rule_of};
 use crate::audit::Event;
 use crate::faults::{self, FaultPoint};
 use crate::kms::RequestId;
@@ -22,7 +22,6 @@ use crate::policy::{RuleName, Verdict};
 
 impl Intent for NewRequest {
     type Answer = Accepted;
-    const MAKES_WORK: bool = true;
 
     async fn apply(mut self, changes: &mut Changes<'_>) -> Result<Accepted, Failure> {
         room::require(self.message.len(), changes).await?;
@@ -68,6 +67,7 @@ impl NewRequest {
     ) -> Result<(), Failure> {
         require_room(self.message.len(), changes).await?;
         insert(&self, due, told, changes.connection).await?;
+        changes.due.requests += 1;
         self.audit.event = Event::Accepted;
         self.audit.request_id = Some(self.id.to_string());
         changes.audit(self.audit).await?;
@@ -82,12 +82,8 @@ impl NewRequest {
         because_of: &str,
         changes: &mut Changes<'_>,
     ) -> Result<(), Failure> {
-        let rule = match notice {
-            Some(NoticeCode::Blocked) => RuleName::Blocked,
-            Some(NoticeCode::Deferred) | None => RuleName::Flood,
-        };
         self.audit.verdict = Some(Verdict::Defer.to_string());
-        self.audit.rule = Some(rule.to_string());
+        self.audit.rule = Some(rule_of(notice).to_string());
         self.audit.reason = Some(format!(
             "{because_of} is over its allowance: done at {until}"
         ));
@@ -101,9 +97,21 @@ impl NewRequest {
                 queue_id: &self.queue_id,
                 accepted_at: self.accepted_at,
             };
-            deliveries::insert(&notice, of, self.accepted_at, changes.connection).await?;
+            deliveries::insert(&notice, of, self.accepted_at, changes).await?;
         }
         self.take(until, true, changes).await
+    }
+}
+
+/// Asks whether a request would be taken.
+pub(super) struct RequireRoom;
+
+impl Intent for RequireRoom {
+    type Answer = ();
+
+    async fn apply(self, changes: &mut Changes<'_>) -> Result<(), Failure> {
+        room::require(0, changes).await?;
+        require_room(0, changes).await
     }
 }
 
@@ -147,10 +155,13 @@ async fn insert(
     told: bool,
     connection: &mut SqliteConnection,
 ) -> Result<(), sqlx::Error> {
-    let row = sqlx::query(
+    sqlx::query(
         "INSERT INTO requests (id, accepted_at, queue_id, reverse_path, client, sender, size,
              waits_since, waits_until, told)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?2, ?8, ?9)",
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+         INSERT INTO request_messages (request, message) VALUES (last_insert_rowid(), ?);
+         INSERT INTO identities (request_id, accepted_at, identity)
+         SELECT column1, column2, column3 FROM (VALUES (?, ?, ?)) WHERE column3 IS NOT NULL",
     )
     .bind(Text(request.id))
     .bind(Moment(request.accepted_at))
@@ -159,24 +170,15 @@ async fn insert(
     .bind(request.client.map(Text::<IpAddr>))
     .bind(&request.sender)
     .bind(request.message.len() as i64)
+    .bind(Moment(request.accepted_at))
     .bind(Moment(due))
     .bind(told)
-    .execute(&mut *connection)
-    .await?
-    .last_insert_rowid();
-    sqlx::query("INSERT INTO request_messages (request, message) VALUES (?, ?)")
-        .bind(row)
-        .bind(request.message.as_slice())
-        .execute(&mut *connection)
-        .await?;
-    if let Some(identity) = &request.identity {
-        sqlx::query("INSERT INTO identities (identity, request_id, accepted_at) VALUES (?, ?, ?)")
-            .bind(identity.as_slice())
-            .bind(Text(request.id))
-            .bind(Moment(request.accepted_at))
-            .execute(connection)
-            .await?;
-    }
+    .bind(request.message.as_slice())
+    .bind(Text(request.id))
+    .bind(Moment(request.accepted_at))
+    .bind(request.identity.as_ref().map(<[u8; 32]>::as_slice))
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

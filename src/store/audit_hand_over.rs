@@ -53,11 +53,7 @@ pub(super) async fn hand_over(
     {
         set_anchor(Anchor::new(next, head), changes.connection).await?;
     }
-    let mut changes = Changes {
-        connection: &mut *changes.connection,
-        settings: changes.settings,
-        chain_key: Some(next),
-    };
+    let mut changes = Changes::on(&mut *changes.connection, changes.settings, Some(next));
     let mut entry = Entry::new(at, Event::MasterSecretChanged);
     entry.detail = Some(detail);
     changes.audit(entry).await

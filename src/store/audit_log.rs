@@ -69,14 +69,24 @@ pub(super) async fn entries(
     .bind(limit)
     .fetch_all(connection)
     .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(StoredEntry {
-                head: read_head(row)?,
-                json: row.try_get("entry")?,
-            })
-        })
-        .collect()
+    rows.iter().map(read_stored).collect()
+}
+
+/// The entries whose text has one of these in it, in order.
+pub(super) async fn entries_with(
+    texts: &[String; 2],
+    connection: &mut SqliteConnection,
+) -> Result<Vec<StoredEntry>, sqlx::Error> {
+    let [one, other] = texts;
+    let rows = sqlx::query(
+        "SELECT sequence, link, entry FROM audit
+         WHERE instr(entry, ?) > 0 OR instr(entry, ?) > 0 ORDER BY sequence",
+    )
+    .bind(one)
+    .bind(other)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(read_stored).collect()
 }
 
 /// Follows the chain, from its beginning or a head kept elsewhere, to its end.
@@ -175,6 +185,13 @@ pub(super) async fn set_anchor(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+fn read_stored(row: &SqliteRow) -> Result<StoredEntry, sqlx::Error> {
+    Ok(StoredEntry {
+        head: read_head(row)?,
+        json: row.try_get("entry")?,
+    })
 }
 
 fn read_head(row: &SqliteRow) -> Result<Head, sqlx::Error> {

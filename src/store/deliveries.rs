@@ -9,6 +9,7 @@ use sqlx::types::Text;
 use super::columns::{Moment, text};
 use super::error::Failure;
 use super::intent::{Changes, Intent};
+use super::troubles::{self, Of};
 use super::values::{FinishedReply, LeaseToken, LeasedDelivery};
 use super::wait::Wait;
 use crate::audit::{Entry, Event};
@@ -28,12 +29,12 @@ pub(super) async fn insert(
     reply: &FinishedReply,
     of: Answered<'_>,
     at: Timestamp,
-    connection: &mut SqliteConnection,
+    changes: &mut Changes<'_>,
 ) -> Result<(), sqlx::Error> {
     if reply.targets.is_empty() {
         return Ok(());
     }
-    let row = insert_message(reply, of, at, connection).await?;
+    let row = insert_message(reply, of, at, changes.connection).await?;
     let mut deliveries = QueryBuilder::<Sqlite>::new(
         "INSERT OR IGNORE INTO deliveries (reply, target, waits_since, waits_until) ",
     );
@@ -44,7 +45,8 @@ pub(super) async fn insert(
             .push_bind(Moment(at))
             .push_bind(Moment(at));
     });
-    deliveries.build().execute(connection).await?;
+    deliveries.build().execute(&mut *changes.connection).await?;
+    changes.due.deliveries += reply.targets.len();
     Ok(())
 }
 
@@ -150,7 +152,9 @@ impl Held {
         connection: &mut SqliteConnection,
     ) -> Result<Option<Self>, sqlx::Error> {
         let row = sqlx::query(
-            "SELECT request_id, queue_id, target, put_off_for IS NOT NULL AS put_off_before
+            "SELECT request_id, queue_id, target, EXISTS (
+                 SELECT 1 FROM delivery_troubles WHERE delivery = deliveries.sequence
+             ) AS put_off_before
              FROM deliveries JOIN replies ON replies.sequence = deliveries.reply
              WHERE deliveries.sequence = ? AND attempts = ?",
         )
@@ -188,7 +192,6 @@ pub(super) struct End {
 
 impl Intent for End {
     type Answer = bool;
-    const MAKES_WORK: bool = true;
 
     async fn apply(self, changes: &mut Changes<'_>) -> Result<bool, Failure> {
         let Some(held) = Held::by(self.token, changes.connection).await? else {
@@ -200,6 +203,7 @@ impl Intent for End {
             .await?;
         let mut entry = held.entry(self.at, self.event);
         entry.detail = Some(self.detail);
+        entry.attempts = Some(self.token.lease);
         changes.audit(entry).await?;
         Ok(true)
     }
@@ -217,8 +221,8 @@ pub(super) struct PostponeDelivery {
 
 impl PostponeDelivery {
     /// Puts its notice before each late reply to this target, unless the target
-    /// knows or there is none.
-    async fn tell(&self, held: &Held, changes: &mut Changes<'_>) -> Result<(), Failure> {
+    /// knows or there is none. Tells how many notices.
+    async fn tell(&self, held: &Held, changes: &mut Changes<'_>) -> Result<usize, Failure> {
         let late = sqlx::query(
             "SELECT deliveries.sequence, place, request_id, queue_id, accepted_at, reverse_path,
                  late_notice
@@ -252,7 +256,7 @@ impl PostponeDelivery {
             entry.target = Some(held.target.clone());
             changes.audit(told(entry)).await?;
         }
-        Ok(())
+        Ok(late.len())
     }
 
     /// The delivery of a late reply gives its turn to that of its notice.
@@ -283,30 +287,27 @@ impl PostponeDelivery {
 }
 
 impl Intent for PostponeDelivery {
-    type Answer = bool;
+    type Answer = Option<usize>;
 
-    async fn apply(self, changes: &mut Changes<'_>) -> Result<bool, Failure> {
+    async fn apply(self, changes: &mut Changes<'_>) -> Result<Option<usize>, Failure> {
         let Some(held) = Held::by(self.token, changes.connection).await? else {
-            return Ok(false);
+            return Ok(None);
         };
-        sqlx::query(
-            "UPDATE deliveries SET waits_since = ?, waits_until = ?, put_off_for = ?
-             WHERE sequence = ?",
-        )
-        .bind(Moment(self.at))
-        .bind(Moment(self.until))
-        .bind(&self.reason)
-        .bind(self.token.row)
-        .execute(&mut *changes.connection)
-        .await?;
+        sqlx::query("UPDATE deliveries SET waits_since = ?, waits_until = ? WHERE sequence = ?")
+            .bind(Moment(self.at))
+            .bind(Moment(self.until))
+            .bind(self.token.row)
+            .execute(&mut *changes.connection)
+            .await?;
+        let (of, attempt) = (Of::Delivery(self.token.row), self.token.lease);
+        troubles::note(of, attempt, self.at, &self.reason, changes.connection).await?;
         // An outage costs the audit log one entry for each delivery.
         if !held.put_off_before {
             let mut entry = held.entry(self.at, Event::Postponed);
             entry.reason = Some(self.reason.clone());
             changes.audit(entry).await?;
         }
-        self.tell(&held, changes).await?;
-        Ok(true)
+        self.tell(&held, changes).await.map(Some)
     }
 }
 
@@ -416,11 +417,11 @@ mod tests {
                 .unwrap()
         );
         assert!(
-            !test
-                .store
+            test.store
                 .postpone_delivery(&late.token, at(9), at(99), "451", Timestamp::MIN)
                 .await
                 .unwrap()
+                .is_none()
         );
         assert!(
             test.store
@@ -478,12 +479,12 @@ mod tests {
                 .postpone_delivery(token, at(3), at(60), "451", late_if_by)
                 .await
         };
-        assert!(put_off(&first.token, at(0)).await.unwrap());
+        assert_eq!(put_off(&first.token, at(0)).await.unwrap(), Some(0));
         let other = test.lease_delivery(at(60)).await.unwrap();
         assert_eq!(other.target, "c@d.example");
         let first = test.lease_delivery(at(60)).await.unwrap();
         // The one behind it is late too, and never was tried.
-        assert!(put_off(&first.token, at(2)).await.unwrap());
+        assert_eq!(put_off(&first.token, at(2)).await.unwrap(), Some(2));
 
         for (number, is_notice) in [(1, true), (1, false), (2, true), (2, false)] {
             let next = test.lease_delivery(at(60)).await.unwrap();
@@ -491,7 +492,7 @@ mod tests {
             assert_eq!(next.message == b"Subject: late\r\n\r\n", is_notice);
             assert!(!next.can_be_told);
             // Put off again, nobody is told again.
-            assert!(put_off(&next.token, at(99)).await.unwrap());
+            assert_eq!(put_off(&next.token, at(99)).await.unwrap(), Some(0));
             let next = test.lease_delivery(at(60)).await.unwrap();
             test.store
                 .delivered(&next.token, at(61), "250")
@@ -514,6 +515,7 @@ mod tests {
                     .postpone_delivery(&leased.token, now, until, "451", Timestamp::MIN)
                     .await
                     .unwrap()
+                    .is_some()
             );
         }
         let events: Vec<_> = test

@@ -149,6 +149,14 @@ pub enum StoreError {
     Closed,
 }
 
+impl StoreError {
+    /// Whether the store works and has no room for what comes from outside, so
+    /// that it is no trouble but a matter of waiting.
+    pub fn is_lack_of_room(&self) -> bool {
+        matches!(self, Self::Full { .. } | Self::NoRoom { .. })
+    }
+}
+
 /// What can go wrong inside a transaction, where the path is of no interest.
 #[derive(Clone, Debug)]
 pub(super) enum Failure {

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::arrivals::Due;
 use super::error::{Failure, StoreError};
 use super::settings::StoreSettings;
 use crate::audit::ChainKey;
@@ -12,9 +13,6 @@ use crate::audit::ChainKey;
 pub(super) trait Intent: Send + 'static {
     /// What it answers once it is committed.
     type Answer: Send + 'static;
-
-    /// Whether it may have made something due.
-    const MAKES_WORK: bool = false;
 
     /// Applies it. After a failure all of it is undone.
     fn apply(
@@ -31,6 +29,24 @@ pub(super) struct Changes<'a> {
     pub(super) settings: &'a StoreSettings,
     /// The audit log's key.
     pub(super) chain_key: Option<&'a ChainKey>,
+    /// What they have made due so far.
+    pub(super) due: Due,
+}
+
+impl<'a> Changes<'a> {
+    /// None as yet, to be made on this connection.
+    pub(super) fn on(
+        connection: &'a mut SqliteConnection,
+        settings: &'a StoreSettings,
+        chain_key: Option<&'a ChainKey>,
+    ) -> Self {
+        Self {
+            connection,
+            settings,
+            chain_key,
+            due: Due::default(),
+        }
+    }
 }
 
 /// Asks the writer for changes.
@@ -42,6 +58,7 @@ pub(super) async fn submit<I: Intent>(inbox: &Inbox, intent: I) -> Result<I::Ans
     let job = Waiting {
         intent: Some(intent),
         applied: None,
+        due: Due::default(),
         answer_to,
     };
     inbox
@@ -63,13 +80,14 @@ pub(super) trait Job: Send {
     /// Gives the answer, now that the batch's outcome is known.
     fn answer(self: Box<Self>, batch: &Result<(), StoreError>, settings: &StoreSettings);
 
-    /// Whether it may have made something due.
-    fn makes_work(&self) -> bool;
+    /// What it has made due.
+    fn due(&self) -> Due;
 }
 
 struct Waiting<I: Intent> {
     intent: Option<I>,
     applied: Option<Result<I::Answer, Failure>>,
+    due: Due,
     answer_to: oneshot::Sender<Result<I::Answer, StoreError>>,
 }
 
@@ -78,6 +96,7 @@ impl<I: Intent> Job for Waiting<I> {
     async fn apply(&mut self, changes: &mut Changes<'_>) {
         if let Some(intent) = self.intent.take() {
             self.applied = Some(intent.apply(changes).await);
+            self.due = changes.due;
         }
     }
 
@@ -95,7 +114,10 @@ impl<I: Intent> Job for Waiting<I> {
         let _ = self.answer_to.send(answer);
     }
 
-    fn makes_work(&self) -> bool {
-        I::MAKES_WORK && matches!(self.applied, Some(Ok(_)))
+    fn due(&self) -> Due {
+        match self.applied {
+            Some(Ok(_)) => self.due,
+            Some(Err(_)) | None => Due::default(),
+        }
     }
 }

@@ -5,10 +5,12 @@
 //! The store never reads the clock: the time is an argument wherever it counts.
 
 mod acceptance;
+mod arrivals;
 mod audit_counts;
 mod audit_hand_over;
 mod audit_log;
 mod audit_retention;
+mod backlog;
 mod backup;
 mod columns;
 mod deliveries;
@@ -22,6 +24,8 @@ mod kms_tables;
 #[cfg(test)]
 mod model;
 mod open;
+mod owner;
+mod queue;
 mod requests;
 mod room;
 mod secret_change;
@@ -30,6 +34,7 @@ mod sqlite;
 #[cfg(test)]
 pub(crate) mod testing;
 mod throttle;
+mod troubles;
 mod values;
 mod wait;
 mod writer;
@@ -38,20 +43,26 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::Notify;
 
 use crate::audit::{BrokenAt, Entry, Head};
 use crate::kms::{KmsTables, RequestId};
 use crate::sts::{SmId, StsTime};
 
+pub use arrivals::Arrivals;
 pub use backup::{Backup, BackupError};
 pub use error::StoreError;
+pub use owner::give_to_owner;
+pub use queue::{
+    Attempted, Dropped, Order, QueueState, Queued, RequestStory, SpooledMessage, ToDrop, ToRetry,
+    Waits, WaitsEnded,
+};
 pub use secret_change::{SecretChange, StoreAlone};
 pub use settings::{StoreSettings, Synchronous};
 pub use sqlite::SqliteStore;
 pub use values::{
-    Accepted, Completed, Completion, FinishedReply, LeaseToken, LeasedDelivery, LeasedRequest,
-    NewRequest, NoticeWriter, PastIssue, SpoolUsage, StoredEntry, ThrottledSender, WaitingRequest,
+    Accepted, Backlog, Completed, Completion, FinishedReply, LeaseToken, LeasedDelivery,
+    LeasedRequest, NewRequest, NoticeWriter, PastIssue, SpoolUsage, StoredEntry, ThrottledSender,
+    Trouble, WaitingRequest,
 };
 
 /// The durable state: spool, deliveries, audit log and, by its supertrait, the
@@ -160,10 +171,10 @@ pub trait Store: KmsTables {
         detail: &str,
     ) -> Result<bool, StoreError>;
 
-    /// Gives a delivery back, to be leased again from `until` on. False if the
+    /// Gives a delivery back, to be leased again from `until` on. None if the
     /// lease has passed to another. The replies to requests that were accepted by
     /// `late_if_by`, this one and those to the same target behind it, come after
-    /// their notices then, unless it knows.
+    /// their notices then, unless it knows; tells how many notices.
     async fn postpone_delivery(
         &self,
         token: &LeaseToken<LeasedDelivery>,
@@ -171,15 +182,39 @@ pub trait Store: KmsTables {
         until: Timestamp,
         reason: &str,
         late_if_by: Timestamp,
-    ) -> Result<bool, StoreError>;
+    ) -> Result<Option<usize>, StoreError>;
 
     /// When the next request or delivery falls due, or a lease ends: the worker
     /// must look again then, if nothing woke it before.
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
 
-    /// Woken after a commit of this store that may have made something due.
-    /// What another process commits wakes nobody here: look from time to time.
-    fn work_arrived(&self) -> Arc<Notify>;
+    /// Where to wait for work: woken after a commit of this store that has made
+    /// something due, and within about a second of any commit of another.
+    fn arrivals(&self) -> Arc<Arrivals>;
+
+    /// What waits: requests for their answers, replies and notices for their
+    /// hand-over, each target by itself. Those accepted first come first.
+    async fn queue(&self, now: Timestamp) -> Result<Vec<Queued>, StoreError>;
+
+    /// The requests that a name names, finished ones too: those whose id or
+    /// Postfix's queue id it is, or else those whose id begins so.
+    async fn requests_named(&self, name: &str) -> Result<Vec<RequestId>, StoreError>;
+
+    /// All that is known of a request, at one moment.
+    async fn request_story(
+        &self,
+        request: RequestId,
+        now: Timestamp,
+    ) -> Result<RequestStory, StoreError>;
+
+    /// Ends waits at an operator's order, those for an allowance too. Leaves
+    /// alone what a worker has.
+    async fn retry(&self, what: ToRetry, order: Order) -> Result<WaitsEnded, StoreError>;
+
+    /// Drops at an operator's order what of a request waits: its audited end.
+    /// What the gateway knows the message by is kept, so that the same message
+    /// is not taken again.
+    async fn drop_request(&self, what: ToDrop, order: Order) -> Result<Dropped, StoreError>;
 
     /// Senders with a backlog, blocked or not, those that asked last first.
     async fn throttled_senders(&self, now: Timestamp) -> Result<Vec<ThrottledSender>, StoreError>;
@@ -187,10 +222,19 @@ pub trait Store: KmsTables {
     /// Forgets what a sender asked, by its [`ThrottledSender::key`]: its block
     /// ends, and its requests that wait for their turn are due. False if nothing
     /// is known of it.
-    async fn unblock(&self, key: &str, at: Timestamp) -> Result<bool, StoreError>;
+    async fn unblock(&self, key: &str, order: Order) -> Result<bool, StoreError>;
 
     /// What the spool holds.
     async fn spool_usage(&self) -> Result<SpoolUsage, StoreError>;
+
+    /// Whether a request would be taken now, by an attempt that writes nothing.
+    ///
+    /// # Errors
+    /// As [`Store::accept`] would fail for a small one.
+    async fn require_room(&self) -> Result<(), StoreError>;
+
+    /// What waits in the spool and which senders wait, to be measured.
+    async fn backlog(&self, now: Timestamp) -> Result<Backlog, StoreError>;
 
     /// Forgets replay marks of requests made at or before `through`, behind a
     /// watermark of each module: [`crate::kms::IssueBasis::watermark`]. Tells

@@ -279,7 +279,7 @@ impl Run {
         let postponed = store
             .postpone_delivery(&leased.token, self.now, until, "451 later", Timestamp::MIN)
             .await;
-        assert_eq!(postponed.unwrap(), held.is_some());
+        assert_eq!(postponed.unwrap().is_some(), held.is_some());
         if let Some(place) = held {
             self.deliveries[place].due = until;
         }

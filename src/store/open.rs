@@ -18,12 +18,13 @@ use tokio::time::{Instant, sleep};
 
 use super::error::{Failure, SQLITE_BUSY, SQLITE_NOTADB, StoreError, primary_code};
 use super::integrity;
+use super::owner::give_to_owner;
 use super::settings::{StoreSettings, Synchronous};
 
 /// The steps of the schema, oldest first: version, description, statements.
 /// `sqlx::migrate!` would find the files itself, but at the price of a second
 /// sqlx and SQLite, compiled for the compiler's own use.
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (1, "store", include_str!("migrations/0001_store.sql")),
     (
         2,
@@ -46,6 +47,7 @@ const MIGRATIONS: [(i64, &str, &str); 6] = [
         "audit hand-overs",
         include_str!("migrations/0006_audit_hand_overs.sql"),
     ),
+    (7, "queue", include_str!("migrations/0007_queue.sql")),
 ];
 
 /// What the first migration writes into the file's header: "KMSG".
@@ -150,8 +152,9 @@ async fn write_ahead(
     }
 }
 
-fn migrator() -> Migrator {
-    let migration = |(version, description, statements): (i64, &'static str, &'static str)| {
+/// Takes the schema through these steps.
+fn migrator(steps: &[(i64, &'static str, &'static str)]) -> Migrator {
+    let migration = |&(version, description, statements): &(i64, &'static str, &'static str)| {
         Migration::new(
             version,
             description.into(),
@@ -160,7 +163,7 @@ fn migrator() -> Migrator {
             false,
         )
     };
-    Migrator::with_migrations(MIGRATIONS.map(migration).to_vec())
+    Migrator::with_migrations(steps.iter().map(migration).collect())
 }
 
 /// Brings the schema up to date in one transaction, so that it doesn't matter
@@ -176,7 +179,7 @@ async fn migrate(
         .map_err(failed)?;
     refuse_newer(&mut transaction, settings).await?;
     // By `run` the future could not move between threads.
-    migrator()
+    migrator(&MIGRATIONS)
         .run_direct(None, &mut *transaction, false)
         .await
         .map_err(|error| match error {
@@ -265,7 +268,10 @@ fn prepare_file(path: &Path) -> Result<(), StoreError> {
         .mode(0o600)
         .open(path)
     {
-        Ok(_) => sync_directory(directory_of(path)),
+        Ok(_) => {
+            give_to_owner(path, path).map_err(cannot("give away", path))?;
+            sync_directory(directory_of(path))
+        }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !path.is_file() => {
             Err(StoreError::NotAStore {
                 path: path.to_owned(),
@@ -306,14 +312,14 @@ pub(super) fn cannot(action: &'static str, path: &Path) -> impl FnOnce(io::Error
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use std::os::unix::fs::PermissionsExt;
 
     use tokio::task::JoinSet;
 
     use super::super::testing::{TestStore, at, chain_key, completion, request};
-    use super::super::{NewRequest, SqliteStore, Store};
+    use super::super::{NewRequest, QueueState, SqliteStore, Store};
     use super::*;
 
     async fn refusal(settings: &StoreSettings) -> StoreError {
@@ -419,15 +425,48 @@ mod tests {
             error,
             StoreError::Schema {
                 found: 999,
-                known: 6,
+                known: 7,
                 ..
             }
         ));
         let text = error.to_string();
         assert!(
-            text.contains("999") && text.contains("version 6;"),
+            text.contains("999") && text.contains("version 7;"),
             "{text}"
         );
+    }
+
+    #[tokio::test]
+    async fn what_was_put_off_before_an_update_is_put_off_after_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = StoreSettings::new(directory.path().join("store/gateway.db"));
+        prepare_directory(directory_of(&settings.path)).unwrap();
+        prepare_file(&settings.path).unwrap();
+        let mut connection = writer_options(&settings).connect().await.unwrap();
+        migrator(&MIGRATIONS[..6])
+            .run_direct(None, &mut connection, false)
+            .await
+            .unwrap();
+        sqlx::raw_sql(
+            "INSERT INTO requests (id, accepted_at, queue_id, reverse_path, sender, size, attempts,
+                 waits_since, waits_until, put_off_for)
+             VALUES ('01010101010101010101010101010101', 1, 'Q', '<a@b.example>', 'a', 1, 3,
+                 2, 99, 'KMS away');
+             INSERT INTO request_messages VALUES (1, x'00');",
+        )
+        .execute(&mut connection)
+        .await
+        .unwrap();
+        connection.close().await.unwrap();
+
+        let store = SqliteStore::open(&settings, Some(chain_key()))
+            .await
+            .unwrap();
+        let now = jiff::Timestamp::from_microsecond(3).unwrap();
+        let queued = store.queue(now).await.unwrap().remove(0);
+        assert!(matches!(queued.state, QueueState::PutOff { .. }));
+        let trouble = queued.last_trouble.unwrap();
+        assert_eq!((trouble.attempt, trouble.text.as_str()), (3, "KMS away"));
     }
 
     #[tokio::test]

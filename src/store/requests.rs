@@ -10,6 +10,7 @@ use super::deliveries::{self, Answered};
 use super::error::Failure;
 use super::intent::{Changes, Intent};
 use super::kms_issues;
+use super::troubles::{self, Of};
 use super::values::{
     Completed, Completion, FinishedReply, LeaseToken, LeasedRequest, WaitingRequest,
 };
@@ -50,7 +51,8 @@ impl Intent for Lease {
                   ORDER BY waits_until, sequence LIMIT 1),
                  (SELECT sequence FROM requests WHERE turn = 1 AND waits_since > ?3
                   ORDER BY waits_since, sequence LIMIT 1))
-             RETURNING sequence, id, accepted_at, queue_id, reverse_path, attempts, told",
+             RETURNING sequence, id, accepted_at, queue_id, reverse_path, attempts, told,
+                 (SELECT message FROM request_messages WHERE request = sequence) AS message",
         )
         .bind(wait.since)
         .bind(wait.until)
@@ -62,10 +64,6 @@ impl Intent for Lease {
         };
         let row: i64 = leased.try_get("sequence")?;
         let attempts: u32 = leased.try_get("attempts")?;
-        let message = sqlx::query_scalar("SELECT message FROM request_messages WHERE request = ?")
-            .bind(row)
-            .fetch_one(&mut *changes.connection)
-            .await?;
         Ok(Some(LeasedRequest {
             token: LeaseToken::new(row, attempts),
             id: text(&leased, "id")?,
@@ -74,7 +72,7 @@ impl Intent for Lease {
             reverse_path: leased.try_get("reverse_path")?,
             attempts,
             told: leased.try_get("told")?,
-            message,
+            message: leased.try_get("message")?,
         }))
     }
 }
@@ -95,7 +93,8 @@ impl Held {
         connection: &mut SqliteConnection,
     ) -> Result<Option<Self>, sqlx::Error> {
         let row = sqlx::query(
-            "SELECT id, queue_id, accepted_at, put_off_for IS NOT NULL AS put_off_before, told
+            "SELECT id, queue_id, accepted_at, told, EXISTS (
+                 SELECT 1 FROM request_troubles WHERE request = sequence) AS put_off_before
              FROM requests WHERE sequence = ? AND attempts = ?",
         )
         .bind(token.row)
@@ -123,7 +122,6 @@ pub(super) struct Complete {
 
 impl Intent for Complete {
     type Answer = Completed;
-    const MAKES_WORK: bool = true;
 
     async fn apply(self, changes: &mut Changes<'_>) -> Result<Completed, Failure> {
         let Self {
@@ -149,7 +147,7 @@ impl Intent for Complete {
                 queue_id: &held.queue_id,
                 accepted_at: held.accepted_at,
             };
-            deliveries::insert(&reply, of, at, changes.connection).await?;
+            deliveries::insert(&reply, of, at, changes).await?;
         }
         sqlx::query("DELETE FROM requests WHERE sequence = ?")
             .bind(token.row)
@@ -158,6 +156,7 @@ impl Intent for Complete {
         audit.event = Event::Completed;
         audit.queue_id = Some(held.queue_id);
         audit.request_id = Some(held.id.to_string());
+        audit.attempts = Some(token.lease);
         changes.audit(audit).await?;
         faults::pass(FaultPoint::BeforeCompletionCommit);
         Ok(Completed::Committed)
@@ -179,16 +178,14 @@ impl Intent for Postpone {
         let Some(held) = Held::by(self.token, changes.connection).await? else {
             return Ok(false);
         };
-        sqlx::query(
-            "UPDATE requests SET waits_since = ?, waits_until = ?, put_off_for = ?
-             WHERE sequence = ?",
-        )
-        .bind(Moment(self.at))
-        .bind(Moment(self.until))
-        .bind(&self.reason)
-        .bind(self.token.row)
-        .execute(&mut *changes.connection)
-        .await?;
+        sqlx::query("UPDATE requests SET waits_since = ?, waits_until = ? WHERE sequence = ?")
+            .bind(Moment(self.at))
+            .bind(Moment(self.until))
+            .bind(self.token.row)
+            .execute(&mut *changes.connection)
+            .await?;
+        let (of, attempt) = (Of::Request(self.token.row), self.token.lease);
+        troubles::note(of, attempt, self.at, &self.reason, changes.connection).await?;
         // An outage costs the audit log one entry for each request.
         if !held.put_off_before {
             let mut entry = Entry::new(self.at, Event::Postponed);
@@ -237,7 +234,6 @@ pub(super) struct Tell {
 
 impl Intent for Tell {
     type Answer = bool;
-    const MAKES_WORK: bool = true;
 
     async fn apply(self, changes: &mut Changes<'_>) -> Result<bool, Failure> {
         let waiting = sqlx::query(
@@ -256,7 +252,7 @@ impl Intent for Tell {
             queue_id: &queue_id,
             accepted_at: waiting.try_get::<Moment, _>("accepted_at")?.0,
         };
-        deliveries::insert(&self.notice, of, self.at, changes.connection).await?;
+        deliveries::insert(&self.notice, of, self.at, changes).await?;
         let entry = Entry {
             queue_id: Some(queue_id),
             request_id: Some(self.request.to_string()),

@@ -159,11 +159,11 @@ impl Intent for SecretChange {
             let detail = "the storage key is wrapped and the audit log chained under the new one";
             hand_over(next, self.at, detail.to_owned(), changes).await?;
         }
-        let mut changes = Changes {
-            connection: &mut *changes.connection,
-            settings: changes.settings,
-            chain_key: self.chain_key.as_ref().or(changes.chain_key),
-        };
+        let mut changes = Changes::on(
+            &mut *changes.connection,
+            changes.settings,
+            self.chain_key.as_ref().or(changes.chain_key),
+        );
         match resealed {
             Some(detail) => changes.kms_changed(self.at, detail).await?,
             None => changes.count_revision().await?,

@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use sqlx::{Sqlite, Transaction};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::arrivals::Arrivals;
 use super::audit_hand_over::hand_overs;
 use super::columns::Moment;
 use super::deliveries::{End, LeaseDelivery, PostponeDelivery};
@@ -19,15 +20,18 @@ use super::error::{Failure, StoreError};
 use super::in_use::InUse;
 use super::intent::{self, Inbox, Intent};
 use super::kms_issues::{self, PruneHistory, PruneReplayMarks};
+use super::queue::{
+    self, DropNow, Dropped, Order, Queued, RequestStory, RetryNow, ToDrop, ToRetry, WaitsEnded,
+};
 use super::requests::{self, Complete, Lease, Postpone, Tell};
 use super::settings::StoreSettings;
 use super::throttle::{self, Unblock};
 use super::values::{
-    Accepted, Completed, Completion, FinishedReply, LeaseToken, LeasedDelivery, LeasedRequest,
-    NewRequest, PastIssue, SpoolUsage, StoredEntry, ThrottledSender, WaitingRequest,
+    Accepted, Backlog, Completed, Completion, FinishedReply, LeaseToken, LeasedDelivery,
+    LeasedRequest, NewRequest, PastIssue, SpoolUsage, StoredEntry, ThrottledSender, WaitingRequest,
 };
 use super::writer::{self, Writer};
-use super::{Store, acceptance, audit_counts, audit_log, audit_retention, open};
+use super::{Store, acceptance, audit_counts, audit_log, audit_retention, backlog, open};
 use crate::audit::{BrokenAt, ChainKey, Entry, Event, Head};
 
 use crate::kms::RequestId;
@@ -45,7 +49,7 @@ pub struct SqliteStore {
     inbox: Mutex<Option<Inbox>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     commits: Arc<AtomicU64>,
-    work_arrived: Arc<Notify>,
+    arrivals: Arc<Arrivals>,
 }
 
 impl SqliteStore {
@@ -97,14 +101,15 @@ impl SqliteStore {
             )),
         };
         let commits = Arc::new(AtomicU64::new(0));
-        let work_arrived = Arc::new(Notify::new());
+        let arrivals = Arc::new(Arrivals::default());
         let (inbox, waiting) = mpsc::channel(writer::QUEUE);
         let writer = Writer {
             settings: settings.clone(),
             chain_key: chain_key.clone(),
             connection: Some(connection),
+            seen: None,
             commits: commits.clone(),
-            work_arrived: work_arrived.clone(),
+            arrivals: arrivals.clone(),
         };
         Ok(Arc::new(Self {
             readers: open::readers(&settings),
@@ -114,7 +119,7 @@ impl SqliteStore {
             inbox: Mutex::new(Some(inbox)),
             writer: Mutex::new(Some(tokio::spawn(writer.run(waiting)))),
             commits,
-            work_arrived,
+            arrivals,
         }))
     }
 
@@ -329,7 +334,7 @@ impl Store for SqliteStore {
         until: Timestamp,
         reason: &str,
         late_if_by: Timestamp,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<usize>, StoreError> {
         self.change(PostponeDelivery {
             token: *token,
             at,
@@ -348,8 +353,41 @@ impl Store for SqliteStore {
         Ok(next.map(|Moment(time)| time))
     }
 
-    fn work_arrived(&self) -> Arc<Notify> {
-        self.work_arrived.clone()
+    fn arrivals(&self) -> Arc<Arrivals> {
+        self.arrivals.clone()
+    }
+
+    async fn queue(&self, now: Timestamp) -> Result<Vec<Queued>, StoreError> {
+        let mut reading = self.reading().await?;
+        queue::queue(now, &mut reading)
+            .await
+            .map_err(|error| self.failed(error))
+    }
+
+    async fn requests_named(&self, name: &str) -> Result<Vec<RequestId>, StoreError> {
+        let mut reading = self.reading().await?;
+        queue::named(name, &mut reading)
+            .await
+            .map_err(|error| self.failed(error))
+    }
+
+    async fn request_story(
+        &self,
+        request: RequestId,
+        now: Timestamp,
+    ) -> Result<RequestStory, StoreError> {
+        let mut reading = self.reading().await?;
+        queue::story(request, now, &mut reading)
+            .await
+            .map_err(|error| self.failed(error))
+    }
+
+    async fn retry(&self, what: ToRetry, order: Order) -> Result<WaitsEnded, StoreError> {
+        self.change(RetryNow { what, order }).await
+    }
+
+    async fn drop_request(&self, what: ToDrop, order: Order) -> Result<Dropped, StoreError> {
+        self.change(DropNow { what, order }).await
     }
 
     async fn throttled_senders(&self, now: Timestamp) -> Result<Vec<ThrottledSender>, StoreError> {
@@ -359,14 +397,25 @@ impl Store for SqliteStore {
             .map_err(|error| self.failed(error))
     }
 
-    async fn unblock(&self, key: &str, at: Timestamp) -> Result<bool, StoreError> {
+    async fn unblock(&self, key: &str, order: Order) -> Result<bool, StoreError> {
         let key = key.to_owned();
-        self.change(Unblock { key, at }).await
+        self.change(Unblock { key, order }).await
     }
 
     async fn spool_usage(&self) -> Result<SpoolUsage, StoreError> {
         let mut reading = self.reading().await?;
         acceptance::usage(&mut reading)
+            .await
+            .map_err(|error| self.failed(error))
+    }
+
+    async fn require_room(&self) -> Result<(), StoreError> {
+        self.change(acceptance::RequireRoom).await
+    }
+
+    async fn backlog(&self, now: Timestamp) -> Result<Backlog, StoreError> {
+        let mut reading = self.reading().await?;
+        backlog::backlog(now, &mut reading)
             .await
             .map_err(|error| self.failed(error))
     }

@@ -97,6 +97,12 @@ impl TestStore {
             .collect()
     }
 
+    /// The newest audit entry.
+    pub async fn last_entry(&self) -> Entry {
+        let entries = self.store.audit_entries(1, u32::MAX).await.unwrap();
+        entries.last().unwrap().entry().unwrap()
+    }
+
     pub async fn lease(&self, now: Timestamp) -> Option<LeasedRequest> {
         self.store.lease(now, HOLD).await.unwrap()
     }
@@ -121,6 +127,14 @@ pub fn at(seconds: i64) -> Timestamp {
 
 pub fn id(number: u8) -> RequestId {
     RequestId::from_bytes([number; 16])
+}
+
+/// An operator's order.
+pub fn order(second: i64) -> Order {
+    Order {
+        at: at(second),
+        operator: "jane (uid 1000)".to_owned(),
+    }
 }
 
 /// A request of a sender of its own, accepted `number` seconds after the

@@ -6,9 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
+use super::arrivals::Due;
 use super::columns::Moment;
 use super::error::Failure;
 use super::intent::{Changes, Intent};
+use super::queue::Order;
 use super::values::ThrottledSender;
 use crate::audit::{Entry, Event};
 use crate::mail::NoticeCode;
@@ -195,15 +197,13 @@ async fn introduced(
     kept: i64,
     connection: &mut SqliteConnection,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT OR REPLACE INTO reply_targets (target, answered_from) VALUES (?, ?)")
-        .bind(target)
-        .bind(Moment(from))
-        .execute(&mut *connection)
-        .await?;
     sqlx::query(
-        "DELETE FROM reply_targets
+        "INSERT OR REPLACE INTO reply_targets (target, answered_from) VALUES (?, ?);
+         DELETE FROM reply_targets
          WHERE sequence <= (SELECT max(sequence) FROM reply_targets) - ?",
     )
+    .bind(target)
+    .bind(Moment(from))
     .bind(kept)
     .execute(connection)
     .await?;
@@ -251,19 +251,17 @@ async fn keep(
     };
     sqlx::query(
         "INSERT OR REPLACE INTO throttle (key, seen, backlog, deferring, blocked_for)
-         VALUES (?, ?, ?, ?, ?)",
+         VALUES (?, ?, ?, ?, ?);
+         DELETE FROM throttle WHERE sequence <= (SELECT max(sequence) FROM throttle) - ?",
     )
     .bind(key)
     .bind(Moment(bucket.seen))
     .bind(microseconds(bucket.backlog))
     .bind(bucket.stage == Stage::Deferring)
     .bind(blocked_for)
-    .execute(&mut *connection)
+    .bind(kept)
+    .execute(connection)
     .await?;
-    sqlx::query("DELETE FROM throttle WHERE sequence <= (SELECT max(sequence) FROM throttle) - ?")
-        .bind(kept)
-        .execute(connection)
-        .await?;
     Ok(())
 }
 
@@ -292,15 +290,30 @@ pub(super) async fn senders(
     Ok(senders)
 }
 
+/// Where the senders stand who were over their allowance, as far as they still are.
+pub(super) async fn stages(
+    now: Timestamp,
+    connection: &mut SqliteConnection,
+) -> Result<Vec<Stage>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT seen, backlog, deferring, blocked_for FROM throttle
+         WHERE deferring OR blocked_for IS NOT NULL",
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| Ok(read(row)?.at(now).stage))
+        .collect()
+}
+
 /// Forgets what a sender has asked, and lets go what waits for its turn.
 pub(super) struct Unblock {
     pub(super) key: String,
-    pub(super) at: Timestamp,
+    pub(super) order: Order,
 }
 
 impl Intent for Unblock {
     type Answer = bool;
-    const MAKES_WORK: bool = true;
 
     async fn apply(self, changes: &mut Changes<'_>) -> Result<bool, Failure> {
         let forgotten = sqlx::query("DELETE FROM throttle WHERE key = ?")
@@ -315,12 +328,14 @@ impl Intent for Unblock {
             "UPDATE requests SET waits_since = ?1, waits_until = ?1
              WHERE sender = ?2 AND attempts = 0",
         )
-        .bind(Moment(self.at))
+        .bind(Moment(self.order.at))
         .bind(&self.key)
         .execute(&mut *changes.connection)
         .await?;
-        let mut entry = Entry::new(self.at, Event::SenderUnblocked);
+        changes.due = Due::ANYTHING;
+        let mut entry = Entry::new(self.order.at, Event::SenderUnblocked);
         entry.detail = Some(self.key);
+        entry.operator = Some(self.order.operator);
         changes.audit(entry).await?;
         Ok(true)
     }
@@ -330,7 +345,7 @@ impl Intent for Unblock {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-    use super::super::testing::{TestStore, at, completion, id, notice, request};
+    use super::super::testing::{TestStore, at, completion, id, notice, order, request};
     use super::super::{Accepted, NewRequest, Store};
     use super::*;
     use crate::mail::Address;
@@ -646,15 +661,15 @@ mod tests {
         assert!(
             !test
                 .store
-                .unblock("address x@y.example", at(1))
+                .unblock("address x@y.example", order(1))
                 .await
                 .unwrap()
         );
-        assert!(test.store.unblock(&senders[0].key, at(1)).await.unwrap());
-        assert_eq!(
-            test.events().await.last().unwrap().0,
-            Event::SenderUnblocked
-        );
+        let unblocked = test.store.unblock(&senders[0].key, order(1));
+        assert!(unblocked.await.unwrap());
+        let entry = test.last_entry().await;
+        assert_eq!(entry.event, Event::SenderUnblocked);
+        assert_eq!(entry.operator, Some(order(1).operator));
         assert!(
             test.store
                 .throttled_senders(at(1))

@@ -10,8 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::audit::{Entry, Head};
 use crate::kms::{Effects, RequestId};
 use crate::mail::NoticeCode;
-use crate::policy::Charges;
 use crate::policy::throttle::Bucket;
+use crate::policy::{Charges, RuleName, Verdict};
 use crate::sts::StsTime;
 
 /// A request for the spool.
@@ -107,6 +107,27 @@ pub enum Accepted {
     },
     /// The same message was accepted before under this id.
     Duplicate(RequestId),
+}
+
+/// The rule by which a request is put off whose sender gets this notice.
+pub(super) fn rule_of(notice: Option<NoticeCode>) -> RuleName {
+    match notice {
+        Some(NoticeCode::Blocked) => RuleName::Blocked,
+        Some(NoticeCode::Deferred) | None => RuleName::Flood,
+    }
+}
+
+impl Accepted {
+    /// The rule that only the store looks at and that decided, if one did, and
+    /// the verdict that followed.
+    #[must_use]
+    pub fn ruling(self) -> Option<(Verdict, RuleName)> {
+        match self {
+            Accepted::New | Accepted::Duplicate(_) => None,
+            Accepted::Deferred { notice, .. } => Some((Verdict::Defer, rule_of(notice))),
+            Accepted::Blocked { .. } => Some((Verdict::Ignore, RuleName::Blocked)),
+        }
+    }
 }
 
 /// Shows that its holder has the lease of a `T`, a [`LeasedRequest`] or a
@@ -246,6 +267,17 @@ pub struct ThrottledSender {
     pub bucket: Bucket,
 }
 
+/// Why an attempt failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Which attempt, 1 for the first.
+    pub attempt: u32,
+    /// When it had failed.
+    pub at: Timestamp,
+    /// What went wrong.
+    pub text: String,
+}
+
 /// What the spool holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpoolUsage {
@@ -255,6 +287,21 @@ pub struct SpoolUsage {
     pub replies: u64,
     /// The bytes of both.
     pub bytes: u64,
+}
+
+/// What waits, as it is measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// What the spool holds.
+    pub usage: SpoolUsage,
+    /// The requests among them that are put off to a later time.
+    pub put_off: u64,
+    /// When the oldest request was accepted that waits for its result or reply.
+    pub oldest: Option<Timestamp>,
+    /// Senders whose messages wait for their turn.
+    pub deferred_senders: u64,
+    /// Senders that are blocked.
+    pub blocked_senders: u64,
 }
 
 /// An audit entry as it is stored.

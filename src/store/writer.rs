@@ -1,22 +1,31 @@
 //! The one task that writes. Intents queue for it; it applies all that wait in
 //! one transaction, so that they share a commit and its sync, and answers when
-//! the commit is done. It may not know what an intent does.
+//! the commit is done. Between batches it looks whether others have committed.
+//! It may not know what an intent does.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{ConnectOptions, Connection};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use super::arrivals::{Arrivals, Due};
 use super::error::Failure;
 use super::intent::{Changes, Job};
 use super::open;
 use super::settings::StoreSettings;
 use crate::audit::ChainKey;
+use crate::measures::{BATCH_SIZE, COMMIT_FAILURES, COMMIT_TIME};
 
 /// How many intents may wait, and so how many may share a commit.
 pub(super) const QUEUE: usize = 128;
+
+/// How often others' commits are looked for. It costs a look at shared memory,
+/// none at the disk.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The writer.
 pub(super) struct Writer {
@@ -24,32 +33,73 @@ pub(super) struct Writer {
     pub(super) chain_key: Option<Arc<ChainKey>>,
     /// None after a failure, to be opened again when it is needed.
     pub(super) connection: Option<SqliteConnection>,
+    /// What the connection last said of others' commits.
+    pub(super) seen: Option<i64>,
     pub(super) commits: Arc<AtomicU64>,
-    pub(super) work_arrived: Arc<Notify>,
+    pub(super) arrivals: Arc<Arrivals>,
 }
 
 impl Writer {
     /// Works until the last inbox is dropped and all that waited is done.
     pub(super) async fn run(mut self, mut waiting: mpsc::Receiver<Box<dyn Job>>) {
         let mut batch = Vec::with_capacity(QUEUE);
-        while waiting.recv_many(&mut batch, QUEUE).await > 0 {
-            let outcome = self.commit(&mut batch).await;
-            let outcome = outcome.map_err(|failure| failure.of(&self.settings));
-            for job in batch.drain(..) {
-                let makes_work = outcome.is_ok() && job.makes_work();
-                job.answer(&outcome, &self.settings);
-                if makes_work {
-                    self.work_arrived.notify_waiters();
-                }
+        self.look_for_others().await;
+        let mut looks = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                taken = waiting.recv_many(&mut batch, QUEUE) => match taken {
+                    0 => break,
+                    _ => self.work_on(&mut batch).await,
+                },
+                _ = looks.tick() => self.look_for_others().await,
             }
         }
         self.close().await;
     }
 
+    async fn work_on(&mut self, batch: &mut Vec<Box<dyn Job>>) {
+        let begun = Instant::now();
+        let outcome = self.commit(batch).await;
+        measure(batch.len(), begun.elapsed(), outcome.is_ok());
+        let outcome = outcome.map_err(|failure| failure.of(&self.settings));
+        for job in batch.drain(..) {
+            let due = job.due();
+            job.answer(&outcome, &self.settings);
+            if outcome.is_ok() {
+                self.arrivals.tell(due);
+            }
+        }
+    }
+
+    /// An operator's command, or another gateway, may have made something due.
+    /// On this connection SQLite counts all commits but its own.
+    async fn look_for_others(&mut self) {
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        let version = sqlx::query_scalar("PRAGMA data_version");
+        // Whatever is wrong shows at the next change.
+        let Ok(version) = version.fetch_one(connection).await else {
+            return;
+        };
+        // A new connection counts from anywhere.
+        if self
+            .seen
+            .replace(version)
+            .is_some_and(|seen| seen != version)
+        {
+            self.arrivals.tell(Due::ANYTHING);
+        }
+    }
+
     async fn commit(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), Failure> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => open::writer_options(&self.settings).connect().await?,
+            None => {
+                self.seen = None;
+                open::writer_options(&self.settings).connect().await?
+            }
         };
         let outcome = self.transact(&mut connection, batch).await;
         let sound = match &outcome {
@@ -68,40 +118,64 @@ impl Writer {
         outcome
     }
 
+    /// By statements, where sqlx has transactions: begin and end of each of those
+    /// wait for SQLite's thread twice, so that a future that is dropped leaves
+    /// none open. This one isn't dropped.
     async fn transact(
         &self,
         connection: &mut SqliteConnection,
         batch: &mut [Box<dyn Job>],
     ) -> Result<(), Failure> {
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        for job in batch {
-            self.apply(&mut transaction, job.as_mut()).await?;
+        run("BEGIN IMMEDIATE", connection).await?;
+        let outcome = match &mut *batch {
+            [alone] => self.apply_alone(alone.as_mut(), connection).await,
+            several => self.apply_all(several, connection).await,
+        };
+        if outcome.is_err() {
+            // What failed may have rolled everything back by itself.
+            let _ = run("ROLLBACK", connection).await;
+        } else if batch.iter().any(|job| job.failure().is_none()) {
+            self.commits.fetch_add(1, Ordering::Relaxed);
         }
-        transaction.commit().await?;
-        self.commits.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        outcome
     }
 
-    /// Applies one job in a savepoint, so that its failure leaves the others
-    /// alone.
-    async fn apply(
+    /// A job that is alone in its transaction needs no savepoint.
+    async fn apply_alone(
         &self,
-        transaction: &mut SqliteConnection,
         job: &mut dyn Job,
+        connection: &mut SqliteConnection,
     ) -> Result<(), Failure> {
-        let mut savepoint = transaction.begin().await?;
-        let mut changes = Changes {
-            connection: &mut savepoint,
-            settings: &self.settings,
-            chain_key: self.chain_key.as_deref(),
-        };
-        job.apply(&mut changes).await;
+        self.apply(job, connection).await;
         match job.failure() {
-            None => Ok(savepoint.commit().await?),
-            // On some failures SQLite rolls everything back by itself. The
-            // savepoint is gone then, and the batch fails for this job's reason.
-            Some(failure) => savepoint.rollback().await.map_err(|_| failure.clone()),
+            None => run("COMMIT", connection).await,
+            Some(failure) => undo("ROLLBACK", failure, connection).await,
         }
+    }
+
+    /// Each in a savepoint, so that its failure leaves the others alone.
+    async fn apply_all(
+        &self,
+        batch: &mut [Box<dyn Job>],
+        connection: &mut SqliteConnection,
+    ) -> Result<(), Failure> {
+        for job in batch {
+            run("SAVEPOINT job", connection).await?;
+            self.apply(job.as_mut(), connection).await;
+            match job.failure() {
+                None => run("RELEASE job", connection).await?,
+                Some(failure) => {
+                    undo("ROLLBACK TO job; RELEASE job", failure, connection).await?;
+                }
+            }
+        }
+        run("COMMIT", connection).await
+    }
+
+    async fn apply(&self, job: &mut dyn Job, connection: &mut SqliteConnection) {
+        let chain_key = self.chain_key.as_deref();
+        let mut changes = Changes::on(connection, &self.settings, chain_key);
+        job.apply(&mut changes).await;
     }
 
     /// Moves the write-ahead log into the database. Failing here loses nothing:
@@ -120,12 +194,38 @@ impl Writer {
     }
 }
 
+async fn run(statement: &'static str, connection: &mut SqliteConnection) -> Result<(), Failure> {
+    sqlx::query(statement).execute(connection).await?;
+    Ok(())
+}
+
+/// Undoes a job that failed. On some failures SQLite rolls everything back by
+/// itself: there is nothing to undo then, and the batch fails for this job's reason.
+async fn undo(
+    statement: &'static str,
+    failure: &Failure,
+    connection: &mut SqliteConnection,
+) -> Result<(), Failure> {
+    let undone = run(statement, connection).await;
+    undone.map_err(|_| failure.clone())
+}
+
+/// A batch of so many changes took so long.
+fn measure(changes: usize, took: Duration, is_committed: bool) {
+    match is_committed {
+        true => {
+            COMMIT_TIME.only().record(took);
+            BATCH_SIZE.only().record(changes as f64);
+        }
+        false => COMMIT_FAILURES.only().increment(1),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::time::Duration;
-
+    use futures_util::FutureExt;
     use sqlx::sqlite::SqliteRow;
     use sqlx::{Row, SqlSafeStr};
     use tokio::sync::oneshot;
@@ -136,6 +236,7 @@ mod tests {
     use super::super::testing::{HOLD, TestStore, at, id, request};
     use super::super::{Accepted, NewRequest, SqliteStore, Store};
     use super::*;
+    use crate::audit::{Entry, Event};
 
     /// Statements on the writing connection, in the transaction.
     struct Execute(&'static str);
@@ -389,11 +490,53 @@ mod tests {
     #[tokio::test]
     async fn whoever_waits_for_work_is_woken_after_the_commit() {
         let test = TestStore::new().await;
-        let work_arrived = test.store.work_arrived();
-        let waiting = tokio::spawn(async move { work_arrived.notified().await });
+        let arrivals = test.store.arrivals();
+        let waiting = tokio::spawn(async move { arrivals.request().await });
         test.store.accept(request(1)).await.unwrap();
         waiting.await.unwrap();
         assert_eq!(test.lease(at(1)).await.unwrap().id, id(1));
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_work_is_woken_by_another_process() {
+        let test = TestStore::new().await;
+        let another = test.another().await;
+        let arrivals = test.store.arrivals();
+        // With its answer the first look is over.
+        test.store
+            .note(Entry::new(at(1), Event::Judged))
+            .await
+            .unwrap();
+        let waiting = tokio::spawn(async move { arrivals.request().await });
+        another.accept(request(1)).await.unwrap();
+        waiting.await.unwrap();
+        assert_eq!(test.lease(at(1)).await.unwrap().id, id(1));
+    }
+
+    #[tokio::test]
+    async fn a_look_finds_what_others_committed_and_nothing_of_its_own() {
+        let test = TestStore::new().await;
+        let mut writer = Writer {
+            settings: Arc::new(test.settings.clone()),
+            chain_key: None,
+            connection: Some(test.sqlite3().await),
+            seen: None,
+            commits: Arc::default(),
+            arrivals: Arc::default(),
+        };
+        let arrivals = writer.arrivals.clone();
+        let mut look = async |statement: &'static str| {
+            let connection = writer.connection.as_mut().unwrap();
+            sqlx::query(statement).execute(connection).await.unwrap();
+            writer.look_for_others().await;
+            arrivals.request().now_or_never().is_some()
+        };
+        assert!(!look("SELECT 1").await, "the first look");
+        assert!(!look("SELECT 1").await);
+        assert!(!look("UPDATE kms_revision SET revision = 7").await);
+        test.store.accept(request(1)).await.unwrap();
+        assert!(look("UPDATE kms_revision SET revision = 8").await);
+        assert!(!look("SELECT 1").await);
     }
 
     #[tokio::test]

@@ -37,17 +37,11 @@ impl StsTime {
     fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_suffix('Z')?;
         let (date, time) = digits.split_once('T')?;
-        let date_digits = [date.get(0..4)?, date.get(4..6)?, date.get(6..)?];
-        let time_digits = [time.get(0..2)?, time.get(2..4)?, time.get(4..)?];
-        if digits.len() != 15
-            || !digits
-                .bytes()
-                .all(|byte| byte == b'T' || byte.is_ascii_digit())
-        {
+        if !is_digits(date, 8) || !is_digits(time, 6) {
             return None;
         }
-        let [year, month, day] = date_digits;
-        let [hour, minute, second] = time_digits;
+        let [year, month, day] = [date.get(0..4)?, date.get(4..6)?, date.get(6..)?];
+        let [hour, minute, second] = [time.get(0..2)?, time.get(2..4)?, time.get(4..)?];
         let date = Date::new(year.parse().ok()?, month.parse().ok()?, day.parse().ok()?);
         let time = Time::new(
             hour.parse().ok()?,
@@ -57,6 +51,10 @@ impl StsTime {
         );
         Self::new(date.ok()?, time.ok()?)
     }
+}
+
+fn is_digits(text: &str, length: usize) -> bool {
+    text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 impl fmt::Display for StsTime {
@@ -130,6 +128,7 @@ mod tests {
             "120200101T000000Z",
             "20200101T0000000Z",
             "2020010T0000000Z",
+            "202001010T00000Z",
             "２0200101T000000Z",
         ] {
             assert!(text.parse::<StsTime>().is_err(), "{text:?}");

@@ -1,5 +1,5 @@
 //! Hands finished replies to Postfix, one target at a time, over a session
-//! that is kept open while there is work and never longer.
+//! that is kept open while there is work and no reply is refused, never longer.
 
 use std::{net::SocketAddr, panic::AssertUnwindSafe};
 
@@ -14,8 +14,9 @@ use super::{
 };
 use crate::{
     faults::{self, FaultPoint},
-    mail::Address,
-    store::{LeasedDelivery, StoreError},
+    mail::{Address, NoticeCode},
+    measures::{DELIVERIES, DeliveryEnd, FoundAtFault, NOTICES, NoticeSent, PANICS, REPLY_LATENCY},
+    store::{Arrivals, LeasedDelivery, StoreError},
 };
 
 /// Where replies go.
@@ -41,6 +42,10 @@ pub(super) struct DeliverReplies {
 
 #[async_trait]
 impl Task for DeliverReplies {
+    async fn arrival(&self, arrivals: &Arrivals) {
+        arrivals.delivery().await;
+    }
+
     async fn step(&mut self, worker: &Worker) -> Result<Found, StoreError> {
         let now = worker.clock.now();
         let Some(leased) = worker
@@ -57,6 +62,7 @@ impl Task for DeliverReplies {
             .catch_unwind()
             .await
             .unwrap_or_else(|_| {
+                PANICS.at(FoundAtFault::Delivering).increment(1);
                 let fault = "a fault of the gateway: it panicked".to_owned();
                 Err(InjectionError::Session(fault))
             });
@@ -88,9 +94,13 @@ async fn send(
     let sent = injector
         .send(&leased.reverse_path, &target, &leased.message)
         .await;
-    // A session that failed in the middle is of no more use.
-    if !matches!(sent, Err(InjectionError::Session(_))) {
-        *session = Some(injector);
+    match sent {
+        Ok(_) => *session = Some(injector),
+        // A session that failed in the middle is of no more use.
+        Err(InjectionError::Session(_)) => {}
+        // Postfix counts what it refuses: past `smtpd_soft_error_limit` it answers
+        // everything on this session late, whosever reply it is.
+        Err(_) => injector.quit().await,
     }
     sent
 }
@@ -107,13 +117,18 @@ async fn note(
             faults::pass(FaultPoint::BeforeNote);
             worker.store.delivered(&leased.token, now, &answer).await?;
             faults::pass(FaultPoint::AfterNote);
-            tracing::info!(queue_id, %request, target, answer, "reply handed to Postfix");
+            let latency = now.duration_since(leased.accepted_at);
+            REPLY_LATENCY.only().record(latency.as_secs_f64().max(0.0));
+            count(DeliveryEnd::Delivered);
+            let reply_queue_id = queue_id_in(&answer);
+            tracing::info!(queue_id, %request, target, reply_queue_id, "reply handed to Postfix");
         }
         Err(error @ (InjectionError::Refused(_) | InjectionError::Smtputf8(_))) => {
             worker
                 .store
                 .undeliverable(&leased.token, now, &error.to_string())
                 .await?;
+            count(DeliveryEnd::Refused);
             tracing::warn!(queue_id, %request, target, %error, "reply refused for good");
         }
         Err(error @ (InjectionError::Deferred(_) | InjectionError::Session(_))) => {
@@ -129,10 +144,13 @@ async fn note(
             {
                 Some(until) => {
                     let late_if_by = worker.retry.late_if_by(now);
-                    worker
+                    let told = worker
                         .store
                         .postpone_delivery(&leased.token, now, until, &reason, late_if_by)
                         .await?;
+                    let told = told.unwrap_or_default() as u64;
+                    NOTICES.at(NoticeSent(NoticeCode::Deferred)).increment(told);
+                    count(DeliveryEnd::PutOff);
                     tracing::warn!(queue_id, %request, target, %until, reason, "reply put off");
                 }
                 None => {
@@ -140,10 +158,36 @@ async fn note(
                         .store
                         .undeliverable(&leased.token, now, &reason)
                         .await?;
+                    count(DeliveryEnd::GivenUp);
                     tracing::error!(queue_id, %request, target, reason, "reply given up");
                 }
             }
         }
     }
     Ok(())
+}
+
+fn count(end: DeliveryEnd) {
+    DELIVERIES.at(end).increment(1);
+}
+
+/// The name by which Postfix's log goes on with the reply (`250 2.0.0 Ok: queued
+/// as 4bXyZq1cDez9`); all that the server said where that isn't in it.
+fn queue_id_in(answer: &str) -> &str {
+    let found = answer.split_once("queued as ");
+    found.map_or(answer, |(_, id)| id.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn postfix_s_own_name_for_the_reply_is_found() {
+        assert_eq!(
+            queue_id_in("250 2.0.0 Ok: queued as 4bXyZq1cDez9"),
+            "4bXyZq1cDez9"
+        );
+        assert_eq!(queue_id_in("250 2.6.0 taken"), "250 2.6.0 taken");
+    }
 }

@@ -7,6 +7,7 @@ use std::{net::SocketAddr, time::Duration};
 use mail_send::SmtpClient;
 use smtp_proto::{EXT_PIPELINING, EXT_SMTP_UTF8, Response};
 use tokio::{
+    io::BufWriter,
     net::TcpStream,
     time::{error::Elapsed, timeout},
 };
@@ -23,9 +24,15 @@ const COMMAND_TIME: Duration = Duration::from_secs(30);
 /// and disks are at work.
 const FINAL_DOT_TIME: Duration = Duration::from_secs(120);
 
+/// A whole reply, but for the largest key load files.
+const WRITTEN_AT_ONCE: usize = 64 * 1024;
+
 /// An open SMTP session with Postfix.
 pub struct Injector {
-    client: SmtpClient<TcpStream>,
+    /// What goes out together is written together: Postfix answers a part of it
+    /// by itself, and then the kernel holds back its next answer until the first
+    /// is acknowledged, for some 40 ms.
+    client: SmtpClient<BufWriter<TcpStream>>,
     pipelining: bool,
     smtputf8: bool,
 }
@@ -72,8 +79,15 @@ impl Injector {
     /// [`InjectionError::Session`] whatever goes wrong: before MAIL a refusal
     /// is the operator's matter and says nothing about a reply.
     pub async fn connect(server: SocketAddr, helo_name: &str) -> Result<Self, InjectionError> {
-        let mut client = SmtpClient::connect(server, COMMAND_TIME).await?;
-        client.stream.set_nodelay(true)?;
+        let SmtpClient {
+            stream,
+            timeout: limit,
+        } = SmtpClient::connect(server, COMMAND_TIME).await?;
+        stream.set_nodelay(true)?;
+        let mut client = SmtpClient {
+            stream: BufWriter::with_capacity(WRITTEN_AT_ONCE, stream),
+            timeout: limit,
+        };
         let greeting = timeout(COMMAND_TIME, client.read()).await??;
         if !is_positive(&greeting) {
             return Err(InjectionError::Session(describe(&greeting)));
@@ -118,7 +132,7 @@ impl Injector {
         faults::pass(FaultPoint::BeforeFinalDot);
         timeout(COMMAND_TIME, self.client.write_message(content)).await??;
         faults::pass(FaultPoint::AfterFinalDot);
-        timeout(FINAL_DOT_TIME, self.client.stream.readable()).await??;
+        timeout(FINAL_DOT_TIME, self.client.stream.get_ref().readable()).await??;
         faults::pass(FaultPoint::BeforeTaken);
         let answer = timeout(FINAL_DOT_TIME, self.client.read()).await??;
         faults::pass(FaultPoint::AfterTaken);

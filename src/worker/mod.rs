@@ -31,12 +31,13 @@ use crate::{
     clock::Clock,
     config::Period,
     faults::{self, FaultPoint},
-    store::{Completed, Completion, LeasedRequest, Store, StoreError},
+    mail::NoticeCode,
+    measures::{FINISHED, Finished, FoundAtFault, NOTICES, NoticeSent, PANICS},
+    store::{Arrivals, Completed, Completion, LeasedRequest, Store, StoreError},
 };
 
-/// The longest sleep without a look: what another process commits, such as an
-/// operator's unblocking, wakes nobody here, and a clock that is set back must
-/// not keep a request waiting.
+/// The longest sleep without a look: a clock that is set back must not keep a
+/// request waiting.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 
 /// Pause after store trouble.
@@ -67,6 +68,9 @@ enum Found {
 /// One of the two kinds of task.
 #[async_trait]
 trait Task: Send {
+    /// Waits until there may be something to do.
+    async fn arrival(&self, arrivals: &Arrivals);
+
     /// Leases one thing and works on it.
     async fn step(&mut self, worker: &Worker) -> Result<Found, StoreError>;
 
@@ -79,6 +83,10 @@ struct AnswerRequests;
 
 #[async_trait]
 impl Task for AnswerRequests {
+    async fn arrival(&self, arrivals: &Arrivals) {
+        arrivals.request().await;
+    }
+
     async fn step(&mut self, worker: &Worker) -> Result<Found, StoreError> {
         let now = worker.clock.now();
         faults::pass(FaultPoint::BeforeLease);
@@ -136,13 +144,8 @@ impl Worker {
 
     /// Takes step after step while there is work, and sleeps when there is none.
     async fn carry_out(self: Arc<Self>, mut task: impl Task, mut stop: watch::Receiver<bool>) {
-        let arrived = self.store.work_arrived();
+        let arrivals = self.store.arrivals();
         while !*stop.borrow() {
-            // Registered before the look, so that nothing that arrives between
-            // the look and the sleep is missed.
-            let woken = arrived.notified();
-            tokio::pin!(woken);
-            woken.as_mut().enable();
             let pause = match task.step(&self).await {
                 Ok(Found::Work) => continue,
                 Ok(Found::Nothing) => self.time_to_next().await,
@@ -153,7 +156,7 @@ impl Worker {
             };
             task.rest().await;
             tokio::select! {
-                () = woken => {}
+                () = task.arrival(&arrivals) => {}
                 () = sleep(pause) => {}
                 _ = stop.wait_for(|stop| *stop) => {}
             }
@@ -200,12 +203,14 @@ impl Worker {
                 }
             }
         };
-        let result = completion.audit.result.clone().unwrap_or_default();
-        let code = completion.audit.code.clone().unwrap_or_default();
+        let audit = &completion.audit;
+        let (result, code) = (audit.result.clone(), audit.code.clone());
+        let finished = Finished::new(audit.service.as_deref(), result.as_deref(), code.as_deref());
         let completed = self.store.complete(&leased.token, completion).await?;
         faults::pass(FaultPoint::AfterCompletionCommit);
         match completed {
             Completed::Committed => {
+                FINISHED.at(finished).increment(1);
                 tracing::info!(queue_id = leased.queue_id, request = %leased.id, result, code, "answered");
             }
             Completed::LeaseLost => {
@@ -238,8 +243,10 @@ impl Worker {
             .untold_requests(leased.id, self.retry.late_if_by(now))
             .await?;
         for request in late {
-            if let Some(notice) = answering.late_notice(&request, now) {
-                self.store.tell(request.id, now, notice).await?;
+            if let Some(notice) = answering.late_notice(&request, now)
+                && self.store.tell(request.id, now, notice).await?
+            {
+                NOTICES.at(NoticeSent(NoticeCode::Deferred)).increment(1);
             }
         }
         Ok(())
@@ -262,6 +269,7 @@ async fn attempt(
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => {
             tracing::error!(queue_id = leased.queue_id, request = %leased.id, "answering panicked; this is a fault of the gateway");
+            PANICS.at(FoundAtFault::Answering).increment(1);
             Err("a fault of the gateway".to_owned())
         }
     }

@@ -1,6 +1,7 @@
 //! What the store needs from time to time: the audit log's counts settled, its
 //! head told, what is old in it cut, replay marks forgotten that a watermark can
-//! stand for, and the end of the KMC's keys foretold. Knows no mail.
+//! stand for, the end of the KMC's keys foretold, and what waits measured. Knows no
+//! mail.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +14,10 @@ use crate::{
     clock::Clock,
     config::Period,
     kms::{KmcKeyRow, KmcKeys},
-    measures::KMC_KEYS_END,
+    measures::{
+        AUDIT_SEQUENCE, KMC_KEYS_END, SPOOL_AGE, SPOOL_BYTES, SPOOL_REPLIES, SPOOL_REQUESTS,
+        THROTTLED, Throttled, Waiting,
+    },
     store::{Store, StoreError},
     sts::StsTime,
 };
@@ -35,6 +39,8 @@ pub struct Upkeep {
     /// How long replay marks are kept after the time of their requests: at least
     /// as long as one that was fresh may wait for its answer.
     pub replay_marks: Period,
+    /// Whether anybody asks what the store holds.
+    pub is_measured: bool,
     /// For how long the end of the last KMC key is warned of; none where the keys
     /// are another system's.
     pub key_warning: Option<Period>,
@@ -47,7 +53,7 @@ enum Chore {
     TellHead,
     PruneAudit,
     PruneReplayMarks,
-    MeasureKeys,
+    Measure,
     WarnOfKeys,
 }
 
@@ -61,7 +67,7 @@ impl Upkeep {
             (begun, HOUR, Chore::TellHead),
             (begun, DAY, Chore::PruneAudit),
             (begun, DAY, Chore::PruneReplayMarks),
-            (begun, QUARTER_MINUTE, Chore::MeasureKeys),
+            (begun, QUARTER_MINUTE, Chore::Measure),
             (begun, DAY, Chore::WarnOfKeys),
         ];
         while !*stop.borrow() {
@@ -86,7 +92,8 @@ impl Upkeep {
             Chore::TellHead => self.tell_head().await,
             Chore::PruneAudit => self.prune_audit().await,
             Chore::PruneReplayMarks => self.prune_replay_marks().await,
-            Chore::MeasureKeys => self.measure_keys().await,
+            Chore::Measure if self.is_measured => self.measure().await,
+            Chore::Measure => Ok(()),
             Chore::WarnOfKeys => self.warn_of_keys().await,
         };
         if let Err(error) = done {
@@ -135,11 +142,36 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Another process may have made a key meanwhile: hence often.
+    /// Another process may change all of it: hence often.
+    async fn measure(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let backlog = self.store.backlog(now).await?;
+        let usage = backlog.usage;
+        let at_hand = usage.requests.saturating_sub(backlog.put_off);
+        SPOOL_REQUESTS.at(Waiting::Turn).set(at_hand as f64);
+        let put_off = backlog.put_off as f64;
+        SPOOL_REQUESTS.at(Waiting::LaterTime).set(put_off);
+        SPOOL_REPLIES.only().set(usage.replies as f64);
+        SPOOL_BYTES.only().set(usage.bytes as f64);
+        let age = backlog.oldest.map_or(0.0, |oldest| {
+            now.duration_since(oldest).as_secs_f64().max(0.0)
+        });
+        SPOOL_AGE.only().set(age);
+        let waiting = backlog.deferred_senders as f64;
+        THROTTLED.at(Throttled::Waiting).set(waiting);
+        let blocked = backlog.blocked_senders as f64;
+        THROTTLED.at(Throttled::Blocked).set(blocked);
+        let head = self.store.audit_head().await?;
+        AUDIT_SEQUENCE.only().set(head.sequence as f64);
+        self.measure_keys().await
+    }
+
     async fn measure_keys(&self) -> Result<(), StoreError> {
         if let Some((now, rows)) = self.kmc_keys().await? {
             let end = KmcKeys::at(now, &rows).served_until();
-            KMC_KEYS_END.set(end.map_or(0.0, |end| end.unix_seconds() as f64));
+            KMC_KEYS_END
+                .only()
+                .set(end.map_or(0.0, |end| end.unix_seconds() as f64));
         }
         Ok(())
     }
@@ -215,6 +247,7 @@ mod tests {
             keep,
             replay_marks: Period::from_secs(60),
             key_warning: Some(Period::from_secs(60)),
+            is_measured: true,
         };
         let running = tokio::spawn(upkeep.run(stopped));
         let events = loop {
@@ -258,12 +291,12 @@ mod tests {
             keep: watch::channel("400d".parse().unwrap()).1,
             replay_marks: Period::from_secs(3600),
             key_warning: Some(Period::from_secs(60)),
+            is_measured: true,
         }
     }
 
-    #[tokio::test]
-    async fn replay_marks_are_forgotten_when_the_watermark_can_stand_for_them() {
-        const MADE: i64 = -60;
+    /// A store whose module was issued a key load file in second 2.
+    async fn after_an_issue() -> TestStore {
         let test = TestStore::new().await;
         let store = &test.store;
         store.add_module(module_row(), at(0)).await.unwrap();
@@ -275,6 +308,25 @@ mod tests {
             ..completion(at(2), &[])
         };
         store.complete(&leased.token, completion).await.unwrap();
+        test
+    }
+
+    #[tokio::test]
+    async fn a_modules_history_is_kept_as_long_as_the_audit_log() {
+        const KEPT: i64 = 400 * 24 * 3600;
+        let test = after_an_issue().await;
+        let issued = async || test.store.issued_to(&smid(), 9).await.unwrap().len();
+        upkeep_at(&test, KEPT + 2).prune_audit().await.unwrap();
+        assert_eq!(issued().await, 1);
+        upkeep_at(&test, KEPT + 3).prune_audit().await.unwrap();
+        assert_eq!(issued().await, 0);
+    }
+
+    #[tokio::test]
+    async fn replay_marks_are_forgotten_when_the_watermark_can_stand_for_them() {
+        const MADE: i64 = -60;
+        let test = after_an_issue().await;
+        let store = &test.store;
         let mark = async || store.issue_basis(&smid(), &[9; 32], None).await.unwrap();
 
         let early = upkeep_at(&test, MADE + 3599);

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use super::output::Placed;
 use crate::{audit::Entry, printable::Printable};
 
-const COLUMNS: [&str; 23] = [
+const COLUMNS: [&str; 25] = [
     "sequence",
     "time",
     "event",
@@ -30,6 +30,8 @@ const COLUMNS: [&str; 23] = [
     "target",
     "reply_message_id",
     "count",
+    "attempts",
+    "operator",
 ];
 
 /// Writes the line of names.
@@ -89,6 +91,8 @@ fn cells(sequence: i64, entry: &Entry) -> [String; COLUMNS.len()] {
         text(&entry.target),
         text(&entry.reply_message_id),
         number(entry.count),
+        number(entry.attempts.map(u64::from)),
+        text(&entry.operator),
     ]
 }
 

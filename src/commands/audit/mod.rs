@@ -6,11 +6,7 @@ mod output;
 mod selection;
 mod table;
 
-use std::{
-    collections::VecDeque,
-    io::{self, BufWriter, ErrorKind, IsTerminal},
-    path::Path,
-};
+use std::{collections::VecDeque, io, path::Path};
 
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
@@ -18,10 +14,12 @@ use jiff::Timestamp;
 use self::{
     output::{Form, Output, Placed},
     selection::{Filter, Selection},
+    table::Look,
 };
 use super::{
     CommandError, Ending,
     environment::{chain_key, existing_store, master_secret},
+    standard_output::{excused, writer},
     table::terminal_width,
 };
 use crate::{
@@ -43,7 +41,8 @@ pub(super) enum Action {
 /// Show entries, the oldest first.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-On a terminal each line is cut to its width. All filters must match.
+On a terminal each line is cut to its width, and a wide one tells how long ago
+it was. All filters must match. --json has each entry whole, its times exact.
 
 Example:
   kms-gateway audit list --since 2d --rule mailing-list --limit 20")]
@@ -98,11 +97,13 @@ pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandEr
     let config = Config::load(path)?;
     match action {
         Action::List(List { selection, json }) => {
-            let width = io::stdout().is_terminal().then(terminal_width);
             let form = if json {
                 Form::JsonArray
             } else {
-                Form::Table(width)
+                Form::Table(Look {
+                    terminal: terminal_width(),
+                    now: Timestamp::now(),
+                })
             };
             show(&config, &selection, form).await
         }
@@ -127,14 +128,9 @@ async fn show(config: &Config, selection: &Selection, form: Form) -> Result<Endi
         unreadable: 0,
     };
     match write_selected(&mut reader, selection.limit, form).await {
-        // A reader that has seen enough, such as `head`, is no trouble.
-        Err(Trouble::Output(error)) if error.kind() != ErrorKind::BrokenPipe => {
-            return Err(CommandError::other(format!(
-                "standard output can't be written: {error}"
-            )));
-        }
+        Ok(()) => {}
+        Err(Trouble::Output(error)) => excused(error)?,
         Err(Trouble::Store(error)) => return Err(error.into()),
-        _ => {}
     }
     if reader.unreadable == 0 {
         return Ok(Ending::Done);
@@ -152,7 +148,7 @@ async fn write_selected(
     limit: Option<usize>,
     form: Form,
 ) -> Result<(), Trouble> {
-    let mut output = Output::begin(form, BufWriter::new(io::stdout().lock()))?;
+    let mut output = Output::begin(form, writer())?;
     let mut entries = VecDeque::new();
     while reader.read_page(&mut entries).await? {
         let surplus = entries.len().saturating_sub(limit.unwrap_or(0));

@@ -5,7 +5,10 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{csv, table};
+use super::{
+    csv,
+    table::{self, Look},
+};
 use crate::{audit::Entry, printable::PrintableJson};
 
 /// An entry with its place in the chain.
@@ -19,8 +22,8 @@ pub(super) struct Placed {
 /// A form.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Form {
-    /// A table, on a terminal of so many columns.
-    Table(Option<usize>),
+    /// A table for people.
+    Table(Look),
     /// One JSON array.
     JsonArray,
     /// One JSON object a line.
@@ -40,7 +43,7 @@ impl<W: Write> Output<W> {
     /// Writes what stands before the entries.
     pub(super) fn begin(form: Form, mut out: W) -> io::Result<Self> {
         match form {
-            Form::Table(width) => table::write_names(&mut out, width)?,
+            Form::Table(look) => table::write_names(&mut out, look)?,
             Form::JsonArray => write!(out, "[")?,
             Form::JsonLines => {}
             Form::Csv => csv::write_names(&mut out)?,
@@ -56,7 +59,7 @@ impl<W: Write> Output<W> {
     pub(super) fn write(&mut self, placed: &Placed) -> io::Result<()> {
         let out = &mut self.out;
         match self.form {
-            Form::Table(width) => table::write(out, placed, width)?,
+            Form::Table(look) => table::write(out, placed, look)?,
             Form::Csv => csv::write(out, placed)?,
             Form::JsonLines => writeln!(out, "{}", PrintableJson(&json(placed)?))?,
             Form::JsonArray => {

@@ -32,7 +32,7 @@ pub(super) struct Selection {
     #[arg(long, value_name = "ID")]
     request: Option<String>,
     /// Only the newest so many.
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, visible_alias = "last", value_name = "NUMBER")]
     pub(super) limit: Option<usize>,
 }
 

@@ -2,45 +2,95 @@
 
 use std::io::{self, Write};
 
-use super::{super::table::cut, output::Placed};
+use jiff::Timestamp;
+
+use super::{
+    super::{
+        relative::ago,
+        table::{fit, line},
+    },
+    output::Placed,
+};
 use crate::{
     audit::{Entry, Event},
     mail::Header,
     printable::Printable,
 };
 
-/// Widths of all columns but the last.
-const WIDTHS: [usize; 5] = [7, 19, 13, 15, 24];
+const NAMES: [&str; 6] = [
+    "entry",
+    "time (UTC)",
+    "event",
+    "rule or result",
+    "sender or target",
+    "about",
+];
 
-/// Writes the line of names. With a width, cells and lines are cut to it.
-pub(super) fn write_names(out: &mut impl Write, width: Option<usize>) -> io::Result<()> {
-    let names = [
-        "entry",
-        "time (UTC)",
-        "event",
-        "rule or result",
-        "sender or target",
-        "about",
-    ];
-    writeln!(out, "{}", line(&names.map(str::to_owned), width))
+/// As wide as the columns are, and the least that they are cut to. An entry is
+/// written as it is read, so that none knows of wider ones.
+const WIDTHS: [usize; 6] = [7, TIME, 13, 15, 24, 30];
+const NARROWEST: [usize; 6] = [7, TIME, 9, 9, 9, 9];
+
+/// A time to the second.
+const TIME: usize = 19;
+
+/// The same, and how long ago that is.
+const TIME_AND_AGE: usize = TIME + ", 400 days ago".len();
+
+/// Where there is room for that.
+const WIDE: usize = 120;
+
+/// How the table is to look.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    /// The terminal's columns, if it is one. Cells and lines are cut to it.
+    pub(super) terminal: Option<usize>,
+    /// Now.
+    pub(super) now: Timestamp,
+}
+
+/// Writes the line of names.
+pub(super) fn write_names(out: &mut impl Write, look: Look) -> io::Result<()> {
+    writeln!(out, "{}", look.line(&NAMES.map(str::to_owned)))
 }
 
 /// Writes an entry's line.
-pub(super) fn write(out: &mut impl Write, placed: &Placed, width: Option<usize>) -> io::Result<()> {
-    let cells = cells(placed.sequence, &placed.entry);
-    writeln!(out, "{}", line(&cells, width))
+pub(super) fn write(out: &mut impl Write, placed: &Placed, look: Look) -> io::Result<()> {
+    writeln!(out, "{}", look.line(&cells(placed, look)))
 }
 
-fn cells(sequence: i64, entry: &Entry) -> [String; 6] {
+impl Look {
+    fn has_ages(self) -> bool {
+        self.terminal.is_some_and(|terminal| terminal >= WIDE)
+    }
+
+    fn line(self, cells: &[String; 6]) -> String {
+        let mut widths = [WIDTHS, NARROWEST];
+        if self.has_ages() {
+            for [_, time, ..] in &mut widths {
+                *time = TIME_AND_AGE;
+            }
+        }
+        let [widths, narrowest] = widths;
+        line(cells, fit(widths, narrowest, self.terminal), self.terminal)
+    }
+}
+
+fn cells(placed: &Placed, look: Look) -> [String; 6] {
+    let entry = &placed.entry;
     let shown = |text: Option<&str>| Printable(text.unwrap_or_default()).to_string();
     let decided = [&entry.rule, &entry.code, &entry.result, &entry.verdict];
     let whom = match &entry.target {
         Some(target) => Some(target.as_str()),
         None => entry.reverse_path.as_deref(),
     };
+    let mut time = entry.time.strftime("%Y-%m-%d %H:%M:%S").to_string();
+    if look.has_ages() {
+        time = format!("{time}, {}", ago(entry.time, look.now));
+    }
     [
-        sequence.to_string(),
-        entry.time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        placed.sequence.to_string(),
+        time,
         entry.event.as_str().to_owned(),
         shown(decided.into_iter().flatten().next().map(String::as_str)),
         shown(whom),
@@ -64,37 +114,24 @@ fn about(entry: &Entry) -> String {
             .map(String::as_str)
             .reduce(|_, detail| detail)
             .map(str::to_owned),
+        Event::Dropped => entry.reason.clone(),
+        Event::Retried => entry.operator.clone(),
         _ => entry.detail.clone(),
     };
     counted.unwrap_or_default() + &text.unwrap_or_default()
-}
-
-fn line(cells: &[String; 6], width: Option<usize>) -> String {
-    let mut line = String::new();
-    for (index, cell) in cells.iter().enumerate() {
-        match (WIDTHS.get(index), width) {
-            (Some(&column), Some(_)) => {
-                line.push_str(&format!("{:<column$}  ", cut(cell, column)));
-            }
-            (Some(&column), None) => line.push_str(&format!("{cell:<column$}  ")),
-            (None, _) => line.push_str(cell),
-        }
-    }
-    match width {
-        Some(width) => cut(line.trim_end(), width),
-        None => line.trim_end().to_owned(),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use jiff::SignedDuration;
+
     use super::*;
 
     #[test]
     fn a_line_fits_and_nothing_in_it_acts() {
-        let time = "2026-11-24T10:00:00.123Z".parse().unwrap();
+        let time: Timestamp = "2026-11-24T10:00:00.123Z".parse().unwrap();
         let entry = Entry {
             subject: Some("=?utf-8?q?{KMS:Help}=0D=0A=1B[31m?= x".repeat(9)),
             reverse_path: Some(format!("<{}@vendor.example>", "a".repeat(64))),
@@ -104,15 +141,25 @@ mod tests {
             sequence: 12,
             entry,
         };
-        for width in [Some(80), Some(132), Some(0), None] {
+        for terminal in [Some(80), Some(132), Some(0), None] {
+            let look = Look {
+                terminal,
+                now: time + SignedDuration::from_mins(3),
+            };
             let mut out = Vec::new();
-            write_names(&mut out, width).unwrap();
-            write(&mut out, &placed, width).unwrap();
+            write_names(&mut out, look).unwrap();
+            write(&mut out, &placed, look).unwrap();
             let text = String::from_utf8(out).unwrap();
             assert_eq!(text.lines().count(), 2, "{text}");
             assert!(!text.contains(['\u{1b}', '\r']), "{text}");
             let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
-            assert!(width.is_none_or(|width| widest <= width.max(1)), "{text}");
+            assert!(
+                terminal.is_none_or(|terminal| widest <= terminal.max(1)),
+                "{text}"
+            );
+            assert!(text.contains("2026-11-24 10:00:00") || terminal == Some(0));
+            assert_eq!(text.contains("3 min ago"), terminal == Some(132));
+            assert_eq!(text.contains("{KMS"), terminal != Some(0), "{text}");
         }
     }
 }

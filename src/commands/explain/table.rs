@@ -1,20 +1,38 @@
 //! The rules' looks at a message as a table, in colour on a terminal.
 
-use std::{env, io::IsTerminal};
+use std::env;
 
-use super::super::table::cut;
-use crate::{policy::Looked, policy::RuleResult};
+use super::{
+    super::table::{Column, Table, terminal_width},
+    looks::looked_at,
+};
+use crate::policy::{self, Facts, Looked, RuleResult};
 
 /// The columns, the deciding row's mark before them.
-const NAMES: [&str; 4] = ["rule", "looked at", "found", "verdict"];
-
-/// The least that a column is cut to.
-const NARROWEST: usize = 12;
+const COLUMNS: [Column; 4] = [
+    Column::whole("rule"),
+    Column::at_least(12, "looked at"),
+    Column::at_least(12, "found"),
+    Column::whole("verdict"),
+];
 
 /// A rule's look, and what it looked at.
 pub(super) struct Row {
     pub(super) result: RuleResult,
     pub(super) looked_at: String,
+}
+
+impl Row {
+    /// Those of all rules, in order.
+    pub(super) fn all(facts: &Facts<'_>) -> Vec<Self> {
+        policy::explain(facts)
+            .into_iter()
+            .map(|result| Self {
+                looked_at: looked_at(result.rule, facts),
+                result,
+            })
+            .collect()
+    }
 }
 
 /// How the table is to look.
@@ -29,37 +47,47 @@ pub(super) struct Style {
 impl Style {
     /// For standard output. Colour by <https://no-color.org>.
     pub(super) fn of_stdout() -> Self {
-        let is_terminal = std::io::stdout().is_terminal();
+        let width = terminal_width();
         let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
         Self {
-            width: is_terminal.then(super::super::table::terminal_width),
-            colour: is_terminal && !refused,
+            width,
+            colour: width.is_some() && !refused,
         }
     }
 }
 
 /// The table, a line each.
 pub(super) fn lines(rows: &[Row], style: Style) -> Vec<String> {
-    let cells: Vec<[String; 4]> = rows.iter().map(cells).collect();
-    let widths = widths(&cells, style.width);
-    let mut lines = vec![line("  ", &NAMES.map(str::to_owned), widths)];
-    for (row, cells) in rows.iter().zip(&cells) {
-        let mark = if decides(row) { "> " } else { "  " };
-        let text = line(mark, cells, widths);
-        lines.push(match colour_of(row) {
-            Some(colour) if style.colour => format!("\x1b[{colour}m{text}\x1b[0m"),
-            _ => text,
-        });
+    const NO_MARK: &str = "  ";
+    let mut table = Table::new(COLUMNS);
+    for row in rows {
+        table.push(cells(row));
     }
+    let room = style.width.map(|width| width.saturating_sub(NO_MARK.len()));
+    let of_rows = [None].into_iter().chain(rows.iter().map(Some));
+    let lines = table.lines(room).into_iter().zip(of_rows);
     lines
+        .map(|(line, row)| {
+            let mark = if row.is_some_and(decides) {
+                "> "
+            } else {
+                NO_MARK
+            };
+            match row.and_then(colour_of) {
+                Some(colour) if style.colour => format!("\x1b[{colour}m{mark}{line}\x1b[0m"),
+                _ => format!("{mark}{line}"),
+            }
+        })
+        .collect()
 }
 
 fn decides(row: &Row) -> bool {
     matches!(row.result.looked, Looked::Decides(_))
 }
 
-fn cells(row: &Row) -> [String; 4] {
+/// Rule, what it looked at, what it found, and its verdict.
+pub(super) fn cells(row: &Row) -> [String; 4] {
     let (found, verdict) = match &row.result.looked {
         Looked::NotAsked => ("-", "not asked".to_owned()),
         Looked::Clear => ("-", "no match".to_owned()),
@@ -81,37 +109,6 @@ fn colour_of(row: &Row) -> Option<&'static str> {
         Looked::Decides(_) => Some("1;31"),
         Looked::WouldMatch(_) => Some("33"),
     }
-}
-
-/// As wide as the widest cell; on a terminal what was found and what was
-/// looked at share what is left.
-fn widths(rows: &[[String; 4]], terminal: Option<usize>) -> [usize; 4] {
-    let mut widths = NAMES.map(|name| name.chars().count());
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let Some(terminal) = terminal else {
-        return widths;
-    };
-    let [rule, looked_at, found, verdict] = widths;
-    let room = terminal.saturating_sub(rule + verdict + "  ".len() * 4);
-    if looked_at + found <= room {
-        return widths;
-    }
-    let looked_at = looked_at.min(room / 2).max(NARROWEST);
-    let found = found.min(room.saturating_sub(looked_at)).max(NARROWEST);
-    [rule, looked_at, found, verdict]
-}
-
-fn line(mark: &str, cells: &[String; 4], widths: [usize; 4]) -> String {
-    let padded: Vec<String> = cells
-        .iter()
-        .zip(widths)
-        .map(|(cell, width)| format!("{:<width$}", cut(cell, width)))
-        .collect();
-    format!("{mark}{}", padded.join("  ")).trim_end().to_owned()
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What systemd is told while the gateway runs: that it is well, and in plain
-//! words what it does.
+//! What systemd and probes are told while the gateway runs: that it is well, and
+//! in plain words what it does.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -9,14 +9,18 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::notify;
+use super::{health::Vitals, notify};
 use crate::{
     clock::Clock,
+    measures::READY,
     store::{SpoolUsage, Store, StoreError},
 };
 
 /// How often the status is told where no watchdog asks for more.
 const LEISURELY: Duration = Duration::from_secs(30);
+
+/// How often it is looked at where probes may ask.
+const FOR_PROBES: Duration = Duration::from_secs(5);
 
 /// The longest silence of the store. A change may wait 10 s for another
 /// process's lock, behind others that wait 10 s for it.
@@ -39,18 +43,27 @@ pub(super) struct Pulse {
     pub(super) clock: Arc<dyn Clock>,
     /// What is wrong with the newest configuration, if anything.
     pub(super) bad_reload: watch::Receiver<Option<String>>,
+    /// For probes, where they may ask.
+    pub(super) vitals: Option<watch::Sender<Vitals>>,
 }
 
 impl Pulse {
     /// Beats for ever.
     pub(super) async fn run(self) {
         let watchdog = sd_notify::watchdog_enabled();
-        let every = watchdog.map_or(LEISURELY, |limit| limit / 2);
+        let leisurely = self.vitals.as_ref().map_or(LEISURELY, |_| FOR_PROBES);
+        let every = watchdog.map_or(leisurely, |limit| leisurely.min(limit / 2));
         // An interval of no length at all is none.
         let every = every.max(Duration::from_millis(1));
         let bad_reload = self.bad_reload.clone();
         let tell = |state: &State| {
-            let status = state.status(bad_reload.borrow().as_deref());
+            let bad_reload = bad_reload.borrow().clone();
+            let status = state.status(bad_reload.as_deref());
+            if let Some(vitals) = &self.vitals {
+                let seen = state.vitals(bad_reload.as_deref());
+                READY.only().set(u8::from(seen.takes_requests()));
+                vitals.send_replace(seen);
+            }
             match watchdog.is_some() && state.is_well() {
                 true => notify(&[NotifyState::Watchdog, NotifyState::Status(&status)]),
                 false => notify(&[NotifyState::Status(&status)]),
@@ -62,7 +75,12 @@ impl Pulse {
     async fn look(&self) -> Look {
         // What upkeep does each minute anyway.
         self.store.settle_counts(self.clock.now()).await?;
-        self.store.spool_usage().await
+        let usage = self.store.spool_usage().await?;
+        match self.store.require_room().await {
+            // Trouble may begin between two questions, and is none the less trouble.
+            Err(error) if !error.is_lack_of_room() => Err(error),
+            room => Ok(Seen { usage, room }),
+        }
     }
 }
 
@@ -72,7 +90,14 @@ pub(super) fn serving(bad_reload: Option<&str>) -> String {
 }
 
 /// What the store had to say.
-type Look = Result<SpoolUsage, StoreError>;
+type Look = Result<Seen, StoreError>;
+
+/// What a store says that answers.
+struct Seen {
+    usage: SpoolUsage,
+    /// Whether there is room for a request.
+    room: Result<(), StoreError>,
+}
 
 /// What is known of the store at one beat.
 #[derive(Default)]
@@ -91,6 +116,30 @@ impl State {
         self.silence() < LONGEST_SILENCE
     }
 
+    /// For probes.
+    fn vitals(&self, bad_reload: Option<&str>) -> Vitals {
+        let refused = match &self.newest {
+            Some(Err(error))
+            | Some(Ok(Seen {
+                room: Err(error), ..
+            })) => Some(error.to_string()),
+            Some(Ok(_)) => None,
+            None => Vitals::unknown().refuses,
+        };
+        let silent = || {
+            let silence = self.silence();
+            (silence >= FOR_PROBES).then(|| silent_for(silence))
+        };
+        Vitals {
+            hangs: (!self.is_well()).then(|| silent_for(self.silence())),
+            refuses: match self.is_well() {
+                true => refused.or_else(silent),
+                false => None,
+            },
+            warning: bad_reload.map(|error| format!("the old configuration is in force: {error}")),
+        }
+    }
+
     fn status(&self, bad_reload: Option<&str>) -> String {
         let mut status = match &self.newest {
             _ if !self.is_well() => {
@@ -98,10 +147,14 @@ impl State {
                 format!("The store has not answered for {silence} s.")
             }
             None => "Serving.".to_owned(),
-            Some(Ok(usage)) => format!(
-                "Serving; {} to be answered, {} to be handed to Postfix.",
+            Some(Ok(Seen { usage, room })) => format!(
+                "Serving; {} to be answered, {} to be handed to Postfix.{}",
                 counted(usage.requests, "request", "requests"),
                 counted(usage.replies, "reply", "replies"),
+                match room {
+                    Ok(()) => String::new(),
+                    Err(error) => format!(" New requests wait at Postfix: {error}."),
+                },
             ),
             Some(Err(error)) => {
                 format!("The store is in trouble, requests wait at Postfix: {error}.")
@@ -112,6 +165,10 @@ impl State {
         }
         status
     }
+}
+
+fn silent_for(silence: Duration) -> String {
+    format!("the store has not answered for {} s", silence.as_secs())
 }
 
 fn counted(count: u64, one: &str, many: &str) -> String {
@@ -174,11 +231,15 @@ mod tests {
 
     const EVERY: Duration = Duration::from_secs(5);
 
-    fn usage(requests: u64, replies: u64) -> SpoolUsage {
-        SpoolUsage {
+    fn seen(requests: u64, replies: u64) -> Seen {
+        let usage = SpoolUsage {
             requests,
             replies,
             bytes: 0,
+        };
+        Seen {
+            usage,
+            room: Ok(()),
         }
     }
 
@@ -235,7 +296,7 @@ mod tests {
             let silence = if first.take() { 300 } else { 0 };
             async move {
                 sleep(Duration::from_secs(silence)).await;
-                Ok(usage(1, 2))
+                Ok(seen(1, 2))
             }
         };
         let (beats, status) = told(Duration::from_secs(600), look).await;
@@ -246,6 +307,31 @@ mod tests {
             status,
             "Serving; 1 request to be answered, 2 replies to be handed to Postfix."
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_is_told_why_no_request_is_taken() {
+        let mut state = State::default();
+        let refuses = |state: &State| state.vitals(None).refuses;
+        assert!(refuses(&state).is_some(), "nothing is known yet");
+        state.newest = Some(Ok(seen(1, 2)));
+        assert_eq!(state.vitals(None), Vitals::default());
+
+        state.newest = Some(Ok(Seen {
+            room: Err(StoreError::Closed),
+            ..seen(1, 2)
+        }));
+        assert_eq!(refuses(&state), Some(StoreError::Closed.to_string()));
+
+        state.newest = Some(Ok(seen(1, 2)));
+        state.asked = Some(Instant::now());
+        assert_eq!(refuses(&state), None);
+        sleep(FOR_PROBES).await;
+        let silent = "the store has not answered for 5 s";
+        assert_eq!(refuses(&state).as_deref(), Some(silent));
+        assert_eq!(state.vitals(None).hangs, None);
+        sleep(LONGEST_SILENCE).await;
+        assert!(state.vitals(None).hangs.is_some());
     }
 
     #[test]

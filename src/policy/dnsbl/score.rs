@@ -20,11 +20,23 @@ pub enum Reply {
     Listed(Vec<Ipv4Addr>),
     /// It isn't.
     NotListed,
-    /// The zone can't be believed or didn't answer; why.
+    /// The zone didn't answer in time.
+    TimedOut,
+    /// The zone can't be believed; why.
     Failed(String),
 }
 
 impl Reply {
+    /// Why the zone says nothing, if it does.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        match self {
+            Reply::Listed(_) | Reply::NotListed => None,
+            Reply::TimedOut => Some("it does not answer in time"),
+            Reply::Failed(reason) => Some(reason),
+        }
+    }
+
     /// What the addresses that a zone answers with say: codes within 127.0.0.0/8
     /// (RFC 5782 2.1), but for the operators' error codes in 127.255.255.0/24.
     #[must_use]
@@ -95,15 +107,14 @@ impl Score {
                     weight: site.weight,
                     text: None,
                 }),
-                Reply::NotListed | Reply::Failed(_) => None,
+                Reply::NotListed | Reply::TimedOut | Reply::Failed(_) => None,
             })
             .collect();
-        let failures = replies.iter().filter_map(|reply| match &reply.reply {
-            Reply::Failed(reason) => Some(Failure {
+        let failures = replies.iter().filter_map(|reply| {
+            Some(Failure {
                 zone: reply.zone.clone(),
-                reason: reason.clone(),
-            }),
-            Reply::Listed(_) | Reply::NotListed => None,
+                reason: reply.reply.failure()?.to_owned(),
+            })
         });
         Score {
             total: hits

@@ -1,21 +1,22 @@
-//! Secret bytes: kept on the heap so that a move leaves no copy behind, wiped
-//! when dropped, compared in constant time and shown by no formatter.
+//! Secret bytes: kept in one place that is locked into memory, so that a move
+//! leaves no copy behind and none is swapped out, wiped when dropped, compared
+//! in constant time and shown by no formatter.
 
-use std::{fmt, mem};
+mod vault;
+
+use std::fmt;
 
 use subtle::{Choice, ConstantTimeEq};
 use thiserror::Error;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::ZeroizeOnDrop;
+
+pub(crate) use self::vault::is_locked as are_kept_in_memory;
+use self::vault::{Place, SLOT_LENGTH};
 
 /// The operating system gave no random bytes.
 #[derive(Debug, Error)]
 #[error("the operating system gave no random bytes: {0}")]
 pub struct RandomError(#[from] getrandom::Error);
-
-/// The operating system lets the process lock no more memory.
-#[derive(Debug, Error)]
-#[error("{0}")]
-pub struct NotLocked(#[from] region::Error);
 
 /// Fills `bytes` from the operating system's generator.
 ///
@@ -35,10 +36,15 @@ pub(crate) fn random_array<const N: usize>() -> Result<[u8; N], RandomError> {
     Ok(bytes)
 }
 
-/// A secret of `N` bytes.
-pub struct Secret<const N: usize>(Box<[u8; N]>);
+/// A secret of `N` bytes. An `N` that no place has room for does not compile.
+pub struct Secret<const N: usize>(Place);
 
 impl<const N: usize> Secret<N> {
+    fn zeros() -> Self {
+        const { assert!(N <= SLOT_LENGTH, "there is no room for so long a secret") };
+        Self(Place::of(N))
+    }
+
     /// A fresh secret from the operating system's generator.
     ///
     /// # Errors
@@ -51,19 +57,22 @@ impl<const N: usize> Secret<N> {
     pub(crate) fn filled_by<E>(
         fill: impl FnOnce(&mut [u8; N]) -> Result<(), E>,
     ) -> Result<Self, E> {
-        let mut secret = Self(Box::new([0; N]));
-        fill(&mut secret.0)?;
+        let mut secret = Self::zeros();
+        match secret.0.bytes_mut().first_chunk_mut() {
+            Some(bytes) => fill(bytes)?,
+            None => unreachable!("it was made of this length"),
+        }
         Ok(secret)
     }
 
     /// A copy of `bytes`, if there are exactly `N` of them.
     #[must_use]
     pub fn copied_from(bytes: &[u8]) -> Option<Self> {
-        let mut secret = Self(Box::new([0; N]));
+        let mut secret = Self::zeros();
         if bytes.len() != N {
             return None;
         }
-        secret.0.copy_from_slice(bytes);
+        secret.0.bytes_mut().copy_from_slice(bytes);
         Some(secret)
     }
 
@@ -76,19 +85,10 @@ impl<const N: usize> Secret<N> {
     /// The bytes, for a cryptographic primitive and nothing else.
     #[must_use]
     pub fn expose(&self) -> &[u8; N] {
-        &self.0
-    }
-
-    /// Keeps the page that the secret is on in memory, for as long as the
-    /// process lives: what is swapped out can be read from the disk. For
-    /// secrets that live as long. The page stays locked when the secret is gone,
-    /// for another one may be on it, whose lock would go too.
-    ///
-    /// # Errors
-    /// [`NotLocked`] where the process may lock no more.
-    pub(crate) fn keep_in_memory(&self) -> Result<(), NotLocked> {
-        mem::forget(region::lock(self.0.as_ptr(), N)?);
-        Ok(())
+        match self.0.bytes().first_chunk() {
+            Some(bytes) => bytes,
+            None => unreachable!("it was made of this length"),
+        }
     }
 
     /// The two secrets that this one is made of. Lengths that don't add up to
@@ -97,17 +97,11 @@ impl<const N: usize> Secret<N> {
         &self,
     ) -> (Secret<LEFT>, Secret<RIGHT>) {
         const { assert!(LEFT + RIGHT == N, "the parts must make the whole") };
-        let (mut left, mut right) = (Secret(Box::new([0; LEFT])), Secret(Box::new([0; RIGHT])));
-        let (from_left, from_right) = self.0.split_at(LEFT);
-        left.0.copy_from_slice(from_left);
-        right.0.copy_from_slice(from_right);
+        let (mut left, mut right) = (Secret::zeros(), Secret::zeros());
+        let (from_left, from_right) = self.expose().split_at(LEFT);
+        left.0.bytes_mut().copy_from_slice(from_left);
+        right.0.bytes_mut().copy_from_slice(from_right);
         (left, right)
-    }
-}
-
-impl<const N: usize> Drop for Secret<N> {
-    fn drop(&mut self) {
-        self.0.zeroize();
     }
 }
 
@@ -115,7 +109,7 @@ impl<const N: usize> ZeroizeOnDrop for Secret<N> {}
 
 impl<const N: usize> ConstantTimeEq for Secret<N> {
     fn ct_eq(&self, other: &Self) -> Choice {
-        self.0.as_slice().ct_eq(other.0.as_slice())
+        self.0.bytes().ct_eq(other.0.bytes())
     }
 }
 
@@ -127,33 +121,38 @@ impl<const N: usize> fmt::Debug for Secret<N> {
 
 /// A secret whose length is known only when it is made, such as an
 /// x-coordinate on one of two curves.
-pub struct SecretBytes(Vec<u8>);
+pub struct SecretBytes(Place);
 
 impl SecretBytes {
-    /// Takes over `bytes`. The vector must not have grown since a secret was
-    /// written to it, or a copy stays behind where it was.
-    #[must_use]
-    pub(crate) fn new(bytes: Vec<u8>) -> Self {
-        Self(bytes)
+    /// A secret that `fill` writes in place, at the beginning of so many zeros;
+    /// it tells how long what it wrote is.
+    pub(crate) fn filled_by<E>(
+        room: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<Self, E> {
+        let mut place = Place::of(room);
+        let length = fill(place.bytes_mut())?;
+        place.shorten_to(length);
+        Ok(Self(place))
     }
 
     /// The parts, one after the other.
     #[must_use]
     pub(crate) fn concatenated(parts: &[&[u8]]) -> Self {
-        // `concat` reserves the whole length once: no growth, no stray copy.
-        Self(parts.concat())
+        let mut place = Place::of(parts.iter().map(|part| part.len()).sum());
+        let from = parts.iter().copied().flatten();
+        place
+            .bytes_mut()
+            .iter_mut()
+            .zip(from)
+            .for_each(|(to, from)| *to = *from);
+        Self(place)
     }
 
     /// The bytes, for a cryptographic primitive and nothing else.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl Drop for SecretBytes {
-    fn drop(&mut self) {
-        self.0.zeroize();
+        self.0.bytes()
     }
 }
 
@@ -161,13 +160,13 @@ impl ZeroizeOnDrop for SecretBytes {}
 
 impl ConstantTimeEq for SecretBytes {
     fn ct_eq(&self, other: &Self) -> Choice {
-        self.0.as_slice().ct_eq(other.0.as_slice())
+        self.0.bytes().ct_eq(other.0.bytes())
     }
 }
 
 impl fmt::Debug for SecretBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SecretBytes({}, ..)", self.0.len())
+        write!(f, "SecretBytes({}, ..)", self.0.bytes().len())
     }
 }
 
@@ -198,7 +197,7 @@ mod tests {
     fn debug_shows_no_byte() {
         let secret = Secret::<32>::random().unwrap();
         assert_debug_hides(&secret, secret.expose());
-        let bytes = SecretBytes::new(secret.expose().to_vec());
+        let bytes = SecretBytes::concatenated(&[secret.expose()]);
         assert_debug_hides(&bytes, secret.expose());
         assert_eq!(
             format!("{secret:?} {bytes:?}"),

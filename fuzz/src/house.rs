@@ -1,0 +1,111 @@
+//! A gateway with a real store, as a session needs one around it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kms_gateway::audit::{ChainKey, Entry};
+use kms_gateway::clock::Clock;
+use kms_gateway::kms::{EmbeddedKms, Freshness, StorageKey};
+use kms_gateway::milter::{Gateway, InFlight, Rules};
+use kms_gateway::policy::{Settings, Throttle};
+use kms_gateway::store::{SqliteStore, Store as _, StoreSettings};
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+use super::gateway;
+
+/// `{daemon_name}` of the internal listener.
+pub const INTERNAL: &str = "internal";
+/// Requests that the spool holds: so few that inputs fill it.
+const MAX_REQUESTS: u64 = 24;
+/// Where files cost no disk.
+const MEMORY: &str = "/dev/shm";
+
+/// It stands still, so that an input does the same again.
+struct StoppedClock;
+
+impl Clock for StoppedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_second(1_800_000_000).unwrap()
+    }
+}
+
+/// The gateway, its store, and the rules to be changed.
+pub struct House {
+    pub gateway: Arc<Gateway>,
+    pub rules: watch::Sender<Arc<Rules>>,
+    store: Arc<SqliteStore>,
+    _directory: TempDir,
+}
+
+impl House {
+    pub async fn new() -> Self {
+        let directory = match Path::new(MEMORY).is_dir() {
+            true => TempDir::new_in(MEMORY).unwrap(),
+            false => TempDir::new().unwrap(),
+        };
+        let mut settings =
+            StoreSettings::new(directory.path().join("state").join("gateway.sqlite3"));
+        settings.max_requests = MAX_REQUESTS;
+        settings.min_free_bytes = 0;
+        let store = SqliteStore::open(&settings, Some(ChainKey::new(&[7; 32])))
+            .await
+            .unwrap();
+        let storage_key = StorageKey::random().unwrap();
+        let kms = EmbeddedKms::new(store.clone(), storage_key, Freshness::default()).unwrap();
+        let (sender, receiver) = watch::channel(rules(false));
+        let gateway = Gateway {
+            store: store.clone(),
+            kms: Arc::new(kms),
+            clock: Arc::new(StoppedClock),
+            rules: receiver,
+            in_flight: InFlight::default(),
+        };
+        House {
+            gateway: Arc::new(gateway),
+            rules: sender,
+            store,
+            _directory: directory,
+        }
+    }
+
+    /// Requests in the spool, and the sequence number of the last audit entry.
+    pub async fn on_disk(&self) -> (u64, i64) {
+        let requests = self.store.spool_usage().await.unwrap().requests;
+        (requests, self.store.audit_head().await.unwrap().sequence)
+    }
+
+    /// The audit entries behind one.
+    pub async fn entries_after(&self, sequence: i64) -> Vec<Entry> {
+        let entries = self.store.audit_entries(sequence + 1, 10).await.unwrap();
+        entries
+            .iter()
+            .map(|stored| stored.entry().unwrap())
+            .collect()
+    }
+
+    /// Whether an input more may find the spool full, and not every one.
+    pub async fn is_full(&self) -> bool {
+        self.on_disk().await.0 >= MAX_REQUESTS
+    }
+
+    pub async fn close(self) {
+        let verified = self.store.verify_audit(None).await.unwrap();
+        assert_eq!(verified, Ok(self.store.audit_head().await.unwrap()));
+        self.store.close().await;
+    }
+}
+
+/// The rules, with or without copies for the administrator.
+pub fn rules(keep_bcc: bool) -> Arc<Rules> {
+    Arc::new(Rules {
+        addresses: gateway::addresses(),
+        policy: Settings::default(),
+        blocklists: None,
+        throttle: Throttle::default(),
+        reply_reverse_path: String::new(),
+        internal_daemon_name: INTERNAL.to_owned(),
+        keep_bcc,
+    })
+}

@@ -1,0 +1,110 @@
+//! `config`: one key of the configuration file, asked for or set, as
+//! postconf(1) does for Postfix. Needs no secret and no database.
+
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+use serde_json::Value as Json;
+
+use super::{CommandError, Ending, environment::master_secret_file};
+use crate::config::{Config, ConfigError};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Action {
+    Get(Get),
+    Set(Set),
+}
+
+/// Print the value in force of a key, its default where the file has none.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A list is printed one element a line. Nothing is printed for a key that is not
+set and has no default. For a table, or without KEY, TOML is printed.
+
+Examples:
+  kms-gateway config get gateway.addresses
+  kms-gateway config get")]
+pub(super) struct Get {
+    /// The key, with its table: milter.listen.
+    key: Option<String>,
+}
+
+/// Set a key in the configuration file; its comments and layout stay.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The file is replaced only by a valid one, at once and as a whole. A running
+gateway takes it at its next reload (SIGHUP, systemctl reload).
+
+Examples:
+  kms-gateway config set milter.keep_bcc true
+  kms-gateway config set gateway.addresses gateway@kms.example.org kms@example.org
+  kms-gateway config set dnsbl.zones '{ site = \"bl.example\", ipv6 = false }'")]
+pub(super) struct Set {
+    /// The key, with its table: milter.listen.
+    key: String,
+    /// Its value; for a list, its elements.
+    #[arg(value_name = "VALUE", allow_hyphen_values = true)]
+    values: Vec<String>,
+}
+
+pub(super) fn run(path: &Path, action: Action) -> Result<Ending, CommandError> {
+    match action {
+        Action::Get(arguments) => get(path, arguments.key.as_deref()),
+        Action::Set(arguments) => set(path, &arguments),
+    }
+}
+
+fn get(path: &Path, key: Option<&str>) -> Result<Ending, CommandError> {
+    let mut config = Config::load(path)?;
+    let secrets = &mut config.secrets;
+    if secrets.places() == 0 {
+        secrets.master_secret_file = Some(master_secret_file(secrets).to_owned());
+    }
+    let Some(key) = key else {
+        print!("{}", as_toml(&config)?);
+        return Ok(Ending::Done);
+    };
+    match config.value_of(key) {
+        None => return Err(ConfigError::unknown_key(path, key).into()),
+        Some(Json::Null) => {}
+        Some(Json::Array(elements)) => {
+            for element in &elements {
+                println!("{}", as_line(element)?);
+            }
+        }
+        Some(table @ Json::Object(_)) => print!("{}", as_toml(&without_unset(table))?),
+        Some(value) => println!("{}", as_line(&value)?),
+    }
+    Ok(Ending::Done)
+}
+
+fn set(path: &Path, arguments: &Set) -> Result<Ending, CommandError> {
+    let key = &arguments.key;
+    match Config::set(path, key, &arguments.values)? {
+        true => println!("{}: {key} set", path.display()),
+        false => println!("{}: {key} is so already", path.display()),
+    }
+    Ok(Ending::Done)
+}
+
+/// A text without its quotes, anything else as TOML writes it on one line.
+fn as_line(value: &Json) -> Result<String, CommandError> {
+    match value {
+        Json::String(text) => Ok(text.clone()),
+        other => toml::Value::try_from(other)
+            .map(|value| value.to_string())
+            .map_err(CommandError::other),
+    }
+}
+
+fn as_toml(value: &impl serde::Serialize) -> Result<String, CommandError> {
+    toml::to_string(value).map_err(CommandError::other)
+}
+
+/// TOML has no word for what is not set.
+fn without_unset(mut table: Json) -> Json {
+    if let Json::Object(keys) = &mut table {
+        keys.retain(|_, value| !value.is_null());
+    }
+    table
+}

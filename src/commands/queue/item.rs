@@ -1,0 +1,156 @@
+//! One thing that waits, in words and as JSON.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::super::relative::{ago, until};
+use crate::{
+    kms::RequestId,
+    mail::{Message, REPLY_PREFIX, gateway_result, parse_subject},
+    printable::Printable,
+    store::{QueueState, Queued, Trouble, Waits},
+};
+
+/// So much of an id is shown where people read many.
+const SHORT: usize = 8;
+
+/// Something that waits, with what its message's header says.
+pub(super) struct Item<'a> {
+    pub(super) queued: &'a Queued,
+    /// The service asked for.
+    pub(super) service: Option<String>,
+    /// The elements of a reply's result.
+    pub(super) result: Vec<String>,
+    /// A reply's Message-ID.
+    pub(super) message_id: Option<String>,
+}
+
+impl<'a> Item<'a> {
+    pub(super) fn new(queued: &'a Queued) -> Self {
+        let headers = Message::from_bytes(&queued.header).headers;
+        let field = |name| headers.first(name).map(|field| field.unfolded());
+        let result = field(gateway_result::NAME);
+        let result = result.and_then(|value| gateway_result::read(value.trim_start()).ok());
+        Self {
+            queued,
+            service: headers.first("Subject").and_then(|subject| {
+                let subject = subject.decoded();
+                // A reply's has a word of its own before it.
+                let asked = subject.strip_prefix(REPLY_PREFIX).unwrap_or(&subject);
+                Some(parse_subject(asked).ok()?.to_string())
+            }),
+            result: result.unwrap_or_default(),
+            message_id: field("Message-ID").map(|id| id.trim().to_owned()),
+        }
+    }
+
+    /// `request`, `reply` or `notice`.
+    pub(super) fn what(&self) -> &'static str {
+        match &self.queued.what {
+            Waits::Request { .. } => "request",
+            Waits::Reply { .. } if self.is_notice() => "notice",
+            Waits::Reply { .. } => "reply",
+        }
+    }
+
+    fn is_notice(&self) -> bool {
+        self.result.first().is_some_and(|kind| kind == "Notice")
+    }
+
+    /// Whose it is, or whom it goes to.
+    pub(super) fn whom(&self) -> &str {
+        match &self.queued.what {
+            Waits::Request { reverse_path } => reverse_path,
+            Waits::Reply { target } => target,
+        }
+    }
+
+    /// Where it stands, in words.
+    pub(super) fn state(&self, now: Timestamp) -> String {
+        match self.queued.state {
+            QueueState::Due => "waiting".to_owned(),
+            QueueState::InWork { .. } => "in work".to_owned(),
+            QueueState::PutOff { until: time } => format!("again {}", until(time, now)),
+            QueueState::Throttled { until: time } => format!("its turn {}", until(time, now)),
+            QueueState::Behind { request_id } if request_id == self.queued.request_id => {
+                "behind its notice".to_owned()
+            }
+            QueueState::Behind { request_id } => format!("behind {}", short(request_id)),
+        }
+    }
+
+    /// When that changes by itself.
+    pub(super) fn until(&self) -> Option<Timestamp> {
+        match self.queued.state {
+            QueueState::InWork { until }
+            | QueueState::PutOff { until }
+            | QueueState::Throttled { until } => Some(until),
+            QueueState::Due | QueueState::Behind { .. } => None,
+        }
+    }
+
+    /// Whose it is or whom it goes to, how often it was tried and the last
+    /// trouble, in words.
+    pub(super) fn whom_and_attempts(&self, now: Timestamp) -> String {
+        let whom = match &self.queued.what {
+            Waits::Request { reverse_path } => format!("from {}", Printable(reverse_path)),
+            Waits::Reply { target } => format!("for {}", Printable(target)),
+        };
+        let attempts = match self.queued.attempts {
+            0 => return whom,
+            1 => "1 attempt".to_owned(),
+            many => format!("{many} attempts"),
+        };
+        match &self.queued.last_trouble {
+            Some(trouble) => {
+                let text = Printable(&trouble.text);
+                format!("{whom}, {attempts}, {}: {text}", ago(trouble.at, now))
+            }
+            None => format!("{whom}, {attempts}"),
+        }
+    }
+
+    /// The object that scripts rely on, of `queue list` and of `queue show`.
+    pub(super) fn json(&self) -> Value {
+        let queued = self.queued;
+        let (state, behind) = match queued.state {
+            QueueState::Due => ("due", None),
+            QueueState::InWork { .. } => ("in-work", None),
+            QueueState::PutOff { .. } => ("put-off", None),
+            QueueState::Throttled { .. } => ("throttled", None),
+            QueueState::Behind { request_id } => ("behind", Some(request_id.to_string())),
+        };
+        let (sender, target) = match &queued.what {
+            Waits::Request { reverse_path } => (Some(reverse_path), None),
+            Waits::Reply { target } => (None, Some(target)),
+        };
+        json!({
+            "request_id": queued.request_id.to_string(),
+            "queue_id": queued.queue_id,
+            "what": self.what(),
+            "state": state,
+            "until": self.until().map(|time| time.to_string()),
+            "behind": behind,
+            "accepted_at": queued.accepted_at.to_string(),
+            "service": self.service,
+            "sender": sender,
+            "target": target,
+            "result": self.result,
+            "attempts": queued.attempts,
+            "last_trouble": queued.last_trouble.as_ref().map(trouble_json),
+        })
+    }
+}
+
+pub(super) fn trouble_json(trouble: &Trouble) -> Value {
+    json!({
+        "attempt": trouble.attempt,
+        "at": trouble.at.to_string(),
+        "trouble": trouble.text,
+    })
+}
+
+/// The beginning of an id.
+pub(super) fn short(id: RequestId) -> String {
+    format!("{id:.SHORT$}")
+}

@@ -1,0 +1,271 @@
+//! `queue list`: what waits, a line each, and why.
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{
+    super::{
+        CommandError,
+        relative::{ago, length},
+        standard_output::write_lines,
+        table::{Column, Table, cut, terminal_width},
+    },
+    item::{Item, short},
+};
+use crate::{
+    printable::{Printable, PrintableJson},
+    store::{Store, Waits},
+};
+
+/// List the requests that wait for an answer, and the replies that wait to be
+/// handed to Postfix, each target by itself; the longest accepted first.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Below each is whose it is or whom it goes to, how often it was tried, and the
+last trouble. On a terminal lines are cut to its width and ids to their
+beginning, which queue show takes too.
+
+--json prints an array of objects, each with
+  request_id    our id of the request
+  queue_id      Postfix's queue id of the request
+  what          request, reply or notice (a Notice isn't the final reply)
+  state         due, in-work, put-off, throttled (its sender is over his
+                allowance) or behind (another comes first)
+  until         when a put-off or throttled one is tried next, and when the
+                lease of one in work ends; else null
+  behind        the request that comes first; else null
+  accepted_at   when the request was accepted
+  service       the service code, or null
+  sender        a request's reverse path; else null
+  target        the address that a reply goes to; else null
+  result        the elements of a reply's X-Gateway-Result; of a request none
+  attempts      how often it was tried
+  last_trouble  {attempt, at, trouble}, or null
+All times are exact, in UTC.
+
+Examples:
+  kms-gateway queue list
+  kms-gateway queue list --json | jq '.[] | select(.state == \"put-off\")'")]
+pub(in super::super) struct List {
+    /// Print a JSON array.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(store: &dyn Store, arguments: &List) -> Result<(), CommandError> {
+    let now = Timestamp::now();
+    let queue = store.queue(now).await?;
+    let items: Vec<Item<'_>> = queue.iter().map(Item::new).collect();
+    if arguments.json {
+        let json: Value = items.iter().map(Item::json).collect();
+        return write_lines([PrintableJson(&json.to_string()).to_string()]);
+    }
+    write_lines(lines(&items, terminal_width(), now))
+}
+
+/// A table, with a line below each row, and the sum.
+fn lines(items: &[Item<'_>], terminal: Option<usize>, now: Timestamp) -> Vec<String> {
+    let fitting = |line: String| match terminal {
+        Some(width) => cut(&line, width),
+        None => line,
+    };
+    let mut of_items = table(items, terminal.is_some(), now)
+        .lines(terminal)
+        .into_iter();
+    let names = of_items.next().filter(|_| !items.is_empty());
+    let mut lines: Vec<String> = names.into_iter().collect();
+    for (line, item) in of_items.zip(items) {
+        lines.push(line);
+        lines.push(fitting(format!("    {}", item.whom_and_attempts(now))));
+    }
+    lines.push(fitting(sum(items, now)));
+    lines
+}
+
+fn table(items: &[Item<'_>], is_short: bool, now: Timestamp) -> Table<6> {
+    let mut table = Table::new([
+        Column::whole("request"),
+        Column::at_least(8, "queue id"),
+        Column::whole("what"),
+        Column::whole("state"),
+        Column::whole("age"),
+        Column::at_least(8, "service"),
+    ]);
+    for item in items {
+        table.push(cells(item, is_short, now));
+    }
+    table
+}
+
+fn cells(item: &Item<'_>, is_short: bool, now: Timestamp) -> [String; 6] {
+    let queued = item.queued;
+    let id = match is_short {
+        true => short(queued.request_id),
+        false => queued.request_id.to_string(),
+    };
+    let service = item.service.as_deref().unwrap_or_default();
+    [
+        id,
+        Printable(&queued.queue_id).to_string(),
+        item.what().to_owned(),
+        item.state(now),
+        length(now.duration_since(queued.accepted_at)),
+        Printable(service).to_string(),
+    ]
+}
+
+/// How many wait, and since when.
+fn sum(items: &[Item<'_>], now: Timestamp) -> String {
+    let Some(oldest) = items.iter().map(|item| item.queued.accepted_at).min() else {
+        return "Nothing waits.".to_owned();
+    };
+    let is_request = |item: &&Item<'_>| matches!(item.queued.what, Waits::Request { .. });
+    let requests = items.iter().filter(is_request).count();
+    format!(
+        "{} and {} wait; the oldest was accepted {}.",
+        counted(requests, "request", "requests"),
+        counted(items.len() - requests, "reply", "replies"),
+        ago(oldest, now)
+    )
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {many}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use jiff::SignedDuration;
+    use unicode_width::UnicodeWidthStr;
+
+    use super::*;
+    use crate::{
+        kms::RequestId,
+        store::{QueueState, Queued, Trouble},
+    };
+
+    fn now() -> Timestamp {
+        "2026-03-01T12:00:00Z".parse().unwrap()
+    }
+
+    fn request(state: QueueState) -> Queued {
+        Queued {
+            request_id: RequestId::from_bytes([0xAB; 16]),
+            queue_id: "4Zx7Qh2vRzz1y3".to_owned(),
+            accepted_at: now() - SignedDuration::from_mins(3),
+            what: Waits::Request {
+                reverse_path: "<alice@vendor.example>".to_owned(),
+            },
+            state,
+            attempts: 2,
+            last_trouble: Some(Trouble {
+                attempt: 2,
+                at: now() - SignedDuration::from_secs(9),
+                text: "the KMS is away\r\n\u{1b}[31m".repeat(5),
+            }),
+            header: b"Subject: {KMS:GetKlfStsEd2} 1\r\n".to_vec(),
+        }
+    }
+
+    fn reply(kind: &str) -> Queued {
+        let header = format!(
+            "Message-ID: <1@kms.example>\r\nSubject: Auto: {{KMS:Help}} x\r\n\
+             X-Gateway-Result: {kind}\r\n"
+        );
+        Queued {
+            what: Waits::Reply {
+                target: format!("{}\u{1b}[2J@vendor.example", "日本".repeat(20)),
+            },
+            header: header.into_bytes(),
+            attempts: 0,
+            last_trouble: None,
+            ..request(QueueState::Due)
+        }
+    }
+
+    fn shown(queue: &[Queued], terminal: Option<usize>) -> Vec<String> {
+        let items: Vec<Item<'_>> = queue.iter().map(Item::new).collect();
+        lines(&items, terminal, now())
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal_and_nothing_in_it_acts() {
+        let until = now() + SignedDuration::from_secs(12);
+        let queue = [
+            request(QueueState::PutOff { until }),
+            reply("Success\tdone"),
+            reply("Notice\tDeferred\tlater"),
+        ];
+        for terminal in [Some(80), Some(40), Some(132), None] {
+            let lines = shown(&queue, terminal);
+            assert_eq!(lines.len(), 8, "{lines:#?}");
+            for line in &lines {
+                let width = line.as_str().width();
+                assert!(terminal.is_none_or(|terminal| width <= terminal), "{line}");
+                assert!(!line.contains(char::is_control), "{line}");
+            }
+        }
+        let lines = shown(&queue, Some(80));
+        for (line, begins) in [
+            (0, "request   queue id        what     state"),
+            (
+                1,
+                "abababab  4Zx7Qh2vRzz1y3  request  again in 12 s  3 min  {KMS:GetKlfStsEd2}",
+            ),
+            (
+                2,
+                "    from <alice@vendor.example>, 2 attempts, 9 s ago: the KMS is away\\r\\n",
+            ),
+            (3, "abababab  4Zx7Qh2vRzz1y3  reply    waiting"),
+            (4, "    for 日本"),
+            (5, "abababab  4Zx7Qh2vRzz1y3  notice   waiting"),
+        ] {
+            assert!(lines[line].starts_with(begins), "{begins}: {lines:#?}");
+        }
+        let whole = shown(&queue, None).join("\n");
+        assert!(whole.contains(&"ab".repeat(16)) && !whole.contains('…'));
+    }
+
+    #[test]
+    fn the_sum_says_how_many_and_since_when() {
+        assert_eq!(shown(&[], Some(80)), ["Nothing waits."]);
+        let queue = [request(QueueState::Due), reply("Success\tdone")];
+        assert_eq!(
+            shown(&queue, None).last().unwrap(),
+            "1 request and 1 reply wait; the oldest was accepted 3 min ago."
+        );
+    }
+
+    #[test]
+    fn json_has_every_field_that_the_help_names() {
+        let queue = [
+            request(QueueState::Behind {
+                request_id: RequestId::from_bytes([1; 16]),
+            }),
+            reply("Error\tEVkloadExpired\told"),
+        ];
+        let json: Vec<Value> = queue
+            .iter()
+            .map(|queued| Item::new(queued).json())
+            .collect();
+        let help = <List as Args>::augment_args(clap::Command::new("list"))
+            .render_long_help()
+            .to_string();
+        for (field, _) in json[0].as_object().unwrap() {
+            assert!(help.contains(&format!("\n  {field} ")), "{field}: {help}");
+        }
+        assert_eq!(json[0].as_object().unwrap().len(), 13);
+        assert_eq!(json[0]["state"], "behind");
+        assert_eq!(json[0]["behind"], "01".repeat(16));
+        assert_eq!(json[0]["accepted_at"], "2026-03-01T11:57:00Z");
+        assert_eq!(json[0]["last_trouble"]["attempt"], 2);
+        assert_eq!(json[1]["result"][1], "EVkloadExpired");
+        assert_eq!(json[1]["service"], "{KMS:Help}");
+    }
+}

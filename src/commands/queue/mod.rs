@@ -1,0 +1,86 @@
+//! `queue`: the operator's hands on what waits. Opens the store, finds the
+//! request that is meant, and has the order carried out and told.
+
+mod item;
+mod list;
+mod orders;
+mod show;
+mod story;
+
+use std::{path::Path, sync::Arc};
+
+use clap::Subcommand;
+
+use super::{
+    CommandError, Ending,
+    environment::{chain_key, existing_store, master_secret},
+};
+use crate::{
+    config::Config,
+    kms::RequestId,
+    store::{SqliteStore, Store},
+};
+
+/// How many requests that a name may mean are listed.
+const CANDIDATES: usize = 10;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Action {
+    List(list::List),
+    Show(show::Show),
+    Retry(orders::Retry),
+    Drop(orders::Drop),
+}
+
+pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandError> {
+    let config = Config::load(path)?;
+    let store = open(path, &config, &action).await?;
+    let done = match &action {
+        Action::List(arguments) => list::run(store.as_ref(), arguments).await,
+        Action::Show(arguments) => show::run(&config, store.as_ref(), arguments).await,
+        Action::Retry(arguments) => orders::retry(store.as_ref(), arguments).await,
+        Action::Drop(arguments) => orders::drop(store.as_ref(), arguments).await,
+    };
+    store.close().await;
+    done.map(|()| Ending::Done)
+}
+
+/// Who only looks needs no secret.
+async fn open(
+    path: &Path,
+    config: &Config,
+    action: &Action,
+) -> Result<Arc<SqliteStore>, CommandError> {
+    let key = match action {
+        Action::List(_) | Action::Show(_) => None,
+        Action::Retry(_) | Action::Drop(_) => {
+            Some(chain_key(&master_secret(path, &config.secrets)?))
+        }
+    };
+    existing_store(config, key).await
+}
+
+/// The one request that a name names.
+async fn find(store: &dyn Store, name: &str) -> Result<RequestId, CommandError> {
+    let found = store.requests_named(name.trim()).await?;
+    match found.as_slice() {
+        [one] => Ok(*one),
+        [] => Err(CommandError::other(format!(
+            "no request is named {name:?}: give its id, the beginning of one, or Postfix's queue \
+             id; audit list --request tells of mail that was none"
+        ))),
+        many => {
+            let shown = many.iter().take(CANDIDATES).map(ToString::to_string);
+            let shown: Vec<String> = shown.collect();
+            let more = match many.len() > shown.len() {
+                true => "\n…",
+                false => "",
+            };
+            Err(CommandError::other(format!(
+                "{} requests are named {name:?}; write more of one's id:\n{}{more}",
+                many.len(),
+                shown.join("\n")
+            )))
+        }
+    }
+}

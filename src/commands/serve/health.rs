@@ -1,0 +1,149 @@
+//! Whether the gateway is alive and whether it takes requests, as the pages for
+//! probes tell it. Judges what others have seen; looks at nothing itself.
+
+use tokio::sync::watch;
+
+/// Where the service is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The database is being checked, or a port bound.
+    Starting,
+    /// Milter and worker run. If one of them ends, so does the process.
+    Serving,
+    /// No new session is taken.
+    Stopping,
+}
+
+/// What the pulse has seen at its last beat.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Vitals {
+    /// Why systemd would restart it, if it would.
+    pub(super) hangs: Option<String>,
+    /// Why a request would not be taken now, if it wouldn't.
+    pub(super) refuses: Option<String>,
+    /// What the operator should mend although requests are taken.
+    pub(super) warning: Option<String>,
+}
+
+impl Vitals {
+    /// Before the first beat.
+    pub(super) fn unknown() -> Self {
+        Self {
+            refuses: Some("the store has not answered yet".to_owned()),
+            ..Self::default()
+        }
+    }
+
+    /// Whether nothing is against it.
+    pub(super) fn takes_requests(&self) -> bool {
+        self.hangs.is_none() && self.refuses.is_none()
+    }
+}
+
+/// An answer to a probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Diagnosis {
+    pub(super) is_good: bool,
+    /// A reason or warning a line, or that all is well.
+    pub(super) lines: Vec<String>,
+}
+
+/// What the answers are made of.
+#[derive(Clone)]
+pub(super) struct Health {
+    pub(super) phase: watch::Receiver<Phase>,
+    pub(super) vitals: watch::Receiver<Vitals>,
+}
+
+impl Health {
+    /// Whether the process works: one that doesn't should be started again.
+    pub(super) fn alive(&self) -> Diagnosis {
+        match self.vitals.borrow().hangs.clone() {
+            Some(reason) => Diagnosis {
+                is_good: false,
+                lines: vec![reason],
+            },
+            None => Diagnosis {
+                is_good: true,
+                lines: vec!["alive".to_owned()],
+            },
+        }
+    }
+
+    /// Whether it takes requests now. A bad configuration file is no reason
+    /// against it, for the one before is in force.
+    pub(super) fn ready(&self) -> Diagnosis {
+        let vitals = self.vitals.borrow().clone();
+        let phase = match *self.phase.borrow() {
+            Phase::Starting => Some("starting"),
+            Phase::Serving => None,
+            Phase::Stopping => Some("stopping: no new session is taken"),
+        };
+        let phase = phase.map(str::to_owned);
+        let mut lines: Vec<String> = [phase, vitals.hangs, vitals.refuses]
+            .into_iter()
+            .flatten()
+            .collect();
+        let is_good = lines.is_empty();
+        if is_good {
+            lines.push("ready".to_owned());
+            lines.extend(vitals.warning.map(|text| format!("warning: {text}")));
+        }
+        Diagnosis { is_good, lines }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn health(phase: Phase, vitals: Vitals) -> Health {
+        Health {
+            phase: watch::channel(phase).1,
+            vitals: watch::channel(vitals).1,
+        }
+    }
+
+    fn of(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    #[test]
+    fn a_bad_configuration_is_a_warning_and_no_reason() {
+        let vitals = Vitals {
+            warning: of("the old configuration is in force"),
+            ..Vitals::default()
+        };
+        let ready = health(Phase::Serving, vitals).ready();
+        assert!(ready.is_good, "{ready:?}");
+        let expected = ["ready", "warning: the old configuration is in force"];
+        assert_eq!(ready.lines, expected);
+    }
+
+    #[test]
+    fn each_reason_has_its_line() {
+        let vitals = Vitals {
+            refuses: of("the spool is full"),
+            warning: of("not shown"),
+            ..Vitals::default()
+        };
+        let health = health(Phase::Stopping, vitals);
+        let ready = health.ready();
+        assert!(!ready.is_good, "{ready:?}");
+        let expected = ["stopping: no new session is taken", "the spool is full"];
+        assert_eq!(ready.lines, expected);
+        assert!(health.alive().is_good, "who stops is alive");
+    }
+
+    #[test]
+    fn who_hangs_is_neither_alive_nor_ready() {
+        let vitals = Vitals {
+            hangs: of("the store has not answered for 60 s"),
+            ..Vitals::default()
+        };
+        let health = health(Phase::Serving, vitals);
+        assert!(!health.alive().is_good && !health.ready().is_good);
+        let starting = super::tests::health(Phase::Starting, Vitals::default());
+        assert!(starting.alive().is_good && !starting.ready().is_good);
+    }
+}

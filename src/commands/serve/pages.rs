@@ -1,0 +1,136 @@
+//! The pages on the loopback port: `/metrics` for Prometheus, `/healthz` and
+//! `/readyz` for probes. A slow or hostile client costs it little, and mail
+//! nothing. Knows HTTP, and nothing of what the pages say.
+
+use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
+
+use super::health::{Diagnosis, Health};
+use crate::{commands::CommandError, config::ConfigError};
+
+/// Connections at a time; others wait in the backlog.
+const CONNECTIONS: usize = 16;
+
+/// The time in which a client must have sent its request's header.
+const HEADER_TIME: Duration = Duration::from_secs(5);
+
+/// The longest that a connection lasts, whatever its client does.
+const CONNECTION_TIME: Duration = Duration::from_secs(10);
+
+/// What a request's header may take of memory.
+const HEADER_BYTES: usize = 16 * 1024;
+
+/// Pause after a failed accept, which a lack of file descriptors makes.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// What the pages are made of.
+#[derive(Clone)]
+pub(super) struct Pages {
+    pub(super) metrics: PrometheusHandle,
+    pub(super) health: Health,
+}
+
+/// Binds the port that the configuration at `path` names.
+pub(super) async fn bind(path: &Path, listen: SocketAddr) -> Result<TcpListener, CommandError> {
+    TcpListener::bind(listen).await.map_err(|error| {
+        CommandError::Config(ConfigError::value(
+            path,
+            "metrics.listen",
+            format_args!("{listen} can't be bound: {error}"),
+            "name a free address there and to Prometheus, or end what holds this one",
+        ))
+    })
+}
+
+impl Pages {
+    /// Serves them for ever, one request a connection.
+    pub(super) async fn serve(self, listener: TcpListener) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        // A semaphore that nobody closes always has a place in the end.
+        while let Ok(place) = places.clone().acquire_owned().await {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    tokio::spawn(self.clone().attend(stream, place));
+                }
+                Err(error) => {
+                    tracing::error!(%error, "can't accept a connection for metrics; trying again");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn attend(self, stream: TcpStream, _place: OwnedSemaphorePermit) {
+        let answer = service_fn(|request: Request<Incoming>| {
+            let page = self.page(request.method(), request.uri().path());
+            async { Ok::<_, Infallible>(page) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIME)
+            .max_buf_size(HEADER_BYTES)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), answer);
+        match timeout(CONNECTION_TIME, connection).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "connection for metrics failed"),
+            Err(_) => tracing::debug!("connection for metrics lasted too long"),
+        }
+    }
+
+    fn page(&self, method: &Method, path: &str) -> Response<String> {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD only");
+            let allowed = HeaderValue::from_static("GET, HEAD");
+            refusal.headers_mut().insert(ALLOW, allowed);
+            return refusal;
+        }
+        match path {
+            "/metrics" => response(StatusCode::OK, METRICS, self.metrics.render()),
+            "/healthz" => told(&self.health.alive()),
+            "/readyz" => told(&self.health.ready()),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "there are /metrics, /healthz and /readyz",
+            ),
+        }
+    }
+}
+
+fn told(diagnosis: &Diagnosis) -> Response<String> {
+    let status = match diagnosis.is_good {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    text(status, &diagnosis.lines.join("\n"))
+}
+
+fn text(status: StatusCode, text: &str) -> Response<String> {
+    response(status, TEXT, format!("{text}\n"))
+}
+
+fn response(status: StatusCode, content_type: HeaderValue, body: String) -> Response<String> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, content_type);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

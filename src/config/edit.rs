@@ -1,0 +1,232 @@
+//! One key of the configuration file changed, the rest of it left as its
+//! author wrote it, comments and layout included. Knows how the file is
+//! written, and not what its keys mean: `Config` says what is valid.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown},
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value as Json;
+use toml_edit::{Array, DocumentMut, Item, Value, value};
+
+use super::{Config, ConfigError};
+
+impl Config {
+    /// Writes `values` into the file as what the key `table.name` holds from
+    /// now on. The file is replaced as a whole, and only by one that is valid;
+    /// it is left alone where it says so already. Gives whether it was changed.
+    ///
+    /// # Errors
+    /// An unknown key, values that it can't hold, a file that can't be written.
+    pub fn set(path: &Path, key: &str, values: &[String]) -> Result<bool, ConfigError> {
+        let text =
+            fs::read_to_string(path).map_err(|source| ConfigError::unreadable(path, &source))?;
+        let edited = Self::with(path, &text, key, values)?;
+        if edited == text {
+            return Ok(false);
+        }
+        replace(path, edited.as_bytes())
+            .map_err(|source| ConfigError::unwritable(path, &source))?;
+        Ok(true)
+    }
+
+    /// `template` with these keys set, as the text of a new file at `path`.
+    ///
+    /// # Errors
+    /// As for [`Config::set`].
+    pub fn written(
+        path: &Path,
+        template: &str,
+        settings: &[(&str, Vec<String>)],
+    ) -> Result<String, ConfigError> {
+        let mut text = template.to_owned();
+        for (key, values) in settings {
+            text = Self::with(path, &text, key, values)?;
+        }
+        Ok(text)
+    }
+
+    /// `text` with `values` at a key; a valid configuration before and after.
+    fn with(path: &Path, text: &str, key: &str, values: &[String]) -> Result<String, ConfigError> {
+        let present = Self::parse(path, text)?;
+        let held = present
+            .value_of(key)
+            .filter(|held| !held.is_object())
+            .ok_or_else(|| ConfigError::unknown_key(path, key))?;
+        let new = read_values(&held, values).map_err(|wanted| {
+            ConfigError::value(path, key, "this is no value of its type", wanted)
+        })?;
+        let edited = edit(text, key, new).ok_or_else(|| {
+            ConfigError::value(
+                path,
+                key,
+                "the file writes it in a way that this command can't edit",
+                "edit the file by hand",
+            )
+        })?;
+        Self::parse(path, &edited)?;
+        Ok(edited)
+    }
+}
+
+/// What is written for a key that now holds `held`. Gives what is wanted where
+/// that is something else.
+fn read_values(held: &Json, values: &[String]) -> Result<Value, &'static str> {
+    match (held, values) {
+        (Json::Array(_), elements) => {
+            let elements: Array = elements.iter().map(|text| element(text)).collect();
+            Ok(elements.into())
+        }
+        (Json::String(_) | Json::Null, [text]) => Ok(text.into()),
+        (Json::Bool(_), [text]) => text
+            .parse::<bool>()
+            .map(Value::from)
+            .map_err(|_| "write true or false"),
+        (Json::Number(_), [text]) => text
+            .parse::<i64>()
+            .map(Value::from)
+            .map_err(|_| "write a whole number"),
+        _ => Err("give one value"),
+    }
+}
+
+/// An element of a list: a text, or a table in braces.
+fn element(text: &str) -> Value {
+    match text.parse::<Value>() {
+        Ok(table @ Value::InlineTable(_)) => table,
+        _ => text.into(),
+    }
+}
+
+/// The file's text with another value at the key, which stands as `table.name`.
+fn edit(text: &str, key: &str, mut new: Value) -> Option<String> {
+    let (table, name) = key.split_once('.')?;
+    let mut document: DocumentMut = text.parse().ok()?;
+    let table = document
+        .entry(table)
+        .or_insert_with(|| Item::Table(toml_edit::Table::new()))
+        .as_table_like_mut()?;
+    match table.get_mut(name).map(Item::as_value_mut) {
+        Some(Some(present)) => {
+            if present.to_string().trim() == new.to_string().trim() {
+                return Some(text.to_owned());
+            }
+            // A comment on the same line.
+            *new.decor_mut() = present.decor().clone();
+            *present = new;
+        }
+        Some(None) => return None,
+        None => {
+            table.insert(name, value(new));
+        }
+    }
+    Some(document.to_string())
+}
+
+/// Puts `content` in the place of the file: all of it or, after an error or a
+/// crash, nothing. Owner, group and mode stay; so does a link to the file.
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let path = fs::canonicalize(path)?;
+    let new = beside(&path);
+    let written = write_as(&new, &path, content).and_then(|()| fs::rename(&new, &path));
+    if written.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    written?;
+    match path.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// Named by the process, so that two of them don't write into one file.
+fn beside(path: &Path) -> PathBuf {
+    let mut new = path.to_owned().into_os_string();
+    new.push(format!(".{}", std::process::id()));
+    PathBuf::from(new)
+}
+
+fn write_as(new: &Path, like: &Path, content: &[u8]) -> io::Result<()> {
+    let like = fs::metadata(like)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(new)?;
+    fchown(&file, Some(like.uid()), Some(like.gid()))?;
+    file.set_permissions(like.permissions())?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn edited(text: &str, key: &str, value: impl Into<Value>) -> String {
+        edit(text, key, value.into()).unwrap()
+    }
+
+    #[test]
+    fn the_rest_of_the_file_stays_as_it_is() {
+        let text = "# first\n[milter]   # of Postfix\nkeep_bcc = false # why\n\n# last\n[log]\n";
+        assert_eq!(
+            edited(text, "milter.keep_bcc", true),
+            text.replace("false", "true")
+        );
+        assert_eq!(
+            edited(text, "log.level", "debug"),
+            format!("{text}level = \"debug\"\n")
+        );
+        assert_eq!(
+            edited(text, "audit.keep", "10d"),
+            format!("{text}\n[audit]\nkeep = \"10d\"\n")
+        );
+    }
+
+    #[test]
+    fn every_way_to_write_a_table_can_be_edited() {
+        assert_eq!(
+            edited("milter.keep_bcc = false\n", "milter.keep_bcc", true),
+            "milter.keep_bcc = true\n"
+        );
+        assert_eq!(
+            edited("milter = { keep_bcc = false }\n", "milter.keep_bcc", true),
+            "milter = { keep_bcc = true }\n"
+        );
+    }
+
+    #[test]
+    fn the_same_value_leaves_the_text_alone() {
+        let text = "[log]\nlevel   =  \"info\"\n";
+        assert_eq!(edited(text, "log.level", "info"), text);
+    }
+
+    #[test]
+    fn a_value_is_read_as_the_keys_type() {
+        let texts = |values: &[&str]| -> Vec<String> {
+            values.iter().map(|text| (*text).to_owned()).collect()
+        };
+        let read = |held: Json, values: &[&str]| {
+            read_values(&held, &texts(values)).map(|value| value.to_string())
+        };
+        assert_eq!(read(Json::from(true), &["false"]), Ok("false".to_owned()));
+        assert_eq!(read(Json::from(1), &["2"]), Ok("2".to_owned()));
+        assert_eq!(read(Json::from(""), &["true"]), Ok("\"true\"".to_owned()));
+        assert_eq!(read(Json::Null, &["12"]), Ok("\"12\"".to_owned()));
+        let list = Json::Array(Vec::new());
+        assert_eq!(read(list.clone(), &[]), Ok("[]".to_owned()));
+        assert_eq!(
+            read(list, &["a=b", "{ site = \"c\" }"]),
+            Ok("[\"a=b\", { site = \"c\" }]".to_owned())
+        );
+        assert_eq!(read(Json::from(true), &["yes"]), Err("write true or false"));
+        assert_eq!(read(Json::from(1), &["2", "3"]), Err("give one value"));
+        assert_eq!(read(Json::from(""), &[]), Err("give one value"));
+    }
+}

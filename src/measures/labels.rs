@@ -1,0 +1,250 @@
+//! The values that labels have: verdicts, rules, services and codes by the names
+//! of their own tables, and the outcomes that nothing else has a name for.
+
+use super::series::Place;
+use crate::{
+    mail::{ErrorCode, NoticeCode, ServiceCode},
+    policy::{RULES, RuleName, Verdict},
+};
+
+/// Where there is none.
+const NONE: &str = "none";
+
+/// Enums whose variants are all the values of one label.
+macro_rules! outcomes {
+    ($($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $value:literal,)+ })+) => {$(
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl Place for $name {
+            fn all() -> Vec<Self> {
+                vec![$(Self::$variant,)+]
+            }
+
+            fn values(self) -> Vec<&'static str> {
+                vec![match self { $(Self::$variant => $value,)+ }]
+            }
+        }
+    )+};
+}
+
+outcomes! {
+    /// Why a message is not on disk.
+    NotStored {
+        /// The spool is full, or the file system's reserve begins.
+        NoRoom = "no_room",
+        /// The store fails.
+        Trouble = "trouble",
+    }
+
+    /// What came of an attempt to hand a reply to Postfix.
+    DeliveryEnd {
+        /// Postfix took it.
+        Delivered = "delivered",
+        /// It is tried again.
+        PutOff = "put_off",
+        /// Postfix refused it for good.
+        Refused = "refused",
+        /// It is not tried again.
+        GivenUp = "given_up",
+    }
+
+    /// What a request in the spool waits for.
+    Waiting {
+        /// Its turn, or an answer in work.
+        Turn = "waiting",
+        /// A later time.
+        LaterTime = "put_off",
+    }
+
+    /// Where a sender over its allowance stands.
+    Throttled {
+        /// Its messages wait for their turn.
+        Waiting = "waiting",
+        /// It is blocked.
+        Blocked = "blocked",
+    }
+
+    /// What came of asking a DNS blocklist.
+    LookUp {
+        /// The client is listed.
+        Listed = "listed",
+        /// It isn't.
+        NotListed = "not_listed",
+        /// No answer came in time.
+        TimedOut = "timed_out",
+        /// An error came.
+        Failed = "failed",
+        /// Nobody asked: the zone is sick.
+        SwitchedOff = "switched_off",
+    }
+
+    /// The part in which a fault was caught.
+    FoundAtFault {
+        /// A session with Postfix.
+        Milter = "milter",
+        /// The answering of a request.
+        Answering = "answering",
+        /// The delivery of a reply.
+        Delivering = "delivering",
+    }
+
+    /// What came of reading the configuration again.
+    Reloaded {
+        /// It is in force.
+        Good = "good",
+        /// It changed nothing.
+        Bad = "bad",
+    }
+}
+
+/// The verdict on a message and the rule that decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Decided {
+    /// The verdict; none for a request that was accepted before.
+    pub verdict: Option<Verdict>,
+    /// The rule; none for requests.
+    pub rule: Option<RuleName>,
+}
+
+impl Decided {
+    /// The word for a request that was accepted before.
+    pub const DUPLICATE: &str = "duplicate";
+
+    /// The verdict's word.
+    #[must_use]
+    pub fn verdict(self) -> &'static str {
+        self.verdict.map_or(Self::DUPLICATE, Verdict::as_str)
+    }
+}
+
+impl Place for Decided {
+    fn all() -> Vec<Self> {
+        let ruled = RULES.iter().flat_map(|row| {
+            let decided = |verdict| Self {
+                verdict: Some(verdict),
+                rule: Some(row.name),
+            };
+            verdicts(row.name).iter().copied().map(decided)
+        });
+        let unruled = [Some(Verdict::Request), None].map(|verdict| Self {
+            verdict,
+            rule: None,
+        });
+        ruled.chain(unruled).collect()
+    }
+
+    fn values(self) -> Vec<&'static str> {
+        vec![self.verdict(), self.rule.map_or(NONE, RuleName::as_str)]
+    }
+}
+
+/// What a rule leads to.
+const fn verdicts(rule: RuleName) -> &'static [Verdict] {
+    match rule {
+        RuleName::NotForGateway => &[Verdict::Pass],
+        RuleName::Dnsbl => &[Verdict::Reject],
+        // The message that leads to the block is kept.
+        RuleName::Blocked => &[Verdict::Defer, Verdict::Ignore],
+        RuleName::Flood => &[Verdict::Defer],
+        _ => &[Verdict::Ignore],
+    }
+}
+
+/// The service that was asked and the final result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Finished {
+    service: &'static str,
+    result: &'static str,
+}
+
+impl Finished {
+    /// For the service with this code, if it could be told, and the kind and code
+    /// of the result, if there is any. Who asks for a service that there is not
+    /// chooses no label.
+    #[must_use]
+    pub fn new(service: Option<&str>, kind: Option<&str>, code: Option<&str>) -> Self {
+        let known = |code: &str| ServiceCode::KNOWN.iter().find(|own| own.as_str() == code);
+        let result = code.or(kind);
+        Self {
+            service: service.map_or(NONE, |code| {
+                known(code).map_or(UNKNOWN, ServiceCode::as_str)
+            }),
+            result: result
+                .and_then(|text| results().find(|result| *result == text))
+                .unwrap_or(NONE),
+        }
+    }
+}
+
+/// The service of those that there are not.
+const UNKNOWN: &str = "unknown";
+
+fn results() -> impl Iterator<Item = &'static str> {
+    let errors = ErrorCode::ALL.iter().map(|code| code.as_str());
+    std::iter::once("Success").chain(errors)
+}
+
+impl Place for Finished {
+    fn all() -> Vec<Self> {
+        let of_known = ServiceCode::KNOWN.iter().flat_map(|service| {
+            let service = service.as_str();
+            results().map(move |result| Self { service, result })
+        });
+        let others = [
+            (UNKNOWN, ErrorCode::UnknownService.as_str()),
+            (UNKNOWN, ErrorCode::ServiceFailed.as_str()),
+            (NONE, NONE),
+        ];
+        let others = others.map(|(service, result)| Self { service, result });
+        of_known.chain(others).collect()
+    }
+
+    fn values(self) -> Vec<&'static str> {
+        vec![self.service, self.result]
+    }
+}
+
+/// The notice that somebody was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NoticeSent(pub NoticeCode);
+
+impl Place for NoticeSent {
+    fn all() -> Vec<Self> {
+        NoticeCode::ALL.iter().copied().map(Self).collect()
+    }
+
+    fn values(self) -> Vec<&'static str> {
+        vec![self.0.as_str()]
+    }
+}
+
+/// The program's version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Build;
+
+impl Place for Build {
+    fn all() -> Vec<Self> {
+        vec![Self]
+    }
+
+    fn values(self) -> Vec<&'static str> {
+        vec![env!("CARGO_PKG_VERSION")]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_sender_s_becomes_a_label() {
+        let finished = Finished::new(Some("{KMS:Evil}"), Some("Error"), Some("EUnknownService"));
+        assert_eq!(finished.values(), ["unknown", "EUnknownService"]);
+        let finished = Finished::new(Some("{KMS:Help}"), Some("Success"), None);
+        assert_eq!(finished.values(), ["{KMS:Help}", "Success"]);
+        let finished = Finished::new(None, None, None);
+        assert_eq!(finished.values(), ["none", "none"]);
+    }
+}

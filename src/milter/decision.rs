@@ -1,0 +1,100 @@
+//! What was decided on a message, once it is final: one line in the log with
+//! Postfix's own name for the message, and one count. Knows verdicts, not how
+//! they come about.
+
+use crate::{
+    kms::RequestId,
+    measures::{Decided, MESSAGES, NOTICES, NoticeSent},
+    policy::{Judgement, RuleName, Verdict},
+    store::Accepted,
+};
+
+/// A final verdict on one message for the gateway.
+pub(super) struct Decision<'a> {
+    decided: Decided,
+    queue_id: &'a str,
+    reverse_path: &'a str,
+    reason: Option<String>,
+    service: Option<String>,
+    request: Option<RequestId>,
+}
+
+impl<'a> Decision<'a> {
+    /// As the policy judged, which is final for all but requests.
+    pub(super) fn judged(judgement: &Judgement, queue_id: &'a str, reverse_path: &'a str) -> Self {
+        Self {
+            decided: Decided {
+                verdict: Some(judgement.verdict()),
+                rule: judgement.rule(),
+            },
+            queue_id,
+            reverse_path,
+            reason: judgement.reason().map(str::to_owned),
+            service: judgement.asked().map(|asked| asked.service.to_string()),
+            request: None,
+        }
+    }
+
+    /// The same, as the store took the request of this id.
+    pub(super) fn accepted(self, id: RequestId, accepted: Accepted) -> Self {
+        let (reason, request) = match accepted {
+            Accepted::New => (None, Some(id)),
+            Accepted::Deferred { until, .. } => {
+                let reason = format!("its sender is over an allowance: done at {until}");
+                (Some(reason), Some(id))
+            }
+            Accepted::Blocked { until } => {
+                (Some(format!("its sender is blocked until {until}")), None)
+            }
+            Accepted::Duplicate(original) => {
+                let reason = "the same message was accepted before";
+                (Some(reason.to_owned()), Some(original))
+            }
+        };
+        if let Accepted::Deferred {
+            notice: Some(code), ..
+        } = accepted
+        {
+            NOTICES.at(NoticeSent(code)).increment(1);
+        }
+        let verdict = match accepted {
+            Accepted::Duplicate(_) => None,
+            _ => Some(
+                accepted
+                    .ruling()
+                    .map_or(Verdict::Request, |(verdict, _)| verdict),
+            ),
+        };
+        Self {
+            decided: Decided {
+                verdict,
+                rule: accepted.ruling().map(|(_, rule)| rule),
+            },
+            reason,
+            request,
+            ..self
+        }
+    }
+
+    /// Says it and counts it.
+    pub(super) fn tell(self) {
+        tracing::info!(
+            queue_id = self.queue_id,
+            verdict = self.decided.verdict(),
+            rule = self.decided.rule.map(RuleName::as_str),
+            reason = self.reason,
+            service = self.service,
+            request = self.request.map(tracing::field::display),
+            reverse_path = self.reverse_path,
+            "judged"
+        );
+        MESSAGES.at(self.decided).increment(1);
+    }
+}
+
+/// Counts a message that is for others alone, of which the log says nothing.
+pub(super) fn count_passed() {
+    let rule = Some(RuleName::NotForGateway);
+    let verdict = Some(Verdict::Pass);
+    MESSAGES.at(Decided { verdict, rule }).increment(1);
+}

@@ -1,0 +1,332 @@
+//! The queue as an operator sees it, and his orders, beside workers that know
+//! nothing of him.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::super::testing::{HOLD, TestStore, at, completion, id, order, request};
+use super::super::{Completed, LeasedDelivery, LeasedRequest, NewRequest, SpoolUsage, Store};
+use super::*;
+use crate::audit::Event;
+use crate::kms::RequestId;
+
+async fn states(test: &TestStore, second: i64) -> Vec<(RequestId, QueueState)> {
+    let queue = test.store.queue(at(second)).await.unwrap();
+    let state = |queued: Queued| (queued.request_id, queued.state);
+    queue.into_iter().map(state).collect()
+}
+
+/// Takes request `number` to a reply for these targets.
+async fn reply(test: &TestStore, number: u8, targets: &[&str]) {
+    test.store.accept(request(number)).await.unwrap();
+    let leased = test.lease(at(number.into())).await.unwrap();
+    let completion = completion(at(number.into()), targets);
+    let completed = test.store.complete(&leased.token, completion).await;
+    assert_eq!(completed.unwrap(), Completed::Committed);
+}
+
+async fn put_off(test: &TestStore, leased: &LeasedRequest, from: i64, to: i64, why: &str) {
+    let postponed = test.store.postpone(&leased.token, at(from), at(to), why);
+    assert!(postponed.await.unwrap());
+}
+
+async fn put_off_reply(test: &TestStore, leased: &LeasedDelivery, from: i64, to: i64) {
+    let (store, never_late) = (&test.store, Timestamp::MIN);
+    let put_off = store.postpone_delivery(&leased.token, at(from), at(to), "451", never_late);
+    assert!(put_off.await.unwrap().is_some());
+}
+
+async fn drop_all(test: &TestStore, number: u8, target: Option<&str>) -> Dropped {
+    let what = ToDrop {
+        request_id: id(number),
+        target: target.map(str::to_owned),
+        reason: "asked by phone".to_owned(),
+    };
+    test.store.drop_request(what, order(50)).await.unwrap()
+}
+
+#[tokio::test]
+async fn each_state_of_a_request_is_told_from_the_others() {
+    let test = TestStore::new().await;
+    for number in [1, 2] {
+        let request = NewRequest {
+            sender: "one".to_owned(),
+            ..request(number)
+        };
+        test.store.accept(request).await.unwrap();
+    }
+    let behind = (id(2), QueueState::Behind { request_id: id(1) });
+    assert_eq!(states(&test, 2).await, [(id(1), QueueState::Due), behind]);
+
+    let leased = test.lease(at(2)).await.unwrap();
+    let until = at(2) + HOLD;
+    let in_work = (id(1), QueueState::InWork { until });
+    assert_eq!(states(&test, 3).await, [in_work, behind]);
+    put_off(&test, &leased, 4, 60, "KMS away").await;
+    let put = (id(1), QueueState::PutOff { until: at(60) });
+    assert_eq!(states(&test, 5).await, [put, behind]);
+    // The second attempt is a lease again, though the first had a trouble.
+    let again = test.lease(at(60)).await.unwrap();
+    let until = at(60) + HOLD;
+    let in_work = (id(1), QueueState::InWork { until });
+    assert_eq!(states(&test, 61).await, [in_work, behind]);
+    put_off(&test, &again, 61, 99, "KMS slow").await;
+
+    let queued = test.store.queue(at(62)).await.unwrap().remove(0);
+    assert_eq!((queued.attempts, queued.queue_id.as_str()), (2, "QUEUE1"));
+    assert_eq!(queued.last_trouble.unwrap().text, "KMS slow");
+    assert_eq!(queued.header, b"Subject: {KMS:Help} 1\r\n");
+    let story = test.store.request_story(id(1), at(62)).await.unwrap();
+    let troubles = &story.waiting[0].troubles;
+    let told: Vec<_> = troubles
+        .iter()
+        .map(|trouble| (trouble.attempt, trouble.at, trouble.text.as_str()))
+        .collect();
+    assert_eq!(told, [(1, at(4), "KMS away"), (2, at(61), "KMS slow")]);
+    assert_eq!(story.message.unwrap().message, request(1).message);
+}
+
+#[tokio::test]
+async fn a_lease_that_is_over_or_a_clock_set_back_holds_nothing() {
+    let test = TestStore::new().await;
+    test.store.accept(request(1)).await.unwrap();
+    test.lease(at(9000)).await.unwrap();
+    let after = 9000 + HOLD.as_secs();
+    assert_eq!(states(&test, after).await, [(id(1), QueueState::Due)]);
+    assert_eq!(states(&test, 5).await, [(id(1), QueueState::Due)]);
+}
+
+#[tokio::test]
+async fn each_target_of_a_reply_waits_by_itself() {
+    let test = TestStore::new().await;
+    reply(&test, 1, &["a@b.example", "c@d.example"]).await;
+    reply(&test, 2, &["a@b.example"]).await;
+    let leased = test.lease_delivery(at(3)).await.unwrap();
+    put_off_reply(&test, &leased, 4, 60).await;
+    let queue = test.store.queue(at(5)).await.unwrap();
+    let told: Vec<_> = queue
+        .iter()
+        .map(|queued| (queued.what.clone(), queued.state))
+        .collect();
+    let reply = |target: &str| Waits::Reply {
+        target: target.to_owned(),
+    };
+    assert_eq!(
+        told,
+        [
+            (reply("a@b.example"), QueueState::PutOff { until: at(60) }),
+            (reply("c@d.example"), QueueState::Due),
+            (
+                reply("a@b.example"),
+                QueueState::Behind { request_id: id(1) }
+            ),
+        ]
+    );
+    assert_eq!(queue[0].header, b"Subject: Auto: {KMS:Help}\r\n");
+}
+
+#[tokio::test]
+async fn no_more_than_the_latest_troubles_are_kept() {
+    let test = TestStore::new().await;
+    test.store.accept(request(1)).await.unwrap();
+    for attempt in 1..=30 {
+        let leased = test.lease(at(10 * attempt)).await.unwrap();
+        put_off(&test, &leased, 10 * attempt, 10 * attempt + 9, "away").await;
+    }
+    let story = test.store.request_story(id(1), at(301)).await.unwrap();
+    let troubles = &story.waiting[0].troubles;
+    assert_eq!((troubles.len(), troubles[0].attempt), (20, 11));
+    // They go with their request.
+    assert!(matches!(
+        drop_all(&test, 1, None).await,
+        Dropped::Done { .. }
+    ));
+    assert_eq!(test.execute("DELETE FROM request_troubles").await, 0);
+}
+
+#[tokio::test]
+async fn a_request_is_found_by_each_of_its_names_even_when_it_is_finished() {
+    let test = TestStore::new().await;
+    reply(&test, 0x12, &[]).await;
+    test.store.accept(request(0x13)).await.unwrap();
+    let named = async |name: &str| test.store.requests_named(name).await.unwrap();
+    let (done, waits) = (id(0x12), id(0x13));
+    assert_eq!(named("QUEUE18").await, [done], "finished: the log knows");
+    assert_eq!(named(&done.to_string()).await, [done]);
+    assert_eq!(named("1212").await, [done]);
+    assert_eq!(named("QUEUE19").await, [waits]);
+    assert_eq!(named("131").await, [waits]);
+    assert_eq!(named("1").await, [done, waits]);
+    // Of a queue id a part is no name.
+    for nobody in ["", "QUEUE1", "queue18", "14", "%", "\"", "1212\"x"] {
+        assert!(named(nobody).await.is_empty(), "{nobody:?}");
+    }
+
+    let story = test.store.request_story(done, at(99)).await.unwrap();
+    let events: Vec<_> = story
+        .entries
+        .iter()
+        .map(|stored| stored.entry().unwrap().event)
+        .collect();
+    assert_eq!(events, [Event::Accepted, Event::Completed]);
+    assert!(story.waiting.is_empty() && story.message.is_none());
+}
+
+#[tokio::test]
+async fn a_retry_ends_waits_and_no_lease() {
+    let test = TestStore::new().await;
+    for number in [1, 2, 3] {
+        test.store.accept(request(number)).await.unwrap();
+    }
+    for number in [1, 2] {
+        let leased = test.lease(at(4)).await.unwrap();
+        assert_eq!(leased.id, id(number));
+        put_off(&test, &leased, 5, 900, "KMS away").await;
+    }
+    test.lease(at(4)).await.unwrap();
+    let retry = async |what| test.store.retry(what, order(6)).await.unwrap();
+    let ended = |requests, replies| WaitsEnded { requests, replies };
+    assert_eq!(retry(ToRetry::Request(id(1))).await, ended(1, 0));
+    let entry = test.last_entry().await;
+    assert_eq!(entry.event, Event::Retried);
+    assert_eq!(entry.request_id, Some(id(1).to_string()));
+    assert_eq!(entry.operator.as_deref(), Some("jane (uid 1000)"));
+    assert_eq!(retry(ToRetry::Request(id(3))).await, ended(0, 0), "leased");
+    assert_eq!(retry(ToRetry::All).await, ended(1, 0));
+    assert_eq!(test.last_entry().await.count, Some(1));
+    assert_eq!(retry(ToRetry::All).await, ended(0, 0));
+    assert_eq!(test.lease(at(6)).await.unwrap().id, id(1));
+    assert_eq!(test.lease(at(6)).await.unwrap().id, id(2));
+    assert!(test.lease(at(6)).await.is_none());
+    let retried = test.events().await;
+    let retried = retried.iter().filter(|(event, _)| *event == Event::Retried);
+    assert_eq!(retried.count(), 2, "what changed nothing is not audited");
+}
+
+#[tokio::test]
+async fn a_retry_ends_the_waits_of_replies_too() {
+    let test = TestStore::new().await;
+    reply(&test, 1, &["a@b.example", "c@d.example"]).await;
+    for _ in 0..2 {
+        let leased = test.lease_delivery(at(3)).await.unwrap();
+        put_off_reply(&test, &leased, 4, 900).await;
+    }
+    let what = ToRetry::Request(id(1));
+    let ended = test.store.retry(what, order(6)).await.unwrap();
+    assert_eq!((ended.requests, ended.replies), (0, 2));
+    assert_eq!(test.lease_delivery(at(6)).await.unwrap().attempts, 2);
+}
+
+#[tokio::test]
+async fn a_dropped_request_gets_no_result_from_whoever_has_it() {
+    let test = TestStore::new().await;
+    for number in [1, 2] {
+        let request = NewRequest {
+            sender: "one".to_owned(),
+            ..request(number)
+        };
+        test.store.accept(request).await.unwrap();
+    }
+    let leased = test.lease(at(2)).await.unwrap();
+    let done = Dropped::Done {
+        was_unanswered: true,
+        targets: Vec::new(),
+    };
+    assert_eq!(drop_all(&test, 1, None).await, done);
+    let entry = test.last_entry().await;
+    assert_eq!(entry.event, Event::Dropped);
+    assert_eq!(entry.queue_id.as_deref(), Some("QUEUE1"));
+    assert_eq!(entry.reason.as_deref(), Some("asked by phone"));
+    assert_eq!(entry.operator.as_deref(), Some("jane (uid 1000)"));
+    assert_eq!(entry.attempts, Some(1));
+
+    let late = test
+        .store
+        .complete(&leased.token, completion(at(51), &["a@b.example"]))
+        .await
+        .unwrap();
+    assert_eq!(late, Completed::LeaseLost);
+    let postponed = test.store.postpone(&leased.token, at(51), at(60), "late");
+    assert!(!postponed.await.unwrap());
+    assert_eq!(drop_all(&test, 1, None).await, Dropped::NotQueued);
+    // The one behind it has its turn, and the same message is known.
+    assert_eq!(test.lease(at(52)).await.unwrap().id, id(2));
+    let again = NewRequest {
+        id: id(3),
+        ..request(1)
+    };
+    let again = test.store.accept(again).await.unwrap();
+    assert_eq!(again, super::super::Accepted::Duplicate(id(1)));
+    assert_eq!(test.store.spool_usage().await.unwrap().replies, 0);
+    assert!(test.store.verify_audit(None).await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn a_reply_is_dropped_for_one_target_or_for_all_and_never_in_midst() {
+    let test = TestStore::new().await;
+    reply(&test, 1, &["a@b.example", "c@d.example"]).await;
+    reply(&test, 2, &["a@b.example"]).await;
+    let targets = vec!["a@b.example".to_owned(), "c@d.example".to_owned()];
+    assert_eq!(
+        drop_all(&test, 1, Some("x@y.example")).await,
+        Dropped::NoSuchTarget { targets }
+    );
+    let leased = test.lease_delivery(at(49)).await.unwrap();
+    let in_work = Dropped::InWork {
+        target: "a@b.example".to_owned(),
+        until: at(49) + HOLD,
+    };
+    assert_eq!(drop_all(&test, 1, Some("a@b.example")).await, in_work);
+    assert_eq!(drop_all(&test, 1, None).await, in_work);
+    assert_eq!(test.store.queue(at(50)).await.unwrap().len(), 3);
+
+    let done = |target: &str| Dropped::Done {
+        was_unanswered: false,
+        targets: vec![target.to_owned()],
+    };
+    assert_eq!(
+        drop_all(&test, 1, Some("c@d.example")).await,
+        done("c@d.example")
+    );
+    assert_eq!(
+        test.last_entry().await.target.as_deref(),
+        Some("c@d.example")
+    );
+    put_off_reply(&test, &leased, 49, 900).await;
+    assert_eq!(drop_all(&test, 1, None).await, done("a@b.example"));
+    assert_eq!(drop_all(&test, 1, None).await, Dropped::NotQueued);
+    // The reply behind it has its turn.
+    let next = test.lease_delivery(at(50)).await.unwrap();
+    assert_eq!(next.request_id, id(2));
+    assert!(
+        test.store
+            .delivered(&next.token, at(51), "250")
+            .await
+            .unwrap()
+    );
+    assert_eq!(
+        test.store.spool_usage().await.unwrap(),
+        SpoolUsage::default()
+    );
+}
+
+#[tokio::test]
+async fn a_notice_goes_with_its_request() {
+    let test = TestStore::new().await;
+    test.store.accept(request(1)).await.unwrap();
+    let notice = super::super::testing::notice(crate::mail::NoticeCode::Deferred, at(9));
+    assert!(test.store.tell(id(1), at(2), notice).await.unwrap());
+    let only_notice = drop_all(&test, 1, Some("x@y.example")).await;
+    assert!(matches!(only_notice, Dropped::NoSuchTarget { .. }));
+    let done = Dropped::Done {
+        was_unanswered: true,
+        targets: vec!["a@b.example".to_owned()],
+    };
+    assert_eq!(drop_all(&test, 1, None).await, done);
+    assert_eq!(
+        test.store.spool_usage().await.unwrap(),
+        SpoolUsage::default()
+    );
+    let later = at(50) + SignedDuration::from_hours(1);
+    assert!(test.store.queue(later).await.unwrap().is_empty());
+}

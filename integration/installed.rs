@@ -5,7 +5,7 @@
 
 mod harness;
 
-use std::{fs, os::unix::fs::MetadataExt, process::Command};
+use std::{fs, net::TcpListener, os::unix::fs::MetadataExt, process::Command};
 
 use harness::{
     ALICE, BOB, DkimKey, Draft, GATEWAY, Installer, Layout, Mailbox, OpenDkim, Postfix, Site, Smtp,
@@ -169,6 +169,27 @@ fn the_internal_wiring_leaves_smtpd_alone() {
     is_answered(&site, &help(1));
     assert_eq!(passed_internally(&site), 1);
     other_mail_is_delivered(&site);
+}
+
+#[test]
+fn by_ipv6_where_postfix_uses_it() {
+    let installer = Installer::on_debian();
+    let layout = &installer.layout;
+    // Both at once, so that they are two.
+    let free = [(); 2].map(|()| TcpListener::bind("[::1]:0").expect("a free port"));
+    let [reply, internal] = free.map(|port| port.local_addr().expect("an address").to_string());
+    layout.gateway(&["config", "set", "reply.smtp", &reply]);
+    let options = ["--wiring", "internal", "--internal", &internal];
+    let refusal = installer.refusal(&options);
+    assert!(refusal.contains("Postfix uses no ipv6"), "{refusal}");
+
+    layout.set_postfix("inet_protocols=all");
+    installer.run(&options);
+    let site = start(installer);
+    is_answered(&site, &help(1));
+    other_mail_is_delivered(&site);
+    let line = format!("relay=::1{internal}, delay=");
+    assert_eq!(site.postfix.log().matches(&line).count(), 1, "{line}");
 }
 
 /// Debian's with all that a careful admin adds.

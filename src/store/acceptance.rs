@@ -127,15 +127,14 @@ async fn accepted_before(
     let oldest = request
         .accepted_at
         .saturating_sub(NewRequest::IDENTITY_KEPT);
-    sqlx::query("DELETE FROM identities WHERE accepted_at < ?")
-        .bind(Moment(oldest.unwrap_or(Timestamp::MIN)))
-        .execute(&mut *connection)
-        .await?;
-    let known: Option<Text<RequestId>> =
-        sqlx::query_scalar("SELECT request_id FROM identities WHERE identity = ?")
-            .bind(identity.as_slice())
-            .fetch_optional(connection)
-            .await?;
+    let known: Option<Text<RequestId>> = sqlx::query_scalar(
+        "DELETE FROM identities WHERE accepted_at < ?;
+         SELECT request_id FROM identities WHERE identity = ?",
+    )
+    .bind(Moment(oldest.unwrap_or(Timestamp::MIN)))
+    .bind(identity.as_slice())
+    .fetch_optional(connection)
+    .await?;
     Ok(known.map(|Text(id)| id))
 }
 

@@ -103,7 +103,15 @@ impl Intent for LeaseDelivery {
                   ORDER BY waits_until, sequence LIMIT 1),
                  (SELECT sequence FROM deliveries WHERE turn = 1 AND waits_since > ?3
                   ORDER BY waits_since, sequence LIMIT 1))
-             RETURNING sequence, reply, target, attempts, told",
+             RETURNING sequence, target, attempts,
+                 (SELECT request_id FROM replies WHERE sequence = reply) AS request_id,
+                 (SELECT queue_id FROM replies WHERE sequence = reply) AS queue_id,
+                 (SELECT accepted_at FROM replies WHERE sequence = reply) AS accepted_at,
+                 (SELECT completed_at FROM replies WHERE sequence = reply) AS completed_at,
+                 (SELECT reverse_path FROM replies WHERE sequence = reply) AS reverse_path,
+                 (SELECT message FROM replies WHERE sequence = reply) AS message,
+                 told = 0 AND (SELECT late_notice IS NOT NULL FROM replies WHERE sequence = reply)
+                     AS can_be_told",
         )
         .bind(wait.since)
         .bind(wait.until)
@@ -113,25 +121,17 @@ impl Intent for LeaseDelivery {
         let Some(leased) = leased else {
             return Ok(None);
         };
-        let reply = sqlx::query(
-            "SELECT request_id, queue_id, accepted_at, completed_at, reverse_path, message,
-                 late_notice IS NOT NULL AS has_notice
-             FROM replies WHERE sequence = ?",
-        )
-        .bind(leased.try_get::<i64, _>("reply")?)
-        .fetch_one(&mut *changes.connection)
-        .await?;
         let attempts: u32 = leased.try_get("attempts")?;
         Ok(Some(LeasedDelivery {
             token: LeaseToken::new(leased.try_get("sequence")?, attempts),
-            request_id: text(&reply, "request_id")?,
-            queue_id: reply.try_get("queue_id")?,
+            request_id: text(&leased, "request_id")?,
+            queue_id: leased.try_get("queue_id")?,
             target: leased.try_get("target")?,
-            reverse_path: reply.try_get("reverse_path")?,
-            message: reply.try_get("message")?,
-            accepted_at: reply.try_get::<Moment, _>("accepted_at")?.0,
-            completed_at: reply.try_get::<Moment, _>("completed_at")?.0,
-            can_be_told: reply.try_get("has_notice")? && !leased.try_get::<bool, _>("told")?,
+            reverse_path: leased.try_get("reverse_path")?,
+            message: leased.try_get("message")?,
+            accepted_at: leased.try_get::<Moment, _>("accepted_at")?.0,
+            completed_at: leased.try_get::<Moment, _>("completed_at")?.0,
+            can_be_told: leased.try_get("can_be_told")?,
             attempts,
         }))
     }

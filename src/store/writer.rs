@@ -126,10 +126,15 @@ impl Writer {
         connection: &mut SqliteConnection,
         batch: &mut [Box<dyn Job>],
     ) -> Result<(), Failure> {
-        run("BEGIN IMMEDIATE", connection).await?;
         let outcome = match &mut *batch {
-            [alone] => self.apply_alone(alone.as_mut(), connection).await,
-            several => self.apply_all(several, connection).await,
+            [alone] => {
+                run("BEGIN IMMEDIATE", connection).await?;
+                self.apply_alone(alone.as_mut(), connection).await
+            }
+            several => {
+                run("BEGIN IMMEDIATE; SAVEPOINT job", connection).await?;
+                self.apply_all(several, connection).await
+            }
         };
         if outcome.is_err() {
             // What failed may have rolled everything back by itself.
@@ -153,20 +158,20 @@ impl Writer {
         }
     }
 
-    /// Each in a savepoint, so that its failure leaves the others alone.
+    /// Each in a savepoint, so that its failure leaves the others alone. The end
+    /// of one and the begin of the next go to SQLite's thread as one; the commit
+    /// ends the last.
     async fn apply_all(
         &self,
         batch: &mut [Box<dyn Job>],
         connection: &mut SqliteConnection,
     ) -> Result<(), Failure> {
         for job in batch {
-            run("SAVEPOINT job", connection).await?;
             self.apply(job.as_mut(), connection).await;
             match job.failure() {
-                None => run("RELEASE job", connection).await?,
-                Some(failure) => {
-                    undo("ROLLBACK TO job; RELEASE job", failure, connection).await?;
-                }
+                None => run("RELEASE job; SAVEPOINT job", connection).await?,
+                // The savepoint stays, and is the next job's.
+                Some(failure) => undo("ROLLBACK TO job", failure, connection).await?,
             }
         }
         run("COMMIT", connection).await

@@ -352,24 +352,34 @@ mod tests {
 
     #[tokio::test]
     async fn a_change_that_fails_leaves_its_batch_alone() {
-        let test = TestStore::new().await;
-        let release = hold(&test.store).await;
-        let first = ask(&test.store, request(1));
-        let wrong = Execute("DELETE FROM requests; INSERT INTO audit VALUES (9, 'x', 'y')");
-        let wrong = ask(&test.store, wrong);
-        let second = ask(&test.store, request(2));
-        wait_for_queue(&test.store, 3).await;
-        release.send(()).unwrap();
+        for place in 0..3 {
+            let test = TestStore::new().await;
+            let release = hold(&test.store).await;
+            let mut accepting = Vec::new();
+            let mut failing = None;
+            for number in 0..3 {
+                if number == place {
+                    let wrong = "DELETE FROM requests; INSERT INTO audit VALUES (9, 'x', 'y')";
+                    failing = Some(ask(&test.store, Execute(wrong)));
+                } else {
+                    accepting.push(ask(&test.store, request(number)));
+                }
+            }
+            wait_for_queue(&test.store, 3).await;
+            release.send(()).unwrap();
 
-        assert!(matches!(
-            wrong.await.unwrap(),
-            Err(StoreError::Sqlite { .. })
-        ));
-        for accepted in [first, second] {
-            assert_eq!(accepted.await.unwrap().unwrap(), Accepted::New);
+            let failed = failing.unwrap().await.unwrap();
+            assert!(matches!(failed, Err(StoreError::Sqlite { .. })), "{place}");
+            for accepted in accepting {
+                assert_eq!(accepted.await.unwrap().unwrap(), Accepted::New, "{place}");
+            }
+            assert_eq!(test.store.commits(), 2, "{place}");
+            assert_eq!(
+                test.store.spool_usage().await.unwrap().requests,
+                2,
+                "{place}"
+            );
         }
-        assert_eq!(test.store.commits(), 2);
-        assert_eq!(test.store.spool_usage().await.unwrap().requests, 2);
     }
 
     #[tokio::test]

@@ -54,6 +54,18 @@ cargo_as_released() {
         cargo "$@"
 }
 
+readonly tools=target/tools
+
+# Builds a tool of cargo's, of this version, into $tools unless it is there. Hardly
+# optimised: it runs for seconds, and would take minutes more to build.
+install_cargo_tool() {
+    local tool=$1 version=$2
+    [[ $("$tools/bin/$tool" "${tool#cargo-}" --version 2>/dev/null) != *" $version" ]] || return 0
+    printf '%s %s is built into %s (minutes) …\n' "$tool" "$version" "$tools" >&2
+    CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+        cargo install --quiet --locked --root "$tools" "$tool" --version "$version"
+}
+
 build_release() { cargo_as_released build --release --locked; }
 
 # Has what cargo then builds and runs run as root: only root starts a Postfix. For

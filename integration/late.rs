@@ -13,29 +13,16 @@ use harness::{
 };
 use serde_json::Value;
 
-/// The port to which replies are handed in these tests: nobody listens there
-/// until [`open_port`].
-const PORT: u16 = 18035;
-
-/// How long nobody does.
+/// How long nobody listens for replies.
 const OUTAGE: Duration = Duration::from_secs(30);
 
 fn site(notice_after: &str) -> Site {
     let layout = Layout::new();
-    layout.set_gateway("reply", "smtp", layout.port(PORT).to_string());
+    layout.close_reply_port();
     layout.set_gateway("worker", "first_retry", "1s");
     layout.set_gateway("worker", "longest_retry", "4s");
     layout.set_gateway("worker", "notice_after", notice_after);
     layout.start()
-}
-
-/// Has Postfix listen there, as it does for replies by `postfix/`.
-fn open_port(site: &Site) {
-    let port = site.layout.port(PORT);
-    site.layout
-        .add_postfix_service(&format!("{port}/inet={port} inet n - n - - smtpd"));
-    site.layout.set_postfix_service(PORT, "smtpd_milters=");
-    run(site.postfix.tool("postfix").arg("reload"), b"");
 }
 
 fn send(site: &Site, from: &str, subject: &str) {
@@ -83,7 +70,7 @@ fn when_postfix_comes_back_in_time_everybody_is_answered_and_nobody_told() {
     for person in people {
         assert!(site.mailbox(person).mails().is_empty());
     }
-    open_port(&site);
+    site.open_reply_port();
     for number in 0..12 {
         let person = people[number % people.len()];
         let subject = format!("{{KMS:Help}} {number}");
@@ -156,7 +143,7 @@ fn who_waits_past_the_time_gets_one_notice_and_then_the_answer() {
         (told(&audit(&site)) >= people.len()).then_some(())
     });
     thread::sleep(Duration::from_secs(6));
-    open_port(&site);
+    site.open_reply_port();
     for (person, subject) in &asked {
         site.mailbox(person).wait_for(subject, |mail| {
             mail.header("Subject").as_deref() == Some(&format!("Auto: {subject}"))

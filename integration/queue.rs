@@ -18,10 +18,6 @@ use unicode_width::UnicodeWidthStr;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The port to which replies are handed: nobody listens there until
-/// [`open_port`].
-const PORT: u16 = 18035;
-
 /// A site where a failed attempt is repeated after an hour, and nobody told.
 fn patient(layout: &Layout) {
     for key in ["first_retry", "longest_retry", "notice_after"] {
@@ -34,17 +30,9 @@ fn patient(layout: &Layout) {
 /// One that can't hand over replies.
 fn without_port() -> Site {
     let layout = Layout::new();
-    layout.set_gateway("reply", "smtp", layout.port(PORT).to_string());
+    layout.close_reply_port();
     patient(&layout);
     layout.start()
-}
-
-fn open_port(site: &Site) {
-    let port = site.layout.port(PORT);
-    site.layout
-        .add_postfix_service(&format!("{port}/inet={port} inet n - n - - smtpd"));
-    site.layout.set_postfix_service(PORT, "smtpd_milters=");
-    run(site.postfix.tool("postfix").arg("reload"), b"");
 }
 
 /// One whose KMS is away, and two requests of Alice's module that wait for it.
@@ -166,7 +154,7 @@ fn replies_that_postfix_does_not_take_are_seen_tried_again_and_told_of() {
     let tried = site.layout.gateway(&["queue", "retry", &id[..12]]);
     assert!(tried.contains("1 of replies"), "{tried}");
     queue_when(&site, "another attempt", |queue| queue[0]["attempts"] == 2);
-    open_port(&site);
+    site.open_reply_port();
     site.layout.gateway(&["queue", "retry", "--all"]);
     for (person, subject) in [
         (ALICE, "{KMS:Help} 1"),
@@ -341,7 +329,7 @@ fn one_target_of_a_reply_is_dropped_and_the_other_answered() {
     let order = ["queue", "drop", id, "--target", CAROL, "--reason", "left"];
     let told = site.layout.gateway(&order);
     assert_eq!(told, format!("Dropped: the reply for {CAROL}.\n"));
-    open_port(&site);
+    site.open_reply_port();
     site.layout.gateway(&["queue", "retry", "--all"]);
     site.mailbox(BOB).wait_for_reply("{KMS:Help} both");
     queue_when(&site, "the queue is empty", <[Value]>::is_empty);

@@ -8,7 +8,7 @@ mod harness;
 
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::Write,
     path::PathBuf,
@@ -118,19 +118,24 @@ impl Trouble {
             .count()
     }
 
-    /// How many final replies came to each Subject.
+    /// How many final replies came to each Subject. One whose delivery could not
+    /// be noted comes again, Message-ID and all: that is the same reply.
     fn replies(&self) -> BTreeMap<String, usize> {
-        let mut replies = BTreeMap::new();
+        let mut replies: BTreeMap<String, BTreeSet<Vec<u8>>> = BTreeMap::new();
         for mail in self.site.mailbox(ALICE).mails() {
             if mail.result()[0] != "Notice" {
                 let subject = mail.header("Subject").expect("a Subject");
-                *replies.entry(subject).or_default() += 1;
+                let sent = mail.as_sent().to_vec();
+                replies.entry(subject).or_default().insert(sent);
             }
         }
-        replies
+        let counted = replies.into_iter();
+        counted
+            .map(|(subject, replies)| (subject, replies.len()))
+            .collect()
     }
 
-    /// Waits for the replies to all of these, and that each came once.
+    /// Waits for the replies to all of these, and that each has one.
     fn all_answered_once(&self, drafts: &[Draft]) {
         until("everything is answered", PATIENCE, || {
             (self.replies().len() >= drafts.len()).then_some(())

@@ -2,9 +2,7 @@
 //! What is automatic stays so whatever is added, and whatever is a request can
 //! be answered.
 
-use kms_gateway::mail::{
-    Address, Client, GatewayAddresses, Message, Request, ReversePath, from_addresses,
-};
+use kms_gateway::mail::{Address, Client, GatewayAddresses, Message, Request, ReversePath};
 use kms_gateway::policy::{
     Asked, Envelope, Facts, Judgement, Listener, Looked, RULES, Settings, Verdict, explain, judge,
 };
@@ -51,7 +49,7 @@ impl Case {
         let message = Message::from_bytes(octets);
         let reverse_path = match path {
             Some(path) => ReversePath::from_smtp(&path),
-            None => delivered_from(&message),
+            None => ReversePath::of_delivered(&message.headers),
         };
         let mut settings = Settings::default();
         settings.authentication.authserv_ids = vec!["mx.kms.example.org".to_owned()];
@@ -96,18 +94,6 @@ fn envelope(data: &[u8]) -> (Listener, Option<String>, &[u8]) {
         }
     }
     (Listener::Outer, None, data)
-}
-
-/// What delivery noted, as in the messages of `integration/corpus`.
-fn delivered_from(message: &Message) -> ReversePath {
-    let headers = &message.headers;
-    match headers.first("Return-Path") {
-        Some(field) => ReversePath::from_smtp(field.unfolded().trim()),
-        None => from_addresses(headers)
-            .into_iter()
-            .next()
-            .map_or(ReversePath::Null, ReversePath::Address),
-    }
 }
 
 fn check_explained(case: &Case, judgement: &Judgement) {

@@ -16,6 +16,9 @@ use super::{
     gateway::kms_gateway, postfix::private_site, run, words,
 };
 
+/// Where nobody listens for replies until [`Site::open_reply_port`].
+const CLOSED: u16 = 18035;
+
 pub const GATEWAY: &str = "gateway@kms.example.org";
 pub const ALICE: &str = "alice@vendor.example";
 pub const BOB: &str = "bob@vendor.example";
@@ -157,6 +160,11 @@ impl Layout {
         command
     }
 
+    /// Has the gateway hand replies to a port that is closed as yet.
+    pub fn close_reply_port(&self) {
+        self.set_gateway("reply", "smtp", self.port(CLOSED).to_string());
+    }
+
     /// Sets a key of the gateway's configuration.
     pub fn set_gateway(&self, table: &str, key: &str, value: impl Into<toml::Value>) {
         let text = fs::read_to_string(self.config()).expect("the configuration");
@@ -259,6 +267,16 @@ impl Site {
     pub fn mailbox(&self, person: &str) -> Mailbox {
         let (local, _) = person.split_once('@').unwrap_or((person, ""));
         Mailbox::new(self.layout.directory().join("mail").join(local))
+    }
+
+    /// Has Postfix listen at the port that [`Layout::close_reply_port`] named, as
+    /// it does for replies by `postfix/`.
+    pub fn open_reply_port(&self) {
+        let port = self.layout.port(CLOSED);
+        self.layout
+            .add_postfix_service(&format!("{port}/inet={port} inet n - n - - smtpd"));
+        self.layout.set_postfix_service(CLOSED, "smtpd_milters=");
+        run(self.postfix.tool("postfix").arg("reload"), b"");
     }
 
     /// Sends Alice's request to the gateway, which must be accepted, and waits

@@ -36,8 +36,8 @@ use crate::{
         UpdateQuestion,
     },
     mail::{
-        Address, Client, GatewayAddresses, Headers, Message, Outcome, Request, ReversePath,
-        ServiceCode, parse_subject,
+        Address, Client, GatewayAddresses, Message, Outcome, Request, ReversePath, ServiceCode,
+        parse_subject,
     },
     policy::{self, Asked, Envelope, Facts, Judgement, Listener, dnsbl::Score},
     printable::{Printable, PrintableJson},
@@ -180,7 +180,10 @@ impl Explainer<'_> {
         let addresses = gateway_addresses(self.config);
         let message = Message::from_bytes(&piece.bytes);
         let headers = &message.headers;
-        let reverse_path = ReversePath::from_smtp(&reverse_path(self.arguments, headers));
+        let reverse_path = match &self.arguments.mail_from {
+            Some(given) => ReversePath::from_smtp(given),
+            None => ReversePath::of_delivered(headers),
+        };
         let recipients = recipients(self.arguments, self.config)?;
         let facts = Facts {
             envelope: Envelope {
@@ -239,19 +242,6 @@ impl Explainer<'_> {
         .await
         .map_err(|error| error.to_string())
     }
-}
-
-/// The reverse path given, else the message's Return-Path, else its From.
-fn reverse_path(arguments: &Arguments, headers: &Headers) -> String {
-    if let Some(given) = &arguments.mail_from {
-        return given.clone();
-    }
-    if let Some(field) = headers.first("Return-Path") {
-        return field.unfolded().trim().to_owned();
-    }
-    crate::mail::from_addresses(headers)
-        .first()
-        .map_or_else(|| "<>".to_owned(), |address| format!("<{address}>"))
 }
 
 fn recipients(arguments: &Arguments, config: &Config) -> Result<Vec<Address>, CommandError> {

@@ -4,6 +4,8 @@ use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
 
 use super::address::{Address, without_route};
+use super::address_list::from_addresses;
+use super::header::Headers;
 
 /// The SMTP client that handed the message to Postfix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +44,19 @@ impl ReversePath {
         match Address::parse(without_route(path)) {
             Ok(address) => ReversePath::Address(address),
             Err(_) => ReversePath::Invalid(argument.to_owned()),
+        }
+    }
+
+    /// That of a delivered message, by its header alone: the Return-Path that
+    /// delivery noted (RFC 5321 4.4), else its first From address, else null.
+    #[must_use]
+    pub fn of_delivered(headers: &Headers) -> Self {
+        match headers.first("Return-Path") {
+            Some(field) => Self::from_smtp(field.unfolded().trim()),
+            None => from_addresses(headers)
+                .into_iter()
+                .next()
+                .map_or(Self::Null, Self::Address),
         }
     }
 

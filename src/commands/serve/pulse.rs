@@ -76,11 +76,7 @@ impl Pulse {
         // What upkeep does each minute anyway.
         self.store.settle_counts(self.clock.now()).await?;
         let usage = self.store.spool_usage().await?;
-        match self.store.require_room().await {
-            // Trouble may begin between two questions, and is none the less trouble.
-            Err(error) if !error.is_lack_of_room() => Err(error),
-            room => Ok(Seen { usage, room }),
-        }
+        Seen::of(usage, self.store.require_room().await)
     }
 }
 
@@ -97,6 +93,16 @@ struct Seen {
     usage: SpoolUsage,
     /// Whether there is room for a request.
     room: Result<(), StoreError>,
+}
+
+impl Seen {
+    /// Trouble may begin between two questions, and is none the less trouble.
+    fn of(usage: SpoolUsage, room: Result<(), StoreError>) -> Look {
+        match room {
+            Err(error) if !error.is_lack_of_room() => Err(error),
+            room => Ok(Self { usage, room }),
+        }
+    }
 }
 
 /// What is known of the store at one beat.
@@ -243,6 +249,39 @@ mod tests {
         }
     }
 
+    fn full() -> StoreError {
+        StoreError::Full {
+            requests: 3,
+            max_requests: 3,
+            bytes: 1,
+            max_bytes: 9,
+        }
+    }
+
+    #[test]
+    fn a_full_spool_is_told_from_a_store_in_trouble() {
+        let status = |room| {
+            let newest = Some(Seen::of(seen(1, 2).usage, room));
+            State {
+                newest,
+                asked: None,
+            }
+            .status(None)
+        };
+        assert_eq!(
+            status(Err(full())),
+            "Serving; 1 request to be answered, 2 replies to be handed to Postfix. New requests \
+             wait at Postfix: the spool is full: 3 of 3 requests, 1 of 9 bytes."
+        );
+        assert_eq!(
+            status(Err(StoreError::Closed)),
+            format!(
+                "The store is in trouble, requests wait at Postfix: {}.",
+                StoreError::Closed
+            )
+        );
+    }
+
     /// When it was told that all is well, and the last status, of so long a time.
     async fn told<L: Future<Output = Look>>(
         lasting: Duration,
@@ -317,11 +356,8 @@ mod tests {
         state.newest = Some(Ok(seen(1, 2)));
         assert_eq!(state.vitals(None), Vitals::default());
 
-        state.newest = Some(Ok(Seen {
-            room: Err(StoreError::Closed),
-            ..seen(1, 2)
-        }));
-        assert_eq!(refuses(&state), Some(StoreError::Closed.to_string()));
+        state.newest = Some(Seen::of(seen(1, 2).usage, Err(full())));
+        assert_eq!(refuses(&state), Some(full().to_string()));
 
         state.newest = Some(Ok(seen(1, 2)));
         state.asked = Some(Instant::now());

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
-use crate::mail::{Client, Headers, Message, ReversePath, from_addresses};
+use crate::mail::{Client, Headers, Message, ReversePath};
 use crate::policy::{
     Check, Envelope, Facts, Judgement, Listener, RULES, Rule, RuleName, Settings, Verdict, judge,
 };
@@ -43,20 +43,9 @@ fn message(file: &str) -> Message {
     Message::from_bytes(&fs::read(directory().join(file)).unwrap())
 }
 
-/// What delivery noted as Return-Path; the corpus is of delivered messages.
-fn reverse_path(headers: &Headers) -> ReversePath {
-    match headers.first("Return-Path") {
-        Some(field) => ReversePath::from_smtp(field.unfolded().trim()),
-        None => from_addresses(headers)
-            .into_iter()
-            .next()
-            .map_or(ReversePath::Null, ReversePath::Address),
-    }
-}
-
 fn judged(message: &Message) -> Judgement {
     let structure = message.structure();
-    let reverse_path = reverse_path(&message.headers);
+    let reverse_path = ReversePath::of_delivered(&message.headers);
     let gateway = super::gateway();
     let recipients = [GATEWAY.parse().unwrap()];
     let mut settings = Settings::default();

@@ -493,7 +493,7 @@ fn reload(path: &Path, running: &Config, live: &Live) {
             tracing::error!(%error, "configuration not reloaded; the old one stays in force");
         }
     }
-    let status = pulse::serving(bad.as_deref());
+    let status = pulse::reloaded(bad.as_deref());
     live.bad_reload.send_replace(bad);
     notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }

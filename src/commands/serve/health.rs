@@ -22,7 +22,7 @@ pub(super) struct Vitals {
     /// Why a request would not be taken now, if it wouldn't.
     pub(super) refuses: Option<String>,
     /// What the operator should mend although requests are taken.
-    pub(super) warning: Option<String>,
+    pub(super) warnings: Vec<String>,
 }
 
 impl Vitals {
@@ -87,7 +87,8 @@ impl Health {
         let is_good = lines.is_empty();
         if is_good {
             lines.push("ready".to_owned());
-            lines.extend(vitals.warning.map(|text| format!("warning: {text}")));
+            let warnings = vitals.warnings.iter();
+            lines.extend(warnings.map(|text| format!("warning: {text}")));
         }
         Diagnosis { is_good, lines }
     }
@@ -109,22 +110,21 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_configuration_is_a_warning_and_no_reason() {
+    fn each_warning_has_its_line_and_is_no_reason() {
         let vitals = Vitals {
-            warning: of("the old configuration is in force"),
+            warnings: vec!["one".to_owned(), "two".to_owned()],
             ..Vitals::default()
         };
         let ready = health(Phase::Serving, vitals).ready();
         assert!(ready.is_good, "{ready:?}");
-        let expected = ["ready", "warning: the old configuration is in force"];
-        assert_eq!(ready.lines, expected);
+        assert_eq!(ready.lines, ["ready", "warning: one", "warning: two"]);
     }
 
     #[test]
     fn each_reason_has_its_line() {
         let vitals = Vitals {
             refuses: of("the spool is full"),
-            warning: of("not shown"),
+            warnings: vec!["not shown".to_owned()],
             ..Vitals::default()
         };
         let health = health(Phase::Stopping, vitals);

@@ -55,12 +55,11 @@ impl Pulse {
         let every = watchdog.map_or(leisurely, |limit| leisurely.min(limit / 2));
         // An interval of no length at all is none.
         let every = every.max(Duration::from_millis(1));
-        let bad_reload = self.bad_reload.clone();
         let tell = |state: &State| {
-            let bad_reload = bad_reload.borrow().clone();
-            let status = state.status(bad_reload.as_deref());
+            let warnings = self.warnings();
+            let status = state.status(&warnings);
             if let Some(vitals) = &self.vitals {
-                let seen = state.vitals(bad_reload.as_deref());
+                let seen = state.vitals(warnings);
                 READY.only().set(u8::from(seen.takes_requests()));
                 vitals.send_replace(seen);
             }
@@ -72,6 +71,16 @@ impl Pulse {
         beat(every, || self.look(), tell).await;
     }
 
+    /// What the operator should mend although requests are taken.
+    fn warnings(&self) -> Vec<String> {
+        let bad_reload = self.bad_reload.borrow();
+        bad_reload
+            .as_deref()
+            .map(not_reloaded)
+            .into_iter()
+            .collect()
+    }
+
     async fn look(&self) -> Look {
         // What upkeep does each minute anyway.
         self.store.settle_counts(self.clock.now()).await?;
@@ -80,9 +89,14 @@ impl Pulse {
     }
 }
 
-/// The status of which no more is known.
-pub(super) fn serving(bad_reload: Option<&str>) -> String {
-    State::default().status(bad_reload)
+/// The status after a reload, when no more is known.
+pub(super) fn reloaded(bad_reload: Option<&str>) -> String {
+    let warnings: Vec<String> = bad_reload.map(not_reloaded).into_iter().collect();
+    State::default().status(&warnings)
+}
+
+fn not_reloaded(error: &str) -> String {
+    format!("the old configuration is in force: {error}")
 }
 
 /// What the store had to say.
@@ -123,7 +137,7 @@ impl State {
     }
 
     /// For probes.
-    fn vitals(&self, bad_reload: Option<&str>) -> Vitals {
+    fn vitals(&self, warnings: Vec<String>) -> Vitals {
         let refused = match &self.newest {
             Some(Err(error))
             | Some(Ok(Seen {
@@ -142,11 +156,11 @@ impl State {
                 true => refused.or_else(silent),
                 false => None,
             },
-            warning: bad_reload.map(|error| format!("the old configuration is in force: {error}")),
+            warnings,
         }
     }
 
-    fn status(&self, bad_reload: Option<&str>) -> String {
+    fn status(&self, warnings: &[String]) -> String {
         let mut status = match &self.newest {
             _ if !self.is_well() => {
                 let silence = self.silence().as_secs();
@@ -166,8 +180,8 @@ impl State {
                 format!("The store is in trouble, requests wait at Postfix: {error}.")
             }
         };
-        if let Some(error) = bad_reload {
-            status.push_str(&format!(" The old configuration is in force: {error}."));
+        for warning in warnings {
+            status.push_str(&format!(" Warning: {warning}."));
         }
         status
     }
@@ -266,7 +280,7 @@ mod tests {
                 newest,
                 asked: None,
             }
-            .status(None)
+            .status(&[])
         };
         assert_eq!(
             status(Err(full())),
@@ -293,7 +307,7 @@ mod tests {
             if state.is_well() {
                 well.borrow_mut().push(begin.elapsed());
             }
-            *last.borrow_mut() = state.status(None);
+            *last.borrow_mut() = state.status(&[]);
         };
         assert!(timeout(lasting, beat(EVERY, look, tell)).await.is_err());
         (well.into_inner(), last.into_inner())
@@ -351,10 +365,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_probe_is_told_why_no_request_is_taken() {
         let mut state = State::default();
-        let refuses = |state: &State| state.vitals(None).refuses;
+        let refuses = |state: &State| state.vitals(Vec::new()).refuses;
         assert!(refuses(&state).is_some(), "nothing is known yet");
         state.newest = Some(Ok(seen(1, 2)));
-        assert_eq!(state.vitals(None), Vitals::default());
+        assert_eq!(state.vitals(Vec::new()), Vitals::default());
 
         state.newest = Some(Seen::of(seen(1, 2).usage, Err(full())));
         assert_eq!(refuses(&state), Some(full().to_string()));
@@ -365,17 +379,19 @@ mod tests {
         sleep(FOR_PROBES).await;
         let silent = "the store has not answered for 5 s";
         assert_eq!(refuses(&state).as_deref(), Some(silent));
-        assert_eq!(state.vitals(None).hangs, None);
+        assert_eq!(state.vitals(Vec::new()).hangs, None);
         sleep(LONGEST_SILENCE).await;
-        assert!(state.vitals(None).hangs.is_some());
+        assert!(state.vitals(Vec::new()).hangs.is_some());
     }
 
     #[test]
-    fn a_bad_configuration_shows_in_the_status() {
-        let status = State::default().status(Some("gateway.toml: x; mend it"));
+    fn warnings_show_in_the_status() {
+        let warnings = ["one".to_owned(), "two".to_owned()];
+        let status = State::default().status(&warnings);
+        assert_eq!(status, "Serving. Warning: one. Warning: two.");
         assert_eq!(
-            status,
-            "Serving. The old configuration is in force: gateway.toml: x; mend it."
+            reloaded(Some("gateway.toml: x; mend it")),
+            "Serving. Warning: the old configuration is in force: gateway.toml: x; mend it."
         );
     }
 }

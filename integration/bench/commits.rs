@@ -127,6 +127,7 @@ fn request(number: usize) -> NewRequest {
         client: Some(IpAddr::from([192, 0, 2, 1])),
         sender,
         identity: Some(identity),
+        is_vouched_for: true,
         message: vec![b'x'; 1024],
         charges: Charges::default(),
         notice: NoticeWriter::new(|_, _| None),

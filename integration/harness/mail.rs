@@ -43,6 +43,12 @@ impl Draft {
         self
     }
 
+    /// Without the fields of this name.
+    pub fn without(mut self, name: &str) -> Self {
+        self.headers.retain(|(found, _)| found != name);
+        self
+    }
+
     /// With these very bytes as its body; lines end with CRLF.
     pub fn with_body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();

@@ -18,6 +18,7 @@ use indymilter::{
 
 use super::{
     answer::{Answer, SmtpReply},
+    intake::NO_QUEUE_ID,
     session::{Gateway, Session},
 };
 use crate::measures::{FoundAtFault, PANICS};
@@ -212,7 +213,7 @@ fn data(cx: &mut Context<Carried>) -> Status {
 }
 
 async fn end_of_message(cx: &mut EomContext<Carried>) -> Status {
-    let queue_id = macro_text(&cx.macros, c"i").unwrap_or_else(|| "NONE".to_owned());
+    let queue_id = macro_text(&cx.macros, c"i").unwrap_or_else(|| NO_QUEUE_ID.to_owned());
     let session = cx
         .data
         .as_mut()

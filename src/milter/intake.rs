@@ -4,15 +4,17 @@
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 
 use crate::{
     audit::{Entry, Event},
     kms::RequestId,
-    mail::{Client, Headers, Message, Request, compose_notice},
+    mail::{self, Client, Headers, Message, QueueIds, Request, Trace, compose_notice},
     policy::{Charges, Judgement, Listener, Verdict},
     store::{FinishedReply, NewRequest, NoticeWriter},
 };
+
+/// What stands for the queue id where an MTA gives none.
+pub(super) const NO_QUEUE_ID: &str = "NONE";
 
 /// A message that is a request, as it arrived.
 pub(super) struct Arrival<'a> {
@@ -21,15 +23,40 @@ pub(super) struct Arrival<'a> {
     pub(super) reverse_path: &'a str,
     pub(super) client: Option<IpAddr>,
     pub(super) message: &'a Message,
+    pub(super) asking: Asking,
+}
+
+/// What is known of a request beside its message.
+pub(super) struct Asking {
+    pub(super) identity: Option<[u8; 32]>,
+    pub(super) is_vouched_for: bool,
     pub(super) charges: Charges,
     pub(super) notice: NoticeWriter,
+}
+
+/// Nothing.
+impl Default for Asking {
+    fn default() -> Self {
+        Self {
+            identity: None,
+            is_vouched_for: false,
+            charges: Charges::default(),
+            notice: NoticeWriter::new(|_, _| None),
+        }
+    }
 }
 
 /// The request to be stored, with the audit entry of its acceptance. The order
 /// is kept for each bucket: behind another's requests under the same address
 /// nobody waits.
 pub(super) fn request(id: RequestId, arrival: Arrival<'_>, entry: Entry) -> NewRequest {
-    let sender = arrival.charges.sender.as_ref().map_or_else(
+    let Asking {
+        identity,
+        is_vouched_for,
+        charges,
+        notice,
+    } = arrival.asking;
+    let sender = charges.sender.as_ref().map_or_else(
         || arrival.reverse_path.to_lowercase(),
         |charge| charge.key.to_string(),
     );
@@ -39,10 +66,11 @@ pub(super) fn request(id: RequestId, arrival: Arrival<'_>, entry: Entry) -> NewR
         reverse_path: arrival.reverse_path.to_owned(),
         client: arrival.client,
         sender,
-        identity: identity(arrival.reverse_path, arrival.message),
+        identity,
+        is_vouched_for,
         message: arrival.message.to_bytes(),
-        charges: arrival.charges,
-        notice: arrival.notice,
+        charges,
+        notice,
         audit: Entry {
             request_id: Some(id.to_string()),
             ..entry
@@ -68,31 +96,26 @@ pub(super) fn notices(
     })
 }
 
-/// What makes two deliveries one message: the reverse path, the fields that
-/// its author wrote, and the body; never a field that a relay adds. `None`
-/// for a message with neither Message-ID nor Date, which nothing tells from
-/// its sibling.
-fn identity(reverse_path: &str, message: &Message) -> Option<[u8; 32]> {
-    let headers = &message.headers;
-    if headers.first("Message-ID").is_none() && headers.first("Date").is_none() {
+/// What a message is known by when it comes again. None without a queue id.
+pub(super) fn identity(
+    listener: Listener,
+    queue_id: &str,
+    message: &Message,
+    request: &Request,
+) -> Option<[u8; 32]> {
+    if queue_id == NO_QUEUE_ID {
         return None;
     }
-    let mut digest = Sha256::new();
-    let mut add = |part: &[u8]| {
-        digest.update((part.len() as u64).to_be_bytes());
-        digest.update(part);
+    // What comes by the internal listener, our own Postfix had in its queue.
+    let first = match listener {
+        Listener::Outer => None,
+        Listener::Internal => Trace::topmost(&message.headers).queue_id,
     };
-    add(reverse_path.as_bytes());
-    for name in ["From", "To", "Date", "Message-ID", "Subject"] {
-        let mut fields = 0u64;
-        for header in headers.get_all(name) {
-            add(header.unfolded().as_bytes());
-            fields += 1;
-        }
-        add(&fields.to_be_bytes());
-    }
-    add(&message.body);
-    Some(digest.finalize().into())
+    let queue_ids = QueueIds {
+        here: queue_id,
+        first: first.as_deref().unwrap_or(queue_id),
+    };
+    Some(mail::identity(message, request, queue_ids))
 }
 
 /// A judged message, for the audit.

@@ -15,7 +15,7 @@ use super::{
     answer::{Answer, SmtpReply},
     decision::{Decision, count_passed},
     in_flight::{InFlight, InFlightMessage},
-    intake,
+    intake::{self, Asking},
     recipients::{Recipients, for_audit},
     sender::{Origin, sender_of},
 };
@@ -27,8 +27,8 @@ use crate::{
     kms::{Kms, RandomError, RequestId},
     mail::{Address, Client, GatewayAddresses, Message, Request, ReversePath},
     measures::{MILTER_SESSIONS, NOT_STORED, NotStored},
-    policy::{self, Asked, Charges, Envelope, Facts, Judgement, Listener, Verdict, dnsbl::Score},
-    store::{Accepted, NoticeWriter, Store, StoreError},
+    policy::{self, Asked, Envelope, Facts, Judgement, Listener, Verdict, dnsbl::Score},
+    store::{Accepted, Store, StoreError},
 };
 
 /// What a session needs of the gateway around it.
@@ -433,9 +433,7 @@ impl Transaction {
             }
         };
         let id = RequestId::random()?;
-        let (charges, notice) = self
-            .throttling(id, gateway, session.listener, asked, now)
-            .await;
+        let asking = self.asking(id, session, queue_id, asked, now).await;
         let request = intake::request(
             id,
             intake::Arrival {
@@ -444,8 +442,7 @@ impl Transaction {
                 reverse_path: &self.reverse_path,
                 client: self.client.address,
                 message: &self.content,
-                charges,
-                notice,
+                asking,
             },
             entry,
         );
@@ -455,36 +452,42 @@ impl Transaction {
         Ok(Some((id, accepted)))
     }
 
-    /// The allowances that a request is taken out of, and who writes the notice
-    /// if they don't suffice.
-    async fn throttling(
+    /// Who asks and what makes the message another: the allowances that the
+    /// request is taken out of, and who writes the notice if they don't suffice.
+    async fn asking(
         &self,
         id: RequestId,
-        gateway: &Gateway,
-        listener: Listener,
+        session: &Session,
+        queue_id: &str,
         asked: &Asked,
         now: jiff::Timestamp,
-    ) -> (Charges, NoticeWriter) {
+    ) -> Asking {
         let rules = &self.rules;
-        let nobody = || (Charges::default(), NoticeWriter::new(|_, _| None));
         // What the policy takes for a request is one.
         let targets = asked.targets.answered.clone();
         let Ok(request) = Request::from_message(&self.content, &rules.addresses, targets) else {
-            return nobody();
+            return Asking::default();
         };
+        let identity = intake::identity(session.listener, queue_id, &self.content, &request);
         let origin = Origin {
-            listener,
+            listener: session.listener,
             client: self.client,
             is_trusted: rules.policy.trusts(&self.client),
             reverse_path: &ReversePath::from_smtp(&self.reverse_path),
             authenticated: asked.authenticated.clone(),
         };
-        let Some(sender) = sender_of(&request, origin, gateway.kms.as_ref(), now).await else {
-            return nobody();
+        let kms = session.gateway.kms.as_ref();
+        let Some(sender) = sender_of(&request, origin, kms, now).await else {
+            return Asking::default();
         };
         let charges = rules.throttle.charges(&sender, &request.targets);
         let reverse_path = rules.reply_reverse_path.clone();
-        (charges, intake::notices(id, request, reverse_path, now))
+        Asking {
+            identity,
+            is_vouched_for: sender.is_vouched_for(),
+            charges,
+            notice: intake::notices(id, request, reverse_path, now),
+        }
     }
 
     fn entry(

@@ -30,6 +30,15 @@ pub enum Sender {
     },
 }
 
+impl Sender {
+    /// Whether something shows that the request is this sender's: a MAC, a login
+    /// or the domain's authentication.
+    #[must_use]
+    pub fn is_vouched_for(&self) -> bool {
+        !matches!(self, Sender::Unknown { .. })
+    }
+}
+
 /// The network of an SMTP client: the part of its address that costs an
 /// attacker something to change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -115,8 +115,9 @@ impl Intent for RequireRoom {
     }
 }
 
-/// Whether the same message is known, and under which id. Forgets what is older
-/// than identities are kept.
+/// Whether the same message is known, and under which id. A copy that nothing
+/// vouched for is not the one that something does. Forgets what is older than
+/// identities are kept.
 async fn accepted_before(
     request: &NewRequest,
     connection: &mut SqliteConnection,
@@ -129,10 +130,11 @@ async fn accepted_before(
         .saturating_sub(NewRequest::IDENTITY_KEPT);
     let known: Option<Text<RequestId>> = sqlx::query_scalar(
         "DELETE FROM identities WHERE accepted_at < ?;
-         SELECT request_id FROM identities WHERE identity = ?",
+         SELECT request_id FROM identities WHERE identity = ? AND vouched >= ?",
     )
     .bind(Moment(oldest.unwrap_or(Timestamp::MIN)))
     .bind(identity.as_slice())
+    .bind(request.is_vouched_for)
     .fetch_optional(connection)
     .await?;
     Ok(known.map(|Text(id)| id))
@@ -159,8 +161,11 @@ async fn insert(
              waits_since, waits_until, told)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
          INSERT INTO request_messages (request, message) VALUES (last_insert_rowid(), ?);
-         INSERT INTO identities (request_id, accepted_at, identity)
-         SELECT column1, column2, column3 FROM (VALUES (?, ?, ?)) WHERE column3 IS NOT NULL",
+         INSERT INTO identities (request_id, accepted_at, identity, vouched)
+         SELECT column1, column2, column3, column4 FROM (VALUES (?, ?, ?, ?))
+         WHERE column3 IS NOT NULL
+         ON CONFLICT (identity) DO UPDATE SET request_id = excluded.request_id,
+             accepted_at = excluded.accepted_at, vouched = excluded.vouched",
     )
     .bind(Text(request.id))
     .bind(Moment(request.accepted_at))
@@ -176,6 +181,7 @@ async fn insert(
     .bind(Text(request.id))
     .bind(Moment(request.accepted_at))
     .bind(request.identity.as_ref().map(<[u8; 32]>::as_slice))
+    .bind(request.is_vouched_for)
     .execute(connection)
     .await?;
     Ok(())
@@ -244,6 +250,22 @@ mod tests {
             Accepted::New
         );
         assert_eq!(test.store.spool_usage().await.unwrap().requests, 2);
+    }
+
+    #[tokio::test]
+    async fn a_strangers_copy_is_not_the_senders_own_message() {
+        let test = TestStore::new().await;
+        let copy = |number: u8, is_vouched_for| NewRequest {
+            id: id(number),
+            is_vouched_for,
+            ..request(1)
+        };
+        let accept = async |copy| test.store.accept(copy).await.unwrap();
+        assert_eq!(accept(copy(1, false)).await, Accepted::New);
+        assert_eq!(accept(copy(2, true)).await, Accepted::New);
+        let known = Accepted::Duplicate(id(2));
+        assert_eq!(accept(copy(3, true)).await, known);
+        assert_eq!(accept(copy(4, false)).await, known);
     }
 
     #[tokio::test]

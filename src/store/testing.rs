@@ -149,6 +149,7 @@ pub fn request(number: u8) -> NewRequest {
         client: Some([192, 0, 2, number].into()),
         sender: format!("sender{number}@vendor.example"),
         identity: Some([number; 32]),
+        is_vouched_for: false,
         message: format!("Subject: {{KMS:Help}} {number}\r\n\r\n").into_bytes(),
         charges: Charges::default(),
         notice: NoticeWriter::new(|code, until| Some(notice(code, until))),

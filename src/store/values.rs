@@ -32,6 +32,9 @@ pub struct NewRequest {
     pub sender: String,
     /// What makes two messages the same one; none where that can't be told.
     pub identity: Option<[u8; 32]>,
+    /// Whether something shows whose request it is. A copy of which nothing
+    /// does is never taken for the sender's own.
+    pub is_vouched_for: bool,
     /// The message as it came.
     pub message: Vec<u8>,
     /// The allowances that it is taken out of.

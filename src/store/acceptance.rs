@@ -158,8 +158,8 @@ async fn insert(
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO requests (id, accepted_at, queue_id, reverse_path, client, sender, size,
-             waits_since, waits_until, told)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+             waits_since, waits_until, told, rule)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
          INSERT INTO request_messages (request, message) VALUES (last_insert_rowid(), ?);
          INSERT INTO identities (request_id, accepted_at, identity, vouched)
          SELECT column1, column2, column3, column4 FROM (VALUES (?, ?, ?, ?))
@@ -177,6 +177,7 @@ async fn insert(
     .bind(Moment(request.accepted_at))
     .bind(Moment(due))
     .bind(told)
+    .bind(&request.audit.rule)
     .bind(request.message.as_slice())
     .bind(Text(request.id))
     .bind(Moment(request.accepted_at))

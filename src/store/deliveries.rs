@@ -60,8 +60,11 @@ async fn insert_message(
     let size = reply.message.len() + late_notice.map_or(0, <[u8]>::len);
     let inserted = sqlx::query(
         "INSERT INTO replies (request_id, queue_id, accepted_at, completed_at, reverse_path,
-             size, message, late_notice)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+             size, message, late_notice, sender, sender_path, client)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
+             (SELECT sender FROM requests WHERE id = ?1),
+             (SELECT reverse_path FROM requests WHERE id = ?1),
+             (SELECT client FROM requests WHERE id = ?1))",
     )
     .bind(Text(of.request))
     .bind(of.queue_id)

@@ -10,7 +10,7 @@ use std::{
     net::TcpListener,
     os::unix::fs::{MetadataExt as _, chown},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use harness::{Gateway, Output, kms_gateway, output, python, run, words};
@@ -272,21 +272,4 @@ fn root_sets_it_up_and_operates_it_for_another_user() {
     // While it runs, too.
     succeeds(&machine.gateway("kmc list"));
     assert!(gateway.stop().success());
-}
-
-#[test]
-fn a_reader_that_has_seen_enough_ends_a_command_quietly() {
-    let machine = Machine::new();
-    succeeds(&machine.init("--domain example.org --issuer Example", true));
-    let mut check = kms_gateway(&machine.config(), &["check"]);
-    let mut child = check
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it runs");
-    drop(child.stdout.take());
-    let ended = child.wait_with_output().expect("its end");
-    let said = String::from_utf8_lossy(&ended.stderr);
-    assert_eq!(said, "");
 }

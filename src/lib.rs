@@ -5,6 +5,9 @@
 //! and `sts` to a reply that `mail` composes and Postfix delivers. Nothing
 //! further along that way imports anything before it.
 
+// They panic where nothing can be written.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod audit;
 pub mod clock;
 pub mod commands;

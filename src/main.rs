@@ -2,9 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use kms_gateway::commands;
-
 fn main() -> ExitCode {
-    commands::run(commands::Arguments::parse())
+    kms_gateway::commands::run(std::env::args_os())
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{CommandError, Ending, environment::existing_store};
+use super::{CommandError, Ending, environment::existing_store, standard_output::write_line};
 use crate::config::Config;
 
 /// Copy the database to a new file, while the gateway runs.
@@ -27,11 +27,11 @@ pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, Co
     let made = store.backup(&arguments.file).await;
     store.close().await;
     let backup = made?;
-    println!(
+    write_line(format_args!(
         "{}: {} bytes, checked and on the disk\naudit head {}",
         arguments.file.display(),
         backup.bytes,
         backup.head
-    );
+    ))?;
     Ok(Ending::Done)
 }

@@ -9,11 +9,12 @@ use super::{
     CommandError, Ending,
     environment::{existing_store, master_secret, sts_time},
     key_management,
+    standard_output::{write_line, write_lines},
 };
 use crate::{
     config::Config,
     kms::{KmcKeys, KmsTables},
-    policy::{self, RuleName, Stage, lists},
+    policy::{self, Rule, RuleName, Stage, lists},
 };
 
 /// Validate the configuration and print the policy table with its settings.
@@ -30,46 +31,54 @@ pub(super) struct Arguments {}
 pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandError> {
     let config = Config::load(path)?;
     master_secret(path, &config.secrets)?;
-    println!("{}: valid", path.display());
-    for address in &config.gateway.addresses {
-        println!("gateway address: {}", address.0);
+    write_lines(overview(path, &config))?;
+    let mut warnings = alias_warnings(&config);
+    match key_management::try_remote(&config).await {
+        Some(Ok(key)) => write_line(format_args!("its public key: {key}"))?,
+        Some(Err(problem)) => warnings.push(problem),
+        None => {}
     }
+    write_line("")?;
+    write_lines(policy_table(&config))?;
+    warnings.extend(key_warning(&config).await?);
+    write_lines(
+        warnings
+            .iter()
+            .map(|warning| format!("\nwarning: {warning}")),
+    )?;
+    Ok(match warnings.is_empty() {
+        true => Ending::Done,
+        false => Ending::ProblemFound,
+    })
+}
+
+/// The configuration's main points.
+fn overview(path: &Path, config: &Config) -> Vec<String> {
     let store = &config.store;
-    println!(
+    let addresses = config.gateway.addresses.iter();
+    let mut lines = vec![format!("{}: valid", path.display())];
+    lines.extend(addresses.map(|address| format!("gateway address: {}", address.0)));
+    lines.push(format!(
         "store: {} [max_requests = {}] [max_bytes = {}] [min_free_bytes = {}]",
         store.path.display(),
         store.max_requests,
         store.max_bytes,
         store.min_free_bytes
-    );
-    println!(
+    ));
+    lines.push(format!(
         "key management system: {}",
-        key_management::description(&config)
-    );
-    let mut warnings = alias_warnings(&config);
-    match key_management::try_remote(&config).await {
-        Some(Ok(key)) => println!("its public key: {key}"),
-        Some(Err(problem)) => warnings.push(problem),
-        None => {}
-    }
-    println!();
-    print_policy(&config);
-    let mut ending = Ending::Done;
-    warnings.extend(key_warning(&config).await?);
-    for warning in warnings {
-        println!("\nwarning: {warning}");
-        ending = Ending::ProblemFound;
-    }
-    Ok(ending)
+        key_management::description(config)
+    ));
+    lines
 }
 
 /// The table of rules, each with its patterns and the limits that it applies.
-fn print_policy(config: &Config) {
-    println!(
+fn policy_table(config: &Config) -> Vec<String> {
+    let names = format!(
         "{:<21} {:<15} {:<8} {:<40} ignores, unless it says otherwise [setting]",
         "rule", "stage", "patterns", "source"
     );
-    for rule in policy::RULES {
+    let row = |rule: &Rule| {
         let stage = match rule.stage() {
             Stage::Recipient => "RCPT",
             Stage::EndOfMessage => "end of message",
@@ -80,11 +89,15 @@ fn print_policy(config: &Config) {
             .iter()
             .map(|(key, value)| format!(" [{key} = {value}]"))
             .collect();
-        println!(
+        format!(
             "{:<21} {stage:<15} {patterns:<8} {:<40} {}{limits}",
             rule.name, rule.source, rule.summary
-        );
-    }
+        )
+    };
+    [names]
+        .into_iter()
+        .chain(policy::RULES.iter().map(row))
+        .collect()
 }
 
 /// How many entries the list has that a rule looks things up in.

@@ -6,7 +6,11 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use serde_json::Value as Json;
 
-use super::{CommandError, Ending, environment::master_secret_file};
+use super::{
+    CommandError, Ending,
+    environment::master_secret_file,
+    standard_output::{write_line, write_lines, write_text},
+};
 use crate::config::{Config, ConfigError};
 
 #[derive(Debug, Subcommand)]
@@ -61,29 +65,29 @@ fn get(path: &Path, key: Option<&str>) -> Result<Ending, CommandError> {
         secrets.master_secret_file = Some(master_secret_file(secrets).to_owned());
     }
     let Some(key) = key else {
-        print!("{}", as_toml(&config)?);
+        write_text(as_toml(&config)?)?;
         return Ok(Ending::Done);
     };
     match config.value_of(key) {
         None => return Err(ConfigError::unknown_key(path, key).into()),
         Some(Json::Null) => {}
         Some(Json::Array(elements)) => {
-            for element in &elements {
-                println!("{}", as_line(element)?);
-            }
+            let lines: Result<Vec<String>, _> = elements.iter().map(as_line).collect();
+            write_lines(lines?)?;
         }
-        Some(table @ Json::Object(_)) => print!("{}", as_toml(&without_unset(table))?),
-        Some(value) => println!("{}", as_line(&value)?),
+        Some(table @ Json::Object(_)) => write_text(as_toml(&without_unset(table))?)?,
+        Some(value) => write_line(as_line(&value)?)?,
     }
     Ok(Ending::Done)
 }
 
 fn set(path: &Path, arguments: &Set) -> Result<Ending, CommandError> {
     let key = &arguments.key;
-    match Config::set(path, key, &arguments.values)? {
-        true => println!("{}: {key} set", path.display()),
-        false => println!("{}: {key} is so already", path.display()),
-    }
+    let become_of_it = match Config::set(path, key, &arguments.values)? {
+        true => "set",
+        false => "is so already",
+    };
+    write_line(format_args!("{}: {key} {become_of_it}", path.display()))?;
     Ok(Ending::Done)
 }
 

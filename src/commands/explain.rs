@@ -28,6 +28,7 @@ use super::{
     input,
     installation::installation,
     key_management,
+    standard_output::{write_line, write_lines},
 };
 use crate::{
     config::Config,
@@ -104,11 +105,11 @@ pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, Co
         let explanation = explainer.explain(&piece).await?;
         match (arguments.json, mailbox.is_mbox()) {
             (true, _) => objects.push(explanation.json()),
-            (false, false) => explanation.print(style),
+            (false, false) => write_lines(explanation.lines(style))?,
             (false, true) => {
-                println!("message {number}: {}", Printable(&explanation.title));
-                explanation.print(style);
-                println!();
+                let title = format!("message {number}: {}", Printable(&explanation.title));
+                let lines = explanation.lines(style).into_iter();
+                write_lines([title].into_iter().chain(lines).chain([String::new()]))?;
             }
         }
         if !mailbox.is_mbox() {
@@ -120,7 +121,7 @@ pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, Co
             (false, Some(object)) => object,
             (_, last) => objects.into_iter().chain(last).collect(),
         };
-        println!("{}", PrintableJson(&json.to_string()));
+        write_line(PrintableJson(&json.to_string()))?;
     }
     Ok(Ending::Done)
 }
@@ -334,30 +335,31 @@ impl Explanation {
         })
     }
 
-    fn print(&self, style: Style) {
-        for line in table::lines(&self.rows, style) {
-            println!("{line}");
-        }
-        println!();
-        println!("verdict: {}", self.judgement.verdict());
-        if let Some(rule) = self.judgement.rule() {
-            println!("rule:    {rule}");
-        }
-        println!("reason:  {}", self.reason());
-        if let Some(service) = &self.service {
-            println!("service: {}", Printable(&service.to_string()));
-        }
-        if self.judgement.asked().is_some() {
-            println!("replies: {}", Printable(&self.reply_to().join(", ")));
-        }
-        match &self.answer {
-            Some(Ok(Outcome::Error {
+    fn lines(&self, style: Style) -> Vec<String> {
+        let judgement = &self.judgement;
+        let rule = judgement.rule().map(|rule| format!("rule:    {rule}"));
+        let service = self.service.as_ref().map(ToString::to_string);
+        let service = service.map(|service| format!("service: {}", Printable(&service)));
+        let replies = || format!("replies: {}", Printable(&self.reply_to().join(", ")));
+        let replies = judgement.asked().map(|_| replies());
+        let mut lines = table::lines(&self.rows, style);
+        lines.push(String::new());
+        lines.push(format!("verdict: {}", judgement.verdict()));
+        lines.extend(rule);
+        lines.push(format!("reason:  {}", self.reason()));
+        lines.extend(service.into_iter().chain(replies));
+        lines.extend(self.answer_line());
+        lines
+    }
+
+    fn answer_line(&self) -> Option<String> {
+        Some(match self.answer.as_ref()? {
+            Ok(Outcome::Error {
                 code, description, ..
-            })) => println!("answer:  Error {code}: {}", Printable(description)),
-            Some(Ok(_)) => println!("answer:  Success"),
-            Some(Err(reason)) => println!("answer:  can't be foretold: {}", Printable(reason)),
-            None => {}
-        }
+            }) => format!("answer:  Error {code}: {}", Printable(description)),
+            Ok(_) => "answer:  Success".to_owned(),
+            Err(reason) => format!("answer:  can't be foretold: {}", Printable(reason)),
+        })
     }
 }
 

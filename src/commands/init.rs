@@ -20,6 +20,7 @@ use super::{
     CommandError, DEFAULT_CONFIG, Ending,
     environment::{DEFAULT_MASTER_SECRET, Environment, master_secret_file, sts_time},
     kmc::{FirstKey, create_master_secret},
+    standard_output::Steps,
 };
 use crate::{
     config::{Config, GatewayAddress},
@@ -90,21 +91,21 @@ pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, Co
             Some(first_key(arguments, &mut questions)?)
         }
     };
+    let mut steps = Steps::begin();
     if let Configuration::New { text, .. } = &configuration {
         write_configuration(path, text)?;
-        println!("configuration: {}", path.display());
+        steps.done([format!("configuration: {}", path.display())]);
     }
-    create_master_secret(config)?;
+    steps.done(create_master_secret(config)?);
     let environment = Environment::open(path, config).await?;
-    println!("database:      {}", config.store.path.display());
+    steps.done([format!("database:      {}", config.store.path.display())]);
     if let Some(key) = first_key {
-        let curve = arguments.curve.unwrap_or(Curve::P384);
-        key.add_to(&environment, &PrivateKey::generate(curve)?)
-            .await?;
+        let private_key = PrivateKey::generate(arguments.curve.unwrap_or(Curve::P384))?;
+        steps.done(key.add_to(&environment, &private_key).await?);
     }
     environment.store.close().await;
-    print!("{}", next_commands(path));
-    Ok(Ending::Done)
+    steps.done([next_commands(path)]);
+    steps.end().map(|()| Ending::Done)
 }
 
 /// The installation's configuration.
@@ -328,7 +329,7 @@ fn next_commands(path: &Path) -> String {
          2. {start}\n  \
          3. {installer}{config} --dry-run    (without --dry-run once you like what it says)\n\n\
          Security modules and vending keys come after that: kms-gateway module add --help,\n\
-         kms-gateway vending-key --help.\n"
+         kms-gateway vending-key --help."
     )
 }
 

@@ -15,6 +15,7 @@ use super::{
     CommandError, Ending,
     environment::{Environment, master_secret_file, new_master_secret, sts_time},
     input, key_management,
+    standard_output::{Steps, write_line, write_lines, write_text},
 };
 use crate::{
     config::Config,
@@ -133,8 +134,9 @@ pub(super) async fn run(config: &Path, action: Action) -> Result<Ending, Command
 async fn init(path: &Path, arguments: Init) -> Result<Ending, CommandError> {
     let config = Config::load(path)?;
     key_management::require_embedded(path, &config)?;
+    let mut steps = Steps::begin();
     if arguments.create_master_secret {
-        create_master_secret(&config)?;
+        steps.done(create_master_secret(&config)?);
     }
     let private_key = arguments.pair.private_key(arguments.curve)?;
     let environment = Environment::open(path, &config).await?;
@@ -143,9 +145,9 @@ async fn init(path: &Path, arguments: Init) -> Result<Ending, CommandError> {
         name: arguments.name,
         expires: arguments.pair.expires,
     };
-    first.add_to(&environment, &private_key).await?;
+    steps.done(first.add_to(&environment, &private_key).await?);
     environment.store.close().await;
-    Ok(Ending::Done)
+    steps.end().map(|()| Ending::Done)
 }
 
 /// What the key that the KMC begins with is called, and when it ends.
@@ -156,12 +158,12 @@ pub(super) struct FirstKey {
 }
 
 impl FirstKey {
-    /// Adds it, active from now on.
+    /// Adds it, active from now on, and describes it.
     pub(super) async fn add_to(
         self,
         environment: &Environment,
         private_key: &PrivateKey,
-    ) -> Result<(), CommandError> {
+    ) -> Result<[String; 5], CommandError> {
         let now = Timestamp::now();
         let new = NewKmcKey {
             kmcid: new_kmcid(self.issuer, self.name, now)?,
@@ -192,8 +194,9 @@ async fn rotate(path: &Path, arguments: Rotate) -> Result<Ending, CommandError> 
         },
         expiry: arguments.pair.expires,
     };
-    add(&environment, new, now).await?;
+    let added = add(&environment, new, now).await?;
     environment.store.close().await;
+    write_lines(added)?;
     Ok(Ending::Done)
 }
 
@@ -208,63 +211,65 @@ impl Pair {
     }
 }
 
+/// Adds the key, and describes it.
 async fn add(
     environment: &Environment,
     new: NewKmcKey<'_>,
     now: Timestamp,
-) -> Result<(), CommandError> {
+) -> Result<[String; 5], CommandError> {
     let fingerprint = new.private_key.public_point().fingerprint();
     let row = environment.administration().add_kmc_key(new, now).await?;
-    println!("KMCID:       {}", row.kmcid);
-    println!("curve:       {}", row.curve);
-    println!("activation:  {}", row.activation);
-    println!("expires:     {}", row.expiry);
-    println!("fingerprint: {fingerprint}");
-    Ok(())
+    Ok([
+        format!("KMCID:       {}", row.kmcid),
+        format!("curve:       {}", row.curve),
+        format!("activation:  {}", row.activation),
+        format!("expires:     {}", row.expiry),
+        format!("fingerprint: {fingerprint}"),
+    ])
 }
 
 async fn list(path: &Path) -> Result<Ending, CommandError> {
     let (_, environment) = key_management::load_embedded(path).await?;
     let rows = environment.store.kmc_keys().await?;
     let keys = KmcKeys::at(sts_time(Timestamp::now())?, &rows);
-    for row in &rows {
-        println!(
+    environment.store.close().await;
+    write_lines(rows.iter().map(|row| {
+        format!(
             "{}  {}  {}  {}  {}",
             row.kmcid,
             keys.state(row),
             row.curve,
             row.activation,
             row.expiry
-        );
-    }
-    environment.store.close().await;
+        )
+    }))?;
     Ok(Ending::Done)
 }
 
-/// Makes the master secret where it is to be in a file that isn't there.
-pub(super) fn create_master_secret(config: &Config) -> Result<(), CommandError> {
+/// Makes the master secret where it is to be in a file that isn't there, and
+/// describes it.
+pub(super) fn create_master_secret(config: &Config) -> Result<Option<String>, CommandError> {
     let secrets = &config.secrets;
     let file = master_secret_file(secrets);
     if !secrets.is_in_file() || file.exists() {
-        return Ok(());
+        return Ok(None);
     }
     new_master_secret(config, file)?;
-    println!(
+    Ok(Some(format!(
         "master secret: {} (keep a copy in a safe: without it every key is lost)",
         file.display()
-    );
-    Ok(())
+    )))
 }
 
 async fn public_key(path: &Path) -> Result<Ending, CommandError> {
     let config = Config::load(path)?;
     let kms = key_management::embedded(path, &config).await?;
     let key = kms.public_key(Timestamp::now()).await?;
-    println!("KMC Public Key Fingerprint: {}\n", key.fingerprint);
-    print!(
-        "{}",
-        write_in_mail(&key.record.to_record()).replace("\r\n", "\n")
-    );
+    let record = write_in_mail(&key.record.to_record()).replace("\r\n", "\n");
+    write_text(format_args!(
+        "KMC Public Key Fingerprint: {}\n\n{record}",
+        key.fingerprint
+    ))?;
     Ok(Ending::Done)
 }
 
@@ -278,7 +283,11 @@ async fn export(path: &Path, arguments: &Export) -> Result<Ending, CommandError>
         .map_err(CommandError::other)?
         .to_encrypted_pem(&passphrase)?;
     write_new(&arguments.out, pem.as_bytes())?;
-    println!("{} written to {}", active.kmcid, arguments.out.display());
+    write_line(format_args!(
+        "{} written to {}",
+        active.kmcid,
+        arguments.out.display()
+    ))?;
     Ok(Ending::Done)
 }
 

@@ -24,12 +24,18 @@ mod secret;
 mod security_module;
 mod senders;
 mod serve;
+mod standard_error;
 mod standard_output;
 mod table;
 mod update;
 mod vending_key;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 
@@ -98,20 +104,41 @@ pub enum Ending {
     ProblemFound,
 }
 
-/// Runs the command line. Exit codes: 0 done, 1 a problem, 2 usage.
+/// Runs the command line, the program's name included. Exit codes: 0 done, 1 a
+/// problem, 2 usage.
 #[must_use]
-pub fn run(arguments: Arguments) -> ExitCode {
+pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(words) {
+        Ok(arguments) => arguments,
+        Err(shown) if shown.use_stderr() => {
+            // Nobody is left to be told if this fails.
+            let _ = shown.print();
+            return ExitCode::from(2);
+        }
+        Err(help) => return exit_code(show(&help)),
+    };
     // As other programs do: who reads no more (`| head`) ends the command. A
     // service goes on without its log.
     if !matches!(arguments.command, Command::Serve(_)) {
         sigpipe::reset();
     }
     let ended = hardening::keep_secrets_in().and_then(|()| dispatch(arguments));
+    exit_code(ended)
+}
+
+/// Prints the help or version that was asked for.
+fn show(help: &clap::Error) -> Result<Ending, CommandError> {
+    let printed = help.print().and_then(|()| io::stdout().flush());
+    printed.or_else(standard_output::excused)?;
+    Ok(Ending::Done)
+}
+
+fn exit_code(ended: Result<Ending, CommandError>) -> ExitCode {
     match ended {
         Ok(Ending::Done) => ExitCode::SUCCESS,
         Ok(Ending::ProblemFound) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("kms-gateway: {error}");
+            standard_error::write_line(format_args!("kms-gateway: {error}"));
             ExitCode::from(1)
         }
     }

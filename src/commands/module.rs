@@ -7,7 +7,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    CommandError, Ending, environment::Environment, key_management, registration::Registration,
+    CommandError, Ending,
+    environment::Environment,
+    key_management,
+    registration::Registration,
+    standard_output::{write_line, write_lines},
     table::second,
 };
 use crate::{
@@ -103,18 +107,20 @@ async fn act(environment: &Environment, action: Action) -> Result<Ending, Comman
                 sgcs: arguments.sgc.into_iter().collect(),
                 dak: &registration.dak,
             };
-            print(&administration.add_module(new, now).await?);
+            write_line(line(&administration.add_module(new, now).await?))?;
         }
         Action::List => {
-            for module in environment.store.modules().await? {
-                print(&module);
-            }
+            let modules = environment.store.modules().await?;
+            write_lines(modules.iter().map(line))?;
         }
         Action::History(arguments) => history(environment, &arguments).await?,
-        Action::Revoke(arguments) => print(&administration.revoke(&arguments.smid, now).await?),
+        Action::Revoke(arguments) => {
+            write_line(line(&administration.revoke(&arguments.smid, now).await?))?;
+        }
         Action::Authorise(arguments) => {
             let sgcs = arguments.sgc.into_iter().collect();
-            print(&administration.authorise(&arguments.smid, sgcs, now).await?);
+            let module = administration.authorise(&arguments.smid, sgcs, now).await?;
+            write_line(line(&module))?;
         }
     }
     Ok(Ending::Done)
@@ -131,19 +137,17 @@ async fn history(environment: &Environment, arguments: &History) -> Result<(), C
     let issues = environment.store.issued_to(smid, arguments.limit).await?;
     if arguments.json {
         let issues: Vec<Value> = issues.iter().map(as_json).collect();
-        println!("{}", Value::Array(issues));
-        return Ok(());
+        return write_line(Value::Array(issues));
     }
-    for issue in &issues {
-        println!(
+    write_lines(issues.iter().map(|issue| {
+        format!(
             "{}  {}  {}  {}",
             second(issue.issued_at),
             issue.request_id,
             issue.request_time,
             issue.keys
-        );
-    }
-    Ok(())
+        )
+    }))
 }
 
 fn as_json(issue: &PastIssue) -> Value {
@@ -155,13 +159,13 @@ fn as_json(issue: &PastIssue) -> Value {
     })
 }
 
-fn print(module: &ModuleRow) {
+fn line(module: &ModuleRow) -> String {
     let sgcs: Vec<String> = module.sgcs.iter().map(ToString::to_string).collect();
-    println!(
+    format!(
         "{}  {}  {}  {}",
         module.smid,
         module.state,
         module.hardware,
         sgcs.join(",")
-    );
+    )
 }

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::{CommandError, Ending, input};
+use super::{
+    CommandError, Ending, input,
+    standard_output::{write_line, write_lines},
+};
 use crate::sts::{self, Record, RecordError};
 
 /// Find and check STS records in a mail body or a file of records.
@@ -40,9 +43,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, CommandError> {
     let findings = find(&input::read(&arguments.file)?);
     if arguments.json {
         let json = serde_json::to_string_pretty(&findings).map_err(CommandError::other)?;
-        println!("{json}");
+        write_line(json)?;
     } else {
-        print(&findings);
+        write_lines(text(&findings))?;
     }
     if findings.is_empty() || findings.iter().any(|finding| !finding.valid) {
         return Ok(Ending::ProblemFound);
@@ -105,17 +108,17 @@ fn finding(kind: &str, record: Result<Record, RecordError>) -> Finding {
     }
 }
 
-fn print(findings: &[Finding]) {
+fn text(findings: &[Finding]) -> Vec<String> {
     if findings.is_empty() {
-        println!("no record found");
+        return vec!["no record found".to_owned()];
     }
-    for finding in findings {
-        match &finding.error {
-            Some(error) => println!("{}: not valid: {error}", finding.kind),
-            None => println!("{}: valid", finding.kind),
-        }
-        for field in &finding.fields {
-            println!("  {field}");
-        }
-    }
+    let of = |finding: &Finding| {
+        let verdict = match &finding.error {
+            Some(error) => format!("{}: not valid: {error}", finding.kind),
+            None => format!("{}: valid", finding.kind),
+        };
+        let fields = finding.fields.iter().map(|field| format!("  {field}"));
+        [verdict].into_iter().chain(fields).collect::<Vec<_>>()
+    };
+    findings.iter().flat_map(of).collect()
 }

@@ -10,6 +10,8 @@ use super::{
     environment::{
         chain_key, master_secret, master_secret_file, new_master_secret, store_settings,
     },
+    standard_error,
+    standard_output::write_lines,
 };
 use crate::{
     config::{Config, Secrets},
@@ -87,25 +89,31 @@ async fn rewrap(path: &Path, arguments: &Rewrap) -> Result<Ending, CommandError>
     } else {
         change(store, secret, next, arguments.rekey).await?;
     }
-    match &arguments.new_file {
-        Some(file) if is_changed => println!(
+    let mut lines = done(arguments, is_changed);
+    if let Some(file) = arguments.new_file.as_ref().filter(|_| !next.is(&present)) {
+        lines.push(next_step(&config.secrets, file));
+    }
+    let written = write_lines(lines);
+    standard_error::write_line(warning(arguments.rekey));
+    written.map(|()| Ending::Done)
+}
+
+/// What is so now.
+fn done(arguments: &Rewrap, was_changed: bool) -> Vec<String> {
+    let of_secret = |file: &PathBuf| match was_changed {
+        true => format!(
             "The master secret in {} was the database's already.",
             file.display()
         ),
-        Some(file) => println!(
+        false => format!(
             "The database opens with the master secret in {} alone.",
             file.display()
         ),
-        None => {}
-    }
-    if arguments.rekey {
-        println!("Every key in the database is sealed under a new storage key.");
-    }
-    if let Some(file) = arguments.new_file.as_ref().filter(|_| !next.is(&present)) {
-        println!("{}", next_step(&config.secrets, file));
-    }
-    eprint!("{}", warning(arguments.rekey));
-    Ok(Ending::Done)
+    };
+    let of_keys = "Every key in the database is sealed under a new storage key.";
+    let of_keys = arguments.rekey.then(|| of_keys.to_owned());
+    let of_secret = arguments.new_file.as_ref().map(of_secret);
+    of_secret.into_iter().chain(of_keys).collect()
 }
 
 /// The store, if `secret` is the master secret of its audit log.
@@ -199,11 +207,11 @@ fn next_step(secrets: &Secrets, file: &Path) -> String {
 fn warning(rekey: bool) -> &'static str {
     if rekey {
         "Warning: backups and other copies made before stay readable by the old master secret, \
-         keys and all. Destroy them, or keep the old secret as safe as ever; then make a backup.\n"
+         keys and all. Destroy them, or keep the old secret as safe as ever; then make a backup."
     } else {
         "Warning: backups and other copies made before stay readable by the old master secret; \
          make a backup now. The storage key is the same as in them: whoever has one of them and \
          the old secret can open this database too. If the old secret may be known to others, \
-         give --rekey.\n"
+         give --rekey."
     }
 }

@@ -6,7 +6,12 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::{
-    CommandError, Ending, environment::sts_time, input, kmc::write_new, registration::Registration,
+    CommandError, Ending,
+    environment::sts_time,
+    input,
+    kmc::write_new,
+    registration::Registration,
+    standard_output::{write_line, write_lines, write_text},
 };
 use crate::{
     kms::administration::new_smid,
@@ -102,7 +107,7 @@ fn init(arguments: Init) -> Result<Ending, CommandError> {
         &arguments.registration,
         &Registration::json(smid, hardware, module.dak())?,
     )?;
-    println!("{smid}");
+    write_line(smid)?;
     Ok(Ending::Done)
 }
 
@@ -113,21 +118,19 @@ fn request(arguments: &Request) -> Result<Ending, CommandError> {
     })?;
     let request =
         SecurityModule::load(&arguments.state)?.request(kmc_key, sts_time(Timestamp::now())?)?;
-    print!(
-        "{}",
-        write_in_mail(&request.to_record()).replace("\r\n", "\n")
-    );
+    write_text(write_in_mail(&request.to_record()).replace("\r\n", "\n"))?;
     Ok(Ending::Done)
 }
 
 fn open(arguments: &Open) -> Result<Ending, CommandError> {
     let file = input::read(&arguments.file)?;
-    for key in SecurityModule::load(&arguments.state)?.open(&file)? {
-        let attributes = key.attributes;
-        println!(
+    let keys = SecurityModule::load(&arguments.state)?.open(&file)?;
+    write_lines(keys.iter().map(|key| {
+        let attributes = &key.attributes;
+        format!(
             "SGC {}  KRN {}  KT {}  DKGA {}  KCV {}",
             attributes.sgc, attributes.krn, attributes.kt, attributes.dkga, key.kcv
-        );
-    }
+        )
+    }))?;
     Ok(Ending::Done)
 }

@@ -11,7 +11,7 @@ use super::{
     environment::Environment,
     operator::order,
     relative::until,
-    standard_output::write_lines,
+    standard_output::{write_line, write_lines},
     table::{Column, Table, second, terminal_width},
 };
 use crate::{
@@ -68,7 +68,7 @@ async fn list(store: &dyn Store, arguments: &List) -> Result<Ending, CommandErro
     let senders = store.throttled_senders(now).await?;
     if arguments.json {
         let senders: Value = senders.iter().map(as_json).collect();
-        write_lines([PrintableJson(&senders.to_string()).to_string()])?;
+        write_line(PrintableJson(&senders.to_string()))?;
     } else {
         write_lines(table(&senders, now).lines(terminal_width()))?;
     }
@@ -77,7 +77,7 @@ async fn list(store: &dyn Store, arguments: &List) -> Result<Ending, CommandErro
 
 async fn unblock(store: &dyn Store, arguments: &Unblock) -> Result<Ending, CommandError> {
     if store.unblock(&arguments.sender, order()).await? {
-        println!("unblocked: {}", Printable(&arguments.sender));
+        write_line(format_args!("unblocked: {}", Printable(&arguments.sender)))?;
         return Ok(Ending::Done);
     }
     Err(CommandError::other(format_args!(

@@ -1,6 +1,10 @@
-//! Writing to standard output, whoever reads it.
+//! Writing to standard output, whoever reads it. What can't be written is an
+//! error of the command.
 
-use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
+use std::{
+    fmt::Display,
+    io::{self, BufWriter, ErrorKind, StdoutLock, Write},
+};
 
 use super::CommandError;
 
@@ -11,11 +15,23 @@ pub(super) fn writer() -> BufWriter<StdoutLock<'static>> {
 
 /// Writes lines.
 pub(super) fn write_lines(
-    lines: impl IntoIterator<Item = impl AsRef<str>>,
+    lines: impl IntoIterator<Item = impl Display>,
 ) -> Result<(), CommandError> {
     let mut out = writer();
     let mut lines = lines.into_iter();
-    let written = lines.try_for_each(|line| writeln!(out, "{}", line.as_ref()));
+    let written = lines.try_for_each(|line| writeln!(out, "{line}"));
+    written.and_then(|()| out.flush()).or_else(excused)
+}
+
+/// Writes a line.
+pub(super) fn write_line(line: impl Display) -> Result<(), CommandError> {
+    write_lines([line])
+}
+
+/// Writes text that has its own line ends.
+pub(super) fn write_text(text: impl Display) -> Result<(), CommandError> {
+    let mut out = writer();
+    let written = write!(out, "{text}");
     written.and_then(|()| out.flush()).or_else(excused)
 }
 
@@ -24,8 +40,31 @@ pub(super) fn excused(error: io::Error) -> Result<(), CommandError> {
     match error.kind() {
         ErrorKind::BrokenPipe => Ok(()),
         _ => Err(CommandError::other(format!(
-            "standard output can't be written: {error}"
+            "standard output can't be written: {error}; make room, or name another file. What the \
+             command changed stays changed"
         ))),
+    }
+}
+
+/// The steps of a command, each written as soon as it is done. None is left
+/// out because the one before couldn't be written: that is an error in the end.
+pub(super) struct Steps(Result<(), CommandError>);
+
+impl Steps {
+    pub(super) fn begin() -> Self {
+        Self(Ok(()))
+    }
+
+    /// Writes lines about a step that is done.
+    pub(super) fn done(&mut self, lines: impl IntoIterator<Item = impl Display>) {
+        if self.0.is_ok() {
+            self.0 = write_lines(lines);
+        }
+    }
+
+    /// Whether all could be written.
+    pub(super) fn end(self) -> Result<(), CommandError> {
+        self.0
     }
 }
 

@@ -12,6 +12,8 @@ use super::{
     input,
     kmc::{passphrase, text, write_new},
     registration::Registration,
+    standard_error,
+    standard_output::{write_line, write_text},
 };
 use crate::{
     kms::{
@@ -147,8 +149,8 @@ fn new_key(arguments: &NewKey) -> Result<Ending, CommandError> {
     let pem = private_key.to_encrypted_pem(&passphrase)?;
     write_new(&arguments.out, pem.as_bytes())?;
     let point = private_key.public_point();
-    println!("public_key = \"{}\"", point.to_text());
-    eprintln!("fingerprint: {}", point.fingerprint());
+    standard_error::write_line(format_args!("fingerprint: {}", point.fingerprint()));
+    write_line(format_args!("public_key = \"{}\"", point.to_text()))?;
     Ok(Ending::Done)
 }
 
@@ -186,7 +188,7 @@ fn build(arguments: &Build) -> Result<Ending, CommandError> {
         ephemeral: &PrivateKey::generate(kmc_point.curve())?,
         changes: added.chain(revoked).collect(),
     };
-    print_file(&new.build().map_err(CommandError::other)?);
+    print_file(&new.build().map_err(CommandError::other)?)?;
     Ok(Ending::Done)
 }
 
@@ -202,11 +204,11 @@ fn sign_file(arguments: &Sign) -> Result<Ending, CommandError> {
             arguments.key.display()
         ))
     })?;
-    print_file(&sign(records, &key));
+    print_file(&sign(records, &key))?;
     Ok(Ending::Done)
 }
 
 /// As it is attached: with CRLF.
-fn print_file(records: &[Record]) {
-    print!("{}", file::write(records));
+fn print_file(records: &[Record]) -> Result<(), CommandError> {
+    write_text(file::write(records))
 }

@@ -9,6 +9,7 @@ use super::{
     CommandError, Ending,
     environment::{Environment, sts_time},
     input, key_management,
+    standard_output::{write_line, write_lines},
 };
 use crate::{
     kms::{KmsTables, VendingKey, VendingKeyRow, administration::NewVendingKey},
@@ -173,12 +174,11 @@ async fn act(environment: &Environment, action: Action) -> Result<Ending, Comman
                 None => sts_time(now - SignedDuration::from_secs(1))?,
             };
             let administration = environment.administration();
-            print(&administration.retire(sgc, krn, expires, now).await?);
+            write_line(line(&administration.retire(sgc, krn, expires, now).await?))?;
         }
         Action::List => {
-            for row in environment.store.vending_keys().await? {
-                print(&row);
-            }
+            let rows = environment.store.vending_keys().await?;
+            write_lines(rows.iter().map(line))?;
         }
     }
     Ok(Ending::Done)
@@ -203,13 +203,12 @@ async fn add(
     } else {
         administration.add_vending_key(new, now).await?
     };
-    print(&row);
-    Ok(())
+    write_line(line(&row))
 }
 
-fn print(row: &VendingKeyRow) {
+fn line(row: &VendingKeyRow) -> String {
     let key = &row.attributes;
-    println!(
+    format!(
         "SGC {}  KRN {}  KT {}  KEN {}  BDT {}  DKGA {}  ACT {}  IUT {}  EXP {}  KCV {}",
         key.sgc,
         key.krn,
@@ -223,5 +222,5 @@ fn print(row: &VendingKeyRow) {
         row.expires
             .map_or_else(|| "-".to_owned(), |time| time.to_string()),
         row.kcv,
-    );
+    )
 }

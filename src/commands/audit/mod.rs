@@ -19,7 +19,8 @@ use self::{
 use super::{
     CommandError, Ending,
     environment::{chain_key, existing_store, master_secret},
-    standard_output::{excused, writer},
+    standard_error,
+    standard_output::{excused, write_line, write_text, writer},
     table::terminal_width,
 };
 use crate::{
@@ -135,10 +136,10 @@ async fn show(config: &Config, selection: &Selection, form: Form) -> Result<Endi
     if reader.unreadable == 0 {
         return Ok(Ending::Done);
     }
-    eprintln!(
+    standard_error::write_line(format_args!(
         "kms-gateway: {} entries can't be read; run kms-gateway audit verify",
         reader.unreadable
-    );
+    ));
     Ok(Ending::ProblemFound)
 }
 
@@ -223,18 +224,15 @@ impl Verify {
         }
         match verified {
             Ok(head) => {
-                print!(
-                    "{}",
-                    self.holds(head, first(&store).await?, &store.hand_overs())
-                );
+                write_text(self.holds(head, first(&store).await?, &store.hand_overs()))?;
                 Ok(Ending::Done)
             }
             Err(broken) => {
-                println!("{broken}");
-                println!(
-                    "Entries before it hold. Entries from it on prove nothing: compare them with \
+                write_line(format_args!(
+                    "{broken}\n\
+                     Entries before it hold. Entries from it on prove nothing: compare them with \
                      Postfix's log and with a backup, and find out who could write the database."
-                );
+                ))?;
                 Ok(Ending::ProblemFound)
             }
         }

@@ -8,7 +8,7 @@ use super::{
     super::{
         CommandError,
         relative::{ago, length},
-        standard_output::write_lines,
+        standard_output::{write_line, write_lines},
         table::{Column, Table, cut, terminal_width},
     },
     item::{Item, short},
@@ -59,7 +59,7 @@ pub(super) async fn run(store: &dyn Store, arguments: &List) -> Result<(), Comma
     let items: Vec<Item<'_>> = queue.iter().map(Item::new).collect();
     if arguments.json {
         let json: Value = items.iter().map(Item::json).collect();
-        return write_lines([PrintableJson(&json.to_string()).to_string()]);
+        return write_line(PrintableJson(&json.to_string()));
     }
     write_lines(lines(&items, terminal_width(), now))
 }

@@ -6,7 +6,12 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{
-    super::{CommandError, explain::RulesToday, relative::ago, standard_output::write_lines},
+    super::{
+        CommandError,
+        explain::RulesToday,
+        relative::ago,
+        standard_output::{write_line, write_lines},
+    },
     find,
     item::{Item, trouble_json},
     story::{self, Placed},
@@ -60,7 +65,7 @@ pub(super) async fn run(
     let now = Timestamp::now();
     let told = Told::new(config, store.request_story(id, now).await?);
     match arguments.json {
-        true => write_lines([PrintableJson(&told.json().to_string()).to_string()]),
+        true => write_line(PrintableJson(&told.json().to_string())),
         false => write_lines(told.lines(now)),
     }
 }

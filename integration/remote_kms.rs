@@ -374,6 +374,29 @@ fn who_is_never_answered_is_told_that_it_failed() {
 }
 
 #[test]
+fn a_slow_answer_is_one_attempt_however_short_the_lease() {
+    let (layout, kms) = ReferenceKms::impatient("1h", "1h");
+    layout.set_gateway("kms", "answer_timeout", "6s");
+    layout.set_gateway("worker", "lease", "1s");
+    layout.set_gateway("worker", "first_retry", "1h");
+    layout.set_gateway("worker", "longest_retry", "1h");
+    let module = kms.module(&layout, "SM1");
+    let record = module.request(&kms.public_key());
+    // It takes the question, and never answers.
+    Impostor::at(&kms.socket(), b"", Duration::from_secs(3600));
+    let site = layout.start();
+    send(&site, &klf_request("1", &record));
+    let put_off = until("the attempt has ended", PATIENCE, || {
+        let queue = site.layout.gateway(&["queue", "list", "--json"]);
+        let queue: Value = serde_json::from_str(&queue).expect("JSON");
+        (queue[0]["state"] == "put-off").then(|| queue[0].clone())
+    });
+    assert_eq!(put_off["attempts"], 1, "{put_off}");
+    let trouble = put_off["last_trouble"]["trouble"].as_str().expect("a text");
+    assert!(trouble.contains("longer than 6s"), "{trouble}");
+}
+
+#[test]
 fn commands_say_which_kms_is_in_use() {
     let (layout, mut kms) = ReferenceKms::laid_out("P-384");
     let socket = kms.socket().display().to_string();

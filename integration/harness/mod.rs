@@ -30,6 +30,7 @@ mod pages;
 mod postfix;
 mod rbldnsd;
 mod reference_kms;
+mod signer;
 mod site;
 mod smtp;
 mod stsa;
@@ -52,6 +53,7 @@ pub use self::{
     postfix::Postfix,
     rbldnsd::{Rbldnsd, SlowWay, WELL, WELL_V6},
     reference_kms::{Impostor, ReferenceKms},
+    signer::{Manner, Signer},
     site::{ALICE, BOB, CAROL, GATEWAY, Layout, Site},
     smtp::{Reply, Smtp},
     stsa::{DECLARED, STSA, Stsa, with_attachment},

@@ -82,19 +82,6 @@ impl Config {
                 "write a time such as \"1s\"",
             );
         }
-        let attempt = [kms.connect_timeout, kms.request_timeout, kms.answer_timeout]
-            .into_iter()
-            .fold(Duration::ZERO, |sum, wait| {
-                sum.saturating_add(wait.as_std())
-            });
-        if attempt >= self.worker.lease.as_std() {
-            return refuse(
-                "worker.lease",
-                "it ends before kms.connect_timeout, request_timeout and answer_timeout together, \
-                 so that a second attempt would begin beside the first",
-                "make it longer, or those shorter",
-            );
-        }
         if !self.module_update.stsa_keys.is_empty() {
             return refuse(
                 "module_update.stsa_keys",

@@ -393,7 +393,8 @@ pub struct Worker {
     pub parallel_requests: usize,
     /// Replies handed to Postfix at once.
     pub parallel_deliveries: usize,
-    /// How long one attempt holds a request before another may take it.
+    /// How long after the death of a gateway another begins anew what it was at.
+    /// A living one renews its leases, however long an attempt takes.
     pub lease: Period,
     /// Wait before the first repetition; doubled each time.
     pub first_retry: Period,

@@ -192,10 +192,6 @@ fn errors_name_file_line_key_and_remedy_on_one_line() {
             vec!["kms.acceptance_timeout", "longer than 2 s", "\"1s\""],
         ),
         (
-            format!("{MINIMAL}[kms]\nsocket = \"/k\"\nanswer_timeout = \"2min\"\n"),
-            vec!["worker.lease", "kms.connect_timeout", "longer"],
-        ),
-        (
             format!(
                 "{MINIMAL}[kms]\nsocket = \"/k\"\n[[module_update.stsa_keys]]\n\
                  public_key = \"{STSA_KEY}\"\n\

@@ -21,7 +21,7 @@ use crate::{
         Settings, Throttle,
         throttle::{Allowance, Excess},
     },
-    store::{SqliteStore, Store, StoreSettings},
+    store::{Leasing, SqliteStore, Store, StoreSettings},
     sts::{StsTime, TypedRecord, VkloadReq, write_in_mail},
 };
 
@@ -242,7 +242,7 @@ async fn a_request_is_spooled_and_discarded() {
     let now = SystemClock.now();
     let leased = house
         .store
-        .lease(now, SignedDuration::from_secs(60))
+        .lease(Leasing::alone(now, SignedDuration::from_secs(60)))
         .await
         .unwrap()
         .unwrap();
@@ -571,19 +571,19 @@ async fn a_flood_is_deferred_then_blocked_then_ignored() {
         let hold = SignedDuration::from_secs(60);
         let delivery = house
             .store
-            .lease_delivery(now, hold)
+            .lease_delivery(Leasing::alone(now, hold))
             .await
             .unwrap()
             .unwrap();
         assert_eq!(delivery.target, "alice@vendor.example");
-        let notice = String::from_utf8(delivery.message).unwrap();
+        let notice = String::from_utf8(delivery.message.clone()).unwrap();
         assert!(
             notice.contains(&format!("X-Gateway-Result: Notice\t{code}\t")),
             "{notice}"
         );
         house
             .store
-            .delivered(&delivery.token, now, "250 ok")
+            .delivered(&delivery, now, "250 ok")
             .await
             .unwrap();
     }

@@ -358,7 +358,7 @@ mod tests {
         ));
         let delivery = test.lease_delivery(at(9)).await.unwrap();
         test.store
-            .delivered(&delivery.token, at(9), "250 ok")
+            .delivered(&delivery, at(9), "250 ok")
             .await
             .unwrap();
         assert_eq!(test.store.accept(request(3)).await.unwrap(), Accepted::New);

@@ -106,7 +106,7 @@ mod tests {
         assert_eq!((requests, replies), (0, 1));
         assert_eq!(seen.oldest, Some(leased.accepted_at));
         let delivery = test.lease_delivery(at(9)).await.unwrap();
-        let delivered = test.store.delivered(&delivery.token, at(9), "250");
+        let delivered = test.store.delivered(&delivery, at(9), "250");
         assert!(delivered.await.unwrap());
         assert_eq!(test.store.backlog(at(9)).await.unwrap(), Backlog::default());
     }

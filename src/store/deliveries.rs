@@ -1,6 +1,6 @@
 //! Finished replies on their way, each target by itself.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use sqlx::QueryBuilder;
 use sqlx::Row;
 use sqlx::sqlite::{Sqlite, SqliteConnection, SqliteRow};
@@ -9,8 +9,9 @@ use sqlx::types::Text;
 use super::columns::{Moment, text};
 use super::error::Failure;
 use super::intent::{Changes, Intent};
+use super::leases;
 use super::troubles::{self, Of};
-use super::values::{FinishedReply, LeaseToken, LeasedDelivery};
+use super::values::{FinishedReply, LeaseToken, LeasedDelivery, Leasing};
 use super::wait::Wait;
 use crate::audit::{Entry, Event};
 use crate::kms::RequestId;
@@ -89,17 +90,43 @@ pub(super) fn told(entry: Entry) -> Entry {
 }
 
 /// Leases the oldest delivery that is due.
-pub(super) struct LeaseDelivery {
-    pub(super) now: Timestamp,
-    pub(super) hold: SignedDuration,
-}
+pub(super) struct LeaseDelivery(pub(super) Leasing<LeasedDelivery>);
 
 impl Intent for LeaseDelivery {
     type Answer = Option<LeasedDelivery>;
 
     async fn apply(self, changes: &mut Changes<'_>) -> Result<Option<LeasedDelivery>, Failure> {
-        let wait = Wait::of(self.now, self.hold);
-        let leased = sqlx::query(
+        while let Some(leased) = self.lease(changes.connection).await? {
+            let row: i64 = leased.try_get("sequence")?;
+            if self.0.is_in_work(row) {
+                leases::leave_to_its_holder::<LeasedDelivery>(row, changes.connection).await?;
+                continue;
+            }
+            let attempts: u32 = leased.try_get("attempts")?;
+            return Ok(Some(LeasedDelivery {
+                token: LeaseToken::new(row, attempts),
+                request_id: text(&leased, "request_id")?,
+                queue_id: leased.try_get("queue_id")?,
+                target: leased.try_get("target")?,
+                reverse_path: leased.try_get("reverse_path")?,
+                message: leased.try_get("message")?,
+                accepted_at: leased.try_get::<Moment, _>("accepted_at")?.0,
+                completed_at: leased.try_get::<Moment, _>("completed_at")?.0,
+                can_be_told: leased.try_get("can_be_told")?,
+                attempts,
+            }));
+        }
+        Ok(None)
+    }
+}
+
+impl LeaseDelivery {
+    async fn lease(
+        &self,
+        connection: &mut SqliteConnection,
+    ) -> Result<Option<SqliteRow>, sqlx::Error> {
+        let wait = Wait::of(self.0.now, self.0.hold);
+        sqlx::query(
             "UPDATE deliveries SET attempts = attempts + 1, waits_since = ?1, waits_until = ?2
              WHERE sequence = coalesce(
                  (SELECT sequence FROM deliveries WHERE turn = 1 AND waits_until <= ?1
@@ -119,24 +146,8 @@ impl Intent for LeaseDelivery {
         .bind(wait.since)
         .bind(wait.until)
         .bind(wait.clock_was_set_back)
-        .fetch_optional(&mut *changes.connection)
-        .await?;
-        let Some(leased) = leased else {
-            return Ok(None);
-        };
-        let attempts: u32 = leased.try_get("attempts")?;
-        Ok(Some(LeasedDelivery {
-            token: LeaseToken::new(leased.try_get("sequence")?, attempts),
-            request_id: text(&leased, "request_id")?,
-            queue_id: leased.try_get("queue_id")?,
-            target: leased.try_get("target")?,
-            reverse_path: leased.try_get("reverse_path")?,
-            message: leased.try_get("message")?,
-            accepted_at: leased.try_get::<Moment, _>("accepted_at")?.0,
-            completed_at: leased.try_get::<Moment, _>("completed_at")?.0,
-            can_be_told: leased.try_get("can_be_told")?,
-            attempts,
-        }))
+        .fetch_optional(connection)
+        .await
     }
 }
 
@@ -177,34 +188,81 @@ impl Held {
     }
 
     fn entry(&self, at: Timestamp, event: Event) -> Entry {
-        let mut entry = Entry::new(at, event);
-        entry.request_id = Some(self.request_id.to_string());
-        entry.queue_id = Some(self.queue_id.clone());
-        entry.target = Some(self.target.clone());
-        entry
+        entry(self.request_id, &self.queue_id, &self.target, at, event)
     }
 }
 
-/// Ends a delivery. With its last delivery the reply goes too.
-pub(super) struct End {
+/// An entry of what became of a reply for one target.
+fn entry(
+    request_id: RequestId,
+    queue_id: &str,
+    target: &str,
+    at: Timestamp,
+    event: Event,
+) -> Entry {
+    let mut entry = Entry::new(at, event);
+    entry.request_id = Some(request_id.to_string());
+    entry.queue_id = Some(queue_id.to_owned());
+    entry.target = Some(target.to_owned());
+    entry
+}
+
+/// Takes a delivery out, and with its last delivery the reply. False if it is gone.
+async fn remove(row: i64, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let removed = sqlx::query("DELETE FROM deliveries WHERE sequence = ?")
+        .bind(row)
+        .execute(connection)
+        .await?;
+    Ok(removed.rows_affected() > 0)
+}
+
+/// Ends a delivery: Postfix has the reply. A lease that has passed on changes
+/// nothing in that, and who holds it finds nothing left to do. Nor does an end
+/// before this one: the log says what Postfix has.
+pub(super) struct Delivered {
+    row: i64,
+    entry: Entry,
+}
+
+impl Delivered {
+    pub(super) fn new(leased: &LeasedDelivery, at: Timestamp, detail: &str) -> Self {
+        let (queue_id, target) = (&leased.queue_id, &leased.target);
+        let mut entry = entry(leased.request_id, queue_id, target, at, Event::Delivered);
+        entry.detail = Some(detail.to_owned());
+        entry.attempts = Some(leased.attempts);
+        Self {
+            row: leased.token.row,
+            entry,
+        }
+    }
+}
+
+impl Intent for Delivered {
+    type Answer = bool;
+
+    async fn apply(self, changes: &mut Changes<'_>) -> Result<bool, Failure> {
+        let ended = remove(self.row, changes.connection).await?;
+        changes.audit(self.entry).await?;
+        Ok(ended)
+    }
+}
+
+/// Ends a delivery that Postfix doesn't take.
+pub(super) struct Undeliverable {
     pub(super) token: LeaseToken<LeasedDelivery>,
     pub(super) at: Timestamp,
-    pub(super) event: Event,
     pub(super) detail: String,
 }
 
-impl Intent for End {
+impl Intent for Undeliverable {
     type Answer = bool;
 
     async fn apply(self, changes: &mut Changes<'_>) -> Result<bool, Failure> {
         let Some(held) = Held::by(self.token, changes.connection).await? else {
             return Ok(false);
         };
-        sqlx::query("DELETE FROM deliveries WHERE sequence = ?")
-            .bind(self.token.row)
-            .execute(&mut *changes.connection)
-            .await?;
-        let mut entry = held.entry(self.at, self.event);
+        remove(self.token.row, changes.connection).await?;
+        let mut entry = held.entry(self.at, Event::Undeliverable);
         entry.detail = Some(self.detail);
         entry.attempts = Some(self.token.lease);
         changes.audit(entry).await?;
@@ -353,16 +411,14 @@ mod tests {
             ("QUEUE1", "")
         );
         assert_eq!(
-            Some(a.message),
-            completion(at(1), &[]).reply.map(|reply| reply.message)
+            Some(&a.message),
+            completion(at(1), &[])
+                .reply
+                .map(|reply| reply.message)
+                .as_ref()
         );
 
-        assert!(
-            test.store
-                .delivered(&a.token, at(3), "250 queued")
-                .await
-                .unwrap()
-        );
+        assert!(test.store.delivered(&a, at(3), "250 queued").await.unwrap());
         assert_eq!(test.store.spool_usage().await.unwrap().replies, 1);
         assert!(
             test.store
@@ -408,13 +464,6 @@ mod tests {
         assert!(
             !test
                 .store
-                .delivered(&late.token, at(9), "250")
-                .await
-                .unwrap()
-        );
-        assert!(
-            !test
-                .store
                 .undeliverable(&late.token, at(9), "550")
                 .await
                 .unwrap()
@@ -426,18 +475,49 @@ mod tests {
                 .unwrap()
                 .is_none()
         );
-        assert!(
-            test.store
-                .delivered(&holder.token, at(9), "250")
-                .await
-                .unwrap()
+        assert!(test.store.delivered(&holder, at(9), "250").await.unwrap());
+        assert!(!test.store.delivered(&holder, at(9), "250").await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_postfix_took_ends_a_delivery_whoever_has_its_lease() {
+        let test = TestStore::new().await;
+        reply(&test, 1, &["a@b.example"]).await;
+        let store = &test.store;
+        let late = test.lease_delivery(at(2)).await.unwrap();
+        let holder = test.lease_delivery(at(2) + HOLD).await.unwrap();
+        assert!(store.delivered(&late, at(9), "250 first").await.unwrap());
+        assert_eq!(store.spool_usage().await.unwrap(), SpoolUsage::default());
+
+        // Whatever the other attempt comes to, it is not repeated.
+        let (token, at) = (&holder.token, at(10));
+        assert!(!store.undeliverable(token, at, "550").await.unwrap());
+        let put_off = store.postpone_delivery(token, at, at + HOLD, "451", Timestamp::MIN);
+        assert_eq!(put_off.await.unwrap(), None);
+        assert!(!store.delivered(&holder, at, "250 second").await.unwrap());
+        assert!(test.lease_delivery(at + HOLD + HOLD).await.is_none());
+        let entry = test.last_entry().await;
+        assert_eq!(
+            (entry.event, entry.detail.as_deref(), entry.attempts),
+            (Event::Delivered, Some("250 second"), Some(2)),
+            "the log has each copy that Postfix took"
         );
-        assert!(
-            !test
-                .store
-                .delivered(&holder.token, at(9), "250")
-                .await
-                .unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_postfix_took_is_in_the_log_after_any_end() {
+        let test = TestStore::new().await;
+        reply(&test, 1, &["a@b.example"]).await;
+        let store = &test.store;
+        let late = test.lease_delivery(at(2)).await.unwrap();
+        let holder = test.lease_delivery(at(2) + HOLD).await.unwrap();
+        let given_up = store.undeliverable(&holder.token, at(9), "too old");
+        assert!(given_up.await.unwrap());
+        assert!(!store.delivered(&late, at(10), "250 queued").await.unwrap());
+        let entry = test.last_entry().await;
+        assert_eq!(
+            (entry.event, entry.target.as_deref(), entry.attempts),
+            (Event::Delivered, Some("a@b.example"), Some(1))
         );
     }
 
@@ -459,10 +539,7 @@ mod tests {
         assert!(test.lease_delivery(at(59)).await.is_none());
         let first = test.lease_delivery(at(60)).await.unwrap();
         assert_eq!((first.request_id, first.attempts), (id(1), 2));
-        test.store
-            .delivered(&first.token, at(60), "250")
-            .await
-            .unwrap();
+        test.store.delivered(&first, at(60), "250").await.unwrap();
         assert_eq!(test.lease_delivery(at(60)).await.unwrap().request_id, id(2));
     }
 
@@ -497,10 +574,7 @@ mod tests {
             // Put off again, nobody is told again.
             assert_eq!(put_off(&next.token, at(99)).await.unwrap(), Some(0));
             let next = test.lease_delivery(at(60)).await.unwrap();
-            test.store
-                .delivered(&next.token, at(61), "250")
-                .await
-                .unwrap();
+            test.store.delivered(&next, at(61), "250").await.unwrap();
         }
         assert!(test.lease_delivery(at(62)).await.is_none());
     }

@@ -21,6 +21,7 @@ mod intent;
 mod kms_changes;
 mod kms_issues;
 mod kms_tables;
+mod leases;
 #[cfg(test)]
 mod model;
 mod open;
@@ -61,16 +62,17 @@ pub use settings::{StoreSettings, Synchronous};
 pub use sqlite::SqliteStore;
 pub use values::{
     Accepted, Backlog, Completed, Completion, FinishedReply, LeaseToken, LeasedDelivery,
-    LeasedRequest, NewRequest, NoticeWriter, PastIssue, SpoolUsage, StoredEntry, ThrottledSender,
-    Trouble, WaitingRequest,
+    LeasedRequest, Leasing, NewRequest, NoticeWriter, PastIssue, SpoolUsage, StoredEntry,
+    ThrottledSender, Trouble, WaitingRequest,
 };
 
 /// The durable state: spool, deliveries, audit log and, by its supertrait, the
 /// tables of the key management system.
 ///
 /// A lease is held until its time is over or it is given back by one of the
-/// methods that take its token. A token stays good until another lease of the
-/// same thing was given out, so that who is late but alone still succeeds.
+/// methods that take its token; whoever works for longer renews it. A token stays
+/// good until another lease of the same thing was given out, so that who is late
+/// but alone still succeeds.
 ///
 /// Every method fails with a [`StoreError`] when the database does; nothing was
 /// changed then, and the same call may succeed later.
@@ -106,9 +108,17 @@ pub trait Store: KmsTables {
     /// final result.
     async fn lease(
         &self,
+        leasing: Leasing<LeasedRequest>,
+    ) -> Result<Option<LeasedRequest>, StoreError>;
+
+    /// Renews a lease from now on: its attempt lives. False if the lease has passed
+    /// to another or was given back.
+    async fn renew(
+        &self,
+        token: &LeaseToken<LeasedRequest>,
         now: Timestamp,
         hold: SignedDuration,
-    ) -> Result<Option<LeasedRequest>, StoreError>;
+    ) -> Result<bool, StoreError>;
 
     /// Commits a request's final result: effects, reply and audit entry in one
     /// transaction, and takes the request out of the spool.
@@ -149,15 +159,23 @@ pub trait Store: KmsTables {
     /// leased in the order of their completion.
     async fn lease_delivery(
         &self,
-        now: Timestamp,
-        hold: SignedDuration,
+        leasing: Leasing<LeasedDelivery>,
     ) -> Result<Option<LeasedDelivery>, StoreError>;
 
-    /// Postfix took the reply for this target. `detail` is what it said. False
-    /// if the lease has passed to another.
-    async fn delivered(
+    /// As [`Store::renew`].
+    async fn renew_delivery(
         &self,
         token: &LeaseToken<LeasedDelivery>,
+        now: Timestamp,
+        hold: SignedDuration,
+    ) -> Result<bool, StoreError>;
+
+    /// Postfix took the reply for this target. `detail` is what it said. That ends
+    /// the delivery whoever has its lease by now, and is in the audit log whatever
+    /// became of it before. False if it had ended already.
+    async fn delivered(
+        &self,
+        leased: &LeasedDelivery,
         at: Timestamp,
         detail: &str,
     ) -> Result<bool, StoreError>;

@@ -37,6 +37,11 @@ enum Step {
         token: usize,
         seconds: i64,
     },
+    /// Of a request, or of a delivery.
+    Renew {
+        token: usize,
+        delivery: bool,
+    },
     Wait {
         seconds: i64,
     },
@@ -59,8 +64,10 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::LeaseDelivery),
         2 => (token.clone(), any::<bool>())
             .prop_map(|(token, delivered)| Step::End { token, delivered }),
-        1 => (token, 0..400_i64)
+        1 => (token.clone(), 0..400_i64)
             .prop_map(|(token, seconds)| Step::PostponeDelivery { token, seconds }),
+        2 => (token, any::<bool>())
+            .prop_map(|(token, delivery)| Step::Renew { token, delivery }),
         2 => prop_oneof![9 => 0..400_i64, 1 => Just(WEEK)]
             .prop_map(|seconds| Step::Wait { seconds }),
         1 => Just(Step::Crash),
@@ -74,6 +81,7 @@ struct Row {
     owner: String,
     due: Timestamp,
     attempts: u32,
+    given_back: bool,
 }
 
 /// Leases the row that is due longest among the oldest of each owner.
@@ -84,7 +92,20 @@ fn lease(rows: &mut [Row], now: Timestamp) -> Option<&Row> {
         .min_by_key(|&place| rows[place].due)?;
     rows[place].attempts += 1;
     rows[place].due = now + HOLD;
+    rows[place].given_back = false;
     Some(&rows[place])
+}
+
+/// Renews the lease, if it is still good and was not given back.
+fn renew(rows: &mut [Row], request: RequestId, owner: &str, attempts: u32, now: Timestamp) -> bool {
+    let Some(place) = held(rows, request, owner, attempts) else {
+        return false;
+    };
+    if rows[place].given_back {
+        return false;
+    }
+    rows[place].due = now + HOLD;
+    true
 }
 
 /// The row that a lease is still good for.
@@ -130,6 +151,14 @@ impl Run {
             Step::PostponeDelivery { token, seconds } => {
                 self.postpone_delivery(token, seconds).await
             }
+            Step::Renew {
+                token,
+                delivery: false,
+            } => self.renew(token).await,
+            Step::Renew {
+                token,
+                delivery: true,
+            } => self.renew_delivery(token).await,
             Step::Wait { seconds } => self.now += SignedDuration::from_secs(seconds),
             Step::Crash => self.test = self.test.after_crash().await,
         }
@@ -168,6 +197,7 @@ impl Run {
                 owner: sender,
                 due: self.now,
                 attempts: 0,
+                given_back: false,
             });
             if let Some(identity) = identity {
                 self.identities.insert(identity, (new, self.now));
@@ -209,6 +239,7 @@ impl Run {
                 owner: (*target).to_owned(),
                 due: self.now,
                 attempts: 0,
+                given_back: false,
             }));
         }
     }
@@ -227,6 +258,7 @@ impl Run {
         assert_eq!(postponed.unwrap(), held.is_some());
         if let Some(place) = held {
             self.requests[place].due = until;
+            self.requests[place].given_back = true;
         }
     }
 
@@ -246,22 +278,45 @@ impl Run {
         let Some(leased) = self.leased_deliveries.iter().nth_back(token) else {
             return;
         };
-        let held = held(
-            &self.deliveries,
-            leased.request_id,
-            &leased.target,
-            leased.attempts,
-        );
+        let (request, target) = (leased.request_id, &leased.target);
         let store = &self.test.store;
-        let ended = if delivered {
-            store.delivered(&leased.token, self.now, "250 ok").await
+        let (ended, place) = if delivered {
+            let ended = store.delivered(leased, self.now, "250 ok").await;
+            // Whoever has the lease by now.
+            let mut rows = self.deliveries.iter();
+            let place = rows.position(|row| (row.request, &row.owner) == (request, target));
+            (ended, place)
         } else {
-            store.undeliverable(&leased.token, self.now, "550 no").await
+            let ended = store.undeliverable(&leased.token, self.now, "550 no").await;
+            let place = held(&self.deliveries, request, target, leased.attempts);
+            (ended, place)
         };
-        assert_eq!(ended.unwrap(), held.is_some());
-        if let Some(place) = held {
+        assert_eq!(ended.unwrap(), place.is_some());
+        if let Some(place) = place {
             self.deliveries.remove(place);
         }
+    }
+
+    async fn renew(&mut self, token: usize) {
+        let Some((leased, sender)) = self.leased.iter().nth_back(token) else {
+            return;
+        };
+        let (rows, now) = (&mut self.requests, self.now);
+        let expected = renew(rows, leased.id, sender, leased.attempts, now);
+        let renewed = self.test.store.renew(&leased.token, now, HOLD).await;
+        assert_eq!(renewed.unwrap(), expected);
+    }
+
+    async fn renew_delivery(&mut self, token: usize) {
+        let Some(leased) = self.leased_deliveries.iter().nth_back(token) else {
+            return;
+        };
+        let (request, target, attempts) = (leased.request_id, &leased.target, leased.attempts);
+        let (rows, now) = (&mut self.deliveries, self.now);
+        let expected = renew(rows, request, target, attempts, now);
+        let store = &self.test.store;
+        let renewed = store.renew_delivery(&leased.token, now, HOLD).await;
+        assert_eq!(renewed.unwrap(), expected);
     }
 
     async fn postpone_delivery(&mut self, token: usize, seconds: i64) {
@@ -282,6 +337,7 @@ impl Run {
         assert_eq!(postponed.unwrap().is_some(), held.is_some());
         if let Some(place) = held {
             self.deliveries[place].due = until;
+            self.deliveries[place].given_back = true;
         }
     }
 

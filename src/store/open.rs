@@ -328,8 +328,8 @@ mod tests {
 
     use tokio::task::JoinSet;
 
-    use super::super::testing::{TestStore, at, chain_key, completion, request};
-    use super::super::{NewRequest, QueueState, SqliteStore, Store};
+    use super::super::testing::{HOLD, TestStore, at, chain_key, completion, request};
+    use super::super::{Leasing, NewRequest, QueueState, SqliteStore, Store};
     use super::*;
 
     async fn refusal(settings: &StoreSettings) -> StoreError {
@@ -518,7 +518,7 @@ mod tests {
 
         let store = test.another().await;
         let leased = store
-            .lease(at(1), jiff::SignedDuration::from_secs(1))
+            .lease(Leasing::alone(at(1), HOLD))
             .await
             .unwrap()
             .unwrap();

@@ -1,8 +1,8 @@
 //! The requests in the spool, from lease to final result.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use sqlx::Row;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::types::Text;
 
 use super::columns::{Moment, text};
@@ -10,9 +10,10 @@ use super::deliveries::{self, Answered};
 use super::error::Failure;
 use super::intent::{Changes, Intent};
 use super::kms_issues;
+use super::leases;
 use super::troubles::{self, Of};
 use super::values::{
-    Completed, Completion, FinishedReply, LeaseToken, LeasedRequest, WaitingRequest,
+    Completed, Completion, FinishedReply, LeaseToken, LeasedRequest, Leasing, WaitingRequest,
 };
 use super::wait::Wait;
 use crate::audit::{Entry, Event};
@@ -34,17 +35,41 @@ pub(super) async fn next_due(
 }
 
 /// Leases the oldest request that is due.
-pub(super) struct Lease {
-    pub(super) now: Timestamp,
-    pub(super) hold: SignedDuration,
-}
+pub(super) struct Lease(pub(super) Leasing<LeasedRequest>);
 
 impl Intent for Lease {
     type Answer = Option<LeasedRequest>;
 
     async fn apply(self, changes: &mut Changes<'_>) -> Result<Option<LeasedRequest>, Failure> {
-        let wait = Wait::of(self.now, self.hold);
-        let leased = sqlx::query(
+        while let Some(leased) = self.lease(changes.connection).await? {
+            let row: i64 = leased.try_get("sequence")?;
+            if self.0.is_in_work(row) {
+                leases::leave_to_its_holder::<LeasedRequest>(row, changes.connection).await?;
+                continue;
+            }
+            let attempts: u32 = leased.try_get("attempts")?;
+            return Ok(Some(LeasedRequest {
+                token: LeaseToken::new(row, attempts),
+                id: text(&leased, "id")?,
+                accepted_at: leased.try_get::<Moment, _>("accepted_at")?.0,
+                queue_id: leased.try_get("queue_id")?,
+                reverse_path: leased.try_get("reverse_path")?,
+                attempts,
+                told: leased.try_get("told")?,
+                message: leased.try_get("message")?,
+            }));
+        }
+        Ok(None)
+    }
+}
+
+impl Lease {
+    async fn lease(
+        &self,
+        connection: &mut SqliteConnection,
+    ) -> Result<Option<SqliteRow>, sqlx::Error> {
+        let wait = Wait::of(self.0.now, self.0.hold);
+        sqlx::query(
             "UPDATE requests SET attempts = attempts + 1, waits_since = ?1, waits_until = ?2
              WHERE sequence = coalesce(
                  (SELECT sequence FROM requests WHERE turn = 1 AND waits_until <= ?1
@@ -57,23 +82,8 @@ impl Intent for Lease {
         .bind(wait.since)
         .bind(wait.until)
         .bind(wait.clock_was_set_back)
-        .fetch_optional(&mut *changes.connection)
-        .await?;
-        let Some(leased) = leased else {
-            return Ok(None);
-        };
-        let row: i64 = leased.try_get("sequence")?;
-        let attempts: u32 = leased.try_get("attempts")?;
-        Ok(Some(LeasedRequest {
-            token: LeaseToken::new(row, attempts),
-            id: text(&leased, "id")?,
-            accepted_at: leased.try_get::<Moment, _>("accepted_at")?.0,
-            queue_id: leased.try_get("queue_id")?,
-            reverse_path: leased.try_get("reverse_path")?,
-            attempts,
-            told: leased.try_get("told")?,
-            message: leased.try_get("message")?,
-        }))
+        .fetch_optional(connection)
+        .await
     }
 }
 
@@ -267,6 +277,8 @@ impl Intent for Tell {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use jiff::SignedDuration;
+
     use super::super::testing::{HOLD, TestStore, at, completion, id, request};
     use super::super::{NewRequest, SpoolUsage, Store};
     use super::*;
@@ -396,10 +408,7 @@ mod tests {
             (told.target.as_str(), told.can_be_told),
             ("a@b.example", false)
         );
-        test.store
-            .delivered(&told.token, at(9), "250")
-            .await
-            .unwrap();
+        test.store.delivered(&told, at(9), "250").await.unwrap();
 
         // Nor is he by the reply that comes in the end.
         let leased = test.lease(at(9)).await.unwrap();

@@ -97,7 +97,7 @@ mod tests {
             .await;
         assert_eq!(completed.unwrap(), Completed::Committed);
         let delivery = test.lease_delivery(at(3)).await.unwrap();
-        assert!(low.delivered(&delivery.token, at(3), "250").await.unwrap());
+        assert!(low.delivered(&delivery, at(3), "250").await.unwrap());
         assert!(low.prune_audit(at(0), at(4)).await.unwrap().is_ok());
 
         let again = test.store.accept(request(2)).await;

@@ -15,11 +15,12 @@ use tokio::task::JoinHandle;
 use super::arrivals::Arrivals;
 use super::audit_hand_over::hand_overs;
 use super::columns::Moment;
-use super::deliveries::{End, LeaseDelivery, PostponeDelivery};
+use super::deliveries::{Delivered, LeaseDelivery, PostponeDelivery, Undeliverable};
 use super::error::{Failure, StoreError};
 use super::in_use::InUse;
 use super::intent::{self, Inbox, Intent};
 use super::kms_issues::{self, PruneHistory, PruneReplayMarks};
+use super::leases::Renew;
 use super::queue::{
     self, DropNow, Dropped, Order, Queued, RequestStory, RetryNow, ToDrop, ToRetry, WaitsEnded,
 };
@@ -28,11 +29,12 @@ use super::settings::StoreSettings;
 use super::throttle::{self, Unblock};
 use super::values::{
     Accepted, Backlog, Completed, Completion, FinishedReply, LeaseToken, LeasedDelivery,
-    LeasedRequest, NewRequest, PastIssue, SpoolUsage, StoredEntry, ThrottledSender, WaitingRequest,
+    LeasedRequest, Leasing, NewRequest, PastIssue, SpoolUsage, StoredEntry, ThrottledSender,
+    WaitingRequest,
 };
 use super::writer::{self, Writer};
 use super::{Store, acceptance, audit_counts, audit_log, audit_retention, backlog, open};
-use crate::audit::{BrokenAt, ChainKey, Entry, Event, Head};
+use crate::audit::{BrokenAt, ChainKey, Entry, Head};
 
 use crate::kms::RequestId;
 use crate::sts::{SmId, StsTime};
@@ -228,10 +230,19 @@ impl Store for SqliteStore {
 
     async fn lease(
         &self,
+        leasing: Leasing<LeasedRequest>,
+    ) -> Result<Option<LeasedRequest>, StoreError> {
+        self.change(Lease(leasing)).await
+    }
+
+    async fn renew(
+        &self,
+        token: &LeaseToken<LeasedRequest>,
         now: Timestamp,
         hold: SignedDuration,
-    ) -> Result<Option<LeasedRequest>, StoreError> {
-        self.change(Lease { now, hold }).await
+    ) -> Result<bool, StoreError> {
+        let token = *token;
+        self.change(Renew { token, now, hold }).await
     }
 
     async fn complete(
@@ -289,26 +300,28 @@ impl Store for SqliteStore {
 
     async fn lease_delivery(
         &self,
+        leasing: Leasing<LeasedDelivery>,
+    ) -> Result<Option<LeasedDelivery>, StoreError> {
+        self.change(LeaseDelivery(leasing)).await
+    }
+
+    async fn renew_delivery(
+        &self,
+        token: &LeaseToken<LeasedDelivery>,
         now: Timestamp,
         hold: SignedDuration,
-    ) -> Result<Option<LeasedDelivery>, StoreError> {
-        self.change(LeaseDelivery { now, hold }).await
+    ) -> Result<bool, StoreError> {
+        let token = *token;
+        self.change(Renew { token, now, hold }).await
     }
 
     async fn delivered(
         &self,
-        token: &LeaseToken<LeasedDelivery>,
+        leased: &LeasedDelivery,
         at: Timestamp,
         detail: &str,
     ) -> Result<bool, StoreError> {
-        let (event, detail) = (Event::Delivered, detail.to_owned());
-        self.change(End {
-            token: *token,
-            at,
-            event,
-            detail,
-        })
-        .await
+        self.change(Delivered::new(leased, at, detail)).await
     }
 
     async fn undeliverable(
@@ -317,12 +330,10 @@ impl Store for SqliteStore {
         at: Timestamp,
         detail: &str,
     ) -> Result<bool, StoreError> {
-        let (event, detail) = (Event::Undeliverable, detail.to_owned());
-        self.change(End {
+        self.change(Undeliverable {
             token: *token,
             at,
-            event,
-            detail,
+            detail: detail.to_owned(),
         })
         .await
     }

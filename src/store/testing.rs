@@ -104,11 +104,14 @@ impl TestStore {
     }
 
     pub async fn lease(&self, now: Timestamp) -> Option<LeasedRequest> {
-        self.store.lease(now, HOLD).await.unwrap()
+        self.store.lease(Leasing::alone(now, HOLD)).await.unwrap()
     }
 
     pub async fn lease_delivery(&self, now: Timestamp) -> Option<LeasedDelivery> {
-        self.store.lease_delivery(now, HOLD).await.unwrap()
+        self.store
+            .lease_delivery(Leasing::alone(now, HOLD))
+            .await
+            .unwrap()
     }
 }
 

@@ -434,7 +434,7 @@ mod tests {
             });
             assert_eq!(delivery.message, notice(code, until).message);
             test.store
-                .delivered(&delivery.token, at(0), "250 ok")
+                .delivered(&delivery, at(0), "250 ok")
                 .await
                 .unwrap();
         }

@@ -153,6 +153,14 @@ impl<T> LeaseToken<T> {
     }
 }
 
+impl<T> PartialEq for LeaseToken<T> {
+    fn eq(&self, other: &Self) -> bool {
+        (self.row, self.lease) == (other.row, other.lease)
+    }
+}
+
+impl<T> Eq for LeaseToken<T> {}
+
 impl<T> Clone for LeaseToken<T> {
     fn clone(&self) -> Self {
         *self
@@ -164,6 +172,34 @@ impl<T> Copy for LeaseToken<T> {}
 impl<T> fmt::Debug for LeaseToken<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "LeaseToken({}, {})", self.row, self.lease)
+    }
+}
+
+/// How something that is due is leased: a [`LeasedRequest`] or a
+/// [`LeasedDelivery`].
+#[derive(Clone, Debug)]
+pub struct Leasing<T> {
+    /// Now.
+    pub now: Timestamp,
+    /// How long the lease lasts, unless it is renewed.
+    pub hold: SignedDuration,
+    /// What this process is at work on. Such a lease may look over when the clock
+    /// is set; its attempt still lives, and no second one begins beside it.
+    pub in_work: Vec<LeaseToken<T>>,
+}
+
+impl<T> Leasing<T> {
+    /// By a process that is at work on nothing else.
+    pub fn alone(now: Timestamp, hold: SignedDuration) -> Self {
+        Self {
+            now,
+            hold,
+            in_work: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_in_work(&self, row: i64) -> bool {
+        self.in_work.iter().any(|token| token.row == row)
     }
 }
 

@@ -1,13 +1,15 @@
 //! Hands finished replies to Postfix, one target at a time, over a session
 //! that is kept open while there is work and no reply is refused, never longer.
 
-use std::{net::SocketAddr, panic::AssertUnwindSafe};
+use std::{net::SocketAddr, panic::AssertUnwindSafe, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
+use tokio::time::sleep;
 
 use super::{
-    Found, Task, Worker,
+    Found, TROUBLE_PAUSE, Task, Worker,
+    holding::{InWork, holding},
     injection::{InjectionError, Injector},
     jitter,
     retry::Times,
@@ -35,9 +37,19 @@ pub struct Delivering {
 }
 
 /// Hands finished replies to Postfix.
-#[derive(Default)]
 pub(super) struct DeliverReplies {
+    in_work: Arc<InWork<LeasedDelivery>>,
     session: Option<Injector>,
+}
+
+impl DeliverReplies {
+    /// One of those that share the list of what is in work.
+    pub(super) fn new(in_work: Arc<InWork<LeasedDelivery>>) -> Self {
+        Self {
+            in_work,
+            session: None,
+        }
+    }
 }
 
 #[async_trait]
@@ -47,26 +59,17 @@ impl Task for DeliverReplies {
     }
 
     async fn step(&mut self, worker: &Worker) -> Result<Found, StoreError> {
-        let now = worker.clock.now();
-        let Some(leased) = worker
-            .store
-            .lease_delivery(now, worker.lease.as_signed())
-            .await?
-        else {
+        let leasing = worker.leasing(&self.in_work);
+        let Some(leased) = worker.store.lease_delivery(leasing).await? else {
             return Ok(Found::Nothing);
         };
-        let settings = worker.delivering.borrow().settings.clone();
-        // A panic is a fault of ours that must not end the worker: the delivery
-        // is tried again and comes to an end as any other.
-        let sent = AssertUnwindSafe(send(&settings, &mut self.session, &leased))
-            .catch_unwind()
-            .await
-            .unwrap_or_else(|_| {
-                PANICS.at(FoundAtFault::Delivering).increment(1);
-                let fault = "a fault of the gateway: it panicked".to_owned();
-                Err(InjectionError::Session(fault))
-            });
-        note(worker, &leased, sent).await?;
+        let _begun = self.in_work.begin(leased.token);
+        let renew = || {
+            let (now, hold) = (worker.clock.now(), worker.lease.as_signed());
+            worker.store.renew_delivery(&leased.token, now, hold)
+        };
+        let attempt = attempt(worker, &mut self.session, &leased);
+        holding(worker.lease, renew, attempt).await?;
         Ok(Found::Work)
     }
 
@@ -77,6 +80,26 @@ impl Task for DeliverReplies {
             session.quit().await;
         }
     }
+}
+
+/// One attempt, with what comes of it.
+async fn attempt(
+    worker: &Worker,
+    session: &mut Option<Injector>,
+    leased: &LeasedDelivery,
+) -> Result<(), StoreError> {
+    let settings = worker.delivering.borrow().settings.clone();
+    // A panic is a fault of ours that must not end the worker: the delivery
+    // is tried again and comes to an end as any other.
+    let sent = AssertUnwindSafe(send(&settings, session, leased))
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| {
+            PANICS.at(FoundAtFault::Delivering).increment(1);
+            let fault = "a fault of the gateway: it panicked".to_owned();
+            Err(InjectionError::Session(fault))
+        });
+    note(worker, leased, sent).await
 }
 
 async fn send(
@@ -115,7 +138,7 @@ async fn note(
     match sent {
         Ok(answer) => {
             faults::pass(FaultPoint::BeforeNote);
-            worker.store.delivered(&leased.token, now, &answer).await?;
+            note_taken(worker, leased, &answer).await?;
             faults::pass(FaultPoint::AfterNote);
             let latency = now.duration_since(leased.accepted_at);
             REPLY_LATENCY.only().record(latency.as_secs_f64().max(0.0));
@@ -165,6 +188,31 @@ async fn note(
         }
     }
     Ok(())
+}
+
+/// Notes what Postfix has, as often as it takes: what is not noted goes out again.
+async fn note_taken(
+    worker: &Worker,
+    leased: &LeasedDelivery,
+    answer: &str,
+) -> Result<(), StoreError> {
+    loop {
+        let now = worker.clock.now();
+        match worker.store.delivered(leased, now, answer).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => {
+                let (queue_id, request) = (&leased.queue_id, &leased.request_id);
+                let target = &leased.target;
+                tracing::warn!(queue_id, %request, target, answer, "Postfix took a reply that had ended before");
+                return Ok(());
+            }
+            Err(error @ StoreError::Closed) => return Err(error),
+            Err(error) => {
+                tracing::error!(%error, "the store is in trouble; trying again to note that Postfix has a reply");
+                sleep(TROUBLE_PAUSE).await;
+            }
+        }
+    }
 }
 
 fn count(end: DeliveryEnd) {

@@ -17,15 +17,33 @@ use crate::{
     mail::Address,
 };
 
-/// Limit for a command; Postfix on loopback needs milliseconds.
-const COMMAND_TIME: Duration = Duration::from_secs(30);
+/// For a connection to be taken, and for a good-bye: of both RFC 5321 says nothing.
+const COURTESY_TIME: Duration = Duration::from_secs(30);
 
-/// Limit for the answer to the final dot, when Postfix's own signing milters
-/// and disks are at work.
-const FINAL_DOT_TIME: Duration = Duration::from_secs(120);
+/// The least that RFC 5321, 4.5.3.2, has a client wait, for each of its steps. A
+/// signing milter of the site's may take minutes over the end of a message, and
+/// whoever hangs up meanwhile sends a second copy.
+mod limits {
+    use std::time::Duration;
+
+    pub(super) const GREETING: Duration = Duration::from_secs(5 * 60);
+    /// Of EHLO and RSET it says nothing; they are commands as MAIL is.
+    pub(super) const COMMAND: Duration = Duration::from_secs(5 * 60);
+    pub(super) const MAIL: Duration = COMMAND;
+    pub(super) const RCPT: Duration = Duration::from_secs(5 * 60);
+    pub(super) const DATA: Duration = Duration::from_secs(2 * 60);
+    pub(super) const DATA_BLOCK: Duration = Duration::from_secs(3 * 60);
+    pub(super) const FINAL_DOT: Duration = Duration::from_secs(10 * 60);
+}
 
 /// A whole reply, but for the largest key load files.
 const WRITTEN_AT_ONCE: usize = 64 * 1024;
+
+/// How long the content may take to be written.
+fn content_time(length: usize) -> Duration {
+    let blocks = length / WRITTEN_AT_ONCE + 1;
+    limits::DATA_BLOCK.saturating_mul(u32::try_from(blocks).unwrap_or(u32::MAX))
+}
 
 /// An open SMTP session with Postfix.
 pub struct Injector {
@@ -79,16 +97,13 @@ impl Injector {
     /// [`InjectionError::Session`] whatever goes wrong: before MAIL a refusal
     /// is the operator's matter and says nothing about a reply.
     pub async fn connect(server: SocketAddr, helo_name: &str) -> Result<Self, InjectionError> {
-        let SmtpClient {
-            stream,
-            timeout: limit,
-        } = SmtpClient::connect(server, COMMAND_TIME).await?;
+        let SmtpClient { stream, .. } = SmtpClient::connect(server, COURTESY_TIME).await?;
         stream.set_nodelay(true)?;
         let mut client = SmtpClient {
             stream: BufWriter::with_capacity(WRITTEN_AT_ONCE, stream),
-            timeout: limit,
+            timeout: limits::COMMAND,
         };
-        let greeting = timeout(COMMAND_TIME, client.read()).await??;
+        let greeting = timeout(limits::GREETING, client.read()).await??;
         if !is_positive(&greeting) {
             return Err(InjectionError::Session(describe(&greeting)));
         }
@@ -130,11 +145,13 @@ impl Injector {
         // The library ends the message with CRLF "." CRLF of its own.
         let content = message.strip_suffix(b"\r\n").unwrap_or(message);
         faults::pass(FaultPoint::BeforeFinalDot);
-        timeout(COMMAND_TIME, self.client.write_message(content)).await??;
+        let limit = content_time(content.len());
+        timeout(limit, self.client.write_message(content)).await??;
         faults::pass(FaultPoint::AfterFinalDot);
-        timeout(FINAL_DOT_TIME, self.client.stream.get_ref().readable()).await??;
+        let answered = self.client.stream.get_ref().readable();
+        timeout(limits::FINAL_DOT, answered).await??;
         faults::pass(FaultPoint::BeforeTaken);
-        let answer = timeout(FINAL_DOT_TIME, self.client.read()).await??;
+        let answer = timeout(limits::FINAL_DOT, self.client.read()).await??;
         faults::pass(FaultPoint::AfterTaken);
         if is_positive(&answer) {
             Ok(describe(&answer))
@@ -146,10 +163,13 @@ impl Injector {
     /// MAIL, RCPT and DATA, in one go where the server allows it (RFC 2920).
     async fn begin(&mut self, commands: [String; 3]) -> Result<(), InjectionError> {
         let answers = if self.pipelining {
+            // One limit for three answers.
+            self.client.timeout = limits::MAIL + limits::RCPT + limits::DATA;
             self.client.cmds(&commands).await?
         } else {
             self.one_by_one(&commands).await?
         };
+        self.client.timeout = limits::COMMAND;
         match answers.as_slice() {
             [mail, rcpt, data] if is_positive(mail) && is_positive(rcpt) && data.code == 354 => {
                 Ok(())
@@ -180,7 +200,9 @@ impl Injector {
         commands: &[String],
     ) -> Result<Vec<Response<String>>, InjectionError> {
         let mut answers = Vec::with_capacity(commands.len());
-        for command in commands {
+        let limits = [limits::MAIL, limits::RCPT, limits::DATA];
+        for (command, limit) in commands.iter().zip(limits) {
+            self.client.timeout = limit;
             let answer = self.client.cmd(command).await?;
             let goes_on = answer.code < 400;
             answers.push(answer);
@@ -192,7 +214,8 @@ impl Injector {
     }
 
     /// Says good-bye.
-    pub async fn quit(self) {
+    pub async fn quit(mut self) {
+        self.client.timeout = COURTESY_TIME;
         if let Err(error) = self.client.quit().await {
             tracing::debug!(%error, "QUIT not answered");
         }
@@ -219,4 +242,25 @@ fn describe(answer: &Response<String>) -> String {
         answer.code,
         answer.message.trim()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_limits_are_those_of_rfc_5321() {
+        let minutes = [
+            limits::GREETING,
+            limits::MAIL,
+            limits::RCPT,
+            limits::DATA,
+            limits::DATA_BLOCK,
+            limits::FINAL_DOT,
+        ]
+        .map(|limit| limit.as_secs() / 60);
+        assert_eq!(minutes, [5, 5, 5, 2, 3, 10]);
+        assert_eq!(content_time(0), limits::DATA_BLOCK);
+        assert_eq!(content_time(2 * WRITTEN_AT_ONCE), 3 * limits::DATA_BLOCK);
+    }
 }

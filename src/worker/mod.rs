@@ -4,6 +4,7 @@
 
 mod answering;
 mod delivering;
+mod holding;
 mod injection;
 mod retry;
 mod upkeep;
@@ -19,7 +20,6 @@ use tokio::{
     time::sleep,
 };
 
-use self::delivering::DeliverReplies;
 pub use self::{
     answering::{Answering, ReplySettings},
     delivering::{Delivering, InjectionSettings},
@@ -27,13 +27,19 @@ pub use self::{
     retry::{Retry, Times},
     upkeep::Upkeep,
 };
+use self::{
+    delivering::DeliverReplies,
+    holding::{InWork, holding},
+};
 use crate::{
     clock::Clock,
     config::Period,
     faults::{self, FaultPoint},
     mail::NoticeCode,
     measures::{FINISHED, Finished, FoundAtFault, NOTICES, NoticeSent, PANICS},
-    store::{Arrivals, Completed, Completion, LeasedRequest, Store, StoreError},
+    store::{
+        Arrivals, Completed, Completion, LeasedDelivery, LeasedRequest, Leasing, Store, StoreError,
+    },
 };
 
 /// The longest sleep without a look: a clock that is set back must not keep a
@@ -53,7 +59,7 @@ pub struct Worker {
     pub answering: watch::Receiver<Arc<Answering>>,
     /// Hands replies over; replaced when the configuration is.
     pub delivering: watch::Receiver<Arc<Delivering>>,
-    /// How long one attempt holds what it works on.
+    /// How long a lease lasts that is not renewed.
     pub lease: Period,
     /// How failed attempts are repeated.
     pub retry: Retry,
@@ -79,7 +85,9 @@ trait Task: Send {
 }
 
 /// Takes requests to their committed results.
-struct AnswerRequests;
+struct AnswerRequests {
+    in_work: Arc<InWork<LeasedRequest>>,
+}
 
 #[async_trait]
 impl Task for AnswerRequests {
@@ -88,16 +96,24 @@ impl Task for AnswerRequests {
     }
 
     async fn step(&mut self, worker: &Worker) -> Result<Found, StoreError> {
-        let now = worker.clock.now();
+        let leasing = worker.leasing(&self.in_work);
         faults::pass(FaultPoint::BeforeLease);
-        let Some(leased) = worker.store.lease(now, worker.lease.as_signed()).await? else {
+        let Some(leased) = worker.store.lease(leasing).await? else {
             return Ok(Found::Nothing);
         };
+        let _begun = self.in_work.begin(leased.token);
         faults::pass(FaultPoint::AfterLease);
+        let renew = || {
+            let (now, hold) = (worker.clock.now(), worker.lease.as_signed());
+            worker.store.renew(&leased.token, now, hold)
+        };
         // A key, module or permission may change between reading and
         // committing: then the request is judged once more, by what holds now.
-        while worker.answer(&leased).await? == Completed::BasisChanged {}
-        Ok(Found::Work)
+        let answering = async {
+            while worker.answer(&leased).await? == Completed::BasisChanged {}
+            Ok(Found::Work)
+        };
+        holding(worker.lease, renew, answering).await
     }
 
     async fn rest(&mut self) {}
@@ -118,14 +134,16 @@ impl Worker {
     ) -> Result<(), JoinError> {
         let (end, ended) = watch::channel(false);
         let mut tasks = JoinSet::new();
+        let in_work = Arc::<InWork<LeasedRequest>>::default();
         for _ in 0..requests {
-            tasks.spawn(self.clone().carry_out(AnswerRequests, ended.clone()));
+            let in_work = in_work.clone();
+            let task = AnswerRequests { in_work };
+            tasks.spawn(self.clone().carry_out(task, ended.clone()));
         }
+        let in_work = Arc::<InWork<LeasedDelivery>>::default();
         for _ in 0..deliveries {
-            tasks.spawn(
-                self.clone()
-                    .carry_out(DeliverReplies::default(), ended.clone()),
-            );
+            let task = DeliverReplies::new(in_work.clone());
+            tasks.spawn(self.clone().carry_out(task, ended.clone()));
         }
         let mut outcome = Ok(());
         loop {
@@ -162,6 +180,13 @@ impl Worker {
             }
         }
         task.rest().await;
+    }
+
+    fn leasing<T>(&self, in_work: &InWork<T>) -> Leasing<T> {
+        Leasing {
+            in_work: in_work.tokens(),
+            ..Leasing::alone(self.clock.now(), self.lease.as_signed())
+        }
     }
 
     async fn time_to_next(&self) -> Duration {

@@ -298,12 +298,7 @@ async fn a_reply_is_dropped_for_one_target_or_for_all_and_never_in_midst() {
     // The reply behind it has its turn.
     let next = test.lease_delivery(at(50)).await.unwrap();
     assert_eq!(next.request_id, id(2));
-    assert!(
-        test.store
-            .delivered(&next.token, at(51), "250")
-            .await
-            .unwrap()
-    );
+    assert!(test.store.delivered(&next, at(51), "250").await.unwrap());
     assert_eq!(
         test.store.spool_usage().await.unwrap(),
         SpoolUsage::default()

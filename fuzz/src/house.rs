@@ -104,6 +104,7 @@ pub fn rules(keep_bcc: bool) -> Arc<Rules> {
         policy: Settings::default(),
         blocklists: None,
         throttle: Throttle::default(),
+        max_stranger_subject: 256,
         reply_reverse_path: String::new(),
         internal_daemon_name: INTERNAL.to_owned(),
         keep_bcc,

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use kms_gateway::{
     audit::{ChainKey, Entry, Event},
     kms::RequestId,
-    policy::Charges,
+    policy::{Charges, Trust},
     store::{Accepted, NewRequest, NoticeWriter, SqliteStore, Store, StoreSettings},
 };
 use tokio::{runtime::Runtime, task::JoinSet};
@@ -127,10 +127,12 @@ fn request(number: usize) -> NewRequest {
         client: Some(IpAddr::from([192, 0, 2, 1])),
         sender,
         identity: Some(identity),
-        is_vouched_for: true,
+        trust: Trust::Verified,
+        network: None,
+        targets: vec!["vendor@vendor.example".to_owned()],
         message: vec![b'x'; 1024],
         charges: Charges::default(),
-        notice: NoticeWriter::new(|_, _| None),
+        notice: NoticeWriter::new(|_, _, _| None),
         audit: Entry::new(now, Event::Judged),
     }
 }

@@ -124,6 +124,7 @@ fn limits(rule: RuleName, config: &Config) -> Vec<(&'static str, String)> {
     let dnsbl = &config.dnsbl;
     let authentication = &config.sender_authentication;
     let throttle = &config.throttle;
+    let store = &config.store;
     match rule {
         RuleName::Dnsbl => vec![
             ("zones", list(dnsbl.zones.iter().map(|zone| &zone.site))),
@@ -157,8 +158,14 @@ fn limits(rule: RuleName, config: &Config) -> Vec<(&'static str, String)> {
             ("at_once", throttle.at_once.to_string()),
             ("every", throttle.every.to_string()),
             ("network_factor", throttle.network_factor.to_string()),
+            ("target_factor", throttle.target_factor.to_string()),
             ("newcomers_at_once", throttle.newcomers_at_once.to_string()),
             ("newcomers_every", throttle.newcomers_every.to_string()),
+        ],
+        RuleName::Crowded => vec![
+            ("strangers_percent", store.strangers_percent.to_string()),
+            ("newcomers_percent", store.newcomers_percent.to_string()),
+            ("network_percent", store.network_percent.to_string()),
         ],
         _ => Vec::new(),
     }

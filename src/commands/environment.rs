@@ -23,7 +23,7 @@ use crate::{
         self,
         throttle::{Allowance, Excess},
     },
-    store::{SqliteStore, StoreSettings, Synchronous, give_to_owner},
+    store::{Shares, SqliteStore, StoreSettings, Synchronous, give_to_owner},
     sts::StsTime,
 };
 
@@ -183,6 +183,11 @@ pub(super) fn store_settings(config: &Config) -> StoreSettings {
         max_requests: config.store.max_requests,
         max_bytes: config.store.max_bytes,
         min_free_bytes: config.store.min_free_bytes,
+        shares: Shares {
+            strangers: config.store.strangers_percent,
+            newcomers: config.store.newcomers_percent,
+            network: config.store.network_percent,
+        },
         busy_timeout: Duration::from_secs(10),
         synchronous,
     }
@@ -251,16 +256,18 @@ pub(super) fn dnsbl_settings(config: &Config) -> Option<dnsbl::Settings> {
 /// How much a sender may ask.
 pub(super) fn throttle(config: &Config) -> policy::Throttle {
     let throttle = &config.throttle;
-    policy::Throttle {
-        sender: Allowance {
-            at_once: throttle.at_once,
-            every: throttle.every.as_signed(),
-            excess: Excess::Block {
-                above: throttle.block_above,
-                lasting: throttle.block_for.as_signed(),
-            },
+    let sender = Allowance {
+        at_once: throttle.at_once,
+        every: throttle.every.as_signed(),
+        excess: Excess::Block {
+            above: throttle.block_above,
+            lasting: throttle.block_for.as_signed(),
         },
+    };
+    policy::Throttle {
+        sender,
         many: throttle.network_factor,
+        target: sender.for_target(throttle.target_factor),
         newcomers: Allowance {
             at_once: throttle.newcomers_at_once,
             every: throttle.newcomers_every.as_signed(),

@@ -43,7 +43,7 @@ use crate::{
     policy::{self, Asked, Envelope, Facts, Judgement, Listener, dnsbl::Score},
     printable::{Printable, PrintableJson},
     services::{self, Call},
-    sts::VkloadReq,
+    sts::{VkloadReq, single_in_mail},
 };
 
 /// Say what would happen to a message and why, rule by rule, with no side
@@ -158,6 +158,8 @@ struct Explanation {
     title: String,
     rows: Vec<Row>,
     judgement: Judgement,
+    /// Who would be answered: nobody unless it is a request.
+    reply_to: Vec<Address>,
     service: Option<ServiceCode>,
     /// Foretold for a request; or why it can't be.
     answer: Option<Result<Outcome, String>>,
@@ -201,14 +203,20 @@ impl Explainer<'_> {
             settings: &self.settings,
         };
         let judgement = policy::judge(&facts);
-        let answer = match judgement.asked() {
-            Some(asked) => Some(self.foretell(&addresses, &message, asked).await),
-            None => None,
-        };
+        let mut reply_to = Vec::new();
+        let mut answer = None;
+        if let Some(asked) = judgement.asked() {
+            answer = Some(self.foretell(&addresses, &message, asked).await);
+            reply_to = asked.targets.answered.clone();
+            if self.is_of_a_stranger(&message, asked).await {
+                reply_to.truncate(1);
+            }
+        }
         let subject = headers.first("Subject").map(|subject| subject.decoded());
         Ok(Explanation {
             rows: Row::all(&facts),
             judgement,
+            reply_to,
             service: subject
                 .as_ref()
                 .and_then(|subject| parse_subject(subject).ok()),
@@ -227,21 +235,43 @@ impl Explainer<'_> {
         let request = Request::from_message(message, addresses, asked.targets.answered.clone())
             .map_err(|error| error.to_string())?;
         let id = RequestId::random().map_err(|error| error.to_string())?;
-        let kms = self
-            .kms
-            .get_or_init(|| open_kms(self.path, self.config))
-            .await;
+        let kms = self.kms().await;
         let now = Timestamp::now();
         services::foretell(Call {
-            kms: kms.as_ref(),
+            kms,
             installation: &installation(self.config),
             id: &id,
             request: &request,
+            // Its length is all that follows from that.
+            may_be_forged: false,
             accepted_at: now,
             now,
         })
         .await
         .map_err(|error| error.to_string())
+    }
+}
+
+impl Explainer<'_> {
+    async fn kms(&self) -> &dyn Kms {
+        let open = || open_kms(self.path, self.config);
+        self.kms.get_or_init(open).await.as_ref()
+    }
+
+    /// Whether nothing vouches for its sender, as far as a client was given.
+    async fn is_of_a_stranger(&self, message: &Message, asked: &Asked) -> bool {
+        let is_vouched_for = self.client.address.is_none()
+            || self.settings.trusts(&self.client)
+            || asked.authenticated.is_some();
+        if is_vouched_for || asked.service != ServiceCode::GetKlfStsEd2 {
+            return !is_vouched_for;
+        }
+        let body = message.structure().plain_text().unwrap_or_default();
+        let Ok(record) = single_in_mail::<VkloadReq>(&body) else {
+            return true;
+        };
+        let of_module = self.kms().await.is_from_module(&record, Timestamp::now());
+        !matches!(of_module.await, Ok(true))
     }
 }
 
@@ -314,14 +344,8 @@ impl Explanation {
         self.judgement.reason().unwrap_or("no rule matches")
     }
 
-    /// Who would be answered: nobody unless it is a request.
     fn reply_to(&self) -> Vec<String> {
-        let targets = self.judgement.asked().map(|asked| &asked.targets.answered);
-        targets
-            .into_iter()
-            .flatten()
-            .map(ToString::to_string)
-            .collect()
+        self.reply_to.iter().map(ToString::to_string).collect()
     }
 
     fn json(&self) -> Value {

@@ -339,6 +339,7 @@ impl Reloadable {
                 policy: policy_settings(config),
                 throttle: throttle(config),
                 reply_reverse_path: config.reply.reverse_path.clone(),
+                max_stranger_subject: config.reply.max_stranger_subject,
                 internal_daemon_name: config.milter.internal_daemon_name.clone(),
                 keep_bcc: config.milter.keep_bcc,
             },
@@ -346,6 +347,7 @@ impl Reloadable {
             reply: ReplySettings {
                 addresses: gateway_addresses(config),
                 max_targets: config.reply.max_targets,
+                max_stranger_subject: config.reply.max_stranger_subject,
                 reverse_path: config.reply.reverse_path.clone(),
                 installation: installation(config),
             },

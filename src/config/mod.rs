@@ -130,6 +130,14 @@ pub struct Store {
     /// Bytes of the file system that are left to what was accepted: below that
     /// new requests get 452. 0 for none.
     pub min_free_bytes: u64,
+    /// The part of the spool, in percent, that strangers' requests and their
+    /// replies may hold: rule `crowded`. The rest is for modules, logins,
+    /// authenticated mail and the site's own networks.
+    pub strangers_percent: u8,
+    /// The part that those may hold whose address was never answered.
+    pub newcomers_percent: u8,
+    /// The part that the strangers of one client network may hold.
+    pub network_percent: u8,
     /// Commits without waiting for the disk: breaks the first promise, for
     /// the test that shows that the promise is kept otherwise.
     #[cfg(feature = "test-faults")]
@@ -143,6 +151,9 @@ impl Default for Store {
             max_requests: 10_000,
             max_bytes: 512 * 1024 * 1024,
             min_free_bytes: 64 * 1024 * 1024,
+            strangers_percent: 50,
+            newcomers_percent: 10,
+            network_percent: 5,
             #[cfg(feature = "test-faults")]
             synchronous_off: false,
         }
@@ -171,8 +182,12 @@ pub struct Reply {
     pub smtp: SocketAddr,
     /// Reverse path of replies; empty for the null reverse path (RFC 3834, 3.3).
     pub reverse_path: String,
-    /// Addresses of one request that are answered; the rest is audited.
+    /// Addresses of one request that are answered, of a stranger's only the
+    /// first; the rest is audited.
     pub max_targets: usize,
+    /// Characters that come back of what follows the service code in the Subject
+    /// of a request that may be forged.
+    pub max_stranger_subject: usize,
 }
 
 impl Default for Reply {
@@ -181,6 +196,7 @@ impl Default for Reply {
             smtp: SocketAddr::from(([127, 0, 0, 1], 18025)),
             reverse_path: String::new(),
             max_targets: 5,
+            max_stranger_subject: 256,
         }
     }
 }
@@ -281,6 +297,9 @@ pub struct Throttle {
     /// How many times as much a whole client network may ask, or a domain whose
     /// mail is authenticated. What is above only waits.
     pub network_factor: u32,
+    /// How many times as long as `every` it takes until one more mail goes to an
+    /// address that strangers have answered; `at_once` of them go at once.
+    pub target_factor: u32,
     /// Requests that are done at once of all addresses together that never
     /// asked before.
     pub newcomers_at_once: u32,
@@ -294,11 +313,13 @@ impl Default for Throttle {
         let policy::Throttle {
             sender,
             many,
+            target,
             newcomers,
         } = policy::Throttle::default();
+        let target_factor = target.every.as_secs() / sender.every.as_secs().max(1);
         let (block_above, block_for) = match sender.excess {
             Excess::Block { above, lasting } => (above, lasting),
-            Excess::Defer => (u32::MAX, SignedDuration::ZERO),
+            Excess::Defer | Excess::Refuse { .. } => (u32::MAX, SignedDuration::ZERO),
         };
         Self {
             at_once: sender.at_once,
@@ -306,6 +327,7 @@ impl Default for Throttle {
             block_above,
             block_for: period(block_for),
             network_factor: many,
+            target_factor: u32::try_from(target_factor).unwrap_or(1),
             newcomers_at_once: newcomers.at_once,
             newcomers_every: period(newcomers.every),
         }
@@ -537,6 +559,20 @@ impl Config {
                 return refuse(key, "it is 0", "write a number from 1");
             }
         }
+        let percentages = [
+            ("store.strangers_percent", self.store.strangers_percent),
+            ("store.newcomers_percent", self.store.newcomers_percent),
+            ("store.network_percent", self.store.network_percent),
+        ];
+        for (key, value) in percentages {
+            if !(1..=100).contains(&value) {
+                return refuse(
+                    key,
+                    &format!("it is {value}"),
+                    "write a number from 1 to 100",
+                );
+            }
+        }
         Ok(())
     }
 
@@ -547,6 +583,7 @@ impl Config {
         for (key, count) in [
             ("throttle.at_once", throttle.at_once),
             ("throttle.network_factor", throttle.network_factor),
+            ("throttle.target_factor", throttle.target_factor),
             ("throttle.newcomers_at_once", throttle.newcomers_at_once),
         ] {
             if count == 0 {

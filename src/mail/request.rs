@@ -103,6 +103,20 @@ impl Request {
     }
 }
 
+impl Request {
+    /// The same where the answer may go to somebody who never asked: of what
+    /// another wrote after the service code in the Subject so many characters at
+    /// most, and no References.
+    #[must_use]
+    pub fn shortened(self, subject_limit: usize) -> Self {
+        Request {
+            subject: subject::shortened(&self.subject, subject_limit),
+            references: Vec::new(),
+            ..self
+        }
+    }
+}
+
 impl Body {
     fn of(structure: &Structure<'_>) -> Self {
         structure.plain_text().map_or(Body::NotPlain, Body::Plain)

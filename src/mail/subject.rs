@@ -23,6 +23,16 @@ pub(super) fn clean(decoded: &str) -> String {
         .collect()
 }
 
+/// No code of a service is longer; what has no end here is none of ours.
+const LONGEST_CODE: usize = 64;
+
+/// The same with so many characters at most of what follows the service code.
+pub(super) fn shortened(subject: &str, limit: usize) -> String {
+    let code = subject.chars().take(LONGEST_CODE).position(|c| c == '}');
+    let code = code.map_or(0, |end| end + 1);
+    subject.chars().take(code.saturating_add(limit)).collect()
+}
+
 /// C0, DEL, C1, and the two characters of Unicode that end a line.
 fn is_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
@@ -72,4 +82,22 @@ fn longest_unfoldable(text: &str) -> usize {
         after_blank = octet == b' ';
     }
     longest.max(text.len() - start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_the_code_is_shortened() {
+        let shortened = |subject: &str| shortened(subject, 4);
+        assert_eq!(shortened("{KMS:Help} order 17"), "{KMS:Help} ord");
+        assert_eq!(shortened(" {KMS:Help}"), " {KMS:Help}");
+        assert_eq!(
+            shortened("{KMS:Help}\u{20ac}\u{20ac}345"),
+            "{KMS:Help}\u{20ac}\u{20ac}34"
+        );
+        let endless = format!("{{KMS:{}}}", "x".repeat(100));
+        assert_eq!(shortened(&endless), "{KMS");
+    }
 }

@@ -147,7 +147,7 @@ const fn verdicts(rule: RuleName) -> &'static [Verdict] {
         RuleName::Dnsbl => &[Verdict::Reject],
         // The message that leads to the block is kept.
         RuleName::Blocked => &[Verdict::Defer, Verdict::Ignore],
-        RuleName::Flood => &[Verdict::Defer],
+        RuleName::Flood | RuleName::Crowded => &[Verdict::Defer],
         _ => &[Verdict::Ignore],
     }
 }

@@ -55,6 +55,17 @@ impl SmtpReply {
         }
     }
 
+    /// The message waits at the sender's, as Postfix has it wait that refuses
+    /// for a time (RFC 3463, 4.3.2).
+    pub(super) fn crowded() -> Self {
+        Self {
+            code: "450",
+            enhanced: "4.3.2",
+            text: "too many requests of unknown senders wait at the gateway; try again later"
+                .to_owned(),
+        }
+    }
+
     /// The message waits at the sender's.
     pub(super) fn trouble(reason: NotStored) -> Self {
         match reason {

@@ -76,6 +76,18 @@ impl<'a> Decision<'a> {
         }
     }
 
+    /// The same, where strangers have no room left for this one.
+    pub(super) fn crowded(self, reason: String) -> Self {
+        Self {
+            decided: Decided {
+                verdict: Some(Verdict::Defer),
+                rule: Some(RuleName::Crowded),
+            },
+            reason: Some(reason),
+            ..self
+        }
+    }
+
     /// Says it and counts it.
     pub(super) fn tell(self) {
         tracing::info!(

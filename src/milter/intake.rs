@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use crate::{
     audit::{Entry, Event},
     kms::RequestId,
-    mail::{self, Client, Headers, Message, QueueIds, Request, Trace, compose_notice},
-    policy::{Charges, Judgement, Listener, Verdict},
+    mail::{self, Address, Client, Headers, Message, QueueIds, Request, Trace, compose_notice},
+    policy::{Charges, ClientNetwork, Judgement, Listener, Trust, Verdict},
     store::{FinishedReply, NewRequest, NoticeWriter},
 };
 
@@ -29,19 +29,28 @@ pub(super) struct Arrival<'a> {
 /// What is known of a request beside its message.
 pub(super) struct Asking {
     pub(super) identity: Option<[u8; 32]>,
-    pub(super) is_vouched_for: bool,
+    /// What vouches for the sender.
+    pub(super) trust: Trust,
+    /// The client's network, where that says something of the sender.
+    pub(super) network: Option<ClientNetwork>,
+    /// Who is answered.
+    pub(super) targets: Vec<Address>,
+    /// The allowances that it is taken out of.
     pub(super) charges: Charges,
+    /// Writes the notice if they don't suffice.
     pub(super) notice: NoticeWriter,
 }
 
-/// Nothing.
-impl Default for Asking {
-    fn default() -> Self {
+impl Asking {
+    /// Where nobody can be told who asks.
+    pub(super) fn of_nobody(targets: Vec<Address>) -> Self {
         Self {
             identity: None,
-            is_vouched_for: false,
+            trust: Trust::Stranger,
+            network: None,
+            targets,
             charges: Charges::default(),
-            notice: NoticeWriter::new(|_, _| None),
+            notice: NoticeWriter::new(|_, _, _| None),
         }
     }
 }
@@ -52,7 +61,9 @@ impl Default for Asking {
 pub(super) fn request(id: RequestId, arrival: Arrival<'_>, entry: Entry) -> NewRequest {
     let Asking {
         identity,
-        is_vouched_for,
+        trust,
+        network,
+        targets,
         charges,
         notice,
     } = arrival.asking;
@@ -66,8 +77,10 @@ pub(super) fn request(id: RequestId, arrival: Arrival<'_>, entry: Entry) -> NewR
         reverse_path: arrival.reverse_path.to_owned(),
         client: arrival.client,
         sender,
+        trust,
+        network,
+        targets: targets.iter().map(ToString::to_string).collect(),
         identity,
-        is_vouched_for,
         message: arrival.message.to_bytes(),
         charges,
         notice,
@@ -79,14 +92,20 @@ pub(super) fn request(id: RequestId, arrival: Arrival<'_>, entry: Entry) -> NewR
     }
 }
 
-/// Writes the notices of a request, from `reverse_path`.
+/// Writes the notices of a request, from `reverse_path`. Of a Subject that may
+/// be forged `max_stranger_subject` characters come back.
 pub(super) fn notices(
     id: RequestId,
     request: Request,
     reverse_path: String,
+    max_stranger_subject: usize,
     now: Timestamp,
 ) -> NoticeWriter {
-    NoticeWriter::new(move |code, until| {
+    NoticeWriter::new(move |code, until, requester| {
+        let request = match requester.may_be_forged() {
+            true => request.clone().shortened(max_stranger_subject),
+            false => request.clone(),
+        };
         Some(FinishedReply {
             late_notice: None,
             message: compose_notice(&request, &id.to_string(), code, until, now),

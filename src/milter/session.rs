@@ -20,14 +20,14 @@ use super::{
     sender::{Origin, sender_of},
 };
 use crate::{
-    audit::Entry,
+    audit::{Entry, Event},
     clock::Clock,
     dnsbl::Blocklists,
     faults::{self, FaultPoint},
     kms::{Kms, RandomError, RequestId},
     mail::{Address, Client, GatewayAddresses, Message, Request, ReversePath},
     measures::{MILTER_SESSIONS, NOT_STORED, NotStored},
-    policy::{self, Asked, Envelope, Facts, Judgement, Listener, Verdict, dnsbl::Score},
+    policy::{self, Asked, Envelope, Facts, Judgement, Listener, RuleName, Verdict, dnsbl::Score},
     store::{Accepted, Store, StoreError},
 };
 
@@ -58,6 +58,9 @@ pub struct Rules {
     pub throttle: policy::Throttle,
     /// Reverse path of notices; empty for null.
     pub reply_reverse_path: String,
+    /// Characters that a notice repeats of what follows the service code in the
+    /// Subject of a request that may be forged.
+    pub max_stranger_subject: usize,
     /// `{daemon_name}` of the internal listener.
     pub internal_daemon_name: String,
     /// Delete gateway recipients rather than discard the message.
@@ -274,11 +277,17 @@ impl Session {
                 }
                 message.taken(self.listener, &judgement)
             }
+            Err(NotKept::Store(StoreError::Crowded { reason })) => {
+                decision.crowded(reason.clone()).tell();
+                message
+                    .crowded_out(self, queue_id, &judgement, reason)
+                    .await
+            }
             Err(error) => {
                 let reverse_path = message.reverse_path.as_str();
                 tracing::error!(queue_id, reverse_path, %error, "message not stored");
                 NOT_STORED.at(error.kind()).increment(1);
-                message.not_kept(&error)
+                message.not_kept(SmtpReply::trouble(error.kind()))
             }
         }
     }
@@ -452,8 +461,9 @@ impl Transaction {
         Ok(Some((id, accepted)))
     }
 
-    /// Who asks and what makes the message another: the allowances that the
-    /// request is taken out of, and who writes the notice if they don't suffice.
+    /// Who asks, who is answered, and what makes the message another: the
+    /// allowances that the request is taken out of, and who writes the notice if
+    /// they don't suffice.
     async fn asking(
         &self,
         id: RequestId,
@@ -463,10 +473,11 @@ impl Transaction {
         now: jiff::Timestamp,
     ) -> Asking {
         let rules = &self.rules;
+        let mut targets = asked.targets.answered.clone();
         // What the policy takes for a request is one.
-        let targets = asked.targets.answered.clone();
-        let Ok(request) = Request::from_message(&self.content, &rules.addresses, targets) else {
-            return Asking::default();
+        let Ok(request) = Request::from_message(&self.content, &rules.addresses, targets.clone())
+        else {
+            return Asking::of_nobody(targets);
         };
         let identity = intake::identity(session.listener, queue_id, &self.content, &request);
         let origin = Origin {
@@ -478,15 +489,21 @@ impl Transaction {
         };
         let kms = session.gateway.kms.as_ref();
         let Some(sender) = sender_of(&request, origin, kms, now).await else {
-            return Asking::default();
+            return Asking::of_nobody(targets);
         };
-        let charges = rules.throttle.charges(&sender, &request.targets);
+        targets.truncate(sender.most_targets());
+        let request = Request {
+            targets: targets.clone(),
+            ..request
+        };
         let reverse_path = rules.reply_reverse_path.clone();
         Asking {
             identity,
-            is_vouched_for: sender.is_vouched_for(),
-            charges,
-            notice: intake::notices(id, request, reverse_path, now),
+            trust: sender.trust(),
+            network: sender.network(),
+            charges: rules.throttle.charges(&sender, &targets),
+            notice: intake::notices(id, request, reverse_path, rules.max_stranger_subject, now),
+            targets,
         }
     }
 
@@ -537,11 +554,36 @@ impl Transaction {
         Answer::DeleteRecipients(self.recipients.our_arguments())
     }
 
+    /// Notes that strangers have no room left, and has the message wait where it
+    /// is: at the sender's server, or in our own Postfix's queue.
+    async fn crowded_out(
+        &self,
+        session: &Session,
+        queue_id: &str,
+        judgement: &Judgement,
+        reason: String,
+    ) -> Answer {
+        let gateway = &session.gateway;
+        let now = gateway.clock.now();
+        let entry = Entry {
+            event: Event::Judged,
+            verdict: Some(Verdict::Defer.to_string()),
+            rule: Some(RuleName::Crowded.to_string()),
+            reason: Some(reason),
+            ..self.entry(session, queue_id, judgement, now)
+        };
+        let rule = RuleName::Crowded.as_str();
+        if let Err(error) = gateway.store.note_counted(rule, entry).await {
+            tracing::error!(queue_id, %error, "message not taken, and not noted in the audit log");
+        }
+        self.not_kept(SmtpReply::crowded())
+    }
+
     /// With others among the recipients the message goes on whole: Postfix's
     /// transport holds the gateway's copy until the internal listener takes it.
-    fn not_kept(&self, error: &NotKept) -> Answer {
+    fn not_kept(&self, reply: SmtpReply) -> Answer {
         if self.recipients.are_only_ours() {
-            Answer::Tempfail(SmtpReply::trouble(error.kind()))
+            Answer::Tempfail(reply)
         } else {
             Answer::Continue
         }

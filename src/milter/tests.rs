@@ -49,6 +49,7 @@ fn rules(keep_bcc: bool) -> Arc<Rules> {
         policy: Settings::default(),
         blocklists: None,
         throttle: Throttle::default(),
+        max_stranger_subject: 256,
         reply_reverse_path: String::new(),
         internal_daemon_name: "internal".to_owned(),
         keep_bcc,

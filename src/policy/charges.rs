@@ -2,74 +2,13 @@
 //! another's by writing his address. Pure; knows no SMTP and no store.
 
 use std::fmt::{self, Display, Formatter};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use jiff::SignedDuration;
 
 use crate::mail::Address;
 
+use super::requester::{ClientNetwork, Sender, Trust};
 use super::throttle::{Allowance, Excess};
-
-/// Who sent a request, as far as that is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sender {
-    /// The security module whose MAC is in the request: its SMID.
-    Module(String),
-    /// Who logged in to our own Postfix (SASL) under this address.
-    LoggedIn(Address),
-    /// An address of a domain that authenticated the message.
-    Authenticated(Address),
-    /// Whoever it was.
-    Unknown {
-        /// The first address that gets the reply.
-        target: Address,
-        /// Where it came from; none where that is not known.
-        network: Option<ClientNetwork>,
-        /// Whether the network has an allowance too: not the site's own.
-        is_foreign: bool,
-    },
-}
-
-impl Sender {
-    /// Whether something shows that the request is this sender's: a MAC, a login
-    /// or the domain's authentication.
-    #[must_use]
-    pub fn is_vouched_for(&self) -> bool {
-        !matches!(self, Sender::Unknown { .. })
-    }
-}
-
-/// The network of an SMTP client: the part of its address that costs an
-/// attacker something to change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ClientNetwork {
-    /// A /24.
-    V4(Ipv4Addr),
-    /// A /64.
-    V6(Ipv6Addr),
-}
-
-impl From<IpAddr> for ClientNetwork {
-    fn from(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => {
-                ClientNetwork::V4(Ipv4Addr::from_bits(address.to_bits() & (!0 << 8)))
-            }
-            IpAddr::V6(address) => {
-                ClientNetwork::V6(Ipv6Addr::from_bits(address.to_bits() & (!0 << 64)))
-            }
-        }
-    }
-}
-
-impl Display for ClientNetwork {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            ClientNetwork::V4(network) => write!(f, "{network}/24"),
-            ClientNetwork::V6(network) => write!(f, "{network}/64"),
-        }
-    }
-}
 
 /// Names a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,8 +23,21 @@ pub enum ThrottleKey {
     Domain(String),
     /// A network, whatever addresses it writes.
     Network(ClientNetwork),
-    /// Everybody who never asked before, together.
+    /// An address that is answered, whoever asks.
+    Target(Address),
+    /// The same where security modules or the site's own networks ask, which no
+    /// stranger holds up.
+    TrustedTarget(Address),
+    /// All addresses that were never answered, together.
     Newcomers,
+    /// Those of them that one network writes.
+    NewcomersFrom(ClientNetwork),
+    /// All new addresses that verified senders name beside their own.
+    Introduced,
+    /// All notices to strangers, together.
+    Notices,
+    /// Those of them that one network brings about.
+    NoticesFor(ClientNetwork),
 }
 
 /// As it is kept, and as an operator reads and gives it.
@@ -102,7 +54,15 @@ impl Display for ThrottleKey {
             ThrottleKey::Address(address, None) => write!(f, "address {}", mailbox(address)),
             ThrottleKey::Domain(domain) => write!(f, "domain {domain}"),
             ThrottleKey::Network(network) => write!(f, "network {network}"),
+            ThrottleKey::Target(address) => write!(f, "target {}", mailbox(address)),
+            ThrottleKey::TrustedTarget(address) => {
+                write!(f, "trusted target {}", mailbox(address))
+            }
             ThrottleKey::Newcomers => f.write_str("newcomers"),
+            ThrottleKey::NewcomersFrom(network) => write!(f, "newcomers from {network}"),
+            ThrottleKey::Introduced => f.write_str("introduced"),
+            ThrottleKey::Notices => f.write_str("notices"),
+            ThrottleKey::NoticesFor(network) => write!(f, "notices for {network}"),
         }
     }
 }
@@ -128,11 +88,15 @@ pub struct Charge {
 pub struct Charges {
     /// The sender's own, the only one that can block.
     pub sender: Option<Charge>,
-    /// That of a domain or a network, of which the sender is one of many.
-    pub many: Option<Charge>,
-    /// That of all who never asked before, for each of these addresses that
-    /// didn't.
+    /// Those that it shares with others: its domain's or network's, and that of
+    /// each address that is answered.
+    pub shared: Vec<Charge>,
+    /// What those among the answered addresses share that are new.
     pub newcomers: Option<Newcomers>,
+    /// What a notice is taken out of that the request is put off. Without room
+    /// there the request is not taken. None where notices have no bound but the
+    /// sender's own allowance.
+    pub notices: Vec<Charge>,
 }
 
 /// Addresses that get the reply, and what those among them share that are new.
@@ -140,8 +104,8 @@ pub struct Charges {
 pub struct Newcomers {
     /// The addresses.
     pub addresses: Vec<String>,
-    /// What is allowed to all new ones together.
-    pub allowance: Allowance,
+    /// What is allowed to all new ones together, and to those of one network.
+    pub pools: Vec<Charge>,
 }
 
 /// The allowances as they are configured.
@@ -149,9 +113,12 @@ pub struct Newcomers {
 pub struct Throttle {
     /// One sender's.
     pub sender: Allowance,
-    /// How many times as much a network or a domain has.
+    /// How many times as much a network or a domain has, and an address that
+    /// modules or the site's own networks have answered.
     pub many: u32,
-    /// That of all newcomers together.
+    /// That of an address that anybody else has answered.
+    pub target: Allowance,
+    /// That of all newcomers together, and of all notices to strangers.
     pub newcomers: Allowance,
 }
 
@@ -159,16 +126,18 @@ impl Default for Throttle {
     /// A person never writes twenty requests within minutes; a program that
     /// asks for a hundred modules at once gets all its answers within the hour.
     fn default() -> Self {
-        Self {
-            sender: Allowance {
-                at_once: 20,
-                every: SignedDuration::from_secs(30),
-                excess: Excess::Block {
-                    above: 100,
-                    lasting: SignedDuration::from_hours(1),
-                },
+        let sender = Allowance {
+            at_once: 20,
+            every: SignedDuration::from_secs(30),
+            excess: Excess::Block {
+                above: 100,
+                lasting: SignedDuration::from_hours(1),
             },
+        };
+        Self {
+            sender,
             many: 20,
+            target: sender.for_target(4),
             newcomers: Allowance {
                 at_once: 100,
                 every: SignedDuration::from_secs(10),
@@ -183,36 +152,99 @@ impl Throttle {
     /// going to `targets`.
     #[must_use]
     pub fn charges(&self, sender: &Sender, targets: &[Address]) -> Charges {
+        let many = key_of_many(sender).map(|key| Charge {
+            key,
+            allowance: self.sender.enlarged(self.many),
+        });
+        let others = targets_but_itself(sender, targets);
         Charges {
             sender: Some(Charge {
                 key: own_key(sender),
                 allowance: self.sender,
             }),
-            many: key_of_many(sender).map(|key| Charge {
-                key,
+            shared: many
+                .into_iter()
+                .chain(others.iter().map(|target| self.target(sender, target)))
+                .collect(),
+            newcomers: self.newcomers(sender, &others),
+            notices: match sender.trust() {
+                Trust::Stranger => self.pools(
+                    ThrottleKey::Notices,
+                    foreign_network(sender).map(ThrottleKey::NoticesFor),
+                ),
+                Trust::Verified | Trust::SitesOwn => Vec::new(),
+            },
+        }
+    }
+
+    /// That of an address which is answered: nobody is flooded, whoever asks.
+    /// What modules and the site's own networks ask for has an allowance of its
+    /// own, so that no stranger can use it up.
+    fn target(&self, sender: &Sender, target: &Address) -> Charge {
+        match sender {
+            Sender::Module(_)
+            | Sender::Unknown {
+                is_trusted: true, ..
+            } => Charge {
+                key: ThrottleKey::TrustedTarget(target.clone()),
                 allowance: self.sender.enlarged(self.many),
-            }),
-            newcomers: self.newcomers(sender, targets),
+            },
+            Sender::LoggedIn(_) | Sender::Authenticated(_) | Sender::Unknown { .. } => Charge {
+                key: ThrottleKey::Target(target.clone()),
+                allowance: self.target,
+            },
         }
     }
 
     /// Whoever can make the gateway write to addresses that it never wrote to
-    /// could have it write to anybody. A sender that is known may name himself.
-    fn newcomers(&self, sender: &Sender, targets: &[Address]) -> Option<Newcomers> {
-        let itself = match sender {
+    /// could have it write to anybody.
+    fn newcomers(&self, sender: &Sender, targets: &[&Address]) -> Option<Newcomers> {
+        let pools = match sender {
             Sender::Module(_) => return None,
-            Sender::LoggedIn(address) | Sender::Authenticated(address) => Some(mailbox(address)),
-            Sender::Unknown { .. } => None,
+            // Strangers must not use up what these have.
+            Sender::LoggedIn(_) | Sender::Authenticated(_) => {
+                self.pools(ThrottleKey::Introduced, None)
+            }
+            Sender::Unknown { .. } => self.pools(
+                ThrottleKey::Newcomers,
+                foreign_network(sender).map(ThrottleKey::NewcomersFrom),
+            ),
         };
-        let addresses: Vec<String> = targets
-            .iter()
-            .map(mailbox)
-            .filter(|target| Some(target) != itself.as_ref())
-            .collect();
-        (!addresses.is_empty()).then_some(Newcomers {
-            addresses,
+        let addresses: Vec<String> = targets.iter().copied().map(mailbox).collect();
+        (!addresses.is_empty()).then_some(Newcomers { addresses, pools })
+    }
+
+    /// What all have together, and one network no more than half of.
+    fn pools(&self, all: ThrottleKey, of_network: Option<ThrottleKey>) -> Vec<Charge> {
+        let all = Charge {
+            key: all,
             allowance: self.newcomers,
-        })
+        };
+        let of_network = of_network.map(|key| Charge {
+            key,
+            allowance: self.newcomers.halved(),
+        });
+        [all].into_iter().chain(of_network).collect()
+    }
+}
+
+/// A sender that proved an address to be its own may have answers there.
+fn targets_but_itself<'a>(sender: &Sender, targets: &'a [Address]) -> Vec<&'a Address> {
+    let itself = sender.own_address().map(mailbox);
+    targets
+        .iter()
+        .filter(|target| Some(mailbox(target)) != itself)
+        .collect()
+}
+
+fn foreign_network(sender: &Sender) -> Option<ClientNetwork> {
+    match sender {
+        Sender::Unknown {
+            network,
+            is_foreign: true,
+            ..
+        } => *network,
+        _ => None,
     }
 }
 
@@ -231,18 +263,15 @@ fn own_key(sender: &Sender) -> ThrottleKey {
 fn key_of_many(sender: &Sender) -> Option<ThrottleKey> {
     match sender {
         Sender::Authenticated(address) => Some(ThrottleKey::Domain(address.domain().to_owned())),
-        Sender::Unknown {
-            network: Some(network),
-            is_foreign: true,
-            ..
-        } => Some(ThrottleKey::Network(*network)),
-        Sender::Module(_) | Sender::LoggedIn(_) | Sender::Unknown { .. } => None,
+        other => foreign_network(other).map(ThrottleKey::Network),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use std::net::IpAddr;
 
     use super::*;
 
@@ -255,6 +284,7 @@ mod tests {
             target: address(target),
             network: Some(client.parse::<IpAddr>().unwrap().into()),
             is_foreign: true,
+            is_trusted: false,
         }
     }
 
@@ -267,7 +297,7 @@ mod tests {
         let charges = charges(sender, &[]);
         (
             charges.sender.unwrap().key.to_string(),
-            charges.many.map(|charge| charge.key.to_string()),
+            charges.shared.first().map(|charge| charge.key.to_string()),
         )
     }
 
@@ -316,17 +346,58 @@ mod tests {
             target: address("jane@vendor.example"),
             network: None,
             is_foreign: false,
+            is_trusted: true,
         };
-        assert_eq!(charges(&own, &[]).many, None);
+        assert_eq!(charges(&own, &[]).shared, []);
+        assert_eq!(charges(&own, &[]).notices, []);
         let logged_in = Sender::LoggedIn(address("jane@vendor.example"));
-        assert_eq!(charges(&logged_in, &[]).many, None);
+        assert_eq!(charges(&logged_in, &[]).shared, []);
     }
 
     #[test]
     fn only_the_senders_own_allowance_can_block() {
         let charges = charges(&unknown("a@b.example", "192.0.2.1"), &["a@b.example"]);
-        assert_eq!(charges.many.unwrap().allowance.excess, Excess::Defer);
-        assert_eq!(charges.newcomers.unwrap().allowance.excess, Excess::Defer);
+        let pools = charges.newcomers.unwrap().pools;
+        for charge in charges.shared.iter().chain(&pools).chain(&charges.notices) {
+            let can_block = matches!(charge.allowance.excess, Excess::Block { .. });
+            assert!(!can_block, "{charge:?}");
+        }
+    }
+
+    #[test]
+    fn each_target_has_an_allowance_whoever_asks() {
+        let keys = |sender: &Sender| -> Vec<String> {
+            let charges = charges(sender, &["v@victim.example", "jane@vendor.example"]);
+            let shared = charges.shared.iter().map(|charge| charge.key.to_string());
+            shared.filter(|key| key.contains("target ")).collect()
+        };
+        assert_eq!(
+            keys(&unknown("v@victim.example", "192.0.2.1")),
+            ["target v@victim.example", "target jane@vendor.example"]
+        );
+        let jane = Sender::Authenticated(address("jane@vendor.example"));
+        assert_eq!(keys(&jane), ["target v@victim.example"]);
+        assert_eq!(
+            keys(&Sender::Module(String::new())),
+            [
+                "trusted target v@victim.example",
+                "trusted target jane@vendor.example"
+            ]
+        );
+    }
+
+    #[test]
+    fn one_network_has_half_of_what_strangers_share() {
+        let charges = charges(&unknown("v@x.example", "192.0.2.1"), &["v@x.example"]);
+        let newcomers = charges.newcomers.unwrap().pools;
+        for (pools, names) in [
+            (newcomers, ["newcomers", "newcomers from 192.0.2.0/24"]),
+            (charges.notices, ["notices", "notices for 192.0.2.0/24"]),
+        ] {
+            let keys: Vec<String> = pools.iter().map(|own| own.key.to_string()).collect();
+            assert_eq!(keys, names);
+            assert_eq!(pools[1].allowance, pools[0].allowance.halved());
+        }
     }
 
     #[test]
@@ -334,7 +405,9 @@ mod tests {
         let sender = Sender::Authenticated(address("jane@vendor.example"));
         assert_eq!(charges(&sender, &["JANE@vendor.example"]).newcomers, None);
         let others = charges(&sender, &["jane@vendor.example", "v@victim.example"]);
-        assert_eq!(others.newcomers.unwrap().addresses, ["v@victim.example"]);
+        let others = others.newcomers.unwrap();
+        assert_eq!(others.addresses, ["v@victim.example"]);
+        assert_eq!(others.pools[0].key, ThrottleKey::Introduced);
         let module = Sender::Module(String::new());
         assert_eq!(charges(&module, &["jane@vendor.example"]).newcomers, None);
         let forged = charges(

@@ -14,6 +14,7 @@ mod finding;
 mod judgement;
 pub mod lists;
 mod mailbox;
+mod requester;
 mod rule;
 mod rules;
 pub mod throttle;
@@ -22,14 +23,13 @@ mod tokens;
 #[cfg(test)]
 mod tests;
 
-pub use charges::{
-    Charge, Charges, ClientNetwork, Newcomers, Sender, Throttle, ThrottleKey, mailbox,
-};
+pub use charges::{Charge, Charges, Newcomers, Throttle, ThrottleKey, mailbox};
 pub use checks::addressing::whom_to_answer;
 pub use facts::{Authentication, Envelope, Facts, Listener, Settings};
 pub use finding::{Finding, Outcome};
 pub use judgement::{
     Asked, Judgement, Looked, RuleResult, Ruling, Verdict, explain, judge, judge_recipients,
 };
+pub use requester::{ClientNetwork, Requester, Sender, Trust, UnknownRequester};
 pub use rule::{Check, Listeners, Rule, RuleName, Stage};
 pub use rules::RULES;

@@ -45,6 +45,8 @@ pub enum RuleName {
     Blocked,
     /// `flood`
     Flood,
+    /// `crowded`
+    Crowded,
 }
 
 impl RuleName {
@@ -70,6 +72,7 @@ impl RuleName {
             RuleName::SenderAuthentication => "sender-authentication",
             RuleName::Blocked => "blocked",
             RuleName::Flood => "flood",
+            RuleName::Crowded => "crowded",
         }
     }
 }

@@ -172,4 +172,14 @@ pub static RULES: &[Rule] = &[
         unanswered: None,
         check: Check::Store,
     },
+    Rule {
+        name: RuleName::Crowded,
+        listeners: Listeners::All,
+        source: "STS600-9-2 4",
+        summary: "a stranger's, beyond the strangers' share of the spool or of the notices: not taken for now",
+        unanswered: Some(
+            "Too many strangers asked at once. Your mail server then keeps your message, and tries again for some days.",
+        ),
+        check: Check::Store,
+    },
 ];

@@ -30,6 +30,11 @@ pub enum Excess {
         /// within the allowance again.
         lasting: SignedDuration,
     },
+    /// Nothing more is taken.
+    Refuse {
+        /// Beyond so many messages, done or waiting.
+        above: u32,
+    },
 }
 
 impl Allowance {
@@ -41,6 +46,36 @@ impl Allowance {
             at_once: self.at_once.saturating_mul(times),
             every: self.every.checked_div(factor(times)).unwrap_or(self.every),
             excess: Excess::Defer,
+        }
+    }
+
+    /// That of an address which is answered, by one sender's: as much at once,
+    /// and one more each so many times as long. No wait is longer than for twice
+    /// as much as blocks one sender; what is above is not taken.
+    #[must_use]
+    pub fn for_target(&self, times: u32) -> Self {
+        let excess = match self.excess {
+            Excess::Block { above, .. } | Excess::Refuse { above } => Excess::Refuse {
+                above: above.saturating_mul(2),
+            },
+            Excess::Defer => Excess::Defer,
+        };
+        Self {
+            at_once: self.at_once,
+            every: self.every.saturating_mul(factor(times)),
+            excess,
+        }
+    }
+
+    /// Half as much, and no more than that is taken: the part of one among many,
+    /// so that it leaves the others theirs.
+    #[must_use]
+    pub fn halved(&self) -> Self {
+        let at_once = self.at_once.div_ceil(2);
+        Self {
+            at_once,
+            every: self.every.saturating_mul(2),
+            excess: Excess::Refuse { above: at_once },
         }
     }
 }
@@ -91,6 +126,8 @@ pub enum Standing {
         /// end of the block; any other is not taken.
         newly: bool,
     },
+    /// It is not taken, and nothing changes.
+    Refused,
 }
 
 /// No backlog grows past this, whatever is configured.
@@ -177,6 +214,7 @@ pub fn step(
         .saturating_sub(needs(allowance.at_once))
         .max(SignedDuration::ZERO);
     let (stage, standing) = match allowance.excess {
+        Excess::Refuse { above } if backlog > needs(above) => return (bucket, Standing::Refused),
         Excess::Block { above, lasting } if backlog > needs(above) => {
             let left = lasting.max(wait);
             let until = after(now, left);
@@ -341,6 +379,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_refused_changes_nothing() {
+        let refusing = Allowance {
+            excess: Excess::Refuse { above: 5 },
+            ..SMALL
+        };
+        let mut bucket = Bucket::new(at(0));
+        for message in 1..=9 {
+            let (next, standing) = step(bucket, at(0), 1, &refusing);
+            assert_eq!(standing == Standing::Refused, message > 5, "{message}");
+            bucket = next;
+        }
+        assert_eq!(bucket.backlog, SignedDuration::from_mins(5));
+        let (_, after_a_minute) = step(bucket, at(60), 1, &refusing);
+        assert_eq!(after_a_minute, deferred(180, false));
+    }
+
+    #[test]
+    fn half_an_allowance_is_half_as_fast() {
+        let half = SMALL.halved();
+        assert_eq!(half.at_once, 2);
+        assert_eq!(half.every, SignedDuration::from_mins(2));
+        assert_eq!(half.excess, Excess::Refuse { above: 2 });
+    }
+
+    #[test]
     fn a_cost_is_that_of_as_many_messages() {
         let (at_once, _) = step(Bucket::new(at(0)), at(0), 3, &SMALL);
         let mut sender = Sender::new();
@@ -357,6 +420,7 @@ mod tests {
                 above,
                 lasting: SignedDuration::from_secs(seconds),
             }),
+            (0..60_u32).prop_map(|above| Excess::Refuse { above }),
         ];
         (0..20_u32, 1..100_i64, excess).prop_map(|(at_once, every, excess)| Allowance {
             at_once,
@@ -381,7 +445,7 @@ mod tests {
                 match standing {
                     Standing::Allowed => done.push(at(now)),
                     Standing::Deferred { until, .. } | Standing::Blocked { until, newly: true } => done.push(until),
-                    Standing::Blocked { newly: false, .. } => (),
+                    Standing::Blocked { newly: false, .. } | Standing::Refused => (),
                 }
             }
             done.sort();

@@ -2,6 +2,7 @@
 //! the gateway, written from the tables of services and codes and from the
 //! limits of this installation. In the order of need: what to do, an example,
 //! the services, what comes back, why nothing may come, and what a code means.
+//! Whoever may never have asked gets the beginning alone.
 
 use super::{Answer, Call, Installation, Limits, SERVICES, ServiceCode};
 use crate::mail::{Concern, RESULT_CODES, ResultCode, wrap_prose};
@@ -20,7 +21,30 @@ VKLOAD.REQ.1|SMID.1:Prism:94000304:20200622T130252Z:26D7925210FB
 ";
 
 pub(super) fn answer(call: &Call<'_>) -> Answer {
-    Answer::success(instructions(call.installation))
+    Answer::success(match call.may_be_forged {
+        true => beginning(call.installation),
+        false => instructions(call.installation),
+    })
+}
+
+/// The least that gets a first request right. Anybody can have it sent to
+/// anybody.
+fn beginning(installation: &Installation) -> String {
+    let services: String = SERVICES
+        .iter()
+        .map(|service| format!("  {}\n    {}\n", service.code, service.brief))
+        .collect();
+    let postmaster = installation
+        .addresses
+        .first()
+        .map(|address| format!(", or ask postmaster@{}", address.domain()))
+        .unwrap_or_default();
+    wrap_prose(&format!(
+        "{}\nServices:\n\n{services}\nIf you did not ask for this, somebody wrote in your name; \
+         you need not do anything. You get the whole instructions once your mail is authenticated \
+         (SPF or DKIM), or a security module of yours got its first Key Load File{postmaster}.\n",
+        what_to_do(installation),
+    ))
 }
 
 /// The text for `installation`, wrapped for mail.
@@ -214,6 +238,26 @@ mod tests {
             },
             unanswered: vec!["It was written on a Sunday."],
             stsa_addresses: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_beginning_is_short_and_says_how_to_get_the_rest() {
+        let text = beginning(&installation());
+        assert!(text.len() <= 1200, "{} bytes: {text}", text.len());
+        for line in text.lines() {
+            assert!(line.len() <= 72 && line.is_ascii(), "{line}");
+        }
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for part in [
+            "in To",
+            "postmaster@kms.example.org",
+            "once your mail is authenticated",
+        ] {
+            assert!(words.contains(part), "{part}: {words}");
+        }
+        for service in &SERVICES {
+            assert!(words.contains(&service.code.to_string()));
         }
     }
 

@@ -21,6 +21,8 @@ pub struct Service {
     pub code: ServiceCode,
     /// Its function, in the standard's words (5.1.1).
     pub function: &'static str,
+    /// The same in a few words.
+    brief: &'static str,
     /// What a request needs beside its Subject.
     pub request: &'static str,
     /// What comes back.
@@ -33,6 +35,7 @@ pub static SERVICES: [Service; 4] = [
     Service {
         code: ServiceCode::Help,
         function: "Requests instructions for using the mail-based services",
+        brief: "these instructions",
         request: "Nothing but the Subject; the body is not read.",
         response: "These instructions.",
         answer: |call| Box::pin(async move { Ok(help::answer(&call)) }),
@@ -41,6 +44,7 @@ pub static SERVICES: [Service; 4] = [
         code: ServiceCode::GetPublicKey,
         function: "Retrieve the Public Key of the KMS, which is required by Security Modules to \
                    generate a Vending Key Load Request",
+        brief: "the public key of the KMS",
         request: "Nothing but the Subject; the body is not read.",
         response: "The current public key of the KMS and its fingerprint, in Record-in-email format.",
         answer: |call| Box::pin(public_key::answer(call)),
@@ -48,6 +52,7 @@ pub static SERVICES: [Service; 4] = [
     Service {
         code: ServiceCode::GetKlfStsEd2,
         function: "Obtain a Key Load File for a STS Edition2 security module",
+        brief: "a Key Load File; the body has the module's VKLOADREQ",
         request: "In the body, one fresh Vending Key Load Request (VKLOADREQ) of the security \
                   module, in Record-in-email format.",
         response: "The Key Load File as a text/plain attachment, or what failed.",
@@ -56,6 +61,7 @@ pub static SERVICES: [Service; 4] = [
     Service {
         code: ServiceCode::SmUpdateStsEd2,
         function: "Send an update file to the KMC",
+        brief: "reserved for the STSA",
         request: "Reserved for the STSA only: the signed update file as a text/plain attachment.",
         response: "Whether the update was applied.",
         answer: |call| Box::pin(module_update::answer(call)),
@@ -117,6 +123,9 @@ pub struct Call<'a> {
     pub id: &'a RequestId,
     /// The request.
     pub request: &'a Request,
+    /// Whether it may be forged, so that whoever is answered may not have asked:
+    /// the answer must not be long.
+    pub may_be_forged: bool,
     /// When the gateway took the request; freshness is judged by this.
     pub accepted_at: Timestamp,
     /// The present moment.
@@ -195,13 +204,18 @@ fn preliminary(call: &Call<'_>) -> Result<&'static Service, Box<Answer>> {
     }
 }
 
+/// The most characters of an unknown code that an answer repeats: it may go to
+/// somebody who never wrote them.
+const MOST_QUOTED: usize = 40;
+
 fn unknown_service(code: &ServiceCode) -> Answer {
     let known: Vec<String> = SERVICES
         .iter()
         .map(|service| service.code.to_string())
         .collect();
+    let named: String = code.to_string().chars().take(MOST_QUOTED).collect();
     let found = format!(
-        "There is no service {code}; the services are {}",
+        "There is no service {named}; the services are {}",
         known.join(", ")
     );
     Answer::error(ErrorCode::UnknownService, Some(found), known)

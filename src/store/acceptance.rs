@@ -7,18 +7,19 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::types::Text;
 
+use super::acquaintance::Acquaintance;
 use super::columns::Moment;
-use super::deliveries::{self, Answered};
+use super::deliveries::{self, Answered, ReplyKind};
 use super::error::Failure;
 use super::intent::{Changes, Intent};
 use super::room;
-use super::throttle::{self, Turn};
+use super::shares;
+use super::throttle::{self, Later, Turn};
 use super::values::{Accepted, NewRequest, SpoolUsage, rule_of};
 use crate::audit::Event;
 use crate::faults::{self, FaultPoint};
 use crate::kms::RequestId;
-use crate::mail::NoticeCode;
-use crate::policy::{RuleName, Verdict};
+use crate::policy::{Requester, RuleName, Trust, Verdict};
 
 impl Intent for NewRequest {
     type Answer = Accepted;
@@ -33,15 +34,33 @@ impl Intent for NewRequest {
             return Ok(Accepted::Duplicate(original));
         }
         let now = self.accepted_at;
-        match throttle::charge(&self.charges, now, throttle::KEPT, changes.connection).await? {
-            Turn::Now => self.take(now, false, changes).await.map(|()| Accepted::New),
-            Turn::Later {
-                until,
-                notice,
-                because_of,
-            } => {
-                self.put_off(until, notice, &because_of, changes).await?;
-                Ok(Accepted::Deferred { until, notice })
+        let of_first = self.acquaintance(changes.connection).await?;
+        let requester = of_first.requester(self.trust, self.network);
+        shares::require(
+            requester,
+            self.network,
+            self.message.len(),
+            changes.settings,
+            changes.connection,
+        )
+        .await?;
+        match throttle::charge(&self, &of_first, throttle::KEPT, changes.connection).await? {
+            Turn::Now => {
+                let waits = Waits {
+                    due: now,
+                    told: false,
+                    requester,
+                };
+                self.take(waits, changes).await?;
+                Ok(Accepted::New)
+            }
+            Turn::Later(later) => {
+                let accepted = Accepted::Deferred {
+                    until: later.until,
+                    notice: later.notice,
+                };
+                self.put_off(later, requester, changes).await?;
+                Ok(accepted)
             }
             Turn::Never { until, because_of } => {
                 self.audit.event = Event::Judged;
@@ -56,17 +75,31 @@ impl Intent for NewRequest {
     }
 }
 
+/// How a request waits in the spool.
+struct Waits {
+    /// From when on it is done.
+    due: Timestamp,
+    /// Whether its sender knows that it waits.
+    told: bool,
+    requester: Requester,
+}
+
 impl NewRequest {
-    /// Into the spool, to be done from `due` on. Who is over his allowance was
-    /// told, of this request or of an earlier one.
-    async fn take(
-        mut self,
-        due: Timestamp,
-        told: bool,
-        changes: &mut Changes<'_>,
-    ) -> Result<(), Failure> {
+    /// What is known of the address that is answered first.
+    async fn acquaintance(
+        &self,
+        connection: &mut SqliteConnection,
+    ) -> Result<Acquaintance, sqlx::Error> {
+        match self.targets.first() {
+            Some(target) => Acquaintance::with(target, connection).await,
+            None => Ok(Acquaintance::default()),
+        }
+    }
+
+    /// Into the spool.
+    async fn take(mut self, waits: Waits, changes: &mut Changes<'_>) -> Result<(), Failure> {
         require_room(self.message.len(), changes).await?;
-        insert(&self, due, told, changes.connection).await?;
+        insert(&self, &waits, changes.connection).await?;
         changes.due.requests += 1;
         self.audit.event = Event::Accepted;
         self.audit.request_id = Some(self.id.to_string());
@@ -77,29 +110,43 @@ impl NewRequest {
 
     async fn put_off(
         mut self,
-        until: Timestamp,
-        notice: Option<NoticeCode>,
-        because_of: &str,
+        later: Later,
+        requester: Requester,
         changes: &mut Changes<'_>,
     ) -> Result<(), Failure> {
+        let Later {
+            until,
+            notice,
+            because_of,
+            ..
+        } = later;
         self.audit.verdict = Some(Verdict::Defer.to_string());
         self.audit.rule = Some(rule_of(notice).to_string());
         self.audit.reason = Some(format!(
             "{because_of} is over its allowance: done at {until}"
         ));
         if let Some(code) = notice
-            && let Some(notice) = self.notice.write(code, until)
+            && let Some(notice) = self.notice.write(code, until, requester)
         {
             self.audit.result = Some("Notice".to_owned());
             self.audit.code = Some(code.to_string());
+            let network = self.network.map(|network| network.to_string());
             let of = Answered {
                 request: self.id,
                 queue_id: &self.queue_id,
                 accepted_at: self.accepted_at,
+                requester,
+                network: network.as_deref(),
+                kind: ReplyKind::Notice,
             };
             deliveries::insert(&notice, of, self.accepted_at, changes).await?;
         }
-        self.take(until, true, changes).await
+        let waits = Waits {
+            due: until,
+            told: true,
+            requester,
+        };
+        self.take(waits, changes).await
     }
 }
 
@@ -134,7 +181,7 @@ async fn accepted_before(
     )
     .bind(Moment(oldest.unwrap_or(Timestamp::MIN)))
     .bind(identity.as_slice())
-    .bind(request.is_vouched_for)
+    .bind(request.trust == Trust::Verified)
     .fetch_optional(connection)
     .await?;
     Ok(known.map(|Text(id)| id))
@@ -152,14 +199,13 @@ async fn require_room(size: usize, changes: &mut Changes<'_>) -> Result<(), Fail
 
 async fn insert(
     request: &NewRequest,
-    due: Timestamp,
-    told: bool,
+    waits: &Waits,
     connection: &mut SqliteConnection,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO requests (id, accepted_at, queue_id, reverse_path, client, sender, size,
-             waits_since, waits_until, told, rule)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+             waits_since, waits_until, told, rule, targets, target, requester, network)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
          INSERT INTO request_messages (request, message) VALUES (last_insert_rowid(), ?);
          INSERT INTO identities (request_id, accepted_at, identity, vouched)
          SELECT column1, column2, column3, column4 FROM (VALUES (?, ?, ?, ?))
@@ -175,14 +221,18 @@ async fn insert(
     .bind(&request.sender)
     .bind(request.message.len() as i64)
     .bind(Moment(request.accepted_at))
-    .bind(Moment(due))
-    .bind(told)
+    .bind(Moment(waits.due))
+    .bind(waits.told)
     .bind(&request.audit.rule)
+    .bind(request.targets.join("\n"))
+    .bind(request.targets.first().map(|first| first.to_lowercase()))
+    .bind(waits.requester.as_str())
+    .bind(request.network.map(|network| network.to_string()))
     .bind(request.message.as_slice())
     .bind(Text(request.id))
     .bind(Moment(request.accepted_at))
     .bind(request.identity.as_ref().map(<[u8; 32]>::as_slice))
-    .bind(request.is_vouched_for)
+    .bind(request.trust == Trust::Verified)
     .execute(connection)
     .await?;
     Ok(())
@@ -256,17 +306,17 @@ mod tests {
     #[tokio::test]
     async fn a_strangers_copy_is_not_the_senders_own_message() {
         let test = TestStore::new().await;
-        let copy = |number: u8, is_vouched_for| NewRequest {
+        let copy = |number: u8, trust| NewRequest {
             id: id(number),
-            is_vouched_for,
+            trust,
             ..request(1)
         };
         let accept = async |copy| test.store.accept(copy).await.unwrap();
-        assert_eq!(accept(copy(1, false)).await, Accepted::New);
-        assert_eq!(accept(copy(2, true)).await, Accepted::New);
+        assert_eq!(accept(copy(1, Trust::Stranger)).await, Accepted::New);
+        assert_eq!(accept(copy(2, Trust::Verified)).await, Accepted::New);
         let known = Accepted::Duplicate(id(2));
-        assert_eq!(accept(copy(3, true)).await, known);
-        assert_eq!(accept(copy(4, false)).await, known);
+        assert_eq!(accept(copy(3, Trust::Verified)).await, known);
+        assert_eq!(accept(copy(4, Trust::Stranger)).await, known);
     }
 
     #[tokio::test]

@@ -6,16 +6,19 @@ use sqlx::Row;
 use sqlx::sqlite::{Sqlite, SqliteConnection, SqliteRow};
 use sqlx::types::Text;
 
+use super::acquaintance;
 use super::columns::{Moment, text};
 use super::error::Failure;
 use super::intent::{Changes, Intent};
 use super::leases;
+use super::throttle;
 use super::troubles::{self, Of};
 use super::values::{FinishedReply, LeaseToken, LeasedDelivery, Leasing};
 use super::wait::Wait;
 use crate::audit::{Entry, Event};
 use crate::kms::RequestId;
 use crate::mail::NoticeCode;
+use crate::policy::Requester;
 
 /// The request that a reply is for.
 #[derive(Clone, Copy)]
@@ -23,6 +26,39 @@ pub(super) struct Answered<'a> {
     pub(super) request: RequestId,
     pub(super) queue_id: &'a str,
     pub(super) accepted_at: Timestamp,
+    pub(super) requester: Requester,
+    /// Its client's network.
+    pub(super) network: Option<&'a str>,
+    pub(super) kind: ReplyKind,
+}
+
+/// What a reply says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReplyKind {
+    /// The final result: success.
+    Success,
+    /// The final result: an error.
+    Error,
+    /// That the result comes later.
+    Notice,
+}
+
+impl ReplyKind {
+    /// Of a final result, by the word that the audit log has for it.
+    pub(super) fn of_result(result: Option<&str>) -> Self {
+        match result {
+            Some("Success") => Self::Success,
+            _ => Self::Error,
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Error => "error",
+            Self::Notice => "notice",
+        }
+    }
 }
 
 /// Puts a finished reply on its way. One without targets has none to go.
@@ -61,8 +97,8 @@ async fn insert_message(
     let size = reply.message.len() + late_notice.map_or(0, <[u8]>::len);
     let inserted = sqlx::query(
         "INSERT INTO replies (request_id, queue_id, accepted_at, completed_at, reverse_path,
-             size, message, late_notice, sender, sender_path, client)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
+             size, message, late_notice, requester, network, kind, sender, sender_path, client)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
              (SELECT sender FROM requests WHERE id = ?1),
              (SELECT reverse_path FROM requests WHERE id = ?1),
              (SELECT client FROM requests WHERE id = ?1))",
@@ -75,6 +111,9 @@ async fn insert_message(
     .bind(size as i64)
     .bind(reply.message.as_slice())
     .bind(late_notice)
+    .bind(of.requester.as_str())
+    .bind(of.network)
+    .bind(of.kind.as_str())
     .execute(connection)
     .await?;
     Ok(inserted.last_insert_rowid())
@@ -216,6 +255,29 @@ async fn remove(row: i64, connection: &mut SqliteConnection) -> Result<bool, sql
     Ok(removed.rows_affected() > 0)
 }
 
+/// Remembers that the target of a delivery was answered, and whether it proved to
+/// be who it is. A notice is no answer.
+async fn remember(row: i64, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let answered = sqlx::query(
+        "SELECT target, requester, network, kind
+         FROM deliveries JOIN replies ON replies.sequence = deliveries.reply
+         WHERE deliveries.sequence = ? AND kind != 'notice'",
+    )
+    .bind(row)
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(answered) = answered else {
+        return Ok(());
+    };
+    let network: Option<String> = answered.try_get("network")?;
+    let requester: Requester = text(&answered, "requester")?;
+    let kind: &str = answered.try_get("kind")?;
+    let is_verified = requester == Requester::Verified && kind == ReplyKind::Success.as_str();
+    let verified_from = is_verified.then(|| network.unwrap_or_default());
+    let target: &str = answered.try_get("target")?;
+    acquaintance::remember(target, verified_from.as_deref(), throttle::KEPT, connection).await
+}
+
 /// Ends a delivery: Postfix has the reply. A lease that has passed on changes
 /// nothing in that, and who holds it finds nothing left to do. Nor does an end
 /// before this one: the log says what Postfix has.
@@ -241,6 +303,7 @@ impl Intent for Delivered {
     type Answer = bool;
 
     async fn apply(self, changes: &mut Changes<'_>) -> Result<bool, Failure> {
+        remember(self.row, changes.connection).await?;
         let ended = remove(self.row, changes.connection).await?;
         changes.audit(self.entry).await?;
         Ok(ended)
@@ -286,7 +349,7 @@ impl PostponeDelivery {
     async fn tell(&self, held: &Held, changes: &mut Changes<'_>) -> Result<usize, Failure> {
         let late = sqlx::query(
             "SELECT deliveries.sequence, place, request_id, queue_id, accepted_at, reverse_path,
-                 late_notice
+                 late_notice, requester, network
              FROM deliveries JOIN replies ON replies.sequence = deliveries.reply
              WHERE target = ? AND told = 0 AND late_notice IS NOT NULL AND accepted_at <= ?
              ORDER BY place",
@@ -303,10 +366,14 @@ impl PostponeDelivery {
                 late_notice: None,
             };
             let queue_id: String = row.try_get("queue_id")?;
+            let network: Option<String> = row.try_get("network")?;
             let of = Answered {
                 request: text(row, "request_id")?,
                 queue_id: &queue_id,
                 accepted_at: row.try_get::<Moment, _>("accepted_at")?.0,
+                requester: text(row, "requester")?,
+                network: network.as_deref(),
+                kind: ReplyKind::Notice,
             };
             let reply = insert_message(&notice, of, self.at, changes.connection).await?;
             self.put_before(reply, row, &held.target, changes.connection)

@@ -39,6 +39,12 @@ pub enum StoreError {
         /// What must be.
         reserve: u64,
     },
+    /// Strangers have no room left in their share.
+    #[error("not taken for now: {reason}")]
+    Crowded {
+        /// Whose share it is.
+        reason: String,
+    },
     /// There is no database, or one of no length.
     #[error("{}: no database is there; restore the backup, or make a new one by kmc init, or by init where the KMS is external", path.display())]
     Empty {
@@ -164,6 +170,8 @@ pub(super) enum Failure {
     Sqlite(Arc<sqlx::Error>),
     /// The spool's bounds are reached.
     Full(SpoolUsage),
+    /// Strangers have no room left in a share; its name and what it holds.
+    Crowded(String),
     /// So little room is left on the file system.
     NoRoom(u64),
     /// A change must be audited, and the audit log's key is not there.
@@ -183,6 +191,7 @@ impl Failure {
         match self {
             Self::Sqlite(cause) => StoreError::Sqlite { path, cause },
             Self::NoChainKey => StoreError::NoChainKey { path },
+            Self::Crowded(reason) => StoreError::Crowded { reason },
             Self::NoRoom(free) => StoreError::NoRoom {
                 path,
                 free,
@@ -209,7 +218,7 @@ impl Failure {
             Self::Sqlite(error) => {
                 !matches!(primary_code(error), Some(SQLITE_BUSY | SQLITE_CONSTRAINT))
             }
-            Self::Full(_) | Self::NoRoom(_) | Self::NoChainKey => false,
+            Self::Full(_) | Self::Crowded(_) | Self::NoRoom(_) | Self::NoChainKey => false,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! The store never reads the clock: the time is an argument wherever it counts.
 
 mod acceptance;
+mod acquaintance;
 mod arrivals;
 mod audit_counts;
 mod audit_hand_over;
@@ -31,6 +32,7 @@ mod requests;
 mod room;
 mod secret_change;
 mod settings;
+mod shares;
 mod sqlite;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -58,7 +60,7 @@ pub use queue::{
     Waits, WaitsEnded,
 };
 pub use secret_change::{SecretChange, StoreAlone};
-pub use settings::{StoreSettings, Synchronous};
+pub use settings::{Shares, StoreSettings, Synchronous};
 pub use sqlite::SqliteStore;
 pub use values::{
     Accepted, Backlog, Completed, Completion, FinishedReply, LeaseToken, LeasedDelivery,
@@ -85,7 +87,8 @@ pub trait Store: KmsTables {
     ///
     /// # Errors
     /// [`StoreError::Full`] beyond the spool's bounds, [`StoreError::NoRoom`]
-    /// where the file system's reserve begins.
+    /// where the file system's reserve begins, [`StoreError::Crowded`] where a
+    /// stranger's has no room in its share, or nobody could be told that it waits.
     async fn accept(&self, request: NewRequest) -> Result<Accepted, StoreError>;
 
     /// Appends an audit entry on its own: mail that was ignored or rejected.

@@ -48,6 +48,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("migrations/0006_audit_hand_overs.sql"),
     ),
     (7, "queue", include_str!("migrations/0007_queue.sql")),
+    (8, "shares", include_str!("migrations/0008_shares.sql")),
     (
         9,
         "strangers",

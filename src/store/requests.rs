@@ -6,7 +6,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::types::Text;
 
 use super::columns::{Moment, text};
-use super::deliveries::{self, Answered};
+use super::deliveries::{self, Answered, ReplyKind};
 use super::error::Failure;
 use super::intent::{Changes, Intent};
 use super::kms_issues;
@@ -19,6 +19,7 @@ use super::wait::Wait;
 use crate::audit::{Entry, Event};
 use crate::faults::{self, FaultPoint};
 use crate::kms::RequestId;
+use crate::policy::Requester;
 
 /// When the next request or delivery falls due.
 pub(super) async fn next_due(
@@ -34,7 +35,8 @@ pub(super) async fn next_due(
     .await
 }
 
-/// Leases the oldest request that is due.
+/// Leases the oldest request that is due, of those that are verified before the
+/// others: strangers delay none of them.
 pub(super) struct Lease(pub(super) Leasing<LeasedRequest>);
 
 impl Intent for Lease {
@@ -56,6 +58,8 @@ impl Intent for Lease {
                 reverse_path: leased.try_get("reverse_path")?,
                 attempts,
                 told: leased.try_get("told")?,
+                requester: text(&leased, "requester")?,
+                targets: targets(&leased)?,
                 message: leased.try_get("message")?,
             }));
         }
@@ -72,11 +76,15 @@ impl Lease {
         sqlx::query(
             "UPDATE requests SET attempts = attempts + 1, waits_since = ?1, waits_until = ?2
              WHERE sequence = coalesce(
+                 (SELECT sequence FROM requests
+                  WHERE turn = 1 AND requester = 'verified' AND waits_until <= ?1
+                  ORDER BY waits_until, sequence LIMIT 1),
                  (SELECT sequence FROM requests WHERE turn = 1 AND waits_until <= ?1
                   ORDER BY waits_until, sequence LIMIT 1),
                  (SELECT sequence FROM requests WHERE turn = 1 AND waits_since > ?3
                   ORDER BY waits_since, sequence LIMIT 1))
              RETURNING sequence, id, accepted_at, queue_id, reverse_path, attempts, told,
+                 requester, targets,
                  (SELECT message FROM request_messages WHERE request = sequence) AS message",
         )
         .bind(wait.since)
@@ -94,6 +102,8 @@ struct Held {
     accepted_at: Timestamp,
     put_off_before: bool,
     told: bool,
+    requester: Requester,
+    network: Option<String>,
 }
 
 impl Held {
@@ -103,7 +113,7 @@ impl Held {
         connection: &mut SqliteConnection,
     ) -> Result<Option<Self>, sqlx::Error> {
         let row = sqlx::query(
-            "SELECT id, queue_id, accepted_at, told, EXISTS (
+            "SELECT id, queue_id, accepted_at, told, requester, network, EXISTS (
                  SELECT 1 FROM request_troubles WHERE request = sequence) AS put_off_before
              FROM requests WHERE sequence = ? AND attempts = ?",
         )
@@ -118,6 +128,8 @@ impl Held {
                 accepted_at: row.try_get::<Moment, _>("accepted_at")?.0,
                 put_off_before: row.try_get("put_off_before")?,
                 told: row.try_get("told")?,
+                requester: text(&row, "requester")?,
+                network: row.try_get("network")?,
             })
         })
         .transpose()
@@ -156,6 +168,9 @@ impl Intent for Complete {
                 request: held.id,
                 queue_id: &held.queue_id,
                 accepted_at: held.accepted_at,
+                requester: held.requester,
+                network: held.network.as_deref(),
+                kind: ReplyKind::of_result(audit.result.as_deref()),
             };
             deliveries::insert(&reply, of, at, changes).await?;
         }
@@ -215,7 +230,7 @@ pub(super) async fn untold(
     accepted_by: Timestamp,
 ) -> Result<Vec<WaitingRequest>, sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT id, message FROM requests
+        "SELECT id, requester, targets, message FROM requests
          JOIN request_messages ON request_messages.request = requests.sequence
          WHERE sender = (SELECT sender FROM requests WHERE id = ?)
              AND told = 0 AND accepted_at <= ?
@@ -229,10 +244,18 @@ pub(super) async fn untold(
         .map(|row| {
             Ok(WaitingRequest {
                 id: text(row, "id")?,
+                requester: text(row, "requester")?,
+                targets: targets(row)?,
                 message: row.try_get("message")?,
             })
         })
         .collect()
+}
+
+/// The addresses that are answered.
+fn targets(row: &SqliteRow) -> Result<Vec<String>, sqlx::Error> {
+    let text: String = row.try_get("targets")?;
+    Ok(text.lines().map(str::to_owned).collect())
 }
 
 /// Tells the sender of a request that it waits.
@@ -248,7 +271,7 @@ impl Intent for Tell {
     async fn apply(self, changes: &mut Changes<'_>) -> Result<bool, Failure> {
         let waiting = sqlx::query(
             "UPDATE requests SET told = 1 WHERE id = ? AND told = 0
-             RETURNING queue_id, accepted_at",
+             RETURNING queue_id, accepted_at, requester, network",
         )
         .bind(Text(self.request))
         .fetch_optional(&mut *changes.connection)
@@ -257,10 +280,14 @@ impl Intent for Tell {
             return Ok(false);
         };
         let queue_id: String = waiting.try_get("queue_id")?;
+        let network: Option<String> = waiting.try_get("network")?;
         let of = Answered {
             request: self.request,
             queue_id: &queue_id,
             accepted_at: waiting.try_get::<Moment, _>("accepted_at")?.0,
+            requester: text(&waiting, "requester")?,
+            network: network.as_deref(),
+            kind: ReplyKind::Notice,
         };
         deliveries::insert(&self.notice, of, self.at, changes).await?;
         let entry = Entry {

@@ -15,6 +15,8 @@ pub struct StoreSettings {
     /// How many bytes of the file system are left to what was accepted: below
     /// that no more is. 0 for none.
     pub min_free_bytes: u64,
+    /// What of the spool strangers may hold.
+    pub shares: Shares,
     /// How long to wait for the write lock while another process holds it.
     pub busy_timeout: Duration,
     /// When a commit is on the disk.
@@ -29,10 +31,27 @@ impl StoreSettings {
             max_requests: 100_000,
             max_bytes: 1 << 30,
             min_free_bytes: 64 << 20,
+            shares: Shares {
+                strangers: 50,
+                newcomers: 10,
+                network: 5,
+            },
             busy_timeout: Duration::from_secs(10),
             synchronous: Synchronous::Full,
         }
     }
+}
+
+/// The parts of the spool, in percent, that strangers' requests and the replies
+/// to them may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shares {
+    /// All strangers together.
+    pub strangers: u8,
+    /// Those whose address was never answered.
+    pub newcomers: u8,
+    /// Those of one client network.
+    pub network: u8,
 }
 
 /// When a commit is on the disk.

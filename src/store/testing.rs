@@ -18,7 +18,7 @@ use crate::kms::{
     VendingKeyRow,
 };
 use crate::mail::NoticeCode;
-use crate::policy::Charges;
+use crate::policy::{Charges, Trust};
 use crate::sts::{Dkga, Sgc, SmId, VendingKeyAttributes};
 
 /// A store in a directory of its own.
@@ -151,11 +151,13 @@ pub fn request(number: u8) -> NewRequest {
         reverse_path: format!("sender{number}@vendor.example"),
         client: Some([192, 0, 2, number].into()),
         sender: format!("sender{number}@vendor.example"),
+        trust: Trust::SitesOwn,
+        network: None,
+        targets: vec![format!("sender{number}@vendor.example")],
         identity: Some([number; 32]),
-        is_vouched_for: false,
         message: format!("Subject: {{KMS:Help}} {number}\r\n\r\n").into_bytes(),
         charges: Charges::default(),
-        notice: NoticeWriter::new(|code, until| Some(notice(code, until))),
+        notice: NoticeWriter::new(|code, until, _| Some(notice(code, until))),
         audit: Entry::new(accepted_at, Event::Judged),
     }
 }

@@ -2,22 +2,26 @@
 //! allowances in the transaction that takes it into the spool, and the
 //! operator's look at who is blocked.
 
-use jiff::{SignedDuration, Timestamp};
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use std::collections::HashMap;
 
+use jiff::{SignedDuration, Timestamp};
+use sqlx::QueryBuilder;
+use sqlx::Row;
+use sqlx::sqlite::{Sqlite, SqliteConnection, SqliteRow};
+
+use super::acquaintance::Acquaintance;
 use super::arrivals::Due;
 use super::columns::Moment;
 use super::error::Failure;
 use super::intent::{Changes, Intent};
 use super::queue::Order;
-use super::values::ThrottledSender;
+use super::values::{NewRequest, ThrottledSender};
 use crate::audit::{Entry, Event};
 use crate::mail::NoticeCode;
 use crate::policy::throttle::{Bucket, Stage, Standing, step};
-use crate::policy::{Charge, Charges, Newcomers, ThrottleKey};
+use crate::policy::{Charge, Charges, Newcomers, ThrottleKey, Trust};
 
-/// How many buckets, and how many reply targets, are kept: those seen last.
+/// How many buckets, and how many answered addresses, are kept: those seen last.
 pub(super) const KEPT: i64 = 50_000;
 
 /// When a request's turn comes.
@@ -25,12 +29,8 @@ pub(super) const KEPT: i64 = 50_000;
 pub(super) enum Turn {
     /// At once.
     Now,
-    /// Later, and whether its sender is told.
-    Later {
-        until: Timestamp,
-        notice: Option<NoticeCode>,
-        because_of: String,
-    },
+    /// Later.
+    Later(Later),
     /// Its sender is blocked until then, and it is not taken.
     Never {
         until: Timestamp,
@@ -38,50 +38,63 @@ pub(super) enum Turn {
     },
 }
 
+/// A turn that comes later. Its sender knows, of this request or of an earlier
+/// one that still waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Later {
+    pub(super) until: Timestamp,
+    /// What its sender is told now.
+    pub(super) notice: Option<NoticeCode>,
+    pub(super) because_of: String,
+    /// Whether its sender was told when it came over its own allowance.
+    is_told: bool,
+}
+
 /// Takes a request out of its allowances. One that is not taken costs nothing.
+///
+/// # Errors
+/// [`Failure::Crowded`] where an allowance that refuses is used up, or the one
+/// for the notice that the request waits.
 pub(super) async fn charge(
-    charges: &Charges,
-    now: Timestamp,
+    request: &NewRequest,
+    of_first: &Acquaintance,
     kept: i64,
     connection: &mut SqliteConnection,
-) -> Result<Turn, sqlx::Error> {
-    let mut turn = Turn::Now;
-    if let Some(own) = &charges.sender {
-        turn = own_turn(own, now, kept, connection).await?;
+) -> Result<Turn, Failure> {
+    let charges = &request.charges;
+    let mut buckets = Buckets::of(charges, request.accepted_at, connection).await?;
+    let mut turn = match &charges.sender {
+        Some(own) => own_turn(own, &mut buckets),
+        None => Turn::Now,
+    };
+    if !matches!(turn, Turn::Never { .. }) {
+        for shared in &charges.shared {
+            let moment = moment_of(&buckets.spend(shared, 1), shared)?;
+            turn = turn.not_before(moment, &shared.key);
+        }
+        if let Some(newcomers) = &charges.newcomers {
+            turn = introduce(newcomers, of_first, turn, &mut buckets, connection).await?;
+        }
+        turn = tell(turn, request, &mut buckets, connection).await?;
     }
-    if matches!(turn, Turn::Never { .. }) {
-        return Ok(turn);
-    }
-    if let Some(many) = &charges.many {
-        let standing = spend(many, 1, now, kept, connection).await?;
-        turn = turn.not_before(later_moment(standing), &many.key);
-    }
-    if let Some(newcomers) = &charges.newcomers {
-        let answered_from = introduce(newcomers, now, kept, connection).await?;
-        turn = turn.not_before(answered_from, &ThrottleKey::Newcomers);
-    }
+    buckets.keep(kept, connection).await?;
     Ok(turn)
 }
 
-/// What the sender's own allowance says: the only one that blocks or has
-/// anybody told.
-async fn own_turn(
-    own: &Charge,
-    now: Timestamp,
-    kept: i64,
-    connection: &mut SqliteConnection,
-) -> Result<Turn, sqlx::Error> {
+/// What the sender's own allowance says: the only one that blocks.
+fn own_turn(own: &Charge, buckets: &mut Buckets) -> Turn {
     let because_of = own.key.to_string();
-    let later = |until, notice| Turn::Later {
+    let (until, notice) = match buckets.spend(own, 1) {
+        Standing::Allowed | Standing::Refused => return Turn::Now,
+        Standing::Deferred { until, newly } => (until, newly.then_some(NoticeCode::Deferred)),
+        Standing::Blocked { until, newly: true } => (until, Some(NoticeCode::Blocked)),
+        Standing::Blocked { until, .. } => return Turn::Never { until, because_of },
+    };
+    Turn::Later(Later {
         until,
         notice,
-        because_of: own.key.to_string(),
-    };
-    Ok(match spend(own, 1, now, kept, connection).await? {
-        Standing::Allowed => Turn::Now,
-        Standing::Deferred { until, newly } => later(until, newly.then_some(NoticeCode::Deferred)),
-        Standing::Blocked { until, newly: true } => later(until, Some(NoticeCode::Blocked)),
-        Standing::Blocked { until, .. } => Turn::Never { until, because_of },
+        because_of,
+        is_told: notice.is_none(),
     })
 }
 
@@ -90,137 +103,219 @@ impl Turn {
         let Some(moment) = moment else {
             return self;
         };
-        let notice = match self {
-            Turn::Now => None,
-            Turn::Later { until, notice, .. } if until < moment => notice,
+        let (notice, is_told) = match self {
+            Turn::Now => (None, false),
+            Turn::Later(later) if later.until < moment => (later.notice, later.is_told),
             turn => return turn,
         };
-        Turn::Later {
+        Turn::Later(Later {
             until: moment,
             notice,
             because_of: key.to_string(),
-        }
+            is_told,
+        })
     }
 }
 
-fn later_moment(standing: Standing) -> Option<Timestamp> {
+/// When a standing lets a request be done, if not at once.
+fn moment_of(standing: &Standing, charge: &Charge) -> Result<Option<Timestamp>, Failure> {
     match standing {
-        Standing::Allowed => None,
-        Standing::Deferred { until, .. } | Standing::Blocked { until, .. } => Some(until),
+        Standing::Allowed => Ok(None),
+        Standing::Deferred { until, .. } | Standing::Blocked { until, .. } => Ok(Some(*until)),
+        Standing::Refused => Err(Failure::Crowded(format!(
+            "{} is far over its allowance",
+            charge.key
+        ))),
     }
 }
 
-/// Takes a cost out of one allowance.
-async fn spend(
-    charge: &Charge,
-    cost: u32,
-    now: Timestamp,
-    kept: i64,
-    connection: &mut SqliteConnection,
-) -> Result<Standing, sqlx::Error> {
-    let key = charge.key.to_string();
-    let before = bucket(&key, connection).await?.unwrap_or(Bucket::new(now));
-    let (bucket, standing) = step(before, now, cost, &charge.allowance);
-    // Who asks while blocked changes nothing, but where the clock has been set
-    // back: what is left of the block counts from now on, not from then.
-    let is_unchanged = matches!(standing, Standing::Blocked { newly: false, .. });
-    if !is_unchanged || before.seen > now {
-        keep(&key, &bucket, kept, connection).await?;
-    }
-    Ok(standing)
-}
-
-/// Takes the addresses that never asked before out of the newcomers' allowance,
-/// and tells from when on all of these addresses are answered, if not at once.
+/// Takes the addresses that were never answered out of what newcomers share. A
+/// new one that asks again while it waits pays nothing more, and waits as long.
 async fn introduce(
     newcomers: &Newcomers,
-    now: Timestamp,
-    kept: i64,
+    of_first: &Acquaintance,
+    turn: Turn,
+    buckets: &mut Buckets,
     connection: &mut SqliteConnection,
-) -> Result<Option<Timestamp>, sqlx::Error> {
-    let charge = Charge {
-        key: ThrottleKey::Newcomers,
-        allowance: newcomers.allowance,
-    };
-    let mut latest = None;
-    let mut new = Vec::new();
-    for address in &newcomers.addresses {
-        match answered_from(address, connection).await? {
-            Some(from) if from > now => {
-                let from = from.min(last_turn(&charge, now, connection).await?);
-                introduced(address, from, kept, connection).await?;
-                latest = latest.max(Some(from).filter(|from| *from > now));
-            }
-            Some(_) => introduced(address, now, kept, connection).await?,
-            None => new.push(address),
+) -> Result<Turn, Failure> {
+    let mut turn = turn;
+    let mut new = 0;
+    for (place, address) in newcomers.addresses.iter().enumerate() {
+        let acquaintance = match place {
+            0 => of_first.clone(),
+            _ => Acquaintance::with(address, connection).await?,
+        };
+        if acquaintance.is_new() {
+            new += 1;
+        }
+        for pool in &newcomers.pools {
+            // Nobody's turn comes after the pool's last, but by a clock that has
+            // been set back meanwhile.
+            let waits = acquaintance
+                .turn
+                .map(|turn| turn.min(buckets.last_turn(pool)));
+            let waits = waits.filter(|moment| *moment > buckets.now);
+            turn = turn.not_before(waits, &pool.key);
         }
     }
-    if new.is_empty() {
-        return Ok(latest);
+    if new > 0 {
+        for pool in &newcomers.pools {
+            let moment = moment_of(&buckets.spend(pool, new), pool)?;
+            turn = turn.not_before(moment, &pool.key);
+        }
     }
-    let cost = u32::try_from(new.len()).unwrap_or(u32::MAX);
-    let from = later_moment(spend(&charge, cost, now, kept, connection).await?);
-    for address in new {
-        introduced(address, from.unwrap_or(now), kept, connection).await?;
+    Ok(turn)
+}
+
+/// Sees to it that the sender of a request that waits knows. What a stranger
+/// has the gateway tell is bounded; a request of which it can't is not taken.
+async fn tell(
+    turn: Turn,
+    request: &NewRequest,
+    buckets: &mut Buckets,
+    connection: &mut SqliteConnection,
+) -> Result<Turn, Failure> {
+    let Turn::Later(mut later) = turn else {
+        return Ok(turn);
+    };
+    later.notice = match later.notice {
+        Some(NoticeCode::Blocked) => Some(NoticeCode::Blocked),
+        // A victim of forgers is told once, from however many networks they come.
+        Some(NoticeCode::Deferred) if request.trust != Trust::Stranger => {
+            Some(NoticeCode::Deferred)
+        }
+        _ if later.is_told || is_told(request, connection).await? => None,
+        _ => Some(NoticeCode::Deferred),
+    };
+    if later.notice.is_some() {
+        for pool in &request.charges.notices {
+            if buckets.spend(pool, 1) != Standing::Allowed {
+                return Err(Failure::Crowded(format!(
+                    "{} is over its allowance until {}, and {} have no room to say so",
+                    later.because_of, later.until, pool.key
+                )));
+            }
+        }
     }
-    Ok(latest.max(from))
+    Ok(Turn::Later(later))
 }
 
-/// When the last of those is done that wait by an allowance. Nobody's turn comes
-/// later, but by a clock that has been set back meanwhile.
-async fn last_turn(
-    charge: &Charge,
-    now: Timestamp,
+/// Whether an earlier request waits of which the same sender was told. Under one
+/// address strangers are told once together.
+async fn is_told(
+    request: &NewRequest,
     connection: &mut SqliteConnection,
-) -> Result<Timestamp, sqlx::Error> {
-    let bucket = bucket(&charge.key.to_string(), connection).await?;
-    let bucket = bucket.unwrap_or(Bucket::new(now));
-    let (_, standing) = step(bucket, now, 0, &charge.allowance);
-    Ok(later_moment(standing).unwrap_or(now))
-}
-
-async fn answered_from(
-    target: &str,
-    connection: &mut SqliteConnection,
-) -> Result<Option<Timestamp>, sqlx::Error> {
-    let from: Option<Moment> =
-        sqlx::query_scalar("SELECT answered_from FROM reply_targets WHERE target = ?")
-            .bind(target)
-            .fetch_optional(connection)
-            .await?;
-    Ok(from.map(|Moment(from)| from))
-}
-
-async fn introduced(
-    target: &str,
-    from: Timestamp,
-    kept: i64,
-    connection: &mut SqliteConnection,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT OR REPLACE INTO reply_targets (target, answered_from) VALUES (?, ?);
-         DELETE FROM reply_targets
-         WHERE sequence <= (SELECT max(sequence) FROM reply_targets) - ?",
+) -> Result<bool, sqlx::Error> {
+    let by_target = request.trust == Trust::Stranger;
+    sqlx::query_scalar(
+        "SELECT iif(?1,
+             EXISTS (SELECT 1 FROM requests WHERE target = ?2 AND told = 1),
+             EXISTS (SELECT 1 FROM requests WHERE sender = ?3 AND told = 1))",
     )
-    .bind(target)
-    .bind(Moment(from))
-    .bind(kept)
-    .execute(connection)
-    .await?;
-    Ok(())
+    .bind(by_target)
+    .bind(request.targets.first().map(|first| first.to_lowercase()))
+    .bind(&request.sender)
+    .fetch_one(connection)
+    .await
 }
 
-async fn bucket(
-    key: &str,
-    connection: &mut SqliteConnection,
-) -> Result<Option<Bucket>, sqlx::Error> {
-    sqlx::query("SELECT key, seen, backlog, deferring, blocked_for FROM throttle WHERE key = ?")
-        .bind(key)
-        .fetch_optional(connection)
-        .await?
-        .as_ref()
-        .map(read)
-        .transpose()
+/// The buckets that a request is taken out of, read and kept all at once.
+struct Buckets {
+    now: Timestamp,
+    held: HashMap<String, Bucket>,
+    changed: HashMap<String, Bucket>,
+}
+
+impl Buckets {
+    async fn of(
+        charges: &Charges,
+        now: Timestamp,
+        connection: &mut SqliteConnection,
+    ) -> Result<Self, sqlx::Error> {
+        let pools = charges.newcomers.iter().flat_map(|own| &own.pools);
+        let own = charges.sender.iter().chain(&charges.shared);
+        let keys: Vec<String> = own
+            .chain(pools)
+            .chain(&charges.notices)
+            .map(|charge| charge.key.to_string())
+            .collect();
+        let mut held = HashMap::new();
+        if !keys.is_empty() {
+            let mut query = QueryBuilder::<Sqlite>::new(
+                "SELECT key, seen, backlog, deferring, blocked_for FROM throttle WHERE key IN (",
+            );
+            let mut list = query.separated(", ");
+            for key in &keys {
+                list.push_bind(key);
+            }
+            query.push(")");
+            for row in query.build().fetch_all(connection).await? {
+                held.insert(row.try_get("key")?, read(&row)?);
+            }
+        }
+        Ok(Self {
+            now,
+            held,
+            changed: HashMap::new(),
+        })
+    }
+
+    fn bucket(&self, key: &str) -> Bucket {
+        let bucket = self.changed.get(key).or_else(|| self.held.get(key));
+        bucket.copied().unwrap_or(Bucket::new(self.now))
+    }
+
+    /// Takes a cost out of one allowance.
+    fn spend(&mut self, charge: &Charge, cost: u32) -> Standing {
+        let key = charge.key.to_string();
+        let before = self.bucket(&key);
+        let (bucket, standing) = step(before, self.now, cost, &charge.allowance);
+        // Who asks while blocked changes nothing, but where the clock has been
+        // set back: what is left of the block counts from now on, not from then.
+        let is_unchanged = matches!(standing, Standing::Blocked { newly: false, .. });
+        if !is_unchanged || before.seen > self.now {
+            self.changed.insert(key, bucket);
+        }
+        standing
+    }
+
+    /// When the queue behind an allowance will be empty.
+    fn last_turn(&self, charge: &Charge) -> Timestamp {
+        let bucket = self.bucket(&charge.key.to_string());
+        match step(bucket, self.now, 0, &charge.allowance).1 {
+            Standing::Deferred { until, .. } | Standing::Blocked { until, .. } => until,
+            Standing::Allowed | Standing::Refused => self.now,
+        }
+    }
+
+    /// Keeps what has changed, and of all buckets those seen last.
+    async fn keep(self, kept: i64, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        if self.changed.is_empty() {
+            return Ok(());
+        }
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "INSERT OR REPLACE INTO throttle (key, seen, backlog, deferring, blocked_for) ",
+        );
+        query.push_values(&self.changed, |mut values, (key, bucket)| {
+            let blocked_for = match bucket.stage {
+                Stage::Blocked { left } => Some(microseconds(left)),
+                Stage::Open | Stage::Deferring => None,
+            };
+            values
+                .push_bind(key)
+                .push_bind(Moment(bucket.seen))
+                .push_bind(microseconds(bucket.backlog))
+                .push_bind(bucket.stage == Stage::Deferring)
+                .push_bind(blocked_for);
+        });
+        query.push(
+            "; DELETE FROM throttle
+             WHERE sequence <= (SELECT max(sequence) FROM throttle) - ",
+        );
+        query.push_bind(kept);
+        query.build().execute(connection).await?;
+        Ok(())
+    }
 }
 
 fn read(row: &SqliteRow) -> Result<Bucket, sqlx::Error> {
@@ -237,32 +332,6 @@ fn read(row: &SqliteRow) -> Result<Bucket, sqlx::Error> {
         backlog: SignedDuration::from_micros(row.try_get("backlog")?),
         stage,
     })
-}
-
-async fn keep(
-    key: &str,
-    bucket: &Bucket,
-    kept: i64,
-    connection: &mut SqliteConnection,
-) -> Result<(), sqlx::Error> {
-    let blocked_for = match bucket.stage {
-        Stage::Blocked { left } => Some(microseconds(left)),
-        Stage::Open | Stage::Deferring => None,
-    };
-    sqlx::query(
-        "INSERT OR REPLACE INTO throttle (key, seen, backlog, deferring, blocked_for)
-         VALUES (?, ?, ?, ?, ?);
-         DELETE FROM throttle WHERE sequence <= (SELECT max(sequence) FROM throttle) - ?",
-    )
-    .bind(key)
-    .bind(Moment(bucket.seen))
-    .bind(microseconds(bucket.backlog))
-    .bind(bucket.stage == Stage::Deferring)
-    .bind(blocked_for)
-    .bind(kept)
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 fn microseconds(length: SignedDuration) -> i64 {
@@ -343,14 +412,14 @@ impl Intent for Unblock {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
     use super::super::testing::{TestStore, at, completion, id, notice, order, request};
-    use super::super::{Accepted, NewRequest, Store};
+    use super::super::{Accepted, NewRequest, Store, StoreError};
     use super::*;
     use crate::mail::Address;
     use crate::policy::throttle::{Allowance, Excess};
-    use crate::policy::{Sender, Throttle};
+    use crate::policy::{Requester, Sender, Throttle};
 
     /// One at once and one a minute; more than three lead to an hour's block.
     /// Two newcomers at once and one each ten seconds.
@@ -364,6 +433,11 @@ mod tests {
             },
         },
         many: 4,
+        target: Allowance {
+            at_once: 2,
+            every: SignedDuration::from_mins(5),
+            excess: Excess::Refuse { above: 4 },
+        },
         newcomers: Allowance {
             at_once: 2,
             every: SignedDuration::from_secs(10),
@@ -380,6 +454,7 @@ mod tests {
             target: address(target),
             network: Some(std::net::IpAddr::from([192, 0, 2, 1]).into()),
             is_foreign: true,
+            is_trusted: false,
         }
     }
 
@@ -387,6 +462,9 @@ mod tests {
         let charges = SMALL.charges(sender, &[address(target)]);
         NewRequest {
             sender: charges.sender.as_ref().unwrap().key.to_string(),
+            trust: sender.trust(),
+            network: sender.network(),
+            targets: vec![target.to_owned()],
             charges,
             ..request(number)
         }
@@ -535,7 +613,8 @@ mod tests {
         let test = TestStore::new().await;
         let forged = unknown("bob@vendor.example");
         for number in 0..50 {
-            let request = from(&forged, "bob@vendor.example", number);
+            let mut request = from(&forged, "bob@vendor.example", number);
+            request.charges.notices.clear();
             test.store.accept(request).await.unwrap();
         }
         let bob = Sender::Authenticated(address("bob@vendor.example"));
@@ -549,7 +628,7 @@ mod tests {
         for () in due {
             ids.extend(test.lease(at(51)).await.map(|leased| leased.id));
         }
-        assert_eq!(ids, [id(0), id(50), id(51)]);
+        assert_eq!(ids, [id(50), id(51), id(0)]);
     }
 
     #[tokio::test]
@@ -560,12 +639,14 @@ mod tests {
             let target = format!("a{number}@vendor.example");
             let mut request = from(&unknown(&target), &target, number);
             request.charges.newcomers = None;
+            request.charges.notices.clear();
             request.accepted_at = at(0);
             match test.store.accept(request).await.unwrap() {
                 Accepted::New => (),
                 other => {
                     deferred += 1;
-                    assert_eq!(other, later(15 * deferred, None));
+                    let told = Some(NoticeCode::Deferred);
+                    assert_eq!(other, later(15 * deferred, told));
                 }
             }
         }
@@ -576,7 +657,11 @@ mod tests {
     async fn newcomer(test: &TestStore, number: u8, target: &str, seconds: i64) -> Accepted {
         let mut request = from(&unknown(target), target, number);
         request.charges.sender = None;
-        request.charges.many = None;
+        request.charges.shared.clear();
+        request.charges.notices.clear();
+        if let Some(newcomers) = &mut request.charges.newcomers {
+            newcomers.pools.truncate(1);
+        }
         request.accepted_at = at(seconds);
         test.store.accept(request).await.unwrap()
     }
@@ -588,11 +673,12 @@ mod tests {
         assert_eq!(ask(0, "a@b.example", 0).await, Accepted::New);
         assert_eq!(ask(1, "A@b.example", 0).await, Accepted::New);
         assert_eq!(ask(2, "b@b.example", 0).await, Accepted::New);
-        assert_eq!(ask(3, "c@b.example", 0).await, later(10, None));
+        let told = later(10, Some(NoticeCode::Deferred));
+        assert_eq!(ask(3, "c@b.example", 0).await, told);
         assert_eq!(
             ask(4, "c@b.example", 0).await,
             later(10, None),
-            "as new as before"
+            "as new as before, and told"
         );
         assert_eq!(ask(5, "a@b.example", 0).await, Accepted::New);
         assert_eq!(ask(6, "c@b.example", 10).await, Accepted::New);
@@ -626,8 +712,9 @@ mod tests {
         assert_eq!(ask(1, "a@b.example", 5400).await, Accepted::New);
         assert_eq!(ask(2, "b@b.example", 5400).await, Accepted::New);
         // Whose turn has not come waits as long as he did before, and no longer.
-        assert_eq!(ask(3, "c@b.example", 5400).await, later(5410, None));
-        assert_eq!(ask(4, "d@b.example", 5400).await, later(5420, None));
+        let told = Some(NoticeCode::Deferred);
+        assert_eq!(ask(3, "c@b.example", 5400).await, later(5410, told));
+        assert_eq!(ask(4, "d@b.example", 5400).await, later(5420, told));
         assert_eq!(ask(5, "d@b.example", 1800).await, later(1820, None));
         assert_eq!(ask(6, "d@b.example", 1820).await, Accepted::New);
     }
@@ -693,57 +780,298 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_so_many_rows_are_kept_and_those_seen_last() {
+    async fn only_so_many_buckets_are_kept_and_those_seen_last() {
         let test = TestStore::new().await;
         let mut connection = test.sqlite3().await;
         let regular = unknown("regular@b.example");
         let mut charge_to = async |sender: &Sender, target: &str| {
-            let charges = SMALL.charges(sender, &[address(target)]);
-            charge(&charges, at(0), 20, &mut connection).await.unwrap();
+            let mut request = from(sender, target, 0);
+            request.charges.shared.clear();
+            request.charges.newcomers = None;
+            request.charges.notices.clear();
+            let nobody = Acquaintance::default();
+            charge(&request, &nobody, 20, &mut connection)
+                .await
+                .unwrap();
         };
         for number in 0..200 {
             let target = format!("a{number}@b.example");
             charge_to(&unknown(&target), &target).await;
             charge_to(&regular, "regular@b.example").await;
         }
-        for table in ["throttle", "reply_targets"] {
-            let kept: i64 =
-                sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}")))
-                    .fetch_one(&mut connection)
-                    .await
-                    .unwrap();
-            assert!(kept <= 20, "{table}: {kept}");
-        }
+        let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM throttle")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        assert!(kept <= 20, "{kept}");
         let key = "address regular@b.example from 192.0.2.0/24";
-        let bucket = bucket(key, &mut connection).await.unwrap().unwrap();
-        assert!(bucket.blocked_until().is_some());
+        let senders = senders(at(0), &mut connection).await.unwrap();
+        let regular = senders.iter().find(|sender| sender.key == key).unwrap();
+        assert!(!regular.bucket.is_idle());
     }
 
     /// What a flood of forged addresses leaves, written at once.
     #[tokio::test]
     async fn the_bounds_hold_at_their_full_size_and_who_asks_then_is_served() {
         let test = TestStore::new().await;
-        for fill in [
-            "throttle (key, seen, backlog, deferring) SELECT 'address ' || n, 0, 1, 0",
-            "reply_targets (target, answered_from) SELECT 'a' || n, 0",
-        ] {
-            let fill = format!(
-                "WITH RECURSIVE numbers (n) AS
-                     (VALUES (1) UNION ALL SELECT n + 1 FROM numbers WHERE n < 60000)
-                 INSERT INTO {fill} FROM numbers"
-            );
-            test.execute(sqlx::AssertSqlSafe(fill)).await;
-        }
+        test.execute(
+            "WITH RECURSIVE numbers (n) AS
+                 (VALUES (1) UNION ALL SELECT n + 1 FROM numbers WHERE n < 60000)
+             INSERT INTO throttle (key, seen, backlog, deferring)
+             SELECT 'address ' || n, 0, 1, 0 FROM numbers",
+        )
+        .await;
         let regular = unknown("regular@b.example");
         let request = from(&regular, "regular@b.example", 1);
         assert_eq!(test.store.accept(request).await.unwrap(), Accepted::New);
-        for table in ["throttle", "reply_targets"] {
-            let kept: i64 =
-                sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}")))
-                    .fetch_one(&mut test.sqlite3().await)
-                    .await
-                    .unwrap();
-            assert_eq!(kept, KEPT, "{table}");
+        let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM throttle")
+            .fetch_one(&mut test.sqlite3().await)
+            .await
+            .unwrap();
+        assert_eq!(kept, KEPT);
+    }
+
+    /// Accepts a request of this sender and says why if it is not taken.
+    async fn ask(test: &TestStore, sender: &Sender, target: &str, number: u8) -> String {
+        let request = NewRequest {
+            accepted_at: at(0),
+            ..from(sender, target, number)
+        };
+        match test.store.accept(request).await {
+            Ok(Accepted::New) => "taken".to_owned(),
+            Ok(accepted) => format!("{accepted:?}"),
+            Err(StoreError::Crowded { reason }) => reason,
+            Err(other) => panic!("{other}"),
         }
+    }
+
+    /// A forger, each time of another network.
+    fn forger(target: &str, number: u8) -> Sender {
+        Sender::Unknown {
+            target: address(target),
+            network: Some(std::net::IpAddr::from([198, 51, number, 1]).into()),
+            is_foreign: true,
+            is_trusted: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn one_target_is_answered_so_often_from_whatever_networks_and_told_once() {
+        let test = TestStore::new().await;
+        let victim = "victim@b.example";
+        let mut answers = Vec::new();
+        for number in 0..7 {
+            answers.push(ask(&test, &forger(victim, number), victim, number).await);
+        }
+        assert_eq!(answers[..2], ["taken", "taken"]);
+        assert!(answers[2].contains("Some(Deferred)"), "{answers:?}");
+        assert!(answers[3].contains("notice: None"), "{answers:?}");
+        for refused in &answers[4..] {
+            assert_eq!(refused, "target victim@b.example is far over its allowance");
+        }
+        let usage = test.store.spool_usage().await.unwrap();
+        assert_eq!((usage.requests, usage.replies), (4, 1));
+        // What strangers have answered there holds up no module.
+        let module = Sender::Module("SMID.1:…".to_owned());
+        assert_eq!(ask(&test, &module, victim, 9).await, "taken");
+    }
+
+    #[tokio::test]
+    async fn one_network_leaves_half_of_the_newcomers_to_others() {
+        let test = TestStore::new().await;
+        let mut answers = Vec::new();
+        for number in 0..4 {
+            let target = format!("new{number}@b.example");
+            answers.push(ask(&test, &unknown(&target), &target, number).await);
+        }
+        assert_eq!(answers[0], "taken");
+        for refused in &answers[1..] {
+            let expected = "newcomers from 192.0.2.0/24 is far over its allowance";
+            assert_eq!(refused, expected);
+        }
+        let other = "elsewhere@b.example";
+        assert_eq!(ask(&test, &forger(other, 1), other, 9).await, "taken");
+    }
+
+    #[tokio::test]
+    async fn who_can_t_be_told_is_not_taken_and_nothing_is_spent() {
+        let test = TestStore::new().await;
+        let mut answers = Vec::new();
+        for number in 0..7 {
+            let target = format!("new{number}@b.example");
+            answers.push(ask(&test, &forger(&target, number), &target, number).await);
+        }
+        // Two newcomers at once, and two notices.
+        assert_eq!(answers[..2], ["taken", "taken"]);
+        for told in &answers[2..4] {
+            assert!(told.contains("Some(Deferred)"), "{answers:?}");
+        }
+        for refused in &answers[4..] {
+            assert!(refused.contains("have no room to say so"), "{answers:?}");
+        }
+        let spent = async || test.store.throttled_senders(at(0)).await.unwrap();
+        let before = spent().await;
+        ask(&test, &forger("late@b.example", 8), "late@b.example", 8).await;
+        assert_eq!(spent().await, before);
+        assert_eq!(test.store.spool_usage().await.unwrap().requests, 4);
+    }
+
+    #[tokio::test]
+    async fn strangers_have_their_shares_and_leave_the_rest() {
+        let test = TestStore::with(|settings| settings.max_requests = 40).await;
+        let stranger = async |number: u8, network: u8| {
+            let target = format!("new{number}@b.example");
+            let mut request = from(&forger(&target, network), &target, number);
+            request.charges = Charges::default();
+            test.store.accept(request).await
+        };
+        let crowded = |name: &str, accepted: Result<Accepted, StoreError>| {
+            let Err(StoreError::Crowded { reason }) = accepted else {
+                panic!("{accepted:?}")
+            };
+            assert!(reason.starts_with(name), "{reason}");
+        };
+        // 5 % for a network, 10 % for newcomers, 50 % for all strangers.
+        for number in 0..2 {
+            assert_eq!(stranger(number, 1).await.unwrap(), Accepted::New);
+        }
+        crowded("198.51.1.0/24 hold 2", stranger(2, 1).await);
+        for number in 2..4 {
+            assert_eq!(stranger(number, 2).await.unwrap(), Accepted::New);
+        }
+        crowded("newcomers hold 4", stranger(4, 3).await);
+
+        test.execute("INSERT INTO reply_targets (target) VALUES ('old@b.example')")
+            .await;
+        let mut old = 0;
+        let reason = loop {
+            let mut request = from(
+                &forger("old@b.example", 10 + old),
+                "old@b.example",
+                10 + old,
+            );
+            request.charges = Charges::default();
+            match test.store.accept(request).await {
+                Ok(_) => old += 1,
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert_eq!(old, 16, "{reason}");
+        assert!(reason.contains("strangers hold 20"), "{reason}");
+        for number in 100..120 {
+            assert_eq!(
+                test.store.accept(jane_elsewhere(number)).await.unwrap(),
+                Accepted::New
+            );
+        }
+        let full = test.store.accept(jane_elsewhere(120)).await;
+        assert!(matches!(full, Err(StoreError::Full { .. })), "{full:?}");
+    }
+
+    /// A verified request that only the spool's bounds limit.
+    fn jane_elsewhere(number: u8) -> NewRequest {
+        let mut request = jane(number);
+        request.charges = Charges::default();
+        request.sender = number.to_string();
+        request
+    }
+
+    #[tokio::test]
+    async fn what_strangers_hold_is_given_back_when_their_replies_are_gone() {
+        let test = TestStore::new().await;
+        let target = "new@b.example";
+        test.store
+            .accept(from(&unknown(target), target, 1))
+            .await
+            .unwrap();
+        let shares = async || -> Vec<(String, i64)> {
+            let rows = sqlx::query_as("SELECT share, messages FROM spool_shares ORDER BY share");
+            rows.fetch_all(&mut test.sqlite3().await).await.unwrap()
+        };
+        let all_hold = |count| {
+            ["192.0.2.0/24", "newcomers", "strangers"].map(|share| (share.to_owned(), count))
+        };
+        assert_eq!(shares().await, all_hold(1));
+        let leased = test.lease(at(1)).await.unwrap();
+        assert_eq!(leased.requester, Requester::Newcomer);
+        assert_eq!(leased.targets, [target]);
+        let completion = completion(at(1), &[target]);
+        test.store
+            .complete(&leased.token, completion)
+            .await
+            .unwrap();
+        assert_eq!(shares().await, all_hold(1), "the reply waits");
+        let delivery = test.lease_delivery(at(1)).await.unwrap();
+        test.store.delivered(&delivery, at(1), "250").await.unwrap();
+        let left: Vec<_> = shares().await.into_iter().map(|(_, count)| count).collect();
+        assert_eq!(left, [0, 0], "no row of a network is left behind");
+    }
+
+    #[tokio::test]
+    async fn an_address_is_remembered_from_its_answer_on_and_known_by_a_verified_one() {
+        let test = TestStore::new().await;
+        let vendor = "jane@vendor.example";
+        let who = async |number: u8, sender: &Sender| {
+            let mut request = from(sender, vendor, number);
+            request.charges = Charges::default();
+            request.network = Some(std::net::IpAddr::from([192, 0, 2, 1]).into());
+            test.store.accept(request).await.unwrap();
+            let leased = test.lease(at(number.into())).await.unwrap();
+            let mut completion = completion(at(number.into()), &[vendor]);
+            completion.audit.result = Some("Success".to_owned());
+            test.store
+                .complete(&leased.token, completion)
+                .await
+                .unwrap();
+            leased.requester
+        };
+        let answer = async |number: u8| {
+            let delivery = test.lease_delivery(at(number.into())).await.unwrap();
+            test.store
+                .delivered(&delivery, at(number.into()), "250")
+                .await
+                .unwrap();
+        };
+        let stranger = unknown(vendor);
+        assert_eq!(who(1, &stranger).await, Requester::Newcomer);
+        assert_eq!(
+            who(2, &stranger).await,
+            Requester::Newcomer,
+            "not answered yet"
+        );
+        answer(2).await;
+        assert_eq!(who(3, &stranger).await, Requester::Answered);
+        assert_eq!(
+            who(4, &Sender::Module(String::new())).await,
+            Requester::Verified
+        );
+        for _ in 0..3 {
+            answer(4).await;
+        }
+        assert_eq!(who(5, &stranger).await, Requester::Known);
+        answer(5).await;
+        assert_eq!(
+            who(6, &stranger).await,
+            Requester::Known,
+            "by an earlier answer"
+        );
+    }
+
+    #[tokio::test]
+    async fn verified_requests_are_leased_before_strangers() {
+        let test = TestStore::new().await;
+        let strangers = 1..4;
+        for number in strangers {
+            let target = format!("new{number}@b.example");
+            let mut request = from(&forger(&target, number), &target, number);
+            request.charges = Charges::default();
+            test.store.accept(request).await.unwrap();
+        }
+        test.store.accept(jane(9)).await.unwrap();
+        let mut order = Vec::new();
+        while let Some(leased) = test.lease(at(10)).await {
+            order.push(leased.id);
+        }
+        assert_eq!(order, [9, 1, 2, 3].map(id));
     }
 }

@@ -11,7 +11,7 @@ use crate::audit::{Entry, Head};
 use crate::kms::{Effects, RequestId};
 use crate::mail::NoticeCode;
 use crate::policy::throttle::Bucket;
-use crate::policy::{Charges, RuleName, Verdict};
+use crate::policy::{Charges, ClientNetwork, Requester, RuleName, Trust, Verdict};
 use crate::sts::StsTime;
 
 /// A request for the spool.
@@ -30,11 +30,14 @@ pub struct NewRequest {
     pub client: Option<IpAddr>,
     /// Whose request it is: the requests of one sender are done in order.
     pub sender: String,
+    /// What vouches for that.
+    pub trust: Trust,
+    /// The client's network, where that says something of the sender.
+    pub network: Option<ClientNetwork>,
+    /// The addresses that are answered, at least one.
+    pub targets: Vec<String>,
     /// What makes two messages the same one; none where that can't be told.
     pub identity: Option<[u8; 32]>,
-    /// Whether something shows whose request it is. A copy of which nothing
-    /// does is never taken for the sender's own.
-    pub is_vouched_for: bool,
     /// The message as it came.
     pub message: Vec<u8>,
     /// The allowances that it is taken out of.
@@ -64,24 +67,32 @@ pub struct PastIssue {
     pub keys: String,
 }
 
-/// Writes the notice that a request is done at a later time. It is asked in the
+/// Writes the notice that a request of this requester is done at a later time. It is asked in the
 /// transaction that puts the request off, so that none is lost and none comes
 /// twice.
 #[derive(Clone)]
 pub struct NoticeWriter(Arc<WriteNotice>);
 
-type WriteNotice = dyn Fn(NoticeCode, Timestamp) -> Option<FinishedReply> + Send + Sync;
+type WriteNotice = dyn Fn(NoticeCode, Timestamp, Requester) -> Option<FinishedReply> + Send + Sync;
 
 impl NoticeWriter {
     /// One that writes this. None where nobody can be told.
     pub fn new(
-        write: impl Fn(NoticeCode, Timestamp) -> Option<FinishedReply> + Send + Sync + 'static,
+        write: impl Fn(NoticeCode, Timestamp, Requester) -> Option<FinishedReply>
+        + Send
+        + Sync
+        + 'static,
     ) -> Self {
         Self(Arc::new(write))
     }
 
-    pub(super) fn write(&self, code: NoticeCode, until: Timestamp) -> Option<FinishedReply> {
-        (self.0)(code, until)
+    pub(super) fn write(
+        &self,
+        code: NoticeCode,
+        until: Timestamp,
+        requester: Requester,
+    ) -> Option<FinishedReply> {
+        (self.0)(code, until, requester)
     }
 }
 
@@ -220,6 +231,10 @@ pub struct LeasedRequest {
     pub attempts: u32,
     /// Whether its sender knows that the result comes later.
     pub told: bool,
+    /// Who asked.
+    pub requester: Requester,
+    /// Who is answered; nobody in a request that an older version took.
+    pub targets: Vec<String>,
     /// The message as it came.
     pub message: Vec<u8>,
 }
@@ -229,6 +244,10 @@ pub struct LeasedRequest {
 pub struct WaitingRequest {
     /// Its id.
     pub id: RequestId,
+    /// Who asked.
+    pub requester: Requester,
+    /// Who is answered; nobody in a request that an older version took.
+    pub targets: Vec<String>,
     /// The message as it came.
     pub message: Vec<u8>,
 }

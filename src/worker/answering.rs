@@ -10,8 +10,8 @@ use crate::{
     audit::{Entry, Event},
     faults::{self, FaultPoint},
     kms::{Effects, Kms},
-    mail::{self, Message, ReplyStamp, Request, RequestError, reply_message_id},
-    policy::whom_to_answer,
+    mail::{self, Address, Message, ReplyStamp, Request, RequestError, reply_message_id},
+    policy::{Requester, whom_to_answer},
     services::{self, Answer, Call, Installation, ServiceError},
     store::{Completion, FinishedReply, LeasedRequest, WaitingRequest},
 };
@@ -23,6 +23,9 @@ pub struct ReplySettings {
     pub addresses: mail::GatewayAddresses,
     /// Addresses of one request that are answered.
     pub max_targets: usize,
+    /// Characters that come back of what follows the service code in the Subject
+    /// of a request that may be forged.
+    pub max_stranger_subject: usize,
     /// Reverse path of replies; empty for null.
     pub reverse_path: String,
     /// For help texts.
@@ -47,7 +50,7 @@ impl Answering {
         leased: &LeasedRequest,
         now: Timestamp,
     ) -> Result<Completion, ServiceError> {
-        let request = match self.read(&leased.message) {
+        let request = match self.read(&leased.message, &leased.targets, leased.requester) {
             Ok(request) => request,
             Err(error) => return Ok(unanswerable(leased, &error, now)),
         };
@@ -57,6 +60,7 @@ impl Answering {
             installation: &self.settings.installation,
             id: &leased.id,
             request: &request,
+            may_be_forged: leased.requester.may_be_forged(),
             accepted_at: leased.accepted_at,
             now,
         })
@@ -67,7 +71,7 @@ impl Answering {
 
     /// The completion of a request that is given up after `reason`.
     pub fn give_up(&self, leased: &LeasedRequest, reason: &str, now: Timestamp) -> Completion {
-        match self.read(&leased.message) {
+        match self.read(&leased.message, &leased.targets, leased.requester) {
             Ok(request) => self.finish(leased, &request, services::failed(reason), now),
             Err(error) => unanswerable(leased, &error, now),
         }
@@ -76,7 +80,9 @@ impl Answering {
     /// What the sender of a request that waits for long is told. None where
     /// nobody can be.
     pub fn late_notice(&self, waiting: &WaitingRequest, now: Timestamp) -> Option<FinishedReply> {
-        let request = self.read(&waiting.message).ok()?;
+        let request = self
+            .read(&waiting.message, &waiting.targets, waiting.requester)
+            .ok()?;
         Some(FinishedReply {
             message: mail::compose_late_notice(&request, &waiting.id.to_string(), now),
             reverse_path: self.settings.reverse_path.clone(),
@@ -85,11 +91,29 @@ impl Answering {
         })
     }
 
-    fn read(&self, message: &[u8]) -> Result<Request, RequestError> {
+    /// The request as it was judged: who is answered was decided then.
+    fn read(
+        &self,
+        message: &[u8],
+        targets: &[String],
+        requester: Requester,
+    ) -> Result<Request, RequestError> {
         let message = Message::from_bytes(message);
         let addresses = &self.settings.addresses;
-        let targets = whom_to_answer(&message.headers, addresses, self.settings.max_targets);
-        Request::from_message(&message, addresses, targets.answered)
+        let mut targets: Vec<Address> = targets
+            .iter()
+            .filter_map(|target| Address::parse(target).ok())
+            .collect();
+        // An older version took it, and kept no targets.
+        if targets.is_empty() {
+            let limit = self.settings.max_targets;
+            targets = whom_to_answer(&message.headers, addresses, limit).answered;
+        }
+        let request = Request::from_message(&message, addresses, targets)?;
+        Ok(match requester.may_be_forged() {
+            true => request.shortened(self.settings.max_stranger_subject),
+            false => request,
+        })
     }
 
     fn finish(

@@ -47,7 +47,9 @@ fn explain_tells_what_every_rule_found() {
         match rule.name {
             RuleName::NotForGateway => assert_eq!(result.looked, Looked::Clear),
             RuleName::Dnsbl => assert!(matches!(result.looked, Looked::Decides(_))),
-            RuleName::Blocked | RuleName::Flood => assert_eq!(result.looked, Looked::NotAsked),
+            RuleName::Blocked | RuleName::Flood | RuleName::Crowded => {
+                assert_eq!(result.looked, Looked::NotAsked)
+            }
             name => assert!(
                 matches!(result.looked, Looked::WouldMatch(_)),
                 "{name}: {:?}",
@@ -88,7 +90,11 @@ fn explain_says_which_rules_do_not_look_at_the_internal_listener() {
     for result in mail.look(explain) {
         let looks_elsewhere = matches!(
             result.rule.name,
-            RuleName::NotForGateway | RuleName::Dnsbl | RuleName::Blocked | RuleName::Flood
+            RuleName::NotForGateway
+                | RuleName::Dnsbl
+                | RuleName::Blocked
+                | RuleName::Flood
+                | RuleName::Crowded
         );
         assert_eq!(
             result.looked == Looked::NotAsked,
@@ -174,6 +180,7 @@ fn the_table_is_as_the_design_has_it() {
             "sender-authentication",
             "blocked",
             "flood",
+            "crowded",
         ]
     );
     assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());

@@ -71,6 +71,17 @@ impl Smtp {
         self.content(message)
     }
 
+    /// Begins a message and stops in the midst of its body, as a client does that
+    /// has gone to sleep.
+    pub fn stop_within_a_body(&mut self, recipient: &str) {
+        assert_eq!(self.command("MAIL FROM:<slow@attacker.example>").code, 250);
+        assert_eq!(self.command(&format!("RCPT TO:<{recipient}>")).code, 250);
+        assert_eq!(self.command("DATA").code, 354);
+        let header = format!("From: slow@attacker.example\r\nTo: {recipient}\r\n\r\n");
+        self.write(header.as_bytes());
+        self.write("words and words\r\n".repeat(4000).as_bytes());
+    }
+
     /// What follows DATA, and the answer to its end.
     pub fn content(&mut self, message: &[u8]) -> Reply {
         let mut content = dot_stuffed(message);

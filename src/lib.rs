@@ -18,6 +18,7 @@ pub mod kms;
 pub mod mail;
 pub mod measures;
 pub mod milter;
+pub mod new_file;
 pub mod policy;
 pub mod printable;
 pub mod security_module;

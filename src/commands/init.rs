@@ -6,9 +6,7 @@
 mod questions;
 
 use std::{
-    fs::{self, DirBuilder, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -25,6 +23,7 @@ use super::{
 use crate::{
     config::{Config, GatewayAddress},
     kms::{Curve, KmsTables as _, PrivateKey},
+    new_file,
     sts::{Ident, StsTime},
 };
 
@@ -295,18 +294,9 @@ fn finished(config: &Config) -> CommandError {
 fn write_configuration(path: &Path, text: &str) -> Result<(), CommandError> {
     let write = || -> io::Result<()> {
         if let Some(directory) = path.parent() {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o755)
-                .create(directory)?;
+            new_file::create_directory(directory, 0o755)?;
         }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o644)
-            .open(path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
+        new_file::create(path, 0o644, text.as_bytes())
     };
     write().map_err(|error| CommandError::file(path, "written", &error))
 }

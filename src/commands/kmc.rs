@@ -1,11 +1,6 @@
 //! `kmc`: the key management centre's own key.
 
-use std::{
-    fs::OpenOptions,
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
@@ -23,6 +18,7 @@ use crate::{
         Curve, KmcKeyRow, KmcKeys, Kms, KmsTables, PrivateKey,
         administration::{NewKmcKey, new_kmcid},
     },
+    new_file,
     sts::{Ident, StsTime, TypedRecord, write_in_mail},
 };
 
@@ -318,14 +314,6 @@ pub(super) fn text(path: &Path) -> Result<String, CommandError> {
 
 /// Writes a file that nobody else may read and that was not there.
 pub(super) fn write_new(path: &Path, content: &[u8]) -> Result<(), CommandError> {
-    let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
-        file.write_all(content)?;
-        file.sync_all()
-    };
-    write().map_err(|error| CommandError::file(path, "written", &error))
+    new_file::create(path, 0o600, content)
+        .map_err(|error| CommandError::file(path, "written", &error))
 }

@@ -1,21 +1,19 @@
 //! A copy of the database, made while it is in use.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-use rustix::io::Errno;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 
 use super::error::{StoreError, remedy};
-use super::open::{cannot, directory_of, sync_directory};
+use super::open::cannot;
 use super::{SqliteStore, audit_log, integrity, open};
 use crate::audit::Head;
+use crate::new_file;
 
 /// A copy that was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,14 +89,11 @@ impl SqliteStore {
     async fn copy(&self, partial: &Path, to: &Path) -> Result<Backup, BackupError> {
         self.vacuum_into(partial).await?;
         let head = checked(partial).await?;
-        File::open(partial)
-            .and_then(|file| file.sync_all())
-            .map_err(cannot("sync the copy", partial))?;
+        new_file::sync(partial).map_err(cannot("sync the copy", partial))?;
         let bytes = fs::metadata(partial)
             .map_err(cannot("read the size", partial))?
             .len();
         rename(partial, to)?;
-        sync_directory(directory_of(to))?;
         Ok(Backup { bytes, head })
     }
 
@@ -170,25 +165,10 @@ async fn checked(copy: &Path) -> Result<Head, StoreError> {
 
 /// Gives the copy its name unless somebody else has made such a file meanwhile.
 fn rename(partial: &Path, to: &Path) -> Result<(), BackupError> {
-    let renamed = match renameat_with(CWD, partial, CWD, to, RenameFlags::NOREPLACE) {
-        // The file system can't do both at once (NFS).
-        Err(Errno::INVAL | Errno::NOSYS) if to.symlink_metadata().is_err() => {
-            fs::rename(partial, to)
-        }
-        renamed => renamed.map_err(io::Error::from),
-    };
-    match renamed {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            Err(BackupError::Exists(to.to_owned()))
-        }
-        Err(error) => Err(StoreError::Io {
-            path: to.to_owned(),
-            action: "name the copy",
-            cause: Arc::new(error),
-        }
-        .into()),
-    }
+    new_file::rename(partial, to).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => BackupError::Exists(to.to_owned()),
+        _ => cannot("name the copy", to)(error).into(),
+    })
 }
 
 #[cfg(test)]

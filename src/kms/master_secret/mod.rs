@@ -10,8 +10,8 @@ mod error;
 mod tests;
 
 use std::env;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 
 use crate::kms::primitives::hkdf_sha384;
 use crate::kms::secret::Secret;
+use crate::new_file;
 
 pub use error::MasterSecretError;
 
@@ -105,34 +106,21 @@ impl MasterSecret {
     }
 
     /// Makes a new master secret and writes it to a new file of mode 0600,
-    /// synced before this returns.
+    /// all of it or nothing, synced before this returns.
     ///
     /// # Errors
     /// [`MasterSecretError::Exists`] for a file that is there, whatever is in
     /// it; [`MasterSecretError::Write`] when the disk refuses.
     pub fn create_file(path: &Path) -> Result<Self, MasterSecretError> {
         let secret = Secret::random()?;
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|source| match source.kind() {
-                io::ErrorKind::AlreadyExists => MasterSecretError::Exists {
-                    path: path.to_owned(),
-                },
-                _ => MasterSecretError::Write {
-                    path: path.to_owned(),
-                    source,
-                },
-            })?;
-        write_durably(&mut file, path, &secret).map_err(|source| {
-            // Ours, new and incomplete; the first error is the one to tell.
-            let _ = fs::remove_file(path);
-            MasterSecretError::Write {
+        write_new(path, &secret).map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => MasterSecretError::Exists {
+                path: path.to_owned(),
+            },
+            _ => MasterSecretError::Write {
                 path: path.to_owned(),
                 source,
-            }
+            },
         })?;
         Ok(Self(secret))
     }
@@ -236,15 +224,9 @@ fn read_some<'buffer>(file: &mut File, buffer: &'buffer mut [u8]) -> io::Result<
     Ok(buffer.get(..length).unwrap_or_default())
 }
 
-fn write_durably(file: &mut File, path: &Path, secret: &Secret<32>) -> io::Result<()> {
+fn write_new(path: &Path, secret: &Secret<32>) -> io::Result<()> {
     let mut text = Zeroizing::new([b'\n'; 65]);
     let (digits, _line_end) = text.split_at_mut(64);
     hex::encode_to_slice(secret.expose(), digits).map_err(io::Error::other)?;
-    file.write_all(text.as_slice())?;
-    file.sync_all()?;
-    // The name is on disk only when its directory is.
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+    new_file::create(path, 0o600, text.as_slice())
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;

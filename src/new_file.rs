@@ -1,0 +1,154 @@
+//! New files that a crash leaves whole or not at all, and whose names are on
+//! disk when they are made.
+
+use std::{
+    ffi::OsString,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{CWD, RenameFlags, renameat_with},
+    io::Errno,
+};
+
+/// Makes a file with this content, synced before this returns. It is written
+/// under another name first: `key.pem.partial` for `key.pem`.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] for a file that is there; nothing is ever
+/// overwritten. Any other as the operating system says.
+pub fn create(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
+    if path.symlink_metadata().is_ok() {
+        return Err(Errno::EXIST.into());
+    }
+    let partial = partial_name(path);
+    // A crash may have left one.
+    match fs::remove_file(&partial) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let made = write(&partial, mode, content).and_then(|()| rename(&partial, path));
+    if made.is_err() {
+        // The first error is the one to report.
+        let _ = fs::remove_file(&partial);
+    }
+    made
+}
+
+fn partial_name(path: &Path) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(".partial");
+    PathBuf::from(name)
+}
+
+fn write(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// Gives a file that is synced a name that no other has, and syncs the name.
+///
+/// # Errors
+/// As [`create`].
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // The file system can't do both at once (NFS).
+        Err(Errno::INVAL | Errno::NOSYS) if to.symlink_metadata().is_err() => {
+            fs::rename(from, to)?;
+        }
+        renamed => renamed?,
+    }
+    sync(directory_of(to))
+}
+
+/// Makes a directory with those above it, where they aren't there yet.
+///
+/// # Errors
+/// As the operating system says.
+pub fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
+    let missing: Vec<&Path> = path
+        .ancestors()
+        .take_while(|directory| !directory.as_os_str().is_empty() && !directory.exists())
+        .collect();
+    DirBuilder::new().recursive(true).mode(mode).create(path)?;
+    missing
+        .into_iter()
+        .try_for_each(|directory| sync(directory_of(directory)))
+}
+
+/// Waits until a file, or the names in a directory, are on disk.
+///
+/// # Errors
+/// As the operating system says.
+pub fn sync(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_a_crash_left_of_it_is_in_nobodys_way() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new");
+        fs::write(directory.path().join("new.partial"), "hal").unwrap();
+        create(&path, 0o640, b"half and half").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"half and half");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
+        assert_eq!(names(directory.path()), ["new"]);
+    }
+
+    #[test]
+    fn nothing_is_overwritten_and_nothing_left_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link) = (directory.path().join("file"), directory.path().join("link"));
+        fs::write(&file, "mine").unwrap();
+        symlink(directory.path().join("nowhere"), &link).unwrap();
+        for path in [&file, &link] {
+            let refused = create(path, 0o600, b"theirs").unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+            assert!(rename(&file, path).is_err());
+        }
+        let missing = create(&directory.path().join("none/file"), 0o600, b"").unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        assert_eq!(fs::read(&file).unwrap(), b"mine");
+        assert_eq!(names(directory.path()), ["file", "link"]);
+    }
+
+    #[test]
+    fn directories_are_made_with_those_above_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a/b");
+        create_directory(&path, 0o700).unwrap();
+        create_directory(&path, 0o755).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o700);
+    }
+}

@@ -8,7 +8,7 @@ mod harness;
 
 use std::{collections::HashMap, fs, path::Path, thread};
 
-use harness::{ALICE, Draft, GATEWAY, Layout, Site, until};
+use harness::{ALICE, Call, Draft, GATEWAY, Layout, Site, calls, until};
 
 /// Requests sent one after the other, then as many again at once.
 const REQUESTS: usize = 8;
@@ -89,7 +89,7 @@ enum Event {
 impl Trace {
     fn read(file: &Path) -> Self {
         let text = fs::read_to_string(file).unwrap_or_default();
-        let mut events: Vec<(usize, Event)> = calls(&text).iter().filter_map(Call::event).collect();
+        let mut events: Vec<(usize, Event)> = calls(&text).iter().filter_map(event).collect();
         events.sort_by_key(|(line, _)| *line);
         Self(events)
     }
@@ -139,77 +139,22 @@ impl Trace {
     }
 }
 
-/// A system call, whole: `pwrite64` of `11</…/gateway.sqlite3-wal>, "…", 4096, 32) = 4096`.
-struct Call<'a> {
-    name: &'a str,
-    arguments: String,
-    began: usize,
-    ended: usize,
-}
-
-/// Puts together what strace tears apart where threads interrupt each other.
-fn calls(text: &str) -> Vec<Call<'_>> {
-    let mut unfinished: HashMap<&str, (usize, &str)> = HashMap::new();
-    let mut calls = Vec::new();
-    for (line, (thread, call)) in text
-        .lines()
-        .filter_map(|line| line.split_once(' '))
-        .enumerate()
-    {
-        let call = call.trim_start();
-        if let Some(beginning) = call.strip_suffix("<unfinished ...>") {
-            unfinished.insert(thread, (line, beginning));
-        } else if let Some((_, end)) = call
-            .split_once(" resumed>")
-            .filter(|_| call.starts_with("<..."))
-        {
-            let (began, beginning) = unfinished.remove(thread).expect("a call resumed has begun");
-            calls.extend(Call::new(
-                &format!("{beginning}{end}"),
-                beginning,
-                began,
-                line,
-            ));
-        } else {
-            calls.extend(Call::new(call, call, line, line));
+/// What a call means here, at the line that is least in our favour.
+fn event(call: &Call<'_>) -> Option<(usize, Event)> {
+    let on_log = call.file().is_some_and(|file| file.ends_with("-wal"));
+    let descriptor = call.descriptor().to_owned();
+    let mut markers = markers(&call.arguments);
+    match call.name {
+        "pwrite64" | "write" | "writev" if on_log => Some((call.ended, Event::Written { markers })),
+        "fdatasync" | "fsync" if on_log => Some((call.ended, Event::Synced { began: call.began })),
+        "sendto" | "write" | "writev" | "sendmsg" if call.arguments.contains(TAKEN) => {
+            Some((call.began, Event::Answered { descriptor }))
         }
-    }
-    calls
-}
-
-impl<'a> Call<'a> {
-    fn new(whole: &str, beginning: &'a str, began: usize, ended: usize) -> Option<Self> {
-        let (name, _) = beginning.split_once('(')?;
-        let (_, arguments) = whole.split_once('(')?;
-        Some(Self {
-            name,
-            arguments: arguments.to_owned(),
-            began,
-            ended,
-        })
-    }
-
-    /// What it means here, at the line that is least in our favour.
-    fn event(&self) -> Option<(usize, Event)> {
-        let descriptor = self.arguments.split(['<', ',', ')']).next()?.to_owned();
-        let on_log = self.arguments.split('>').next()?.ends_with("-wal");
-        let mut markers = markers(&self.arguments);
-        match self.name {
-            "pwrite64" | "write" | "writev" if on_log => {
-                Some((self.ended, Event::Written { markers }))
-            }
-            "fdatasync" | "fsync" if on_log => {
-                Some((self.ended, Event::Synced { began: self.began }))
-            }
-            "sendto" | "write" | "writev" | "sendmsg" if self.arguments.contains(TAKEN) => {
-                Some((self.began, Event::Answered { descriptor }))
-            }
-            "recvfrom" | "read" => {
-                let marker = markers.pop()?;
-                Some((self.ended, Event::Received { descriptor, marker }))
-            }
-            _ => None,
+        "recvfrom" | "read" => {
+            let marker = markers.pop()?;
+            Some((call.ended, Event::Received { descriptor, marker }))
         }
+        _ => None,
     }
 }
 

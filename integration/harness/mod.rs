@@ -33,6 +33,7 @@ mod reference_kms;
 mod signer;
 mod site;
 mod smtp;
+mod strace;
 mod stsa;
 mod usage;
 mod wait;
@@ -56,6 +57,7 @@ pub use self::{
     signer::{Manner, Signer},
     site::{ALICE, BOB, CAROL, GATEWAY, Layout, Site},
     smtp::{Reply, Smtp},
+    strace::{Call, calls},
     stsa::{DECLARED, STSA, Stsa, with_attachment},
     usage::Usage,
     wait::until,

@@ -1,14 +1,19 @@
-//! Whether a database file is sound. What its pages, rows and indexes must be
-//! SQLite knows; that nobody changed what is in them the audit log's chain and
-//! the seals of the keys show.
+//! Whether a database is sound. SQLite checks the structure. The audit chain and
+//! the sealed rows show tampering with the content.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, Row};
 
 use super::error::{SQLITE_CORRUPT, StoreError, primary_code};
+use super::write_ahead_log;
+
+/// SQLite locks the byte at this place, and never writes the page that holds it
+/// (sqlite.org/fileformat2.html, section 1.3).
+const LOCK_BYTE: u64 = 1 << 30;
 
 /// Reads the whole file. Not SQLite's quick_check: that leaves out whether the
 /// indexes have what the tables have, by which requests are leased, messages
@@ -40,13 +45,10 @@ async fn first_fault(
     connection: &mut SqliteConnection,
     path: &Path,
 ) -> Result<Option<String>, sqlx::Error> {
-    let page: i64 = sqlx::query_scalar("PRAGMA page_size")
-        .fetch_one(&mut *connection)
-        .await?;
-    // What is missing of its last page SQLite reads as zeros.
-    let is_whole = |length: u64| u64::try_from(page).is_ok_and(|page| length.is_multiple_of(page));
-    if path.metadata().is_ok_and(|file| !is_whole(file.len())) {
-        return Ok(Some("it ends within a page".to_owned()));
+    if let Some(page) = first_lost_page(connection, path).await? {
+        return Ok(Some(format!(
+            "it ends within or before page {page}, which its write-ahead log doesn't have either"
+        )));
     }
     let found: Option<String> = sqlx::query_scalar("PRAGMA integrity_check(1)")
         .fetch_optional(&mut *connection)
@@ -63,6 +65,37 @@ async fn first_fault(
             Ok(format!("a row of {table} names none of {parent}"))
         })
         .transpose()
+}
+
+/// The first page that the file lacks, in whole or in part, and that the
+/// write-ahead log doesn't have. SQLite would read zeros there. A power cut in
+/// the middle of a checkpoint leaves such a file, but with the log that has all
+/// of it.
+async fn first_lost_page(
+    connection: &mut SqliteConnection,
+    path: &Path,
+) -> Result<Option<u64>, sqlx::Error> {
+    // What is read in it is of one moment, and stays in the log until it ends.
+    let mut reading = connection.begin().await?;
+    let pages: i64 = sqlx::query_scalar("PRAGMA page_count")
+        .fetch_one(&mut *reading)
+        .await?;
+    let page_size: i64 = sqlx::query_scalar("PRAGMA page_size")
+        .fetch_one(&mut *reading)
+        .await?;
+    let lost = lost_page(path, pages.unsigned_abs(), page_size.unsigned_abs())?;
+    reading.rollback().await?;
+    Ok(lost)
+}
+
+fn lost_page(path: &Path, pages: u64, page_size: u64) -> io::Result<Option<u64>> {
+    let first_lacking = path.metadata()?.len() / page_size + 1;
+    if first_lacking > pages {
+        return Ok(None);
+    }
+    let logged = write_ahead_log::pages_beside(path)?;
+    let never_written = LOCK_BYTE / page_size + 1;
+    Ok((first_lacking..=pages).find(|page| *page != never_written && !logged.contains(page)))
 }
 
 fn damaged(path: &Path, found: &str) -> StoreError {
@@ -82,10 +115,14 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use std::fs;
+    use std::path::PathBuf;
 
-    use super::super::testing::{TestStore, request};
-    use super::super::{NewRequest, SqliteStore, Store};
+    use tempfile::TempDir;
+
+    use super::super::testing::{TestStore, chain_key, request};
+    use super::super::{NewRequest, SqliteStore, Store, StoreSettings};
     use super::*;
+    use crate::new_file;
 
     const PAGE: usize = 4096;
 
@@ -201,5 +238,86 @@ mod tests {
             text.contains("a row of request_messages names none of requests"),
             "{text}"
         );
+    }
+
+    /// The files of a store that lost its power with its last requests in the
+    /// write-ahead log alone.
+    struct Cut {
+        directory: TempDir,
+        requests: u64,
+        database: Vec<u8>,
+        log: Vec<u8>,
+    }
+
+    impl Cut {
+        async fn new() -> Self {
+            let test = TestStore::new().await;
+            test.store.close().await;
+            let requests = 20;
+            let store = test.another().await;
+            for number in 0..requests {
+                let request = NewRequest {
+                    message: vec![number; 9000],
+                    ..request(number)
+                };
+                store.accept(request).await.unwrap();
+            }
+            Self {
+                directory: tempfile::tempdir().unwrap(),
+                requests: requests.into(),
+                database: fs::read(&test.settings.path).unwrap(),
+                log: fs::read(beside(&test.settings.path, "-wal")).unwrap(),
+            }
+        }
+
+        /// A store with this database file and the log.
+        fn with(&self, database: &[u8]) -> StoreSettings {
+            let _ = fs::remove_dir_all(self.directory.path().join("store"));
+            let settings = StoreSettings::new(self.directory.path().join("store/gateway.db"));
+            new_file::create_directory(settings.path.parent().unwrap(), 0o700).unwrap();
+            new_file::create(&settings.path, 0o600, database).unwrap();
+            new_file::create(&beside(&settings.path, "-wal"), 0o600, &self.log).unwrap();
+            settings
+        }
+    }
+
+    fn beside(path: &Path, suffix: &str) -> PathBuf {
+        PathBuf::from(format!("{}{suffix}", path.display()))
+    }
+
+    /// A checkpoint was moving the log into the database.
+    #[tokio::test]
+    async fn a_file_that_ends_within_a_page_of_the_log_is_recovered() {
+        let cut = Cut::new().await;
+        for written in [1, 512, 4095, PAGE + 1, 5 * PAGE + 100] {
+            let torn = [&cut.database[..], &vec![0x5A; written]].concat();
+            let store = SqliteStore::open_checked(&cut.with(&torn), Some(chain_key()))
+                .await
+                .unwrap();
+            let held = store.spool_usage().await.unwrap().requests;
+            assert_eq!(held, cut.requests, "{written}");
+            assert!(store.verify_audit(None).await.unwrap().is_ok(), "{written}");
+            store.close().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_that_neither_file_nor_log_has_is_found_and_nothing_is_changed() {
+        let cut = Cut::new().await;
+        let logged = write_ahead_log::pages_beside(&cut.with(&[]).path).unwrap();
+        let is_logged = |page: &usize| logged.contains(&(*page as u64));
+        let page = (1..=cut.database.len() / PAGE).rfind(|page| !is_logged(page));
+        let page = page.unwrap();
+        for kept in [(page - 1) * PAGE, (page - 1) * PAGE + 10] {
+            let database = &cut.database[..kept];
+            let settings = cut.with(database);
+            let refused = SqliteStore::open_checked(&settings, Some(chain_key())).await;
+            let text = refused.err().unwrap().to_string();
+            let expected = format!("it ends within or before page {page},");
+            assert!(text.contains(&expected), "{text}");
+            assert!(fs::read(&settings.path).unwrap() == database, "the file");
+            let log = fs::read(beside(&settings.path, "-wal")).unwrap();
+            assert!(log == cut.log, "the log");
+        }
     }
 }

@@ -40,6 +40,7 @@ mod throttle;
 mod troubles;
 mod values;
 mod wait;
+mod write_ahead_log;
 mod writer;
 
 use std::sync::Arc;

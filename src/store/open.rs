@@ -1,9 +1,9 @@
 //! Finding, checking and making the database file, and the options of every
 //! connection to it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use super::error::{Failure, SQLITE_BUSY, SQLITE_NOTADB, StoreError, primary_code
 use super::integrity;
 use super::owner::give_to_owner;
 use super::settings::{StoreSettings, Synchronous};
+use crate::new_file;
 
 /// The steps of the schema, oldest first: version, description, statements.
 /// `sqlx::migrate!` would find the files itself, but at the price of a second
@@ -103,39 +104,82 @@ pub(super) async fn writer(
     }
     prepare_directory(directory_of(&settings.path))?;
     prepare_file(&settings.path)?;
-    let mut connection = match identify(settings).await {
-        Ok(Some(connection)) => connection,
-        Err(error) if primary_code(&error) != Some(SQLITE_NOTADB) => {
-            return Err(integrity::failed(error, &settings.path));
-        }
-        Ok(None) | Err(_) => {
-            return Err(StoreError::NotAStore {
-                path: settings.path.clone(),
-            });
-        }
-    };
     if checked {
-        refuse_newer(&mut connection, settings).await?;
-        integrity::check(&mut connection, &settings.path).await?;
+        finish_rollback(settings).await?;
+        refuse_empty(&settings.path)?;
+        examine(settings).await?;
     }
+    let failed = |error| cannot_be_read(error, settings);
+    let mut connection = writer_options(settings).connect().await.map_err(failed)?;
+    require_own(&mut connection, settings).await?;
+    let switched = write_ahead(&mut connection, settings.busy_timeout).await;
+    switched.map_err(failed)?;
     migrate(&mut connection, settings).await?;
     Ok(connection)
 }
 
-/// Connects, unless another program made the database: that is left as it is.
-async fn identify(settings: &StoreSettings) -> Result<Option<SqliteConnection>, sqlx::Error> {
-    let mut connection = writer_options(settings).connect().await?;
-    let is_new: bool = sqlx::query_scalar("SELECT count(*) = 0 FROM sqlite_schema")
-        .fetch_one(&mut connection)
-        .await?;
-    let application: i32 = sqlx::query_scalar("PRAGMA application_id")
-        .fetch_one(&mut connection)
-        .await?;
-    if !is_new && application != APPLICATION_ID {
-        return Ok(None);
+/// A crash while the database was made can leave a rollback journal, and what
+/// the journal undoes counts for nothing. Later on there is none, for then the
+/// database writes ahead.
+async fn finish_rollback(settings: &StoreSettings) -> Result<(), StoreError> {
+    let mut journal = settings.path.clone().into_os_string();
+    journal.push("-journal");
+    if !Path::new(&journal).exists() {
+        return Ok(());
     }
-    write_ahead(&mut connection, settings.busy_timeout).await?;
-    Ok(Some(connection))
+    let failed = |error| cannot_be_read(error, settings);
+    let mut connection = writer_options(settings).connect().await.map_err(failed)?;
+    sqlx::query("SELECT count(*) FROM sqlite_schema")
+        .execute(&mut connection)
+        .await
+        .map_err(failed)?;
+    connection.close().await.map_err(failed)
+}
+
+/// Refuses a database that isn't sound. The connection can't write: what is
+/// refused stays as it is, and so does its write-ahead log, which any other
+/// connection moves into the database when it is closed.
+async fn examine(settings: &StoreSettings) -> Result<(), StoreError> {
+    let failed = |error| cannot_be_read(error, settings);
+    let options = writer_options(settings).read_only(true);
+    let mut connection = options.connect().await.map_err(failed)?;
+    require_own(&mut connection, settings).await?;
+    refuse_newer(&mut connection, settings).await?;
+    integrity::check(&mut connection, &settings.path).await?;
+    connection.close().await.map_err(failed)
+}
+
+/// A database that another program made is left as it is.
+async fn require_own(
+    connection: &mut SqliteConnection,
+    settings: &StoreSettings,
+) -> Result<(), StoreError> {
+    let failed = |error| cannot_be_read(error, settings);
+    let is_new: bool = sqlx::query_scalar("SELECT count(*) = 0 FROM sqlite_schema")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let application: i32 = sqlx::query_scalar("PRAGMA application_id")
+        .fetch_one(connection)
+        .await
+        .map_err(failed)?;
+    match is_new || application == APPLICATION_ID {
+        true => Ok(()),
+        false => Err(not_a_store(&settings.path)),
+    }
+}
+
+fn cannot_be_read(error: sqlx::Error, settings: &StoreSettings) -> StoreError {
+    match primary_code(&error) {
+        Some(SQLITE_NOTADB) => not_a_store(&settings.path),
+        _ => integrity::failed(error, &settings.path),
+    }
+}
+
+fn not_a_store(path: &Path) -> StoreError {
+    StoreError::NotAStore {
+        path: path.to_owned(),
+    }
 }
 
 /// Has a new database write ahead. SQLite doesn't wait for the lock that this
@@ -258,10 +302,7 @@ fn refuse_empty(path: &Path) -> Result<(), StoreError> {
 }
 
 fn prepare_directory(directory: &Path) -> Result<(), StoreError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
+    new_file::create_directory(directory, 0o700)
         .map_err(cannot("create the directory", directory))?;
     // SQLite would only say that it can't open the file.
     access(directory, Access::WRITE_OK)
@@ -284,9 +325,7 @@ fn prepare_file(path: &Path) -> Result<(), StoreError> {
             sync_directory(directory_of(path))
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !path.is_file() => {
-            Err(StoreError::NotAStore {
-                path: path.to_owned(),
-            })
+            Err(not_a_store(path))
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => keeps_others_out(path, 0o600),
         Err(error) => Err(cannot("create the database", path)(error)),
@@ -294,10 +333,8 @@ fn prepare_file(path: &Path) -> Result<(), StoreError> {
 }
 
 /// The file's name must be on the disk too.
-pub(super) fn sync_directory(directory: &Path) -> Result<(), StoreError> {
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(cannot("sync the directory", directory))
+fn sync_directory(directory: &Path) -> Result<(), StoreError> {
+    new_file::sync(directory).map_err(cannot("sync the directory", directory))
 }
 
 fn keeps_others_out(path: &Path, wanted: u32) -> Result<(), StoreError> {

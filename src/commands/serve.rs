@@ -45,7 +45,7 @@ use crate::{
     dnsbl::{self, Blocklists},
     kms::Kms,
     measures::{RELOAD_IS_GOOD, RELOADS, Reloaded},
-    milter::{self, Gateway, InFlight, MilterSocket, Rules},
+    milter::{self, Connections, Gateway, InFlight, MilterSocket, Rules},
     store::{SqliteStore, Store},
     worker::{Answering, Delivering, InjectionSettings, ReplySettings, Retry, Upkeep, Worker},
 };
@@ -143,6 +143,7 @@ pub struct Service {
     clock: Arc<dyn Clock>,
     store: Arc<SqliteStore>,
     live: Live,
+    connections: Arc<Connections>,
     tasks: Tasks,
     stop: watch::Sender<bool>,
     hurry: watch::Sender<bool>,
@@ -185,6 +186,7 @@ impl Service {
         let live = Live::new(&config, kms)?;
         let mut service = Self {
             path: path.to_owned(),
+            connections: Arc::new(Connections::new(config.milter.max_connections)),
             config,
             clock,
             store,
@@ -224,13 +226,13 @@ impl Service {
         let milter = milter::serve(
             gateway,
             socket,
-            config.milter.max_connections,
+            self.connections.clone(),
             self.stop.subscribe(),
             self.hurry.subscribe(),
         );
         self.tasks.start("worker", worker);
         self.tasks.start("upkeep", upkeep.map(Ok::<(), Infallible>));
-        self.tasks.start("milter", milter);
+        self.tasks.start("milter", milter.map(Ok::<(), Infallible>));
     }
 
     fn pulse(&self, vitals: Option<watch::Sender<Vitals>>) -> Pulse {
@@ -238,6 +240,7 @@ impl Service {
             store: self.store.clone(),
             clock: self.clock.clone(),
             bad_reload: self.live.bad_reload.subscribe(),
+            connections: self.connections.clone(),
             vitals,
         }
     }

@@ -80,6 +80,18 @@ outcomes! {
         SwitchedOff = "switched_off",
     }
 
+    /// A connection of the milter port that was ended to make room.
+    ConnectionEnded {
+        /// It did not negotiate.
+        Silent = "silent",
+        /// No message was on its way.
+        Idle = "idle",
+        /// It waited between MAIL and the content.
+        Waiting = "waiting",
+        /// It stood still within the content.
+        StandingStill = "standing_still",
+    }
+
     /// The part in which a fault was caught.
     FoundAtFault {
         /// A session with Postfix.

@@ -10,8 +10,8 @@ use metrics::{Counter, Gauge, Histogram};
 
 pub use self::{
     labels::{
-        Build, Decided, DeliveryEnd, Finished, FoundAtFault, LookUp, NotStored, NoticeSent,
-        Reloaded, Throttled, Waiting,
+        Build, ConnectionEnded, Decided, DeliveryEnd, Finished, FoundAtFault, LookUp, NotStored,
+        NoticeSent, Reloaded, Throttled, Waiting,
     },
     series::{Kind, Measure, OfZones, Place, Row, Series, Unit, ZoneSeries},
 };
@@ -105,9 +105,13 @@ measures! {
     AUDIT_SEQUENCE: Series<Gauge, ()> = "kms_gateway_audit_sequence" [] in Count,
         "Sequence number of the newest audit entry. It never falls, unless the log was cut or replaced.";
     MILTER_SESSIONS: Series<Gauge, ()> = "kms_gateway_milter_sessions" [] in Count,
-        "Sessions that Postfix has open with the gateway.";
+        "Connections of the milter port, whatever they have said so far.";
     MILTER_LIMIT: Series<Gauge, ()> = "kms_gateway_milter_sessions_limit" [] in Count,
-        "Sessions that Postfix may have open (milter.max_connections).";
+        "Connections that the milter port may have (milter.max_connections).";
+    CONNECTIONS_ENDED: Series<Counter, ConnectionEnded> = "kms_gateway_milter_connections_ended_total" ["reason"] in Count,
+        "Connections of the milter port that were ended to make room for others, by what they were doing: \
+         silent before the negotiation, idle between messages, waiting between MAIL and the content, \
+         or standing still within it.";
     PANICS: Series<Counter, FoundAtFault> = "kms_gateway_panics_total" ["part"] in Count,
         "Faults of the gateway that cost a message a temporary failure, or a request or reply an attempt.";
     READY: Series<Gauge, ()> = "kms_gateway_ready" [] in Count,

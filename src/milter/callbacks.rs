@@ -18,6 +18,7 @@ use indymilter::{
 
 use super::{
     answer::{Answer, SmtpReply},
+    connections::{Connection, Stage},
     intake::NO_QUEUE_ID,
     session::{Gateway, Session},
 };
@@ -27,6 +28,16 @@ use crate::measures::{FoundAtFault, PANICS};
 pub(super) struct Carried {
     options: ProtoOpts,
     session: Option<Session>,
+    connection: Arc<Connection>,
+}
+
+impl Carried {
+    /// Takes note of how far the session has come.
+    fn note(&self) {
+        if let Some(session) = &self.session {
+            self.connection.is_at(session.stage());
+        }
+    }
 }
 
 /// Stages that are never looked at.
@@ -56,12 +67,13 @@ const MACROS: [(MacroStage, &CStr); 7] = [
     (MacroStage::Eom, c"i"),
 ];
 
-/// The callbacks of the gateway's milter.
-pub(super) fn callbacks(gateway: &Arc<Gateway>) -> Callbacks<Carried> {
-    let gateway = gateway.clone();
+/// The callbacks of the gateway's milter for one connection.
+pub(super) fn callbacks(gateway: Arc<Gateway>, connection: &Arc<Connection>) -> Callbacks<Carried> {
+    let connection = connection.clone();
     Callbacks::new()
-        .on_negotiate(|cx, actions, options| {
-            Box::pin(async move { negotiate(cx, actions, options) })
+        .on_negotiate(move |cx, actions, options| {
+            let connection = connection.clone();
+            Box::pin(async move { negotiate(cx, connection, actions, options) })
         })
         .on_connect(move |cx, _, socket| {
             let gateway = gateway.clone();
@@ -116,7 +128,12 @@ async fn guarded(callback: impl Future<Output = Status>) -> Status {
         })
 }
 
-fn negotiate(cx: &mut NegotiateContext<Carried>, actions: Actions, offered: ProtoOpts) -> Status {
+fn negotiate(
+    cx: &mut NegotiateContext<Carried>,
+    connection: Arc<Connection>,
+    actions: Actions,
+    offered: ProtoOpts,
+) -> Status {
     let wished = UNNEEDED | UNANSWERED | ProtoOpts::LEADING_SPACE;
     let options = wished & offered;
     cx.requested_opts = options;
@@ -128,9 +145,11 @@ fn negotiate(cx: &mut NegotiateContext<Carried>, actions: Actions, offered: Prot
     if cx.requested_actions.is_empty() {
         tracing::warn!("this MTA lets no milter delete recipients; is it a Postfix?");
     }
+    connection.is_at(Stage::BetweenMessages);
     cx.data = Some(Carried {
         options,
         session: None,
+        connection,
     });
     Status::Continue
 }
@@ -155,7 +174,19 @@ fn take(cx: &mut Context<Carried>, act: impl FnOnce(&mut Session)) -> Answered {
     if let Some(session) = &mut carried.session {
         act(session);
     }
+    carried.note();
     Answered(carried.options)
+}
+
+/// What may take its time. Nobody ends the connection meanwhile.
+async fn at_work(carried: &mut Carried, act: impl AsyncFnOnce(&mut Session) -> Answer) -> Answer {
+    let Some(session) = &mut carried.session else {
+        return Answer::Continue;
+    };
+    carried.connection.is_at(Stage::AtWork);
+    let answer = act(session).await;
+    carried.note();
+    answer
 }
 
 fn connect(cx: &mut Context<Carried>, gateway: Arc<Gateway>, socket: &SocketInfo) -> Status {
@@ -165,6 +196,7 @@ fn connect(cx: &mut Context<Carried>, gateway: Arc<Gateway>, socket: &SocketInfo
         return Status::Tempfail;
     };
     carried.session = Some(session);
+    carried.note();
     Answered(carried.options).unanswered(ProtoOpts::NOREPLY_CONNECT)
 }
 
@@ -191,15 +223,14 @@ async fn recipient(cx: &mut Context<Carried>, arguments: Vec<CString>) -> Status
     // Postfix names a message when it takes its first recipient, and calls one
     // without a name so in its own log.
     let queue_id = macro_text(&cx.macros, c"i").unwrap_or_else(|| "NOQUEUE".to_owned());
-    let session = cx
-        .data
-        .as_mut()
-        .and_then(|carried| carried.session.as_mut());
-    let answer = match (session, arguments.into_iter().next()) {
-        (Some(session), Some(argument)) => {
-            session
-                .recipient(argument, normal_form.as_deref(), &queue_id)
-                .await
+    let answer = match (cx.data.as_mut(), arguments.into_iter().next()) {
+        (Some(carried), Some(argument)) => {
+            at_work(carried, async |session| {
+                session
+                    .recipient(argument, normal_form.as_deref(), &queue_id)
+                    .await
+            })
+            .await
         }
         _ => Answer::Continue,
     };
@@ -214,12 +245,13 @@ fn data(cx: &mut Context<Carried>) -> Status {
 
 async fn end_of_message(cx: &mut EomContext<Carried>) -> Status {
     let queue_id = macro_text(&cx.macros, c"i").unwrap_or_else(|| NO_QUEUE_ID.to_owned());
-    let session = cx
-        .data
-        .as_mut()
-        .and_then(|carried| carried.session.as_mut());
-    let answer = match session {
-        Some(session) => session.end_of_message(&queue_id).await,
+    let answer = match cx.data.as_mut() {
+        Some(carried) => {
+            at_work(carried, async |session| {
+                session.end_of_message(&queue_id).await
+            })
+            .await
+        }
         None => Answer::Continue,
     };
     match answer {

@@ -1,35 +1,36 @@
-//! Accepts Postfix's connections and never gives up: a failed accept is
-//! waited out, and a connection that doesn't open the milter protocol in time
-//! is closed. Knows sockets, and nothing of mail.
+//! Accepts Postfix's connections and never gives up. Knows sockets, and nothing
+//! of mail.
 
 use std::{
     fs::{Permissions, set_permissions},
-    future::Future,
     io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
 use indymilter::{EitherListener, EitherStream, Listener};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
-    sync::watch,
-    time::{Sleep, sleep},
+    sync::oneshot,
+    time::sleep,
 };
 
-use super::macro_limit::MacroLimit;
-use crate::{config::ListenAddress, faults};
+use super::connections::Connections;
+use crate::config::ListenAddress;
 
 /// Pause after a failed accept: long enough to let file descriptors be freed,
 /// short enough for Postfix, which waits in the backlog meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Time in which a connection must have negotiated.
-const NEGOTIATION_TIME: Duration = Duration::from_secs(10);
+/// Accepts that may fail, in a little more than a second, before a connection
+/// is ended. Those that say nothing are known by then.
+const FAILURES_BORNE: u32 = 6;
+
+/// The log says once a minute that no connection can be accepted.
+const FAILURES_A_LINE: u32 = 300;
 
 /// Whoever connects must be able to write: Postfix's smtpd is another user, of
 /// the group that the socket's directory passes on (set-group-ID, mode 2750).
@@ -107,127 +108,75 @@ async fn remove_dead_socket(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The listener that indymilter is given. `indymilter::run` ends with the
-/// first accept error it sees, so it sees none.
-pub(super) struct PatientListener<L> {
-    state: State<L>,
-    closing: Pin<Box<dyn Future<Output = ()> + Send>>,
-}
-
-enum State<L> {
-    Open(L, Option<Pin<Box<Sleep>>>),
-    Closed,
-}
-
-impl<L> PatientListener<L> {
-    /// Accepts on `listener` until `closing` turns true; it is closed then,
-    /// while sessions go on.
-    pub(super) fn new(listener: L, mut closing: watch::Receiver<bool>) -> Self {
-        Self {
-            state: State::Open(listener, None),
-            closing: Box::pin(async move {
-                // A sender that is gone can't want anything else than an end.
-                let _ = closing.wait_for(|closing| *closing).await;
-            }),
+/// Accepts the next connection. A failed accept is waited out: it is mostly a
+/// lack of file descriptors. Where it lasts, connections are ended to free some.
+pub(super) async fn accept_patiently<L: Listener>(
+    listener: &mut L,
+    connections: &Connections,
+) -> L::Io {
+    let mut failures: u32 = 0;
+    loop {
+        match listener.accept().await {
+            Ok(stream) => return stream,
+            Err(error) if failures.is_multiple_of(FAILURES_A_LINE) => {
+                tracing::error!(%error, "can't accept a milter connection; trying again");
+            }
+            Err(_) => {}
         }
+        failures = failures.wrapping_add(1);
+        if failures > FAILURES_BORNE {
+            connections.make_room();
+        }
+        sleep(ACCEPT_PAUSE).await;
     }
 }
 
-impl<L: Listener> Listener for PatientListener<L> {
-    type Io = NegotiatedInTime<MacroLimit<L::Io>>;
+/// The one connection that an `indymilter::run` is given. indymilter asks for a
+/// second when the session of the first has ended, and gets none.
+pub(super) struct OneConnection<S> {
+    stream: Option<S>,
+    has_ended: Option<oneshot::Sender<()>>,
+}
 
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Io>> {
-        let State::Open(listener, pause) = &mut self.state else {
-            return Poll::Pending;
+impl<S> OneConnection<S> {
+    /// Gives `stream`; the receiver hears of the end of its session.
+    pub(super) fn new(stream: S) -> (Self, oneshot::Receiver<()>) {
+        let (has_ended, end) = oneshot::channel();
+        let connection = Self {
+            stream: Some(stream),
+            has_ended: Some(has_ended),
         };
-        if self.closing.as_mut().poll(cx).is_ready() {
-            self.state = State::Closed;
-            return Poll::Pending;
-        }
-        loop {
-            if let Some(sleep) = pause {
-                if sleep.as_mut().poll(cx).is_pending() {
-                    return Poll::Pending;
-                }
-                *pause = None;
-            }
-            match listener.poll_accept(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(stream)) => {
-                    let stream = NegotiatedInTime::new(MacroLimit::new(stream));
-                    return Poll::Ready(Ok(stream));
-                }
-                Poll::Ready(Err(error)) => {
-                    tracing::error!(%error, "can't accept a milter connection; trying again");
-                    *pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
-                }
-            }
-        }
+        (connection, end)
     }
 }
 
-/// A connection that fails to read once its time to negotiate is over. The
-/// first bytes that we write are our answer to the negotiation.
-pub(super) struct NegotiatedInTime<S> {
-    stream: S,
-    deadline: Option<Pin<Box<Sleep>>>,
-}
+impl<S> Listener for OneConnection<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    type Io = S;
 
-impl<S> NegotiatedInTime<S> {
-    fn new(stream: S) -> Self {
-        Self {
-            stream,
-            deadline: Some(Box::pin(sleep(NEGOTIATION_TIME))),
+    fn poll_accept(&mut self, _: &mut Context<'_>) -> Poll<io::Result<S>> {
+        if let Some(stream) = self.stream.take() {
+            return Poll::Ready(Ok(stream));
         }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for NegotiatedInTime<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if let Some(deadline) = &mut this.deadline
-            && deadline.as_mut().poll(cx).is_ready()
-        {
-            return Poll::Ready(Err(io::Error::from(io::ErrorKind::TimedOut)));
+        if let Some(has_ended) = self.has_ended.take() {
+            // Whoever doesn't listen any more is ending by itself.
+            let _ = has_ended.send(());
         }
-        Pin::new(&mut this.stream).poll_read(cx, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for NegotiatedInTime<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        this.deadline = None;
-        faults::answering();
-        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
-        if let Poll::Ready(Ok(_)) = written {
-            faults::answered();
-        }
-        written
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        Poll::Pending
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Arc;
+
     use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
-        time::{Instant, timeout},
+        io::{DuplexStream, duplex},
+        time::Instant,
     };
 
     use super::*;
@@ -263,51 +212,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failed_accepts_are_waited_out() {
-        let (_stop, closing) = watch::channel(false);
-        let mut listener = PatientListener::new(Exhausted { failures: 3 }, closing);
+    async fn failed_accepts_are_waited_out_and_connections_ended_where_it_lasts() {
+        let connections = Arc::new(Connections::new(9));
+        let (_idle, mut end) = connections.admit().await;
         let begin = Instant::now();
-        assert!(listener.accept().await.is_ok());
-        assert!(begin.elapsed() >= 3 * ACCEPT_PAUSE);
+        accept_patiently(&mut Exhausted { failures: 6 }, &connections).await;
+        assert!(begin.elapsed() >= 6 * ACCEPT_PAUSE);
+        assert!(end.try_recv().is_err());
+        accept_patiently(&mut Exhausted { failures: 7 }, &connections).await;
+        assert!(end.try_recv().is_ok());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_closed_listener_accepts_nothing() {
-        let (stop, closing) = watch::channel(false);
-        let mut listener = PatientListener::new(Exhausted { failures: 0 }, closing);
-        stop.send_replace(true);
-        assert!(
-            timeout(Duration::from_secs(60), listener.accept())
-                .await
-                .is_err()
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_that_says_nothing_is_closed() {
-        let (ours, _theirs) = duplex(64);
-        let mut connection = NegotiatedInTime::new(ours);
-        let begin = Instant::now();
-        let error = connection.read_u8().await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(begin.elapsed(), NEGOTIATION_TIME);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn half_a_negotiation_is_none() {
-        let (ours, mut theirs) = duplex(64);
-        let mut connection = NegotiatedInTime::new(ours);
-        theirs.write_all(&[0, 0, 0]).await.unwrap();
-        let error = connection.read_u32().await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn once_negotiated_a_connection_may_be_idle() {
-        let (ours, _theirs) = duplex(64);
-        let mut connection = NegotiatedInTime::new(ours);
-        connection.write_all(b"answer").await.unwrap();
-        let hour = Duration::from_secs(3600);
-        assert!(timeout(hour, connection.read_u8()).await.is_err());
+    async fn the_end_of_a_session_ends_its_run() {
+        let (ours, theirs) = duplex(64);
+        let (listener, end) = OneConnection::new(ours);
+        let config = indymilter::Config {
+            max_connections: 1,
+            ..Default::default()
+        };
+        let run = indymilter::run(listener, indymilter::Callbacks::<()>::new(), config, end);
+        let run = tokio::spawn(run);
+        sleep(Duration::from_secs(60)).await;
+        assert!(!run.is_finished());
+        drop(theirs);
+        run.await.unwrap().unwrap();
     }
 }

@@ -4,6 +4,7 @@
 
 mod answer;
 mod callbacks;
+mod connections;
 mod decision;
 mod in_flight;
 mod intake;
@@ -12,20 +13,28 @@ mod macro_limit;
 mod recipients;
 mod sender;
 mod session;
+mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 pub use self::{
     answer::{Answer, SmtpReply},
+    connections::{Connections, Strain},
     in_flight::InFlight,
     listener::MilterSocket,
     session::{Gateway, Rules, Session},
 };
-use self::{callbacks::callbacks, listener::PatientListener};
+use self::{
+    callbacks::callbacks,
+    connections::Connection,
+    listener::{OneConnection, SocketStream, accept_patiently},
+    macro_limit::MacroLimit,
+    stream::Watched,
+};
 
 /// How long a shutdown waits for messages between MAIL and end-of-message.
 const DRAIN_TIME: Duration = Duration::from_secs(20);
@@ -37,36 +46,82 @@ const CONNECTION_TIME: Duration = Duration::from_secs(7210);
 /// Serves milter sessions on `socket` until `stop` turns true; then takes no
 /// new session, waits for the messages on their way, unless `hurry` turns true
 /// too, and ends.
-///
-/// # Errors
-/// None in practice: failed accepts are waited out.
 pub async fn serve(
     gateway: Arc<Gateway>,
     socket: MilterSocket,
-    max_connections: usize,
+    connections: Arc<Connections>,
     mut stop: watch::Receiver<bool>,
     mut hurry: watch::Receiver<bool>,
-) -> io::Result<()> {
-    let listener = PatientListener::new(socket, stop.clone());
+) {
+    let ending = watch::Sender::new(false);
+    tokio::select! {
+        () = take_all(socket, &gateway, &connections, &ending) => {}
+        // A sender that is gone can't want anything else than an end.
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+    let left = tokio::select! {
+        left = gateway.in_flight.drained(DRAIN_TIME) => left,
+        _ = hurry.wait_for(|hurry| *hurry) => gateway.in_flight.count(),
+    };
+    if left > 0 {
+        tracing::warn!(
+            left,
+            "messages still on their way; Postfix will offer them again"
+        );
+    }
+    ending.send_replace(true);
+    connections.all_gone().await;
+}
+
+/// Takes connections for ever. The socket is closed when this is dropped, while
+/// sessions go on.
+async fn take_all(
+    mut socket: MilterSocket,
+    gateway: &Arc<Gateway>,
+    connections: &Arc<Connections>,
+    ending: &watch::Sender<bool>,
+) {
+    loop {
+        let stream = accept_patiently(&mut socket, connections).await;
+        let (connection, end) = connections.admit().await;
+        let gateway = gateway.clone();
+        tokio::spawn(attend(
+            gateway,
+            stream,
+            Arc::new(connection),
+            end,
+            ending.subscribe(),
+        ));
+    }
+}
+
+/// The whole life of one connection. Each has an indymilter of its own, so that
+/// callbacks know which connection they are about: indymilter itself neither
+/// counts connections nor ends one.
+async fn attend(
+    gateway: Arc<Gateway>,
+    stream: SocketStream,
+    connection: Arc<Connection>,
+    end: oneshot::Receiver<()>,
+    mut ending: watch::Receiver<bool>,
+) {
     let config = indymilter::Config {
-        max_connections,
+        max_connections: 1,
         connection_timeout: CONNECTION_TIME,
         ..Default::default()
     };
-    let in_flight = gateway.in_flight.clone();
-    let drained = async move {
-        // A sender that is gone can't want anything else than an end.
-        let _ = stop.wait_for(|stop| *stop).await;
-        let left = tokio::select! {
-            left = in_flight.drained(DRAIN_TIME) => left,
-            _ = hurry.wait_for(|hurry| *hurry) => in_flight.count(),
-        };
-        if left > 0 {
-            tracing::warn!(
-                left,
-                "messages still on their way; Postfix will offer them again"
-            );
+    let callbacks = callbacks(gateway, &connection);
+    let stream = MacroLimit::new(Watched::new(stream, connection.clone(), end));
+    let (listener, session_end) = OneConnection::new(stream);
+    let shutdown = async {
+        tokio::select! {
+            _ = session_end => {}
+            _ = ending.wait_for(|ending| *ending) => {}
         }
     };
-    indymilter::run(listener, callbacks(&gateway), config, drained).await
+    if let Err(error) = indymilter::run(listener, callbacks, config, shutdown).await {
+        tracing::error!(%error, "a milter connection failed; this is a fault of the gateway");
+    }
+    // After a shutdown indymilter would read from the stream for hours.
+    connection.close();
 }

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::{
     answer::{Answer, SmtpReply},
+    connections::Stage,
     decision::{Decision, count_passed},
     in_flight::{InFlight, InFlightMessage},
     intake::{self, Asking},
@@ -26,7 +27,7 @@ use crate::{
     faults::{self, FaultPoint},
     kms::{Kms, RandomError, RequestId},
     mail::{Address, Client, GatewayAddresses, Message, Request, ReversePath},
-    measures::{MILTER_SESSIONS, NOT_STORED, NotStored},
+    measures::{NOT_STORED, NotStored},
     policy::{self, Asked, Envelope, Facts, Judgement, Listener, RuleName, Verdict, dnsbl::Score},
     store::{Accepted, Store, StoreError},
 };
@@ -93,23 +94,6 @@ pub struct Session {
     /// What the client called itself last; for the audit only.
     helo: Option<String>,
     message: Option<Transaction>,
-    _counted: OpenSession,
-}
-
-/// Counts a session for as long as it is.
-struct OpenSession;
-
-impl OpenSession {
-    fn begin() -> Self {
-        MILTER_SESSIONS.only().increment(1);
-        Self
-    }
-}
-
-impl Drop for OpenSession {
-    fn drop(&mut self) {
-        MILTER_SESSIONS.only().decrement(1);
-    }
 }
 
 /// One message from MAIL to end-of-message.
@@ -144,7 +128,6 @@ impl Session {
             client_address,
             helo: None,
             message: None,
-            _counted: OpenSession::begin(),
         }
     }
 
@@ -289,6 +272,15 @@ impl Session {
                 NOT_STORED.at(error.kind()).increment(1);
                 message.not_kept(SmtpReply::trouble(error.kind()))
             }
+        }
+    }
+
+    /// How far it has come. Content that nobody needs is none.
+    pub(super) fn stage(&self) -> Stage {
+        match &self.message {
+            None => Stage::BetweenMessages,
+            Some(message) if message.size == 0 => Stage::Envelope,
+            Some(_) => Stage::Content,
         }
     }
 

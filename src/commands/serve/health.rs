@@ -34,6 +34,12 @@ impl Vitals {
         }
     }
 
+    /// The same where a request may be refused for this reason, too.
+    pub(super) fn or_refused(mut self, reason: Option<String>) -> Self {
+        self.refuses = self.refuses.or(reason);
+        self
+    }
+
     /// Whether nothing is against it.
     pub(super) fn takes_requests(&self) -> bool {
         self.hangs.is_none() && self.refuses.is_none()
@@ -118,6 +124,19 @@ mod tests {
         let ready = health(Phase::Serving, vitals).ready();
         assert!(ready.is_good, "{ready:?}");
         assert_eq!(ready.lines, ["ready", "warning: one", "warning: two"]);
+    }
+
+    #[test]
+    fn the_store_s_reason_comes_before_the_milter_port_s() {
+        let reason = of("the milter port is full");
+        let ready =
+            |vitals: Vitals| health(Phase::Serving, vitals.or_refused(reason.clone())).ready();
+        assert_eq!(ready(Vitals::default()).lines, ["the milter port is full"]);
+        let full = Vitals {
+            refuses: of("the spool is full"),
+            ..Vitals::default()
+        };
+        assert_eq!(ready(full).lines, ["the spool is full"]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::{health::Vitals, notify};
 use crate::{
     clock::Clock,
     measures::READY,
+    milter::Connections,
     store::{SpoolUsage, Store, StoreError},
 };
 
@@ -43,6 +44,8 @@ pub(super) struct Pulse {
     pub(super) clock: Arc<dyn Clock>,
     /// What is wrong with the newest configuration, if anything.
     pub(super) bad_reload: watch::Receiver<Option<String>>,
+    /// Those of the milter port.
+    pub(super) connections: Arc<Connections>,
     /// For probes, where they may ask.
     pub(super) vitals: Option<watch::Sender<Vitals>>,
 }
@@ -60,6 +63,7 @@ impl Pulse {
             let status = state.status(&warnings);
             if let Some(vitals) = &self.vitals {
                 let seen = state.vitals(warnings);
+                let seen = seen.or_refused(self.connections.strain().refuses);
                 READY.only().set(u8::from(seen.takes_requests()));
                 vitals.send_replace(seen);
             }
@@ -73,12 +77,9 @@ impl Pulse {
 
     /// What the operator should mend although requests are taken.
     fn warnings(&self) -> Vec<String> {
-        let bad_reload = self.bad_reload.borrow();
-        bad_reload
-            .as_deref()
-            .map(not_reloaded)
-            .into_iter()
-            .collect()
+        let bad_reload = self.bad_reload.borrow().as_deref().map(not_reloaded);
+        let of_milter = self.connections.strain().warning;
+        bad_reload.into_iter().chain(of_milter).collect()
     }
 
     async fn look(&self) -> Look {

@@ -1,0 +1,454 @@
+//! The connections of the milter port: how many there may be, how far each has
+//! come, and which of them is ended when another needs its place. Knows neither
+//! packets nor mail.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{oneshot, watch},
+    time::{Instant, timeout},
+};
+
+use crate::measures::{CONNECTIONS_ENDED, ConnectionEnded, MILTER_SESSIONS};
+
+/// Postfix sends the content of a message in one go, once it has all of it. A
+/// peer that pauses within it for so long is no Postfix, or one that hangs.
+const STANDING_STILL: Duration = Duration::from_secs(5);
+
+/// Postfix negotiates at once.
+const OPENING: Duration = Duration::from_secs(1);
+
+/// How long the port counts as full after a connection was ended for another, and
+/// how often the log says so.
+const RECENTLY: Duration = Duration::from_secs(60);
+
+/// How soon it is looked again for a connection that can be ended.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nothing was negotiated.
+    Opening,
+    /// No message is on its way. What isn't answered Postfix holds back: it
+    /// announces its client, and a message, together with the first recipient.
+    BetweenMessages,
+    /// Between MAIL and the content.
+    Envelope,
+    /// The content comes.
+    Content,
+    /// The gateway has to answer.
+    AtWork,
+}
+
+/// All connections of the port.
+pub struct Connections {
+    limit: usize,
+    open: Mutex<Open>,
+    count: watch::Sender<usize>,
+}
+
+#[derive(Default)]
+struct Open {
+    next_number: u64,
+    progress: HashMap<u64, Arc<Mutex<Progress>>>,
+    shortage: Shortage,
+}
+
+/// What is known of the lack of room.
+#[derive(Default)]
+struct Shortage {
+    last_ended: Option<Instant>,
+    last_told: Option<Instant>,
+    ended_untold: usize,
+    /// A connection waits, and none can be ended for it.
+    is_stuck: bool,
+}
+
+struct Progress {
+    stage: Stage,
+    /// When the stage began.
+    since: Instant,
+    /// When the last bytes came.
+    moved: Instant,
+    /// Used when the connection is ended.
+    end: Option<oneshot::Sender<()>>,
+}
+
+/// What the port can't do at the moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Strain {
+    /// Why a request would not be taken now, if it wouldn't.
+    pub refuses: Option<String>,
+    /// What the operator should look at.
+    pub warning: Option<String>,
+}
+
+impl Connections {
+    /// Room for `limit` connections.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            open: Mutex::default(),
+            count: watch::Sender::new(0),
+        }
+    }
+
+    /// Takes one more connection, as soon as there is room. It is to be closed
+    /// when the receiver gets something.
+    ///
+    /// Room is made by ending another. To Postfix that does no harm: it goes on
+    /// with the session by `default_action`, and mail for the gateway comes by
+    /// the internal listener.
+    pub(super) async fn admit(self: &Arc<Self>) -> (Connection, oneshot::Receiver<()>) {
+        while *self.count.borrow() >= self.limit {
+            let is_stuck = !self.make_room();
+            self.set_stuck(is_stuck);
+            let mut count = self.count.subscribe();
+            // The sender is this very value's.
+            let _ = timeout(LOOK_AGAIN, count.wait_for(|count| *count < self.limit)).await;
+        }
+        self.set_stuck(false);
+        self.open()
+    }
+
+    /// Ends the connection that is needed least; false if none can be ended.
+    pub(super) fn make_room(&self) -> bool {
+        let mut open = self.lock();
+        let now = Instant::now();
+        let candidates = open.progress.values().filter_map(|progress| {
+            let rank = locked(progress).dispensable(now)?;
+            Some((rank, progress))
+        });
+        let Some(((_, reason), progress)) = candidates.min_by_key(|((key, _), _)| *key) else {
+            return false;
+        };
+        locked(progress).end();
+        CONNECTIONS_ENDED.at(reason).increment(1);
+        open.shortage.note_ended(now, self.limit);
+        true
+    }
+
+    /// Waits until no connection is left.
+    pub(super) async fn all_gone(&self) {
+        let mut count = self.count.subscribe();
+        // The sender is this very value's.
+        let _ = count.wait_for(|count| *count == 0).await;
+    }
+
+    /// For probes.
+    #[must_use]
+    pub fn strain(&self) -> Strain {
+        let shortage = &self.lock().shortage;
+        let limit = self.limit;
+        let stuck = || {
+            format!(
+                "the milter port is full: each of {limit} connections has a message on its way, \
+                 and new ones wait (milter.max_connections)"
+            )
+        };
+        let was_full = || {
+            format!(
+                "the milter port was full within the last minute: of {limit} connections idle ones \
+                 were ended to make room (milter.max_connections)"
+            )
+        };
+        let is_recent = |ended: Instant| ended.elapsed() < RECENTLY;
+        let refuses = shortage.is_stuck.then(stuck);
+        let was_full = shortage.last_ended.is_some_and(is_recent).then(was_full);
+        Strain {
+            warning: refuses.clone().or(was_full),
+            refuses,
+        }
+    }
+
+    fn open(self: &Arc<Self>) -> (Connection, oneshot::Receiver<()>) {
+        let (end, ended) = oneshot::channel();
+        let now = Instant::now();
+        let progress = Arc::new(Mutex::new(Progress {
+            stage: Stage::Opening,
+            since: now,
+            moved: now,
+            end: Some(end),
+        }));
+        let mut open = self.lock();
+        let number = open.next_number;
+        open.next_number += 1;
+        open.progress.insert(number, progress.clone());
+        self.count_again(&open);
+        let connection = Connection {
+            number,
+            progress,
+            all: self.clone(),
+        };
+        (connection, ended)
+    }
+
+    fn set_stuck(&self, is_stuck: bool) {
+        self.lock().shortage.set_stuck(is_stuck, self.limit);
+    }
+
+    fn count_again(&self, open: &Open) {
+        let count = open.progress.len();
+        MILTER_SESSIONS.only().set(count as f64);
+        self.count.send_replace(count);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        locked(&self.open)
+    }
+}
+
+/// No panic leaves half done what is locked here.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Progress {
+    /// Has the connection closed.
+    fn end(&mut self) {
+        if let Some(end) = self.end.take() {
+            // A connection that is gone by itself needs no end.
+            let _ = end.send(());
+        }
+    }
+
+    /// How well others can do without this connection: the lowest first.
+    fn dispensable(&self, now: Instant) -> Option<((u8, Instant), ConnectionEnded)> {
+        self.end.as_ref()?;
+        match self.stage {
+            Stage::Opening if has_passed(OPENING, self.since, now) => {
+                Some(((0, self.since), ConnectionEnded::Silent))
+            }
+            Stage::Content if self.is_standing_still(now) => {
+                Some(((1, self.moved), ConnectionEnded::StandingStill))
+            }
+            Stage::Opening | Stage::BetweenMessages => {
+                Some(((2, self.since), ConnectionEnded::Idle))
+            }
+            // The SMTP client may take minutes to send the content to Postfix.
+            Stage::Envelope if has_passed(STANDING_STILL, self.moved, now) => {
+                Some(((3, self.moved), ConnectionEnded::Waiting))
+            }
+            Stage::Envelope | Stage::Content | Stage::AtWork => None,
+        }
+    }
+
+    fn is_standing_still(&self, now: Instant) -> bool {
+        self.stage == Stage::Content && has_passed(STANDING_STILL, self.moved, now)
+    }
+}
+
+fn has_passed(period: Duration, since: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(since) >= period
+}
+
+impl Shortage {
+    fn note_ended(&mut self, now: Instant, limit: usize) {
+        self.last_ended = Some(now);
+        self.ended_untold += 1;
+        if self.is_to_be_told(now) {
+            tracing::warn!(
+                limit,
+                ended = self.ended_untold,
+                "the milter port is full: idle connections are ended to make room; \
+                 milter.max_connections must be above Postfix's process limit"
+            );
+            self.ended_untold = 0;
+        }
+    }
+
+    fn set_stuck(&mut self, is_stuck: bool, limit: usize) {
+        self.is_stuck = is_stuck;
+        if is_stuck && self.is_to_be_told(Instant::now()) {
+            tracing::warn!(
+                limit,
+                "the milter port is full: each connection has a message on its way, and new \
+                 ones wait; milter.max_connections must be above Postfix's process limit"
+            );
+        }
+    }
+
+    fn is_to_be_told(&mut self, now: Instant) -> bool {
+        let is_due = |told| has_passed(RECENTLY, told, now);
+        let is_due = self.last_told.is_none_or(is_due);
+        if is_due {
+            self.last_told = Some(now);
+        }
+        is_due
+    }
+}
+
+/// A connection, which counts until it is dropped.
+pub(super) struct Connection {
+    number: u64,
+    progress: Arc<Mutex<Progress>>,
+    all: Arc<Connections>,
+}
+
+impl Connection {
+    /// Bytes came.
+    pub(super) fn moved(&self) {
+        locked(&self.progress).moved = Instant::now();
+    }
+
+    /// Notes how far it has come.
+    pub(super) fn is_at(&self, stage: Stage) {
+        let mut progress = locked(&self.progress);
+        if progress.stage != stage {
+            progress.stage = stage;
+            progress.since = Instant::now();
+        }
+    }
+
+    /// Has it closed, if it isn't yet.
+    pub(super) fn close(&self) {
+        locked(&self.progress).end();
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let mut open = self.all.lock();
+        open.progress.remove(&self.number);
+        self.all.count_again(&open);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use futures_util::FutureExt;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    type Admitted = (Connection, oneshot::Receiver<()>);
+
+    /// A full house: connections at these stages, a second between one and the next.
+    async fn full_of(stages: &[Stage]) -> (Arc<Connections>, Vec<Admitted>) {
+        let connections = Arc::new(Connections::new(stages.len()));
+        let mut inside = Vec::new();
+        for stage in stages {
+            let admitted = connections.admit().await;
+            admitted.0.is_at(*stage);
+            inside.push(admitted);
+            sleep(SECOND).await;
+        }
+        (connections, inside)
+    }
+
+    /// Which of them were ended.
+    fn ended(inside: &mut [Admitted]) -> Vec<usize> {
+        let is_ended = |admitted: &mut Admitted| admitted.1.try_recv().is_ok();
+        let inside = inside.iter_mut().enumerate();
+        inside
+            .filter_map(|(number, admitted)| is_ended(admitted).then_some(number))
+            .collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_one_that_is_needed_least_makes_room() {
+        use Stage::*;
+        let (connections, mut inside) = full_of(&[
+            AtWork,
+            Envelope,
+            BetweenMessages,
+            BetweenMessages,
+            Content,
+            Opening,
+            Opening,
+        ])
+        .await;
+        sleep(STANDING_STILL).await;
+        let mut order = Vec::new();
+        while connections.make_room() {
+            order.extend(ended(&mut inside));
+        }
+        assert_eq!(order, [5, 6, 4, 2, 3, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_newcomer_is_no_worse_than_whoever_is_idle() {
+        let (connections, mut inside) = full_of(&[Stage::BetweenMessages]).await;
+        inside.push(connections.open());
+        assert!(connections.make_room());
+        assert_eq!(ended(&mut inside), [0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_moves_is_left_alone() {
+        let (connections, mut inside) = full_of(&[Stage::Content, Stage::Envelope]).await;
+        for _ in 0..10 {
+            assert!(!connections.make_room());
+            sleep(SECOND).await;
+            inside.iter().for_each(|(connection, _)| connection.moved());
+        }
+        sleep(STANDING_STILL).await;
+        assert!(connections.make_room());
+        assert_eq!(ended(&mut inside), [0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_comes_in_when_the_ended_one_is_gone() {
+        let (connections, mut inside) = full_of(&[Stage::BetweenMessages, Stage::AtWork]).await;
+        let mut next = Box::pin(connections.admit());
+        assert!(next.as_mut().now_or_never().is_none());
+        assert_eq!(ended(&mut inside), [0]);
+        inside.remove(0);
+        let (_next, _) = next.await;
+        assert!(ended(&mut inside).is_empty());
+        let strain = connections.strain();
+        assert!(strain.refuses.is_none(), "{strain:?}");
+        let warning = strain.warning.unwrap();
+        assert!(warning.contains("of 2 connections"), "{warning}");
+        sleep(RECENTLY).await;
+        assert_eq!(connections.strain(), Strain::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_all_have_messages_the_next_waits_and_probes_hear_of_it() {
+        let (connections, mut inside) = full_of(&[Stage::AtWork; 2]).await;
+        let next = tokio::spawn({
+            let connections = connections.clone();
+            async move { connections.admit().await }
+        });
+        sleep(10 * SECOND).await;
+        assert!(!next.is_finished());
+        assert!(connections.strain().refuses.is_some());
+        // One that becomes idle is found.
+        inside.first().unwrap().0.is_at(Stage::BetweenMessages);
+        sleep(LOOK_AGAIN).await;
+        assert_eq!(ended(&mut inside), [0]);
+        inside.remove(0);
+        let _next = next.await.unwrap();
+        assert_eq!(connections.strain().refuses, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_are_gone_when_the_last_is_dropped() {
+        let (connections, inside) = full_of(&[Stage::AtWork; 2]).await;
+        let gone = connections.clone();
+        let gone = tokio::spawn(async move { gone.all_gone().await });
+        sleep(SECOND).await;
+        assert!(!gone.is_finished());
+        drop(inside);
+        gone.await.unwrap();
+    }
+
+    #[test]
+    fn the_log_says_it_once_a_minute_with_all_that_were_ended() {
+        let mut shortage = Shortage::default();
+        let begin = Instant::now();
+        let told = (0..150).filter(|second| shortage.is_to_be_told(begin + *second * SECOND));
+        assert_eq!(told.collect::<Vec<u32>>(), [0, 60, 120]);
+    }
+}

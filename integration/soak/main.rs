@@ -173,11 +173,12 @@ fn report(tally: &Tally, rounds: &Rounds) {
     );
 }
 
-/// Ends the forger's block, and waits until nothing is on its way any more.
+/// Ends the forger's block and all waits for an allowance, and waits until nothing
+/// is on its way any more.
 fn finish(site: &Site) {
     let shown = site.layout.gateway(&["senders", "list", "--json"]);
     let senders: Vec<Value> = serde_json::from_str(&shown).expect("an array");
-    for sender in senders.iter().filter(|sender| sender["stage"] == "blocked") {
+    for sender in senders.iter().filter(|sender| sender["stage"] != "open") {
         let key = sender["sender"].as_str().expect("a text");
         site.layout.gateway(&["senders", "unblock", key]);
     }

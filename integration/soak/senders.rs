@@ -251,8 +251,11 @@ pub fn forge(world: &World<'_>) -> Tally {
         for _ in 0..FLOOD {
             let forged = Draft::request("{KMS:Help} forged", "").with("From", BOB);
             let taken = smtp.send("mallory@attacker.example", &[GATEWAY], &forged.to_bytes());
-            assert_eq!(taken.code, 250, "{taken:?}");
-            tally.forged.push(forged.header("Message-ID").to_owned());
+            // What is more than one address gets answered waits at the sender's.
+            assert!(matches!(taken.code, 250 | 450), "{taken:?}");
+            if taken.code == 250 {
+                tally.forged.push(forged.header("Message-ID").to_owned());
+            }
             world.progress.count();
         }
         let next = world.progress.sent() + BETWEEN_FLOODS;

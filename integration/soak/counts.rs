@@ -55,9 +55,8 @@ pub fn check_counts(tally: &Tally, found: &Found, counts: &Counts) {
     assert_eq!(accepted + blocked, asked, "requests and what came of them");
 
     // What is crowded out waits at the sender's.
-    let taken = |rule: &str, verdict: &str| {
-        rule != "crowded" && matches!(verdict, "request" | "defer")
-    };
+    let taken =
+        |rule: &str, verdict: &str| rule != "crowded" && matches!(verdict, "request" | "defer");
     let ignored = |rule: &str, verdict: &str| verdict == "ignore" && rule != "blocked";
     assert_eq!(counts.messages(taken), accepted, "accepted");
     assert_eq!(counts.messages(ignored), tally.ignored, "ignored");

@@ -163,7 +163,9 @@ impl Intent for Complete {
             return Ok(Completed::BasisChanged);
         }
         if let Some(mut reply) = reply {
-            reply.late_notice = reply.late_notice.filter(|_| !held.told);
+            // Whoever may never have asked gets the answer, and no word before it.
+            let is_told_of = !held.told && !held.requester.may_be_forged();
+            reply.late_notice = reply.late_notice.filter(|_| is_told_of);
             let of = Answered {
                 request: held.id,
                 queue_id: &held.queue_id,
@@ -279,13 +281,24 @@ impl Intent for Tell {
         let Some(waiting) = waiting else {
             return Ok(false);
         };
+        let requester: Requester = text(&waiting, "requester")?;
+        if requester.may_be_forged() {
+            // One notice serves for all that may be forged in the same name.
+            sqlx::query(
+                "UPDATE requests SET told = 1 WHERE requester IN ('answered', 'newcomer')
+                 AND target = (SELECT target FROM requests WHERE id = ?)",
+            )
+            .bind(Text(self.request))
+            .execute(&mut *changes.connection)
+            .await?;
+        }
         let queue_id: String = waiting.try_get("queue_id")?;
         let network: Option<String> = waiting.try_get("network")?;
         let of = Answered {
             request: self.request,
             queue_id: &queue_id,
             accepted_at: waiting.try_get::<Moment, _>("accepted_at")?.0,
-            requester: text(&waiting, "requester")?,
+            requester,
             network: network.as_deref(),
             kind: ReplyKind::Notice,
         };
@@ -309,6 +322,7 @@ mod tests {
     use super::super::testing::{HOLD, TestStore, at, completion, id, request};
     use super::super::{NewRequest, SpoolUsage, Store};
     use super::*;
+    use crate::policy::Trust;
 
     #[tokio::test]
     async fn requests_are_leased_in_the_order_they_fall_due() {
@@ -446,6 +460,41 @@ mod tests {
             .unwrap();
         assert!(!test.lease_delivery(at(9)).await.unwrap().can_be_told);
         assert!(!tell().await, "it has its result");
+    }
+
+    #[tokio::test]
+    async fn of_requests_that_may_be_forged_the_address_is_told_once() {
+        let test = TestStore::new().await;
+        for number in 1..4 {
+            let request = NewRequest {
+                trust: Trust::Stranger,
+                targets: vec!["victim@b.example".to_owned()],
+                ..request(number)
+            };
+            test.store.accept(request).await.unwrap();
+        }
+        let tell = async |number| {
+            let notice = FinishedReply {
+                message: b"Subject: late\r\n\r\n".to_vec(),
+                reverse_path: String::new(),
+                targets: vec!["victim@b.example".to_owned()],
+                late_notice: None,
+            };
+            test.store.tell(id(number), at(9), notice).await.unwrap()
+        };
+        assert_eq!(
+            [tell(1).await, tell(2).await, tell(3).await],
+            [true, false, false]
+        );
+        let leased = test.lease(at(9)).await.unwrap();
+        test.store
+            .complete(&leased.token, completion(at(9), &["victim@b.example"]))
+            .await
+            .unwrap();
+        while let Some(delivery) = test.lease_delivery(at(9)).await {
+            assert!(!delivery.can_be_told);
+            test.store.delivered(&delivery, at(9), "250").await.unwrap();
+        }
     }
 
     #[tokio::test]

@@ -9,9 +9,11 @@ mod harness;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::Read,
+    io::{self, ErrorKind, Read, Write},
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::Duration,
 };
 
@@ -296,16 +298,86 @@ fn nobody_is_kept_out_by_bad_clients() {
     let mut stream = pages.connect();
     let request = format!("GET {long} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     // It hangs up in the midst of it.
-    let _ = std::io::Write::write_all(&mut stream, request.as_bytes());
+    let _ = stream.write_all(request.as_bytes());
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     assert!(!answer.starts_with(b"HTTP/1.1 200"), "taken");
 
-    // More than are served at once, who say nothing.
-    let mut silent: Vec<_> = (0..20).map(|_| pages.connect()).collect();
-    assert_eq!(pages.get("/healthz").status, 200);
+    // None that says nothing stays for long.
+    let mut silent = pages.connect();
     let mut rest = Vec::new();
-    silent[0].read_to_end(&mut rest).expect("it hangs up");
+    silent.read_to_end(&mut rest).expect("it hangs up");
+    assert!(gateway.stop().success());
+}
+
+/// A client that sends a byte now and then, or nothing, and comes again when it
+/// is sent away. How often was it?
+fn be_slow(pages: Pages, sends: bool, is_over: &AtomicBool) -> usize {
+    const PAUSE: Duration = Duration::from_millis(500);
+    let request = b"GET /healthz HTTP/1.1\r\nX: ";
+    let mut sent_away = 0;
+    let mut stream = pages.connect();
+    stream.set_nonblocking(true).expect("it");
+    let mut rest = request.iter().chain([b'x'].iter().cycle());
+    while !is_over.load(Ordering::Relaxed) {
+        thread::sleep(PAUSE);
+        let is_written = match rest.next() {
+            Some(byte) if sends => stream.write_all(&[*byte]).is_ok(),
+            _ => true,
+        };
+        let nothing_to_read = |error: &io::Error| error.kind() == ErrorKind::WouldBlock;
+        let is_open = stream
+            .read(&mut [0; 100])
+            .is_err_and(|error| nothing_to_read(&error));
+        if !is_written || !is_open {
+            sent_away += 1;
+            stream = pages.connect();
+            stream.set_nonblocking(true).expect("it");
+        }
+    }
+    sent_away
+}
+
+/// Says that it is over when it is dropped.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn slow_clients_keep_no_probe_waiting() {
+    const SLOW: usize = 200;
+    const ROUNDS: usize = 60;
+    let layout = House::layout();
+    let pages = Pages::configure(&layout);
+    let gateway = layout.start_gateway();
+    wait_for(pages, "/readyz", 200);
+    let is_over = AtomicBool::new(false);
+    let sent_away: usize = thread::scope(|scope| {
+        let is_over = &is_over;
+        // They end although the test may fail.
+        let end = End(is_over);
+        let slow: Vec<_> = (0..SLOW)
+            .map(|number| scope.spawn(move || be_slow(pages, number % 2 == 0, is_over)))
+            .collect();
+        for _ in 0..ROUNDS {
+            for path in ["/healthz", "/readyz", "/metrics"] {
+                assert_eq!(pages.get(path).status, 200, "{path}");
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        drop(end);
+        let ends = slow.into_iter().map(|slow| slow.join().expect("it"));
+        ends.sum()
+    });
+    println!(
+        "{} answers beside {SLOW} slow clients, sent away {sent_away} times",
+        3 * ROUNDS
+    );
+    assert!(sent_away > 0, "none was slow");
     assert!(gateway.stop().success());
 }
 

@@ -2,7 +2,9 @@
 //! `/readyz` for probes. A slow or hostile client costs it little, and mail
 //! nothing. Knows HTTP, and nothing of what the pages say.
 
-use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque, convert::Infallible, net::SocketAddr, path::Path, time::Duration,
+};
 
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -15,15 +17,16 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    task::{AbortHandle, yield_now},
     time::{sleep, timeout},
 };
 
 use super::health::{Diagnosis, Health};
 use crate::{commands::CommandError, config::ConfigError};
 
-/// Connections at a time; others wait in the backlog.
-const CONNECTIONS: usize = 16;
+/// Connections at a time, each with a header and an answer in memory. Whoever
+/// comes to as many ends the oldest.
+const CONNECTIONS: usize = 128;
 
 /// The time in which a client must have sent its request's header.
 const HEADER_TIME: Duration = Duration::from_secs(5);
@@ -62,12 +65,16 @@ pub(super) async fn bind(path: &Path, listen: SocketAddr) -> Result<TcpListener,
 impl Pages {
     /// Serves them for ever, one request a connection.
     pub(super) async fn serve(self, listener: TcpListener) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        // A semaphore that nobody closes always has a place in the end.
-        while let Ok(place) = places.clone().acquire_owned().await {
+        let mut open = VecDeque::new();
+        loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    tokio::spawn(self.clone().attend(stream, place));
+                    make_room(&mut open);
+                    let attended = tokio::spawn(self.clone().attend(stream));
+                    open.push_back(attended.abort_handle());
+                    // A request that is there already is answered before the
+                    // next connection can push this one out.
+                    yield_now().await;
                 }
                 Err(error) => {
                     tracing::error!(%error, "can't accept a connection for metrics; trying again");
@@ -77,7 +84,7 @@ impl Pages {
         }
     }
 
-    async fn attend(self, stream: TcpStream, _place: OwnedSemaphorePermit) {
+    async fn attend(self, stream: TcpStream) {
         let answer = service_fn(|request: Request<Incoming>| {
             let page = self.page(request.method(), request.uri().path());
             async { Ok::<_, Infallible>(page) }
@@ -111,6 +118,17 @@ impl Pages {
                 "there are /metrics, /healthz and /readyz",
             ),
         }
+    }
+}
+
+/// Ends the oldest connection if there are as many as may be: an honest client's
+/// lasts milliseconds, and none waits behind those that are slow.
+fn make_room(open: &mut VecDeque<AbortHandle>) {
+    open.retain(|connection| !connection.is_finished());
+    if open.len() >= CONNECTIONS
+        && let Some(oldest) = open.pop_front()
+    {
+        oldest.abort();
     }
 }
 

@@ -22,7 +22,7 @@ use futures_util::FutureExt;
 use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
+    sync::{oneshot, watch},
     time::Instant,
 };
 
@@ -73,13 +73,16 @@ Example:
 pub(super) struct Arguments {}
 
 pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandError> {
-    let config = Config::load(path)?;
+    // Before all that takes time: until here each signal kills.
+    let mut signals = Signals::listen()?;
+    let config = tokio::select! {
+        config = load(path) => config?,
+        () = signals.end() => return Ok(Ending::Done),
+    };
     log::start(&config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let phase = watch::Sender::new(Phase::Starting);
     let vitals = show_pages(path, &config, &clock, phase.subscribe()).await?;
-    // Before the port is bound: whoever sees it open may ask for the end.
-    let mut signals = Signals::listen()?;
     let mut service = tokio::select! {
         service = Service::of(path, config, clock) => service?,
         () = signals.end() => return Ok(Ending::Done),
@@ -111,6 +114,21 @@ pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandErr
     pulse.abort();
     tracing::info!("stopped");
     asked.map(|()| Ending::Done)
+}
+
+/// Reads the configuration in a thread that the end need not wait for: a file may
+/// lie where nobody answers.
+async fn load(path: &Path) -> Result<Config, CommandError> {
+    let (sender, loaded) = oneshot::channel();
+    let path = path.to_owned();
+    // Nobody receives it if the end was asked for meanwhile.
+    let load = move || drop(sender.send(Config::load(&path)));
+    let failed = |error: &dyn std::fmt::Display| {
+        CommandError::other(format_args!("the configuration can't be read: {error}"))
+    };
+    let named = std::thread::Builder::new().name("configuration".to_owned());
+    named.spawn(load).map_err(|error| failed(&error))?;
+    Ok(loaded.await.map_err(|error| failed(&error))??)
 }
 
 /// Counts from here on, and shows the pages for Prometheus and probes, if the

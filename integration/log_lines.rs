@@ -70,11 +70,14 @@ fn one_of_each(site: &Site) -> [String; 4] {
     [request, deferred, ignored, rejected.to_owned()]
 }
 
-/// Waits until the reply to the request and the notice were handed over.
-fn wait_for_deliveries(site: &Site) {
-    until("both deliveries", PATIENCE, || {
-        let deliveries = log(site).matches("reply handed to Postfix").count();
-        (deliveries == 2).then_some(())
+/// Waits until all decisions are logged, and that the reply to the request and
+/// the notice were handed over.
+fn wait_for_lines(site: &Site) {
+    until("all lines", PATIENCE, || {
+        let log = log(site);
+        let deliveries = log.matches("reply handed to Postfix").count();
+        let decisions = log.matches("verdict").count();
+        (deliveries == 2 && decisions == 4).then_some(())
     });
 }
 
@@ -84,7 +87,7 @@ fn each_message_has_one_decision_and_its_story_by_its_queue_id() {
     let _server = serve_zone(&layout);
     let site = layout.start();
     let ids = one_of_each(&site);
-    wait_for_deliveries(&site);
+    wait_for_lines(&site);
     let log = log(&site);
     let decisions = [
         "verdict=request service={KMS:Help} request=",
@@ -139,7 +142,7 @@ fn json_is_one_flat_object_a_line() {
     let _server = serve_zone(&layout);
     let site = layout.start();
     let ids = one_of_each(&site);
-    wait_for_deliveries(&site);
+    wait_for_lines(&site);
     let log = log(&site);
     let lines: Vec<Value> = log
         .lines()
@@ -218,11 +221,8 @@ fn the_journal_gets_priorities_and_no_times() {
 fn elsewhere_the_journal_s_variable_says_nothing() {
     let layout = Layout::new();
     let gateway = layout.start_gateway_by(&["env", "JOURNAL_STREAM=8:123456"]);
-    let log = gateway.log();
-    assert!(
-        !log.contains("<6>") && log.contains("INFO  serving"),
-        "{log}"
-    );
+    let log = gateway.wait_for_log("INFO  serving");
+    assert!(!log.contains("<6>"), "{log}");
     assert!(gateway.stop().success());
 }
 
@@ -254,7 +254,9 @@ fn no_sender_writes_a_line() {
     assert_eq!(accepted.code, 250, "{accepted:?}");
     let accepted = site.smtp().send(ALICE, &[GATEWAY], &hostile.to_bytes());
     assert_eq!(accepted.code, 250, "{accepted:?}");
-    let log = log(&site);
+    let log = until("both decisions", PATIENCE, || {
+        Some(log(&site)).filter(|log| log.matches(" judged ").count() >= 2)
+    });
     let starts = |line: &str| line.starts_with("20");
     assert!(log.lines().all(starts), "{log}");
     assert!(!log.contains('\x1b'), "{log}");

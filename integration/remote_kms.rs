@@ -450,6 +450,6 @@ fn keys_that_are_left_behind_are_named() {
     layout.set_gateway("kms", "socket", "/nonexistent/kms.sock");
     let gateway = layout.start_gateway();
     let expected = "holds 1 KMC keys, 0 modules and 2 vending keys";
-    assert!(gateway.log().contains(expected), "{}", gateway.log());
+    gateway.wait_for_log(expected);
     assert!(gateway.stop().success());
 }

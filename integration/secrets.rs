@@ -736,8 +736,7 @@ fn where_nothing_may_be_locked_the_log_says_so() {
         "--memlock=0",
     ]);
     assert_eq!(locked_kilobytes(gateway.id()), 0);
-    let log = gateway.log();
-    assert!(log.contains("secrets may be swapped out"), "{log}");
+    gateway.wait_for_log("secrets may be swapped out");
     assert!(gateway.stop().success());
 }
 

@@ -9,82 +9,20 @@ mod harness;
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
-    io::Write,
-    path::PathBuf,
+    fs,
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
-use harness::{ALICE, BOB, Draft, GATEWAY, Layout, Milter, Site, ask, run, taken, until, words};
+use harness::{
+    ALICE, BOB, Draft, GATEWAY, Layout, Milter, Site, SmallDisk, ask, run, taken, until, words,
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A loaded machine may need this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const MIB: u64 = 1 << 20;
-
-/// A file system of its own, unmounted when this value is dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(path: PathBuf, size: &str) -> Self {
-        fs::create_dir(&path).expect("a directory");
-        let options = format!("size={size},mode=0700");
-        let mut mount = Command::new("mount");
-        run(
-            mount
-                .args(["-t", "tmpfs", "-o", &options, "kms-gateway-test"])
-                .arg(&path),
-            b"",
-        );
-        Self(path)
-    }
-
-    fn remount(&self, option: &str) {
-        let options = format!("remount,{option}");
-        run(
-            Command::new("mount").args(["-o", &options]).arg(&self.0),
-            b"",
-        );
-    }
-
-    fn free(&self) -> u64 {
-        let status = rustix::fs::statvfs(&self.0).expect("its state");
-        status.f_bavail * status.f_frsize
-    }
-
-    /// Fills it up by a file that is none of the gateway's.
-    fn fill(&self, leaving: u64) {
-        let mut filler = File::create(self.filler()).expect("a file");
-        let mut left = self.free().saturating_sub(leaving);
-        while left > 0 {
-            let piece = left.min(4096);
-            if filler
-                .write_all(&vec![0x5A; usize::try_from(piece).expect("it")])
-                .is_err()
-            {
-                break;
-            }
-            left -= piece;
-        }
-    }
-
-    fn make_room(&self) {
-        fs::remove_file(self.filler()).expect("the file");
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.0.join("filler")
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: the gateway of a failed test still runs.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
 
 /// A site whose database has a small disk of its own.
 struct Trouble {
@@ -160,7 +98,7 @@ impl Trouble {
         };
         assert_eq!((of("accepted"), of("completed")), (accepted, accepted));
         self.site.layout.gateway(&words("audit verify"));
-        let database = self.disk.0.join("gateway.sqlite3");
+        let database = self.disk.path().join("gateway.sqlite3");
         let checked = run(
             Command::new("sqlite3")
                 .arg(database)
@@ -174,7 +112,7 @@ impl Trouble {
 fn layout(size: &str, min_free_bytes: u64) -> (Layout, SmallDisk) {
     let layout = Layout::without_keys();
     let disk = SmallDisk::mount(layout.directory().join("store"), size);
-    let path = disk.0.join("gateway.sqlite3");
+    let path = disk.path().join("gateway.sqlite3");
     layout.set_gateway("store", "path", path.to_str().expect("a path in UTF-8"));
     let min_free_bytes = i64::try_from(min_free_bytes).expect("a number of TOML");
     layout.set_gateway("store", "min_free_bytes", min_free_bytes);
@@ -320,7 +258,10 @@ fn a_gateway_does_not_start_on_a_read_only_disk() {
     let ended = layout.try_gateway(&["serve"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let line = ended.stderr.lines().last().unwrap_or_default();
-    assert!(line.contains(disk.0.to_str().expect("UTF-8")), "{line}");
+    assert!(
+        line.contains(disk.path().to_str().expect("UTF-8")),
+        "{line}"
+    );
     assert!(line.contains("Read-only file system"), "{line}");
     println!("{line}");
     disk.remount("rw");

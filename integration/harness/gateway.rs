@@ -71,6 +71,15 @@ impl Gateway {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Waits until it has logged this, for lines come a moment after what they
+    /// tell of; gives the whole log.
+    #[track_caller]
+    pub fn wait_for_log(&self, text: &str) -> String {
+        until(&format!("{text:?} in the log"), PATIENCE, || {
+            Some(self.log()).filter(|log| log.contains(text))
+        })
+    }
+
     pub fn id(&self) -> u32 {
         self.child.id()
     }

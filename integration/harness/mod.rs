@@ -16,6 +16,7 @@
 
 mod address;
 mod command;
+mod disk;
 mod dkim;
 mod dovecot;
 mod gateway;
@@ -40,6 +41,7 @@ mod wait;
 
 pub use self::{
     command::{Output, output, python, run, words},
+    disk::SmallDisk,
     dkim::{DkimKey, OpenDkim},
     dovecot::Dovecot,
     gateway::{Gateway, kms_gateway},

@@ -102,6 +102,8 @@ pub enum Ending {
     Done,
     /// The command looked for problems and found one: exit code 1.
     ProblemFound,
+    /// The service ended by an error that it has logged: exit code 1.
+    Failed,
 }
 
 /// Runs the command line, the program's name included. Exit codes: 0 done, 1 a
@@ -136,7 +138,7 @@ fn show(help: &clap::Error) -> Result<Ending, CommandError> {
 fn exit_code(ended: Result<Ending, CommandError>) -> ExitCode {
     match ended {
         Ok(Ending::Done) => ExitCode::SUCCESS,
-        Ok(Ending::ProblemFound) => ExitCode::from(1),
+        Ok(Ending::ProblemFound | Ending::Failed) => ExitCode::from(1),
         Err(error) => {
             standard_error::write_line(format_args!("kms-gateway: {error}"));
             ExitCode::from(1)

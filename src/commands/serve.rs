@@ -2,6 +2,7 @@
 //! and takes signals.
 
 mod health;
+mod line_queue;
 mod log;
 mod metrics;
 mod pages;
@@ -28,6 +29,8 @@ use tokio::{
 
 use self::{
     health::{Health, Phase, Vitals},
+    log::Log,
+    metrics::Metrics,
     pages::Pages,
     pulse::Pulse,
     restart::keep_fixed,
@@ -75,25 +78,31 @@ pub(super) struct Arguments {}
 pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandError> {
     // Before all that takes time: until here each signal kills.
     let mut signals = Signals::listen()?;
+    let log = Log::begin()?;
+    let ended = serve(path, &mut signals, &log).await;
+    Ok(log.end(ended))
+}
+
+async fn serve(path: &Path, signals: &mut Signals, log: &Log) -> Result<Ending, CommandError> {
     let config = tokio::select! {
         config = load(path) => config?,
         () = signals.end() => return Ok(Ending::Done),
     };
-    log::start(&config)?;
+    log.configure(&config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let phase = watch::Sender::new(Phase::Starting);
-    let vitals = show_pages(path, &config, &clock, phase.subscribe()).await?;
+    let vitals = show_pages(path, &config, &clock, phase.subscribe(), log).await?;
     let mut service = tokio::select! {
         service = Service::of(path, config, clock) => service?,
         () = signals.end() => return Ok(Ending::Done),
     };
-    let pulse = tokio::spawn(service.pulse(vitals).run());
+    let pulse = tokio::spawn(service.pulse(vitals, log.clone()).run());
     phase.send_replace(Phase::Serving);
 
     let kms = key_management::description(&service.config);
     tracing::info!(listen = %service.config.milter.listen, kms, "serving");
     notify(&[NotifyState::Ready, NotifyState::Status("Serving.")]);
-    let asked = service.attend(&mut signals).await;
+    let asked = service.attend(signals).await;
     if let Err(error) = &asked {
         tracing::error!(%error, "can't go on");
     }
@@ -138,13 +147,14 @@ async fn show_pages(
     config: &Config,
     clock: &Arc<dyn Clock>,
     phase: watch::Receiver<Phase>,
+    log: &Log,
 ) -> Result<Option<watch::Sender<Vitals>>, CommandError> {
     let Some(listen) = config.metrics.listen else {
         return Ok(None);
     };
     let listener = pages::bind(path, listen).await?;
-    let metrics = metrics::install(config, clock)?;
-    tokio::spawn(metrics::upkeep(metrics.clone()));
+    let metrics = Metrics::install(config, clock, log.clone())?;
+    tokio::spawn(metrics.clone().upkeep());
     let vitals = watch::Sender::new(Vitals::unknown());
     let health = Health {
         phase,
@@ -253,12 +263,13 @@ impl Service {
         self.tasks.start("milter", milter.map(Ok::<(), Infallible>));
     }
 
-    fn pulse(&self, vitals: Option<watch::Sender<Vitals>>) -> Pulse {
+    fn pulse(&self, vitals: Option<watch::Sender<Vitals>>, log: Log) -> Pulse {
         Pulse {
             store: self.store.clone(),
             clock: self.clock.clone(),
             bad_reload: self.live.bad_reload.subscribe(),
             connections: self.connections.clone(),
+            log,
             vitals,
         }
     }

@@ -114,6 +114,8 @@ measures! {
          or standing still within it.";
     PANICS: Series<Counter, FoundAtFault> = "kms_gateway_panics_total" ["part"] in Count,
         "Faults of the gateway that cost a message a temporary failure, or a request or reply an attempt.";
+    LOG_LINES_LOST: Series<Counter, ()> = "kms_gateway_log_lines_lost_total" [] in Count,
+        "Lines of the log that nobody read in time, or that could not be written.";
     READY: Series<Gauge, ()> = "kms_gateway_ready" [] in Count,
         "1 if a request would be taken now, 0 if not: what /readyz says.";
     RELOADS: Series<Counter, Reloaded> = "kms_gateway_reloads_total" ["outcome"] in Count,

@@ -9,11 +9,18 @@
 //!
 //! A line is an event: what a stranger wrote can end none, begin none and hide
 //! none. No secret and no body of a message is ever in one.
+//!
+//! Nobody waits for the log: what can't be written is lost, and the log, a metric
+//! and `/readyz` say how much.
 
 use std::{
+    backtrace::{Backtrace, BacktraceStatus},
     fmt::{self, Display, Write},
     io,
     os::fd::AsFd,
+    panic::{self, PanicHookInfo},
+    sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -31,36 +38,116 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
+use super::line_queue::{LineQueue, Losses};
 use crate::{
-    commands::CommandError,
+    commands::{CommandError, Ending},
     config::{Config, LogFormat},
     printable::{Printable, PrintableJson},
 };
 
-/// Begins the log that the configuration asks for.
-pub(super) fn start(config: &Config) -> Result<(), CommandError> {
-    // What libraries trace of their own work is noise.
-    let filter = EnvFilter::try_new(format!(
-        "{},indymilter=warn,sqlx=warn,hyper=warn",
-        config.log.level
-    ))
-    .map_err(|error| {
-        CommandError::other(format!(
-            "log.level: {error}; write a level such as \"info\""
+/// How long the end waits for a reader that doesn't read.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// The log of the process. Its clones are the same one.
+#[derive(Clone)]
+pub(super) struct Log {
+    lines: LineQueue,
+    /// Text until the configuration is read.
+    format: Arc<OnceLock<Format>>,
+}
+
+impl Log {
+    /// Begins the log, at first for panics and for what ends the start.
+    pub(super) fn begin() -> Result<Self, CommandError> {
+        let format: Arc<OnceLock<Format>> = Arc::default();
+        let of_notice = format.clone();
+        let notice = move |lines| format_of(&of_notice).line(Level::WARN, &lost(lines));
+        let lines = LineQueue::start(io::stderr(), notice).map_err(cannot_start)?;
+        let log = Self { lines, format };
+        let of_panics = log.clone();
+        // The usual hook would wait for whoever reads standard error.
+        panic::set_hook(Box::new(move |panic| {
+            of_panics.say(Level::ERROR, &panicked(panic));
+        }));
+        Ok(log)
+    }
+
+    /// Has what happens from now on logged as the configuration asks for.
+    pub(super) fn configure(&self, config: &Config) -> Result<(), CommandError> {
+        // What libraries trace of their own work is noise.
+        let filter = EnvFilter::try_new(format!(
+            "{},indymilter=warn,sqlx=warn,hyper=warn",
+            config.log.level
         ))
-    })?;
-    let format = match config.log.format {
-        LogFormat::Json => Format::Json,
-        LogFormat::Text if is_read_by_journal() => Format::Journal,
-        LogFormat::Text => Format::Text,
-    };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .fmt_fields(DefaultFields::new())
-        .event_format(format)
-        .try_init()
-        .map_err(|error| CommandError::other(format!("the log can't be started: {error}")))
+        .map_err(|error| {
+            CommandError::other(format!(
+                "log.level: {error}; write a level such as \"info\""
+            ))
+        })?;
+        let format = *self.format.get_or_init(|| Format::of(config));
+        let lines = self.lines.clone();
+        tracing_subscriber::fmt()
+            .log_internal_errors(false)
+            .with_env_filter(filter)
+            .with_writer(move || lines.clone())
+            .fmt_fields(DefaultFields::new())
+            .event_format(format)
+            .try_init()
+            .map_err(cannot_start)
+    }
+
+    /// The lines that are not in the log.
+    pub(super) fn losses(&self) -> Losses {
+        self.lines.losses()
+    }
+
+    /// Says what the service ended by, if by an error, and has all lines written.
+    pub(super) fn end(&self, ended: Result<Ending, CommandError>) -> Ending {
+        let ending = ended.unwrap_or_else(|error| {
+            self.lines
+                .push(format!("kms-gateway: {error}\n").as_bytes());
+            Ending::Failed
+        });
+        self.lines.flush(LAST_WORDS);
+        ending
+    }
+
+    fn say(&self, level: Level, said: &Said) {
+        let line = format_of(&self.format).line(level, said);
+        self.lines.push(line.as_bytes());
+    }
+}
+
+fn format_of(format: &OnceLock<Format>) -> Format {
+    format.get().copied().unwrap_or(Format::Text)
+}
+
+fn cannot_start(error: impl Display) -> CommandError {
+    CommandError::other(format!("the log can't be started: {error}"))
+}
+
+fn lost(lines: u64) -> Said {
+    Said {
+        message: "log lines are missing here: standard error was full or not read".to_owned(),
+        fields: vec![("lines", Value::from(lines))],
+    }
+}
+
+/// A fault of the gateway.
+fn panicked(panic: &PanicHookInfo<'_>) -> Said {
+    let place = panic.location().map(ToString::to_string);
+    let mut fields = vec![
+        ("place", Value::from(place)),
+        ("error", Value::from(panic.payload_as_str())),
+    ];
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        fields.push(("backtrace", Value::from(backtrace.to_string())));
+    }
+    Said {
+        message: "panicked".to_owned(),
+        fields,
+    }
 }
 
 /// Whether standard error is the journal's, as systemd.exec(5) has it: the
@@ -96,19 +183,40 @@ where
         mut line: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let level = *event.metadata().level();
         let mut said = Said::default();
         event.record(&mut said);
+        self.write(*event.metadata().level(), &said, &mut line)
+    }
+}
+
+impl Format {
+    fn of(config: &Config) -> Self {
+        match config.log.format {
+            LogFormat::Json => Self::Json,
+            LogFormat::Text if is_read_by_journal() => Self::Journal,
+            LogFormat::Text => Self::Text,
+        }
+    }
+
+    fn line(self, level: Level, said: &Said) -> String {
+        let mut line = String::new();
+        // Writing to a string does not fail.
+        let _ = self.write(level, said, &mut line);
+        line
+    }
+
+    /// With its end.
+    fn write(self, level: Level, said: &Said, line: &mut impl Write) -> fmt::Result {
         match self {
-            Format::Text => {
+            Self::Text => {
                 write!(line, "{} {level:5} ", now())?;
-                said.write_text(&mut line)?;
+                said.write_text(line)?;
             }
-            Format::Journal => {
+            Self::Journal => {
                 write!(line, "<{}>", priority(level))?;
-                said.write_text(&mut line)?;
+                said.write_text(line)?;
             }
-            Format::Json => said.write_json(level, &mut line)?,
+            Self::Json => said.write_json(level, line)?,
         }
         line.write_char('\n')
     }

@@ -4,16 +4,17 @@
 use std::{sync::Arc, time::Duration};
 
 use metrics::Unit as ExportedUnit;
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::time::interval;
 
+use super::log::Log;
 use crate::{
     clock::Clock,
     commands::CommandError,
     config::Config,
     measures::{
-        BUILD, Build, Kind, MEASURES, MILTER_LIMIT, MILTER_SESSIONS, Measure, RELOAD_IS_GOOD,
-        SPOOL_LIMIT, SPOOL_LIMIT_BYTES, STARTED, Unit,
+        BUILD, Build, Kind, LOG_LINES_LOST, MEASURES, MILTER_LIMIT, MILTER_SESSIONS, Measure,
+        RELOAD_IS_GOOD, SPOOL_LIMIT, SPOOL_LIMIT_BYTES, STARTED, Unit,
     },
 };
 
@@ -21,27 +22,54 @@ use crate::{
 /// not anybody asks.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Has everything counted from here on. What was counted before is lost.
-pub(super) fn install(
-    config: &Config,
-    clock: &Arc<dyn Clock>,
-) -> Result<PrometheusHandle, CommandError> {
-    let failed = |error: &dyn std::fmt::Display| {
-        CommandError::other(format_args!("nothing can be measured: {error}"))
-    };
+/// What is counted.
+#[derive(Clone)]
+pub(super) struct Metrics {
+    exporter: PrometheusHandle,
+    /// Counts its losses itself, and from the start.
+    log: Log,
+}
+
+impl Metrics {
+    /// Has everything counted from here on. What was counted before is lost.
+    pub(super) fn install(
+        config: &Config,
+        clock: &Arc<dyn Clock>,
+        log: Log,
+    ) -> Result<Self, CommandError> {
+        let exporter = install_exporter().map_err(|error| {
+            CommandError::other(format_args!("nothing can be measured: {error}"))
+        })?;
+        MEASURES.iter().map(|row| row.measure()).for_each(describe);
+        MEASURES.iter().for_each(|row| row.begin());
+        tell_what_stays(config, clock);
+        Ok(Self { exporter, log })
+    }
+
+    /// The page for Prometheus.
+    pub(super) fn page(&self) -> String {
+        LOG_LINES_LOST.only().absolute(self.log.losses().total);
+        self.exporter.render()
+    }
+
+    /// Keeps the memory of histograms bounded, for ever.
+    pub(super) async fn upkeep(self) {
+        let mut times = interval(UPKEEP);
+        loop {
+            times.tick().await;
+            self.exporter.run_upkeep();
+        }
+    }
+}
+
+fn install_exporter() -> Result<PrometheusHandle, BuildError> {
     let mut builder = PrometheusBuilder::new();
     let measures = || MEASURES.iter().map(|row| row.measure());
     for measure in measures().filter(|measure| measure.kind == Kind::Histogram) {
         let name = Matcher::Full(measure.name.to_owned());
-        builder = builder
-            .set_buckets_for_metric(name, measure.buckets)
-            .map_err(|error| failed(&error))?;
+        builder = builder.set_buckets_for_metric(name, measure.buckets)?;
     }
-    let handle = builder.install_recorder().map_err(|error| failed(&error))?;
-    measures().for_each(describe);
-    MEASURES.iter().for_each(|row| row.begin());
-    tell_what_stays(config, clock);
-    Ok(handle)
+    builder.install_recorder()
 }
 
 fn describe(measure: &Measure) {
@@ -69,13 +97,4 @@ fn tell_what_stays(config: &Config, clock: &Arc<dyn Clock>) {
         .set(config.milter.max_connections as f64);
     SPOOL_LIMIT.only().set(config.store.max_requests as f64);
     SPOOL_LIMIT_BYTES.only().set(config.store.max_bytes as f64);
-}
-
-/// Keeps the memory of histograms bounded, for ever.
-pub(super) async fn upkeep(handle: PrometheusHandle) {
-    let mut times = interval(UPKEEP);
-    loop {
-        times.tick().await;
-        handle.run_upkeep();
-    }
 }

@@ -14,14 +14,16 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::{AbortHandle, yield_now},
     time::{sleep, timeout},
 };
 
-use super::health::{Diagnosis, Health};
+use super::{
+    health::{Diagnosis, Health},
+    metrics::Metrics,
+};
 use crate::{commands::CommandError, config::ConfigError};
 
 /// Connections at a time, each with a header and an answer in memory. Whoever
@@ -46,7 +48,7 @@ const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4
 /// What the pages are made of.
 #[derive(Clone)]
 pub(super) struct Pages {
-    pub(super) metrics: PrometheusHandle,
+    pub(super) metrics: Metrics,
     pub(super) health: Health,
 }
 
@@ -110,7 +112,7 @@ impl Pages {
             return refusal;
         }
         match path {
-            "/metrics" => response(StatusCode::OK, METRICS, self.metrics.render()),
+            "/metrics" => response(StatusCode::OK, METRICS, self.metrics.page()),
             "/healthz" => told(&self.health.alive()),
             "/readyz" => told(&self.health.ready()),
             _ => text(

@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::{health::Vitals, notify};
+use super::{health::Vitals, line_queue::Losses, log::Log, notify};
 use crate::{
     clock::Clock,
     measures::READY,
@@ -46,6 +46,7 @@ pub(super) struct Pulse {
     pub(super) bad_reload: watch::Receiver<Option<String>>,
     /// Those of the milter port.
     pub(super) connections: Arc<Connections>,
+    pub(super) log: Log,
     /// For probes, where they may ask.
     pub(super) vitals: Option<watch::Sender<Vitals>>,
 }
@@ -79,7 +80,9 @@ impl Pulse {
     fn warnings(&self) -> Vec<String> {
         let bad_reload = self.bad_reload.borrow().as_deref().map(not_reloaded);
         let of_milter = self.connections.strain().warning;
-        bad_reload.into_iter().chain(of_milter).collect()
+        let of_log = lines_lost(self.log.losses());
+        let all = [bad_reload, of_milter, of_log];
+        all.into_iter().flatten().collect()
     }
 
     async fn look(&self) -> Look {
@@ -94,6 +97,15 @@ impl Pulse {
 pub(super) fn reloaded(bad_reload: Option<&str>) -> String {
     let warnings: Vec<String> = bad_reload.map(not_reloaded).into_iter().collect();
     State::default().status(&warnings)
+}
+
+/// While the log can't say so itself.
+fn lines_lost(losses: Losses) -> Option<String> {
+    let lines = counted(losses.untold, "line", "lines");
+    let is_said = losses.untold == 0;
+    (!is_said).then(|| {
+        format!("the log can't be written: {lines} lost; make room, or restart what reads it")
+    })
 }
 
 fn not_reloaded(error: &str) -> String {

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{Gateway, House, Layout, Lock};
+use harness::{Gateway, House, Layout, Lock, until};
 use rustix::{
     process::Signal,
     time::{ClockId, clock_gettime},
@@ -171,6 +171,28 @@ fn ready_reloading_and_stopping_are_told() {
     assert!(gateway.stop().success());
     let stopping = systemd.wait_for("STOPPING=1");
     assert!(line(&stopping, "STATUS=Stopping").is_some(), "{stopping:?}");
+}
+
+#[test]
+fn a_systemd_that_does_not_listen_stops_nothing() {
+    // Beyond what waits here and in the socket (net.unix.max_dgram_qlen).
+    const RELOADS: usize = 150;
+    let layout = House::layout();
+    let systemd = NotifySocket::new(&layout);
+    let gateway = start(&layout, false);
+    for number in 1..=RELOADS {
+        gateway.signal(Signal::HUP);
+        until("the reload", PATIENCE, || {
+            let reloads = gateway.log().matches("configuration reloaded").count();
+            (reloads >= number).then_some(())
+        });
+    }
+    gateway.wait_for_log("systemd not notified: it does not listen");
+    let house = House::with(layout, gateway);
+    house.serves();
+    assert!(house.gateway.stop().success());
+    let told = systemd.wait_for("READY=1");
+    assert_eq!(line(&told, "STATUS="), Some("STATUS=Serving."));
 }
 
 #[test]

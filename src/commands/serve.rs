@@ -8,6 +8,7 @@ mod metrics;
 mod pages;
 mod pulse;
 mod restart;
+mod systemd;
 mod tasks;
 
 use std::{
@@ -34,6 +35,7 @@ use self::{
     pages::Pages,
     pulse::Pulse,
     restart::keep_fixed,
+    systemd::notify,
     tasks::{Tasks, in_time},
 };
 use super::{
@@ -80,6 +82,7 @@ pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandErr
     let mut signals = Signals::listen()?;
     let log = Log::begin()?;
     let ended = serve(path, &mut signals, &log).await;
+    systemd::flush();
     Ok(log.end(ended))
 }
 
@@ -530,11 +533,4 @@ fn reload(path: &Path, running: &Config, live: &Live) {
     let status = pulse::reloaded(bad.as_deref());
     live.bad_reload.send_replace(bad);
     notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
-}
-
-/// Tells systemd, where it listens.
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "systemd not notified");
-    }
 }

@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::{health::Vitals, line_queue::Losses, log::Log, notify};
+use super::{health::Vitals, line_queue::Losses, log::Log, systemd::notify};
 use crate::{
     clock::Clock,
     measures::READY,

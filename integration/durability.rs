@@ -1,14 +1,15 @@
-//! 250 means that the request is on disk: shown by the system calls of the
-//! running gateway, not by surviving a kill, for what the kernel holds
-//! survives one too.
+//! 250 means that the request is on disk, and so is every file that a command
+//! has made: shown by the system calls, not by surviving a kill, for what the
+//! kernel holds survives one too.
 
 #![allow(clippy::expect_used, clippy::panic)]
 
 mod harness;
 
-use std::{collections::HashMap, fs, path::Path, thread};
+use std::{collections::HashMap, fs, path::Path, process::Command, thread};
 
-use harness::{ALICE, Call, Draft, GATEWAY, Layout, Site, calls, until};
+use harness::{ALICE, Call, Draft, GATEWAY, Layout, Site, calls, kms_gateway, run, until, words};
+use tempfile::TempDir;
 
 /// Requests sent one after the other, then as many again at once.
 const REQUESTS: usize = 8;
@@ -164,4 +165,122 @@ fn markers(text: &str) -> Vec<String> {
         .filter_map(|(at, _)| text.get(at..at + length))
         .map(str::to_owned)
         .collect()
+}
+
+/// Commands that make files, in this order, each with the files; a word in braces
+/// is the directory.
+const MAKERS: &[(&str, &[&str])] = &[
+    (
+        "init --address kms@example.org --issuer Example --database {}/data/deep/database \
+         --master-secret-file {}/etc/secret",
+        &[
+            "etc/gateway.toml",
+            "etc/secret",
+            "data/deep/database",
+            "data/deep",
+            "data",
+            "etc",
+        ],
+    ),
+    ("config set milter.keep_bcc true", &["etc/gateway.toml"]),
+    (
+        "kmc export --passphrase-file {}/passphrase --out {}/kmc.pem",
+        &["kmc.pem"],
+    ),
+    ("backup {}/copy.sqlite3", &["copy.sqlite3"]),
+    (
+        "sm init --state {}/sm.json --registration {}/registration.json \
+         --issuer Example --name 90000001 --hardware SOFT-1 --firmware 1.0",
+        &["sm.json", "registration.json"],
+    ),
+    (
+        "sm request --state {}/sm.json --public-key {}/public-key",
+        &["sm.json"],
+    ),
+    (
+        "update new-key --passphrase-file {}/passphrase --out {}/stsa.pem",
+        &["stsa.pem"],
+    ),
+    (
+        "secret rewrap --new-file {}/new-secret --create",
+        &["new-secret"],
+    ),
+];
+
+#[test]
+fn every_file_that_a_command_makes_is_on_disk_with_its_name() {
+    let directory = TempDir::with_prefix("kms-gateway-").expect("a directory");
+    // As the kernel names it.
+    let place = fs::canonicalize(directory.path()).expect("its path");
+    let config = place.join("etc/gateway.toml");
+    fs::write(place.join("passphrase"), "correct horse\n").expect("a passphrase");
+    for (line, files) in MAKERS {
+        let line = line.replace("{}", place.to_str().expect("a path in UTF-8"));
+        let text = trace_of(&config, &line, &place.join("strace.log"));
+        let calls = calls(&text);
+        for file in *files {
+            let path = place.join(file);
+            assert!(path.exists(), "{line}: no {file}");
+            assert_eq!(unsynced_part(&calls, &path), None, "{line}: {file}");
+        }
+        if line.starts_with("init") {
+            let key = run(&mut kms_gateway(&config, &["kmc", "public-key"]), b"");
+            fs::write(place.join("public-key"), key).expect("a public key");
+        }
+    }
+}
+
+fn trace_of(config: &Path, line: &str, file: &Path) -> String {
+    let traced = "trace=openat,write,pwrite64,mkdir,rename,renameat,renameat2,fsync,fdatasync";
+    let command = kms_gateway(config, &words(line));
+    let mut strace = Command::new("strace");
+    strace
+        .args(["-f", "-y", "-s", "0", "-e", traced, "-o"])
+        .arg(file);
+    strace.arg(command.get_program()).args(command.get_args());
+    run(&mut strace, b"");
+    fs::read_to_string(file).expect("a trace")
+}
+
+/// What of a file, or directory, is not surely on the disk at the end.
+fn unsynced_part(calls: &[Call<'_>], path: &Path) -> Option<&'static str> {
+    let shown = path.display();
+    let (own, name) = (format!("<{shown}>"), format!("\"{shown}\""));
+    let directory = path.parent().expect("a directory").display();
+    let made = calls.iter().rev().find(|call| makes(call, &name));
+    let Some(made) = made else {
+        return Some("it was not made here");
+    };
+    let synced_after = |line: usize, what: &str| {
+        let mut syncs = calls.iter().filter(|call| call.name.ends_with("sync"));
+        syncs.any(|call| call.began > line && call.arguments.contains(what))
+    };
+    // Up to a rename its content has another name.
+    let former = made.arguments.split('"').nth(1).unwrap_or_default();
+    let former = format!("<{former}>");
+    let names = [own.as_str(), former.as_str()];
+    let is_content = |call: &&Call| {
+        let of_it = names.iter().any(|name| call.arguments.contains(name));
+        call.name.contains("write") && of_it
+    };
+    let last_write = calls.iter().rev().find(is_content);
+    match last_write {
+        Some(write) if !names.iter().any(|name| synced_after(write.ended, name)) => {
+            Some("its content")
+        }
+        _ if !synced_after(made.ended, &format!("<{directory}>")) => Some("its name"),
+        _ => None,
+    }
+}
+
+/// Whether a call gives this name, in quotation marks, to a file.
+fn makes(call: &Call<'_>, name: &str) -> bool {
+    let last = call.arguments.rsplit('"').nth(1);
+    let is_last = last.is_some_and(|last| name == format!("\"{last}\""));
+    match call.name {
+        "openat" => call.arguments.contains("O_CREAT") && call.arguments.contains(name),
+        "mkdir" => call.arguments.contains(name),
+        "rename" | "renameat" | "renameat2" => is_last,
+        _ => false,
+    }
 }

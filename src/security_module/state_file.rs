@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::error::ModuleError;
+use crate::new_file;
 
 /// A state file, locked.
 #[derive(Debug)]
@@ -21,18 +22,13 @@ pub(super) struct StateFile {
 impl StateFile {
     /// Makes the file, which must not be there yet.
     pub(super) fn create(path: &Path, content: &[u8]) -> Result<Self, ModuleError> {
-        let made = write_new(path, content).map_err(|source| match source.kind() {
+        new_file::create(path, 0o600, content).map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists => ModuleError::Exists {
                 path: path.to_owned(),
             },
             _ => failed("write", path)(source),
         })?;
-        let file = Self {
-            path: path.to_owned(),
-            locked: locked(made, path)?,
-        };
-        file.sync_directory()?;
-        Ok(file)
+        Ok(Self::open(path)?.0)
     }
 
     /// Opens the file and gives its content.
@@ -92,8 +88,7 @@ impl StateFile {
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty());
         let directory = parent.unwrap_or(Path::new("."));
-        let synced = File::open(directory).and_then(|directory| directory.sync_all());
-        synced.map_err(failed("sync", directory))
+        new_file::sync(directory).map_err(failed("sync", directory))
     }
 }
 

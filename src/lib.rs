@@ -10,6 +10,7 @@
 
 pub mod audit;
 pub mod clock;
+pub mod clock_record;
 pub mod commands;
 pub mod config;
 pub mod dnsbl;

@@ -1,17 +1,19 @@
 //! `check`: validates the configuration and shows the policy that it makes.
 
-use std::{path::Path, process::Command};
+use std::{path::Path, process::Command, sync::Arc};
 
 use clap::Args;
 use jiff::Timestamp;
 
 use super::{
     CommandError, Ending,
+    clock::watched,
     environment::{existing_store, master_secret, sts_time},
     key_management,
     standard_output::{write_line, write_lines},
 };
 use crate::{
+    clock::SystemClock,
     config::Config,
     kms::{KmcKeys, KmsTables},
     policy::{self, Rule, RuleName, Stage, lists},
@@ -41,6 +43,7 @@ pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandErr
     write_line("")?;
     write_lines(policy_table(&config))?;
     warnings.extend(key_warning(&config).await?);
+    warnings.extend(clock_warning(&config).await?);
     write_lines(
         warnings
             .iter()
@@ -177,6 +180,17 @@ fn list(items: impl IntoIterator<Item = impl ToString>) -> String {
         true => "none".to_owned(),
         false => items.join(" "),
     }
+}
+
+/// Whether the clock is in doubt, beside what the store knows of it.
+async fn clock_warning(config: &Config) -> Result<Option<String>, CommandError> {
+    if !config.store.path.exists() {
+        return Ok(None);
+    }
+    let store = existing_store(config, None).await?;
+    let clock = watched(Arc::new(SystemClock), &store).await?;
+    store.close().await;
+    Ok(clock.doubt().map(|doubt| doubt.to_string()))
 }
 
 /// What is to be said of the KMC's keys. Before there is a store, nothing:

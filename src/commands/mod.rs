@@ -4,6 +4,7 @@
 mod audit;
 mod backup;
 mod check;
+mod clock;
 mod config;
 mod environment;
 mod error;

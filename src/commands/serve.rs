@@ -40,12 +40,13 @@ use self::{
 };
 use super::{
     CommandError, Ending,
+    clock::watched,
     environment::{dnsbl_settings, gateway_addresses, policy_settings, throttle},
     installation::installation,
     key_management,
 };
 use crate::{
-    clock::{Clock, SystemClock},
+    clock::{Clock, SystemClock, WatchedClock},
     config::{Config, Period},
     dnsbl::{self, Blocklists},
     kms::Kms,
@@ -171,7 +172,7 @@ async fn show_pages(
 pub struct Service {
     path: PathBuf,
     config: Config,
-    clock: Arc<dyn Clock>,
+    clock: Arc<WatchedClock>,
     store: Arc<SqliteStore>,
     live: Live,
     connections: Arc<Connections>,
@@ -213,6 +214,7 @@ impl Service {
         if let Some(left_behind) = key_management::keys_left_behind(&config, &store).await? {
             tracing::warn!("{left_behind}");
         }
+        let clock = watched(clock, &store).await?;
         let socket = bind(path, &config).await?;
         let live = Live::new(&config, kms)?;
         let mut service = Self {
@@ -442,7 +444,7 @@ fn worker(
     config: &Config,
     live: &Live,
     store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    clock: Arc<WatchedClock>,
 ) -> Arc<Worker> {
     Arc::new(Worker {
         store,

@@ -104,6 +104,9 @@ measures! {
          database locked.";
     AUDIT_SEQUENCE: Series<Gauge, ()> = "kms_gateway_audit_sequence" [] in Count,
         "Sequence number of the newest audit entry. It never falls, unless the log was cut or replaced.";
+    CLOCK_BEHIND: Series<Gauge, ()> = "kms_gateway_clock_behind_seconds" [] in Seconds,
+        "How far the clock is behind the time that has surely passed, below 0 if it is ahead; 0 when it \
+         is believed. Beyond half an hour somebody should look at it.";
     MILTER_SESSIONS: Series<Gauge, ()> = "kms_gateway_milter_sessions" [] in Count,
         "Connections of the milter port, whatever they have said so far.";
     MILTER_LIMIT: Series<Gauge, ()> = "kms_gateway_milter_sessions_limit" [] in Count,

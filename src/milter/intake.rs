@@ -20,6 +20,7 @@ pub(super) const NO_QUEUE_ID: &str = "NONE";
 pub(super) struct Arrival<'a> {
     pub(super) queue_id: &'a str,
     pub(super) accepted_at: Timestamp,
+    pub(super) forget_before: Timestamp,
     pub(super) reverse_path: &'a str,
     pub(super) client: Option<IpAddr>,
     pub(super) message: &'a Message,
@@ -73,6 +74,7 @@ pub(super) fn request(id: RequestId, arrival: Arrival<'_>, entry: Entry) -> NewR
     );
     NewRequest {
         accepted_at: arrival.accepted_at,
+        forget_before: arrival.forget_before,
         queue_id: arrival.queue_id.to_owned(),
         reverse_path: arrival.reverse_path.to_owned(),
         client: arrival.client,

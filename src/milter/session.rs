@@ -22,14 +22,14 @@ use super::{
 };
 use crate::{
     audit::{Entry, Event},
-    clock::Clock,
+    clock::{Clock as _, WatchedClock},
     dnsbl::Blocklists,
     faults::{self, FaultPoint},
     kms::{Kms, RandomError, RequestId},
     mail::{Address, Client, GatewayAddresses, Message, Request, ReversePath},
     measures::{NOT_STORED, NotStored},
     policy::{self, Asked, Envelope, Facts, Judgement, Listener, RuleName, Verdict, dnsbl::Score},
-    store::{Accepted, Store, StoreError},
+    store::{Accepted, NewRequest, Store, StoreError},
 };
 
 /// What a session needs of the gateway around it.
@@ -39,7 +39,7 @@ pub struct Gateway {
     /// Who tells a module's own requests from others.
     pub kms: Arc<dyn Kms>,
     /// The time.
-    pub clock: Arc<dyn Clock>,
+    pub clock: Arc<WatchedClock>,
     /// The rules in force; each message keeps those it began with.
     pub rules: watch::Receiver<Arc<Rules>>,
     /// Messages between MAIL and end-of-message.
@@ -440,6 +440,7 @@ impl Transaction {
             intake::Arrival {
                 queue_id,
                 accepted_at: now,
+                forget_before: gateway.clock.surely_before(NewRequest::IDENTITY_KEPT),
                 reverse_path: &self.reverse_path,
                 client: self.client.address,
                 message: &self.content,

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::{Answer, Gateway, InFlight, Rules, Session};
 use crate::{
     audit::{ChainKey, Entry, Event},
-    clock::{Clock, SystemClock},
+    clock::{Clock, SystemClock, WatchedClock},
     kms::{
         Dak, EmbeddedKms, Freshness, Secret, StorageKey,
         administration::{Administration, NewModule, new_smid},
@@ -74,7 +74,7 @@ async fn house_with(change: impl FnOnce(&mut StoreSettings)) -> House {
     let gateway = Arc::new(Gateway {
         store: store.clone(),
         kms: Arc::new(kms),
-        clock: Arc::new(SystemClock),
+        clock: Arc::new(WatchedClock::unknown(Arc::new(SystemClock))),
         rules: receiver,
         in_flight: InFlight::default(),
     });

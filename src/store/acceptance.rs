@@ -163,8 +163,8 @@ impl Intent for RequireRoom {
 }
 
 /// Whether the same message is known, and under which id. A copy that nothing
-/// vouched for is not the one that something does. Forgets what is older than
-/// identities are kept.
+/// vouched for is not the one that something does. Forgets what is surely older
+/// than identities are kept.
 async fn accepted_before(
     request: &NewRequest,
     connection: &mut SqliteConnection,
@@ -172,14 +172,11 @@ async fn accepted_before(
     let Some(identity) = &request.identity else {
         return Ok(None);
     };
-    let oldest = request
-        .accepted_at
-        .saturating_sub(NewRequest::IDENTITY_KEPT);
     let known: Option<Text<RequestId>> = sqlx::query_scalar(
         "DELETE FROM identities WHERE accepted_at < ?;
          SELECT request_id FROM identities WHERE identity = ? AND vouched >= ?",
     )
-    .bind(Moment(oldest.unwrap_or(Timestamp::MIN)))
+    .bind(Moment(request.forget_before))
     .bind(identity.as_slice())
     .bind(request.trust == Trust::Verified)
     .fetch_optional(connection)
@@ -282,10 +279,14 @@ mod tests {
     async fn the_same_message_is_known_for_seven_days() {
         let test = TestStore::new().await;
         test.store.accept(request(1)).await.unwrap();
-        let again = |seconds: i64, number: u8| NewRequest {
-            id: id(number),
-            accepted_at: request(1).accepted_at + SignedDuration::from_secs(seconds),
-            ..request(1)
+        let again = |seconds: i64, number: u8| {
+            let passed = SignedDuration::from_secs(seconds);
+            NewRequest {
+                id: id(number),
+                accepted_at: request(1).accepted_at + passed,
+                forget_before: request(1).forget_before + passed,
+                ..request(1)
+            }
         };
         const WEEK: i64 = 7 * 24 * 3600;
 
@@ -301,6 +302,27 @@ mod tests {
             Accepted::New
         );
         assert_eq!(test.store.spool_usage().await.unwrap().requests, 2);
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_ahead_has_no_message_forgotten() {
+        let test = TestStore::new().await;
+        let clock = |number: u8, days: i64| NewRequest {
+            accepted_at: at(0) + SignedDuration::from_hours(24 * days),
+            // What the record of such a clock says.
+            forget_before: at(0) - NewRequest::IDENTITY_KEPT,
+            ..request(number)
+        };
+        test.store.accept(clock(1, 0)).await.unwrap();
+        test.store.accept(clock(2, 8)).await.unwrap();
+        for days in [8, 0] {
+            let again = NewRequest {
+                id: id(3),
+                ..clock(1, days)
+            };
+            let known = test.store.accept(again).await.unwrap();
+            assert_eq!(known, Accepted::Duplicate(id(1)));
+        }
     }
 
     #[tokio::test]
@@ -327,6 +349,7 @@ mod tests {
         }
         let late = NewRequest {
             accepted_at: at(45) + NewRequest::IDENTITY_KEPT,
+            forget_before: at(45),
             ..request(51)
         };
         test.store.accept(late).await.unwrap();

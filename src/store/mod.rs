@@ -13,6 +13,7 @@ mod audit_log;
 mod audit_retention;
 mod backlog;
 mod backup;
+mod clock;
 mod columns;
 mod deliveries;
 mod error;
@@ -49,6 +50,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::audit::{BrokenAt, Entry, Head};
+use crate::clock_record::ClockRecord;
 use crate::kms::{KmsTables, RequestId};
 use crate::sts::{SmId, StsTime};
 
@@ -82,7 +84,7 @@ pub use values::{
 #[async_trait]
 pub trait Store: KmsTables {
     /// Puts a request into the spool, or recognises it as one that was accepted
-    /// within [`NewRequest::IDENTITY_KEPT`]. The store writes the event into the
+    /// within [`NewRequest::IDENTITY_KEPT`] at least. The store writes the event into the
     /// audit entry: accepted or duplicate. Takes it out of its allowances in the
     /// same transaction; a duplicate costs nothing.
     ///
@@ -265,6 +267,12 @@ pub trait Store: KmsTables {
 
     /// Forgets which key load files were issued before. Tells how many.
     async fn prune_history(&self, before: Timestamp) -> Result<u64, StoreError>;
+
+    /// How the clock ran until that was last kept; none before the first time.
+    async fn clock_record(&self) -> Result<Option<ClockRecord>, StoreError>;
+
+    /// Keeps how the clock ran, in the place of what was kept before.
+    async fn keep_clock_record(&self, record: ClockRecord) -> Result<(), StoreError>;
 
     /// At most `limit` key load files that were issued to a module, the latest
     /// first.

@@ -185,6 +185,7 @@ impl Run {
             .map(|(request, _)| *request);
         let accepted = self.test.store.accept(NewRequest {
             accepted_at: self.now,
+            forget_before: self.now - NewRequest::IDENTITY_KEPT,
             sender: sender.clone(),
             identity: identity.map(|identity| [identity; 32]),
             ..request(self.accepted)

@@ -55,6 +55,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "strangers",
         include_str!("migrations/0009_strangers.sql"),
     ),
+    (11, "clock", include_str!("migrations/0011_clock.sql")),
 ];
 
 /// What the first migration writes into the file's header: "KMSG".

@@ -33,9 +33,10 @@ use super::values::{
     WaitingRequest,
 };
 use super::writer::{self, Writer};
-use super::{Store, acceptance, audit_counts, audit_log, audit_retention, backlog, open};
+use super::{Store, acceptance, audit_counts, audit_log, audit_retention, backlog, clock, open};
 use crate::audit::{BrokenAt, ChainKey, Entry, Head};
 
+use crate::clock_record::ClockRecord;
 use crate::kms::RequestId;
 use crate::sts::{SmId, StsTime};
 
@@ -437,6 +438,17 @@ impl Store for SqliteStore {
 
     async fn prune_history(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.change(PruneHistory { before }).await
+    }
+
+    async fn clock_record(&self) -> Result<Option<ClockRecord>, StoreError> {
+        let mut reading = self.reading().await?;
+        clock::record(&mut reading)
+            .await
+            .map_err(|error| self.failed(error))
+    }
+
+    async fn keep_clock_record(&self, record: ClockRecord) -> Result<(), StoreError> {
+        self.change(clock::KeepClockRecord(record)).await
     }
 
     async fn issued_to(&self, smid: &SmId, limit: u32) -> Result<Vec<PastIssue>, StoreError> {

@@ -145,6 +145,7 @@ pub fn order(second: i64) -> Order {
 pub fn request(number: u8) -> NewRequest {
     let accepted_at = at(number.into());
     NewRequest {
+        forget_before: accepted_at - NewRequest::IDENTITY_KEPT,
         id: id(number),
         accepted_at,
         queue_id: format!("QUEUE{number}"),

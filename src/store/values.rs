@@ -36,6 +36,9 @@ pub struct NewRequest {
     pub network: Option<ClientNetwork>,
     /// The addresses that are answered, at least one.
     pub targets: Vec<String>,
+    /// Messages accepted before then are forgotten: they are surely older than
+    /// [`Self::IDENTITY_KEPT`].
+    pub forget_before: Timestamp,
     /// What makes two messages the same one; none where that can't be told.
     pub identity: Option<[u8; 32]>,
     /// The message as it came.

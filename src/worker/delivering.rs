@@ -12,9 +12,9 @@ use super::{
     holding::{InWork, holding},
     injection::{InjectionError, Injector},
     jitter,
-    retry::Times,
 };
 use crate::{
+    clock::Clock as _,
     faults::{self, FaultPoint},
     mail::{Address, NoticeCode},
     measures::{DELIVERIES, DeliveryEnd, FoundAtFault, NOTICES, NoticeSent, PANICS, REPLY_LATENCY},
@@ -156,11 +156,7 @@ async fn note(
         }
         Err(error @ (InjectionError::Deferred(_) | InjectionError::Session(_))) => {
             let reason = error.to_string();
-            let times = Times {
-                asked: leased.accepted_at,
-                since: leased.completed_at,
-                now,
-            };
+            let times = worker.times(leased.accepted_at, leased.completed_at);
             match worker
                 .retry
                 .again(leased.attempts, times, leased.can_be_told, jitter(now))

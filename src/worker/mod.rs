@@ -3,6 +3,7 @@
 //! number of processes, never do the same thing at once. Knows no milter.
 
 mod answering;
+mod clock_watch;
 mod delivering;
 mod holding;
 mod injection;
@@ -32,7 +33,7 @@ use self::{
     holding::{InWork, holding},
 };
 use crate::{
-    clock::Clock,
+    clock::{Clock, WatchedClock},
     config::Period,
     faults::{self, FaultPoint},
     mail::NoticeCode,
@@ -54,7 +55,7 @@ pub struct Worker {
     /// The spool.
     pub store: Arc<dyn Store>,
     /// The time.
-    pub clock: Arc<dyn Clock>,
+    pub clock: Arc<WatchedClock>,
     /// Makes completions; replaced when the configuration is.
     pub answering: watch::Receiver<Arc<Answering>>,
     /// Hands replies over; replaced when the configuration is.
@@ -189,6 +190,16 @@ impl Worker {
         }
     }
 
+    /// For an attempt that has failed now.
+    fn times(&self, asked: Timestamp, since: Timestamp) -> Times {
+        Times {
+            asked,
+            since,
+            now: self.clock.now(),
+            given_up_before: self.clock.surely_before(self.retry.give_up.as_signed()),
+        }
+    }
+
     async fn time_to_next(&self) -> Duration {
         let now = self.clock.now();
         match self.store.next_due().await {
@@ -210,12 +221,8 @@ impl Worker {
             Ok(completion) => completion,
             Err(trouble) => {
                 // An attempt may have taken long: the wait begins after it.
-                let now = self.clock.now();
-                let times = Times {
-                    asked: leased.accepted_at,
-                    since: leased.accepted_at,
-                    now,
-                };
+                let times = self.times(leased.accepted_at, leased.accepted_at);
+                let now = times.now;
                 match self
                     .retry
                     .again(leased.attempts, times, !leased.told, jitter(now))

@@ -26,6 +26,8 @@ pub struct Times {
     pub since: Timestamp,
     /// Now.
     pub now: Timestamp,
+    /// What began before then is surely older than [`Retry::give_up`].
+    pub given_up_before: Timestamp,
 }
 
 impl Retry {
@@ -46,7 +48,7 @@ impl Retry {
         can_be_told: bool,
         jitter: u64,
     ) -> Option<Timestamp> {
-        let next = self.next(attempts, times.since, times.now, jitter)?;
+        let next = self.next(attempts, times, jitter)?;
         if !can_be_told || times.asked <= self.late_if_by(times.now) {
             return Some(next);
         }
@@ -54,20 +56,14 @@ impl Retry {
         Some(next.min(late_from.unwrap_or(Timestamp::MAX)))
     }
 
-    /// When attempt `attempts` (1 for the first) that failed at `now` is to be
-    /// repeated; `None` if what began at `since` is too old by then.
+    /// When attempt `attempts` (1 for the first) that failed now is to be
+    /// repeated; `None` if what is attempted is surely too old.
     ///
     /// `jitter` is any number: it spreads the time over the last quarter of
     /// the wait, so that what failed together is not repeated together.
     #[must_use]
-    pub fn next(
-        &self,
-        attempts: u32,
-        since: Timestamp,
-        now: Timestamp,
-        jitter: u64,
-    ) -> Option<Timestamp> {
-        if now.duration_since(since) >= self.give_up.as_signed() {
+    pub fn next(&self, attempts: u32, times: Times, jitter: u64) -> Option<Timestamp> {
+        if times.since < times.given_up_before {
             return None;
         }
         let doubled = 2u32.saturating_pow(attempts.saturating_sub(1).min(20));
@@ -82,7 +78,7 @@ impl Retry {
         let wait = wait.saturating_sub(std::time::Duration::from_millis(jitter % spread));
         let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
         // A wait that date arithmetic can't hold ends the repetitions as well.
-        now.checked_add(wait).ok()
+        times.now.checked_add(wait).ok()
     }
 }
 
@@ -102,10 +98,20 @@ mod tests {
         Timestamp::from_second(seconds).unwrap()
     }
 
+    /// Times by a clock that is right.
+    fn times(since: i64, now: i64) -> Times {
+        Times {
+            asked: at(0),
+            since: at(since),
+            now: at(now),
+            given_up_before: at(now - 3600),
+        }
+    }
+
     #[test]
     fn waits_double_up_to_the_longest() {
         let waits: Vec<i64> = [1, 2, 3, 8, 9, 1000]
-            .map(|attempts| RETRY.next(attempts, at(0), at(0), 0).unwrap().as_second())
+            .map(|attempts| RETRY.next(attempts, times(0, 0), 0).unwrap().as_second())
             .to_vec();
         assert_eq!(waits, [5, 10, 20, 640, 900, 900]);
     }
@@ -113,26 +119,28 @@ mod tests {
     #[test]
     fn jitter_takes_at_most_a_quarter() {
         for jitter in [0, 1, 1249, 1250, u64::MAX] {
-            let next = RETRY.next(1, at(0), at(0), jitter).unwrap();
+            let next = RETRY.next(1, times(0, 0), jitter).unwrap();
             assert!(next > at(3) && next <= at(5), "{next}");
         }
     }
 
     #[test]
-    fn gives_up_at_the_end_of_its_time() {
-        assert!(RETRY.next(1, at(0), at(3599), 0).is_some());
-        assert!(RETRY.next(1, at(0), at(3600), 0).is_none());
+    fn gives_up_what_is_surely_too_old() {
+        assert!(RETRY.next(1, times(0, 3600), 0).is_some());
+        assert!(RETRY.next(1, times(0, 3601), 0).is_none());
+        let ahead = Times {
+            given_up_before: at(-3590),
+            ..times(0, 1_000_000)
+        };
+        assert_eq!(RETRY.next(1, ahead, 0), Some(at(1_000_005)));
     }
 
     #[test]
     fn who_waits_is_told_when_it_is_late_and_not_before() {
         let again = |attempts, now, can_be_told| {
-            let times = Times {
-                asked: at(0),
-                since: at(30),
-                now: at(now),
-            };
-            RETRY.again(attempts, times, can_be_told, 0).unwrap()
+            RETRY
+                .again(attempts, times(30, now), can_be_told, 0)
+                .unwrap()
         };
         assert_eq!(again(1, 40, true), at(45));
         assert_eq!(again(5, 40, true), at(60));
@@ -144,6 +152,6 @@ mod tests {
 
     #[test]
     fn a_clock_set_back_only_lengthens_the_time() {
-        assert!(RETRY.next(1, at(7200), at(0), 0).is_some());
+        assert!(RETRY.next(1, times(7200, 0), 0).is_some());
     }
 }

@@ -1,7 +1,7 @@
 //! What the store needs from time to time: the audit log's counts settled, its
 //! head told, what is old in it cut, replay marks forgotten that a watermark can
-//! stand for, the end of the KMC's keys foretold, and what waits measured. Knows no
-//! mail.
+//! stand for, the end of the KMC's keys foretold, the clock watched, and what waits
+//! measured. Knows no mail.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,8 +10,9 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use super::clock_watch::ClockWatch;
 use crate::{
-    clock::Clock,
+    clock::{Clock as _, WatchedClock},
     config::Period,
     kms::{KmcKeyRow, KmcKeys},
     measures::{
@@ -32,7 +33,7 @@ pub struct Upkeep {
     /// What is looked after.
     pub store: Arc<dyn Store>,
     /// The time.
-    pub clock: Arc<dyn Clock>,
+    pub clock: Arc<WatchedClock>,
     /// How long audit entries and modules' histories are kept; replaced when the
     /// configuration is.
     pub keep: watch::Receiver<Period>,
@@ -55,6 +56,7 @@ enum Chore {
     PruneReplayMarks,
     Measure,
     WarnOfKeys,
+    WatchClock,
 }
 
 impl Upkeep {
@@ -69,11 +71,13 @@ impl Upkeep {
             (begun, DAY, Chore::PruneReplayMarks),
             (begun, QUARTER_MINUTE, Chore::Measure),
             (begun, DAY, Chore::WarnOfKeys),
+            (begun, QUARTER_MINUTE, Chore::WatchClock),
         ];
+        let mut watch = ClockWatch::default();
         while !*stop.borrow() {
             for (due, every, chore) in &mut chores {
                 if *due <= Instant::now() {
-                    self.carry_out(*chore).await;
+                    self.carry_out(*chore, &mut watch).await;
                     *due = Instant::now() + *every;
                 }
             }
@@ -83,10 +87,13 @@ impl Upkeep {
                 _ = stop.wait_for(|stop| *stop) => {}
             }
         }
-        self.carry_out(Chore::TellHead).await;
+        self.carry_out(Chore::TellHead, &mut watch).await;
+        // The next start knows all of this uptime.
+        self.carry_out(Chore::WatchClock, &mut ClockWatch::default())
+            .await;
     }
 
-    async fn carry_out(&self, chore: Chore) {
+    async fn carry_out(&self, chore: Chore, watch: &mut ClockWatch) {
         let done = match chore {
             Chore::SettleCounts => self.store.settle_counts(self.clock.now()).await,
             Chore::TellHead => self.tell_head().await,
@@ -95,6 +102,7 @@ impl Upkeep {
             Chore::Measure if self.is_measured => self.measure().await,
             Chore::Measure => Ok(()),
             Chore::WarnOfKeys => self.warn_of_keys().await,
+            Chore::WatchClock => watch.look(&self.clock, self.store.as_ref()).await,
         };
         if let Err(error) = done {
             tracing::error!(%error, "the store could not be looked after; trying again later");
@@ -112,10 +120,7 @@ impl Upkeep {
     async fn prune_audit(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         let keep = self.keep.borrow().as_signed();
-        // A time before all times: everything is kept.
-        let Ok(before) = now.checked_sub(keep) else {
-            return Ok(());
-        };
+        let before = self.clock.surely_before(keep);
         self.store.prune_history(before).await?;
         loop {
             match self.store.prune_audit(before, now).await? {
@@ -130,9 +135,9 @@ impl Upkeep {
     }
 
     async fn prune_replay_marks(&self) -> Result<(), StoreError> {
-        let oldest = self.clock.now().checked_sub(self.replay_marks.as_signed());
+        let oldest = self.clock.surely_before(self.replay_marks.as_signed());
         // A time before all times of records: everything is kept.
-        let Some(through) = oldest.ok().and_then(StsTime::from_timestamp) else {
+        let Some(through) = StsTime::from_timestamp(oldest) else {
             return Ok(());
         };
         let forgotten = self.store.prune_replay_marks(through).await?;
@@ -215,7 +220,8 @@ mod tests {
     use super::*;
     use crate::{
         audit::{ChainKey, Entry, Event},
-        clock::SystemClock,
+        clock::{Clock, SystemClock},
+        clock_record::{ClockRecord, Look},
         kms::{Effects, KmsTables},
         store::{
             Completion, SqliteStore, StoreSettings,
@@ -243,7 +249,7 @@ mod tests {
         let (_, keep) = watch::channel("8d".parse().unwrap());
         let upkeep = Upkeep {
             store: store.clone(),
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(WatchedClock::unknown(Arc::new(SystemClock))),
             keep,
             replay_marks: Period::from_secs(60),
             key_warning: Some(Period::from_secs(60)),
@@ -287,7 +293,7 @@ mod tests {
     fn upkeep_at(test: &TestStore, second: i64) -> Upkeep {
         Upkeep {
             store: test.store.clone(),
-            clock: Arc::new(Stands(at(second))),
+            clock: Arc::new(WatchedClock::unknown(Arc::new(Stands(at(second))))),
             keep: watch::channel("400d".parse().unwrap()).1,
             replay_marks: Period::from_secs(3600),
             key_warning: Some(Period::from_secs(60)),
@@ -309,6 +315,60 @@ mod tests {
         };
         store.complete(&leased.token, completion).await.unwrap();
         test
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_ahead_has_nothing_forgotten_until_it_is_believed() {
+        const YEARS: i64 = 2 * 400 * 24 * 3600;
+        let test = after_an_issue().await;
+        let store = &test.store;
+        let held = async || {
+            let marks = store.issue_basis(&smid(), &[9; 32], None).await.unwrap();
+            let issued = store.issued_to(&smid(), 9).await.unwrap().len();
+            let entries = store.audit_entries(1, 99).await.unwrap().len();
+            (marks.replayed, issued, entries)
+        };
+        let before = held().await;
+        assert!(before.0 && before.1 == 1);
+        // The machine was started a minute ago, two keeping times after its last
+        // sign of life.
+        let mut record = ClockRecord::after(
+            at(2),
+            Look {
+                now: at(YEARS),
+                uptime: SignedDuration::from_secs(60),
+            },
+        );
+        let ahead = |record: &ClockRecord| Upkeep {
+            clock: Arc::new(WatchedClock::new(Arc::new(At(record.last)), record.clone())),
+            ..upkeep_at(&test, YEARS)
+        };
+        let prune = async |upkeep: Upkeep| {
+            upkeep.prune_audit().await.unwrap();
+            upkeep.prune_replay_marks().await.unwrap();
+        };
+        prune(ahead(&record)).await;
+        assert_eq!(held().await, before);
+
+        record.look(Look {
+            now: at(YEARS + 6 * 3600),
+            uptime: SignedDuration::from_secs(60 + 6 * 3600),
+        });
+        prune(ahead(&record)).await;
+        assert_eq!(held().await, (false, 0, 1));
+    }
+
+    /// A clock that stands, and an uptime that does.
+    struct At(Look);
+
+    impl Clock for At {
+        fn now(&self) -> Timestamp {
+            self.0.now
+        }
+
+        fn uptime(&self) -> SignedDuration {
+            self.0.uptime
+        }
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{health::Vitals, line_queue::Losses, log::Log, systemd::notify};
 use crate::{
-    clock::Clock,
+    clock::{Clock as _, WatchedClock},
     measures::READY,
     milter::Connections,
     store::{SpoolUsage, Store, StoreError},
@@ -41,7 +41,7 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(45);
 ///   the status and the log. Only silence means that something hangs here.
 pub(super) struct Pulse {
     pub(super) store: Arc<dyn Store>,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<WatchedClock>,
     /// What is wrong with the newest configuration, if anything.
     pub(super) bad_reload: watch::Receiver<Option<String>>,
     /// Those of the milter port.
@@ -81,7 +81,8 @@ impl Pulse {
         let bad_reload = self.bad_reload.borrow().as_deref().map(not_reloaded);
         let of_milter = self.connections.strain().warning;
         let of_log = lines_lost(self.log.losses());
-        let all = [bad_reload, of_milter, of_log];
+        let doubt = self.clock.doubt().map(|doubt| doubt.to_string());
+        let all = [bad_reload, of_milter, of_log, doubt];
         all.into_iter().flatten().collect()
     }
 

@@ -1,0 +1,556 @@
+//! How the clock ran beside the machine's uptime, and what follows from it: the
+//! time that has surely passed. Facts in, times out; reads no clock itself.
+//!
+//! The uptime counts on whatever the clock is set to, and while the machine
+//! sleeps. The _line_ is a time that advances with it alone. A clock that leaves
+//! the line was set, or the machine was off: how much time has passed then,
+//! nobody knows. So the clock is believed again only when it has run on evenly
+//! for [`BELIEVED_AFTER`], which brings the line to it.
+//!
+//! - A clock that is ahead for a while makes nothing older than it is.
+//! - Of what was stamped while the clock was behind, or before it was set
+//!   forward, the age is counted by the uptime.
+//! - Time for which the machine was off counts once the clock is believed.
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+
+/// How long the clock must run on evenly to be believed. Long enough for a
+/// person to see the alarm; short enough for a machine that is switched off each
+/// night.
+pub const BELIEVED_AFTER: SignedDuration = SignedDuration::from_hours(6);
+
+/// The clock is in doubt if it is off by more. A restart of the machine takes
+/// less.
+const DOUBTED_FROM: SignedDuration = SignedDuration::from_mins(30);
+
+/// Two looks at clock and uptime may differ by so much although nobody set the
+/// clock: a thread can be held up between the two.
+const TOLERANCE: SignedDuration = SignedDuration::from_mins(1);
+
+/// So many past stretches are kept. Beyond that the two oldest become one.
+const STRETCHES_KEPT: usize = 32;
+
+/// What the clock says at a moment, and how long the machine has run by then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// By the clock.
+    pub now: Timestamp,
+    /// Since the machine was started, sleep included.
+    pub uptime: SignedDuration,
+}
+
+/// A time during which the clock ran evenly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// The first that the clock said in it.
+    pub from: Timestamp,
+    /// The last that it said.
+    pub until: Timestamp,
+    /// How far the clock was behind the line; below zero if it was ahead.
+    pub behind: SignedDuration,
+    /// Whether the machine has not been started again since.
+    pub of_this_boot: bool,
+}
+
+/// How the clock ran.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClockRecord {
+    /// The line at the last look.
+    pub line: Timestamp,
+    /// The last look.
+    pub last: Look,
+    /// The stretch that the last look is in.
+    pub present: Stretch,
+    /// Those before it of which something still depends, the oldest first.
+    pub past: Vec<Stretch>,
+}
+
+/// A clock that is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// How far it is behind the line; below zero if it is ahead.
+    pub behind: SignedDuration,
+    /// How long it must run on evenly until it is believed.
+    pub believed_in: SignedDuration,
+}
+
+impl ClockRecord {
+    /// The record of a clock of which nothing is known: it is believed.
+    #[must_use]
+    pub fn new(look: Look) -> Self {
+        Self::after(look.now, look)
+    }
+
+    /// The record of a clock of which only the newest time that it stamped is
+    /// known.
+    #[must_use]
+    pub fn after(newest: Timestamp, look: Look) -> Self {
+        Self {
+            line: newest,
+            last: look,
+            present: Stretch::begin(newest, look.now),
+            past: Vec::new(),
+        }
+    }
+
+    /// Takes in another look. Looks come in order.
+    pub fn look(&mut self, look: Look) {
+        let is_other_boot = look.uptime < self.last.uptime;
+        // The machine ran at least so long since the last look.
+        let ran = match is_other_boot {
+            true => look.uptime,
+            false => look.uptime.saturating_sub(self.last.uptime),
+        };
+        self.line = later(self.line, ran);
+        self.last = look;
+        let drift = self
+            .line
+            .duration_since(look.now)
+            .saturating_sub(self.present.behind);
+        if is_other_boot || drift.abs() > TOLERANCE {
+            self.end_stretch(is_other_boot);
+        }
+        self.present.take_in(look.now);
+        self.believe();
+    }
+
+    fn end_stretch(&mut self, is_other_boot: bool) {
+        let next = Stretch::begin(self.line, self.last.now);
+        self.past.push(std::mem::replace(&mut self.present, next));
+        if is_other_boot {
+            self.past
+                .iter_mut()
+                .for_each(|stretch| stretch.of_this_boot = false);
+        }
+        self.past.retain(Stretch::matters);
+        if self.past.len() > STRETCHES_KEPT {
+            let oldest = self.past.remove(0);
+            if let Some(next) = self.past.first_mut() {
+                *next = oldest.joined(*next);
+            }
+        }
+    }
+
+    /// Brings the line to a clock that has run on evenly for long enough.
+    fn believe(&mut self) {
+        if self.time_to_believe() > SignedDuration::ZERO {
+            return;
+        }
+        let behind = std::mem::take(&mut self.present.behind);
+        self.line = earlier(self.line, behind);
+        // What the clock stamped since the machine was started is as old as the
+        // uptime says, whatever it was set to in between. What it stamped before
+        // that grows older by the time for which the machine was off.
+        let is_line_set_back = behind > SignedDuration::ZERO;
+        let moves = |stretch: &&mut Stretch| stretch.of_this_boot || is_line_set_back;
+        for stretch in self.past.iter_mut().filter(moves) {
+            stretch.behind = stretch.behind.saturating_sub(behind);
+        }
+    }
+
+    fn time_to_believe(&self) -> SignedDuration {
+        let begun = later(self.present.from, self.present.behind);
+        BELIEVED_AFTER.saturating_sub(self.line.duration_since(begun))
+    }
+
+    /// The greatest time that has surely passed at the last look.
+    #[must_use]
+    pub fn surely_passed(&self) -> Timestamp {
+        self.line.min(self.last.now)
+    }
+
+    /// A time so that whatever the clock stamped before it is surely older than
+    /// `age` at the last look.
+    #[must_use]
+    pub fn surely_before(&self, age: SignedDuration) -> Timestamp {
+        let before = earlier(self.surely_passed(), age);
+        let on_line = earlier(self.line, age);
+        self.past
+            .iter()
+            .chain([&self.present])
+            .map(|stretch| stretch.surely_before(on_line))
+            .fold(before, Timestamp::min)
+    }
+
+    /// Whether the clock is so far off that somebody should look at it.
+    #[must_use]
+    pub fn doubt(&self) -> Option<Doubt> {
+        let behind = self.present.behind;
+        (behind.abs() > DOUBTED_FROM).then(|| Doubt {
+            behind,
+            believed_in: self.time_to_believe(),
+        })
+    }
+}
+
+impl Stretch {
+    fn begin(line: Timestamp, now: Timestamp) -> Self {
+        Self {
+            from: now,
+            until: now,
+            behind: line.duration_since(now),
+            of_this_boot: true,
+        }
+    }
+
+    /// A clock may go back by less than counts as setting it.
+    fn take_in(&mut self, now: Timestamp) {
+        self.from = self.from.min(now);
+        self.until = self.until.max(now);
+    }
+
+    /// A time so that whatever was stamped before it, in this stretch or before
+    /// this stretch, was stamped before `on_line` by the line. The end of all times
+    /// if all of this stretch was.
+    fn surely_before(&self, on_line: Timestamp) -> Timestamp {
+        match later(self.until, self.behind) < on_line {
+            true => Timestamp::MAX,
+            false => self.from.max(earlier(on_line, self.behind)),
+        }
+    }
+
+    /// A stretch of an earlier boot stays as it is: nothing depends on it unless
+    /// the clock was behind.
+    fn matters(&self) -> bool {
+        self.of_this_boot || self.behind > TOLERANCE
+    }
+
+    /// One for two, which makes nothing older than they do.
+    fn joined(self, next: Self) -> Self {
+        Self {
+            from: self.from.min(next.from),
+            until: self.until.max(next.until),
+            behind: self.behind.max(next.behind),
+            of_this_boot: self.of_this_boot || next.of_this_boot,
+        }
+    }
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let off = length(self.behind.abs());
+        let believed_in = length(self.believed_in);
+        let way = match self.behind.is_negative() {
+            true => "ahead of",
+            false => "behind",
+        };
+        write!(
+            f,
+            "the clock is {off} {way} the time that has surely passed: it was set, or the machine \
+             was off; nothing is given up, cut or forgotten by it until it has run on evenly for \
+             {believed_in}; set it now if it is wrong"
+        )
+    }
+}
+
+/// A length of time in its largest unit, cut: `59 s`, `3 min`, `47 h`, `12 days`.
+#[must_use]
+pub fn length(length: SignedDuration) -> String {
+    const MINUTE: i64 = 60;
+    const HOUR: i64 = 60 * MINUTE;
+    const DAY: i64 = 24 * HOUR;
+    match length.as_secs() {
+        seconds if seconds < MINUTE => format!("{seconds} s"),
+        seconds if seconds < HOUR => format!("{} min", seconds / MINUTE),
+        seconds if seconds < 2 * DAY => format!("{} h", seconds / HOUR),
+        seconds => format!("{} days", seconds / DAY),
+    }
+}
+
+fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
+    time.saturating_add(by).unwrap_or(Timestamp::MAX)
+}
+
+fn earlier(time: Timestamp, by: SignedDuration) -> Timestamp {
+    time.saturating_sub(by).unwrap_or(Timestamp::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const DAY: SignedDuration = SignedDuration::from_hours(24);
+    const SECOND: SignedDuration = SignedDuration::from_secs(1);
+
+    /// A machine with a clock that people and programs set.
+    struct Machine {
+        /// What a right clock would say.
+        real: Timestamp,
+        uptime: SignedDuration,
+        /// What the clock is ahead by.
+        ahead: SignedDuration,
+        record: ClockRecord,
+    }
+
+    impl Machine {
+        fn new() -> Self {
+            let real: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
+            let uptime = SignedDuration::from_secs(100);
+            let record = ClockRecord::new(Look { now: real, uptime });
+            let ahead = SignedDuration::ZERO;
+            Self {
+                real,
+                uptime,
+                ahead,
+                record,
+            }
+        }
+
+        /// What the clock says. Whoever stamps something looks.
+        fn stamp(&mut self) -> Timestamp {
+            let (now, uptime) = (self.real + self.ahead, self.uptime);
+            self.record.look(Look { now, uptime });
+            now
+        }
+
+        fn run(&mut self, time: SignedDuration) {
+            self.real += time;
+            self.uptime += time;
+            self.stamp();
+        }
+
+        fn set(&mut self, by: SignedDuration) {
+            self.ahead += by;
+            self.stamp();
+        }
+
+        /// Switched off for this time. Somebody looks half a minute after the start.
+        fn start_again(&mut self, off: SignedDuration) {
+            self.uptime = SignedDuration::from_secs(30);
+            self.real += off + self.uptime;
+            self.stamp();
+        }
+
+        fn is_older(&self, stamp: Timestamp, age: SignedDuration) -> bool {
+            stamp < self.record.surely_before(age)
+        }
+    }
+
+    #[test]
+    fn a_clock_that_runs_evenly_is_taken_at_its_word() {
+        let mut machine = Machine::new();
+        let stamp = machine.stamp();
+        machine.run(DAY);
+        assert_eq!(machine.record.surely_passed(), stamp + DAY);
+        assert!(!machine.is_older(stamp, DAY));
+        machine.run(SECOND);
+        assert!(machine.is_older(stamp, DAY));
+        assert_eq!(machine.record.doubt(), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_makes_nothing_older() {
+        let mut machine = Machine::new();
+        let stamp = machine.stamp();
+        machine.run(DAY);
+        for _ in 0..10 {
+            machine.set(6 * DAY);
+            assert!(!machine.is_older(stamp, 2 * DAY));
+            let doubt = machine.record.doubt().unwrap();
+            assert_eq!(
+                (doubt.behind, doubt.believed_in),
+                (-6 * DAY, BELIEVED_AFTER)
+            );
+            machine.run(8 * SECOND);
+            machine.set(-6 * DAY);
+            assert_eq!(machine.record.doubt(), None);
+        }
+        assert_eq!(machine.record.surely_passed(), machine.real);
+        assert!(machine.is_older(stamp, DAY));
+    }
+
+    /// Not even when it is believed in the end.
+    #[test]
+    fn a_clock_that_stays_ahead_makes_nothing_older_than_it_is() {
+        let mut machine = Machine::new();
+        let stamp = machine.stamp();
+        machine.set(402 * DAY);
+        machine.run(BELIEVED_AFTER - SECOND);
+        assert!(machine.record.doubt().is_some());
+        machine.run(SECOND);
+        assert_eq!(machine.record.doubt(), None);
+        assert_eq!(machine.record.surely_passed(), machine.real + 402 * DAY);
+        assert!(!machine.is_older(stamp, DAY));
+        let later = machine.stamp();
+        machine.run(DAY);
+        assert!(machine.is_older(stamp, DAY));
+        machine.run(SECOND);
+        assert!(machine.is_older(later, DAY));
+    }
+
+    #[test]
+    fn what_was_stamped_while_the_clock_was_behind_is_no_older_than_it_is() {
+        let mut machine = Machine::new();
+        machine.run(30 * DAY);
+        machine.set(-20 * DAY);
+        let stamp = machine.stamp();
+        machine.run(8 * SECOND);
+        assert!(machine.record.doubt().is_some());
+        machine.set(20 * DAY);
+        assert!(!machine.is_older(stamp, DAY));
+        machine.run(BELIEVED_AFTER);
+        assert!(!machine.is_older(stamp, DAY));
+        machine.run(DAY);
+        assert!(machine.is_older(stamp, DAY));
+    }
+
+    #[test]
+    fn a_battery_that_is_empty_makes_nothing_older() {
+        let mut machine = Machine::new();
+        let before = machine.stamp();
+        machine.ahead = -9000 * DAY;
+        machine.start_again(SignedDuration::from_mins(2));
+        let behind = machine.stamp();
+        machine.run(SignedDuration::from_mins(1));
+        machine.set(9000 * DAY);
+        for _ in 0..23 {
+            machine.run(SignedDuration::from_hours(1));
+            assert!(!machine.is_older(before, DAY) && !machine.is_older(behind, DAY));
+        }
+        machine.run(SignedDuration::from_hours(2));
+        assert!(machine.is_older(before, DAY) && machine.is_older(behind, DAY));
+        assert_eq!(machine.record.surely_passed(), machine.real);
+    }
+
+    /// Time for which the machine was off counts once the clock is believed.
+    #[test]
+    fn a_machine_that_was_off_for_long_works_on_when_its_clock_is_believed() {
+        let mut machine = Machine::new();
+        let stamp = machine.stamp();
+        machine.start_again(402 * DAY);
+        assert!(!machine.is_older(stamp, DAY));
+        assert!(machine.record.doubt().is_some());
+        machine.run(BELIEVED_AFTER);
+        assert!(machine.is_older(stamp, 402 * DAY));
+        assert_eq!(machine.record.doubt(), None);
+    }
+
+    #[test]
+    fn a_short_restart_is_no_reason_for_doubt() {
+        let mut machine = Machine::new();
+        machine.start_again(SignedDuration::from_mins(5));
+        assert_eq!(machine.record.doubt(), None);
+        machine.start_again(SignedDuration::from_hours(1));
+        assert!(machine.record.doubt().is_some());
+    }
+
+    #[test]
+    fn the_newest_time_of_a_database_without_a_record_counts() {
+        let now: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
+        let look = Look {
+            now: now + 402 * DAY,
+            uptime: SECOND,
+        };
+        let record = ClockRecord::after(now, look);
+        assert_eq!(record.surely_passed(), now);
+        assert_eq!(record.doubt().unwrap().behind, -402 * DAY);
+        assert_eq!(ClockRecord::new(look).doubt(), None);
+    }
+
+    #[test]
+    fn times_at_the_ends_of_the_calendar_are_no_trouble() {
+        let mut machine = Machine::new();
+        for now in [Timestamp::MAX, Timestamp::MIN, machine.real] {
+            let uptime = machine.uptime;
+            machine.record.look(Look { now, uptime });
+            let _ = machine.record.surely_before(SignedDuration::MAX);
+            let _ = machine.record.surely_before(SignedDuration::MIN);
+            let uptime = SignedDuration::MAX;
+            machine.record.look(Look { now, uptime });
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Run(SignedDuration),
+        Set(SignedDuration),
+        StartAgain(SignedDuration),
+    }
+
+    fn some_time() -> impl Strategy<Value = SignedDuration> {
+        prop_oneof![
+            (1..60_i64).prop_map(SignedDuration::from_secs),
+            (1..600_i64).prop_map(SignedDuration::from_mins),
+            (1..500_i64).prop_map(|days| DAY * i32::try_from(days).unwrap()),
+        ]
+    }
+
+    fn steps(sets: bool, is_started_again: bool) -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            4 => some_time().prop_map(Step::Run),
+            u32::from(sets) * 3 => (some_time(), any::<bool>())
+                .prop_map(|(time, back)| Step::Set(if back { -time } else { time })),
+            u32::from(is_started_again) * 2 => some_time().prop_map(Step::StartAgain),
+        ];
+        prop::collection::vec(step, 1..80)
+    }
+
+    /// Takes the steps, with something stamped after each; what is found to be
+    /// older than `age` has to be.
+    fn nothing_is_older_than_it_is(steps: Vec<Step>, age: SignedDuration) -> Machine {
+        let mut machine = Machine::new();
+        let mut stamps = vec![(machine.real, machine.stamp())];
+        for step in steps {
+            match step {
+                Step::Run(time) => machine.run(time),
+                Step::Set(by) => machine.set(by),
+                Step::StartAgain(off) => machine.start_again(off),
+            }
+            let made = machine.real;
+            stamps.push((made, machine.stamp()));
+            for (made, stamp) in &stamps {
+                let real_age = machine.real.duration_since(*made);
+                assert!(!machine.is_older(*stamp, age) || real_age + TOLERANCE > age);
+            }
+        }
+        let bound = STRETCHES_KEPT + 1;
+        assert!(machine.record.past.len() <= bound, "not bounded");
+        machine
+    }
+
+    proptest! {
+        /// However the clock is set while the machine runs.
+        #[test]
+        fn no_setting_of_the_clock_makes_anything_older(
+            steps in steps(true, false),
+            age in some_time(),
+        ) {
+            nothing_is_older_than_it_is(steps, age);
+        }
+
+        /// However often it is started, as long as its clock is right.
+        #[test]
+        fn no_start_of_the_machine_makes_anything_older(
+            steps in steps(false, true),
+            age in some_time(),
+        ) {
+            nothing_is_older_than_it_is(steps, age);
+        }
+
+        /// Whatever happened, a clock that runs on is believed, and after that
+        /// everything grows old.
+        #[test]
+        fn everything_comes_to_an_end(steps in steps(true, true), age in some_time()) {
+            let mut machine = nothing_is_checked(steps);
+            let stamp = machine.stamp();
+            machine.run(BELIEVED_AFTER);
+            prop_assert_eq!(machine.record.doubt(), None);
+            let passed = machine.record.surely_passed();
+            prop_assert!((machine.stamp().duration_since(passed)).abs() <= TOLERANCE);
+            machine.run(age + TOLERANCE);
+            prop_assert!(machine.is_older(stamp, age));
+            let newest = machine.stamp();
+            prop_assert!(!machine.is_older(newest, SECOND));
+        }
+    }
+
+    fn nothing_is_checked(steps: Vec<Step>) -> Machine {
+        nothing_is_older_than_it_is(steps, SignedDuration::MAX)
+    }
+}

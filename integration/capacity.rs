@@ -1,13 +1,21 @@
-//! More on the milter port than it has room for: whoever does nothing makes room
-//! for the next, which shows in log, metrics and /readyz and costs no mail.
+//! More on the milter port than it has room for, of connections and of content:
+//! whoever does nothing makes room for the next, what is too much is refused for
+//! now, both show in log, metrics and /readyz, and honest requests go on.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod harness;
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
 
-use harness::{ALICE, BOB, Draft, GATEWAY, House, Layout, Milter, Pages, ask, taken, until};
+use harness::{
+    ALICE, BOB, Draft, GATEWAY, House, Layout, MemoryLimit, Milter, Pages, ask, begin, packet,
+    pairs, request_fields, request_with, send, taken, until,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// A loaded machine may need this long.
@@ -81,7 +89,7 @@ fn a_full_house_ends_the_session_that_was_idle_longest() {
     let mut inside: Vec<Milter> = (0..20).map(|_| house.session()).collect();
     // Of those in a message none is ended.
     let mut busy = inside.remove(0);
-    harness::begin(&mut busy);
+    begin(&mut busy);
     for session in &mut inside[1..] {
         assert_eq!(ask(session), taken());
     }
@@ -91,7 +99,7 @@ fn a_full_house_ends_the_session_that_was_idle_longest() {
     for session in &mut inside[1..] {
         assert_eq!(ask(session), taken());
     }
-    busy.content(harness::pairs(&harness::request_fields()), b"please\r\n");
+    busy.content(pairs(&request_fields()), b"please\r\n");
     assert_eq!(busy.end(), taken());
 }
 
@@ -129,4 +137,197 @@ fn ending_an_idle_session_of_postfix_costs_no_mail() {
     let log = site.postfix.log();
     assert_eq!(lines_of(&log, "warning: milter"), 1, "{log}");
     assert_eq!(site.mailbox(ALICE).mails().len(), 2);
+}
+
+/// A limit that a small container has.
+const LIMIT: u64 = 256 * 1024 * 1024;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// A gateway as it is shipped, in a control group.
+struct Confined {
+    house: House,
+    pages: Pages,
+    // Last: nothing runs in it any more then.
+    _limit: MemoryLimit,
+}
+
+impl Confined {
+    fn new(name: &str) -> Self {
+        let limit = MemoryLimit::new(name, LIMIT);
+        let layout = House::layout();
+        layout.set_gateway("throttle", "newcomers_at_once", 100_000);
+        let pages = Pages::configure(&layout);
+        let launcher = limit.launcher();
+        let launcher: Vec<&str> = launcher.iter().map(String::as_str).collect();
+        let gateway = layout.start_gateway_by(&launcher);
+        Self {
+            house: House::with(layout, gateway),
+            pages,
+            _limit: limit,
+        }
+    }
+
+    /// The most memory that it has had, which must be less than the limit by far.
+    fn assert_bounded(&self) {
+        let peak = self.house.usage().peak();
+        println!("{} MiB at most", peak / 1024);
+        assert!(peak * 1024 < LIMIT / 5 * 4, "{peak} KiB");
+    }
+}
+
+#[test]
+fn a_thousand_unfinished_bodies_hold_bounded_memory_and_nobody_up() {
+    allow_descriptors(5_000);
+    let confined = Confined::new("unfinished");
+    let house = &confined.house;
+    let fields = request_with("Subject", "{KMS:Help} a large one");
+    let body = vec![b'x'; MIB + MIB / 2];
+    let unfinished: Vec<Milter> = (0..MAX_CONNECTIONS - 10)
+        .map(|number| {
+            let mut session = house.session_at_content();
+            // Those without room are read all the same.
+            session.content(pairs(&fields), &body);
+            if number % 100 == 0 {
+                house.serves();
+            }
+            session
+        })
+        .collect();
+    house.serves();
+    confined.assert_bounded();
+
+    // They are ended, and there is room for a large message again.
+    let ended = |reason: &str| confined.pages.metrics().counted(ENDED).get(reason).copied();
+    until("whoever stands still is ended", PATIENCE, || {
+        ended("standing_still").filter(|count| *count >= 1.0)
+    });
+    until("a large message is taken", PATIENCE, || {
+        let answer = send(&mut house.session(), &request_fields(), &body);
+        (answer == taken()).then_some(())
+    });
+    drop(unfinished);
+    house.serves();
+    confined.assert_bounded();
+}
+
+/// A hostile peer, from connect to the end.
+type Hostile = fn(&House);
+
+fn many_fields(house: &House) {
+    let mut fields = request_fields();
+    fields.extend(vec![("X".to_owned(), "y".to_owned()); 20_000]);
+    send(&mut house.session(), &fields, b"");
+}
+
+fn a_field_of_a_packet(house: &House) {
+    let mut session = house.session_at_content();
+    let mut field = b"X-Large\0 ".to_vec();
+    field.resize(MIB - 2, b'\n');
+    field.push(0);
+    session.try_write(&packet('L', &field));
+    session.content(pairs(&request_fields()), b"");
+    session.end();
+}
+
+fn a_crowd_in_to(house: &House) {
+    let addresses: Vec<String> = (0..5_000).map(|number| format!("r{number}@v.e")).collect();
+    let crowd = format!("{}, {GATEWAY}", addresses.join(",\n "));
+    send(&mut house.session(), &request_with("To", &crowd), b"");
+}
+
+fn recipients_of_our_own(house: &House) {
+    let mut session = house.session();
+    session.mail("vendor@vendor.example");
+    let ours: Vec<String> = (0..5_000)
+        .map(|number| format!("gateway+{number}@kms.example.org"))
+        .collect();
+    session.recipients(&ours);
+    if session.data() == 'c' {
+        session.content(pairs(&request_fields()), b"please\r\n");
+        session.end();
+    }
+}
+
+fn long_recipients(house: &House) {
+    let long = "x".repeat(500_000);
+    let mut session = house.session();
+    session.mail("vendor@vendor.example");
+    for _ in 0..5 {
+        session.send('R', format!("<{long}@vendor.example>\0").as_bytes());
+        session.answer();
+    }
+}
+
+fn a_body_past_the_limit(house: &House) {
+    send(
+        &mut house.session(),
+        &request_fields(),
+        &vec![b'x'; 8 * MIB],
+    );
+}
+
+/// What grows when it is decoded, as large as it may be.
+fn a_text_that_grows(house: &House) {
+    let mut fields = request_fields();
+    fields.push((
+        "Content-Type".to_owned(),
+        "text/plain; charset=iso-8859-1".to_owned(),
+    ));
+    let line = [&[0xe9; 70][..], b"\r\n"].concat();
+    let body = line.repeat(2 * MIB / line.len() - KIB);
+    send(&mut house.session(), &fields, &body);
+}
+
+fn macros_of_every_stage(house: &House) {
+    let mut session = house.negotiated();
+    for stage in ['C', 'H', 'M', 'R', 'T', 'N', 'E'] {
+        let names = (0..32).map(|number| format!("{{{number}}}\0{}\0", "v".repeat(200)));
+        let macros: String = names.collect();
+        session.try_write(&packet('D', format!("{stage}{macros}").as_bytes()));
+    }
+    session.quit();
+}
+
+fn half_a_packet(house: &House) {
+    let mut session = house.session_at_content();
+    session.try_write(&packet('B', &vec![b'x'; 900 * KIB])[..500 * KIB]);
+}
+
+const HOSTILE: [Hostile; 9] = [
+    many_fields,
+    a_field_of_a_packet,
+    a_crowd_in_to,
+    recipients_of_our_own,
+    long_recipients,
+    a_body_past_the_limit,
+    a_text_that_grows,
+    macros_of_every_stage,
+    half_a_packet,
+];
+
+#[test]
+fn two_hundred_hostile_peers_at_once_leave_room_for_honest_requests() {
+    let peers = 200;
+    let confined = Confined::new("hostile");
+    let house = &confined.house;
+    let left = AtomicUsize::new(peers);
+    thread::scope(|scope| {
+        for hostile in HOSTILE.iter().cycle().take(peers) {
+            let left = &left;
+            scope.spawn(move || {
+                hostile(house);
+                left.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+        let mut honest = 0;
+        while left.load(Ordering::Relaxed) > 0 && !thread::panicking() {
+            house.serves();
+            honest += 1;
+        }
+        println!("{honest} honest requests meanwhile");
+    });
+    house.serves();
+    confined.assert_bounded();
 }

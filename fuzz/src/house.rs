@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kms_gateway::audit::{ChainKey, Entry};
 use kms_gateway::clock::Clock;
 use kms_gateway::kms::{EmbeddedKms, Freshness, StorageKey};
-use kms_gateway::milter::{Gateway, InFlight, Rules};
+use kms_gateway::milter::{Gateway, InFlight, Memory, Rules};
 use kms_gateway::policy::{Settings, Throttle};
 use kms_gateway::store::{SqliteStore, Store as _, StoreSettings};
 use tempfile::TempDir;
@@ -61,6 +61,7 @@ impl House {
             clock: Arc::new(StoppedClock),
             rules: receiver,
             in_flight: InFlight::default(),
+            memory: Memory::new(64 << 20),
         };
         House {
             gateway: Arc::new(gateway),

@@ -25,6 +25,7 @@ mod installer;
 mod lock;
 mod mail;
 mod mailbox;
+mod memory_limit;
 mod milter;
 mod module;
 mod pages;
@@ -50,6 +51,7 @@ pub use self::{
     lock::Lock,
     mail::{Draft, Mail},
     mailbox::Mailbox,
+    memory_limit::MemoryLimit,
     milter::{EndAnswer, Milter, Packet, packet},
     module::{IndependentModule, Module, OpenedKey, SoftwareModule, labelled_key},
     pages::{Exported, Page, Pages},

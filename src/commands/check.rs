@@ -10,6 +10,7 @@ use super::{
     clock::watched,
     environment::{existing_store, master_secret, sts_time},
     key_management,
+    memory_limit::message_memory,
     standard_output::{write_line, write_lines},
 };
 use crate::{
@@ -67,6 +68,11 @@ fn overview(path: &Path, config: &Config) -> Vec<String> {
         store.max_requests,
         store.max_bytes,
         store.min_free_bytes
+    ));
+    lines.push(format!(
+        "memory for messages: {} bytes [max_memory = {}]",
+        message_memory(config),
+        config.milter.max_memory
     ));
     lines.push(format!(
         "key management system: {}",

@@ -15,6 +15,7 @@ mod input;
 mod installation;
 mod key_management;
 mod kmc;
+mod memory_limit;
 mod module;
 mod operator;
 mod queue;

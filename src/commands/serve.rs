@@ -44,6 +44,7 @@ use super::{
     environment::{dnsbl_settings, gateway_addresses, policy_settings, throttle},
     installation::installation,
     key_management,
+    memory_limit::message_memory,
 };
 use crate::{
     clock::{Clock, SystemClock, WatchedClock},
@@ -51,7 +52,7 @@ use crate::{
     dnsbl::{self, Blocklists},
     kms::Kms,
     measures::{RELOAD_IS_GOOD, RELOADS, Reloaded},
-    milter::{self, Connections, Gateway, InFlight, MilterSocket, Rules},
+    milter::{self, Connections, Gateway, InFlight, Memory, MilterSocket, Rules},
     store::{SqliteStore, Store},
     worker::{Answering, Delivering, InjectionSettings, ReplySettings, Retry, Upkeep, Worker},
 };
@@ -176,6 +177,7 @@ pub struct Service {
     store: Arc<SqliteStore>,
     live: Live,
     connections: Arc<Connections>,
+    memory: Arc<Memory>,
     tasks: Tasks,
     stop: watch::Sender<bool>,
     hurry: watch::Sender<bool>,
@@ -217,9 +219,17 @@ impl Service {
         let clock = watched(clock, &store).await?;
         let socket = bind(path, &config).await?;
         let live = Live::new(&config, kms)?;
+        let memory = message_memory(&config);
+        if (memory as u64) < config.milter.max_memory {
+            tracing::info!(
+                bytes = memory,
+                "messages get less memory than milter.max_memory, by the limit of the control group"
+            );
+        }
         let mut service = Self {
             path: path.to_owned(),
             connections: Arc::new(Connections::new(config.milter.max_connections)),
+            memory: Memory::new(memory),
             config,
             clock,
             store,
@@ -255,6 +265,7 @@ impl Service {
             clock: clock.clone(),
             rules: live.rules.subscribe(),
             in_flight: InFlight::default(),
+            memory: self.memory.clone(),
         });
         let milter = milter::serve(
             gateway,
@@ -275,6 +286,7 @@ impl Service {
             bad_reload: self.live.bad_reload.subscribe(),
             connections: self.connections.clone(),
             log,
+            memory: self.memory.clone(),
             vitals,
         }
     }

@@ -104,6 +104,8 @@ pub struct Milter {
     pub keep_bcc: bool,
     /// Milter connections served at once; above Postfix's smtpd process limit.
     pub max_connections: usize,
+    /// Bytes of memory for messages that come in, until they are on disk.
+    pub max_memory: u64,
 }
 
 impl Default for Milter {
@@ -113,8 +115,16 @@ impl Default for Milter {
             internal_daemon_name: "kms-gateway-internal".to_owned(),
             keep_bcc: false,
             max_connections: 1000,
+            max_memory: 256 * 1024 * 1024,
         }
     }
+}
+
+/// The least `milter.max_memory` for messages of so many bytes: of the half that is
+/// for content one message may take three quarters.
+#[must_use]
+pub const fn least_memory(max_message_bytes: u64) -> u64 {
+    max_message_bytes.saturating_mul(4).saturating_add(1 << 20)
 }
 
 /// `[store]`: where requests and keys are kept.

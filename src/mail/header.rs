@@ -91,9 +91,12 @@ impl Headers {
         Self::default()
     }
 
-    /// Adds a field as a milter hears it.
-    pub fn push(&mut self, name: &[u8], value: &[u8]) {
-        self.0.push(Header::new(name, value));
+    /// Adds a field as a milter hears it, and gives back its octets.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) -> usize {
+        let header = Header::new(name, value);
+        let size = header.size();
+        self.0.push(header);
+        size
     }
 
     /// All fields in order.

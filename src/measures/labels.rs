@@ -34,6 +34,8 @@ outcomes! {
     NotStored {
         /// The spool is full, or the file system's reserve begins.
         NoRoom = "no_room",
+        /// Other messages hold all of milter.max_memory.
+        NoMemory = "no_memory",
         /// The store fails.
         Trouble = "trouble",
     }
@@ -78,6 +80,16 @@ outcomes! {
         Failed = "failed",
         /// Nobody asked: the zone is sick.
         SwitchedOff = "switched_off",
+    }
+
+    /// A part of the memory for messages.
+    MemoryPart {
+        /// What comes in.
+        Content = "content",
+        /// What is made of it at its end.
+        Copies = "copies",
+        /// Packets larger than Postfix's.
+        Packets = "packets",
     }
 
     /// A connection of the milter port that was ended to make room.

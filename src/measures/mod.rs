@@ -10,8 +10,8 @@ use metrics::{Counter, Gauge, Histogram};
 
 pub use self::{
     labels::{
-        Build, ConnectionEnded, Decided, DeliveryEnd, Finished, FoundAtFault, LookUp, NotStored,
-        NoticeSent, Reloaded, Throttled, Waiting,
+        Build, ConnectionEnded, Decided, DeliveryEnd, Finished, FoundAtFault, LookUp, MemoryPart,
+        NotStored, NoticeSent, Reloaded, Throttled, Waiting,
     },
     series::{Kind, Measure, OfZones, Place, Row, Series, Unit, ZoneSeries},
 };
@@ -60,8 +60,8 @@ measures! {
         "Messages by verdict and the rule that decided, none for a request; those for others have \
          the verdict pass, a request that came once more is a duplicate.";
     NOT_STORED: Series<Counter, NotStored> = "kms_gateway_messages_not_stored_total" ["reason"] in Count,
-        "Messages for the gateway that it could not put on disk, by reason: no room, or trouble with \
-         the store. They wait at the sender's or in Postfix's queue.";
+        "Messages for the gateway that it could not put on disk, by reason: no room, no memory, or \
+         trouble with the store. They wait at the sender's or in Postfix's queue.";
     FINISHED: Series<Counter, Finished> = "kms_gateway_requests_finished_total" ["service", "result"] in Count,
         "Requests with their final result: Success, an error code, or none where nobody can be \
          answered. Services that there are not count as unknown.";
@@ -115,6 +115,11 @@ measures! {
         "Connections of the milter port that were ended to make room for others, by what they were doing: \
          silent before the negotiation, idle between messages, waiting between MAIL and the content, \
          or standing still within it.";
+    MILTER_MEMORY: Series<Gauge, MemoryPart> = "kms_gateway_milter_memory_bytes" ["part"] in Bytes,
+        "Memory that messages hold until they are on disk: their content, what is made of it at their \
+         end, and packets larger than Postfix's.";
+    MILTER_MEMORY_LIMIT: Series<Gauge, MemoryPart> = "kms_gateway_milter_memory_limit_bytes" ["part"] in Bytes,
+        "Memory that messages may hold (milter.max_memory), by the same parts.";
     PANICS: Series<Counter, FoundAtFault> = "kms_gateway_panics_total" ["part"] in Count,
         "Faults of the gateway that cost a message a temporary failure, or a request or reply an attempt.";
     LOG_LINES_LOST: Series<Counter, ()> = "kms_gateway_log_lines_lost_total" [] in Count,

@@ -74,6 +74,11 @@ impl SmtpReply {
                 enhanced: "4.3.1",
                 text: "the gateway's spool is full; try again later".to_owned(),
             },
+            NotStored::NoMemory => Self {
+                code: "452",
+                enhanced: "4.3.1",
+                text: "the gateway has no memory for the message now; try again later".to_owned(),
+            },
             NotStored::Trouble => Self {
                 code: "451",
                 enhanced: "4.3.0",

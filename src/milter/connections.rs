@@ -13,6 +13,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use super::strain::Strain;
 use crate::measures::{CONNECTIONS_ENDED, ConnectionEnded, MILTER_SESSIONS};
 
 /// Postfix sends the content of a message in one go, once it has all of it. A
@@ -75,17 +76,10 @@ struct Progress {
     since: Instant,
     /// When the last bytes came.
     moved: Instant,
+    /// Bytes don't come as the gateway has no room to read them.
+    waits_for_us: bool,
     /// Used when the connection is ended.
     end: Option<oneshot::Sender<()>>,
-}
-
-/// What the port can't do at the moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Strain {
-    /// Why a request would not be taken now, if it wouldn't.
-    pub refuses: Option<String>,
-    /// What the operator should look at.
-    pub warning: Option<String>,
 }
 
 impl Connections {
@@ -134,6 +128,20 @@ impl Connections {
         true
     }
 
+    /// Ends all that stand still within the content of a message.
+    pub(super) fn end_standing_still(&self) {
+        let now = Instant::now();
+        for progress in self.lock().progress.values() {
+            let mut progress = locked(progress);
+            if progress.is_standing_still(now) && progress.end.is_some() {
+                progress.end();
+                CONNECTIONS_ENDED
+                    .at(ConnectionEnded::StandingStill)
+                    .increment(1);
+            }
+        }
+    }
+
     /// Waits until no connection is left.
     pub(super) async fn all_gone(&self) {
         let mut count = self.count.subscribe();
@@ -174,6 +182,7 @@ impl Connections {
             stage: Stage::Opening,
             since: now,
             moved: now,
+            waits_for_us: false,
             end: Some(end),
         }));
         let mut open = self.lock();
@@ -240,7 +249,9 @@ impl Progress {
     }
 
     fn is_standing_still(&self, now: Instant) -> bool {
-        self.stage == Stage::Content && has_passed(STANDING_STILL, self.moved, now)
+        self.stage == Stage::Content
+            && !self.waits_for_us
+            && has_passed(STANDING_STILL, self.moved, now)
     }
 }
 
@@ -295,6 +306,13 @@ impl Connection {
     /// Bytes came.
     pub(super) fn moved(&self) {
         locked(&self.progress).moved = Instant::now();
+    }
+
+    /// Notes whether bytes that came are left unread.
+    pub(super) fn waits_for_us(&self, waits: bool) {
+        let mut progress = locked(&self.progress);
+        progress.waits_for_us = waits;
+        progress.moved = Instant::now();
     }
 
     /// Notes how far it has come.
@@ -389,11 +407,19 @@ mod tests {
         let (connections, mut inside) = full_of(&[Stage::Content, Stage::Envelope]).await;
         for _ in 0..10 {
             assert!(!connections.make_room());
+            connections.end_standing_still();
             sleep(SECOND).await;
             inside.iter().for_each(|(connection, _)| connection.moved());
         }
+        let (message, _) = inside.first().unwrap();
+        message.waits_for_us(true);
         sleep(STANDING_STILL).await;
-        assert!(connections.make_room());
+        connections.end_standing_still();
+        assert!(ended(&mut inside).is_empty());
+        let (message, _) = inside.first().unwrap();
+        message.waits_for_us(false);
+        sleep(STANDING_STILL).await;
+        connections.end_standing_still();
         assert_eq!(ended(&mut inside), [0]);
     }
 

@@ -5,34 +5,42 @@
 mod answer;
 mod callbacks;
 mod connections;
+mod content;
 mod decision;
 mod in_flight;
 mod intake;
 mod listener;
-mod macro_limit;
+mod memory;
+mod packets;
 mod recipients;
 mod sender;
 mod session;
+mod strain;
 mod stream;
 #[cfg(test)]
 mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    time::interval,
+};
 
 pub use self::{
     answer::{Answer, SmtpReply},
-    connections::{Connections, Strain},
+    connections::Connections,
     in_flight::InFlight,
     listener::MilterSocket,
+    memory::Memory,
     session::{Gateway, Rules, Session},
+    strain::Strain,
 };
 use self::{
     callbacks::callbacks,
     connections::Connection,
     listener::{OneConnection, SocketStream, accept_patiently},
-    macro_limit::MacroLimit,
+    packets::Packets,
     stream::Watched,
 };
 
@@ -42,6 +50,9 @@ const DRAIN_TIME: Duration = Duration::from_secs(20);
 /// indymilter's own time limit for a connection, as libmilter has it: Postfix
 /// keeps a connection open as long as its client's session.
 const CONNECTION_TIME: Duration = Duration::from_secs(7210);
+
+/// How often it is looked whether memory is short.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Serves milter sessions on `socket` until `stop` turns true; then takes no
 /// new session, waits for the messages on their way, unless `hurry` turns true
@@ -56,6 +67,7 @@ pub async fn serve(
     let ending = watch::Sender::new(false);
     tokio::select! {
         () = take_all(socket, &gateway, &connections, &ending) => {}
+        () = free_memory(&gateway.memory, &connections) => {}
         // A sender that is gone can't want anything else than an end.
         _ = stop.wait_for(|stop| *stop) => {}
     }
@@ -95,6 +107,18 @@ async fn take_all(
     }
 }
 
+/// Sees to it, for ever, that nobody holds memory to no purpose while there is
+/// little of it.
+async fn free_memory(memory: &Memory, connections: &Connections) {
+    let mut looks = interval(LOOK_EVERY);
+    loop {
+        looks.tick().await;
+        if memory.is_short() {
+            connections.end_standing_still();
+        }
+    }
+}
+
 /// The whole life of one connection. Each has an indymilter of its own, so that
 /// callbacks know which connection they are about: indymilter itself neither
 /// counts connections nor ends one.
@@ -110,8 +134,10 @@ async fn attend(
         connection_timeout: CONNECTION_TIME,
         ..Default::default()
     };
+    let memory = gateway.memory.clone();
     let callbacks = callbacks(gateway, &connection);
-    let stream = MacroLimit::new(Watched::new(stream, connection.clone(), end));
+    let stream = Watched::new(stream, connection.clone(), end);
+    let stream = Packets::new(stream, connection.clone(), memory);
     let (listener, session_end) = OneConnection::new(stream);
     let shutdown = async {
         tokio::select! {

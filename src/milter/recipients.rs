@@ -4,13 +4,13 @@
 
 use std::ffi::{CStr, CString};
 
-use crate::{audit::Entry, mail::Address};
+use super::{answer::SmtpReply, memory::Share};
+use crate::{audit::Entry, mail::Address, measures::NotStored};
 
 /// Bytes kept of the gateway's own: room for thousands, where Postfix by
 /// default takes a thousand of all kinds.
 const OURS_LIMIT: usize = 1024 * 1024;
 
-#[derive(Default)]
 pub(super) struct Recipients {
     /// As given in RCPT, angle brackets included, and what that means.
     ours: Vec<(CString, Address)>,
@@ -20,29 +20,55 @@ pub(super) struct Recipients {
     count: usize,
     /// The first of all, for the audit.
     first: Vec<String>,
+    share: Share,
 }
 
 impl Recipients {
+    /// None yet.
+    pub(super) fn new(share: Share) -> Self {
+        Self {
+            ours: Vec::new(),
+            ours_size: 0,
+            count: 0,
+            first: Vec::new(),
+            share,
+        }
+    }
+
     /// One that isn't the gateway's.
     pub(super) fn add_other(&mut self, argument: &CStr) {
         self.count += 1;
         if self.first.len() < Entry::RECIPIENT_LIMIT {
-            self.first.push(for_audit(argument));
+            let text = for_audit(argument);
+            // The audit does without it rather than the message wait.
+            if self.share.grow(text.len() + size_of::<String>()).is_ok() {
+                self.first.push(text);
+            }
         }
     }
 
-    /// One that is; false where there is no room for it.
-    #[must_use]
-    pub(super) fn add_ours(&mut self, argument: CString, address: Address) -> bool {
+    /// One that is.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub(super) fn add_ours(
+        &mut self,
+        argument: CString,
+        address: Address,
+    ) -> Result<(), SmtpReply> {
         let texts = argument.as_bytes().len() + address.local().len() + address.domain().len();
-        let size = self.ours_size + texts + size_of::<(CString, Address)>();
-        if size > OURS_LIMIT {
-            return false;
+        let size = texts + size_of::<(CString, Address)>();
+        if self.ours_size + size > OURS_LIMIT {
+            return Err(SmtpReply::too_many_recipients());
         }
-        self.ours_size = size;
+        // The list doubles its room when it grows.
+        if self.share.grow(2 * size).is_err() {
+            return Err(SmtpReply::trouble(NotStored::NoMemory));
+        }
+        self.ours_size += size;
         self.add_other(&argument);
         self.ours.push((argument, address));
-        true
+        Ok(())
     }
 
     /// Whether the gateway is among them.

@@ -14,9 +14,11 @@ use tokio::sync::watch;
 use super::{
     answer::{Answer, SmtpReply},
     connections::Stage,
+    content::Content,
     decision::{Decision, count_passed},
     in_flight::{InFlight, InFlightMessage},
     intake::{self, Asking},
+    memory::{Memory, NoMemory, Permit},
     recipients::{Recipients, for_audit},
     sender::{Origin, sender_of},
 };
@@ -26,7 +28,7 @@ use crate::{
     dnsbl::Blocklists,
     faults::{self, FaultPoint},
     kms::{Kms, RandomError, RequestId},
-    mail::{Address, Client, GatewayAddresses, Message, Request, ReversePath},
+    mail::{Address, Client, GatewayAddresses, Request, ReversePath},
     measures::{NOT_STORED, NotStored},
     policy::{self, Asked, Envelope, Facts, Judgement, Listener, RuleName, Verdict, dnsbl::Score},
     store::{Accepted, NewRequest, Store, StoreError},
@@ -44,6 +46,8 @@ pub struct Gateway {
     pub rules: watch::Receiver<Arc<Rules>>,
     /// Messages between MAIL and end-of-message.
     pub in_flight: InFlight,
+    /// What messages may hold until they are on disk.
+    pub memory: Arc<Memory>,
 }
 
 /// The part of the configuration that a message is judged by.
@@ -72,6 +76,8 @@ pub struct Rules {
 #[derive(Debug, thiserror::Error)]
 enum NotKept {
     #[error(transparent)]
+    Memory(#[from] NoMemory),
+    #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Random(#[from] RandomError),
@@ -80,6 +86,7 @@ enum NotKept {
 impl NotKept {
     fn kind(&self) -> NotStored {
         match self {
+            NotKept::Memory(_) => NotStored::NoMemory,
             NotKept::Store(error) if error.is_lack_of_room() => NotStored::NoRoom,
             NotKept::Store(_) | NotKept::Random(_) => NotStored::Trouble,
         }
@@ -104,12 +111,9 @@ struct Transaction {
     recipients: Recipients,
     /// What blocklists say of the client, once they were asked.
     dnsbl: Option<Score>,
-    content: Message,
+    content: Content,
     /// A verdict was told before: a recipient was refused.
     is_decided: bool,
-    /// Of the header fields kept; adding them up for each would be quadratic.
-    header_size: usize,
-    size: u64,
     _counted: InFlightMessage,
 }
 
@@ -136,21 +140,21 @@ impl Session {
         self.helo = Some(name.chars().take(Entry::TEXT_LIMIT).collect());
     }
 
-    /// MAIL: begins a message and forgets whatever was left of another.
+    /// MAIL: begins a message and forgets whatever was left of another. Of a path
+    /// that is no address no more is kept than is shown.
     pub fn mail(&mut self, reverse_path: String, authenticated: bool) {
+        let memory = &self.gateway.memory;
         self.message = Some(Transaction {
             rules: self.gateway.rules.borrow().clone(),
             client: Client {
                 address: self.client_address,
                 authenticated,
             },
-            reverse_path,
-            recipients: Recipients::default(),
+            reverse_path: reverse_path.chars().take(Entry::TEXT_LIMIT + 1).collect(),
+            recipients: Recipients::new(memory.share()),
             dnsbl: None,
             is_decided: false,
-            content: Message::default(),
-            header_size: 0,
-            size: 0,
+            content: Content::new(memory),
             _counted: self.gateway.in_flight.begin(),
         });
     }
@@ -212,24 +216,15 @@ impl Session {
 
     /// One header field, its value raw.
     pub fn header(&mut self, name: &[u8], value: &[u8]) {
-        if let Some(message) = self.our_message() {
-            let limit = message.rules.policy.max_header_bytes;
-            message.add_size(name.len() + value.len() + ":\r\n".len());
-            // One field past the limit is enough for the rule to see it.
-            if message.header_size <= limit {
-                message.header_size += name.len() + value.len() + ":\r\n".len();
-                message.content.headers.push(name, value);
-            }
+        if let Some(Transaction { rules, content, .. }) = self.our_message() {
+            content.field(name, value, &rules.policy);
         }
     }
 
     /// A piece of the body.
     pub fn body(&mut self, piece: &[u8]) {
-        if let Some(message) = self.our_message() {
-            message.add_size(piece.len());
-            if message.size <= message.rules.policy.max_message_bytes {
-                message.content.body.extend_from_slice(piece);
-            }
+        if let Some(Transaction { rules, content, .. }) = self.our_message() {
+            content.body(piece, &rules.policy);
         }
     }
 
@@ -250,6 +245,10 @@ impl Session {
         let Some(message) = self.message.take() else {
             return Answer::Continue;
         };
+        let _copies = match message.copies(&self.gateway.memory).await {
+            Ok(room) => room,
+            Err(error) => return message.waits(queue_id, &error.into()),
+        };
         let judgement = message.judge(self.listener);
         let decision = Decision::judged(&judgement, queue_id, &message.reverse_path);
         match message.keep(self, queue_id, &judgement).await {
@@ -266,12 +265,7 @@ impl Session {
                     .crowded_out(self, queue_id, &judgement, reason)
                     .await
             }
-            Err(error) => {
-                let reverse_path = message.reverse_path.as_str();
-                tracing::error!(queue_id, reverse_path, %error, "message not stored");
-                NOT_STORED.at(error.kind()).increment(1);
-                message.not_kept(SmtpReply::trouble(error.kind()))
-            }
+            Err(error) => message.waits(queue_id, &error),
         }
     }
 
@@ -279,7 +273,7 @@ impl Session {
     pub(super) fn stage(&self) -> Stage {
         match &self.message {
             None => Stage::BetweenMessages,
-            Some(message) if message.size == 0 => Stage::Envelope,
+            Some(message) if message.content.size() == 0 => Stage::Envelope,
             Some(_) => Stage::Content,
         }
     }
@@ -288,7 +282,8 @@ impl Session {
     #[cfg(test)]
     pub(super) fn bytes_kept(&self) -> usize {
         self.message.as_ref().map_or(0, |message| {
-            message.content.headers.size() + message.content.body.len()
+            let kept = message.content.message();
+            kept.headers.size() + kept.body.len()
         })
     }
 
@@ -322,10 +317,9 @@ impl Transaction {
             let reply = self.refuse(session, queue_id, &argument, &judgement).await;
             return Answer::Reject(reply);
         }
-        match self.recipients.add_ours(argument, address) {
-            true => Answer::Continue,
-            false => Answer::Tempfail(SmtpReply::too_many_recipients()),
-        }
+        self.recipients
+            .add_ours(argument, address)
+            .map_or_else(Answer::Tempfail, |()| Answer::Continue)
     }
 
     /// Why a recipient that is the gateway's is refused, if it is.
@@ -391,10 +385,9 @@ impl Transaction {
         }
     }
 
-    fn add_size(&mut self, bytes: usize) {
-        self.size = self
-            .size
-            .saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+    /// Room for what is made of the content until it is on disk.
+    async fn copies(&self, memory: &Memory) -> Result<Permit, NoMemory> {
+        memory.copies(self.content.held()?).await
     }
 
     fn judge(&self, listener: Listener) -> Judgement {
@@ -402,9 +395,9 @@ impl Transaction {
         let recipients = self.recipients.our_addresses();
         policy::judge(&Facts {
             envelope: self.envelope(listener, &reverse_path, &recipients),
-            headers: &self.content.headers,
-            structure: &self.content.structure(),
-            size: self.size,
+            headers: &self.content.message().headers,
+            structure: &self.content.message().structure(),
+            size: self.content.size(),
             settings: &self.rules.policy,
         })
     }
@@ -443,7 +436,7 @@ impl Transaction {
                 forget_before: gateway.clock.surely_before(NewRequest::IDENTITY_KEPT),
                 reverse_path: &self.reverse_path,
                 client: self.client.address,
-                message: &self.content,
+                message: self.content.message(),
                 asking,
             },
             entry,
@@ -468,11 +461,13 @@ impl Transaction {
         let rules = &self.rules;
         let mut targets = asked.targets.answered.clone();
         // What the policy takes for a request is one.
-        let Ok(request) = Request::from_message(&self.content, &rules.addresses, targets.clone())
+        let Ok(request) =
+            Request::from_message(self.content.message(), &rules.addresses, targets.clone())
         else {
             return Asking::of_nobody(targets);
         };
-        let identity = intake::identity(session.listener, queue_id, &self.content, &request);
+        let identity =
+            intake::identity(session.listener, queue_id, self.content.message(), &request);
         let origin = Origin {
             listener: session.listener,
             client: self.client,
@@ -515,8 +510,8 @@ impl Transaction {
                 helo: session.helo.as_deref(),
                 reverse_path: &self.reverse_path,
                 recipients: self.recipients.shown(),
-                headers: &self.content.headers,
-                size: self.size,
+                headers: &self.content.message().headers,
+                size: self.content.size(),
                 judgement,
             },
             now,
@@ -570,6 +565,14 @@ impl Transaction {
             tracing::error!(queue_id, %error, "message not taken, and not noted in the audit log");
         }
         self.not_kept(SmtpReply::crowded())
+    }
+
+    /// Says that the message is not on disk, and why.
+    fn waits(&self, queue_id: &str, error: &NotKept) -> Answer {
+        let reverse_path = self.reverse_path.as_str();
+        tracing::error!(queue_id, reverse_path, %error, "message not stored");
+        NOT_STORED.at(error.kind()).increment(1);
+        self.not_kept(SmtpReply::trouble(error.kind()))
     }
 
     /// With others among the recipients the message goes on whole: Postfix's

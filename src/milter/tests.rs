@@ -1,6 +1,6 @@
 //! Sessions on a real store: what Postfix is told, and what is on disk then.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{ffi::CString, net::IpAddr, path::Path, sync::Arc};
 
@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use super::{Answer, Gateway, InFlight, Rules, Session};
+use super::{Answer, Gateway, InFlight, Memory, Rules, Session};
 use crate::{
     audit::{ChainKey, Entry, Event},
     clock::{Clock, SystemClock, WatchedClock},
@@ -77,6 +77,7 @@ async fn house_with(change: impl FnOnce(&mut StoreSettings)) -> House {
         clock: Arc::new(WatchedClock::unknown(Arc::new(SystemClock))),
         rules: receiver,
         in_flight: InFlight::default(),
+        memory: Memory::new(16 << 20),
     });
     House {
         storage_key: storage_key(),
@@ -282,6 +283,43 @@ async fn with_keep_bcc_nothing_is_discarded() {
         .send(&mut house.session("smtpd"), &[OURS], &REQUEST)
         .await;
     assert_eq!(end, Answer::DeleteRecipients(vec![c_string(OURS)]));
+}
+
+/// The text of the body is larger than all the room for content.
+#[tokio::test]
+async fn without_memory_a_message_is_452_and_others_get_their_mail() {
+    let mut house = house().await;
+    let gateway = Arc::get_mut(&mut house.gateway).unwrap();
+    gateway.memory = Memory::new(1 << 20);
+    let mut session = house.session("smtpd");
+    let only_ours = [OURS].as_slice();
+    let with_others = [OURS, "<bob@vendor.example>"].as_slice();
+    for (recipients, expected) in [(only_ours, Some(("452", "4.3.1"))), (with_others, None)] {
+        session.mail("<alice@vendor.example>".to_owned(), false);
+        for recipient in recipients {
+            let answer = session
+                .recipient(c_string(recipient), None, "NOQUEUE")
+                .await;
+            assert_eq!(answer, Answer::Continue);
+        }
+        assert_eq!(session.data(), Answer::Continue);
+        for (name, value) in REQUEST {
+            session.header(name.as_bytes(), value.as_bytes());
+        }
+        for _ in 0..100 {
+            session.body(&[b'x'; 10_000]);
+        }
+        assert_eq!(session.bytes_kept(), 0, "given up at once");
+        let refused = match session.end_of_message("4QUEUEID").await {
+            Answer::Tempfail(reply) => Some((reply.code, reply.enhanced)),
+            Answer::Continue => None,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused, expected);
+    }
+    assert_eq!(house.spooled().await, 0);
+    let answers = house.send(&mut session, only_ours, &REQUEST).await;
+    assert_eq!(answers, (Answer::Continue, Answer::Discard));
 }
 
 #[tokio::test]

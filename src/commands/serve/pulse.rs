@@ -13,7 +13,7 @@ use super::{health::Vitals, line_queue::Losses, log::Log, systemd::notify};
 use crate::{
     clock::{Clock as _, WatchedClock},
     measures::READY,
-    milter::Connections,
+    milter::{Connections, Memory},
     store::{SpoolUsage, Store, StoreError},
 };
 
@@ -47,6 +47,8 @@ pub(super) struct Pulse {
     /// Those of the milter port.
     pub(super) connections: Arc<Connections>,
     pub(super) log: Log,
+    /// That for messages.
+    pub(super) memory: Arc<Memory>,
     /// For probes, where they may ask.
     pub(super) vitals: Option<watch::Sender<Vitals>>,
 }
@@ -64,7 +66,9 @@ impl Pulse {
             let status = state.status(&warnings);
             if let Some(vitals) = &self.vitals {
                 let seen = state.vitals(warnings);
-                let seen = seen.or_refused(self.connections.strain().refuses);
+                let seen = seen
+                    .or_refused(self.connections.strain().refuses)
+                    .or_refused(self.memory.strain().refuses);
                 READY.only().set(u8::from(seen.takes_requests()));
                 vitals.send_replace(seen);
             }
@@ -79,10 +83,11 @@ impl Pulse {
     /// What the operator should mend although requests are taken.
     fn warnings(&self) -> Vec<String> {
         let bad_reload = self.bad_reload.borrow().as_deref().map(not_reloaded);
-        let of_milter = self.connections.strain().warning;
+        let of_port = self.connections.strain().warning;
+        let of_memory = self.memory.strain().warning;
         let of_log = lines_lost(self.log.losses());
         let doubt = self.clock.doubt().map(|doubt| doubt.to_string());
-        let all = [bad_reload, of_milter, of_log, doubt];
+        let all = [bad_reload, of_port, of_memory, of_log, doubt];
         all.into_iter().flatten().collect()
     }
 

@@ -25,6 +25,7 @@ pub(super) fn keep_fixed(running: &Config, new: &mut Config) -> Vec<&'static str
     keep! { running, new, names:
         milter.listen,
         milter.max_connections,
+        milter.max_memory,
         store.path,
         store.max_requests,
         store.max_bytes,
@@ -142,7 +143,7 @@ mod tests {
             .map(Value::from)
             .into_iter()
             .chain([true, false].map(Value::from))
-            .chain([3, 777, 777_777].map(Value::from))
+            .chain([3, 777, 777_777, 777_777_777].map(Value::from))
             .chain(lists.map(|text| Value::from(vec![text])))
             .chain([Value::from(vec![STSA_KEY.parse::<Table>().unwrap()])]);
         let mut configs = values.filter_map(|value| {

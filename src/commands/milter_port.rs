@@ -1,0 +1,198 @@
+//! Who can speak for Postfix: where the milter listens by `init`, the directory of
+//! its socket, and what `check` has to say of it. Knows no milter.
+
+use std::{
+    fs::{self, DirBuilder, Permissions},
+    io,
+    net::{IpAddr, ToSocketAddrs as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use rustix::process::geteuid;
+
+use super::CommandError;
+use crate::config::{Config, ListenAddress};
+
+/// The socket's place in Postfix's queue directory, which a chrooted smtpd sees.
+const SOCKET: &str = "kms-gateway/milter";
+
+/// Owner and Postfix's group; the socket inherits the group.
+const DIRECTORY_MODE: u32 = 0o2750;
+
+/// What whoever connects can do.
+const FORGE: &str = "can speak for Postfix there, and forge clients, logins and \
+                     Authentication-Results";
+
+/// Where the milter should listen: a socket for Postfix alone, or, where there is no
+/// Postfix, the port of the example.
+pub(super) fn proposal() -> ListenAddress {
+    match postfix(&["postconf", "-h", "queue_directory"]) {
+        Some(queue) => ListenAddress::Unix(Path::new(queue.trim()).join(SOCKET)),
+        None => ListenAddress::default(),
+    }
+}
+
+/// Makes the directory of the socket, if there is to be one, for the gateway's user
+/// and Postfix's group. Says what is left to be done where root must do it.
+pub(super) fn make_directory(config: &Config) -> Result<Option<String>, CommandError> {
+    let Some(directory) = socket_directory(config) else {
+        return Ok(None);
+    };
+    if directory.exists() {
+        return Ok(None);
+    }
+    let Some(group) = postfix_group().filter(|_| geteuid().is_root()) else {
+        return Ok(Some(how_to_make(&directory)));
+    };
+    let make = || -> io::Result<()> {
+        let owner = config.store.path.parent().map(fs::metadata).transpose()?;
+        DirBuilder::new().recursive(true).mode(0o755).create(&directory)?;
+        chown(&directory, owner.map(|owner| owner.uid()), Some(group))?;
+        fs::set_permissions(&directory, Permissions::from_mode(DIRECTORY_MODE))
+    };
+    make().map_err(|error| CommandError::file(&directory, "made", &error))?;
+    Ok(None)
+}
+
+/// What others than Postfix could do, and what keeps Postfix from it.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let listen = &config.milter.listen;
+    match listen {
+        ListenAddress::Inet(_) if !is_on_loopback(listen) => vec![format!(
+            "milter.listen is {listen}: whoever reaches that address {FORGE}; {}, or write an \
+             address on loopback",
+            remedy()
+        )],
+        ListenAddress::Inet(_) => Vec::new(),
+        ListenAddress::Unix(socket) => socket_warnings(config, socket),
+    }
+}
+
+/// What is to be known though it is no fault.
+pub(super) fn note(config: &Config) -> Option<String> {
+    let listen = &config.milter.listen;
+    is_on_loopback(listen).then(|| {
+        format!(
+            "milter.listen is {listen}: every user of this machine {FORGE}; {}",
+            remedy()
+        )
+    })
+}
+
+/// Whether only this machine reaches a port; false of a Unix socket.
+pub(super) fn is_on_loopback(listen: &ListenAddress) -> bool {
+    let ListenAddress::Inet(address) = listen else {
+        return false;
+    };
+    // Who can't be found out is no loopback.
+    address.to_socket_addrs().is_ok_and(|mut addresses| {
+        addresses.all(|address| IpAddr::is_loopback(&address.ip().to_canonical()))
+    })
+}
+
+fn remedy() -> String {
+    let socket = match proposal() {
+        ListenAddress::Unix(socket) => socket,
+        ListenAddress::Inet(_) => Path::new("/var/spool/postfix").join(SOCKET),
+    };
+    format!(
+        "a Unix socket is for Postfix alone: kms-gateway config set milter.listen unix:{}, then \
+         kms-gateway-postfix (postfix/install)",
+        socket.display()
+    )
+}
+
+fn socket_directory(config: &Config) -> Option<PathBuf> {
+    match &config.milter.listen {
+        ListenAddress::Unix(socket) => socket.parent().map(Path::to_owned),
+        ListenAddress::Inet(_) => None,
+    }
+}
+
+fn socket_warnings(config: &Config, socket: &Path) -> Vec<String> {
+    const OTHERS_WRITE: u32 = 0o002;
+    const OTHERS_CONNECT: u32 = 0o006;
+    const SET_GROUP_ID: u32 = 0o2000;
+    let Some(directory) = socket_directory(config) else {
+        return Vec::new();
+    };
+    let Ok(found) = fs::metadata(&directory) else {
+        return vec![how_to_make(&directory)];
+    };
+    let mut warnings = Vec::new();
+    let shown = directory.display();
+    if found.mode() & OTHERS_WRITE != 0 {
+        warnings.push(format!(
+            "milter.listen: every user can put another socket into {shown}, and take the gateway's \
+             mail; chmod o-w {shown}"
+        ));
+    }
+    if fs::metadata(socket).is_ok_and(|socket| socket.mode() & OTHERS_CONNECT != 0) {
+        let socket = socket.display();
+        warnings.push(format!(
+            "milter.listen: every user {FORGE}, at {socket}; chmod o-rw {socket}"
+        ));
+    }
+    let is_passed_on = found.mode() & SET_GROUP_ID != 0;
+    if postfix_group().is_some_and(|group| group != found.gid() || !is_passed_on) {
+        warnings.push(format!(
+            "milter.listen: smtpd can connect only to a socket of its group, which {shown} must pass \
+             on: chgrp {} {shown}, chmod 2750 {shown}",
+            mail_owner().unwrap_or_else(|| "postfix".to_owned())
+        ));
+    }
+    warnings
+}
+
+fn how_to_make(directory: &Path) -> String {
+    format!(
+        "milter.listen: {0} is not there; kms-gateway-postfix (postfix/install) makes it, or: install \
+         -d -o kms-gateway -g postfix -m 2750 {0}",
+        directory.display()
+    )
+}
+
+fn mail_owner() -> Option<String> {
+    postfix(&["postconf", "-h", "mail_owner"]).map(|owner| owner.trim().to_owned())
+}
+
+/// The number of Postfix's own group.
+fn postfix_group() -> Option<u32> {
+    postfix(&["id", "-g", &mail_owner()?])?.trim().parse().ok()
+}
+
+/// What a command prints; none where it fails or there is no Postfix.
+pub(super) fn postfix(command: &[&str]) -> Option<String> {
+    let (program, arguments) = command.split_first()?;
+    let output = Command::new(program).args(arguments).output().ok()?;
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn loopback_is_told_from_the_rest() {
+        for (listen, expected) in [
+            ("inet:127.0.0.1:8890", true),
+            ("inet:127.9.8.7:1", true),
+            ("inet:localhost:8890", true),
+            ("inet:[::1]:8890", true),
+            ("inet:[::ffff:127.0.0.1]:8890", true),
+            ("inet:0.0.0.0:8890", false),
+            ("inet:[::]:8890", false),
+            ("inet:192.0.2.1:8890", false),
+            ("unix:/run/milter", false),
+        ] {
+            assert_eq!(is_on_loopback(&listen.parse().unwrap()), expected, "{listen}");
+        }
+    }
+}

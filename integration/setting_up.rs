@@ -35,6 +35,11 @@ impl Machine {
         self.path("etc/gateway.toml")
     }
 
+    /// As in Postfix's queue directory.
+    fn socket(&self) -> PathBuf {
+        self.path("queue/kms-gateway/milter")
+    }
+
     /// Its paths as options.
     fn paths(&self) -> Vec<String> {
         vec![
@@ -43,6 +48,7 @@ impl Machine {
                 "--master-secret-file={}",
                 self.path("etc/master.secret").display()
             ),
+            format!("--milter-listen=unix:{}", self.socket().display()),
         ]
     }
 
@@ -115,7 +121,7 @@ fn options_are_enough_and_what_is_made_is_left_alone() {
         .lines()
         .zip(shipped.lines())
         .filter(|(line, shipped)| line != shipped);
-    assert_eq!(changed.count(), 3);
+    assert_eq!(changed.count(), 4);
     assert_eq!(text.lines().count(), shipped.lines().count());
 
     let before = fs::read(machine.path("etc/master.secret")).unwrap();
@@ -214,6 +220,70 @@ fn a_person_is_asked_and_an_empty_answer_takes_what_is_proposed() {
     succeeds(&machine.gateway("check"));
 }
 
+/// What `check` says of where the milter listens, and how it ends.
+fn checked(machine: &Machine, listen: &str) -> (Option<i32>, String) {
+    succeeds(&machine.gateway(&format!("config set milter.listen {listen}")));
+    let checked = machine.gateway("check");
+    (checked.code, checked.stdout)
+}
+
+#[test]
+fn whoever_could_speak_for_postfix_is_warned_of() {
+    let machine = Machine::new();
+    succeeds(&machine.init("--domain example.org --issuer Example", true));
+    let shown = machine.gateway("config get milter.listen").stdout;
+    let unix = format!("unix:{}", machine.socket().display());
+    assert_eq!(shown.trim(), unix);
+    let (code, said) = checked(&machine, &unix);
+    assert!(code == Some(0) && !said.contains("milter.listen"), "{said}");
+
+    for everybody in ["inet:0.0.0.0:8890", "inet:[::]:8890", "inet:192.0.2.1:8890"] {
+        let (code, said) = checked(&machine, everybody);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("warning: milter.listen is inet:"), "{said}");
+        assert!(said.contains("config set milter.listen unix:"), "{said}");
+    }
+    let (code, said) = checked(&machine, "inet:127.0.0.1:8890");
+    assert!(
+        code == Some(0) && said.contains("note: milter.listen"),
+        "{said}"
+    );
+
+    let directory = machine.path("queue/kms-gateway");
+    for (mode, word) in [(0o2777, "o-w"), (0o750, "chmod 2750")] {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        fs::set_permissions(&directory, mode).unwrap();
+        let (code, said) = checked(&machine, &unix);
+        assert!(code == Some(1) && said.contains(word), "{word}: {said}");
+    }
+    fs::remove_dir(&directory).unwrap();
+    let (code, said) = checked(&machine, &unix);
+    assert!(code == Some(1) && said.contains("is not there"), "{said}");
+}
+
+#[test]
+fn a_socket_for_postfix_alone_is_proposed() {
+    let machine = Machine::new();
+    let mut command = python("at_terminal.py");
+    command
+        .arg(env!("CARGO_BIN_EXE_kms-gateway"))
+        .arg("--config")
+        .arg(machine.config())
+        .arg("init")
+        .args(&machine.paths()[..2]);
+    let listen = format!("unix:{}", machine.socket().display());
+    let answers = format!("kms@example.org\n{listen}\nExample\n\n\n");
+    let seen = run(&mut command, answers.as_bytes());
+    let queue = run(
+        Command::new("postconf").args(["-h", "queue_directory"]),
+        b"",
+    );
+    let proposal = format!("[unix:{}/kms-gateway/milter]", queue.trim());
+    assert!(seen.contains(&proposal), "{seen}");
+    let shown = machine.gateway("config get milter.listen");
+    assert_eq!(shown.stdout.trim(), listen);
+}
+
 #[test]
 fn an_external_system_has_the_key() {
     let machine = Machine::new();
@@ -241,10 +311,20 @@ fn root_sets_it_up_and_operates_it_for_another_user() {
     )
     .unwrap();
     succeeds(&machine.init("--domain example.org --issuer Example", true));
-    for file in ["etc/master.secret", "var/gateway.sqlite3"] {
+    for file in [
+        "etc/master.secret",
+        "var/gateway.sqlite3",
+        "queue/kms-gateway",
+    ] {
         let owner = fs::metadata(machine.path(file)).unwrap().uid();
         assert_eq!(owner, NOBODY, "{file}");
     }
+    // Postfix's smtpd may pass, and connect to a socket that inherits the group.
+    let directory = fs::metadata(machine.path("queue/kms-gateway")).unwrap();
+    let group = run(Command::new("id").args(["-g", "postfix"]), b"");
+    assert_eq!(directory.gid().to_string(), group.trim());
+    assert_eq!(directory.mode() & 0o7777, 0o2750);
+    succeeds(&machine.gateway("check"));
     // Root's hands leave nothing behind that the gateway can't open.
     succeeds(&machine.gateway("kmc rotate --name K0002 --expires 20990101T000000Z"));
     for entry in fs::read_dir(machine.path("var")).unwrap() {

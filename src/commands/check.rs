@@ -1,6 +1,6 @@
 //! `check`: validates the configuration and shows the policy that it makes.
 
-use std::{path::Path, process::Command, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use clap::Args;
 use jiff::Timestamp;
@@ -11,6 +11,7 @@ use super::{
     environment::{existing_store, master_secret, sts_time},
     key_management,
     memory_limit::message_memory,
+    milter_port::{self, postfix},
     standard_output::{write_line, write_lines},
 };
 use crate::{
@@ -23,9 +24,10 @@ use crate::{
 /// Validate the configuration and print the policy table with its settings.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Warns where a configured address is an alias in Postfix's own tables, when the
-last KMC key expires soon, and where an external key management system does not
-answer.
+Warns where a configured address is an alias in Postfix's own tables, where others
+than Postfix can reach the milter, when the last KMC key expires soon, and where
+an external key management system does not answer. Notes, which are no fault, that
+every user of this machine can reach a milter on loopback.
 
 Example:
   kms-gateway --config gateway.toml check")]
@@ -36,6 +38,7 @@ pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandErr
     master_secret(path, &config.secrets)?;
     write_lines(overview(path, &config))?;
     let mut warnings = alias_warnings(&config);
+    warnings.extend(milter_port::warnings(&config));
     match key_management::try_remote(&config).await {
         Some(Ok(key)) => write_line(format_args!("its public key: {key}"))?,
         Some(Err(problem)) => warnings.push(problem),
@@ -45,6 +48,7 @@ pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandErr
     write_lines(policy_table(&config))?;
     warnings.extend(key_warning(&config).await?);
     warnings.extend(clock_warning(&config).await?);
+    write_lines(milter_port::note(&config).map(|note| format!("\nnote: {note}")))?;
     write_lines(
         warnings
             .iter()
@@ -243,14 +247,4 @@ fn alias_warnings(config: &Config) -> Vec<String> {
         }
     }
     warnings
-}
-
-/// What a Postfix command prints; none where it fails or there is no Postfix.
-fn postfix(command: &[&str]) -> Option<String> {
-    let (program, arguments) = command.split_first()?;
-    let output = Command::new(program).args(arguments).output().ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }

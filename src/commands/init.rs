@@ -18,10 +18,11 @@ use super::{
     CommandError, DEFAULT_CONFIG, Ending,
     environment::{DEFAULT_MASTER_SECRET, Environment, master_secret_file, sts_time},
     kmc::{FirstKey, create_master_secret},
+    milter_port,
     standard_output::Steps,
 };
 use crate::{
-    config::{Config, GatewayAddress},
+    config::{Config, GatewayAddress, ListenAddress},
     kms::{Curve, KmsTables as _, PrivateKey},
     new_file,
     sts::{Ident, StsTime},
@@ -40,7 +41,8 @@ Asks for what is not given, if there is somebody at a terminal, and proposes
 what most want; without one it takes the proposals, and needs an address (or a
 domain) and an issuer. Nothing that is there is changed: with a configuration
 that is there already, its own address, paths and key management system count.
-Run by root, what it makes belongs to the owner of the database's directory.
+Run by root, what it makes belongs to the owner of the database's directory, and
+the directory of the milter's socket to Postfix's group as well.
 
 Example:
   kms-gateway init --address kms@example.org --issuer Example")]
@@ -57,6 +59,10 @@ pub(super) struct Arguments {
     /// Master secret's file, made if it isn't there.
     #[arg(long, value_name = "FILE")]
     master_secret_file: Option<PathBuf>,
+    /// Where Postfix reaches the gateway, unix:PATH or inet:HOST:PORT; by default a
+    /// socket in Postfix's queue directory, for Postfix alone.
+    #[arg(long, value_name = "ADDRESS")]
+    milter_listen: Option<ListenAddress>,
     /// Socket of an external key management system, which has the KMC's key.
     #[arg(long, value_name = "SOCKET", conflicts_with_all = ["issuer", "name", "curve", "expires"])]
     external_kms: Option<PathBuf>,
@@ -103,6 +109,7 @@ pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, Co
         steps.done(key.add_to(&environment, &private_key).await?);
     }
     environment.store.close().await;
+    steps.done(milter_port::make_directory(config)?);
     steps.done([next_commands(path)]);
     steps.end().map(|()| Ending::Done)
 }
@@ -147,6 +154,7 @@ impl Arguments {
             || self.domain.is_some()
             || self.database.is_some()
             || self.master_secret_file.is_some()
+            || self.milter_listen.is_some()
             || self.external_kms.is_some()
     }
 }
@@ -177,11 +185,20 @@ fn new_configuration(
         arguments.master_secret_file.as_deref().map(shown),
         Some(DEFAULT_MASTER_SECRET.to_owned()),
     )?;
+    let milter_listen = questions.ask(
+        &Question {
+            option: "milter-listen",
+            text: "Where Postfix reaches the gateway",
+        },
+        arguments.milter_listen.clone(),
+        Some(milter_port::proposal()),
+    )?;
     let addresses = addresses.iter().map(|address| address.0.to_string());
     let mut values = vec![
         ("gateway.addresses", addresses.collect()),
         ("store.path", vec![database]),
         ("secrets.master_secret_file", vec![master_secret_file]),
+        ("milter.listen", vec![milter_listen.to_string()]),
     ];
     if let Some(socket) = &arguments.external_kms {
         values.push(("kms.socket", vec![shown(socket)]));

@@ -48,7 +48,10 @@ pub(super) fn make_directory(config: &Config) -> Result<Option<String>, CommandE
     };
     let make = || -> io::Result<()> {
         let owner = config.store.path.parent().map(fs::metadata).transpose()?;
-        DirBuilder::new().recursive(true).mode(0o755).create(&directory)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(&directory)?;
         chown(&directory, owner.map(|owner| owner.uid()), Some(group))?;
         fs::set_permissions(&directory, Permissions::from_mode(DIRECTORY_MODE))
     };
@@ -192,7 +195,11 @@ mod tests {
             ("inet:192.0.2.1:8890", false),
             ("unix:/run/milter", false),
         ] {
-            assert_eq!(is_on_loopback(&listen.parse().unwrap()), expected, "{listen}");
+            assert_eq!(
+                is_on_loopback(&listen.parse().unwrap()),
+                expected,
+                "{listen}"
+            );
         }
     }
 }

@@ -16,6 +16,7 @@ mod installation;
 mod key_management;
 mod kmc;
 mod memory_limit;
+mod milter_port;
 mod module;
 mod operator;
 mod queue;

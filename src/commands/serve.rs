@@ -45,6 +45,7 @@ use super::{
     installation::installation,
     key_management,
     memory_limit::message_memory,
+    milter_port,
 };
 use crate::{
     clock::{Clock, SystemClock, WatchedClock},
@@ -474,6 +475,9 @@ fn worker(
 }
 
 async fn bind(path: &Path, config: &Config) -> Result<MilterSocket, CommandError> {
+    for warning in milter_port::warnings(config) {
+        tracing::warn!("{warning}");
+    }
     MilterSocket::bind(&config.milter.listen).await.map_err(|error| {
         CommandError::Config(crate::config::ConfigError::value(
             path,

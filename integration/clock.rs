@@ -1,6 +1,7 @@
 //! A clock that is set back by an hour, or forward by a day: nothing that was
-//! put off, leased or blocked waits for the difference. The gateway runs in
-//! the test's own process, by a clock of the test's, beside a real Postfix.
+//! put off, leased or blocked waits for the difference, and nothing ends for good
+//! by a clock that jumps. The gateway runs in the test's own process, by a clock of
+//! the test's, beside a real Postfix.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -10,14 +11,18 @@ use std::{
     net::TcpListener,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
-use harness::{ALICE, BOB, Draft, GATEWAY, Layout, Mail, Site, until};
+use harness::{ALICE, BOB, CAROL, Draft, GATEWAY, Layout, Mail, Site, until};
 use jiff::{SignedDuration, Timestamp};
-use kms_gateway::{clock::Clock, commands::Service};
+use kms_gateway::{
+    clock::{Clock, SystemClock},
+    commands::Service,
+};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -31,6 +36,8 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 #[derive(Default)]
 struct WrongClock {
     by: Mutex<SignedDuration>,
+    /// What the machine has run longer than it really has.
+    ran: Mutex<SignedDuration>,
     is_broken: AtomicBool,
 }
 
@@ -38,12 +45,28 @@ impl WrongClock {
     fn set_by(&self, time: SignedDuration) {
         *self.by.lock().expect("no panic") += time;
     }
+
+    /// Time passes.
+    fn pass(&self, time: SignedDuration) {
+        self.set_by(time);
+        *self.ran.lock().expect("no panic") += time;
+    }
+
+    /// The machine was off for this time, and has just been started.
+    fn was_off(&self, time: SignedDuration) {
+        self.set_by(time);
+        *self.ran.lock().expect("no panic") = SignedDuration::from_secs(9) - SystemClock.uptime();
+    }
 }
 
 impl Clock for WrongClock {
     fn now(&self) -> Timestamp {
         assert!(!self.is_broken.load(Ordering::Relaxed), "a broken clock");
         Timestamp::now() + *self.by.lock().expect("no panic")
+    }
+
+    fn uptime(&self) -> SignedDuration {
+        SystemClock.uptime() + *self.ran.lock().expect("no panic")
     }
 }
 
@@ -229,4 +252,133 @@ fn without_its_worker_the_gateway_does_not_go_on() {
     clock.is_broken.store(false, Ordering::Relaxed);
     gateway.stop();
     assert_audit_in_order(&site);
+}
+
+/// How often somebody came to a port that is down, in that he hangs up at once.
+fn down(layout: &Layout) -> Arc<AtomicUsize> {
+    let listener = TcpListener::bind(layout.port(18027)).expect("a port");
+    layout.set_gateway("reply", "smtp", layout.port(18027).to_string());
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let counted = attempts.clone();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            drop(stream);
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    attempts
+}
+
+fn wait_for_attempts(attempts: &AtomicUsize, more: usize) {
+    let enough = attempts.load(Ordering::Relaxed) + more;
+    until("attempts", Duration::from_secs(60), || {
+        (attempts.load(Ordering::Relaxed) >= enough).then_some(())
+    });
+}
+
+fn events(site: &Site, event: &str) -> usize {
+    let of_event = |entry: &&Value| entry["event"] == event;
+    audit(site).iter().filter(of_event).count()
+}
+
+#[test]
+fn a_clock_that_jumps_gives_no_reply_up() {
+    for jump in [6 * DAY, -10 * DAY] {
+        let layout = layout();
+        layout.set_gateway("worker", "first_retry", "1s");
+        layout.set_gateway("worker", "longest_retry", "1s");
+        let injection = layout.port(18025).to_string();
+        let attempts = down(&layout);
+        let site = layout.start_with(None);
+        let clock = Arc::new(WrongClock::default());
+        let gateway = Running::start(&site.layout, &clock);
+        send(&site, ALICE, "before");
+        wait_for_attempts(&attempts, 2);
+        clock.set_by(jump);
+        send(&site, BOB, "meanwhile");
+        wait_for_attempts(&attempts, 5);
+        clock.set_by(-jump);
+        send(&site, CAROL, "after");
+        wait_for_attempts(&attempts, 5);
+        gateway.stop();
+        assert_eq!(events(&site, "undeliverable"), 0, "{jump}");
+
+        site.layout.set_gateway("reply", "smtp", injection);
+        let gateway = Running::start(&site.layout, &clock);
+        for (person, name) in [(ALICE, "before"), (BOB, "meanwhile"), (CAROL, "after")] {
+            answered(&site, person, name);
+        }
+        gateway.stop();
+    }
+}
+
+#[test]
+fn a_start_that_is_ahead_cuts_nothing_until_the_clock_is_believed() {
+    let site = layout().start_with(None);
+    let clock = Arc::new(WrongClock::default());
+    let gateway = Running::start(&site.layout, &clock);
+    send(&site, ALICE, "before");
+    answered(&site, ALICE, "before");
+    gateway.stop();
+    let before = audit(&site).len();
+
+    // Set while the machine runs, and set right; then after a time off.
+    clock.set_by(402 * DAY);
+    looked_after(&site, &clock);
+    clock.set_by(-402 * DAY);
+    clock.was_off(402 * DAY);
+    looked_after(&site, &clock);
+    assert_eq!(events(&site, "pruned"), 0);
+    assert!(audit(&site).len() >= before);
+
+    clock.pass(SignedDuration::from_hours(6));
+    let gateway = Running::start(&site.layout, &clock);
+    until("old entries cut", Duration::from_secs(60), || {
+        (events(&site, "pruned") > 0).then_some(())
+    });
+    gateway.stop();
+    site.layout.gateway(&["audit", "verify"]);
+}
+
+/// Starts a gateway, and waits until it has done once all that is done at times.
+fn looked_after(site: &Site, clock: &Arc<WrongClock>) {
+    let gateway = Running::start(&site.layout, clock);
+    let database = site.layout.directory().join("gateway/gateway.sqlite3");
+    let kept = || {
+        let mut sqlite = std::process::Command::new("sqlite3");
+        sqlite
+            .arg("-readonly")
+            .arg(&database)
+            .arg("SELECT now FROM clock");
+        let printed = harness::run(&mut sqlite, b"");
+        printed.trim().parse::<i64>().unwrap_or_default()
+    };
+    let begun = clock.now().as_microsecond();
+    until("the clock's record kept", Duration::from_secs(60), || {
+        (kept() >= begun).then_some(())
+    });
+    gateway.stop();
+}
+
+#[test]
+fn eight_days_ahead_and_back_a_message_is_answered_once() {
+    let site = layout().start_with(None);
+    let clock = Arc::new(WrongClock::default());
+    let gateway = Running::start(&site.layout, &clock);
+    let draft = Draft::request("{KMS:Help} once", "").with("Message-ID", "<once@vendor.example>");
+    let send_it = || {
+        let taken = site.smtp().send(ALICE, &[GATEWAY], &draft.to_bytes());
+        assert_eq!(taken.code, 250, "{taken:?}");
+    };
+    send_it();
+    answered(&site, ALICE, "once");
+    clock.set_by(8 * DAY);
+    send(&site, BOB, "another");
+    answered(&site, BOB, "another");
+    send_it();
+    clock.set_by(-8 * DAY);
+    send_it();
+    gateway.stop();
+    assert_eq!(events(&site, "duplicate"), 2);
+    assert_eq!(events(&site, "accepted"), 2);
 }

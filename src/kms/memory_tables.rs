@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::rows::{KmcKeyRow, ModuleRow, VendingKeyRow};
 use super::sealing::Sealed;
-use super::tables::{IssueBasis, KmsTables, Revision, TablesError, UpdateBasis};
+use super::tables::{Asker, Issuable, KmsTables, Revision, TablesError, UpdateBasis};
 use crate::sts::{PointText, SmId, StsTime};
 
 #[derive(Debug, Default)]
@@ -23,6 +23,10 @@ pub(crate) struct Content {
     pub(crate) storage_key: Option<Sealed>,
     /// The next read of the storage key finds none.
     pub(crate) misses_storage_key: bool,
+    /// What was read of a request, in order.
+    pub(crate) reads: Vec<&'static str>,
+    /// Somebody changes the tables before the next read of what is issuable.
+    pub(crate) changes_between_reads: bool,
     pub(crate) replay_keys: HashSet<[u8; 32]>,
     pub(crate) issued: Vec<Timestamp>,
     pub(crate) watermarks: HashMap<SmId, StsTime>,
@@ -51,14 +55,10 @@ impl MemoryTables {
 
 #[async_trait]
 impl KmsTables for MemoryTables {
-    async fn issue_basis(
-        &self,
-        smid: &SmId,
-        replay_key: &[u8; 32],
-        issued_since: Option<Timestamp>,
-    ) -> Result<IssueBasis, TablesError> {
-        let content = self.content();
-        Ok(IssueBasis {
+    async fn asker(&self, smid: &SmId, replay_key: &[u8; 32]) -> Result<Asker, TablesError> {
+        let mut content = self.content();
+        content.reads.push("asker");
+        Ok(Asker {
             revision: Revision(content.revision),
             kmc_keys: content.kmc_keys.clone(),
             module: content
@@ -66,10 +66,25 @@ impl KmsTables for MemoryTables {
                 .iter()
                 .find(|row| row.smid == *smid)
                 .cloned(),
-            // More than was asked for: who answers may not rely on the filter.
-            vending_keys: content.vending_keys.clone(),
             replayed: content.replay_keys.contains(replay_key),
             watermark: content.watermarks.get(smid).copied(),
+        })
+    }
+
+    async fn issuable(
+        &self,
+        _smid: &SmId,
+        issued_since: Option<Timestamp>,
+    ) -> Result<Issuable, TablesError> {
+        let mut content = self.content();
+        content.reads.push("issuable");
+        if std::mem::take(&mut content.changes_between_reads) {
+            content.revision += 1;
+        }
+        Ok(Issuable {
+            revision: Revision(content.revision),
+            // More than was asked for: who answers may not rely on the filter.
+            vending_keys: content.vending_keys.clone(),
             issued: content
                 .issued
                 .iter()

@@ -55,7 +55,7 @@ pub(crate) use sealing::AssociatedData;
 pub use sealing::{DoesNotOpen, Sealed, StorageKey, StorageKeyError};
 pub(crate) use secret::are_kept_in_memory as secrets_are_kept_in_memory;
 pub use secret::{RandomError, Secret, SecretBytes};
-pub use tables::{IssueBasis, KmsTables, Revision, TablesError, UpdateBasis};
+pub use tables::{Asker, Issuable, KmsTables, Revision, TablesError, UpdateBasis};
 pub use update_answer::{Applied, Update, UpdateQuestion, UpdateRefusal};
 pub use vending_key::{Kcv, NoKcv, VendingKey, VendingKeyError};
 

@@ -13,22 +13,28 @@ use crate::sts::{PointText, SmId, StsTime};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub i64);
 
-/// Everything that the answer to one request depends on, as it stood at one
-/// moment.
+/// What shows whether a module made a request, as it stood at one moment.
 #[derive(Clone, Debug)]
-pub struct IssueBasis {
+pub struct Asker {
     /// The moment.
     pub revision: Revision,
     /// Every KMC key.
     pub kmc_keys: Vec<KmcKeyRow>,
-    /// The module that asks, if it is registered.
+    /// The module that the request names, if it is registered.
     pub module: Option<ModuleRow>,
-    /// The vending keys of the module's supply groups, in any order.
-    pub vending_keys: Vec<VendingKeyRow>,
     /// Whether the replay key has been written before.
     pub replayed: bool,
     /// Replay keys of requests up to this time were pruned for this module.
     pub watermark: Option<StsTime>,
+}
+
+/// What a module may have, as it stood at one moment.
+#[derive(Clone, Debug)]
+pub struct Issuable {
+    /// The moment.
+    pub revision: Revision,
+    /// The vending keys of the module's supply groups, in any order.
+    pub vending_keys: Vec<VendingKeyRow>,
     /// When key load files were issued to this module since the time asked for,
     /// in order.
     pub issued: Vec<Timestamp>,
@@ -52,17 +58,24 @@ pub struct UpdateBasis {
 /// [`Revision`] and writes an audit entry in the same transaction.
 #[async_trait]
 pub trait KmsTables: Send + Sync {
-    /// The basis of an answer to `smid`, in one consistent read. Without
-    /// `issued_since`, former issues are not looked at.
+    /// What shows whether `smid` made a request, in one consistent read. Anybody
+    /// can have it asked: the reads are the same for a module that is not
+    /// registered.
     ///
     /// # Errors
     /// [`TablesError::Store`].
-    async fn issue_basis(
+    async fn asker(&self, smid: &SmId, replay_key: &[u8; 32]) -> Result<Asker, TablesError>;
+
+    /// What `smid` may have, in one consistent read that takes the longer the
+    /// more it is. Without `issued_since`, former issues are not looked at.
+    ///
+    /// # Errors
+    /// [`TablesError::Store`].
+    async fn issuable(
         &self,
         smid: &SmId,
-        replay_key: &[u8; 32],
         issued_since: Option<Timestamp>,
-    ) -> Result<IssueBasis, TablesError>;
+    ) -> Result<Issuable, TablesError>;
 
     /// The basis of an answer to an update file that this key of the STSA's
     /// signed, in one consistent read.

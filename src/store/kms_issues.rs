@@ -215,7 +215,7 @@ mod tests {
     use super::super::testing::{TestStore, at, completion, klf_issued, module_row, request, smid};
     use super::super::{Completed, Completion, Store};
     use super::*;
-    use crate::kms::{IssueBasis, IssueLimit, KmsTables, ModuleRow, ModuleState, Sealed};
+    use crate::kms::{Asker, IssueLimit, KmsTables, ModuleRow, ModuleState, Sealed};
 
     /// A store with the module.
     async fn with_module() -> TestStore {
@@ -224,11 +224,8 @@ mod tests {
         test
     }
 
-    async fn basis(test: &TestStore) -> IssueBasis {
-        test.store
-            .issue_basis(&smid(), &[9; 32], None)
-            .await
-            .unwrap()
+    async fn asker(test: &TestStore) -> Asker {
+        test.store.asker(&smid(), &[9; 32]).await.unwrap()
     }
 
     /// Takes request `number` to its completion with these effects.
@@ -253,9 +250,9 @@ mod tests {
     #[tokio::test]
     async fn an_issue_is_marked_against_replay_and_kept_in_the_history() {
         let test = with_module().await;
-        let issued = klf_issued(basis(&test).await.revision);
+        let issued = klf_issued(asker(&test).await.revision);
         assert_eq!(complete(&test, 1, issued).await, Completed::Committed);
-        let after = basis(&test).await;
+        let after = asker(&test).await;
         assert!(after.replayed);
         let history: (String, String, String) =
             sqlx::query_as("SELECT smid, request_time, keys FROM klf_issues")
@@ -275,7 +272,7 @@ mod tests {
         let test = with_module().await;
         test.store.accept(request(1)).await.unwrap();
         let leased = test.lease(at(1)).await.unwrap();
-        let issued = klf_issued(basis(&test).await.revision);
+        let issued = klf_issued(asker(&test).await.revision);
 
         let elsewhere = test.another().await;
         let sealed_dak = Sealed::from_bytes(vec![42]);
@@ -298,7 +295,7 @@ mod tests {
         };
         let refused = complete(Effects::KlfIssued(issued)).await.unwrap();
         assert_eq!(refused, Completed::BasisChanged);
-        assert!(!basis(&test).await.replayed);
+        assert!(!asker(&test).await.replayed);
         let usage = test.store.spool_usage().await.unwrap();
         assert_eq!(
             (usage.requests, usage.replies),
@@ -311,7 +308,7 @@ mod tests {
     #[tokio::test]
     async fn of_two_answers_to_one_record_one_is_committed() {
         let test = with_module().await;
-        let issued = klf_issued(basis(&test).await.revision);
+        let issued = klf_issued(asker(&test).await.revision);
         assert_eq!(
             complete(&test, 1, issued.clone()).await,
             Completed::Committed
@@ -334,7 +331,7 @@ mod tests {
     #[tokio::test]
     async fn of_two_issues_at_once_one_gets_the_last_place_under_the_limit() {
         let test = with_module().await;
-        let revision = basis(&test).await.revision;
+        let revision = asker(&test).await.revision;
         let limit = IssueLimit {
             at_most: NonZeroU32::MIN,
             within: SignedDuration::from_mins(1),
@@ -351,7 +348,7 @@ mod tests {
     #[tokio::test]
     async fn a_module_s_history_has_the_latest_first() {
         let test = with_module().await;
-        let revision = basis(&test).await.revision;
+        let revision = asker(&test).await.revision;
         for number in [1, 2] {
             let issued = KlfIssued {
                 replay_key: [number; 32],
@@ -369,10 +366,18 @@ mod tests {
         let history = |limit| test.store.issued_to(&smid, limit);
         assert_eq!(history(9).await.unwrap(), [issue(2), issue(1)]);
         assert_eq!(history(1).await.unwrap(), [issue(2)]);
-        let of = |since| test.store.issue_basis(&smid, &[3; 32], Some(since));
+        let of = |since| test.store.issuable(&smid, Some(since));
         assert_eq!(of(at(59)).await.unwrap().issued, [at(60); 2]);
         assert!(of(at(60)).await.unwrap().issued.is_empty());
-        assert!(basis(&test).await.issued.is_empty(), "not asked for");
+        assert!(
+            test.store
+                .issuable(&smid, None)
+                .await
+                .unwrap()
+                .issued
+                .is_empty(),
+            "not asked for"
+        );
         assert_eq!(test.store.prune_history(at(60)).await.unwrap(), 0);
         assert_eq!(test.store.prune_history(at(61)).await.unwrap(), 2);
         assert!(history(9).await.unwrap().is_empty());
@@ -381,7 +386,7 @@ mod tests {
     #[tokio::test]
     async fn what_pruning_forgets_the_watermark_refuses() {
         let test = with_module().await;
-        let revision = basis(&test).await.revision;
+        let revision = asker(&test).await.revision;
         let issued = |number, request_time| KlfIssued {
             replay_key: [number; 32],
             request_time: time(request_time),
@@ -394,7 +399,7 @@ mod tests {
         let through = time("20260301T112959Z");
         assert_eq!(test.store.prune_replay_marks(through).await.unwrap(), 1);
         assert_eq!(test.store.prune_replay_marks(through).await.unwrap(), 0);
-        let after = basis(&test).await;
+        let after = asker(&test).await;
         assert_eq!(
             after.watermark,
             Some(time("20260301T110000Z")),

@@ -17,22 +17,27 @@ use super::kms_changes::{
 };
 use super::sqlite::SqliteStore;
 use crate::kms::{
-    IssueBasis, KmcKeyRow, KmsTables, ModuleRow, Revision, Sealed, SealedRows, TablesError,
+    Asker, Issuable, KmcKeyRow, KmsTables, ModuleRow, Revision, Sealed, SealedRows, TablesError,
     UpdateBasis, VendingKeyRow,
 };
 use crate::sts::{Krn, PointText, Sgc, SmId, VendingKeyAttributes};
 
 #[async_trait]
 impl KmsTables for SqliteStore {
-    async fn issue_basis(
+    async fn asker(&self, smid: &SmId, replay_key: &[u8; 32]) -> Result<Asker, TablesError> {
+        let mut reading = self.reading().await?;
+        let asker = asker(smid, replay_key, &mut reading).await;
+        Ok(asker.map_err(|error| self.failed(error))?)
+    }
+
+    async fn issuable(
         &self,
         smid: &SmId,
-        replay_key: &[u8; 32],
         issued_since: Option<Timestamp>,
-    ) -> Result<IssueBasis, TablesError> {
+    ) -> Result<Issuable, TablesError> {
         let mut reading = self.reading().await?;
-        let basis = issue_basis(smid, replay_key, issued_since, &mut reading).await;
-        Ok(basis.map_err(|error| self.failed(error))?)
+        let issuable = issuable(smid, issued_since, &mut reading).await;
+        Ok(issuable.map_err(|error| self.failed(error))?)
     }
 
     async fn update_basis(&self, stsa_key: &PointText) -> Result<UpdateBasis, TablesError> {
@@ -174,12 +179,11 @@ async fn update_basis(
     })
 }
 
-async fn issue_basis(
+async fn asker(
     smid: &SmId,
     replay_key: &[u8; 32],
-    issued_since: Option<Timestamp>,
     connection: &mut SqliteConnection,
-) -> Result<IssueBasis, sqlx::Error> {
+) -> Result<Asker, sqlx::Error> {
     let replayed = sqlx::query_scalar("SELECT count(*) > 0 FROM replay_marks WHERE replay_key = ?")
         .bind(replay_key.as_slice())
         .fetch_one(&mut *connection)
@@ -189,6 +193,20 @@ async fn issue_basis(
             .bind(Text(smid))
             .fetch_optional(&mut *connection)
             .await?;
+    Ok(Asker {
+        revision: revision(connection).await?,
+        kmc_keys: kmc_keys(connection).await?,
+        module: module(smid, connection).await?,
+        replayed,
+        watermark: watermark.flatten().map(|Text(time)| time),
+    })
+}
+
+async fn issuable(
+    smid: &SmId,
+    issued_since: Option<Timestamp>,
+    connection: &mut SqliteConnection,
+) -> Result<Issuable, sqlx::Error> {
     let issued: Vec<Moment> = sqlx::query_scalar(
         "SELECT issued_at FROM klf_issues WHERE smid = ? AND issued_at > ? ORDER BY issued_at",
     )
@@ -196,13 +214,9 @@ async fn issue_basis(
     .bind(issued_since.map(Moment))
     .fetch_all(&mut *connection)
     .await?;
-    Ok(IssueBasis {
+    Ok(Issuable {
         revision: revision(connection).await?,
-        kmc_keys: kmc_keys(connection).await?,
-        module: module(smid, connection).await?,
         vending_keys: vending_keys_of(smid, connection).await?,
-        replayed,
-        watermark: watermark.flatten().map(|Text(time)| time),
         issued: issued.into_iter().map(|Moment(at)| at).collect(),
     })
 }
@@ -365,11 +379,12 @@ mod tests {
         test
     }
 
-    async fn basis(test: &TestStore) -> IssueBasis {
-        test.store
-            .issue_basis(&smid(), &[9; 32], None)
-            .await
-            .unwrap()
+    async fn asker(test: &TestStore) -> Asker {
+        test.store.asker(&smid(), &[9; 32]).await.unwrap()
+    }
+
+    async fn issuable(test: &TestStore) -> Issuable {
+        test.store.issuable(&smid(), None).await.unwrap()
     }
 
     #[tokio::test]
@@ -380,16 +395,20 @@ mod tests {
         let keys = [vending_key_row("000439"), vending_key_row("123456")];
         assert_eq!(test.store.vending_keys().await.unwrap(), keys);
 
-        let basis = basis(&test).await;
-        assert_eq!(basis.kmc_keys, [kmc_key_row()]);
-        assert_eq!(basis.module, Some(module_row()));
+        let asker = asker(&test).await;
+        assert_eq!(asker.kmc_keys, [kmc_key_row()]);
+        assert_eq!(asker.module, Some(module_row()));
+        assert_eq!((asker.replayed, asker.watermark), (false, None));
+        let issuable = issuable(&test).await;
         assert_eq!(
-            basis.vending_keys,
+            issuable.vending_keys,
             [vending_key_row("000439")],
             "of its supply groups alone"
         );
-        assert_eq!((basis.replayed, basis.watermark), (false, None));
-        assert_eq!(basis.revision, Revision(4));
+        assert_eq!(
+            (asker.revision, issuable.revision),
+            (Revision(4), Revision(4))
+        );
     }
 
     #[tokio::test]
@@ -401,14 +420,14 @@ mod tests {
         };
         test.store.add_module(row.clone(), at(1)).await.unwrap();
         assert_eq!(test.store.modules().await.unwrap(), [row]);
-        assert!(basis(&test).await.vending_keys.is_empty());
+        assert!(issuable(&test).await.vending_keys.is_empty());
     }
 
     #[tokio::test]
-    async fn an_unknown_module_has_a_basis_too() {
+    async fn an_unknown_module_is_asked_for_too() {
         let test = TestStore::new().await;
-        let basis = basis(&test).await;
-        assert_eq!((basis.module, basis.revision), (None, Revision(0)));
+        let asker = asker(&test).await;
+        assert_eq!((asker.module, asker.revision), (None, Revision(0)));
     }
 
     #[tokio::test]
@@ -426,7 +445,7 @@ mod tests {
                 .iter()
                 .all(|answer| matches!(answer, Err(TablesError::Exists(_))))
         );
-        assert_eq!(basis(&test).await.revision, Revision(4));
+        assert_eq!(asker(&test).await.revision, Revision(4));
         assert_eq!(
             test.events().await.len(),
             4,
@@ -450,7 +469,7 @@ mod tests {
             test.store.modules().await.unwrap(),
             slice::from_ref(&revoked)
         );
-        assert_eq!(basis(&test).await.revision, Revision(5));
+        assert_eq!(asker(&test).await.revision, Revision(5));
         assert!(matches!(replace().await, Err(TablesError::Changed(_))));
 
         let unknown = ModuleRow {
@@ -482,7 +501,7 @@ mod tests {
         replace(&retired).await.unwrap();
         let keys = [vending_key_row("000439"), retired.clone()];
         assert_eq!(test.store.vending_keys().await.unwrap(), keys);
-        assert_eq!(basis(&test).await.revision, Revision(5));
+        assert_eq!(asker(&test).await.revision, Revision(5));
         assert!(matches!(
             replace(&retired).await,
             Err(TablesError::Changed(_))

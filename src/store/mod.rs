@@ -261,7 +261,7 @@ pub trait Store: KmsTables {
     async fn backlog(&self, now: Timestamp) -> Result<Backlog, StoreError>;
 
     /// Forgets replay marks of requests made at or before `through`, behind a
-    /// watermark of each module: [`crate::kms::IssueBasis::watermark`]. Tells
+    /// watermark of each module: [`crate::kms::Asker::watermark`]. Tells
     /// how many were forgotten.
     async fn prune_replay_marks(&self, through: StsTime) -> Result<u64, StoreError>;
 

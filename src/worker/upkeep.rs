@@ -306,11 +306,11 @@ mod tests {
         let test = TestStore::new().await;
         let store = &test.store;
         store.add_module(module_row(), at(0)).await.unwrap();
-        let basis = store.issue_basis(&smid(), &[9; 32], None).await.unwrap();
+        let asker = store.asker(&smid(), &[9; 32]).await.unwrap();
         store.accept(request(1)).await.unwrap();
         let leased = test.lease(at(1)).await.unwrap();
         let completion = Completion {
-            effects: Effects::KlfIssued(klf_issued(basis.revision)),
+            effects: Effects::KlfIssued(klf_issued(asker.revision)),
             ..completion(at(2), &[])
         };
         store.complete(&leased.token, completion).await.unwrap();
@@ -387,7 +387,7 @@ mod tests {
         const MADE: i64 = -60;
         let test = after_an_issue().await;
         let store = &test.store;
-        let mark = async || store.issue_basis(&smid(), &[9; 32], None).await.unwrap();
+        let mark = async || store.asker(&smid(), &[9; 32]).await.unwrap();
 
         let early = upkeep_at(&test, MADE + 3599);
         early.prune_replay_marks().await.unwrap();

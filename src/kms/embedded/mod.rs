@@ -27,7 +27,7 @@ use crate::kms::kmc_keys::KmcKeys;
 use crate::kms::rows::{KmcKeyRow, ModuleRow, ModuleState, VendingKeyRow};
 use crate::kms::sealing::{AssociatedData, DoesNotOpen, Sealed, StorageKey};
 use crate::kms::secret::{RandomError, Secret, random_array};
-use crate::kms::tables::{IssueBasis, KmsTables};
+use crate::kms::tables::{Asker, Issuable, KmsTables, Revision};
 use crate::kms::update::StsaKey;
 use crate::kms::update_answer::{Update, UpdateQuestion};
 use crate::kms::{Kms, klf};
@@ -78,55 +78,67 @@ impl EmbeddedKms {
         Self { limit, ..self }
     }
 
-    async fn basis(
-        &self,
-        request: &VkloadReq,
-        issued_since: Option<Timestamp>,
-    ) -> Result<IssueBasis, KmsError> {
+    async fn asker(&self, request: &VkloadReq) -> Result<Asker, KmsError> {
         let replay_key = klf::replay_key(&request.smid, &request.public_key);
-        Ok(self
-            .tables
-            .issue_basis(&request.smid, &replay_key, issued_since)
-            .await?)
+        Ok(self.tables.asker(&request.smid, &replay_key).await?)
     }
 
-    /// The basis of a whole answer, former issues that count for the limit
+    /// What the module may have, former issues that count for the limit
     /// included.
-    async fn whole_basis(&self, question: &IssueQuestion) -> Result<IssueBasis, KmsError> {
+    async fn issuable(&self, question: &IssueQuestion) -> Result<Issuable, KmsError> {
         let began = |limit: IssueLimit| question.now.checked_sub(limit.within);
         let since = self
             .limit
             .map(|limit| began(limit).unwrap_or(Timestamp::MIN));
-        self.basis(&question.request, since).await
+        let smid = &question.request.smid;
+        Ok(self.tables.issuable(smid, since).await?)
     }
 
-    /// The checks in their order; the first that fails decides.
-    fn check<'basis>(
-        &self,
-        question: &IssueQuestion,
-        basis: &'basis IssueBasis,
-    ) -> Result<Admitted<'basis>, Stop> {
+    /// The checks in their order; the first that fails decides. What the module
+    /// may have is read after its MAC was verified: the time that takes would
+    /// tell strangers which modules there are.
+    async fn admit(&self, question: &IssueQuestion) -> Result<Admitted, Stop> {
+        loop {
+            let asker = self.asker(&question.request).await?;
+            let authentic = self.check_asker(question, &asker)?;
+            let issuable = self.issuable(question).await?;
+            // Otherwise somebody changed the tables in between.
+            if issuable.revision == asker.revision {
+                return self.check_issuable(authentic, issuable);
+            }
+        }
+    }
+
+    fn check_asker(&self, question: &IssueQuestion, asker: &Asker) -> Result<Authentic, Stop> {
         let request = &question.request;
         let now = sts_time(question.now)?;
         self.check_freshness(request, question.accepted_at)?;
-        let kmc_key = serving_key(&request.kmcid, KmcKeys::at(now, &basis.kmc_keys))?;
-        let (module, dak) = self.authenticate(request, basis.module.as_ref())?;
+        let kmc_key = serving_key(&request.kmcid, KmcKeys::at(now, &asker.kmc_keys))?;
+        let (module, dak) = self.authenticate(request, asker.module.as_ref())?;
         let module_point = PublicPoint::read(kmc_key.curve, request.public_key.as_str())
             .map_err(|error| Refusal::PublicKey(error.to_string()))?;
-        if is_replayed(request, basis) {
+        if is_replayed(request, asker) {
             return Err(Refusal::Replayed.into());
         }
-        let vending_keys = issuable(module, &basis.vending_keys, now);
+        Ok(Authentic {
+            kmc_key: kmc_key.clone(),
+            module: module.clone(),
+            dak,
+            module_point,
+            now,
+        })
+    }
+
+    fn check_issuable(&self, authentic: Authentic, issuable: Issuable) -> Result<Admitted, Stop> {
+        let vending_keys = issued_at(authentic.now, &authentic.module, issuable.vending_keys);
         if vending_keys.is_empty() {
             return Err(Refusal::NoVendingKeys.into());
         }
-        self.check_limit(&basis.issued)?;
+        self.check_limit(&issuable.issued)?;
         Ok(Admitted {
-            kmc_key,
-            dak,
-            module_point,
+            authentic,
             vending_keys,
-            now,
+            basis: issuable.revision,
         })
     }
 
@@ -184,14 +196,16 @@ impl EmbeddedKms {
         Err(Refusal::Authentication(failure).into())
     }
 
-    fn grant(
-        &self,
-        request: &VkloadReq,
-        basis: &IssueBasis,
-        admitted: Admitted<'_>,
-    ) -> Result<Grant, KmsError> {
+    fn grant(&self, request: &VkloadReq, admitted: &Admitted) -> Result<Grant, KmsError> {
+        let Authentic {
+            kmc_key,
+            dak,
+            module_point,
+            now,
+            ..
+        } = &admitted.authentic;
         let mut vending_keys = Vec::with_capacity(admitted.vending_keys.len());
-        for row in admitted.vending_keys {
+        for row in &admitted.vending_keys {
             vending_keys.push((row.attributes.clone(), row.open(&self.storage_key)?));
         }
         let keys: Vec<_> = vending_keys
@@ -200,11 +214,11 @@ impl EmbeddedKms {
             .collect();
         let new_file = klf::NewFile {
             request,
-            module_point: &admitted.module_point,
-            dak: &admitted.dak,
-            kmc_key: &admitted.kmc_key.open(&self.storage_key)?,
+            module_point,
+            dak,
+            kmc_key: &kmc_key.open(&self.storage_key)?,
             vending_keys,
-            response_time: admitted.now,
+            response_time: *now,
             nonce: random_array()?,
         };
         let key_load_file = new_file
@@ -216,7 +230,7 @@ impl EmbeddedKms {
             request_time: request.time,
             keys: keys.clone(),
             limit: self.limit,
-            basis: basis.revision,
+            basis: admitted.basis,
         });
         Ok(Grant {
             key_load_file,
@@ -249,10 +263,9 @@ impl Kms for EmbeddedKms {
     }
 
     async fn issue(&self, question: &IssueQuestion) -> Result<Issue, KmsError> {
-        let basis = self.whole_basis(question).await?;
-        match self.check(question, &basis) {
+        match self.admit(question).await {
             Ok(admitted) => {
-                let grant = self.grant(&question.request, &basis, admitted)?;
+                let grant = self.grant(&question.request, &admitted)?;
                 Ok(Issue::Granted(Box::new(grant)))
             }
             Err(Stop::Refused(refusal)) => Ok(Issue::Refused(refusal)),
@@ -261,8 +274,7 @@ impl Kms for EmbeddedKms {
     }
 
     async fn foretell(&self, question: &IssueQuestion) -> Result<Option<Refusal>, KmsError> {
-        let basis = self.whole_basis(question).await?;
-        match self.check(question, &basis) {
+        match self.admit(question).await {
             Ok(_) => Ok(None),
             Err(Stop::Refused(refusal)) => Ok(Some(refusal)),
             Err(Stop::Trouble(error)) => Err(error),
@@ -270,14 +282,14 @@ impl Kms for EmbeddedKms {
     }
 
     async fn is_from_module(&self, request: &VkloadReq, now: Timestamp) -> Result<bool, KmsError> {
-        let basis = self.basis(request, None).await?;
-        let authentic = match self.authenticate(request, basis.module.as_ref()) {
+        let asker = self.asker(request).await?;
+        let authentic = match self.authenticate(request, asker.module.as_ref()) {
             Ok(_) => true,
             Err(Stop::Refused(_)) => false,
             Err(Stop::Trouble(error)) => return Err(error),
         };
         let fresh = self.check_freshness(request, now).is_ok();
-        Ok(authentic && fresh && !is_replayed(request, &basis))
+        Ok(authentic && fresh && !is_replayed(request, &asker))
     }
 
     async fn update(&self, question: &UpdateQuestion) -> Result<Update, KmsError> {
@@ -285,14 +297,21 @@ impl Kms for EmbeddedKms {
     }
 }
 
-/// A request that has passed every check: the only thing that a key load file
-/// is made from.
-struct Admitted<'basis> {
-    kmc_key: &'basis KmcKeyRow,
+/// A request that a module of this KMC's made, and nobody before.
+struct Authentic {
+    kmc_key: KmcKeyRow,
+    module: ModuleRow,
     dak: Dak,
     module_point: PublicPoint,
-    vending_keys: Vec<&'basis VendingKeyRow>,
     now: StsTime,
+}
+
+/// A request that has passed every check: the only thing that a key load file
+/// is made from.
+struct Admitted {
+    authentic: Authentic,
+    vending_keys: Vec<VendingKeyRow>,
+    basis: Revision,
 }
 
 /// Why the checks ended early.
@@ -344,8 +363,8 @@ impl Decoy {
     }
 }
 
-fn is_replayed(request: &VkloadReq, basis: &IssueBasis) -> bool {
-    basis.replayed || basis.watermark.is_some_and(|mark| request.time <= mark)
+fn is_replayed(request: &VkloadReq, asker: &Asker) -> bool {
+    asker.replayed || asker.watermark.is_some_and(|mark| request.time <= mark)
 }
 
 fn serving_key<'basis>(
@@ -363,18 +382,10 @@ fn no_active_key() -> KmsError {
     KmsError::Unavailable("no KMC key is active: make one by kms-gateway kmc init".to_owned())
 }
 
-/// The keys that `module` may have at `now`: those of its supply groups whose
-/// IUT and EXP have not passed.
-fn issuable<'basis>(
-    module: &ModuleRow,
-    rows: &'basis [VendingKeyRow],
-    now: StsTime,
-) -> Vec<&'basis VendingKeyRow> {
-    let mut issuable: Vec<_> = rows
-        .iter()
-        .filter(|row| module.sgcs.contains(&row.attributes.sgc))
-        .filter(|row| row.is_issued_at(now))
-        .collect();
-    issuable.sort_by_key(|row| (row.attributes.sgc, row.attributes.krn));
-    issuable
+/// Those of the keys that `module` may have at `now`: of its supply groups, and
+/// their IUT and EXP have not passed.
+fn issued_at(now: StsTime, module: &ModuleRow, mut rows: Vec<VendingKeyRow>) -> Vec<VendingKeyRow> {
+    rows.retain(|row| module.sgcs.contains(&row.attributes.sgc) && row.is_issued_at(now));
+    rows.sort_by_key(|row| (row.attributes.sgc, row.attributes.krn));
+    rows
 }

@@ -10,7 +10,7 @@ use super::world::{NOW, World, at, attributes};
 use super::*;
 use crate::kms::administration::{Administration, new_kmcid, new_smid};
 use crate::kms::klf::Opener;
-use crate::kms::{Curve, PrivateKey, Revision};
+use crate::kms::{Curve, PrivateKey, RequestId};
 use crate::sts::{Dkga, Krn, PointText, Sgc, VendingKeyAttributes};
 
 fn refusal(issue: Issue) -> Refusal {
@@ -208,6 +208,55 @@ async fn the_kmcs_private_key_is_not_touched_before_the_mac_is_verified() {
     assert_eq!(refusal, Refusal::Authentication(AuthenticationFailure::Mac));
     let error = world.answer(&world.request()).await.unwrap_err();
     assert!(matches!(error, KmsError::Sealed(_)), "{error}");
+}
+
+/// What a module may have takes the longer to read the more it is, and whoever
+/// measures that would know which modules there are.
+#[tokio::test]
+async fn what_a_module_may_have_is_not_read_before_its_mac_is_verified() {
+    let world = World::new(Curve::P256).await;
+    let mut wrong_mac = world.request();
+    wrong_mac.mac[0] ^= 1;
+    let unknown = world.changed(|request| {
+        request.smid =
+            new_smid("Example".parse().unwrap(), "9001".parse().unwrap(), at(NOW)).unwrap();
+    });
+    let strange_hardware = world.changed(|request| request.hardware = "SM2".parse().unwrap());
+    let reads = |world: &World| std::mem::take(&mut world.tables.content().reads);
+    for request in [&wrong_mac, &unknown, &strange_hardware] {
+        reads(&world);
+        assert!(!world.kms.is_from_module(request, at(NOW)).await.unwrap());
+        assert_eq!(reads(&world), ["asker"]);
+        let refusal = world.refused(request).await;
+        assert!(matches!(refusal, Refusal::Authentication(_)), "{refusal}");
+        assert_eq!(reads(&world), ["asker"; 2], "foretold, and issued");
+    }
+    let request = world.request();
+    assert!(world.kms.is_from_module(&request, at(NOW)).await.unwrap());
+    assert_eq!(reads(&world), ["asker"]);
+    world.granted(&request).await;
+    assert_eq!(reads(&world), ["asker", "issuable", "asker", "issuable"]);
+}
+
+#[tokio::test]
+async fn tables_that_change_between_the_reads_are_read_again() {
+    let world = World::new(Curve::P256).await;
+    let question = IssueQuestion {
+        request_id: RequestId::random().unwrap(),
+        request: world.request(),
+        accepted_at: at(NOW),
+        now: at(NOW),
+    };
+    world.tables.content().changes_between_reads = true;
+    let Issue::Granted(grant) = world.kms.issue(&question).await.unwrap() else {
+        panic!("refused");
+    };
+    let content = world.tables.content();
+    assert_eq!(content.reads, ["asker", "issuable", "asker", "issuable"]);
+    let Effects::KlfIssued(issued) = grant.effects else {
+        panic!("no effects")
+    };
+    assert_eq!(issued.basis, Revision(content.revision));
 }
 
 #[tokio::test]

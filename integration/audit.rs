@@ -95,6 +95,70 @@ fn every_message_for_the_gateway_is_in_the_log_with_what_became_of_it() {
     exports_have_every_entry(&site);
 }
 
+/// Two networks, each with its own count, and copies of a request.
+#[test]
+fn floods_of_ignored_mail_and_of_copies_are_counted() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let layout = Layout::new();
+    layout.allow_xclient();
+    let site = layout.start();
+    let layout = &site.layout;
+    let send = |client: &str, times: usize, draft: &dyn Fn(usize) -> Draft| {
+        let mut smtp = site.smtp();
+        smtp.speak_for(client);
+        for number in 0..times {
+            let taken = smtp.send(BOB, &[GATEWAY], &draft(number).to_bytes());
+            assert_eq!(taken.code, 250, "{taken:?}");
+        }
+    };
+    let hostile = "\x01".repeat(900);
+    let automatic = |number: usize| {
+        Draft::request(&format!("{{KMS:Help}} {number}{hostile}"), "away\n")
+            .with("Auto-Submitted", "auto-replied")
+    };
+    send("ADDR=192.0.2.1", 20, &automatic);
+    send("ADDR=192.0.2.200", 20, &automatic);
+    send("ADDR=IPV6:2001:db8::7", 5, &automatic);
+    let request = Draft::request("{KMS:Help} again", "please\n");
+    send("ADDR=192.0.2.1", 31, &|_| request.clone());
+    assert_eq!(layout.audited("auto-submitted"), 45);
+    assert_eq!(layout.audited("duplicate"), 30);
+
+    let entries = until("all are in the log", 3 * MINUTE, || {
+        let entries = list(layout, &[]);
+        let told = |what: &str| -> u64 {
+            let of = |entry: &&Value| entry["rule"] == what || entry["event"] == what;
+            let told = entries.iter().filter(of);
+            told.map(|entry| entry["count"].as_u64().unwrap_or(1)).sum()
+        };
+        let all = (told("auto-submitted"), told("duplicate")) == (45, 30);
+        all.then(|| entries.clone())
+    });
+    // A minute may have ended in between.
+    let of_rule = |entry: &&Value| entry["rule"] == "auto-submitted";
+    let ignored: Vec<&Value> = entries.iter().filter(of_rule).collect();
+    assert!(ignored.len() <= 2 * 3, "{ignored:#?}");
+    for entry in &ignored {
+        assert!(entry.to_string().len() < 3_000, "{entry}");
+        let is_counted = entry["count"].is_u64();
+        assert_eq!(is_counted, entry["network"].is_string(), "{entry}");
+    }
+    let counted = |network: &str| -> u64 {
+        let of = ignored.iter().filter(|entry| entry["network"] == network);
+        of.filter_map(|entry| entry["count"].as_u64()).sum()
+    };
+    assert!(counted("192.0.2.0/24") >= 38, "{ignored:#?}");
+    assert!(counted("2001:db8::/64") >= 3, "{ignored:#?}");
+    let of_copies = |entry: &&Value| entry["event"] == "duplicate";
+    let copies: Vec<&Value> = entries.iter().filter(of_copies).collect();
+    let id = &list(layout, &["--service", "help", "--limit", "1"])[0]["request_id"];
+    assert!(copies.len() <= 3, "{copies:#?}");
+    assert!(copies.iter().all(|entry| entry["request_id"] == *id));
+    let table = layout.gateway(&["audit", "list", "--rule", "auto-submitted"]);
+    assert!(table.contains(" times from 192.0.2.0/24: "), "{table}");
+    layout.gateway(&["audit", "verify"]);
+}
+
 fn exports_have_every_entry(site: &Site) {
     let all = list(&site.layout, &[]);
     let export = |format| {

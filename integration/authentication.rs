@@ -5,13 +5,15 @@
 
 mod harness;
 
-use std::thread;
+use std::{cell::Cell, thread, time::Duration};
 
-use harness::{ALICE, BOB, DkimKey, Draft, GATEWAY, Layout, OpenDkim, Reply, Site};
+use harness::{ALICE, BOB, DkimKey, Draft, GATEWAY, Layout, OpenDkim, Reply, Site, until};
 use serde_json::Value;
 use toml::Value as Toml;
 
 const AUTHSERV_ID: &str = "mx.kms.example.org";
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Outside the site's own networks.
 const CLIENT: &str = "ADDR=192.0.2.9";
@@ -19,6 +21,8 @@ const CLIENT: &str = "ADDR=192.0.2.9";
 /// A site with a verifying OpenDKIM, which knows the vendor's key.
 struct Verified {
     site: Site,
+    /// How many messages were ignored so far.
+    ignored: Cell<usize>,
     vendor: DkimKey,
     _verifier: OpenDkim,
 }
@@ -42,6 +46,7 @@ impl Verified {
         layout.set_postfix("in_flow_delay=0");
         Self {
             site: layout.start(),
+            ignored: Cell::new(0),
             vendor,
             _verifier: verifier,
         }
@@ -62,22 +67,24 @@ impl Verified {
             .wait_for_reply(draft.header("Subject"));
     }
 
-    /// Sends what must be ignored, and gives the reason.
+    /// Sends what must be ignored, and gives what the log says of it.
     fn is_ignored(&self, client: &str, message: &[u8]) -> String {
-        let before = self.ignored().len();
+        let before = self.ignored.get();
         self.send(client, message);
-        let ignored = self.ignored();
-        assert_eq!(ignored.len(), before + 1, "{ignored:?}");
-        ignored[before]["reason"]
-            .as_str()
-            .expect("a text")
-            .to_owned()
+        self.ignored.set(before + 1);
+        ignored(&self.site, before + 1).pop().expect("its line")
     }
+}
 
-    fn ignored(&self) -> Vec<Value> {
-        let list = ["audit", "list", "--json", "--rule", "sender-authentication"];
-        serde_json::from_str(&self.site.layout.gateway(&list)).expect("an array")
-    }
+/// The log's lines of so many messages that this rule ignored.
+fn ignored(site: &Site, messages: usize) -> Vec<String> {
+    let decided = " verdict=ignore rule=sender-authentication ";
+    until("all ignored are in the log", PATIENCE, || {
+        let log = site.gateway.as_ref().expect("it runs").log();
+        let lines = log.lines().filter(|line| line.contains(decided));
+        let lines: Vec<String> = lines.map(str::to_owned).collect();
+        (lines.len() == messages).then_some(lines)
+    })
 }
 
 fn help(number: u32) -> Draft {
@@ -175,18 +182,10 @@ fn who_forges_a_vendors_address_a_thousand_times_delays_no_signed_request() {
     verified.is_answered(client, &own, &verified.vendor.signed(&own));
     assert_eq!(blocked().len(), 1, "the block was over before the answer");
     // Unsigned, it would have been ignored.
+    let before = verified.site.layout.audited("blocked");
     let unsigned = Draft::request("{KMS:Help} unsigned", "please\n");
     verified.send(client, &unsigned.to_bytes());
-    let json = verified
-        .site
-        .layout
-        .gateway(&["audit", "list", "--json", "--rule", "blocked"]);
-    let ignored: Vec<Value> = serde_json::from_str(&json).expect("an array");
-    let subjects: Vec<&str> = ignored
-        .iter()
-        .filter_map(|entry| entry["subject"].as_str())
-        .collect();
-    assert!(subjects.contains(&"{KMS:Help} unsigned"), "{subjects:?}");
+    assert_eq!(verified.site.layout.audited("blocked"), before + 1);
 }
 
 /// SPF and DMARC are often a policy service's, which Postfix has put its word
@@ -224,14 +223,12 @@ fn a_policy_services_word_counts_beside_it() {
     let changed = String::from_utf8(vendor.signed(&help(2))).expect("ASCII");
     send(ALICE, changed.replace("please", "pleese").as_bytes());
     send(BOB, &help(3).to_bytes());
-    let list = ["audit", "list", "--json", "--rule", "sender-authentication"];
-    let ignored: Vec<Value> = serde_json::from_str(&site.layout.gateway(&list)).expect("an array");
-    let reasons: Vec<&Value> = ignored.iter().map(|entry| &entry["reason"]).collect();
-    assert_eq!(
-        reasons,
-        [
-            "SPF and DKIM both failed",
-            "DMARC failed for \"vendor.example\""
-        ]
-    );
+    let reasons = [
+        "SPF and DKIM both failed",
+        "DMARC failed for \"vendor.example\"",
+    ];
+    let ignored = ignored(&site, reasons.len());
+    for (line, reason) in ignored.iter().zip(reasons) {
+        assert!(line.replace('\\', "").contains(reason), "{line}");
+    }
 }

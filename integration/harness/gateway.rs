@@ -80,6 +80,24 @@ impl Gateway {
         })
     }
 
+    /// How each message was judged, in order: the rule, or the verdict where no
+    /// rule decided. The audit log only counts what is ignored in floods. The
+    /// lines come a moment after what they tell of.
+    pub fn rules(&self) -> Vec<String> {
+        let log = self.log();
+        let judged = log
+            .lines()
+            .filter(|line| line.contains(" judged queue_id="));
+        let field = |line: &str, name: &str| {
+            let (_, rest) = line.split_once(&format!(" {name}="))?;
+            rest.split(' ').next().map(str::to_owned)
+        };
+        judged
+            .map(|line| field(line, "rule").or_else(|| field(line, "verdict")))
+            .map(|word| word.expect("a verdict"))
+            .collect()
+    }
+
     pub fn id(&self) -> u32 {
         self.child.id()
     }

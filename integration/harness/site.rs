@@ -9,6 +9,7 @@ use std::{
     thread,
 };
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
@@ -186,6 +187,23 @@ impl Layout {
     /// Runs a command of the gateway to whatever end.
     pub fn try_gateway(&self, arguments: &[&str]) -> Output {
         command::output(&mut kms_gateway(&self.config(), arguments), b"")
+    }
+
+    /// How many messages the audit log has of this rule or event: those that an
+    /// entry counts, and those that are counted and not yet in an entry.
+    pub fn audited(&self, what: &str) -> u64 {
+        let json = self.gateway(&["audit", "list", "--json"]);
+        let entries: Vec<Value> = serde_json::from_str(&json).expect("an array");
+        let of = |entry: &&Value| entry["rule"] == what || entry["event"] == what;
+        let told = entries.iter().filter(of);
+        let told: u64 = told.map(|entry| entry["count"].as_u64().unwrap_or(1)).sum();
+        let counted = format!(
+            "SELECT coalesce(sum(counted), 0) FROM audit_counts
+             WHERE kind = '{what}' OR kind LIKE '{what} %'"
+        );
+        let database = self.directory().join("gateway/gateway.sqlite3");
+        let counted = run(Command::new("sqlite3").arg(database).arg(counted), b"");
+        told + counted.trim().parse::<u64>().expect("a number")
     }
 
     /// Starts the gateway.

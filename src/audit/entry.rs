@@ -135,15 +135,23 @@ pub struct Entry {
     /// The person whose hand it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<String>,
+    /// The network of the clients of all that the entry counts, or `others`: of
+    /// those that are not counted by themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
 }
 
 impl Entry {
-    /// The longest text kept of one field, in bytes. A sender chooses most of
-    /// them, and the log must not grow by his wish.
+    /// The longest text kept of one field, in bytes as they are stored: JSON has
+    /// six for a control character. A sender chooses most texts, and the log must
+    /// not grow as they wish.
     pub const TEXT_LIMIT: usize = 1_000;
 
     /// How many recipients are kept.
     pub const RECIPIENT_LIMIT: usize = 50;
+
+    /// The bytes kept of all recipients together.
+    const RECIPIENTS_LIMIT: usize = 4 * Self::TEXT_LIMIT;
 
     /// An entry that says no more than when and what.
     pub fn new(time: Timestamp, event: Event) -> Self {
@@ -172,6 +180,7 @@ impl Entry {
             count: None,
             attempts: None,
             operator: None,
+            network: None,
         }
     }
 
@@ -195,11 +204,6 @@ impl Entry {
     }
 
     fn bound(&mut self) {
-        let beyond = self.recipients.len().saturating_sub(Self::RECIPIENT_LIMIT);
-        self.recipients.truncate(Self::RECIPIENT_LIMIT);
-        if beyond > 0 {
-            self.recipients.push(format!("… and {beyond} more"));
-        }
         let optional = [
             &mut self.queue_id,
             &mut self.request_id,
@@ -219,18 +223,63 @@ impl Entry {
             &mut self.target,
             &mut self.reply_message_id,
             &mut self.operator,
+            &mut self.network,
         ];
         let texts = optional.into_iter().flatten();
         texts.chain(&mut self.recipients).for_each(cut);
+        self.bound_recipients();
+    }
+
+    /// The mark at the end counts too: what was bounded once stays as it is.
+    fn bound_recipients(&mut self) {
+        let lengths: Vec<usize> = self
+            .recipients
+            .iter()
+            .map(|text| stored_length(text))
+            .collect();
+        let all: usize = lengths.iter().sum();
+        if lengths.len() <= Self::RECIPIENT_LIMIT && all <= Self::RECIPIENTS_LIMIT {
+            return;
+        }
+        let mut room = Self::RECIPIENTS_LIMIT - "… and 18446744073709551615 more".len();
+        let fitting = lengths.iter().take_while(|length| {
+            let left = room.checked_sub(**length);
+            room = left.unwrap_or(0);
+            left.is_some()
+        });
+        let kept = fitting.count().min(Self::RECIPIENT_LIMIT - 1);
+        self.recipients.truncate(kept);
+        self.recipients
+            .push(format!("… and {} more", lengths.len() - kept));
     }
 }
 
 /// Cuts a text to the limit at a character's boundary, and marks the cut.
 fn cut(text: &mut String) {
     const MARK: char = '…';
-    if text.len() > Entry::TEXT_LIMIT {
-        text.truncate(text.floor_char_boundary(Entry::TEXT_LIMIT - MARK.len_utf8()));
-        text.push(MARK);
+    if stored_length(text) <= Entry::TEXT_LIMIT {
+        return;
+    }
+    let mut room = Entry::TEXT_LIMIT - MARK.len_utf8();
+    let end = text.char_indices().find_map(|(at, c)| {
+        let left = room.checked_sub(stored_length_of(c));
+        room = left.unwrap_or(room);
+        left.is_none().then_some(at)
+    });
+    text.truncate(end.unwrap_or(text.len()));
+    text.push(MARK);
+}
+
+/// The bytes of a text between the quotes of JSON.
+fn stored_length(text: &str) -> usize {
+    text.chars().map(stored_length_of).sum()
+}
+
+fn stored_length_of(c: char) -> usize {
+    match c {
+        '"' | '\\' | '\u{8}' | '\t' | '\n' | '\u{c}' | '\r' => 2,
+        '\0'..='\u{1f}' => 6,
+        c => c.len_utf8(),
     }
 }
 
@@ -293,12 +342,32 @@ mod tests {
     }
 
     #[test]
+    fn a_control_character_counts_as_long_as_it_is_stored() {
+        let hostile: String = "\u{1}\u{1b}\"\\\t".repeat(3_000);
+        let mut entry = Entry::new(noon(), Event::Judged);
+        for text in [
+            &mut entry.from,
+            &mut entry.subject,
+            &mut entry.message_id,
+            &mut entry.reason,
+        ] {
+            *text = Some(hostile.clone());
+        }
+        entry.recipients = vec![hostile; Entry::RECIPIENT_LIMIT];
+        let text = entry.canonical_json().unwrap();
+        assert!(text.len() <= 8 * Entry::TEXT_LIMIT + 300, "{}", text.len());
+        let read = Entry::from_json(&text).unwrap();
+        assert_eq!(read.recipients.last().unwrap(), "… and 47 more");
+        assert_eq!(read.canonical_json().unwrap(), text, "as it was read");
+    }
+
+    #[test]
     fn recipients_beyond_the_limit_are_counted() {
         let mut entry = Entry::new(noon(), Event::Judged);
         entry.recipients = vec!["a@b.example".to_owned(); Entry::RECIPIENT_LIMIT + 7];
         let read = Entry::from_json(&entry.canonical_json().unwrap()).unwrap();
-        assert_eq!(read.recipients.len(), Entry::RECIPIENT_LIMIT + 1);
-        assert_eq!(read.recipients[Entry::RECIPIENT_LIMIT], "… and 7 more");
+        assert_eq!(read.recipients.len(), Entry::RECIPIENT_LIMIT);
+        assert_eq!(read.recipients.last().unwrap(), "… and 8 more");
     }
 
     proptest! {
@@ -312,13 +381,14 @@ mod tests {
         }
 
         #[test]
-        fn no_text_passes_the_limit(subject in "\\PC{0,3000}") {
+        fn no_text_passes_the_limit(subject in "(\\PC|[\\x00-\\x7f]){0,1500}") {
             let mut entry = Entry::new(noon(), Event::Judged);
             entry.subject = Some(subject.clone());
             let text = entry.canonical_json().unwrap();
             let kept = Entry::from_json(&text).unwrap().subject.unwrap();
-            prop_assert!(kept.len() <= Entry::TEXT_LIMIT);
-            prop_assert_eq!(kept == subject, subject.len() <= Entry::TEXT_LIMIT);
+            let stored = |text: &str| serde_json::to_string(text).unwrap().len() - 2;
+            prop_assert!(stored(&kept) <= Entry::TEXT_LIMIT);
+            prop_assert_eq!(kept == subject, stored(&subject) <= Entry::TEXT_LIMIT);
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     dnsbl::Blocklists,
     faults::{self, FaultPoint},
     kms::{Kms, RandomError, RequestId},
-    mail::{Address, Client, GatewayAddresses, Request, ReversePath},
+    mail::{Address, Client, GatewayAddresses, Request, ReversePath, Trace},
     measures::{NOT_STORED, NotStored},
     policy::{self, Asked, Envelope, Facts, Judgement, Listener, RuleName, Verdict, dnsbl::Score},
     store::{Accepted, NewRequest, Store, StoreError},
@@ -362,8 +362,7 @@ impl Transaction {
             recipients: vec![for_audit(argument)],
             ..self.entry(session, queue_id, judgement, now)
         };
-        let rule = judgement.rule().map_or("-", policy::RuleName::as_str);
-        if let Err(error) = gateway.store.note_counted(rule, entry).await {
+        if let Err(error) = gateway.store.note_rejected(entry).await {
             tracing::error!(queue_id, %error, "refusal not noted in the audit log");
         }
         SmtpReply::refusal(judgement.reason().unwrap_or("refused by policy"))
@@ -415,14 +414,13 @@ impl Transaction {
         let entry = self.entry(session, queue_id, judgement, now);
         let asked = match judgement {
             Judgement::Request(asked) => asked,
-            // Whoever is refused tries again, and a flood must not fill the log.
-            Judgement::Ruled(ruling) if judgement.verdict() == Verdict::Reject => {
-                let rule = ruling.rule.as_str();
-                gateway.store.note_counted(rule, entry).await?;
+            Judgement::Ruled(_) if judgement.verdict() == Verdict::Reject => {
+                gateway.store.note_rejected(entry).await?;
                 return Ok(None);
             }
             Judgement::Ruled(_) => {
-                gateway.store.note(entry).await?;
+                let network = self.brought_by(session.listener).map(Into::into);
+                gateway.store.note_ignored(entry, network).await?;
                 return Ok(None);
             }
         };
@@ -435,7 +433,7 @@ impl Transaction {
                 accepted_at: now,
                 forget_before: gateway.clock.surely_before(NewRequest::IDENTITY_KEPT),
                 reverse_path: &self.reverse_path,
-                client: self.client.address,
+                client: self.brought_by(session.listener),
                 message: self.content.message(),
                 asking,
             },
@@ -445,6 +443,15 @@ impl Transaction {
         faults::pass(FaultPoint::AfterSpoolCommit);
         faults::expect_answer();
         Ok(Some((id, accepted)))
+    }
+
+    /// The client that brought the message to our own Postfix, which is itself
+    /// the client of the internal listener.
+    fn brought_by(&self, listener: Listener) -> Option<IpAddr> {
+        match listener {
+            Listener::Outer => self.client.address,
+            Listener::Internal => Trace::topmost(&self.content.message().headers).client,
+        }
     }
 
     /// Who asks, who is answered, and what makes the message another: the
@@ -560,8 +567,7 @@ impl Transaction {
             reason: Some(reason),
             ..self.entry(session, queue_id, judgement, now)
         };
-        let rule = RuleName::Crowded.as_str();
-        if let Err(error) = gateway.store.note_counted(rule, entry).await {
+        if let Err(error) = gateway.store.note_rejected(entry).await {
             tracing::error!(queue_id, %error, "message not taken, and not noted in the audit log");
         }
         self.not_kept(SmtpReply::crowded())

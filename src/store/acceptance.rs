@@ -8,6 +8,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::types::Text;
 
 use super::acquaintance::Acquaintance;
+use super::audit_counts;
 use super::columns::Moment;
 use super::deliveries::{self, Answered, ReplyKind};
 use super::error::Failure;
@@ -30,7 +31,7 @@ impl Intent for NewRequest {
         if let Some(original) = accepted_before(&self, changes.connection).await? {
             self.audit.event = Event::Duplicate;
             self.audit.request_id = Some(original.to_string());
-            changes.audit(self.audit).await?;
+            self.note(changes).await?;
             return Ok(Accepted::Duplicate(original));
         }
         let now = self.accepted_at;
@@ -68,7 +69,7 @@ impl Intent for NewRequest {
                 self.audit.verdict = Some(Verdict::Ignore.to_string());
                 self.audit.rule = Some(RuleName::Blocked.to_string());
                 self.audit.reason = Some(format!("{because_of} is blocked until {until}"));
-                changes.audit(self.audit).await?;
+                self.note(changes).await?;
                 Ok(Accepted::Blocked { until })
             }
         }
@@ -85,6 +86,12 @@ struct Waits {
 }
 
 impl NewRequest {
+    /// Not taken: appended to the audit log, or counted with others there.
+    async fn note(self, changes: &mut Changes<'_>) -> Result<(), Failure> {
+        let network = self.client.map(Into::into);
+        audit_counts::note_by_network(self.audit, network, changes).await
+    }
+
     /// What is known of the address that is answered first.
     async fn acquaintance(
         &self,

@@ -1,52 +1,127 @@
 //! Audit entries that may come in floods: the first is appended, those of the
 //! same kind within a minute are counted, and the count is appended.
+//!
+//! What is counted together has one rule and comes from one client network.
+//! Strangers choose their networks, so that only so many of them are counted by
+//! themselves, and all others together.
 
 use jiff::{SignedDuration, Timestamp};
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::columns::Moment;
 use super::error::Failure;
 use super::intent::{Changes, Intent};
-use crate::audit::Entry;
+use super::room;
+use crate::audit::{Entry, Event};
+use crate::policy::ClientNetwork;
 
 /// For how long entries of one kind are counted into one.
 const WINDOW: SignedDuration = SignedDuration::from_mins(1);
 
-/// An entry that may be counted rather than appended.
-pub(super) struct NoteCounted {
-    pub(super) kind: &'static str,
+/// How many kinds of one rule are counted by themselves.
+const KINDS: i64 = 32;
+
+/// What stands in place of a network for the others.
+const OTHERS: &str = "others";
+
+/// An entry of mail that is ignored.
+pub(super) struct NoteIgnored {
     pub(super) entry: Entry,
+    pub(super) network: Option<ClientNetwork>,
 }
 
-impl Intent for NoteCounted {
+impl Intent for NoteIgnored {
     type Answer = ();
 
     async fn apply(self, changes: &mut Changes<'_>) -> Result<(), Failure> {
-        let Self { kind, entry } = self;
-        let row =
-            sqlx::query("SELECT kind, since, counted, entry FROM audit_counts WHERE kind = ?")
-                .bind(kind)
-                .fetch_optional(&mut *changes.connection)
-                .await?;
-        let now = entry.time;
-        let mut count = match row {
-            None => Count::begin(kind, now),
-            Some(row) => Count::read(&row)?,
-        };
-        if !count.is_open(now) {
-            let goes_on = count.counted > 0;
-            count.settle(now, changes).await?;
-            count.first = !goes_on;
-        }
-        if count.first {
-            changes.audit(entry.clone()).await?;
-        } else {
-            count.counted += 1;
-        }
-        count.entry = entry.canonical_json().map_err(encode)?;
-        count.write(changes).await
+        room::require(0, changes).await?;
+        note_by_network(self.entry, self.network, changes).await
     }
+}
+
+/// An entry of mail that is rejected: all of a rule are counted together.
+pub(super) struct NoteRejected(pub(super) Entry);
+
+impl Intent for NoteRejected {
+    type Answer = ();
+
+    async fn apply(self, changes: &mut Changes<'_>) -> Result<(), Failure> {
+        note(rule(&self.0).to_owned(), self.0, changes).await
+    }
+}
+
+/// Appends an entry, or counts it with those of its rule and client network.
+pub(super) async fn note_by_network(
+    entry: Entry,
+    network: Option<ClientNetwork>,
+    changes: &mut Changes<'_>,
+) -> Result<(), Failure> {
+    let Some(network) = network else {
+        return note(rule(&entry).to_owned(), entry, changes).await;
+    };
+    let mut kind = format!("{} {network}", rule(&entry));
+    // The log says of each duplicate which request it is one of.
+    if let (Event::Duplicate, Some(original)) = (entry.event, &entry.request_id) {
+        kind = format!("{kind} {original}");
+    }
+    if is_by_itself(&kind, rule(&entry), changes.connection).await? {
+        let network = Some(network.to_string());
+        return note(kind, Entry { network, ..entry }, changes).await;
+    }
+    let others = format!("{} {OTHERS}", rule(&entry));
+    let network = Some(OTHERS.to_owned());
+    note(others, Entry { network, ..entry }, changes).await
+}
+
+/// The rule, or what else became of the message.
+fn rule(entry: &Entry) -> &str {
+    entry.rule.as_deref().unwrap_or(entry.event.as_str())
+}
+
+/// Whether a kind is counted already, or has a place among those of its rule.
+async fn is_by_itself(
+    kind: &str,
+    rule: &str,
+    connection: &mut SqliteConnection,
+) -> Result<bool, sqlx::Error> {
+    // The character after the blank ends the kinds of the rule.
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM audit_counts WHERE kind = ?1)
+             OR (SELECT count(*) FROM audit_counts
+                 WHERE kind > ?2 || ' ' AND kind < ?2 || '!') < ?3",
+    )
+    .bind(kind)
+    .bind(rule)
+    .bind(KINDS)
+    .fetch_one(connection)
+    .await
+}
+
+async fn note(kind: String, entry: Entry, changes: &mut Changes<'_>) -> Result<(), Failure> {
+    let row = sqlx::query("SELECT kind, since, counted, entry FROM audit_counts WHERE kind = ?")
+        .bind(&kind)
+        .fetch_optional(&mut *changes.connection)
+        .await?;
+    let now = entry.time;
+    let mut count = match row {
+        None => Count::begin(kind, now),
+        Some(row) => Count::read(&row)?,
+    };
+    if !count.is_open(now) {
+        let goes_on = count.counted > 0;
+        count.settle(now, changes).await?;
+        count.first = !goes_on;
+    }
+    count.entry = entry.clone().canonical_json().map_err(encode)?;
+    if count.first {
+        // It counts nothing but itself.
+        let network = None;
+        changes.audit(Entry { network, ..entry }).await?;
+    } else {
+        count.counted += 1;
+    }
+    count.write(changes).await
 }
 
 /// Appends the counts of windows that are over, and forgets the kinds that
@@ -59,9 +134,14 @@ impl Intent for SettleCounts {
     type Answer = ();
 
     async fn apply(self, changes: &mut Changes<'_>) -> Result<(), Failure> {
-        let rows = sqlx::query("SELECT kind, since, counted, entry FROM audit_counts")
-            .fetch_all(&mut *changes.connection)
-            .await?;
+        let rows = sqlx::query(
+            "SELECT kind, since, counted, entry FROM audit_counts
+             WHERE since <= ?1 OR since > ?2",
+        )
+        .bind(Moment(self.now.saturating_sub(WINDOW).unwrap_or(self.now)))
+        .bind(Moment(self.now))
+        .fetch_all(&mut *changes.connection)
+        .await?;
         for row in &rows {
             let mut count = Count::read(row)?;
             if count.is_open(self.now) {
@@ -94,9 +174,9 @@ struct Count {
 }
 
 impl Count {
-    fn begin(kind: &str, now: Timestamp) -> Self {
+    fn begin(kind: String, now: Timestamp) -> Self {
         Self {
-            kind: kind.to_owned(),
+            kind,
             since: now,
             counted: 0,
             entry: String::new(),
@@ -123,7 +203,11 @@ impl Count {
     /// Appends the count, if there is one, and begins a new window.
     async fn settle(&mut self, now: Timestamp, changes: &mut Changes<'_>) -> Result<(), Failure> {
         if self.counted > 0 {
-            let last = Entry::from_json(&self.entry).map_err(encode)?;
+            let mut last = Entry::from_json(&self.entry).map_err(encode)?;
+            // Copies of other requests are among the others.
+            if last.network.as_deref() == Some(OTHERS) {
+                last.request_id = None;
+            }
             let counting = Entry {
                 count: u64::try_from(self.counted).ok(),
                 detail: Some(format!(
@@ -161,16 +245,41 @@ fn encode(error: serde_json::Error) -> sqlx::Error {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::super::Store;
-    use super::super::testing::{TestStore, at};
-    use super::*;
-    use crate::audit::Event;
+    use std::net::{IpAddr, Ipv4Addr};
 
-    async fn note(test: &TestStore, kind: &'static str, second: i64) {
-        let mut entry = Entry::new(at(second), Event::Judged);
-        entry.rule = Some(kind.to_owned());
-        entry.client = Some(format!("192.0.2.{second}"));
-        test.store.note_counted(kind, entry).await.unwrap();
+    use super::super::testing::{TestStore, at, id, request};
+    use super::super::{Accepted, NewRequest, Store};
+    use super::*;
+
+    fn entry(rule: &str, second: i64) -> Entry {
+        Entry {
+            rule: Some(rule.to_owned()),
+            client: Some(format!("192.0.2.{second}")),
+            ..Entry::new(at(second), Event::Judged)
+        }
+    }
+
+    async fn note(test: &TestStore, rule: &str, second: i64) {
+        test.store.note_rejected(entry(rule, second)).await.unwrap();
+    }
+
+    /// Ignores a message from the network of this number.
+    async fn ignore(test: &TestStore, rule: &str, network: u32, second: i64) {
+        let client = IpAddr::from(Ipv4Addr::from_bits(0xC000_0000 + (network << 8)));
+        let noted = test
+            .store
+            .note_ignored(entry(rule, second), Some(client.into()));
+        noted.await.unwrap();
+    }
+
+    /// Count and network of each entry of a rule.
+    async fn networks(test: &TestStore, rule: &str) -> Vec<(Option<u64>, Option<String>)> {
+        let entries = test.store.audit_entries(1, u32::MAX).await.unwrap();
+        let entries = entries.iter().map(|stored| stored.entry().unwrap());
+        entries
+            .filter(|entry| entry.rule.as_deref() == Some(rule))
+            .map(|entry| (entry.count, entry.network))
+            .collect()
     }
 
     /// Rule and count of each entry.
@@ -222,6 +331,114 @@ mod tests {
         assert_eq!(log(&test).await, [one("dnsbl"), one("dnsbl"), one("dnsbl")]);
         test.store.settle_counts(at(300)).await.unwrap();
         assert_eq!(test.execute("DELETE FROM audit_counts").await, 0);
+    }
+
+    #[tokio::test]
+    async fn ignored_mail_is_counted_by_rule_and_network() {
+        let test = TestStore::new().await;
+        for second in 0..30 {
+            ignore(&test, "subject", 1, second).await;
+            ignore(&test, "subject", 2, second).await;
+            ignore(&test, "precedence", 1, second).await;
+        }
+        test.store.settle_counts(at(90)).await.unwrap();
+        let from = |network: &str| (Some(29), Some(network.to_owned()));
+        let one = || (None, None);
+        assert_eq!(
+            networks(&test, "subject").await,
+            [one(), one(), from("192.0.1.0/24"), from("192.0.2.0/24")]
+        );
+        assert_eq!(
+            networks(&test, "precedence").await,
+            [one(), from("192.0.1.0/24")]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_flood_from_a_million_networks_grows_neither_table() {
+        let test = TestStore::new().await;
+        for network in 0..2_000 {
+            ignore(&test, "subject", network, 1).await;
+        }
+        let kinds: i64 = sqlx::query_scalar("SELECT count(*) FROM audit_counts")
+            .fetch_one(&mut test.sqlite3().await)
+            .await
+            .unwrap();
+        assert_eq!(kinds, KINDS + 1);
+        // Whoever is counted by themselves stays so, and other rules have places.
+        ignore(&test, "subject", 7, 2).await;
+        ignore(&test, "precedence", 1_999, 2).await;
+        test.store.settle_counts(at(90)).await.unwrap();
+        let mut counted = networks(&test, "subject").await;
+        counted.retain(|(count, _)| count.is_some());
+        let others = 2_000 - u64::try_from(KINDS).unwrap() - 1;
+        assert_eq!(
+            counted,
+            [
+                (Some(1), Some("192.0.7.0/24".to_owned())),
+                (Some(others), Some(OTHERS.to_owned())),
+            ]
+        );
+        assert_eq!(networks(&test, "precedence").await, [(None, None)]);
+        // Quiet networks make room for others.
+        test.store.settle_counts(at(200)).await.unwrap();
+        ignore(&test, "subject", 5_000, 201).await;
+        ignore(&test, "subject", 5_000, 202).await;
+        test.store.settle_counts(at(300)).await.unwrap();
+        let last = networks(&test, "subject").await.pop().unwrap();
+        assert_eq!(last, (Some(1), Some("192.19.136.0/24".to_owned())));
+    }
+
+    #[tokio::test]
+    async fn duplicates_are_counted_by_the_request_that_they_are_copies_of() {
+        let test = TestStore::new().await;
+        let again = async |original: u8, number: u8| {
+            let copy = NewRequest {
+                id: id(number),
+                accepted_at: at(20),
+                audit: Entry::new(at(20), Event::Judged),
+                ..request(original)
+            };
+            let known = test.store.accept(copy).await.unwrap();
+            assert_eq!(known, Accepted::Duplicate(id(original)));
+        };
+        for original in [1, 2] {
+            test.store.accept(request(original)).await.unwrap();
+        }
+        for number in 100..150 {
+            again(1, number).await;
+        }
+        again(2, 150).await;
+        test.store.settle_counts(at(90)).await.unwrap();
+        let entries = test.store.audit_entries(3, 9).await.unwrap();
+        let entries = entries.iter().map(|stored| stored.entry().unwrap());
+        let told: Vec<_> = entries
+            .map(|entry| (entry.event, entry.request_id.unwrap(), entry.count))
+            .collect();
+        let of = |original, count| (Event::Duplicate, id(original).to_string(), count);
+        assert_eq!(told, [of(1, None), of(2, None), of(1, Some(49))]);
+    }
+
+    #[tokio::test]
+    async fn copies_of_many_requests_name_none_of_them() {
+        let test = TestStore::new().await;
+        let originals = 1..=(u8::try_from(KINDS).unwrap() + 3);
+        for _ in 0..2 {
+            for original in originals.clone() {
+                let of_one_network = NewRequest {
+                    client: Some([192, 0, 2, 1].into()),
+                    accepted_at: at(50),
+                    audit: Entry::new(at(50), Event::Judged),
+                    ..request(original)
+                };
+                test.store.accept(of_one_network).await.unwrap();
+            }
+        }
+        test.store.settle_counts(at(120)).await.unwrap();
+        let counted = test.last_entry().await;
+        assert_eq!((counted.event, counted.count), (Event::Duplicate, Some(2)));
+        assert_eq!(counted.network.as_deref(), Some(OTHERS));
+        assert_eq!(counted.request_id, None);
     }
 
     #[tokio::test]

@@ -5,8 +5,7 @@ use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::error::Failure;
-use super::intent::{Changes, Intent};
-use super::room;
+use super::intent::Changes;
 use super::values::StoredEntry;
 use crate::audit::{Anchor, BrokenAt, ChainKey, Entry, Fault, Head, Link};
 
@@ -28,18 +27,6 @@ impl Changes<'_> {
             .execute(&mut *self.connection)
             .await?;
         Ok(())
-    }
-}
-
-/// An entry on its own.
-pub(super) struct Note(pub(super) Entry);
-
-impl Intent for Note {
-    type Answer = ();
-
-    async fn apply(self, changes: &mut Changes<'_>) -> Result<(), Failure> {
-        room::require(0, changes).await?;
-        changes.audit(self.0).await
     }
 }
 
@@ -227,7 +214,7 @@ mod tests {
         for second in 1..=5 {
             let mut entry = Entry::new(at(second), Event::Judged);
             entry.rule = Some(format!("rule-{second}"));
-            test.store.note(entry).await.unwrap();
+            test.append(entry).await;
         }
         test
     }
@@ -325,10 +312,7 @@ mod tests {
         assert_eq!(verify(&test, Some(kept)).await, Err(broken));
 
         for second in 6..=7 {
-            test.store
-                .note(Entry::new(at(second), Event::Judged))
-                .await
-                .unwrap();
+            test.append(Entry::new(at(second), Event::Judged)).await;
         }
         assert_eq!(test.store.audit_head().await.unwrap().sequence, 5);
         assert!(verify(&test, None).await.is_ok());
@@ -376,10 +360,7 @@ mod tests {
             };
             assert_eq!(verify(&test, Some(first)).await, Err(cut));
 
-            test.store
-                .note(Entry::new(at(9), Event::Judged))
-                .await
-                .unwrap();
+            test.append(Entry::new(at(9), Event::Judged)).await;
             assert_eq!(verify(&test, None).await.unwrap().sequence, 6);
         }
     }
@@ -389,10 +370,7 @@ mod tests {
         let test = TestStore::new().await;
         let notes = PAGE + 3;
         for _ in 0..notes {
-            test.store
-                .note(Entry::new(at(1), Event::Judged))
-                .await
-                .unwrap();
+            test.append(Entry::new(at(1), Event::Judged)).await;
         }
         assert_eq!(
             verify(&test, None).await.unwrap().sequence,
@@ -406,7 +384,7 @@ mod tests {
         let store = SqliteStore::open(&test.settings, None).await.unwrap();
         assert_eq!(store.audit_entries(1, 9).await.unwrap().len(), 5);
         let refused = store
-            .note(Entry::new(at(6), Event::Judged))
+            .note_ignored(Entry::new(at(6), Event::Judged), None)
             .await
             .unwrap_err();
         assert!(matches!(refused, StoreError::NoChainKey { .. }));

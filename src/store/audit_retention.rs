@@ -95,7 +95,7 @@ mod tests {
         let test = TestStore::new().await;
         for &second in seconds {
             let entry = Entry::new(at(second), Event::Judged);
-            test.store.note(entry).await.unwrap();
+            test.append(entry).await;
         }
         test
     }

@@ -52,6 +52,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::audit::{BrokenAt, Entry, Head};
 use crate::clock_record::ClockRecord;
 use crate::kms::{KmsTables, RequestId};
+use crate::policy::ClientNetwork;
 use crate::sts::{SmId, StsTime};
 
 pub use arrivals::Arrivals;
@@ -94,17 +95,25 @@ pub trait Store: KmsTables {
     /// stranger's has no room in its share, or nobody could be told that it waits.
     async fn accept(&self, request: NewRequest) -> Result<Accepted, StoreError>;
 
-    /// Appends an audit entry on its own: mail that was ignored or rejected.
+    /// Appends the audit entry of mail that is ignored. Of those of one rule and
+    /// client network within a minute the first is appended as it is. The others
+    /// are counted, and one entry says how many there were; so it is with
+    /// duplicates and mail of blocked senders that [`Store::accept`] does not
+    /// take. Beyond a number of networks, all others of a rule are counted
+    /// together.
     ///
     /// # Errors
     /// [`StoreError::NoRoom`] where the file system's reserve begins: it is for
     /// what was accepted.
-    async fn note(&self, entry: Entry) -> Result<(), StoreError>;
+    async fn note_ignored(
+        &self,
+        entry: Entry,
+        network: Option<ClientNetwork>,
+    ) -> Result<(), StoreError>;
 
-    /// The same for what may come in floods, such as rejected mail. The first
-    /// entry of a `kind` is appended as it is; those that follow within a
-    /// minute are counted, and one entry a minute tells how many there were.
-    async fn note_counted(&self, kind: &'static str, entry: Entry) -> Result<(), StoreError>;
+    /// The same for mail that is rejected: all of a rule are counted together,
+    /// into the reserve too.
+    async fn note_rejected(&self, entry: Entry) -> Result<(), StoreError>;
 
     /// Appends what was counted more than a minute ago.
     async fn settle_counts(&self, now: Timestamp) -> Result<(), StoreError>;

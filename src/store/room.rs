@@ -3,8 +3,8 @@
 //!
 //! New requests ask for it, and the audit entries of ignored mail, which come
 //! at strangers' will. Nothing else does: results and deliveries free more
-//! than they take, counted entries are one a minute, the rest is an operator's
-//! or upkeep.
+//! than they take, entries of rejected mail are one a minute for each rule, the
+//! rest is an operator's or upkeep.
 
 use super::error::Failure;
 use super::intent::Changes;
@@ -86,11 +86,11 @@ mod tests {
             text.contains("gateway.db") && text.contains("make room"),
             "{text}"
         );
-        let ignored = low.note(judged()).await;
+        let ignored = low.note_ignored(judged(), None).await;
         assert!(matches!(ignored, Err(StoreError::NoRoom { .. })));
         assert_eq!(test.events().await.len(), 1, "nothing of it was written");
 
-        low.note_counted("dnsbl", judged()).await.unwrap();
+        low.note_rejected(judged()).await.unwrap();
         let leased = test.lease(at(2)).await.unwrap();
         let completed = low
             .complete(&leased.token, completion(at(2), &["a@b.example"]))

@@ -280,7 +280,8 @@ mod tests {
         changed(&test).await;
         let store = open(&test, next_key()).await.unwrap();
         assert_eq!(store.hand_overs(), [5]);
-        store.note(Entry::new(at(10), Event::Judged)).await.unwrap();
+        let entry = Entry::new(at(10), Event::Judged);
+        store.note_rejected(entry).await.unwrap();
         assert_eq!(verified(&store, None).await.unwrap().sequence, 6);
         assert_eq!(verified(&store, Some(head)).await.unwrap().sequence, 6);
         let events: Vec<Event> = test_events(&store).await;

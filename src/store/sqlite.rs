@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::arrivals::Arrivals;
+use super::audit_counts::{NoteIgnored, NoteRejected, SettleCounts};
 use super::audit_hand_over::hand_overs;
 use super::columns::Moment;
 use super::deliveries::{Delivered, LeaseDelivery, PostponeDelivery, Undeliverable};
@@ -33,11 +34,12 @@ use super::values::{
     WaitingRequest,
 };
 use super::writer::{self, Writer};
-use super::{Store, acceptance, audit_counts, audit_log, audit_retention, backlog, clock, open};
+use super::{Store, acceptance, audit_log, audit_retention, backlog, clock, open};
 use crate::audit::{BrokenAt, ChainKey, Entry, Head};
 
 use crate::clock_record::ClockRecord;
 use crate::kms::RequestId;
+use crate::policy::ClientNetwork;
 use crate::sts::{SmId, StsTime};
 
 /// The store in an SQLite database. Several may be open on one database, in one
@@ -217,16 +219,20 @@ impl Store for SqliteStore {
         self.change(request).await
     }
 
-    async fn note(&self, entry: Entry) -> Result<(), StoreError> {
-        self.change(audit_log::Note(entry)).await
+    async fn note_ignored(
+        &self,
+        entry: Entry,
+        network: Option<ClientNetwork>,
+    ) -> Result<(), StoreError> {
+        self.change(NoteIgnored { entry, network }).await
     }
 
-    async fn note_counted(&self, kind: &'static str, entry: Entry) -> Result<(), StoreError> {
-        self.change(audit_counts::NoteCounted { kind, entry }).await
+    async fn note_rejected(&self, entry: Entry) -> Result<(), StoreError> {
+        self.change(NoteRejected(entry)).await
     }
 
     async fn settle_counts(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.change(audit_counts::SettleCounts { now }).await
+        self.change(SettleCounts { now }).await
     }
 
     async fn lease(

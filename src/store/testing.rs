@@ -11,6 +11,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, SqlSafeStr};
 use tempfile::TempDir;
 
+use super::error::Failure;
+use super::intent::{Changes, Intent};
 use super::*;
 use crate::audit::{ChainKey, Event};
 use crate::kms::{
@@ -103,6 +105,11 @@ impl TestStore {
         entries.last().unwrap().entry().unwrap()
     }
 
+    /// Appends an audit entry, which is never counted.
+    pub async fn append(&self, entry: Entry) {
+        self.store.change(Append(entry)).await.unwrap();
+    }
+
     pub async fn lease(&self, now: Timestamp) -> Option<LeasedRequest> {
         self.store.lease(Leasing::alone(now, HOLD)).await.unwrap()
     }
@@ -112,6 +119,16 @@ impl TestStore {
             .lease_delivery(Leasing::alone(now, HOLD))
             .await
             .unwrap()
+    }
+}
+
+struct Append(Entry);
+
+impl Intent for Append {
+    type Answer = ();
+
+    async fn apply(self, changes: &mut Changes<'_>) -> Result<(), Failure> {
+        changes.audit(self.0).await
     }
 }
 

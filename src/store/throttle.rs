@@ -578,6 +578,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn mail_of_a_blocked_sender_is_counted() {
+        let test = TestStore::new().await;
+        for number in 0..100 {
+            let request = NewRequest {
+                accepted_at: at(0),
+                audit: Entry::new(at(0), Event::Judged),
+                client: Some([192, 0, 2, 1].into()),
+                ..jane(number)
+            };
+            test.store.accept(request).await.unwrap();
+        }
+        assert_eq!(test.events().await.len(), 5, "four requests, one blocked");
+        test.store.settle_counts(at(60)).await.unwrap();
+        let counted = test.last_entry().await;
+        assert_eq!(counted.rule.as_deref(), Some("blocked"));
+        assert_eq!(counted.count, Some(95));
+        assert_eq!(counted.network.as_deref(), Some("192.0.2.0/24"));
+        assert!(counted.reason.unwrap().contains("jane@vendor.example"));
+    }
+
+    #[tokio::test]
     async fn a_duplicate_spends_nothing() {
         let test = TestStore::new().await;
         for _ in 0..9 {

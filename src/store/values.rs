@@ -26,7 +26,7 @@ pub struct NewRequest {
     pub queue_id: String,
     /// The envelope's reverse path.
     pub reverse_path: String,
-    /// The SMTP client.
+    /// The SMTP client that brought it to our own Postfix.
     pub client: Option<IpAddr>,
     /// Whose request it is: the requests of one sender are done in order.
     pub sender: String,

@@ -519,7 +519,7 @@ mod tests {
         let arrivals = test.store.arrivals();
         // With its answer the first look is over.
         test.store
-            .note(Entry::new(at(1), Event::Judged))
+            .note_rejected(Entry::new(at(1), Event::Judged))
             .await
             .unwrap();
         let waiting = tokio::spawn(async move { arrivals.request().await });

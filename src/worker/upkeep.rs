@@ -237,13 +237,10 @@ mod tests {
             .await
             .unwrap();
         let days_ago = |days: i64| Timestamp::now() - SignedDuration::from_hours(24 * days);
-        store
-            .note(Entry::new(days_ago(9), Event::Judged))
-            .await
-            .unwrap();
-        for _ in 0..3 {
-            let entry = Entry::new(days_ago(1), Event::Judged);
-            store.note_counted("dnsbl", entry).await.unwrap();
+        for (days, rule) in [(9, "subject"), (1, "dnsbl"), (1, "dnsbl"), (1, "dnsbl")] {
+            let mut entry = Entry::new(days_ago(days), Event::Judged);
+            entry.rule = Some(rule.to_owned());
+            store.note_rejected(entry).await.unwrap();
         }
         let (stop, stopped) = watch::channel(false);
         let (_, keep) = watch::channel("8d".parse().unwrap());

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use super::output::Placed;
 use crate::{audit::Entry, printable::Printable};
 
-const COLUMNS: [&str; 25] = [
+const COLUMNS: [&str; 26] = [
     "sequence",
     "time",
     "event",
@@ -32,6 +32,7 @@ const COLUMNS: [&str; 25] = [
     "count",
     "attempts",
     "operator",
+    "network",
 ];
 
 /// Writes the line of names.
@@ -93,6 +94,7 @@ fn cells(sequence: i64, entry: &Entry) -> [String; COLUMNS.len()] {
         number(entry.count),
         number(entry.attempts.map(u64::from)),
         text(&entry.operator),
+        text(&entry.network),
     ]
 }
 

@@ -104,7 +104,11 @@ fn about(entry: &Entry) -> String {
         .subject
         .as_ref()
         .map(|subject| Header::new(b"Subject", subject.as_bytes()).decoded());
-    let counted = entry.count.map(|count| format!("{count} times: "));
+    let from = entry.network.as_ref();
+    let from = from.map(|network| format!(" from {network}"));
+    let counted = entry
+        .count
+        .map(|count| format!("{count} times{}: ", from.unwrap_or_default()));
     let text = match entry.event {
         Event::Accepted | Event::Duplicate => subject.or_else(|| entry.service.clone()),
         Event::Judged => entry.reason.clone(),

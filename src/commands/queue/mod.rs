@@ -67,7 +67,7 @@ async fn find(store: &dyn Store, name: &str) -> Result<RequestId, CommandError> 
         [one] => Ok(*one),
         [] => Err(CommandError::other(format!(
             "no request is named {name:?}: give its id, the beginning of one, or Postfix's queue \
-             id; audit list --request tells of mail that was none"
+             id; audit list --request tells of mail that was none, unless it is only counted there"
         ))),
         many => {
             let shown = many.iter().take(CANDIDATES).map(ToString::to_string);

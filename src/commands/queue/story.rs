@@ -74,7 +74,11 @@ fn happened(entry: &Entry) -> String {
     let what = match entry.event {
         Event::Accepted if is_notice => format!("accepted, and the notice {told} made"),
         Event::Accepted => "accepted".to_owned(),
-        Event::Duplicate => "the same message came again and was not taken again".to_owned(),
+        Event::Duplicate => {
+            let times = entry.count.map(|count| format!(" {count} times"));
+            let times = times.unwrap_or_default();
+            format!("the same message came again{times} and was not taken again")
+        }
         Event::Postponed if is_notice => format!("the notice {told} made{to}"),
         Event::Postponed if entry.target.is_some() => format!("the reply{to} put off"),
         Event::Postponed => "the answer put off".to_owned(),

@@ -9,8 +9,8 @@ mod harness;
 use std::time::Duration;
 
 use harness::{
-    ALICE, BOB, CAROL, Draft, GATEWAY, Impostor, Layout, Module, ReferenceKms, Site, kms_gateway,
-    python, run, until, words,
+    ALICE, BOB, CAROL, Draft, GATEWAY, Impostor, Layout, Module, Output, ReferenceKms, Site,
+    kms_gateway, output, python, run, until, words,
 };
 use kms_gateway::faults::VARIABLE;
 use serde_json::Value;
@@ -97,12 +97,21 @@ fn refused(site: &Site, arguments: &[&str], code: i32, reason: &str) {
 }
 
 fn in_terminal(site: &Site, columns: &str, line: &str) -> String {
+    let told = at_terminal(site, columns, line, "");
+    assert_eq!(told.code, Some(0), "{told:?}");
+    told.stdout
+}
+
+/// The command at a terminal where somebody types.
+fn at_terminal(site: &Site, columns: &str, line: &str, typed: &str) -> Output {
     let command = kms_gateway(&site.layout.config(), &words(line));
     let mut terminal = python("at_terminal.py");
     terminal
         .args(["--columns", columns])
         .arg(command.get_program());
-    run(terminal.args(command.get_args()), b"").replace("\r\n", "\n")
+    let mut told = output(terminal.args(command.get_args()), typed.as_bytes());
+    told.stdout = told.stdout.replace("\r\n", "\n");
+    told
 }
 
 #[test]
@@ -334,6 +343,136 @@ fn one_target_of_a_reply_is_dropped_and_the_other_answered() {
     site.mailbox(BOB).wait_for_reply("{KMS:Help} both");
     queue_when(&site, "the queue is empty", <[Value]>::is_empty);
     assert!(site.mailbox(CAROL).mails().is_empty());
+    site.layout.gateway(&["audit", "verify"]);
+}
+
+/// A site that does one request of each sender at once, and its first queue:
+/// four of Alice's that wait for their turn, two of Bob's and one of Carol's.
+fn with_a_flood() -> Site {
+    let layout = Layout::new();
+    layout.set_gateway("throttle", "at_once", 1);
+    layout.set_gateway("throttle", "every", "10h");
+    let site = layout.start();
+    for (person, requests) in [(ALICE, 5), (BOB, 3), (CAROL, 2)] {
+        for number in 0..requests {
+            send(
+                &site,
+                person,
+                &help(person, &format!("{{KMS:Help}} {number}")),
+            );
+        }
+        // The first one's answer, and the notice that the others wait.
+        site.mailbox(person).wait_for_count(2);
+    }
+    queue_when(&site, "seven wait for their turn", |queue| {
+        let throttled = |item: &&Value| item["rule"] == "flood" && item["what"] == "request";
+        queue.len() == 7 && queue.iter().filter(throttled).count() == 7
+    });
+    site
+}
+
+fn subjects(site: &Site, person: &str) -> usize {
+    site.mailbox(person).mails().len()
+}
+
+#[test]
+fn waits_for_an_allowance_are_ended_only_where_that_is_meant() {
+    let site = with_a_flood();
+    let told = site.layout.gateway(&["queue", "retry", "--all"]);
+    assert_eq!(
+        told,
+        "Waits ended: 0 of requests, 0 of replies.\n\
+         Left alone: 7 requests that wait for an allowance; --throttled ends these waits too.\n"
+    );
+    let queue = waiting(&site);
+    let of_alice = queue.iter().find(|item| item["state"] == "throttled");
+    let id = text(of_alice.expect("one of Alice's"), "request_id");
+    refused(&site, &["queue", "retry", id], 1, "--throttled");
+    // Nobody can be asked, or says no.
+    let order = ["queue", "retry", "--all", "--throttled"];
+    refused(
+        &site,
+        &order,
+        2,
+        "7 requests that wait for an allowance, of 3 senders",
+    );
+    refused(&site, &order, 2, "--yes");
+    let line = "queue retry --all --throttled";
+    let no = at_terminal(&site, "80", line, "n\n");
+    assert_eq!(no.code, Some(1), "{no:?}");
+    assert!(no.stdout.contains("nothing was done"), "{no:?}");
+    assert_eq!(waiting(&site).len(), 7);
+    assert_eq!(subjects(&site, ALICE), 2);
+
+    site.layout.gateway(&["queue", "retry", id, "--throttled"]);
+    site.mailbox(ALICE).wait_for_count(3);
+    let yes = at_terminal(&site, "80", line, "y\n");
+    assert_eq!(yes.code, Some(0), "{yes:?}");
+    assert!(yes.stdout.contains("Waits ended: 6 of requests"), "{yes:?}");
+    site.mailbox(ALICE).wait_for_count(6);
+    site.mailbox(BOB).wait_for_count(4);
+    site.mailbox(CAROL).wait_for_count(3);
+    queue_when(&site, "the queue is empty", <[Value]>::is_empty);
+    let audit = json(&site, &["audit", "list", "--json"]);
+    let audit = audit.as_array().expect("an array");
+    let retried = audit.iter().filter(|entry| entry["event"] == "retried");
+    let counts: Vec<&Value> = retried.map(|entry| &entry["count"]).collect();
+    assert_eq!(counts, [1, 6]);
+}
+
+#[test]
+fn a_flood_is_dropped_by_sender_client_and_rule() {
+    let site = with_a_flood();
+    let drop = |more: &[&str]| [&["queue", "drop", "--reason", "a flood"], more].concat();
+    let client = text(&waiting(&site)[0], "client").to_owned();
+    let of_bob = drop(&["--sender", &format!("<{BOB}>"), "--client", &client]);
+    refused(
+        &site,
+        &of_bob,
+        2,
+        "2 requests and 0 replies and notices, of 1 sender",
+    );
+    assert_eq!(waiting(&site).len(), 7, "nobody was asked");
+    refused(
+        &site,
+        &drop(&["0f", "--sender", BOB]),
+        2,
+        "cannot be used with",
+    );
+    refused(&site, &drop(&["--rule", "subject"]), 2, "flood");
+    refused(
+        &site,
+        &drop(&["--client", "192.0.2.1/24"]),
+        2,
+        "192.0.2.0/24",
+    );
+    refused(&site, &["queue", "drop", "--rule", "flood"], 2, "--reason");
+    let nobody = site.layout.gateway(&drop(&["--client", "192.0.2.0/24"]));
+    assert_eq!(nobody, "Nothing waits that was sent so.\n");
+
+    let told = site.layout.gateway(&[&of_bob[..], &["--yes"]].concat());
+    assert_eq!(told, "Dropped: 2 requests and 0 replies and notices.\n");
+    let line = "queue drop --rule flood --reason flood";
+    let no = at_terminal(&site, "80", line, "\n");
+    assert_eq!(no.code, Some(1), "{no:?}");
+    assert_eq!(waiting(&site).len(), 5);
+    let yes = at_terminal(&site, "80", line, "yes\n");
+    assert_eq!(yes.code, Some(0), "{yes:?}");
+    assert!(yes.stdout.contains("Dropped: 5 requests"), "{yes:?}");
+    assert!(waiting(&site).is_empty());
+    for person in [ALICE, BOB, CAROL] {
+        assert_eq!(subjects(&site, person), 2, "{person}");
+    }
+    let audit = json(&site, &["audit", "list", "--json"]);
+    let audit = audit.as_array().expect("an array");
+    let dropped = audit.iter().filter(|entry| entry["event"] == "dropped");
+    let reasons: Vec<&Value> = dropped.map(|entry| &entry["reason"]).collect();
+    assert_eq!(
+        reasons,
+        [
+            "a flood", "a flood", "flood", "flood", "flood", "flood", "flood"
+        ]
+    );
     site.layout.gateway(&["audit", "verify"]);
 }
 

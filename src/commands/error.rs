@@ -55,6 +55,9 @@ pub enum CommandError {
     /// The software security module.
     #[error(transparent)]
     Module(#[from] ModuleError),
+    /// The command can't be meant so: exit code 2.
+    #[error("{0}")]
+    Usage(String),
     /// Anything else, in words.
     #[error("{0}")]
     Other(String),
@@ -64,6 +67,11 @@ impl CommandError {
     /// A file that can't be read or written.
     pub(super) fn file(path: &Path, action: &str, error: &io::Error) -> Self {
         Self::Other(format!("{}: can't be {action}: {error}", path.display()))
+    }
+
+    /// What the command line lacks that only shows when it is carried out.
+    pub(super) fn usage(text: impl fmt::Display) -> Self {
+        Self::Usage(text.to_string())
     }
 
     /// Anything else.

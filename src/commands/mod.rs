@@ -6,6 +6,7 @@ mod backup;
 mod check;
 mod clock;
 mod config;
+mod confirmation;
 mod environment;
 mod error;
 mod explain;
@@ -144,7 +145,10 @@ fn exit_code(ended: Result<Ending, CommandError>) -> ExitCode {
         Ok(Ending::ProblemFound | Ending::Failed) => ExitCode::from(1),
         Err(error) => {
             standard_error::write_line(format_args!("kms-gateway: {error}"));
-            ExitCode::from(1)
+            ExitCode::from(match error {
+                CommandError::Usage(_) => 2,
+                _ => 1,
+            })
         }
     }
 }

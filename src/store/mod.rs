@@ -60,8 +60,8 @@ pub use backup::{Backup, BackupError};
 pub use error::StoreError;
 pub use owner::give_to_owner;
 pub use queue::{
-    Attempted, Dropped, Order, QueueState, Queued, RequestStory, SpooledMessage, ToDrop, ToRetry,
-    Waits, WaitsEnded,
+    Attempted, Dropped, DroppedAll, Order, QueueState, Queued, RequestStory, Selected, Selection,
+    SpooledMessage, ToDrop, ToDropAll, ToRetry, Waits, WaitsEnded,
 };
 pub use secret_change::{SecretChange, StoreAlone};
 pub use settings::{Shares, StoreSettings, Synchronous};
@@ -240,14 +240,26 @@ pub trait Store: KmsTables {
         now: Timestamp,
     ) -> Result<RequestStory, StoreError>;
 
-    /// Ends waits at an operator's order, those for an allowance too. Leaves
-    /// alone what a worker has.
+    /// Ends waits at an operator's order, those for an allowance only if that is
+    /// ordered. Leaves alone what a worker has.
     async fn retry(&self, what: ToRetry, order: Order) -> Result<WaitsEnded, StoreError>;
 
     /// Drops at an operator's order what of a request waits: its audited end.
     /// What the gateway knows the message by is kept, so that the same message
     /// is not taken again.
     async fn drop_request(&self, what: ToDrop, order: Order) -> Result<Dropped, StoreError>;
+
+    /// The requests that are meant, those accepted first first, and then those
+    /// of which only replies wait.
+    async fn selected(
+        &self,
+        selection: &Selection,
+        now: Timestamp,
+    ) -> Result<Vec<Selected>, StoreError>;
+
+    /// The same as [`Store::drop_request`] for many, in one transaction: give no
+    /// more than some hundred at once.
+    async fn drop_all(&self, what: ToDropAll, order: Order) -> Result<DroppedAll, StoreError>;
 
     /// Senders with a backlog, blocked or not, those that asked last first.
     async fn throttled_senders(&self, now: Timestamp) -> Result<Vec<ThrottledSender>, StoreError>;

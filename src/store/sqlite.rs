@@ -23,7 +23,8 @@ use super::intent::{self, Inbox, Intent};
 use super::kms_issues::{self, PruneHistory, PruneReplayMarks};
 use super::leases::Renew;
 use super::queue::{
-    self, DropNow, Dropped, Order, Queued, RequestStory, RetryNow, ToDrop, ToRetry, WaitsEnded,
+    self, DropAll, DropNow, Dropped, DroppedAll, Order, Queued, RequestStory, RetryNow, Selected,
+    Selection, ToDrop, ToDropAll, ToRetry, WaitsEnded,
 };
 use super::requests::{self, Complete, Lease, Postpone, Tell};
 use super::settings::StoreSettings;
@@ -406,6 +407,21 @@ impl Store for SqliteStore {
 
     async fn drop_request(&self, what: ToDrop, order: Order) -> Result<Dropped, StoreError> {
         self.change(DropNow { what, order }).await
+    }
+
+    async fn selected(
+        &self,
+        selection: &Selection,
+        now: Timestamp,
+    ) -> Result<Vec<Selected>, StoreError> {
+        let mut reading = self.reading().await?;
+        queue::selected(selection, now, &mut reading)
+            .await
+            .map_err(|error| self.failed(error))
+    }
+
+    async fn drop_all(&self, what: ToDropAll, order: Order) -> Result<DroppedAll, StoreError> {
+        self.change(DropAll { what, order }).await
     }
 
     async fn throttled_senders(&self, now: Timestamp) -> Result<Vec<ThrottledSender>, StoreError> {

@@ -30,3 +30,13 @@ impl Wait {
         }
     }
 }
+
+/// Whether a request waits for its turn under an allowance at ?1: its first
+/// attempt is yet to come. One that was tried waits for something else.
+macro_rules! waits_for_allowance {
+    () => {
+        "(waits_until > ?1 AND attempts = 0)"
+    };
+}
+
+pub(super) use waits_for_allowance;

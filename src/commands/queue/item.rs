@@ -135,6 +135,8 @@ impl<'a> Item<'a> {
             "service": self.service,
             "sender": sender,
             "target": target,
+            "client": queued.client.map(|client| client.to_string()),
+            "rule": queued.rule,
             "result": self.result,
             "attempts": queued.attempts,
             "last_trouble": queued.last_trouble.as_ref().map(trouble_json),

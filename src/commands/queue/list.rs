@@ -11,6 +11,7 @@ use super::{
         standard_output::{write_line, write_lines},
         table::{Column, Table, cut, terminal_width},
     },
+    counted::counted,
     item::{Item, short},
 };
 use crate::{
@@ -38,6 +39,9 @@ beginning, which queue show takes too.
   accepted_at   when the request was accepted
   service       the service code, or null
   sender        a request's reverse path; else null
+  client        the SMTP client that the request came from, or null
+  rule          the rule by which a request was put off when it came (flood,
+                blocked); else null
   target        the address that a reply goes to; else null
   result        the elements of a reply's X-Gateway-Result; of a request none
   attempts      how often it was tried
@@ -124,17 +128,10 @@ fn sum(items: &[Item<'_>], now: Timestamp) -> String {
     let requests = items.iter().filter(is_request).count();
     format!(
         "{} and {} wait; the oldest was accepted {}.",
-        counted(requests, "request", "requests"),
-        counted(items.len() - requests, "reply", "replies"),
+        counted(requests as u64, "request", "requests"),
+        counted((items.len() - requests) as u64, "reply", "replies"),
         ago(oldest, now)
     )
-}
-
-fn counted(count: usize, one: &str, many: &str) -> String {
-    match count {
-        1 => format!("1 {one}"),
-        count => format!("{count} {many}"),
-    }
 }
 
 #[cfg(test)]
@@ -163,6 +160,8 @@ mod tests {
                 reverse_path: "<alice@vendor.example>".to_owned(),
             },
             state,
+            client: Some([192, 0, 2, 1].into()),
+            rule: None,
             attempts: 2,
             last_trouble: Some(Trouble {
                 attempt: 2,
@@ -260,7 +259,7 @@ mod tests {
         for (field, _) in json[0].as_object().unwrap() {
             assert!(help.contains(&format!("\n  {field} ")), "{field}: {help}");
         }
-        assert_eq!(json[0].as_object().unwrap().len(), 13);
+        assert_eq!(json[0].as_object().unwrap().len(), 15);
         assert_eq!(json[0]["state"], "behind");
         assert_eq!(json[0]["behind"], "01".repeat(16));
         assert_eq!(json[0]["accepted_at"], "2026-03-01T11:57:00Z");

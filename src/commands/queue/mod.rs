@@ -1,9 +1,11 @@
 //! `queue`: the operator's hands on what waits. Opens the store, finds the
 //! request that is meant, and has the order carried out and told.
 
+mod counted;
+mod drop;
 mod item;
 mod list;
-mod orders;
+mod retry;
 mod show;
 mod story;
 
@@ -28,8 +30,8 @@ const CANDIDATES: usize = 10;
 pub(super) enum Action {
     List(list::List),
     Show(show::Show),
-    Retry(orders::Retry),
-    Drop(orders::Drop),
+    Retry(retry::Retry),
+    Drop(drop::Drop),
 }
 
 pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandError> {
@@ -38,8 +40,8 @@ pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandEr
     let done = match &action {
         Action::List(arguments) => list::run(store.as_ref(), arguments).await,
         Action::Show(arguments) => show::run(&config, store.as_ref(), arguments).await,
-        Action::Retry(arguments) => orders::retry(store.as_ref(), arguments).await,
-        Action::Drop(arguments) => orders::drop(store.as_ref(), arguments).await,
+        Action::Retry(arguments) => retry::run(store.as_ref(), arguments).await,
+        Action::Drop(arguments) => drop::run(store.as_ref(), arguments).await,
     };
     store.close().await;
     done.map(|()| Ending::Done)

@@ -1,16 +1,20 @@
-//! An operator's order to drop a request or a reply: an end that is audited.
+//! An operator's order to drop requests or replies: an end that is audited.
+
+use std::collections::HashMap;
 
 use jiff::Timestamp;
-use sqlx::Row;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{Sqlite, SqliteConnection};
 use sqlx::types::Text;
+use sqlx::{QueryBuilder, Row};
 
 use super::super::arrivals::Due;
-use super::super::columns::Moment;
+use super::super::columns::{Moment, text};
 use super::super::error::Failure;
 use super::super::intent::{Changes, Intent};
-use super::values::{Dropped, Order, ToDrop};
+use super::super::wait::waits_for_allowance;
+use super::values::{Dropped, DroppedAll, Order, ToDrop, ToDropAll};
 use crate::audit::{Entry, Event};
+use crate::kms::RequestId;
 
 /// Drops what of a request waits, all or what goes to one address.
 ///
@@ -37,7 +41,9 @@ impl Intent for DropNow {
     type Answer = Dropped;
 
     async fn apply(self, changes: &mut Changes<'_>) -> Result<Dropped, Failure> {
-        let mut deliveries = self.deliveries(changes.connection).await?;
+        let id = self.what.request_id;
+        let mut waiting = deliveries_of(&[id], self.order.at, changes.connection).await?;
+        let mut deliveries = waiting.remove(id.as_bytes()).unwrap_or_default();
         let was_unanswered = self.is_unanswered(changes.connection).await?;
         if let Some(target) = &self.what.target {
             let targets: Vec<String> = targets(&deliveries);
@@ -59,11 +65,16 @@ impl Intent for DropNow {
         }
         // Of the same sender, or for the same address.
         changes.due = Due::ANYTHING;
+        let dropping = Dropping {
+            request_id: id,
+            reason: &self.what.reason,
+            order: &self.order,
+        };
         if drops_request {
-            self.drop_request(changes).await?;
+            dropping.drop_request(false, changes).await?;
         }
         for waiting in &deliveries {
-            self.drop_delivery(waiting, changes).await?;
+            dropping.drop_delivery(waiting, changes).await?;
         }
         Ok(Dropped::Done {
             was_unanswered: drops_request,
@@ -84,53 +95,127 @@ fn targets(deliveries: &[Waiting]) -> Vec<String> {
 }
 
 impl DropNow {
-    async fn deliveries(
-        &self,
-        connection: &mut SqliteConnection,
-    ) -> Result<Vec<Waiting>, sqlx::Error> {
-        let rows = sqlx::query(
-            "SELECT deliveries.sequence, queue_id, target, attempts, waits_until,
-                 attempts > 0 AND waits_until > ?2 AND NOT EXISTS (
-                     SELECT 1 FROM delivery_troubles
-                     WHERE delivery = deliveries.sequence AND attempt = attempts) AS is_in_work
-             FROM deliveries JOIN replies ON replies.sequence = deliveries.reply
-             WHERE request_id = ?1 ORDER BY deliveries.sequence",
-        )
-        .bind(Text(self.what.request_id))
-        .bind(Moment(self.order.at))
-        .fetch_all(connection)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                let until = row.try_get::<Moment, _>("waits_until")?.0;
-                Ok(Waiting {
-                    row: row.try_get("sequence")?,
-                    queue_id: row.try_get("queue_id")?,
-                    target: row.try_get("target")?,
-                    attempts: row.try_get("attempts")?,
-                    in_work: row.try_get::<bool, _>("is_in_work")?.then_some(until),
-                })
-            })
-            .collect()
-    }
-
     async fn is_unanswered(&self, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
         sqlx::query_scalar("SELECT count(*) > 0 FROM requests WHERE id = ?")
             .bind(Text(self.what.request_id))
             .fetch_one(connection)
             .await
     }
+}
 
-    async fn drop_request(&self, changes: &mut Changes<'_>) -> Result<(), Failure> {
-        let row = sqlx::query("DELETE FROM requests WHERE id = ? RETURNING queue_id, attempts")
-            .bind(Text(self.what.request_id))
-            .fetch_one(&mut *changes.connection)
+/// Drops what waits of many requests, each with an entry of its own. A request
+/// that a reply is being handed over of is left as it is.
+pub(in super::super) struct DropAll {
+    pub(in super::super) what: ToDropAll,
+    pub(in super::super) order: Order,
+}
+
+impl Intent for DropAll {
+    type Answer = DroppedAll;
+
+    async fn apply(self, changes: &mut Changes<'_>) -> Result<DroppedAll, Failure> {
+        let Self { what, order } = self;
+        let mut waiting = deliveries_of(&what.requests, order.at, changes.connection).await?;
+        let mut dropped = DroppedAll::default();
+        for request_id in what.requests {
+            let deliveries = waiting.remove(request_id.as_bytes()).unwrap_or_default();
+            if deliveries.iter().any(|waiting| waiting.in_work.is_some()) {
+                dropped.in_work += 1;
+                continue;
+            }
+            let dropping = Dropping {
+                request_id,
+                reason: &what.reason,
+                order: &order,
+            };
+            let was_unanswered = dropping.drop_request(what.only_throttled, changes).await?;
+            if !was_unanswered && (what.only_throttled || deliveries.is_empty()) {
+                dropped.gone += 1;
+                continue;
+            }
+            dropped.requests += u64::from(was_unanswered);
+            for waiting in &deliveries {
+                dropping.drop_delivery(waiting, changes).await?;
+                dropped.replies += 1;
+            }
+        }
+        changes.due = Due::ANYTHING;
+        Ok(dropped)
+    }
+}
+
+/// What waits to be handed over of these requests, by their ids.
+async fn deliveries_of(
+    requests: &[RequestId],
+    now: Timestamp,
+    connection: &mut SqliteConnection,
+) -> Result<HashMap<[u8; 16], Vec<Waiting>>, sqlx::Error> {
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "SELECT request_id, deliveries.sequence, queue_id, target, attempts, waits_until,
+             attempts > 0 AND waits_until > ",
+    );
+    query.push_bind(Moment(now)).push(
+        " AND NOT EXISTS (
+                 SELECT 1 FROM delivery_troubles
+                 WHERE delivery = deliveries.sequence AND attempt = attempts) AS is_in_work
+         FROM deliveries JOIN replies ON replies.sequence = deliveries.reply
+         WHERE request_id IN (",
+    );
+    let mut ids = query.separated(", ");
+    for request in requests {
+        ids.push_bind(Text(*request));
+    }
+    query.push(") ORDER BY deliveries.sequence");
+    let mut waiting: HashMap<[u8; 16], Vec<Waiting>> = HashMap::new();
+    for row in &query.build().fetch_all(connection).await? {
+        let until = row.try_get::<Moment, _>("waits_until")?.0;
+        let id: RequestId = text(row, "request_id")?;
+        waiting.entry(*id.as_bytes()).or_default().push(Waiting {
+            row: row.try_get("sequence")?,
+            queue_id: row.try_get("queue_id")?,
+            target: row.try_get("target")?,
+            attempts: row.try_get("attempts")?,
+            in_work: row.try_get::<bool, _>("is_in_work")?.then_some(until),
+        });
+    }
+    Ok(waiting)
+}
+
+/// The dropping of one request, and why.
+struct Dropping<'a> {
+    request_id: RequestId,
+    reason: &'a str,
+    order: &'a Order,
+}
+
+impl Dropping<'_> {
+    /// False if there is no such request, or none that waits for an allowance
+    /// where only such a one is meant.
+    async fn drop_request(
+        &self,
+        only_throttled: bool,
+        changes: &mut Changes<'_>,
+    ) -> Result<bool, Failure> {
+        const DROP: &str = concat!(
+            "DELETE FROM requests WHERE id = ?2 AND (NOT ?3 OR ",
+            waits_for_allowance!(),
+            ") RETURNING queue_id, attempts"
+        );
+        let row = sqlx::query(DROP)
+            .bind(Moment(self.order.at))
+            .bind(Text(self.request_id))
+            .bind(only_throttled)
+            .fetch_optional(&mut *changes.connection)
             .await?;
+        let Some(row) = row else {
+            return Ok(false);
+        };
         let entry = Entry {
             attempts: Some(row.try_get("attempts")?),
             ..self.entry(row.try_get("queue_id")?)
         };
-        changes.audit(entry).await
+        changes.audit(entry).await?;
+        Ok(true)
     }
 
     async fn drop_delivery(
@@ -153,8 +238,8 @@ impl DropNow {
     fn entry(&self, queue_id: String) -> Entry {
         Entry {
             queue_id: Some(queue_id),
-            request_id: Some(self.what.request_id.to_string()),
-            reason: Some(self.what.reason.clone()),
+            request_id: Some(self.request_id.to_string()),
+            reason: Some(self.reason.to_owned()),
             operator: Some(self.order.operator.clone()),
             ..Entry::new(self.order.at, Event::Dropped)
         }

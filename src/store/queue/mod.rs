@@ -5,17 +5,19 @@ mod drop;
 mod names;
 mod reading;
 mod retry;
+mod selecting;
 #[cfg(test)]
 mod tests;
 mod values;
 
 pub(super) use self::{
-    drop::DropNow,
+    drop::{DropAll, DropNow},
     names::named,
     reading::{queue, story},
     retry::RetryNow,
+    selecting::selected,
 };
 pub use values::{
-    Attempted, Dropped, Order, QueueState, Queued, RequestStory, SpooledMessage, ToDrop, ToRetry,
-    Waits, WaitsEnded,
+    Attempted, Dropped, DroppedAll, Order, QueueState, Queued, RequestStory, Selected, Selection,
+    SpooledMessage, ToDrop, ToDropAll, ToRetry, Waits, WaitsEnded,
 };

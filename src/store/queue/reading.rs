@@ -24,7 +24,7 @@ macro_rules! header {
 /// What waits, of one request or of all, the longest accepted first.
 const QUEUE: &str = concat!(
     "SELECT 0 AS is_reply, sequence, id AS request_id, queue_id, accepted_at,
-         reverse_path AS whom, attempts, waits_since, waits_until, turn,
+         reverse_path AS whom, client, rule, attempts, waits_since, waits_until, turn,
          (SELECT id FROM requests AS front WHERE front.sender = requests.sender AND turn = 1)
              AS front,
          attempt, at, trouble, ",
@@ -37,7 +37,7 @@ const QUEUE: &str = concat!(
      WHERE ?1 IS NULL OR id = ?1
      UNION ALL
      SELECT 1, deliveries.sequence, request_id, queue_id, accepted_at,
-         target, attempts, waits_since, waits_until, turn,
+         target, client, NULL, attempts, waits_since, waits_until, turn,
          (SELECT request_id FROM deliveries AS front
               JOIN replies AS first ON first.sequence = front.reply
           WHERE front.target = deliveries.target AND front.turn = 1),
@@ -131,6 +131,8 @@ fn read(row: &SqliteRow, now: Timestamp) -> Result<Queued, sqlx::Error> {
         accepted_at: row.try_get::<Moment, _>("accepted_at")?.0,
         state: standing.state(&what, now),
         what,
+        client: optional_text(row, "client")?,
+        rule: row.try_get("rule")?,
         attempts,
         last_trouble,
         header: row.try_get("header")?,
@@ -155,6 +157,7 @@ impl Standing {
             (1.., _) if waits && !self.was_given_back => QueueState::InWork { until },
             (_, Some(request_id)) => QueueState::Behind { request_id },
             _ if !waits => QueueState::Due,
+            // As `waits_for_allowance` says.
             (0, None) if matches!(what, Waits::Request { .. }) => QueueState::Throttled { until },
             _ => QueueState::PutOff { until },
         }

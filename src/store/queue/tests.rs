@@ -2,6 +2,8 @@
 //! nothing of him.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use std::ops::RangeInclusive;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::testing::{HOLD, TestStore, at, completion, id, order, request};
@@ -9,6 +11,8 @@ use super::super::{Completed, LeasedDelivery, LeasedRequest, NewRequest, SpoolUs
 use super::*;
 use crate::audit::Event;
 use crate::kms::RequestId;
+use crate::policy::throttle::{Allowance, Excess};
+use crate::policy::{Charge, Charges, RuleName, ThrottleKey};
 
 async fn states(test: &TestStore, second: i64) -> Vec<(RequestId, QueueState)> {
     let queue = test.store.queue(at(second)).await.unwrap();
@@ -34,6 +38,46 @@ async fn put_off_reply(test: &TestStore, leased: &LeasedDelivery, from: i64, to:
     let (store, never_late) = (&test.store, Timestamp::MIN);
     let put_off = store.postpone_delivery(&leased.token, at(from), at(to), "451", never_late);
     assert!(put_off.await.unwrap().is_some());
+}
+
+/// The order to try request `number` again, but not before its turn.
+fn of(number: u8) -> ToRetry {
+    ToRetry {
+        request: Some(id(number)),
+        throttled: false,
+    }
+}
+
+/// Requests that share an allowance: the first is done at once, and each of the
+/// others 100 s after the one before.
+async fn throttled(test: &TestStore, numbers: RangeInclusive<u8>) {
+    for number in numbers {
+        let allowance = Allowance {
+            at_once: 1,
+            every: SignedDuration::from_secs(100),
+            excess: Excess::Defer,
+        };
+        let charge = Charge {
+            key: ThrottleKey::Module("M".to_owned()),
+            allowance,
+        };
+        let request = NewRequest {
+            accepted_at: at(0),
+            charges: Charges {
+                sender: Some(charge),
+                ..Charges::default()
+            },
+            ..request(number)
+        };
+        test.store.accept(request).await.unwrap();
+    }
+}
+
+/// The numbers of the requests that are selected.
+async fn selected(test: &TestStore, selection: Selection) -> Vec<u8> {
+    let selected = test.store.selected(&selection, at(50)).await.unwrap();
+    let number = |selected: Selected| selected.request_id.as_bytes()[0];
+    selected.into_iter().map(number).collect()
 }
 
 async fn drop_all(test: &TestStore, number: u8, target: Option<&str>) -> Dropped {
@@ -185,16 +229,20 @@ async fn a_retry_ends_waits_and_no_lease() {
     }
     test.lease(at(4)).await.unwrap();
     let retry = async |what| test.store.retry(what, order(6)).await.unwrap();
-    let ended = |requests, replies| WaitsEnded { requests, replies };
-    assert_eq!(retry(ToRetry::Request(id(1))).await, ended(1, 0));
+    let ended = |requests, replies| WaitsEnded {
+        requests,
+        replies,
+        throttled: 0,
+    };
+    assert_eq!(retry(of(1)).await, ended(1, 0));
     let entry = test.last_entry().await;
     assert_eq!(entry.event, Event::Retried);
     assert_eq!(entry.request_id, Some(id(1).to_string()));
     assert_eq!(entry.operator.as_deref(), Some("jane (uid 1000)"));
-    assert_eq!(retry(ToRetry::Request(id(3))).await, ended(0, 0), "leased");
-    assert_eq!(retry(ToRetry::All).await, ended(1, 0));
+    assert_eq!(retry(of(3)).await, ended(0, 0), "leased");
+    assert_eq!(retry(ToRetry::default()).await, ended(1, 0));
     assert_eq!(test.last_entry().await.count, Some(1));
-    assert_eq!(retry(ToRetry::All).await, ended(0, 0));
+    assert_eq!(retry(ToRetry::default()).await, ended(0, 0));
     assert_eq!(test.lease(at(6)).await.unwrap().id, id(1));
     assert_eq!(test.lease(at(6)).await.unwrap().id, id(2));
     assert!(test.lease(at(6)).await.is_none());
@@ -211,8 +259,7 @@ async fn a_retry_ends_the_waits_of_replies_too() {
         let leased = test.lease_delivery(at(3)).await.unwrap();
         put_off_reply(&test, &leased, 4, 900).await;
     }
-    let what = ToRetry::Request(id(1));
-    let ended = test.store.retry(what, order(6)).await.unwrap();
+    let ended = test.store.retry(of(1), order(6)).await.unwrap();
     assert_eq!((ended.requests, ended.replies), (0, 2));
     assert_eq!(test.lease_delivery(at(6)).await.unwrap().attempts, 2);
 }
@@ -324,4 +371,186 @@ async fn a_notice_goes_with_its_request() {
     );
     let later = at(50) + SignedDuration::from_hours(1);
     assert!(test.store.queue(later).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_retry_leaves_waits_for_an_allowance_alone_unless_they_are_meant() {
+    let test = TestStore::new().await;
+    throttled(&test, 1..=3).await;
+    let until = |second| QueueState::Throttled { until: at(second) };
+    let queue = states(&test, 6).await;
+    for waits in [(id(2), until(100)), (id(3), until(200))] {
+        assert!(queue.contains(&waits), "{queue:?}");
+    }
+    let retry = async |what| test.store.retry(what, order(6)).await.unwrap();
+    let left = |throttled| WaitsEnded {
+        throttled,
+        ..WaitsEnded::default()
+    };
+    assert_eq!(retry(ToRetry::default()).await, left(2));
+    assert_eq!(retry(of(2)).await, left(1));
+    assert_ne!(test.last_entry().await.event, Event::Retried);
+    assert_eq!(states(&test, 6).await, queue);
+
+    let all = ToRetry {
+        request: None,
+        throttled: true,
+    };
+    let ended = retry(all).await;
+    assert_eq!((ended.requests, ended.throttled), (2, 0));
+    let entry = test.last_entry().await;
+    assert_eq!((entry.event, entry.count), (Event::Retried, Some(2)));
+    assert_eq!(entry.detail.as_deref(), Some("waits for an allowance too"));
+    for number in 1..=3 {
+        assert_eq!(test.lease(at(6)).await.unwrap().id, id(number));
+    }
+}
+
+#[tokio::test]
+async fn what_was_tried_waits_for_no_allowance_any_more() {
+    let test = TestStore::new().await;
+    throttled(&test, 1..=2).await;
+    let of_due = test.lease(at(1)).await.unwrap();
+    put_off(&test, &of_due, 2, 900, "KMS away").await;
+    let late = test.lease(at(100)).await.unwrap();
+    assert_eq!(late.id, id(2));
+    put_off(&test, &late, 101, 900, "KMS away").await;
+    let ended = test.store.retry(ToRetry::default(), order(102)).await;
+    assert_eq!(ended.unwrap().requests, 2);
+}
+
+#[tokio::test]
+async fn requests_are_selected_by_sender_client_and_rule() {
+    let test = TestStore::new().await;
+    reply(&test, 4, &["a@b.example", "c@d.example"]).await;
+    throttled(&test, 1..=3).await;
+    let nothing = Selection::default;
+    let by_sender = |sender: &str| Selection {
+        sender: Some(sender.to_owned()),
+        ..nothing()
+    };
+    let by_client = |client: &str| Selection {
+        client: Some(client.parse().unwrap()),
+        ..nothing()
+    };
+    let by_rule = |rule| Selection {
+        rule: Some(rule),
+        ..nothing()
+    };
+    assert_eq!(selected(&test, nothing()).await, [1, 2, 3, 4]);
+    for sender in ["sender2@vendor.example", "<Sender2@VENDOR.example>"] {
+        assert_eq!(selected(&test, by_sender(sender)).await, [2], "{sender}");
+    }
+    assert_eq!(
+        selected(&test, by_sender("sender4@vendor.example")).await,
+        [4]
+    );
+    assert!(
+        selected(&test, by_sender("2@vendor.example"))
+            .await
+            .is_empty()
+    );
+    assert_eq!(selected(&test, by_client("192.0.2.2/31")).await, [2, 3]);
+    assert_eq!(
+        selected(&test, by_client("192.0.2.0/24")).await,
+        [1, 2, 3, 4]
+    );
+    assert!(selected(&test, by_client("2001:db8::/32")).await.is_empty());
+    assert_eq!(selected(&test, by_rule(RuleName::Flood)).await, [2, 3]);
+    assert!(selected(&test, by_rule(RuleName::Blocked)).await.is_empty());
+    let both = Selection {
+        client: Some("192.0.2.3/32".parse().unwrap()),
+        ..by_rule(RuleName::Flood)
+    };
+    assert_eq!(selected(&test, both).await, [3]);
+
+    let all = test.store.selected(&nothing(), at(50)).await.unwrap();
+    let told = |selected: &Selected| {
+        let Selected {
+            is_unanswered,
+            is_throttled,
+            replies,
+            ..
+        } = *selected;
+        (is_unanswered, is_throttled, replies)
+    };
+    let told: Vec<_> = all.iter().map(told).collect();
+    // The second one's notice, and the answer for two.
+    let expected = [
+        (true, false, 0),
+        (true, true, 1),
+        (true, true, 0),
+        (false, false, 2),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(all[3].reverse_path, "sender4@vendor.example");
+}
+
+/// As `senders list` names it.
+#[tokio::test]
+async fn a_sender_is_selected_by_its_key_too() {
+    let test = TestStore::new().await;
+    let keyed = NewRequest {
+        sender: "address jane@vendor.example from 192.0.2.0/24".to_owned(),
+        ..request(1)
+    };
+    test.store.accept(keyed).await.unwrap();
+    let by_key = |key: &str| Selection {
+        sender: Some(key.to_owned()),
+        ..Selection::default()
+    };
+    let key = "address Jane@vendor.example from 192.0.2.0/24";
+    assert_eq!(selected(&test, by_key(key)).await, [1]);
+    assert!(
+        selected(&test, by_key("jane@vendor.example"))
+            .await
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn many_are_dropped_with_an_entry_each_and_what_is_handed_over_is_left() {
+    let test = TestStore::new().await;
+    for number in [4, 5] {
+        reply(&test, number, &[&format!("r{number}@b.example")]).await;
+    }
+    throttled(&test, 1..=3).await;
+    let notice = test.lease_delivery(at(6)).await.unwrap();
+    assert_eq!(notice.request_id, id(2));
+    assert!(test.store.delivered(&notice, at(6), "250").await.unwrap());
+    let handed_over = test.lease_delivery(at(49)).await.unwrap();
+    assert_eq!(handed_over.request_id, id(4));
+    let order_all = async |only_throttled| {
+        let what = ToDropAll {
+            requests: (1..=6).map(id).collect(),
+            only_throttled,
+            reason: "a flood".to_owned(),
+        };
+        test.store.drop_all(what, order(50)).await.unwrap()
+    };
+    let throttled_alone = DroppedAll {
+        requests: 2,
+        replies: 0,
+        in_work: 1,
+        gone: 3,
+    };
+    assert_eq!(order_all(true).await, throttled_alone);
+    let all = DroppedAll {
+        requests: 1,
+        replies: 1,
+        in_work: 1,
+        gone: 3,
+    };
+    assert_eq!(order_all(false).await, all);
+    let entries = test.store.audit_entries(1, 99).await.unwrap();
+    let entries = entries.iter().map(|stored| stored.entry().unwrap());
+    let dropped: Vec<_> = entries
+        .filter(|entry| entry.event == Event::Dropped)
+        .map(|entry| (entry.request_id.unwrap(), entry.reason.unwrap()))
+        .collect();
+    let of = |number| (id(number).to_string(), "a flood".to_owned());
+    assert_eq!(dropped, [of(2), of(3), of(1), of(5)]);
+    // The reply in Postfix's hands is all that is left.
+    assert_eq!(test.store.queue(at(51)).await.unwrap().len(), 1);
+    assert!(test.store.verify_audit(None).await.unwrap().is_ok());
 }

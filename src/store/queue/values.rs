@@ -2,10 +2,12 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::super::values::{StoredEntry, Trouble};
 use crate::kms::RequestId;
+use crate::policy::RuleName;
 
 /// A request that waits for its answer, or a finished reply (or notice) that
 /// waits to be handed over to one target.
@@ -21,6 +23,10 @@ pub struct Queued {
     pub what: Waits,
     /// Where it stands.
     pub state: QueueState,
+    /// The SMTP client that the request came from.
+    pub client: Option<IpAddr>,
+    /// The rule by which the request was put off when it came.
+    pub rule: Option<String>,
     /// How often it was tried.
     pub attempts: u32,
     /// Its last trouble, if it had any.
@@ -114,12 +120,12 @@ pub struct Order {
 }
 
 /// What is to be tried again now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ToRetry {
-    /// All that waits for a time.
-    All,
-    /// What of one request does.
-    Request(RequestId),
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ToRetry {
+    /// Only what of this request waits for a time.
+    pub request: Option<RequestId>,
+    /// What waits for an allowance too.
+    pub throttled: bool,
 }
 
 /// How many waits were ended.
@@ -129,6 +135,63 @@ pub struct WaitsEnded {
     pub requests: u64,
     /// Of replies, each target by itself.
     pub replies: u64,
+    /// Requests that wait for an allowance as before.
+    pub throttled: u64,
+}
+
+/// Which requests are meant, answered ones whose replies still wait too. All
+/// that is given must match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// The address in the reverse path, or the sender as
+    /// [`crate::store::ThrottledSender::key`] has it.
+    pub sender: Option<String>,
+    /// A network that the client is in.
+    pub client: Option<IpNet>,
+    /// They wait for an allowance by this rule.
+    pub rule: Option<RuleName>,
+}
+
+/// A request of which something waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selected {
+    /// Its id.
+    pub request_id: RequestId,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// The envelope's reverse path.
+    pub reverse_path: String,
+    /// It is not answered yet.
+    pub is_unanswered: bool,
+    /// It waits for its turn under an allowance.
+    pub is_throttled: bool,
+    /// How many of its replies and notices wait, each target by itself.
+    pub replies: u64,
+}
+
+/// Many requests to be dropped, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToDropAll {
+    /// The requests.
+    pub requests: Vec<RequestId>,
+    /// Only those that still wait for an allowance.
+    pub only_throttled: bool,
+    /// Why, in the operator's words.
+    pub reason: String,
+}
+
+/// What came of such an order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DroppedAll {
+    /// Requests that were not answered yet.
+    pub requests: u64,
+    /// Replies and notices, each target by itself.
+    pub replies: u64,
+    /// Requests of which a reply is being handed to Postfix: nothing of them was
+    /// dropped.
+    pub in_work: u64,
+    /// Requests that were not as they were selected any more.
+    pub gone: u64,
 }
 
 /// What is to be dropped, and why.

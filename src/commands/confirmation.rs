@@ -1,0 +1,92 @@
+//! Asks a person whether an order is really meant, before what can't be undone.
+
+use std::io::{self, BufRead, IsTerminal as _, Write};
+
+use super::CommandError;
+
+/// Asks whoever sits at the terminal, unless `yes` was given.
+///
+/// # Errors
+/// The answer was not yes, or nobody can be asked: nothing was done then.
+pub(super) fn confirm(question: &str, yes: bool) -> Result<(), CommandError> {
+    let stdin = io::stdin();
+    let answers = stdin.is_terminal().then(|| stdin.lock());
+    confirmed(question, yes, answers, io::stderr())
+}
+
+fn confirmed(
+    question: &str,
+    yes: bool,
+    answers: Option<impl BufRead>,
+    mut prompts: impl Write,
+) -> Result<(), CommandError> {
+    if yes {
+        return Ok(());
+    }
+    let Some(mut answers) = answers else {
+        return Err(CommandError::usage(format_args!(
+            "{question} Nothing was done: standard input is no terminal, so that nobody can be \
+             asked. Give --yes"
+        )));
+    };
+    let answer = ask(question, &mut answers, &mut prompts)
+        .map_err(|error| CommandError::other(format_args!("can't ask: {error}")))?;
+    match answer.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(CommandError::other("nothing was done")),
+    }
+}
+
+fn ask(question: &str, answers: &mut impl BufRead, prompts: &mut impl Write) -> io::Result<String> {
+    /// More than any answer.
+    const LONGEST_LINE: u64 = 1024;
+    write!(prompts, "{question} Go on? [y/N]: ")?;
+    prompts.flush()?;
+    let mut line = String::new();
+    io::Read::take(answers, LONGEST_LINE).read_line(&mut line)?;
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn asked(yes: bool, answers: Option<&str>) -> (Result<(), CommandError>, String) {
+        let mut prompts = Vec::new();
+        let answers = answers.map(str::as_bytes);
+        let confirmed = confirmed("This drops 7 requests.", yes, answers, &mut prompts);
+        (confirmed, String::from_utf8(prompts).unwrap())
+    }
+
+    #[test]
+    fn only_a_yes_is_one() {
+        for (answer, is_yes) in [
+            ("y\n", true),
+            ("YES\n", true),
+            ("n\n", false),
+            ("\n", false),
+            ("", false),
+            ("yesterday\n", false),
+        ] {
+            let (confirmed, prompts) = asked(false, Some(answer));
+            assert_eq!(confirmed.is_ok(), is_yes, "{answer:?}");
+            assert_eq!(prompts, "This drops 7 requests. Go on? [y/N]: ");
+        }
+    }
+
+    #[test]
+    fn nobody_is_asked_who_said_yes_or_is_not_there() {
+        let (confirmed, prompts) = asked(true, Some("n\n"));
+        assert!(confirmed.is_ok() && prompts.is_empty());
+        let (refused, prompts) = asked(false, None);
+        let error = refused.unwrap_err();
+        assert!(matches!(error, CommandError::Usage(_)) && prompts.is_empty());
+        let text = error.to_string();
+        assert!(
+            text.contains("7 requests") && text.contains("--yes"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,275 @@
+//! `queue drop`: ends requests and replies unanswered, one by its name or many
+//! by who sent them.
+
+use clap::{
+    Args,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use jiff::Timestamp;
+
+use super::{
+    super::{
+        CommandError, confirmation::confirm, operator::order, relative::until,
+        standard_output::write_lines,
+    },
+    counted::{Counted, counted, finished},
+    find,
+};
+use crate::{
+    config::Network,
+    kms::RequestId,
+    policy::RuleName,
+    printable::Printable,
+    store::{Dropped, DroppedAll, Selected, Selection, Store, ToDrop, ToDropAll},
+};
+
+/// How many requests are dropped in one transaction: the running gateway waits
+/// as long as that takes.
+const AT_ONCE: usize = 100;
+
+/// The rules by which requests wait for an allowance.
+const PUTTING_OFF: [RuleName; 2] = [RuleName::Flood, RuleName::Blocked];
+
+/// Drop requests that are not answered yet, or replies that are not handed over.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Who sent them is not notified: a dropped request is never answered, nor is the
+same message if it comes again within 7 days, and a dropped reply never sent. The
+audit log says of each who did it and why. Key load files that were issued are
+not un-issued: the module may not ask with the same record again, and its history
+names them. A request may be dropped while a worker has it, for what comes of
+that is refused then; an external KMS may have issued a key load file even so. A
+reply that is being handed to Postfix may not.
+
+--sender, --client and --rule select many at once; all that are given must match.
+With a request go its notices, and with an answered one its replies. The command
+says how many they are, and asks; a script gives --yes. What one id names is
+dropped without a question.
+
+Examples:
+  kms-gateway queue drop 0f3c52a1 --reason \"withdrawn by phone\"
+  kms-gateway queue drop 0f3c52a1 --target jane@vendor.example --reason \"has left\"
+  kms-gateway queue drop --client 192.0.2.0/24 --rule flood --reason \"a flood\"
+  kms-gateway queue drop --sender jane@vendor.example --reason \"asked for it\" --yes")]
+pub(in super::super) struct Drop {
+    /// The request's id, the beginning of one, or Postfix's queue id.
+    #[arg(
+        required_unless_present_any = ["sender", "client", "rule"],
+        conflicts_with_all = ["sender", "client", "rule"]
+    )]
+    id: Option<String>,
+    /// Why, for the audit log.
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    reason: String,
+    /// Only the replies and notices for this address.
+    #[arg(long, value_name = "ADDRESS", requires = "id")]
+    target: Option<String>,
+    /// What this sender asked: the address in the reverse path, or the sender as
+    /// senders list names it.
+    #[arg(long, value_name = "SENDER")]
+    sender: Option<String>,
+    /// What came from this client, or from the clients of this network.
+    #[arg(long, value_name = "NETWORK")]
+    client: Option<Network>,
+    /// What waits for an allowance by this rule.
+    #[arg(long, value_name = "NAME", value_parser = putting_off())]
+    rule: Option<RuleName>,
+    /// Don't ask.
+    #[arg(long)]
+    yes: bool,
+}
+
+fn putting_off() -> impl TypedValueParser<Value = RuleName> {
+    let names = PUTTING_OFF.map(RuleName::as_str);
+    PossibleValuesParser::new(names).try_map(|name| {
+        let rule = PUTTING_OFF.into_iter().find(|rule| rule.as_str() == name);
+        rule.ok_or("not a rule that puts off")
+    })
+}
+
+fn reason(text: &str) -> Result<String, &'static str> {
+    match text.trim() {
+        "" => Err("say why, for whoever reads the audit log"),
+        text => Ok(text.to_owned()),
+    }
+}
+
+pub(super) async fn run(store: &dyn Store, arguments: &Drop) -> Result<(), CommandError> {
+    match &arguments.id {
+        Some(name) => one(store, name, arguments).await,
+        None => many(store, arguments).await,
+    }
+}
+
+async fn many(store: &dyn Store, arguments: &Drop) -> Result<(), CommandError> {
+    let selection = Selection {
+        sender: arguments.sender.clone(),
+        client: arguments.client.map(|Network(network)| network),
+        rule: arguments.rule,
+    };
+    let selected = store.selected(&selection, Timestamp::now()).await?;
+    if selected.is_empty() {
+        return write_lines(["Nothing waits that was sent so."]);
+    }
+    confirm(&loss(&selected), arguments.yes)?;
+    let mut dropped = DroppedAll::default();
+    for some in selected.chunks(AT_ONCE) {
+        let what = ToDropAll {
+            requests: some.iter().map(|request| request.request_id).collect(),
+            only_throttled: arguments.rule.is_some(),
+            reason: arguments.reason.clone(),
+        };
+        let of_some = store.drop_all(what, order()).await?;
+        dropped.requests += of_some.requests;
+        dropped.replies += of_some.replies;
+        dropped.in_work += of_some.in_work;
+        dropped.gone += of_some.gone;
+    }
+    write_lines(all_done(dropped))
+}
+
+/// What the order means, before it is carried out.
+fn loss(selected: &[Selected]) -> String {
+    let Counted {
+        requests,
+        replies,
+        senders,
+    } = Counted::of(selected);
+    format!("This drops {requests} and {replies}, of {senders}.")
+}
+
+fn all_done(dropped: DroppedAll) -> Vec<String> {
+    let requests = counted(dropped.requests, "request", "requests");
+    let replies = counted(dropped.replies, "reply or notice", "replies and notices");
+    let mut lines = vec![format!("Dropped: {requests} and {replies}.")];
+    if dropped.in_work > 0 {
+        let requests = counted(dropped.in_work, "request", "requests");
+        lines.push(format!(
+            "Left: the replies of {requests}, one of which is being handed to Postfix just now; \
+             try again."
+        ));
+    }
+    if dropped.gone > 0 {
+        let requests = counted(dropped.gone, "request", "requests");
+        lines.push(format!("Left: {requests} no longer waiting so."));
+    }
+    lines
+}
+
+async fn one(store: &dyn Store, name: &str, arguments: &Drop) -> Result<(), CommandError> {
+    let request_id = find(store, name).await?;
+    let what = ToDrop {
+        request_id,
+        target: arguments.target.clone(),
+        reason: arguments.reason.clone(),
+    };
+    let order = order();
+    let now = order.at;
+    match store.drop_request(what, order).await? {
+        Dropped::Done {
+            was_unanswered,
+            targets,
+        } => write_lines(done(request_id, was_unanswered, &targets)),
+        refused => Err(refusal(request_id, &refused, now)),
+    }
+}
+
+fn done(id: RequestId, was_unanswered: bool, targets: &[String]) -> Vec<String> {
+    let request = was_unanswered.then(|| format!("Dropped: request {id}, never to be answered."));
+    let replies = targets.iter().map(|target| {
+        let what = if was_unanswered { "notice" } else { "reply" };
+        format!("Dropped: the {what} for {}.", Printable(target))
+    });
+    request.into_iter().chain(replies).collect()
+}
+
+fn refusal(id: RequestId, refused: &Dropped, now: Timestamp) -> CommandError {
+    match refused {
+        Dropped::InWork {
+            target,
+            until: time,
+        } => CommandError::other(format!(
+            "nothing dropped: the reply for {} is being handed to Postfix just now; see what \
+             became of it by queue show {id}, and if it still waits try again, {} at the latest",
+            Printable(target),
+            until(*time, now)
+        )),
+        Dropped::NoSuchTarget { targets } if targets.is_empty() => CommandError::other(format!(
+            "nothing dropped: {id} is not answered yet and has no reply; without --target the \
+             request itself is dropped"
+        )),
+        Dropped::NoSuchTarget { targets } => CommandError::other(format!(
+            "nothing dropped: nothing of {id} waits for that address, only for {}",
+            Printable(&targets.join(", "))
+        )),
+        Dropped::NotQueued | Dropped::Done { .. } => finished(id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_many_orders_did_is_told_in_a_sum() {
+        let dropped = DroppedAll {
+            requests: 1_920,
+            replies: 1,
+            in_work: 1,
+            gone: 2,
+        };
+        assert_eq!(
+            all_done(dropped),
+            [
+                "Dropped: 1920 requests and 1 reply or notice.",
+                "Left: the replies of 1 request, one of which is being handed to Postfix just \
+                 now; try again.",
+                "Left: 2 requests no longer waiting so.",
+            ]
+        );
+        assert_eq!(all_done(DroppedAll::default()).len(), 1);
+    }
+
+    #[test]
+    fn a_reason_says_something() {
+        assert_eq!(reason(" spam ").unwrap(), "spam");
+        assert!(reason(" \t").is_err());
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_do_and_shows_no_address_raw() {
+        let id = RequestId::from_bytes([1; 16]);
+        let now = Timestamp::UNIX_EPOCH;
+        let hostile = || "a\u{1b}[31m@b.example".to_owned();
+        let refused = [
+            (
+                Dropped::InWork {
+                    target: hostile(),
+                    until: now,
+                },
+                "try again",
+            ),
+            (
+                Dropped::NoSuchTarget {
+                    targets: vec![hostile()],
+                },
+                "only for a",
+            ),
+            (
+                Dropped::NoSuchTarget {
+                    targets: Vec::new(),
+                },
+                "without --target",
+            ),
+            (Dropped::NotQueued, "queue show"),
+        ];
+        for (refused, says) in refused {
+            let text = refusal(id, &refused, now).to_string();
+            assert!(text.contains(says) && !text.contains('\u{1b}'), "{text}");
+        }
+        let done = done(id, false, &[hostile()]).concat();
+        assert!(done.contains("the reply for a\\u{1b}"), "{done}");
+    }
+}

@@ -1,0 +1,152 @@
+//! `queue retry`: ends waits, and tells which.
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::{
+    super::{CommandError, confirmation::confirm, operator::order, standard_output::write_lines},
+    counted::{Counted, counted, finished},
+    find,
+    item::Item,
+};
+use crate::{
+    printable::Printable,
+    store::{Selected, Selection, Store, ToRetry, WaitsEnded},
+};
+
+/// Try again now what waits for a time.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Ends the wait after a failed attempt, of the request itself and of its replies. A
+running gateway notices within about a second. What is in work stays with whoever
+has it, and what is behind another stays there. The audit log says who ended the
+wait.
+
+Requests that wait for their turn under an allowance are left alone: many of them
+may be a flood of strangers', and all replies would go out at once. --throttled
+ends these waits too. With --all it says how many they are, and asks; a script
+gives --yes. For one sender, senders unblock is the better way.
+
+Examples:
+  kms-gateway queue retry 0f3c52a1
+  kms-gateway queue retry --all
+  kms-gateway queue retry --all --throttled --yes")]
+pub(in super::super) struct Retry {
+    /// The request's id, the beginning of one, or Postfix's queue id.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    id: Option<String>,
+    /// All that waits for a time, but for an allowance.
+    #[arg(long)]
+    all: bool,
+    /// What waits for an allowance too.
+    #[arg(long)]
+    throttled: bool,
+    /// Don't ask.
+    #[arg(long)]
+    yes: bool,
+}
+
+pub(super) async fn run(store: &dyn Store, arguments: &Retry) -> Result<(), CommandError> {
+    match &arguments.id {
+        Some(name) => one(store, name, arguments.throttled).await,
+        None => all(store, arguments).await,
+    }
+}
+
+async fn all(store: &dyn Store, arguments: &Retry) -> Result<(), CommandError> {
+    if arguments.throttled {
+        let mut waiting = store
+            .selected(&Selection::default(), Timestamp::now())
+            .await?;
+        waiting.retain(|request| request.is_throttled);
+        if !waiting.is_empty() {
+            confirm(&let_go(&waiting), arguments.yes)?;
+        }
+    }
+    let what = ToRetry {
+        request: None,
+        throttled: arguments.throttled,
+    };
+    let ended = store.retry(what, order()).await?;
+    let left = (ended.throttled > 0).then(|| left_text(ended.throttled));
+    write_lines([ended_text(ended)].into_iter().chain(left))
+}
+
+/// What the order means, before it is carried out.
+fn let_go(waiting: &[Selected]) -> String {
+    let Counted {
+        requests, senders, ..
+    } = Counted::of(waiting);
+    format!("This answers at once {requests} that wait for an allowance, of {senders}.")
+}
+
+async fn one(store: &dyn Store, name: &str, throttled: bool) -> Result<(), CommandError> {
+    let id = find(store, name).await?;
+    let what = ToRetry {
+        request: Some(id),
+        throttled,
+    };
+    let ended = store.retry(what, order()).await?;
+    let now = Timestamp::now();
+    let story = store.request_story(id, now).await?;
+    if story.waiting.is_empty() {
+        return Err(finished(id));
+    }
+    if ended.requests + ended.replies == 0 && ended.throttled > 0 {
+        return Err(CommandError::other(format!(
+            "{id} waits for its turn under an allowance, and still does; give --throttled to \
+             have it answered at once, or end the sender's waits by senders unblock"
+        )));
+    }
+    let states = story.waiting.iter().map(|attempted| {
+        let item = Item::new(&attempted.queued);
+        let state = format!("{} {}: {}", item.what(), item.whom(), item.state(now));
+        Printable(&state).to_string()
+    });
+    write_lines([ended_text(ended)].into_iter().chain(states))
+}
+
+fn ended_text(ended: WaitsEnded) -> String {
+    match ended {
+        WaitsEnded {
+            requests: 0,
+            replies: 0,
+            throttled: 0,
+        } => "Nothing waits for a time.".to_owned(),
+        WaitsEnded {
+            requests, replies, ..
+        } => format!("Waits ended: {requests} of requests, {replies} of replies."),
+    }
+}
+
+fn left_text(throttled: u64) -> String {
+    let requests = counted(throttled, "request", "requests");
+    format!("Left alone: {requests} that wait for an allowance; --throttled ends these waits too.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_alone_is_told() {
+        let ended = |requests, replies, throttled| WaitsEnded {
+            requests,
+            replies,
+            throttled,
+        };
+        assert_eq!(ended_text(ended(0, 0, 0)), "Nothing waits for a time.");
+        assert_eq!(
+            ended_text(ended(0, 0, 9)),
+            "Waits ended: 0 of requests, 0 of replies."
+        );
+        assert_eq!(
+            ended_text(ended(1, 2, 0)),
+            "Waits ended: 1 of requests, 2 of replies."
+        );
+        assert_eq!(
+            left_text(1),
+            "Left alone: 1 request that wait for an allowance; --throttled ends these waits too."
+        );
+    }
+}

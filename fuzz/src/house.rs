@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kms_gateway::audit::{ChainKey, Entry};
-use kms_gateway::clock::Clock;
+use kms_gateway::clock::{Clock, WatchedClock};
 use kms_gateway::kms::{EmbeddedKms, Freshness, StorageKey};
 use kms_gateway::milter::{Gateway, InFlight, Memory, Rules};
 use kms_gateway::policy::{Settings, Throttle};
@@ -58,7 +58,7 @@ impl House {
         let gateway = Gateway {
             store: store.clone(),
             kms: Arc::new(kms),
-            clock: Arc::new(StoppedClock),
+            clock: Arc::new(WatchedClock::unknown(Arc::new(StoppedClock))),
             rules: receiver,
             in_flight: InFlight::default(),
             memory: Memory::new(64 << 20),

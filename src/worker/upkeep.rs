@@ -320,10 +320,10 @@ mod tests {
         let test = after_an_issue().await;
         let store = &test.store;
         let held = async || {
-            let marks = store.issue_basis(&smid(), &[9; 32], None).await.unwrap();
+            let asker = store.asker(&smid(), &[9; 32]).await.unwrap();
             let issued = store.issued_to(&smid(), 9).await.unwrap().len();
             let entries = store.audit_entries(1, 99).await.unwrap().len();
-            (marks.replayed, issued, entries)
+            (asker.replayed, issued, entries)
         };
         let before = held().await;
         assert!(before.0 && before.1 == 1);

@@ -94,14 +94,9 @@ fn refused_by_session(log: &str) -> Vec<u32> {
 
 #[test]
 fn refused_replies_hold_up_no_other() {
-    let layout = Layout::new();
-    layout.set_postfix_service(
-        18025,
-        "smtpd_recipient_restrictions=\
-         check_recipient_access,inline:{{refused.example=REJECT}},permit_mynetworks,reject",
-    );
-    let site = layout.start();
-    let targets = (1..5).map(|number| format!("robot{number}@refused.example"));
+    let site = Layout::new().start();
+    // Nobody has a mailbox by these names: 550 5.1.1.
+    let targets = (1..5).map(|number| format!("robot{number}@vendor.example"));
     let reply_to: Vec<String> = targets.chain([ALICE.to_owned()]).collect();
     for number in 0..6 {
         let draft = Draft::request(&format!("{{KMS:Help}} {number}"), "")

@@ -126,43 +126,53 @@ fn replies_that_postfix_does_not_take_are_seen_tried_again_and_told_of() {
     ] {
         send(&site, person, &help(person, subject));
     }
-    let queue = queue_when(&site, "two replies put off", |queue| {
-        let put_off = |item: &&Value| item["state"] == "put-off";
-        queue.len() == 3 && queue.iter().filter(put_off).count() == 2
+    let queue = queue_when(&site, "three replies that wait", |queue| {
+        let waits = |item: &&Value| item["state"] == "for-the-port";
+        queue.len() == 3 && queue.iter().filter(waits).count() == 2
     });
     assert_eq!(fields(&queue, "what"), ["reply"; 3]);
     assert_eq!(fields(&queue, "target"), [ALICE, ALICE, BOB]);
-    assert_eq!(fields(&queue, "state"), ["put-off", "behind", "put-off"]);
+    let states = fields(&queue, "state");
+    assert_eq!(states, ["for-the-port", "behind", "for-the-port"]);
     assert_eq!(queue[1]["behind"], queue[0]["request_id"]);
     assert_eq!(queue[2]["service"], "{KMS:GetPublicKey}");
     assert_eq!(queue[0]["result"][0], "Success");
-    assert_eq!(queue[0]["attempts"], 1);
-    let trouble = text(&queue[0]["last_trouble"], "trouble");
-    assert!(trouble.contains("refused"), "{trouble}");
+    assert_eq!(queue[0]["attempts"], 0, "the port's trouble is not its own");
+    assert_eq!(queue[0]["last_trouble"], Value::Null);
+    let trouble = text(&queue[0], "port_trouble");
+    assert!(trouble.contains("connection: "), "{trouble}");
 
     let shown = site.layout.gateway(&["queue", "list"]);
+    let why = format!("reply port {} takes no replies", site.layout.port(18035));
     for part in [
         "behind ",
-        "again in ",
-        "1 attempt, ",
+        "for the port",
         "0 requests and 3 replies wait",
+        &why,
+        "refused (os error 111). It is tried again in ",
     ] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     let id = text(&queue[0], "request_id");
     let story = json(&site, &["queue", "show", &id[..12], "--json"]);
     let waiting = &story["waiting"][0];
-    assert_eq!(waiting["troubles"][0]["attempt"], 1, "{story}");
+    assert_eq!(waiting["port_trouble"], queue[0]["port_trouble"], "{story}");
+    let told = site.layout.gateway(&["queue", "show", &id[..12]]);
+    assert!(told.contains(&why), "{told}");
     assert_eq!(text(&story, "from"), ALICE);
     assert_eq!(text(&story, "reverse_path"), format!("<{ALICE}>"));
     assert!(text(&story, "client").starts_with("127."));
     assert_eq!(story["judged"]["verdict"], "request");
     assert_eq!(story["rules_today"], Value::Null, "it is answered");
 
-    // Tried again while the port is dead: another attempt, and the wait again.
+    // Tried again while the port is dead: the port is tried, and waited for again.
+    let until = text(&queue[0], "until").to_owned();
     let tried = site.layout.gateway(&["queue", "retry", &id[..12]]);
-    assert!(tried.contains("1 of replies"), "{tried}");
-    queue_when(&site, "another attempt", |queue| queue[0]["attempts"] == 2);
+    assert!(tried.contains("reply port is tried now"), "{tried}");
+    queue_when(&site, "the port was tried", |queue| {
+        let waits = |item: &Value| item["state"] == "for-the-port" && item["until"] != *until;
+        [0, 2].into_iter().all(|place| waits(&queue[place]))
+    });
     site.open_reply_port();
     site.layout.gateway(&["queue", "retry", "--all"]);
     for (person, subject) in [
@@ -184,16 +194,16 @@ fn finished_is_told(site: &Site, of: &Value) {
     let history = story["history"].as_array().expect("an array");
     assert_eq!(
         fields(history, "event"),
-        ["accepted", "completed", "postponed", "retried", "delivered"]
+        ["accepted", "completed", "retried", "delivered"]
     );
-    assert!(text(&history[3], "operator").contains("uid 0"), "{story}");
-    assert_eq!(history[4]["attempts"], 3);
+    assert!(text(&history[2], "operator").contains("uid 0"), "{story}");
+    assert_eq!(history[3]["attempts"], 1);
     let shown = site.layout.gateway(&["queue", "show", queue_id]);
     for part in [
         "Nothing of it waits.",
         "(entry ",
         "answered Success, by <",
-        "handed to Postfix, 3 attempts: 250 2.0.0 Ok: queued as",
+        "handed to Postfix: 250 2.0.0 Ok: queued as",
     ] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
@@ -329,8 +339,9 @@ fn one_target_of_a_reply_is_dropped_and_the_other_answered() {
     let site = without_port();
     let draft = help(ALICE, "{KMS:Help} both").with("Reply-To", &format!("{BOB}, {CAROL}"));
     send(&site, ALICE, &draft);
-    let queue = queue_when(&site, "both put off", |queue| {
-        queue.len() == 2 && queue.iter().all(|item| item["state"] == "put-off")
+    let queue = queue_when(&site, "both wait", |queue| {
+        let waits = |item: &Value| item["state"] == "for-the-port";
+        queue.len() == 2 && queue.iter().all(waits)
     });
     let id = text(&queue[0], "request_id");
     let order = ["queue", "drop", id, "--target", ALICE, "--reason", "left"];
@@ -497,8 +508,9 @@ fn every_table_fits_a_terminal_and_nothing_that_a_sender_writes_acts_on_it() {
         let taken = smtp.send(&long, &[GATEWAY], &draft.to_bytes());
         assert_eq!(taken.code, 250, "{taken:?}");
     }
-    let queue = queue_when(&site, "all put off", |queue| {
-        queue.len() == 3 && queue.iter().all(|item| item["state"] == "put-off")
+    let queue = queue_when(&site, "all wait", |queue| {
+        let waits = |item: &Value| item["state"] == "for-the-port";
+        queue.len() == 3 && queue.iter().all(waits)
     });
     for line in ["queue list", "audit list", "senders list"] {
         for columns in ["80", "60", "132"] {
@@ -548,16 +560,30 @@ fn a_hand_over_that_panics_is_tried_again_and_ends_nothing() {
 
 #[test]
 fn each_order_is_one_attempt_more_of_the_running_gateway() {
-    let site = without_port();
+    let layout = Layout::new();
+    patient(&layout);
+    layout.set_postfix("greylist=check_recipient_access inline:{{vendor.example=450 4.2.0 later}}");
+    layout.set_postfix_service(18025, "smtpd_recipient_restrictions=$greylist");
+    let site = layout.start();
     send(&site, ALICE, &help(ALICE, "{KMS:Help}"));
-    queue_when(&site, "it is put off", |queue| {
-        queue.len() == 1 && queue[0]["state"] == "put-off"
-    });
     // Each order is one attempt more, and the next attempt an hour away.
-    for attempts in 2..=4 {
-        site.layout.gateway(&["queue", "retry", "--all"]);
-        queue_when(&site, "the next attempt", |queue| {
-            queue[0]["attempts"] == attempts && queue[0]["state"] == "put-off"
+    for attempts in 1..=4 {
+        let queue = queue_when(&site, "the next attempt", |queue| {
+            queue.len() == 1 && queue[0]["attempts"] == attempts && queue[0]["state"] == "put-off"
         });
+        let trouble = text(&queue[0]["last_trouble"], "trouble");
+        assert!(trouble.contains("RCPT: 450 4.2.0"), "{trouble}");
+        site.layout.gateway(&["queue", "retry", "--all"]);
     }
+    let queue = waiting(&site);
+    let id = text(&queue[0], "request_id");
+    let story = json(&site, &["queue", "show", id, "--json"]);
+    let troubles = story["waiting"][0]["troubles"].as_array();
+    assert!(
+        troubles.is_some_and(|troubles| troubles.len() >= 4),
+        "{story}"
+    );
+    let history = story["history"].as_array().expect("an array");
+    let put_off = |entry: &&Value| entry["event"] == "postponed";
+    assert_eq!(history.iter().filter(put_off).count(), 1, "{story}");
 }

@@ -228,7 +228,9 @@ fn probes_are_told_of_a_locked_store_and_of_the_end() {
     let layout = House::layout();
     let pages = Pages::configure(&layout);
     let house = House::of(layout);
-    assert_eq!(wait_for(pages, "/readyz", 200), "ready\n");
+    // Nobody takes its replies, which is a warning.
+    let is_ready = || wait_for(pages, "/readyz", 200).starts_with("ready\n");
+    assert!(is_ready());
     let lock = Lock::hold(&house.layout);
     let reason = wait_for(pages, "/readyz", 503);
     assert!(reason.contains("store has not answered"), "{reason}");
@@ -239,7 +241,7 @@ fn probes_are_told_of_a_locked_store_and_of_the_end() {
     assert!(reason.contains("keeps the database locked"), "{reason}");
     assert_eq!(pages.get("/healthz").body, "alive\n");
     drop(lock);
-    assert_eq!(wait_for(pages, "/readyz", 200), "ready\n");
+    assert!(is_ready());
     let failures = pages.metrics();
     let failures = failures.value("kms_gateway_store_commit_failures_total");
     assert!(failures > Some(0.0), "{failures:?}");
@@ -269,13 +271,13 @@ fn a_full_spool_takes_no_request_and_is_not_ready() {
     assert!(reason.contains("1 of 1 requests"), "{reason}");
     assert_eq!(pages.get("/readyz").status, 503);
     assert_eq!(pages.get("/healthz").status, 200);
-    let put_off = until("an attempt", PATIENCE, || {
+    let tried = until("an attempt", PATIENCE, || {
         let attempts = pages.metrics();
         attempts
             .counted("kms_gateway_delivery_attempts_total")
-            .remove("put_off")
+            .remove("no_port")
     });
-    assert!(put_off >= 1.0);
+    assert!(tried >= 1.0);
     let answer = harness::ask(&mut house.session());
     assert_eq!(answer.verdict, 'y', "{answer:?}");
     let refused = "kms_gateway_messages_not_stored_total";

@@ -132,6 +132,7 @@ fn request(number: usize) -> NewRequest {
         targets: vec!["vendor@vendor.example".to_owned()],
         message: vec![b'x'; 1024],
         charges: Charges::default(),
+        forget_before: now - NewRequest::IDENTITY_KEPT,
         notice: NoticeWriter::new(|_, _, _| None),
         audit: Entry::new(now, Event::Judged),
     }

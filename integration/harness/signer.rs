@@ -7,18 +7,23 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
-use indymilter::{Callbacks, Config, EomContext, Status};
-use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
+use indymilter::{Callbacks, Config, Status};
+use tokio::{net::TcpListener, runtime::Runtime, sync::watch, time::sleep};
 
 /// What it does at the end of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
     /// It lets it pass.
     Passes,
+    /// It lets it pass after this time.
+    Takes(Duration),
     /// It says nothing, until it is told otherwise.
     Hangs,
+    /// It refuses it for good if this is in its Subject.
+    Refuses(&'static str),
 }
 
 /// The running milter. It ends when this value is dropped.
@@ -62,15 +67,36 @@ impl Signer {
     }
 }
 
-fn callbacks(manner: watch::Receiver<Manner>, seen: Arc<AtomicUsize>) -> Callbacks<()> {
-    Callbacks::new().on_eom(move |_: &mut EomContext<()>| {
-        let (mut manner, seen) = (manner.clone(), seen.clone());
-        Box::pin(async move {
-            seen.fetch_add(1, Ordering::SeqCst);
-            match manner.wait_for(|manner| *manner != Manner::Hangs).await {
-                Ok(_) => Status::Continue,
-                Err(_) => Status::Tempfail,
+/// Each message's Subject is what is kept of it.
+fn callbacks(manner: watch::Receiver<Manner>, seen: Arc<AtomicUsize>) -> Callbacks<String> {
+    Callbacks::new()
+        .on_header(|context, name, value| {
+            if name.to_string_lossy().eq_ignore_ascii_case("Subject") {
+                context.data = Some(value.to_string_lossy().into_owned());
             }
+            Box::pin(async { Status::Continue })
         })
-    })
+        .on_eom(move |context| {
+            let (manner, seen) = (manner.clone(), seen.clone());
+            Box::pin(async move {
+                seen.fetch_add(1, Ordering::SeqCst);
+                end_of_message(manner, context.data.take().unwrap_or_default()).await
+            })
+        })
+}
+
+async fn end_of_message(mut manner: watch::Receiver<Manner>, subject: String) -> Status {
+    let manner = manner.wait_for(|manner| *manner != Manner::Hangs).await;
+    // The test has ended.
+    let Ok(manner) = manner.map(|manner| *manner) else {
+        return Status::Tempfail;
+    };
+    match manner {
+        Manner::Refuses(word) if subject.contains(word) => Status::Reject,
+        Manner::Takes(time) => {
+            sleep(time).await;
+            Status::Continue
+        }
+        Manner::Passes | Manner::Refuses(_) | Manner::Hangs => Status::Continue,
+    }
 }

@@ -161,9 +161,11 @@ impl Layout {
         command
     }
 
-    /// Has the gateway hand replies to a port that is closed as yet.
-    pub fn close_reply_port(&self) {
-        self.set_gateway("reply", "smtp", self.port(CLOSED).to_string());
+    /// Has the gateway hand replies to a port that is closed as yet, and gives it.
+    pub fn close_reply_port(&self) -> SocketAddr {
+        let port = self.port(CLOSED);
+        self.set_gateway("reply", "smtp", port.to_string());
+        port
     }
 
     /// Sets a key of the gateway's configuration.
@@ -290,10 +292,20 @@ impl Site {
     /// Has Postfix listen at the port that [`Layout::close_reply_port`] named, as
     /// it does for replies by `postfix/`.
     pub fn open_reply_port(&self) {
+        self.open_reply_port_with("smtpd_milters=");
+    }
+
+    /// The same with this parameter instead of no milters.
+    pub fn open_reply_port_with(&self, parameter: &str) {
         let port = self.layout.port(CLOSED);
         self.layout
             .add_postfix_service(&format!("{port}/inet={port} inet n - n - - smtpd"));
-        self.layout.set_postfix_service(CLOSED, "smtpd_milters=");
+        self.layout.set_postfix_service(CLOSED, parameter);
+        self.reload_postfix();
+    }
+
+    /// Has Postfix read its configuration again.
+    pub fn reload_postfix(&self) {
         run(self.postfix.tool("postfix").arg("reload"), b"");
     }
 

@@ -12,6 +12,7 @@ use super::{
     key_management,
     memory_limit::message_memory,
     milter_port::{self, postfix},
+    reply_port::{self, Tried},
     standard_output::{write_line, write_lines},
 };
 use crate::{
@@ -25,9 +26,11 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Warns where a configured address is an alias in Postfix's own tables, where others
-than Postfix can reach the milter, when the last KMC key expires soon, and where
-an external key management system does not answer. Notes, which are no fault, that
-every user of this machine can reach a milter on loopback.
+than Postfix can reach the milter, when the last KMC key expires soon, where an
+external key management system does not answer, and where Postfix's reply port
+refuses replies: it is tried as far as a reply's recipient, the gateway's own
+address. Notes, which are no fault, that every user of this machine can reach a
+milter on loopback.
 
 Example:
   kms-gateway --config gateway.toml check")]
@@ -43,6 +46,10 @@ pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandErr
         Some(Ok(key)) => write_line(format_args!("its public key: {key}"))?,
         Some(Err(problem)) => warnings.push(problem),
         None => {}
+    }
+    match reply_port::try_port(&config).await {
+        Tried::Said(what) => write_line(format_args!("reply port: {what}"))?,
+        Tried::Warned(problem) => warnings.push(problem),
     }
     write_line("")?;
     write_lines(policy_table(&config))?;

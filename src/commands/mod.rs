@@ -24,6 +24,7 @@ mod queue;
 mod record;
 mod registration;
 mod relative;
+mod reply_port;
 mod secret;
 mod security_module;
 mod senders;

@@ -284,6 +284,7 @@ impl Service {
         Pulse {
             store: self.store.clone(),
             clock: self.clock.clone(),
+            delivering: self.live.delivering.subscribe(),
             bad_reload: self.live.bad_reload.subscribe(),
             connections: self.connections.clone(),
             log,

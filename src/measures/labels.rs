@@ -44,8 +44,12 @@ outcomes! {
     DeliveryEnd {
         /// Postfix took it.
         Delivered = "delivered",
-        /// It is tried again.
+        /// It is tried again: its address is refused for now.
         PutOff = "put_off",
+        /// It is tried again: Postfix refuses it, and not for its address.
+        Kept = "kept",
+        /// It was not offered: the port takes nothing.
+        NoPort = "no_port",
         /// Postfix refused it for good.
         Refused = "refused",
         /// It is not tried again.

@@ -71,12 +71,18 @@ measures! {
         "From the end of a request's message to the time when Postfix took the reply, a notice \
          included, for each address.";
     DELIVERIES: Series<Counter, DeliveryEnd> = "kms_gateway_delivery_attempts_total" ["outcome"] in Count,
-        "Attempts to hand a reply to Postfix: delivered, put off, refused for good, or given up after \
-         the last.";
+        "Attempts to hand a reply to Postfix: delivered; put off, as its address is refused for now; kept, as \
+         Postfix refuses it and not for its address; no port, which took nothing; refused for good; or given \
+         up after the last.";
+    REPLY_PORT_UP: Series<Gauge, ()> = "kms_gateway_reply_port_up" [] in Count,
+        "1 if Postfix's reply port takes replies, 0 while it is in trouble and replies wait for it.";
     SPOOL_REQUESTS: Series<Gauge, Waiting> = "kms_gateway_spool_requests" ["state"] in Count,
         "Requests without their result: waiting for their turn or in work, or put off to a later time.";
     SPOOL_REPLIES: Series<Gauge, ()> = "kms_gateway_spool_replies" [] in Count,
         "Replies that are not handed to Postfix for all of their addresses.";
+    REPLIES_REFUSED: Series<Gauge, ()> = "kms_gateway_spool_replies_refused" [] in Count,
+        "Replies, each address by itself, that Postfix refused when they were last tried, and not for their \
+         addresses: they are kept.";
     SPOOL_BYTES: Series<Gauge, ()> = "kms_gateway_spool_bytes" [] in Bytes,
         "Size of the requests and replies in the spool.";
     SPOOL_LIMIT: Series<Gauge, ()> = "kms_gateway_spool_limit" [] in Count,

@@ -21,7 +21,7 @@ use crate::{
         Settings, Throttle,
         throttle::{Allowance, Excess},
     },
-    store::{Leasing, SqliteStore, Store, StoreSettings},
+    store::{Leasing, SqliteStore, Store, StoreSettings, testing::PORT},
     sts::{StsTime, TypedRecord, VkloadReq, write_in_mail},
 };
 
@@ -610,7 +610,7 @@ async fn a_flood_is_deferred_then_blocked_then_ignored() {
         let hold = SignedDuration::from_secs(60);
         let delivery = house
             .store
-            .lease_delivery(Leasing::alone(now, hold))
+            .lease_delivery(Leasing::alone(now, hold), PORT)
             .await
             .unwrap()
             .unwrap();

@@ -1,19 +1,23 @@
 //! Finished replies on their way, each target by itself.
 
+use std::net::SocketAddr;
+
 use jiff::Timestamp;
-use sqlx::QueryBuilder;
-use sqlx::Row;
-use sqlx::sqlite::{Sqlite, SqliteConnection, SqliteRow};
+use sqlx::query::Query;
+use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::types::Text;
+use sqlx::{QueryBuilder, Row};
 
 use super::acquaintance;
 use super::columns::{Moment, text};
 use super::error::Failure;
 use super::intent::{Changes, Intent};
 use super::leases;
+use super::reply_port;
 use super::throttle;
-use super::troubles::{self, Of};
-use super::values::{FinishedReply, LeaseToken, LeasedDelivery, Leasing};
+use super::values::{
+    FinishedReply, First, GivenUp, LeaseToken, LeasedDelivery, Leasing, PortTrouble,
+};
 use super::wait::Wait;
 use crate::audit::{Entry, Event};
 use crate::kms::RequestId;
@@ -73,21 +77,24 @@ pub(super) async fn insert(
     }
     let row = insert_message(reply, of, at, changes.connection).await?;
     let mut deliveries = QueryBuilder::<Sqlite>::new(
-        "INSERT OR IGNORE INTO deliveries (reply, target, waits_since, waits_until) ",
+        "INSERT OR IGNORE INTO deliveries (reply, target, waits_since, waits_until, told) ",
     );
+    let nothing_to_tell = reply.late_notice.is_none();
     deliveries.push_values(&reply.targets, |mut values, target| {
         values
             .push_bind(row)
             .push_bind(target)
             .push_bind(Moment(at))
-            .push_bind(Moment(at));
+            .push_bind(Moment(at))
+            .push_bind(nothing_to_tell);
     });
     deliveries.build().execute(&mut *changes.connection).await?;
     changes.due.deliveries += reply.targets.len();
     Ok(())
 }
 
-async fn insert_message(
+/// Puts the message of a reply into the store, and nothing on its way.
+pub(super) async fn insert_message(
     reply: &FinishedReply,
     of: Answered<'_>,
     at: Timestamp,
@@ -128,18 +135,92 @@ pub(super) fn told(entry: Entry) -> Entry {
     }
 }
 
-/// Leases the oldest delivery that is due.
-pub(super) struct LeaseDelivery(pub(super) Leasing<LeasedDelivery>);
+/// Whether a worker has the delivery at ?1. One that was given back has a trouble
+/// of its last attempt.
+macro_rules! is_in_work {
+    () => {
+        "(waits_until > ?1 AND attempts > 0 AND NOT EXISTS (
+             SELECT 1 FROM delivery_troubles
+             WHERE delivery = deliveries.sequence AND attempt = attempts))"
+    };
+}
+
+pub(super) use is_in_work;
+
+/// When the next delivery at a port falls due, or the lease of one ends.
+pub(super) async fn next_due(
+    port: SocketAddr,
+    now: Timestamp,
+    connection: &mut SqliteConnection,
+) -> Result<Option<Timestamp>, sqlx::Error> {
+    let next: Option<Moment> =
+        sqlx::query_scalar("SELECT min(waits_until) FROM deliveries WHERE turn = 1")
+            .fetch_one(&mut *connection)
+            .await?;
+    let Some(Moment(next)) = next else {
+        return Ok(None);
+    };
+    let trouble = reply_port::trouble(port, now, connection).await?;
+    Ok(Some(
+        trouble.map_or(next, |trouble| next.max(trouble.until)),
+    ))
+}
+
+/// Leases a delivery that is due, as long as something holds.
+macro_rules! lease {
+    ($due:literal, $condition:literal) => {
+        concat!(
+            "UPDATE deliveries SET attempts = attempts + 1, waits_since = ?1, waits_until = ?2
+             WHERE sequence = coalesce(
+                 (SELECT sequence FROM deliveries WHERE turn = 1 AND waits_until <= ?1 ",
+            $due,
+            " LIMIT 1),
+                 (SELECT sequence FROM deliveries WHERE turn = 1 AND waits_since > ?3
+                  ORDER BY waits_since, sequence LIMIT 1))
+             AND ",
+            $condition,
+            " RETURNING sequence, target, attempts,
+                 (SELECT request_id FROM replies WHERE sequence = reply) AS request_id,
+                 (SELECT queue_id FROM replies WHERE sequence = reply) AS queue_id,
+                 (SELECT accepted_at FROM replies WHERE sequence = reply) AS accepted_at,
+                 (SELECT completed_at FROM replies WHERE sequence = reply) AS completed_at,
+                 (SELECT reverse_path FROM replies WHERE sequence = reply) AS reverse_path,
+                 (SELECT message FROM replies WHERE sequence = reply) AS message,
+                 told = 0 AND (SELECT late_notice IS NOT NULL FROM replies WHERE sequence = reply)
+                     AS can_be_told"
+        )
+    };
+}
+
+/// The same at a port that is in no trouble: ?4.
+macro_rules! lease_at_sound_port {
+    ($due:literal) => {
+        lease!(
+            $due,
+            "NOT EXISTS (SELECT 1 FROM port_troubles WHERE port = ?4)"
+        )
+    };
+}
+
+/// Leases a delivery that is due, to be handed over at this port.
+pub(super) struct LeaseDelivery {
+    pub(super) leasing: Leasing<LeasedDelivery>,
+    pub(super) port: SocketAddr,
+}
 
 impl Intent for LeaseDelivery {
     type Answer = Option<LeasedDelivery>;
 
     async fn apply(self, changes: &mut Changes<'_>) -> Result<Option<LeasedDelivery>, Failure> {
-        while let Some(leased) = self.lease(changes.connection).await? {
+        while let Some((leased, trial)) = self.lease(changes.connection).await? {
             let row: i64 = leased.try_get("sequence")?;
-            if self.0.is_in_work(row) {
+            if self.leasing.is_in_work(row) {
                 leases::leave_to_its_holder::<LeasedDelivery>(row, changes.connection).await?;
                 continue;
+            }
+            if trial.is_some() {
+                let now = self.leasing.now;
+                reply_port::begin_trial(self.port, row, now, changes.connection).await?;
             }
             let attempts: u32 = leased.try_get("attempts")?;
             return Ok(Some(LeasedDelivery {
@@ -153,6 +234,7 @@ impl Intent for LeaseDelivery {
                 completed_at: leased.try_get::<Moment, _>("completed_at")?.0,
                 can_be_told: leased.try_get("can_be_told")?,
                 attempts,
+                trial,
             }));
         }
         Ok(None)
@@ -160,47 +242,74 @@ impl Intent for LeaseDelivery {
 }
 
 impl LeaseDelivery {
+    /// A row, and the trouble that it is to try.
     async fn lease(
         &self,
         connection: &mut SqliteConnection,
+    ) -> Result<Option<(SqliteRow, Option<PortTrouble>)>, sqlx::Error> {
+        let statement = match self.leasing.first {
+            First::Oldest => lease_at_sound_port!("ORDER BY waits_until, sequence"),
+            First::Newest => lease_at_sound_port!("ORDER BY waits_until DESC, sequence DESC"),
+        };
+        let leased = self.bound(statement).bind(Text(self.port));
+        if let Some(row) = leased.fetch_optional(&mut *connection).await? {
+            return Ok(Some((row, None)));
+        }
+        let now = self.leasing.now;
+        let Some(trouble) = reply_port::trouble(self.port, now, connection).await? else {
+            return Ok(None);
+        };
+        let row = self.lease_for_trial(&trouble, connection).await?;
+        Ok(row.map(|row| (row, Some(trouble))))
+    }
+
+    async fn lease_for_trial(
+        &self,
+        trouble: &PortTrouble,
+        connection: &mut SqliteConnection,
     ) -> Result<Option<SqliteRow>, sqlx::Error> {
-        let wait = Wait::of(self.0.now, self.0.hold);
-        sqlx::query(
-            "UPDATE deliveries SET attempts = attempts + 1, waits_since = ?1, waits_until = ?2
-             WHERE sequence = coalesce(
-                 (SELECT sequence FROM deliveries WHERE turn = 1 AND waits_until <= ?1
-                  ORDER BY waits_until, sequence LIMIT 1),
-                 (SELECT sequence FROM deliveries WHERE turn = 1 AND waits_since > ?3
-                  ORDER BY waits_since, sequence LIMIT 1))
-             RETURNING sequence, target, attempts,
-                 (SELECT request_id FROM replies WHERE sequence = reply) AS request_id,
-                 (SELECT queue_id FROM replies WHERE sequence = reply) AS queue_id,
-                 (SELECT accepted_at FROM replies WHERE sequence = reply) AS accepted_at,
-                 (SELECT completed_at FROM replies WHERE sequence = reply) AS completed_at,
-                 (SELECT reverse_path FROM replies WHERE sequence = reply) AS reverse_path,
-                 (SELECT message FROM replies WHERE sequence = reply) AS message,
-                 told = 0 AND (SELECT late_notice IS NOT NULL FROM replies WHERE sequence = reply)
-                     AS can_be_told",
-        )
-        .bind(wait.since)
-        .bind(wait.until)
-        .bind(wait.clock_was_set_back)
+        if trouble.is_being_tried {
+            return Ok(None);
+        }
+        if trouble.until <= self.leasing.now {
+            let statement = match self.leasing.first {
+                First::Oldest => lease!("ORDER BY waits_until, sequence", "true"),
+                First::Newest => lease!("ORDER BY waits_until DESC, sequence DESC", "true"),
+            };
+            return self.bound(statement).fetch_optional(connection).await;
+        }
+        if !trouble.refuses {
+            return Ok(None);
+        }
+        self.bound(lease!(
+            "AND attempts = 0 AND waits_since >= ?4 ORDER BY waits_since, sequence",
+            "attempts = 0"
+        ))
+        .bind(Moment(trouble.tried_at))
         .fetch_optional(connection)
         .await
+    }
+
+    fn bound(&self, statement: &'static str) -> Query<'static, Sqlite, SqliteArguments> {
+        let wait = Wait::of(self.leasing.now, self.leasing.hold);
+        sqlx::query(statement)
+            .bind(wait.since)
+            .bind(wait.until)
+            .bind(wait.clock_was_set_back)
     }
 }
 
 /// A delivery whose lease is held.
-struct Held {
+pub(super) struct Held {
     request_id: RequestId,
     queue_id: String,
-    target: String,
-    put_off_before: bool,
+    pub(super) target: String,
+    pub(super) put_off_before: bool,
 }
 
 impl Held {
     /// None if the lease has passed to another.
-    async fn by(
+    pub(super) async fn by(
         token: LeaseToken<LeasedDelivery>,
         connection: &mut SqliteConnection,
     ) -> Result<Option<Self>, sqlx::Error> {
@@ -226,13 +335,13 @@ impl Held {
         .transpose()
     }
 
-    fn entry(&self, at: Timestamp, event: Event) -> Entry {
+    pub(super) fn entry(&self, at: Timestamp, event: Event) -> Entry {
         entry(self.request_id, &self.queue_id, &self.target, at, event)
     }
 }
 
 /// An entry of what became of a reply for one target.
-fn entry(
+pub(super) fn entry(
     request_id: RequestId,
     queue_id: &str,
     target: &str,
@@ -333,109 +442,75 @@ impl Intent for Undeliverable {
     }
 }
 
-/// Gives a delivery back for a time.
-pub(super) struct PostponeDelivery {
+/// Gives a delivery back that was not offered to Postfix.
+pub(super) struct ReleaseDelivery {
     pub(super) token: LeaseToken<LeasedDelivery>,
     pub(super) at: Timestamp,
-    pub(super) until: Timestamp,
-    pub(super) reason: String,
-    /// Requests accepted by then are late.
-    pub(super) late_if_by: Timestamp,
 }
 
-impl PostponeDelivery {
-    /// Puts its notice before each late reply to this target, unless the target
-    /// knows or there is none. Tells how many notices.
-    async fn tell(&self, held: &Held, changes: &mut Changes<'_>) -> Result<usize, Failure> {
-        let late = sqlx::query(
-            "SELECT deliveries.sequence, place, request_id, queue_id, accepted_at, reverse_path,
-                 late_notice, requester, network
-             FROM deliveries JOIN replies ON replies.sequence = deliveries.reply
-             WHERE target = ? AND told = 0 AND late_notice IS NOT NULL AND accepted_at <= ?
-             ORDER BY place",
+impl Intent for ReleaseDelivery {
+    type Answer = bool;
+
+    async fn apply(self, changes: &mut Changes<'_>) -> Result<bool, Failure> {
+        // Behind the others that are due: it may be its own fault after all.
+        let released = sqlx::query(
+            "UPDATE deliveries SET attempts = attempts - 1, waits_since = ?1, waits_until = ?1
+             WHERE sequence = ?2 AND attempts = ?3",
         )
-        .bind(&held.target)
-        .bind(Moment(self.late_if_by))
+        .bind(Moment(self.at))
+        .bind(self.token.row)
+        .bind(self.token.lease)
+        .execute(&mut *changes.connection)
+        .await?;
+        Ok(released.rows_affected() > 0)
+    }
+}
+
+/// How many deliveries one transaction ends.
+const GIVEN_UP_AT_ONCE: u32 = 50;
+
+/// Ends deliveries that wait, of replies that were completed long ago.
+pub(super) struct GiveUp {
+    pub(super) completed_before: Timestamp,
+    pub(super) at: Timestamp,
+    pub(super) reason: String,
+}
+
+impl Intent for GiveUp {
+    type Answer = Vec<GivenUp>;
+
+    async fn apply(self, changes: &mut Changes<'_>) -> Result<Vec<GivenUp>, Failure> {
+        // By the age of the request, which has an index and is no less than that
+        // of the reply.
+        let rows = sqlx::query(concat!(
+            "SELECT deliveries.sequence, request_id, queue_id, target, attempts
+             FROM replies CROSS JOIN deliveries ON deliveries.reply = replies.sequence
+             WHERE accepted_at < ?2 AND completed_at < ?2 AND NOT ",
+            is_in_work!(),
+            " LIMIT ?3"
+        ))
+        .bind(Moment(self.at))
+        .bind(Moment(self.completed_before))
+        .bind(GIVEN_UP_AT_ONCE)
         .fetch_all(&mut *changes.connection)
         .await?;
-        for row in &late {
-            let notice = FinishedReply {
-                message: row.try_get("late_notice")?,
-                reverse_path: row.try_get("reverse_path")?,
-                targets: vec![held.target.clone()],
-                late_notice: None,
-            };
+        let mut given_up = Vec::with_capacity(rows.len());
+        for row in rows {
+            let (request_id, at) = (text(&row, "request_id")?, self.at);
             let queue_id: String = row.try_get("queue_id")?;
-            let network: Option<String> = row.try_get("network")?;
-            let of = Answered {
-                request: text(row, "request_id")?,
-                queue_id: &queue_id,
-                accepted_at: row.try_get::<Moment, _>("accepted_at")?.0,
-                requester: text(row, "requester")?,
-                network: network.as_deref(),
-                kind: ReplyKind::Notice,
-            };
-            let reply = insert_message(&notice, of, self.at, changes.connection).await?;
-            self.put_before(reply, row, &held.target, changes.connection)
-                .await?;
-            let mut entry = Entry::new(self.at, Event::Postponed);
-            entry.request_id = Some(of.request.to_string());
-            entry.queue_id = Some(queue_id);
-            entry.target = Some(held.target.clone());
-            changes.audit(told(entry)).await?;
-        }
-        Ok(late.len())
-    }
-
-    /// The delivery of a late reply gives its turn to that of its notice.
-    async fn put_before(
-        &self,
-        notice: i64,
-        late: &SqliteRow,
-        target: &str,
-        connection: &mut SqliteConnection,
-    ) -> Result<(), sqlx::Error> {
-        sqlx::query("UPDATE deliveries SET turn = 0, told = 1 WHERE sequence = ?")
-            .bind(late.try_get::<i64, _>("sequence")?)
-            .execute(&mut *connection)
-            .await?;
-        sqlx::query(
-            "INSERT INTO deliveries (reply, target, waits_since, waits_until, place)
-             VALUES (?, ?, ?, ?, ?)",
-        )
-        .bind(notice)
-        .bind(target)
-        .bind(Moment(self.at))
-        .bind(Moment(self.until))
-        .bind(late.try_get::<i64, _>("place")? - 1)
-        .execute(connection)
-        .await?;
-        Ok(())
-    }
-}
-
-impl Intent for PostponeDelivery {
-    type Answer = Option<usize>;
-
-    async fn apply(self, changes: &mut Changes<'_>) -> Result<Option<usize>, Failure> {
-        let Some(held) = Held::by(self.token, changes.connection).await? else {
-            return Ok(None);
-        };
-        sqlx::query("UPDATE deliveries SET waits_since = ?, waits_until = ? WHERE sequence = ?")
-            .bind(Moment(self.at))
-            .bind(Moment(self.until))
-            .bind(self.token.row)
-            .execute(&mut *changes.connection)
-            .await?;
-        let (of, attempt) = (Of::Delivery(self.token.row), self.token.lease);
-        troubles::note(of, attempt, self.at, &self.reason, changes.connection).await?;
-        // An outage costs the audit log one entry for each delivery.
-        if !held.put_off_before {
-            let mut entry = held.entry(self.at, Event::Postponed);
-            entry.reason = Some(self.reason.clone());
+            let target: String = row.try_get("target")?;
+            remove(row.try_get("sequence")?, changes.connection).await?;
+            let mut entry = entry(request_id, &queue_id, &target, at, Event::Undeliverable);
+            entry.detail = Some(self.reason.clone());
+            entry.attempts = Some(row.try_get("attempts")?);
             changes.audit(entry).await?;
+            given_up.push(GivenUp {
+                request_id,
+                queue_id,
+                target,
+            });
         }
-        self.tell(&held, changes).await.map(Some)
+        Ok(given_up)
     }
 }
 
@@ -443,20 +518,9 @@ impl Intent for PostponeDelivery {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::super::testing::{HOLD, TestStore, at, completion, id, request};
-    use super::super::{SpoolUsage, Store};
+    use super::super::testing::{HOLD, PORT, TestStore, at, completion, id, reply};
+    use super::super::{Postponement, SpoolUsage, Store};
     use super::*;
-
-    /// Takes request `number` to a reply for these targets.
-    async fn reply(test: &TestStore, number: u8, targets: &[&str]) {
-        test.store.accept(request(number)).await.unwrap();
-        let leased = test.lease(at(number.into())).await.unwrap();
-        let completion = completion(at(number.into()), targets);
-        test.store
-            .complete(&leased.token, completion)
-            .await
-            .unwrap();
-    }
 
     #[tokio::test]
     async fn each_target_is_delivered_to_by_itself() {
@@ -526,7 +590,10 @@ mod tests {
         let test = TestStore::new().await;
         reply(&test, 1, &["a@b.example"]).await;
         let late = test.lease_delivery(at(2)).await.unwrap();
-        assert_eq!(test.store.next_due().await.unwrap(), Some(at(2) + HOLD));
+        assert_eq!(
+            test.store.next_delivery(PORT, at(2)).await.unwrap(),
+            Some(at(2) + HOLD)
+        );
         let holder = test.lease_delivery(at(2) + HOLD).await.unwrap();
         assert!(
             !test
@@ -537,7 +604,7 @@ mod tests {
         );
         assert!(
             test.store
-                .postpone_delivery(&late.token, at(9), at(99), "451", Timestamp::MIN)
+                .postpone_delivery(&late.token, Postponement::plain(at(9), at(99), "451"))
                 .await
                 .unwrap()
                 .is_none()
@@ -559,7 +626,7 @@ mod tests {
         // Whatever the other attempt comes to, it is not repeated.
         let (token, at) = (&holder.token, at(10));
         assert!(!store.undeliverable(token, at, "550").await.unwrap());
-        let put_off = store.postpone_delivery(token, at, at + HOLD, "451", Timestamp::MIN);
+        let put_off = store.postpone_delivery(token, Postponement::plain(at, at + HOLD, "451"));
         assert_eq!(put_off.await.unwrap(), None);
         assert!(!store.delivered(&holder, at, "250 second").await.unwrap());
         assert!(test.lease_delivery(at + HOLD + HOLD).await.is_none());
@@ -600,7 +667,7 @@ mod tests {
             "c@d.example"
         );
         test.store
-            .postpone_delivery(&first.token, at(3), at(60), "451", Timestamp::MIN)
+            .postpone_delivery(&first.token, Postponement::plain(at(3), at(60), "451"))
             .await
             .unwrap();
         assert!(test.lease_delivery(at(59)).await.is_none());
@@ -608,70 +675,6 @@ mod tests {
         assert_eq!((first.request_id, first.attempts), (id(1), 2));
         test.store.delivered(&first, at(60), "250").await.unwrap();
         assert_eq!(test.lease_delivery(at(60)).await.unwrap().request_id, id(2));
-    }
-
-    #[tokio::test]
-    async fn a_late_reply_comes_after_its_notice_and_the_notice_once() {
-        let test = TestStore::new().await;
-        reply(&test, 1, &["a@b.example", "c@d.example"]).await;
-        reply(&test, 2, &["a@b.example"]).await;
-        let first = test.lease_delivery(at(3)).await.unwrap();
-        assert_eq!(
-            (first.target.as_str(), first.can_be_told),
-            ("a@b.example", true)
-        );
-        assert_eq!(first.accepted_at, request(1).accepted_at);
-        let put_off = async |token: &LeaseToken<LeasedDelivery>, late_if_by| {
-            test.store
-                .postpone_delivery(token, at(3), at(60), "451", late_if_by)
-                .await
-        };
-        assert_eq!(put_off(&first.token, at(0)).await.unwrap(), Some(0));
-        let other = test.lease_delivery(at(60)).await.unwrap();
-        assert_eq!(other.target, "c@d.example");
-        let first = test.lease_delivery(at(60)).await.unwrap();
-        // The one behind it is late too, and never was tried.
-        assert_eq!(put_off(&first.token, at(2)).await.unwrap(), Some(2));
-
-        for (number, is_notice) in [(1, true), (1, false), (2, true), (2, false)] {
-            let next = test.lease_delivery(at(60)).await.unwrap();
-            assert_eq!(next.request_id, id(number));
-            assert_eq!(next.message == b"Subject: late\r\n\r\n", is_notice);
-            assert!(!next.can_be_told);
-            // Put off again, nobody is told again.
-            assert_eq!(put_off(&next.token, at(99)).await.unwrap(), Some(0));
-            let next = test.lease_delivery(at(60)).await.unwrap();
-            test.store.delivered(&next, at(61), "250").await.unwrap();
-        }
-        assert!(test.lease_delivery(at(62)).await.is_none());
-    }
-
-    #[tokio::test]
-    async fn only_the_first_of_many_postponements_is_audited() {
-        let test = TestStore::new().await;
-        reply(&test, 1, &["a@b.example"]).await;
-        for attempt in 1..4 {
-            let leased = test.lease_delivery(at(60 * attempt)).await.unwrap();
-            let until = at(60 * (attempt + 1));
-            let now = at(60 * attempt);
-            assert!(
-                test.store
-                    .postpone_delivery(&leased.token, now, until, "451", Timestamp::MIN)
-                    .await
-                    .unwrap()
-                    .is_some()
-            );
-        }
-        let events: Vec<_> = test
-            .events()
-            .await
-            .into_iter()
-            .map(|(event, _)| event)
-            .collect();
-        assert_eq!(
-            events,
-            [Event::Accepted, Event::Completed, Event::Postponed]
-        );
     }
 
     #[tokio::test]

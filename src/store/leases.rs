@@ -72,7 +72,7 @@ pub(super) async fn leave_to_its_holder<T: Leased>(
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::super::testing::{HOLD, TestStore, at, completion, request};
+    use super::super::testing::{HOLD, PORT, TestStore, at, completion, request};
     use super::super::{Leasing, Store};
     use super::*;
 
@@ -143,7 +143,7 @@ mod tests {
                 in_work: vec![delivery.token],
                 ..Leasing::alone(now, HOLD)
             };
-            assert!(store.lease_delivery(leasing).await.unwrap().is_none());
+            assert!(store.lease_delivery(leasing, PORT).await.unwrap().is_none());
 
             // It is as if both had been renewed, and a process that died loses them.
             let renewed = store.renew(&request.token, now, HOLD);

@@ -28,7 +28,9 @@ mod leases;
 mod model;
 mod open;
 mod owner;
+mod postponing;
 mod queue;
+mod reply_port;
 mod requests;
 mod room;
 mod secret_change;
@@ -44,6 +46,7 @@ mod wait;
 mod write_ahead_log;
 mod writer;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -67,9 +70,9 @@ pub use secret_change::{SecretChange, StoreAlone};
 pub use settings::{Shares, StoreSettings, Synchronous};
 pub use sqlite::SqliteStore;
 pub use values::{
-    Accepted, Backlog, Completed, Completion, FinishedReply, LeaseToken, LeasedDelivery,
-    LeasedRequest, Leasing, NewRequest, NoticeWriter, PastIssue, SpoolUsage, StoredEntry,
-    ThrottledSender, Trouble, WaitingRequest,
+    Accepted, Backlog, Completed, Completion, FinishedReply, First, GivenUp, HandOver, LeaseToken,
+    LeasedDelivery, LeasedRequest, Leasing, NewRequest, NoticeWriter, PastIssue, PortFailure,
+    PortTrouble, Postponement, SpoolUsage, StoredEntry, ThrottledSender, Trouble, WaitingRequest,
 };
 
 /// The durable state: spool, deliveries, audit log and, by its supertrait, the
@@ -118,7 +121,7 @@ pub trait Store: KmsTables {
     /// Appends what was counted more than a minute ago.
     async fn settle_counts(&self, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Leases the oldest request that is due. A sender's requests are leased in
+    /// Leases a request that is due. A sender's requests are leased in
     /// the order of their acceptance, the next one when the one before has its
     /// final result.
     async fn lease(
@@ -170,11 +173,14 @@ pub trait Store: KmsTables {
         notice: FinishedReply,
     ) -> Result<bool, StoreError>;
 
-    /// Leases the oldest delivery that is due. The replies to one target are
-    /// leased in the order of their completion.
+    /// Leases a delivery that is due, to be handed over at this port. The replies
+    /// to one target are leased in the order of their completion. While the port
+    /// is in trouble there is one at a time, and that no sooner than the trouble
+    /// says: [`LeasedDelivery::trial`].
     async fn lease_delivery(
         &self,
         leasing: Leasing<LeasedDelivery>,
+        port: SocketAddr,
     ) -> Result<Option<LeasedDelivery>, StoreError>;
 
     /// As [`Store::renew`].
@@ -204,22 +210,58 @@ pub trait Store: KmsTables {
         detail: &str,
     ) -> Result<bool, StoreError>;
 
-    /// Gives a delivery back, to be leased again from `until` on. None if the
-    /// lease has passed to another. The replies to requests that were accepted by
-    /// `late_if_by`, this one and those to the same target behind it, come after
-    /// their notices then, unless it knows; tells how many notices.
+    /// Gives a delivery back for a time. None if the lease has passed to another.
+    /// The replies to requests that are late, this one and those to the same target
+    /// behind it, come after their notices then, unless it knows; tells how many
+    /// notices.
     async fn postpone_delivery(
         &self,
         token: &LeaseToken<LeasedDelivery>,
-        at: Timestamp,
-        until: Timestamp,
-        reason: &str,
-        late_if_by: Timestamp,
+        postponement: Postponement,
     ) -> Result<Option<usize>, StoreError>;
 
-    /// When the next request or delivery falls due, or a lease ends: the worker
-    /// must look again then, if nothing woke it before.
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
+    /// Gives a delivery back that was not offered to Postfix: the attempt does not
+    /// count, and it is due. False if the lease has passed to another.
+    async fn release_delivery(
+        &self,
+        token: &LeaseToken<LeasedDelivery>,
+        at: Timestamp,
+    ) -> Result<bool, StoreError>;
+
+    /// Notes that a port takes no replies. True if that is new.
+    async fn port_fails(&self, failure: PortFailure) -> Result<bool, StoreError>;
+
+    /// Notes that a port takes replies. True if it was in trouble: whatever waits
+    /// for it is due then.
+    async fn port_works(&self, port: SocketAddr, at: Timestamp) -> Result<bool, StoreError>;
+
+    /// How the hand-over of replies at this port goes.
+    async fn hand_over(&self, port: SocketAddr, now: Timestamp) -> Result<HandOver, StoreError>;
+
+    /// Puts their notices before replies that wait, to requests that were accepted
+    /// by `late_if_by`, unless their targets know. Tells how many, some dozens at
+    /// most: there may be more.
+    async fn tell_late(&self, at: Timestamp, late_if_by: Timestamp) -> Result<usize, StoreError>;
+
+    /// Ends deliveries that wait, of replies completed before, for this reason.
+    /// Tells which, some dozens at most: there may be more.
+    async fn give_up_deliveries(
+        &self,
+        completed_before: Timestamp,
+        at: Timestamp,
+        reason: &str,
+    ) -> Result<Vec<GivenUp>, StoreError>;
+
+    /// When the next request falls due, or the lease of one ends: the worker must
+    /// look again then, if nothing woke it before.
+    async fn next_request(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    /// The same of deliveries at this port.
+    async fn next_delivery(
+        &self,
+        port: SocketAddr,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError>;
 
     /// Where to wait for work: woken after a commit of this store that has made
     /// something due, and within about a second of any commit of another.

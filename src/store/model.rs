@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use jiff::SignedDuration;
 use proptest::prelude::*;
 
-use super::testing::{HOLD, TestStore, at, completion, id, request};
+use super::testing::{HOLD, PORT, TestStore, at, completion, id, request};
 use super::*;
 use crate::audit::Event;
 use crate::kms::RequestId;
@@ -162,17 +162,18 @@ impl Run {
             Step::Wait { seconds } => self.now += SignedDuration::from_secs(seconds),
             Step::Crash => self.test = self.test.after_crash().await,
         }
-        let due = self
-            .requests
-            .iter()
-            .chain(&self.deliveries)
-            .map(|row| row.due);
-        let next = self.test.store.next_due().await.unwrap();
-        assert!(next >= due.min(), "no row is due before it");
-        assert_eq!(
-            next.is_some(),
-            !(self.requests.is_empty() && self.deliveries.is_empty())
-        );
+        let store = &self.test.store;
+        for (rows, next) in [
+            (&self.requests, store.next_request().await.unwrap()),
+            (
+                &self.deliveries,
+                store.next_delivery(PORT, self.now).await.unwrap(),
+            ),
+        ] {
+            let due = rows.iter().map(|row| row.due);
+            assert!(next >= due.min(), "no row is due before it");
+            assert_eq!(next.is_some(), !rows.is_empty());
+        }
     }
 
     async fn accept(&mut self, sender: u8, identity: Option<u8>) {
@@ -333,7 +334,10 @@ impl Run {
         let until = self.now + SignedDuration::from_secs(seconds);
         let store = &self.test.store;
         let postponed = store
-            .postpone_delivery(&leased.token, self.now, until, "451 later", Timestamp::MIN)
+            .postpone_delivery(
+                &leased.token,
+                Postponement::plain(self.now, until, "451 later"),
+            )
             .await;
         assert_eq!(postponed.unwrap().is_some(), held.is_some());
         if let Some(place) = held {

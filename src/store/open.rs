@@ -55,6 +55,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "strangers",
         include_str!("migrations/0009_strangers.sql"),
     ),
+    (
+        10,
+        "reply port",
+        include_str!("migrations/0010_reply_port.sql"),
+    ),
     (11, "clock", include_str!("migrations/0011_clock.sql")),
 ];
 

@@ -13,7 +13,7 @@ use super::kms_issues;
 use super::leases;
 use super::troubles::{self, Of};
 use super::values::{
-    Completed, Completion, FinishedReply, LeaseToken, LeasedRequest, Leasing, WaitingRequest,
+    Completed, Completion, FinishedReply, First, LeaseToken, LeasedRequest, Leasing, WaitingRequest,
 };
 use super::wait::Wait;
 use crate::audit::{Entry, Event};
@@ -21,22 +21,43 @@ use crate::faults::{self, FaultPoint};
 use crate::kms::RequestId;
 use crate::policy::Requester;
 
-/// When the next request or delivery falls due.
+/// When the next request falls due, or the lease of one ends.
 pub(super) async fn next_due(
     connection: &mut SqliteConnection,
-) -> Result<Option<Moment>, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT min(waits_until) FROM (
-             SELECT min(waits_until) AS waits_until FROM requests WHERE turn = 1
-             UNION ALL
-             SELECT min(waits_until) FROM deliveries WHERE turn = 1)",
-    )
-    .fetch_one(connection)
-    .await
+) -> Result<Option<Timestamp>, sqlx::Error> {
+    let next: Option<Moment> =
+        sqlx::query_scalar("SELECT min(waits_until) FROM requests WHERE turn = 1")
+            .fetch_one(connection)
+            .await?;
+    Ok(next.map(|Moment(time)| time))
 }
 
-/// Leases the oldest request that is due, of those that are verified before the
-/// others: strangers delay none of them.
+/// Leases the request of this order among those that are due, of those that are
+/// verified before the others: strangers delay none of them.
+macro_rules! lease {
+    ($order:literal) => {
+        concat!(
+            "UPDATE requests SET attempts = attempts + 1, waits_since = ?1, waits_until = ?2
+             WHERE sequence = coalesce(
+                 (SELECT sequence FROM requests
+                  WHERE turn = 1 AND requester = 'verified' AND waits_until <= ?1
+                  ORDER BY ",
+            $order,
+            " LIMIT 1),
+                 (SELECT sequence FROM requests WHERE turn = 1 AND waits_until <= ?1
+                  ORDER BY ",
+            $order,
+            " LIMIT 1),
+                 (SELECT sequence FROM requests WHERE turn = 1 AND waits_since > ?3
+                  ORDER BY waits_since, sequence LIMIT 1))
+             RETURNING sequence, id, accepted_at, queue_id, reverse_path, attempts, told,
+                 requester, targets,
+                 (SELECT message FROM request_messages WHERE request = sequence) AS message"
+        )
+    };
+}
+
+/// Leases a request that is due.
 pub(super) struct Lease(pub(super) Leasing<LeasedRequest>);
 
 impl Intent for Lease {
@@ -73,25 +94,16 @@ impl Lease {
         connection: &mut SqliteConnection,
     ) -> Result<Option<SqliteRow>, sqlx::Error> {
         let wait = Wait::of(self.0.now, self.0.hold);
-        sqlx::query(
-            "UPDATE requests SET attempts = attempts + 1, waits_since = ?1, waits_until = ?2
-             WHERE sequence = coalesce(
-                 (SELECT sequence FROM requests
-                  WHERE turn = 1 AND requester = 'verified' AND waits_until <= ?1
-                  ORDER BY waits_until, sequence LIMIT 1),
-                 (SELECT sequence FROM requests WHERE turn = 1 AND waits_until <= ?1
-                  ORDER BY waits_until, sequence LIMIT 1),
-                 (SELECT sequence FROM requests WHERE turn = 1 AND waits_since > ?3
-                  ORDER BY waits_since, sequence LIMIT 1))
-             RETURNING sequence, id, accepted_at, queue_id, reverse_path, attempts, told,
-                 requester, targets,
-                 (SELECT message FROM request_messages WHERE request = sequence) AS message",
-        )
-        .bind(wait.since)
-        .bind(wait.until)
-        .bind(wait.clock_was_set_back)
-        .fetch_optional(connection)
-        .await
+        let statement = match self.0.first {
+            First::Oldest => lease!("waits_until, sequence"),
+            First::Newest => lease!("waits_until DESC, sequence DESC"),
+        };
+        sqlx::query(statement)
+            .bind(wait.since)
+            .bind(wait.until)
+            .bind(wait.clock_was_set_back)
+            .fetch_optional(connection)
+            .await
     }
 }
 
@@ -376,7 +388,7 @@ mod tests {
         test.store.accept(request(1)).await.unwrap();
         let late = test.lease(at(1)).await.unwrap();
         let expiry = at(1) + HOLD;
-        assert_eq!(test.store.next_due().await.unwrap(), Some(expiry));
+        assert_eq!(test.store.next_request().await.unwrap(), Some(expiry));
         assert!(
             test.lease(expiry - SignedDuration::from_micros(1))
                 .await
@@ -511,7 +523,7 @@ mod tests {
                     .await
                     .unwrap()
             );
-            assert_eq!(test.store.next_due().await.unwrap(), Some(until));
+            assert_eq!(test.store.next_request().await.unwrap(), Some(until));
         }
         let id = Some(id(1).to_string());
         assert_eq!(
@@ -548,6 +560,6 @@ mod tests {
             test.store.spool_usage().await.unwrap(),
             SpoolUsage::default()
         );
-        assert_eq!(test.store.next_due().await.unwrap(), None);
+        assert_eq!(test.store.next_request().await.unwrap(), None);
     }
 }

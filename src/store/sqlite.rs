@@ -1,6 +1,7 @@
 //! The store in an SQLite database: hands what changes it to the writer, and
 //! reads by connections of its own.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,24 +16,25 @@ use tokio::task::JoinHandle;
 use super::arrivals::Arrivals;
 use super::audit_counts::{NoteIgnored, NoteRejected, SettleCounts};
 use super::audit_hand_over::hand_overs;
-use super::columns::Moment;
-use super::deliveries::{Delivered, LeaseDelivery, PostponeDelivery, Undeliverable};
+use super::deliveries::{self, Delivered, GiveUp, LeaseDelivery, ReleaseDelivery, Undeliverable};
 use super::error::{Failure, StoreError};
 use super::in_use::InUse;
 use super::intent::{self, Inbox, Intent};
 use super::kms_issues::{self, PruneHistory, PruneReplayMarks};
 use super::leases::Renew;
+use super::postponing::{PostponeDelivery, TellLate};
 use super::queue::{
     self, DropAll, DropNow, Dropped, DroppedAll, Order, Queued, RequestStory, RetryNow, Selected,
     Selection, ToDrop, ToDropAll, ToRetry, WaitsEnded,
 };
+use super::reply_port::{self, PortFails, PortWorks};
 use super::requests::{self, Complete, Lease, Postpone, Tell};
 use super::settings::StoreSettings;
 use super::throttle::{self, Unblock};
 use super::values::{
-    Accepted, Backlog, Completed, Completion, FinishedReply, LeaseToken, LeasedDelivery,
-    LeasedRequest, Leasing, NewRequest, PastIssue, SpoolUsage, StoredEntry, ThrottledSender,
-    WaitingRequest,
+    Accepted, Backlog, Completed, Completion, FinishedReply, GivenUp, HandOver, LeaseToken,
+    LeasedDelivery, LeasedRequest, Leasing, NewRequest, PastIssue, PortFailure, Postponement,
+    SpoolUsage, StoredEntry, ThrottledSender, WaitingRequest,
 };
 use super::writer::{self, Writer};
 use super::{Store, acceptance, audit_log, audit_retention, backlog, clock, open};
@@ -309,8 +311,9 @@ impl Store for SqliteStore {
     async fn lease_delivery(
         &self,
         leasing: Leasing<LeasedDelivery>,
+        port: SocketAddr,
     ) -> Result<Option<LeasedDelivery>, StoreError> {
-        self.change(LeaseDelivery(leasing)).await
+        self.change(LeaseDelivery { leasing, port }).await
     }
 
     async fn renew_delivery(
@@ -349,27 +352,74 @@ impl Store for SqliteStore {
     async fn postpone_delivery(
         &self,
         token: &LeaseToken<LeasedDelivery>,
-        at: Timestamp,
-        until: Timestamp,
-        reason: &str,
-        late_if_by: Timestamp,
+        postponement: Postponement,
     ) -> Result<Option<usize>, StoreError> {
+        let token = *token;
         self.change(PostponeDelivery {
-            token: *token,
-            at,
-            until,
-            reason: reason.to_owned(),
-            late_if_by,
+            token,
+            postponement,
         })
         .await
     }
 
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+    async fn release_delivery(
+        &self,
+        token: &LeaseToken<LeasedDelivery>,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.change(ReleaseDelivery { token: *token, at }).await
+    }
+
+    async fn port_fails(&self, failure: PortFailure) -> Result<bool, StoreError> {
+        self.change(PortFails(failure)).await
+    }
+
+    async fn port_works(&self, port: SocketAddr, at: Timestamp) -> Result<bool, StoreError> {
+        self.change(PortWorks { port, at }).await
+    }
+
+    async fn hand_over(&self, port: SocketAddr, now: Timestamp) -> Result<HandOver, StoreError> {
         let mut reading = self.reading().await?;
-        let next = requests::next_due(&mut reading)
+        reply_port::hand_over(port, now, &mut reading)
             .await
-            .map_err(|error| self.failed(error))?;
-        Ok(next.map(|Moment(time)| time))
+            .map_err(|error| self.failed(error))
+    }
+
+    async fn tell_late(&self, at: Timestamp, late_if_by: Timestamp) -> Result<usize, StoreError> {
+        self.change(TellLate { at, late_if_by }).await
+    }
+
+    async fn give_up_deliveries(
+        &self,
+        completed_before: Timestamp,
+        at: Timestamp,
+        reason: &str,
+    ) -> Result<Vec<GivenUp>, StoreError> {
+        let reason = reason.to_owned();
+        self.change(GiveUp {
+            completed_before,
+            at,
+            reason,
+        })
+        .await
+    }
+
+    async fn next_request(&self) -> Result<Option<Timestamp>, StoreError> {
+        let mut reading = self.reading().await?;
+        requests::next_due(&mut reading)
+            .await
+            .map_err(|error| self.failed(error))
+    }
+
+    async fn next_delivery(
+        &self,
+        port: SocketAddr,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let mut reading = self.reading().await?;
+        deliveries::next_due(port, now, &mut reading)
+            .await
+            .map_err(|error| self.failed(error))
     }
 
     fn arrivals(&self) -> Arc<Arrivals> {

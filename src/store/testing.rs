@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub)]
 
 use std::fs::DirBuilder;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
@@ -116,7 +117,7 @@ impl TestStore {
 
     pub async fn lease_delivery(&self, now: Timestamp) -> Option<LeasedDelivery> {
         self.store
-            .lease_delivery(Leasing::alone(now, HOLD))
+            .lease_delivery(Leasing::alone(now, HOLD), PORT)
             .await
             .unwrap()
     }
@@ -131,6 +132,33 @@ impl Intent for Append {
         changes.audit(self.0).await
     }
 }
+
+/// Takes request `number` to a reply for these targets.
+pub async fn reply(test: &TestStore, number: u8, targets: &[&str]) {
+    test.store.accept(request(number)).await.unwrap();
+    let leased = test.lease(at(number.into())).await.unwrap();
+    let completion = completion(at(number.into()), targets);
+    test.store
+        .complete(&leased.token, completion)
+        .await
+        .unwrap();
+}
+
+impl Postponement {
+    /// One for a reason of the target's, with nobody to tell.
+    pub fn plain(at: Timestamp, until: Timestamp, reason: &str) -> Self {
+        Self {
+            at,
+            until,
+            reason: reason.to_owned(),
+            refused: false,
+            late_if_by: Timestamp::MIN,
+        }
+    }
+}
+
+/// Where the tests hand replies over.
+pub const PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 18025);
 
 /// How long the tests hold a lease.
 pub const HOLD: SignedDuration = SignedDuration::from_mins(5);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -189,6 +189,27 @@ impl<T> fmt::Debug for LeaseToken<T> {
     }
 }
 
+/// Which of what is due is leased first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum First {
+    /// What has been due longest.
+    #[default]
+    Oldest,
+    /// What fell due last: the new need not wait for a whole backlog.
+    Newest,
+}
+
+impl First {
+    /// The other, for whoever takes both in turn.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Oldest => Self::Newest,
+            Self::Newest => Self::Oldest,
+        }
+    }
+}
+
 /// How something that is due is leased: a [`LeasedRequest`] or a
 /// [`LeasedDelivery`].
 #[derive(Clone, Debug)]
@@ -197,6 +218,8 @@ pub struct Leasing<T> {
     pub now: Timestamp,
     /// How long the lease lasts, unless it is renewed.
     pub hold: SignedDuration,
+    /// Which of what is due.
+    pub first: First,
     /// What this process is at work on. Such a lease may look over when the clock
     /// is set; its attempt still lives, and no second one begins beside it.
     pub in_work: Vec<LeaseToken<T>>,
@@ -208,6 +231,7 @@ impl<T> Leasing<T> {
         Self {
             now,
             hold,
+            first: First::default(),
             in_work: Vec::new(),
         }
     }
@@ -317,6 +341,85 @@ pub struct LeasedDelivery {
     pub can_be_told: bool,
     /// How often it was leased, this time included.
     pub attempts: u32,
+    /// The trouble of Postfix's port, where this attempt is to show whether it is
+    /// over.
+    pub trial: Option<PortTrouble>,
+}
+
+/// A delivery that is given back for a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Postponement {
+    /// Now.
+    pub at: Timestamp,
+    /// When it is due again.
+    pub until: Timestamp,
+    /// What went wrong.
+    pub reason: String,
+    /// Whether Postfix refused it, and not for its address.
+    pub refused: bool,
+    /// Requests accepted by then are late.
+    pub late_if_by: Timestamp,
+}
+
+/// Why Postfix's reply port takes no replies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortTrouble {
+    /// The port.
+    pub port: SocketAddr,
+    /// When that began.
+    pub since: Timestamp,
+    /// When the last attempt began.
+    pub tried_at: Timestamp,
+    /// When the next one may begin.
+    pub until: Timestamp,
+    /// Whether one is under way, which may last until then.
+    pub is_being_tried: bool,
+    /// How many have failed.
+    pub failures: u32,
+    /// Whether it answers, and refuses one reply after the other.
+    pub refuses: bool,
+    /// What went wrong at the last attempt.
+    pub trouble: String,
+}
+
+/// An attempt has failed for the port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortFailure {
+    /// The port.
+    pub port: SocketAddr,
+    /// Now.
+    pub at: Timestamp,
+    /// When the next attempt may begin.
+    pub until: Timestamp,
+    /// Whether it answers, and refuses one reply after the other.
+    pub refuses: bool,
+    /// What went wrong.
+    pub trouble: String,
+    /// Whether the attempt was the trial of a port in trouble.
+    pub is_trial: bool,
+}
+
+/// How the hand-over of replies goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HandOver {
+    /// Why no reply is handed over, if none is.
+    pub trouble: Option<PortTrouble>,
+    /// How many replies, each target by itself, Postfix refused when they were
+    /// last tried, and not for their addresses.
+    pub refused: u64,
+    /// What it said to the last of those.
+    pub refusal: Option<String>,
+}
+
+/// A reply for one target that nobody tries to hand over any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenUp {
+    /// The request that it answers.
+    pub request_id: RequestId,
+    /// Postfix's queue id of the request.
+    pub queue_id: String,
+    /// The address it was for.
+    pub target: String,
 }
 
 /// A sender that has asked so much that it is not forgotten yet.

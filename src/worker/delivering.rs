@@ -1,10 +1,19 @@
 //! Hands finished replies to Postfix, one target at a time, over a session
-//! that is kept open while there is work and no reply is refused, never longer.
+//! that is kept open while there is work and no reply is refused, never longer;
+//! and tells the target's trouble from the reply's and from the port's.
 
-use std::{net::SocketAddr, panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    net::SocketAddr,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
+use jiff::Timestamp;
 use tokio::time::sleep;
 
 use super::{
@@ -18,8 +27,12 @@ use crate::{
     faults::{self, FaultPoint},
     mail::{Address, NoticeCode},
     measures::{DELIVERIES, DeliveryEnd, FoundAtFault, NOTICES, NoticeSent, PANICS, REPLY_LATENCY},
-    store::{Arrivals, LeasedDelivery, StoreError},
+    store::{Arrivals, First, LeasedDelivery, PortFailure, Postponement, StoreError},
 };
+
+/// So many replies that are refused one after the other, and none for its address,
+/// are the port's trouble. A single one may be its own.
+const REFUSALS_IN_A_ROW: u32 = 3;
 
 /// Where replies go.
 #[derive(Clone, Debug)]
@@ -36,18 +49,27 @@ pub struct Delivering {
     pub settings: InjectionSettings,
 }
 
+/// What those who hand replies over share.
+#[derive(Default)]
+pub(super) struct Shared {
+    in_work: InWork<LeasedDelivery>,
+    /// Replies that were refused since one was taken, and not for their addresses.
+    refused_in_a_row: AtomicU32,
+}
+
 /// Hands finished replies to Postfix.
 pub(super) struct DeliverReplies {
-    in_work: Arc<InWork<LeasedDelivery>>,
+    shared: Arc<Shared>,
     session: Option<Injector>,
+    first: First,
 }
 
 impl DeliverReplies {
-    /// One of those that share the list of what is in work.
-    pub(super) fn new(in_work: Arc<InWork<LeasedDelivery>>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
-            in_work,
+            shared,
             session: None,
+            first: First::default(),
         }
     }
 }
@@ -58,17 +80,38 @@ impl Task for DeliverReplies {
         arrivals.delivery().await;
     }
 
+    async fn next_due(&self, worker: &Worker) -> Result<Option<Timestamp>, StoreError> {
+        let port = worker.delivering.borrow().settings.server;
+        worker.store.next_delivery(port, worker.clock.now()).await
+    }
+
     async fn step(&mut self, worker: &Worker) -> Result<Found, StoreError> {
-        let leasing = worker.leasing(&self.in_work);
-        let Some(leased) = worker.store.lease_delivery(leasing).await? else {
+        let settings = worker.delivering.borrow().settings.clone();
+        let shared = self.shared.clone();
+        self.first = self.first.other();
+        let leasing = worker.leasing(&shared.in_work, self.first);
+        let leased = worker
+            .store
+            .lease_delivery(leasing, settings.server)
+            .await?;
+        let Some(leased) = leased else {
             return Ok(Found::Nothing);
         };
-        let _begun = self.in_work.begin(leased.token);
+        let _begun = shared.in_work.begin(leased.token);
         let renew = || {
             let (now, hold) = (worker.clock.now(), worker.lease.as_signed());
             worker.store.renew_delivery(&leased.token, now, hold)
         };
-        let attempt = attempt(worker, &mut self.session, &leased);
+        let attempt = Attempt {
+            worker,
+            shared: &shared,
+            settings: &settings,
+            leased: &leased,
+        };
+        let attempt = async {
+            let sent = attempt.send(&mut self.session).await;
+            attempt.note(sent).await
+        };
         holding(worker.lease, renew, attempt).await?;
         Ok(Found::Work)
     }
@@ -82,132 +125,223 @@ impl Task for DeliverReplies {
     }
 }
 
-/// One attempt, with what comes of it.
-async fn attempt(
-    worker: &Worker,
-    session: &mut Option<Injector>,
-    leased: &LeasedDelivery,
-) -> Result<(), StoreError> {
-    let settings = worker.delivering.borrow().settings.clone();
-    // A panic is a fault of ours that must not end the worker: the delivery
-    // is tried again and comes to an end as any other.
-    let sent = AssertUnwindSafe(send(&settings, session, leased))
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| {
-            PANICS.at(FoundAtFault::Delivering).increment(1);
-            let fault = "a fault of the gateway: it panicked".to_owned();
-            Err(InjectionError::Session(fault))
-        });
-    note(worker, leased, sent).await
+/// One attempt at a delivery.
+struct Attempt<'a> {
+    worker: &'a Worker,
+    shared: &'a Shared,
+    settings: &'a InjectionSettings,
+    leased: &'a LeasedDelivery,
 }
 
-async fn send(
-    settings: &InjectionSettings,
-    session: &mut Option<Injector>,
-    leased: &LeasedDelivery,
-) -> Result<String, InjectionError> {
-    let target = Address::parse(&leased.target).map_err(|error| {
-        InjectionError::Refused(format!("{} is no address: {error}", leased.target))
-    })?;
-    let mut injector = match session.take() {
-        Some(injector) => injector,
-        None => Injector::connect(settings.server, &settings.helo_name).await?,
-    };
-    let sent = injector
-        .send(&leased.reverse_path, &target, &leased.message)
-        .await;
-    match sent {
-        Ok(_) => *session = Some(injector),
-        // A session that failed in the middle is of no more use.
-        Err(InjectionError::Session(_)) => {}
-        // Postfix counts what it refuses: past `smtpd_soft_error_limit` it answers
-        // everything on this session late, whosever reply it is.
-        Err(_) => injector.quit().await,
+impl Attempt<'_> {
+    /// Gives Postfix's answer where it took the reply. A panic is a fault of ours
+    /// that must not end the worker: the delivery is tried again and comes to an
+    /// end as any other.
+    async fn send(&self, session: &mut Option<Injector>) -> Result<String, InjectionError> {
+        AssertUnwindSafe(self.send_or_panic(session))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| {
+                PANICS.at(FoundAtFault::Delivering).increment(1);
+                Err(InjectionError::Fault)
+            })
     }
-    sent
-}
 
-async fn note(
-    worker: &Worker,
-    leased: &LeasedDelivery,
-    sent: Result<String, InjectionError>,
-) -> Result<(), StoreError> {
-    let now = worker.clock.now();
-    let (queue_id, request, target) = (&leased.queue_id, &leased.request_id, &leased.target);
-    match sent {
-        Ok(answer) => {
-            faults::pass(FaultPoint::BeforeNote);
-            note_taken(worker, leased, &answer).await?;
-            faults::pass(FaultPoint::AfterNote);
-            let latency = now.duration_since(leased.accepted_at);
-            REPLY_LATENCY.only().record(latency.as_secs_f64().max(0.0));
-            count(DeliveryEnd::Delivered);
-            let reply_queue_id = queue_id_in(&answer);
-            tracing::info!(queue_id, %request, target, reply_queue_id, "reply handed to Postfix");
+    async fn send_or_panic(
+        &self,
+        session: &mut Option<Injector>,
+    ) -> Result<String, InjectionError> {
+        let leased = self.leased;
+        let target = Address::parse(&leased.target).map_err(|error| {
+            InjectionError::NoSuchAddress(format!("{} is no address: {error}", leased.target))
+        })?;
+        if let Some(kept) = session.take() {
+            match self.send_by(kept, &target, session).await {
+                // It may have ended meanwhile, and took nothing: that says nothing of
+                // the port.
+                Err(InjectionError::Port(_)) => {}
+                sent => return sent,
+            }
         }
-        Err(error @ (InjectionError::Refused(_) | InjectionError::Smtputf8(_))) => {
+        let settings = self.settings;
+        let injector = Injector::connect(settings.server, &settings.helo_name).await?;
+        self.send_by(injector, &target, session).await
+    }
+
+    async fn send_by(
+        &self,
+        mut injector: Injector,
+        target: &Address,
+        session: &mut Option<Injector>,
+    ) -> Result<String, InjectionError> {
+        let leased = self.leased;
+        let sent = injector
+            .send(&leased.reverse_path, target, &leased.message)
+            .await;
+        match sent {
+            Ok(_) => *session = Some(injector),
+            // Postfix counts what it refuses: past `smtpd_soft_error_limit` it answers
+            // everything on this session late, whosever reply it is.
+            Err(_) => injector.quit().await,
+        }
+        sent
+    }
+
+    async fn note(&self, sent: Result<String, InjectionError>) -> Result<(), StoreError> {
+        match sent {
+            Ok(answer) => self.taken(&answer).await,
+            Err(error @ (InjectionError::NoSuchAddress(_) | InjectionError::Smtputf8(_))) => {
+                self.refused_for_good(&error).await
+            }
+            Err(error @ InjectionError::AddressNotNow(_)) => {
+                self.reached_the_address().await?;
+                self.put_off(&error, DeliveryEnd::PutOff).await
+            }
+            Err(error @ InjectionError::Fault) => self.put_off(&error, DeliveryEnd::PutOff).await,
+            Err(error @ InjectionError::Refused(_)) => self.kept(&error).await,
+            Err(InjectionError::Port(trouble)) => self.port_failed(trouble).await,
+        }
+    }
+
+    async fn taken(&self, answer: &str) -> Result<(), StoreError> {
+        let (worker, leased) = (self.worker, self.leased);
+        faults::pass(FaultPoint::BeforeNote);
+        self.note_taken(answer).await?;
+        faults::pass(FaultPoint::AfterNote);
+        let latency = worker.clock.now().duration_since(leased.accepted_at);
+        REPLY_LATENCY.only().record(latency.as_secs_f64().max(0.0));
+        count(DeliveryEnd::Delivered);
+        let (queue_id, request, target) = (&leased.queue_id, &leased.request_id, &leased.target);
+        let reply_queue_id = queue_id_in(answer);
+        tracing::info!(queue_id, %request, target, reply_queue_id, "reply handed to Postfix");
+        self.shared.refused_in_a_row.store(0, Ordering::Relaxed);
+        match leased.trial {
+            Some(_) => worker.port_works(self.settings.server).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Notes what Postfix has, as often as it takes: what is not noted goes out
+    /// again.
+    async fn note_taken(&self, answer: &str) -> Result<(), StoreError> {
+        let leased = self.leased;
+        loop {
+            let now = self.worker.clock.now();
+            match self.worker.store.delivered(leased, now, answer).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {
+                    let (queue_id, request) = (&leased.queue_id, &leased.request_id);
+                    let target = &leased.target;
+                    tracing::warn!(queue_id, %request, target, answer, "Postfix took a reply that had ended before");
+                    return Ok(());
+                }
+                Err(error @ StoreError::Closed) => return Err(error),
+                Err(error) => {
+                    tracing::error!(%error, "the store is in trouble; trying again to note that Postfix has a reply");
+                    sleep(TROUBLE_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// The address is what is wrong, and nobody can mend that here.
+    async fn refused_for_good(&self, error: &InjectionError) -> Result<(), StoreError> {
+        let (worker, leased) = (self.worker, self.leased);
+        self.reached_the_address().await?;
+        worker
+            .store
+            .undeliverable(&leased.token, worker.clock.now(), &error.to_string())
+            .await?;
+        count(DeliveryEnd::Refused);
+        let (queue_id, request, target) = (&leased.queue_id, &leased.request_id, &leased.target);
+        tracing::warn!(queue_id, %request, target, %error, "reply refused for good");
+        Ok(())
+    }
+
+    /// The trial of a port that took nothing came as far as the address: it works.
+    /// Of one that refuses replies that says nothing; the next reply is the trial.
+    async fn reached_the_address(&self) -> Result<(), StoreError> {
+        match &self.leased.trial {
+            Some(trouble) if !trouble.refuses => self.worker.port_works(self.settings.server).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Postfix refuses the reply for a reason of the site's. It is kept, and others
+    /// go on, unless they are refused as well.
+    async fn kept(&self, error: &InjectionError) -> Result<(), StoreError> {
+        let refused_before = self.shared.refused_in_a_row.fetch_add(1, Ordering::Relaxed);
+        if self.leased.trial.is_some() || refused_before + 1 >= REFUSALS_IN_A_ROW {
+            self.port_is_in_trouble(error.to_string(), true).await?;
+        }
+        self.put_off(error, DeliveryEnd::Kept).await
+    }
+
+    /// The port takes nothing, whatever the reply: that costs the reply no attempt.
+    async fn port_failed(&self, trouble: String) -> Result<(), StoreError> {
+        count(DeliveryEnd::NoPort);
+        self.port_is_in_trouble(trouble, false).await?;
+        let now = self.worker.clock.now();
+        let token = &self.leased.token;
+        self.worker.store.release_delivery(token, now).await?;
+        Ok(())
+    }
+
+    async fn port_is_in_trouble(&self, trouble: String, refuses: bool) -> Result<(), StoreError> {
+        let failed_before = self.leased.trial.as_ref().map(|trouble| trouble.failures);
+        let now = self.worker.clock.now();
+        let failures = failed_before.unwrap_or_default() + 1;
+        let failure = PortFailure {
+            port: self.settings.server,
+            at: now,
+            until: self.worker.retry.port_again(failures, now, jitter(now)),
+            refuses,
+            trouble,
+            is_trial: failed_before.is_some(),
+        };
+        self.worker.port_fails(failure).await
+    }
+
+    /// Tries again later, or gives up.
+    async fn put_off(&self, error: &InjectionError, end: DeliveryEnd) -> Result<(), StoreError> {
+        let (worker, leased) = (self.worker, self.leased);
+        let (now, reason) = (worker.clock.now(), error.to_string());
+        let (queue_id, request, target) = (&leased.queue_id, &leased.request_id, &leased.target);
+        let times = worker.times(leased.accepted_at, leased.completed_at);
+        let again = worker
+            .retry
+            .again(leased.attempts, times, leased.can_be_told, jitter(now));
+        let Some(until) = again else {
             worker
                 .store
-                .undeliverable(&leased.token, now, &error.to_string())
+                .undeliverable(&leased.token, now, &reason)
                 .await?;
-            count(DeliveryEnd::Refused);
-            tracing::warn!(queue_id, %request, target, %error, "reply refused for good");
-        }
-        Err(error @ (InjectionError::Deferred(_) | InjectionError::Session(_))) => {
-            let reason = error.to_string();
-            let times = worker.times(leased.accepted_at, leased.completed_at);
-            match worker
-                .retry
-                .again(leased.attempts, times, leased.can_be_told, jitter(now))
-            {
-                Some(until) => {
-                    let late_if_by = worker.retry.late_if_by(now);
-                    let told = worker
-                        .store
-                        .postpone_delivery(&leased.token, now, until, &reason, late_if_by)
-                        .await?;
-                    let told = told.unwrap_or_default() as u64;
-                    NOTICES.at(NoticeSent(NoticeCode::Deferred)).increment(told);
-                    count(DeliveryEnd::PutOff);
-                    tracing::warn!(queue_id, %request, target, %until, reason, "reply put off");
-                }
-                None => {
-                    worker
-                        .store
-                        .undeliverable(&leased.token, now, &reason)
-                        .await?;
-                    count(DeliveryEnd::GivenUp);
-                    tracing::error!(queue_id, %request, target, reason, "reply given up");
-                }
+            count(DeliveryEnd::GivenUp);
+            tracing::error!(queue_id, %request, target, reason, "reply given up");
+            return Ok(());
+        };
+        match end {
+            // Told once a minute for all of them.
+            DeliveryEnd::Kept => {
+                tracing::debug!(queue_id, %request, target, %until, reason, "reply kept")
             }
+            _ => tracing::warn!(queue_id, %request, target, %until, reason, "reply put off"),
         }
-    }
-    Ok(())
-}
-
-/// Notes what Postfix has, as often as it takes: what is not noted goes out again.
-async fn note_taken(
-    worker: &Worker,
-    leased: &LeasedDelivery,
-    answer: &str,
-) -> Result<(), StoreError> {
-    loop {
-        let now = worker.clock.now();
-        match worker.store.delivered(leased, now, answer).await {
-            Ok(true) => return Ok(()),
-            Ok(false) => {
-                let (queue_id, request) = (&leased.queue_id, &leased.request_id);
-                let target = &leased.target;
-                tracing::warn!(queue_id, %request, target, answer, "Postfix took a reply that had ended before");
-                return Ok(());
-            }
-            Err(error @ StoreError::Closed) => return Err(error),
-            Err(error) => {
-                tracing::error!(%error, "the store is in trouble; trying again to note that Postfix has a reply");
-                sleep(TROUBLE_PAUSE).await;
-            }
-        }
+        let postponement = Postponement {
+            at: now,
+            until,
+            reason,
+            refused: end == DeliveryEnd::Kept,
+            late_if_by: worker.retry.late_if_by(now),
+        };
+        let told = worker
+            .store
+            .postpone_delivery(&leased.token, postponement)
+            .await?;
+        let told = told.unwrap_or_default() as u64;
+        NOTICES.at(NoticeSent(NoticeCode::Deferred)).increment(told);
+        count(end);
+        Ok(())
     }
 }
 

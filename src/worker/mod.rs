@@ -9,6 +9,7 @@ mod holding;
 mod injection;
 mod retry;
 mod upkeep;
+mod watching;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -38,9 +39,7 @@ use crate::{
     faults::{self, FaultPoint},
     mail::NoticeCode,
     measures::{FINISHED, Finished, FoundAtFault, NOTICES, NoticeSent, PANICS},
-    store::{
-        Arrivals, Completed, Completion, LeasedDelivery, LeasedRequest, Leasing, Store, StoreError,
-    },
+    store::{Arrivals, Completed, Completion, First, LeasedRequest, Leasing, Store, StoreError},
 };
 
 /// The longest sleep without a look: a clock that is set back must not keep a
@@ -78,6 +77,9 @@ trait Task: Send {
     /// Waits until there may be something to do.
     async fn arrival(&self, arrivals: &Arrivals);
 
+    /// When there will be, if nothing arrives before.
+    async fn next_due(&self, worker: &Worker) -> Result<Option<Timestamp>, StoreError>;
+
     /// Leases one thing and works on it.
     async fn step(&mut self, worker: &Worker) -> Result<Found, StoreError>;
 
@@ -88,6 +90,7 @@ trait Task: Send {
 /// Takes requests to their committed results.
 struct AnswerRequests {
     in_work: Arc<InWork<LeasedRequest>>,
+    first: First,
 }
 
 #[async_trait]
@@ -96,8 +99,13 @@ impl Task for AnswerRequests {
         arrivals.request().await;
     }
 
+    async fn next_due(&self, worker: &Worker) -> Result<Option<Timestamp>, StoreError> {
+        worker.store.next_request().await
+    }
+
     async fn step(&mut self, worker: &Worker) -> Result<Found, StoreError> {
-        let leasing = worker.leasing(&self.in_work);
+        self.first = self.first.other();
+        let leasing = worker.leasing(&self.in_work, self.first);
         faults::pass(FaultPoint::BeforeLease);
         let Some(leased) = worker.store.lease(leasing).await? else {
             return Ok(Found::Nothing);
@@ -137,15 +145,18 @@ impl Worker {
         let mut tasks = JoinSet::new();
         let in_work = Arc::<InWork<LeasedRequest>>::default();
         for _ in 0..requests {
-            let in_work = in_work.clone();
-            let task = AnswerRequests { in_work };
+            let task = AnswerRequests {
+                in_work: in_work.clone(),
+                first: First::default(),
+            };
             tasks.spawn(self.clone().carry_out(task, ended.clone()));
         }
-        let in_work = Arc::<InWork<LeasedDelivery>>::default();
+        let shared = Arc::default();
         for _ in 0..deliveries {
-            let task = DeliverReplies::new(in_work.clone());
+            let task = DeliverReplies::new(Arc::clone(&shared));
             tasks.spawn(self.clone().carry_out(task, ended.clone()));
         }
+        tasks.spawn(self.clone().watch_hand_over(ended));
         let mut outcome = Ok(());
         loop {
             let is_going_on = !*end.borrow();
@@ -167,7 +178,7 @@ impl Worker {
         while !*stop.borrow() {
             let pause = match task.step(&self).await {
                 Ok(Found::Work) => continue,
-                Ok(Found::Nothing) => self.time_to_next().await,
+                Ok(Found::Nothing) => self.time_to(task.next_due(&self).await),
                 Err(error) => {
                     tracing::error!(%error, "the store is in trouble; trying again");
                     TROUBLE_PAUSE
@@ -183,8 +194,9 @@ impl Worker {
         task.rest().await;
     }
 
-    fn leasing<T>(&self, in_work: &InWork<T>) -> Leasing<T> {
+    fn leasing<T>(&self, in_work: &InWork<T>, first: First) -> Leasing<T> {
         Leasing {
+            first,
             in_work: in_work.tokens(),
             ..Leasing::alone(self.clock.now(), self.lease.as_signed())
         }
@@ -200,9 +212,9 @@ impl Worker {
         }
     }
 
-    async fn time_to_next(&self) -> Duration {
+    fn time_to(&self, next: Result<Option<Timestamp>, StoreError>) -> Duration {
         let now = self.clock.now();
-        match self.store.next_due().await {
+        match next {
             Ok(Some(due)) => Duration::try_from(due.duration_since(now))
                 .unwrap_or(Duration::ZERO)
                 .clamp(Duration::from_millis(10), LONGEST_SLEEP),

@@ -30,7 +30,19 @@ pub struct Times {
     pub given_up_before: Timestamp,
 }
 
+/// The longest wait between two attempts at a port that is in trouble: all that
+/// waits for it goes soon after it is back.
+const LONGEST_OF_PORT: Period = Period::from_secs(60);
+
 impl Retry {
+    /// When a port is tried again, after so many failures in a row, the last of
+    /// them now. `jitter` is as in [`Retry::next`].
+    #[must_use]
+    pub fn port_again(&self, failures: u32, now: Timestamp, jitter: u64) -> Timestamp {
+        let wait = self.wait(failures, self.longest.min(LONGEST_OF_PORT), jitter);
+        now.saturating_add(wait).unwrap_or(Timestamp::MAX)
+    }
+
     /// Requests that were accepted by then are late now.
     #[must_use]
     pub fn late_if_by(&self, now: Timestamp) -> Timestamp {
@@ -66,19 +78,23 @@ impl Retry {
         if times.since < times.given_up_before {
             return None;
         }
+        // A wait that date arithmetic can't hold ends the repetitions as well.
+        let wait = self.wait(attempts, self.longest, jitter);
+        times.now.checked_add(wait).ok()
+    }
+
+    fn wait(&self, attempts: u32, longest: Period, jitter: u64) -> SignedDuration {
         let doubled = 2u32.saturating_pow(attempts.saturating_sub(1).min(20));
         let wait = self
             .first
             .as_std()
             .saturating_mul(doubled)
-            .min(self.longest.as_std());
+            .min(longest.as_std());
         let spread = u64::try_from(wait.as_millis() / 4)
             .unwrap_or(u64::MAX)
             .max(1);
         let wait = wait.saturating_sub(std::time::Duration::from_millis(jitter % spread));
-        let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
-        // A wait that date arithmetic can't hold ends the repetitions as well.
-        times.now.checked_add(wait).ok()
+        SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX)
     }
 }
 
@@ -122,6 +138,20 @@ mod tests {
             let next = RETRY.next(1, times(0, 0), jitter).unwrap();
             assert!(next > at(3) && next <= at(5), "{next}");
         }
+    }
+
+    #[test]
+    fn a_port_is_tried_each_minute_at_least() {
+        let waits = [1, 2, 4, 5, 9, 1000].map(|failures| {
+            let again = RETRY.port_again(failures, at(0), 0);
+            again.as_second()
+        });
+        assert_eq!(waits, [5, 10, 40, 60, 60, 60]);
+        let hasty = Retry {
+            longest: Period::from_secs(8),
+            ..RETRY
+        };
+        assert_eq!(hasty.port_again(3, at(0), 0), at(8));
     }
 
     #[test]

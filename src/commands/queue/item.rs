@@ -8,7 +8,7 @@ use crate::{
     kms::RequestId,
     mail::{Message, REPLY_PREFIX, gateway_result, parse_subject},
     printable::Printable,
-    store::{QueueState, Queued, Trouble, Waits},
+    store::{PortTrouble, QueueState, Queued, Trouble, Waits},
 };
 
 /// So much of an id is shown where people read many.
@@ -17,6 +17,8 @@ const SHORT: usize = 8;
 /// Something that waits, with what its message's header says.
 pub(super) struct Item<'a> {
     pub(super) queued: &'a Queued,
+    /// The trouble of the port that it waits for.
+    pub(super) port: Option<&'a PortTrouble>,
     /// The service asked for.
     pub(super) service: Option<String>,
     /// The elements of a reply's result.
@@ -26,13 +28,19 @@ pub(super) struct Item<'a> {
 }
 
 impl<'a> Item<'a> {
-    pub(super) fn new(queued: &'a Queued) -> Self {
+    /// With the trouble of Postfix's reply port, if that is in any.
+    pub(super) fn new(queued: &'a Queued, port: Option<&'a PortTrouble>) -> Self {
+        let waits_for_port = matches!(
+            (&queued.what, queued.state),
+            (Waits::Reply { .. }, QueueState::Due)
+        );
         let headers = Message::from_bytes(&queued.header).headers;
         let field = |name| headers.first(name).map(|field| field.unfolded());
         let result = field(gateway_result::NAME);
         let result = result.and_then(|value| gateway_result::read(value.trim_start()).ok());
         Self {
             queued,
+            port: port.filter(|_| waits_for_port),
             service: headers.first("Subject").and_then(|subject| {
                 let subject = subject.decoded();
                 // A reply's has a word of its own before it.
@@ -68,6 +76,7 @@ impl<'a> Item<'a> {
     /// Where it stands, in words.
     pub(super) fn state(&self, now: Timestamp) -> String {
         match self.queued.state {
+            QueueState::Due if self.port.is_some() => "for the port".to_owned(),
             QueueState::Due => "waiting".to_owned(),
             QueueState::InWork { .. } => "in work".to_owned(),
             QueueState::PutOff { until: time } => format!("again {}", until(time, now)),
@@ -85,7 +94,8 @@ impl<'a> Item<'a> {
             QueueState::InWork { until }
             | QueueState::PutOff { until }
             | QueueState::Throttled { until } => Some(until),
-            QueueState::Due | QueueState::Behind { .. } => None,
+            QueueState::Due => self.port.map(|trouble| trouble.until),
+            QueueState::Behind { .. } => None,
         }
     }
 
@@ -114,6 +124,7 @@ impl<'a> Item<'a> {
     pub(super) fn json(&self) -> Value {
         let queued = self.queued;
         let (state, behind) = match queued.state {
+            QueueState::Due if self.port.is_some() => ("for-the-port", None),
             QueueState::Due => ("due", None),
             QueueState::InWork { .. } => ("in-work", None),
             QueueState::PutOff { .. } => ("put-off", None),
@@ -140,6 +151,7 @@ impl<'a> Item<'a> {
             "result": self.result,
             "attempts": queued.attempts,
             "last_trouble": queued.last_trouble.as_ref().map(trouble_json),
+            "port_trouble": self.port.map(|trouble| &trouble.trouble),
         })
     }
 }

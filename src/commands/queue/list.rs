@@ -8,6 +8,7 @@ use super::{
     super::{
         CommandError,
         relative::{ago, length},
+        reply_port,
         standard_output::{write_line, write_lines},
         table::{Column, Table, cut, terminal_width},
     },
@@ -15,6 +16,7 @@ use super::{
     item::{Item, short},
 };
 use crate::{
+    config::Config,
     printable::{Printable, PrintableJson},
     store::{Store, Waits},
 };
@@ -32,9 +34,11 @@ beginning, which queue show takes too.
   queue_id      Postfix's queue id of the request
   what          request, reply or notice (a Notice isn't the final reply)
   state         due, in-work, put-off, throttled (its sender is over his
-                allowance) or behind (another comes first)
-  until         when a put-off or throttled one is tried next, and when the
-                lease of one in work ends; else null
+                allowance), behind (another comes first) or for-the-port (a
+                reply that waits for Postfix's port, which is in trouble)
+  until         when a put-off or throttled one is tried next, when the port is
+                that one waits for, and when the lease of one in work ends if
+                it is not renewed; else null
   behind        the request that comes first; else null
   accepted_at   when the request was accepted
   service       the service code, or null
@@ -46,6 +50,7 @@ beginning, which queue show takes too.
   result        the elements of a reply's X-Gateway-Result; of a request none
   attempts      how often it was tried
   last_trouble  {attempt, at, trouble}, or null
+  port_trouble  what is wrong with the port that it waits for, or null
 All times are exact, in UTC.
 
 Examples:
@@ -57,10 +62,18 @@ pub(in super::super) struct List {
     json: bool,
 }
 
-pub(super) async fn run(store: &dyn Store, arguments: &List) -> Result<(), CommandError> {
+pub(super) async fn run(
+    config: &Config,
+    store: &dyn Store,
+    arguments: &List,
+) -> Result<(), CommandError> {
     let now = Timestamp::now();
     let queue = store.queue(now).await?;
-    let items: Vec<Item<'_>> = queue.iter().map(Item::new).collect();
+    let port = store.hand_over(config.reply.smtp, now).await?.trouble;
+    let items: Vec<Item<'_>> = queue
+        .iter()
+        .map(|queued| Item::new(queued, port.as_ref()))
+        .collect();
     if arguments.json {
         let json: Value = items.iter().map(Item::json).collect();
         return write_line(PrintableJson(&json.to_string()));
@@ -84,6 +97,9 @@ fn lines(items: &[Item<'_>], terminal: Option<usize>, now: Timestamp) -> Vec<Str
         lines.push(fitting(format!("    {}", item.whom_and_attempts(now))));
     }
     lines.push(fitting(sum(items, now)));
+    if let Some(trouble) = items.iter().find_map(|item| item.port) {
+        lines.push(fitting(reply_port::sentence(trouble, now)));
+    }
     lines
 }
 
@@ -138,13 +154,15 @@ fn sum(items: &[Item<'_>], now: Timestamp) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+    use std::net::SocketAddr;
+
     use jiff::SignedDuration;
     use unicode_width::UnicodeWidthStr;
 
     use super::*;
     use crate::{
         kms::RequestId,
-        store::{QueueState, Queued, Trouble},
+        store::{PortTrouble, QueueState, Queued, Trouble},
     };
 
     fn now() -> Timestamp {
@@ -189,7 +207,7 @@ mod tests {
     }
 
     fn shown(queue: &[Queued], terminal: Option<usize>) -> Vec<String> {
-        let items: Vec<Item<'_>> = queue.iter().map(Item::new).collect();
+        let items: Vec<Item<'_>> = queue.iter().map(|queued| Item::new(queued, None)).collect();
         lines(&items, terminal, now())
     }
 
@@ -242,6 +260,35 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_for_the_port_says_so_and_why() {
+        let until = now() + SignedDuration::from_secs(12);
+        let trouble = PortTrouble {
+            port: SocketAddr::from(([127, 0, 0, 1], 18025)),
+            since: now() - SignedDuration::from_mins(2),
+            tried_at: now(),
+            until,
+            is_being_tried: false,
+            failures: 7,
+            refuses: false,
+            trouble: "connection: refused".to_owned(),
+        };
+        let queue = [request(QueueState::Due), reply("Success\tdone")];
+        let items = queue.each_ref().map(|own| Item::new(own, Some(&trouble)));
+        let lines = lines(&items, Some(120), now());
+        assert!(lines[1].contains(" waiting "), "{lines:#?}");
+        assert!(lines[3].contains(" for the port "), "{lines:#?}");
+        assert!(
+            lines[6].contains("began 2 min ago: connection: refused"),
+            "{lines:#?}"
+        );
+        let json = items[1].json();
+        assert_eq!(json["state"], "for-the-port");
+        assert_eq!(json["until"], until.to_string());
+        assert_eq!(json["port_trouble"], "connection: refused");
+        assert_eq!(items[0].json()["port_trouble"], Value::Null);
+    }
+
+    #[test]
     fn json_has_every_field_that_the_help_names() {
         let queue = [
             request(QueueState::Behind {
@@ -251,7 +298,7 @@ mod tests {
         ];
         let json: Vec<Value> = queue
             .iter()
-            .map(|queued| Item::new(queued).json())
+            .map(|queued| Item::new(queued, None).json())
             .collect();
         let help = <List as Args>::augment_args(clap::Command::new("list"))
             .render_long_help()
@@ -259,7 +306,7 @@ mod tests {
         for (field, _) in json[0].as_object().unwrap() {
             assert!(help.contains(&format!("\n  {field} ")), "{field}: {help}");
         }
-        assert_eq!(json[0].as_object().unwrap().len(), 15);
+        assert_eq!(json[0].as_object().unwrap().len(), 16);
         assert_eq!(json[0]["state"], "behind");
         assert_eq!(json[0]["behind"], "01".repeat(16));
         assert_eq!(json[0]["accepted_at"], "2026-03-01T11:57:00Z");

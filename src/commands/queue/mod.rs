@@ -38,9 +38,9 @@ pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandEr
     let config = Config::load(path)?;
     let store = open(path, &config, &action).await?;
     let done = match &action {
-        Action::List(arguments) => list::run(store.as_ref(), arguments).await,
+        Action::List(arguments) => list::run(&config, store.as_ref(), arguments).await,
         Action::Show(arguments) => show::run(&config, store.as_ref(), arguments).await,
-        Action::Retry(arguments) => retry::run(store.as_ref(), arguments).await,
+        Action::Retry(arguments) => retry::run(&config, store.as_ref(), arguments).await,
         Action::Drop(arguments) => drop::run(store.as_ref(), arguments).await,
     };
     store.close().await;

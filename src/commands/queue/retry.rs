@@ -10,6 +10,7 @@ use super::{
     item::Item,
 };
 use crate::{
+    config::Config,
     printable::Printable,
     store::{Selected, Selection, Store, ToRetry, WaitsEnded},
 };
@@ -19,8 +20,9 @@ use crate::{
 #[command(after_help = "\
 Ends the wait after a failed attempt, of the request itself and of its replies. A
 running gateway notices within about a second. What is in work stays with whoever
-has it, and what is behind another stays there. The audit log says who ended the
-wait.
+has it, and what is behind another stays there. Postfix's reply port is tried at
+once if it is in trouble: what waits for it goes when it is back. The audit log
+says who ended the wait.
 
 Requests that wait for their turn under an allowance are left alone: many of them
 may be a flood of strangers', and all replies would go out at once. --throttled
@@ -46,9 +48,13 @@ pub(in super::super) struct Retry {
     yes: bool,
 }
 
-pub(super) async fn run(store: &dyn Store, arguments: &Retry) -> Result<(), CommandError> {
+pub(super) async fn run(
+    config: &Config,
+    store: &dyn Store,
+    arguments: &Retry,
+) -> Result<(), CommandError> {
     match &arguments.id {
-        Some(name) => one(store, name, arguments.throttled).await,
+        Some(name) => one(config, store, name, arguments.throttled).await,
         None => all(store, arguments).await,
     }
 }
@@ -80,7 +86,12 @@ fn let_go(waiting: &[Selected]) -> String {
     format!("This answers at once {requests} that wait for an allowance, of {senders}.")
 }
 
-async fn one(store: &dyn Store, name: &str, throttled: bool) -> Result<(), CommandError> {
+async fn one(
+    config: &Config,
+    store: &dyn Store,
+    name: &str,
+    throttled: bool,
+) -> Result<(), CommandError> {
     let id = find(store, name).await?;
     let what = ToRetry {
         request: Some(id),
@@ -98,8 +109,9 @@ async fn one(store: &dyn Store, name: &str, throttled: bool) -> Result<(), Comma
              have it answered at once, or end the sender's waits by senders unblock"
         )));
     }
+    let port = store.hand_over(config.reply.smtp, now).await?.trouble;
     let states = story.waiting.iter().map(|attempted| {
-        let item = Item::new(&attempted.queued);
+        let item = Item::new(&attempted.queued, port.as_ref());
         let state = format!("{} {}: {}", item.what(), item.whom(), item.state(now));
         Printable(&state).to_string()
     });
@@ -112,10 +124,20 @@ fn ended_text(ended: WaitsEnded) -> String {
             requests: 0,
             replies: 0,
             throttled: 0,
+            port: false,
         } => "Nothing waits for a time.".to_owned(),
         WaitsEnded {
-            requests, replies, ..
-        } => format!("Waits ended: {requests} of requests, {replies} of replies."),
+            requests,
+            replies,
+            port,
+            ..
+        } => format!(
+            "Waits ended: {requests} of requests, {replies} of replies.{}",
+            match port {
+                true => " Postfix's reply port is tried now.",
+                false => "",
+            }
+        ),
     }
 }
 
@@ -134,6 +156,7 @@ mod tests {
             requests,
             replies,
             throttled,
+            port: false,
         };
         assert_eq!(ended_text(ended(0, 0, 0)), "Nothing waits for a time.");
         assert_eq!(
@@ -144,6 +167,11 @@ mod tests {
             ended_text(ended(1, 2, 0)),
             "Waits ended: 1 of requests, 2 of replies."
         );
+        let port = WaitsEnded {
+            port: true,
+            ..ended(0, 0, 0)
+        };
+        assert!(ended_text(port).ends_with("Postfix's reply port is tried now."));
         assert_eq!(
             left_text(1),
             "Left alone: 1 request that wait for an allowance; --throttled ends these waits too."

@@ -10,6 +10,7 @@ use super::{
         CommandError,
         explain::RulesToday,
         relative::ago,
+        reply_port,
         standard_output::{write_line, write_lines},
     },
     find,
@@ -21,7 +22,7 @@ use crate::{
     config::Config,
     mail::Header,
     printable::{Printable, PrintableJson},
-    store::{Attempted, RequestStory, Store},
+    store::{Attempted, PortTrouble, RequestStory, Store},
 };
 
 /// Tell a request's whole story, finished or not.
@@ -63,7 +64,8 @@ pub(super) async fn run(
 ) -> Result<(), CommandError> {
     let id = find(store, &arguments.id).await?;
     let now = Timestamp::now();
-    let told = Told::new(config, store.request_story(id, now).await?);
+    let port = store.hand_over(config.reply.smtp, now).await?.trouble;
+    let told = Told::new(config, store.request_story(id, now).await?, port);
     match arguments.json {
         true => write_line(PrintableJson(&told.json().to_string())),
         false => write_lines(told.lines(now)),
@@ -73,12 +75,14 @@ pub(super) async fn run(
 /// A story, read.
 struct Told {
     story: RequestStory,
+    /// The trouble of Postfix's reply port.
+    port: Option<PortTrouble>,
     history: Vec<Placed>,
     rules_today: Option<RulesToday>,
 }
 
 impl Told {
-    fn new(config: &Config, story: RequestStory) -> Self {
+    fn new(config: &Config, story: RequestStory, port: Option<PortTrouble>) -> Self {
         let history = story::read(&story.entries);
         let rules_today = story
             .message
@@ -86,6 +90,7 @@ impl Told {
             .map(|message| RulesToday::of(config, message, story::acceptance(&history)));
         Self {
             story,
+            port,
             history,
             rules_today,
         }
@@ -116,7 +121,7 @@ impl Told {
             lines.push("Nothing of it waits.".to_owned());
         }
         for attempted in &self.story.waiting {
-            lines.extend(waiting_lines(attempted, now));
+            lines.extend(waiting_lines(attempted, self.port.as_ref(), now));
         }
         lines.push(String::new());
         lines.push("What the audit log tells of it:".to_owned());
@@ -209,7 +214,11 @@ impl Told {
         put("judged", judged.into());
         put(
             "waiting",
-            self.story.waiting.iter().map(waiting_json).collect(),
+            self.story
+                .waiting
+                .iter()
+                .map(|attempted| waiting_json(attempted, self.port.as_ref()))
+                .collect(),
         );
         put("history", self.history.iter().map(placed_json).collect());
         let rules_today = self.rules_today.as_ref().map(RulesToday::json);
@@ -223,8 +232,8 @@ fn indented(line: String) -> String {
 }
 
 /// Where it stands, its attempts, and what a reply would say.
-fn waiting_lines(attempted: &Attempted, now: Timestamp) -> Vec<String> {
-    let item = Item::new(&attempted.queued);
+fn waiting_lines(attempted: &Attempted, port: Option<&PortTrouble>, now: Timestamp) -> Vec<String> {
+    let item = Item::new(&attempted.queued, port);
     let mut headline = format!("The {}", item.what());
     if item.what() != "request" {
         headline.push_str(&format!(" for {}", item.whom()));
@@ -238,6 +247,9 @@ fn waiting_lines(attempted: &Attempted, now: Timestamp) -> Vec<String> {
         let id = item.message_id.as_deref().unwrap_or("no Message-ID");
         let result = format!("says {}; {id}", item.result.join(", "));
         lines.push(indented(Printable(&result).to_string()));
+    }
+    if let Some(trouble) = item.port {
+        lines.push(indented(reply_port::sentence(trouble, now)));
     }
     for trouble in &attempted.troubles {
         lines.push(format!(
@@ -256,8 +268,8 @@ fn waiting_lines(attempted: &Attempted, now: Timestamp) -> Vec<String> {
     lines
 }
 
-fn waiting_json(attempted: &Attempted) -> Value {
-    let mut object = Item::new(&attempted.queued).json();
+fn waiting_json(attempted: &Attempted, port: Option<&PortTrouble>) -> Value {
+    let mut object = Item::new(&attempted.queued, port).json();
     if let Some(fields) = object.as_object_mut() {
         let troubles = attempted.troubles.iter().map(trouble_json).collect();
         fields.insert("troubles".to_owned(), troubles);

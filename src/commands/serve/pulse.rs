@@ -12,9 +12,11 @@ use tokio::{
 use super::{health::Vitals, line_queue::Losses, log::Log, systemd::notify};
 use crate::{
     clock::{Clock as _, WatchedClock},
+    commands::reply_port,
     measures::READY,
     milter::{Connections, Memory},
-    store::{SpoolUsage, Store, StoreError},
+    store::{HandOver, SpoolUsage, Store, StoreError},
+    worker::Delivering,
 };
 
 /// How often the status is told where no watchdog asks for more.
@@ -42,6 +44,8 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(45);
 pub(super) struct Pulse {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<WatchedClock>,
+    /// Where replies go.
+    pub(super) delivering: watch::Receiver<Arc<Delivering>>,
     /// What is wrong with the newest configuration, if anything.
     pub(super) bad_reload: watch::Receiver<Option<String>>,
     /// Those of the milter port.
@@ -62,7 +66,8 @@ impl Pulse {
         // An interval of no length at all is none.
         let every = every.max(Duration::from_millis(1));
         let tell = |state: &State| {
-            let warnings = self.warnings();
+            let mut warnings = self.warnings();
+            warnings.extend(state.warnings());
             let status = state.status(&warnings);
             if let Some(vitals) = &self.vitals {
                 let seen = state.vitals(warnings);
@@ -95,7 +100,9 @@ impl Pulse {
         // What upkeep does each minute anyway.
         self.store.settle_counts(self.clock.now()).await?;
         let usage = self.store.spool_usage().await?;
-        Seen::of(usage, self.store.require_room().await)
+        let port = self.delivering.borrow().settings.server;
+        let hand_over = self.store.hand_over(port, self.clock.now()).await?;
+        Seen::of(usage, hand_over, self.store.require_room().await)
     }
 }
 
@@ -124,16 +131,21 @@ type Look = Result<Seen, StoreError>;
 /// What a store says that answers.
 struct Seen {
     usage: SpoolUsage,
+    hand_over: HandOver,
     /// Whether there is room for a request.
     room: Result<(), StoreError>,
 }
 
 impl Seen {
     /// Trouble may begin between two questions, and is none the less trouble.
-    fn of(usage: SpoolUsage, room: Result<(), StoreError>) -> Look {
+    fn of(usage: SpoolUsage, hand_over: HandOver, room: Result<(), StoreError>) -> Look {
         match room {
             Err(error) if !error.is_lack_of_room() => Err(error),
-            room => Ok(Self { usage, room }),
+            room => Ok(Self {
+                usage,
+                hand_over,
+                room,
+            }),
         }
     }
 }
@@ -153,6 +165,14 @@ impl State {
 
     fn is_well(&self) -> bool {
         self.silence() < LONGEST_SILENCE
+    }
+
+    /// What the operator should mend although requests are taken.
+    fn warnings(&self) -> Vec<String> {
+        match &self.newest {
+            Some(Ok(seen)) => reply_port::warnings(&seen.hand_over),
+            Some(Err(_)) | None => Vec::new(),
+        }
     }
 
     /// For probes.
@@ -186,7 +206,7 @@ impl State {
                 format!("The store has not answered for {silence} s.")
             }
             None => "Serving.".to_owned(),
-            Some(Ok(Seen { usage, room })) => format!(
+            Some(Ok(Seen { usage, room, .. })) => format!(
                 "Serving; {} to be answered, {} to be handed to Postfix.{}",
                 counted(usage.requests, "request", "requests"),
                 counted(usage.replies, "reply", "replies"),
@@ -278,6 +298,7 @@ mod tests {
         };
         Seen {
             usage,
+            hand_over: HandOver::default(),
             room: Ok(()),
         }
     }
@@ -294,7 +315,7 @@ mod tests {
     #[test]
     fn a_full_spool_is_told_from_a_store_in_trouble() {
         let status = |room| {
-            let newest = Some(Seen::of(seen(1, 2).usage, room));
+            let newest = Some(Seen::of(seen(1, 2).usage, HandOver::default(), room));
             State {
                 newest,
                 asked: None,
@@ -389,7 +410,7 @@ mod tests {
         state.newest = Some(Ok(seen(1, 2)));
         assert_eq!(state.vitals(Vec::new()), Vitals::default());
 
-        state.newest = Some(Seen::of(seen(1, 2).usage, Err(full())));
+        state.newest = Some(Seen::of(seen(1, 2).usage, HandOver::default(), Err(full())));
         assert_eq!(refuses(&state), Some(full().to_string()));
 
         state.newest = Some(Ok(seen(1, 2)));

@@ -2,7 +2,7 @@
 
 use sqlx::Row;
 use sqlx::query::Query;
-use sqlx::sqlite::{Sqlite, SqliteArguments};
+use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection};
 use sqlx::types::Text;
 
 use super::super::arrivals::Due;
@@ -40,6 +40,9 @@ const LEFT: &str = concat!(
     waits_for_allowance!()
 );
 
+/// Whatever waits for a port in trouble has it tried.
+const PORTS: &str = "UPDATE port_troubles SET waits_until = ?1 WHERE waits_until > ?1";
+
 impl Intent for RetryNow {
     type Answer = WaitsEnded;
 
@@ -57,10 +60,11 @@ impl Intent for RetryNow {
             requests: requests.rows_affected(),
             replies: replies.rows_affected(),
             throttled: throttled.unsigned_abs(),
+            port: self.try_ports(changes.connection).await?,
         };
         changes.due = Due::ANYTHING;
         // What changed nothing is nothing to audit.
-        if ended.requests + ended.replies > 0 {
+        if ended.requests + ended.replies > 0 || ended.port {
             let entry = Entry {
                 request_id: self.what.request.map(|id| id.to_string()),
                 count: Some(ended.requests + ended.replies),
@@ -78,6 +82,14 @@ impl Intent for RetryNow {
 }
 
 impl RetryNow {
+    async fn try_ports(&self, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+        let ended = sqlx::query(PORTS)
+            .bind(Moment(self.order.at))
+            .execute(connection)
+            .await?;
+        Ok(ended.rows_affected() > 0)
+    }
+
     fn bound(&self, statement: &'static str) -> Query<'static, Sqlite, SqliteArguments> {
         sqlx::query(statement)
             .bind(Moment(self.order.at))

@@ -4,10 +4,12 @@
 
 use std::ops::RangeInclusive;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
-use super::super::testing::{HOLD, TestStore, at, completion, id, order, request};
-use super::super::{Completed, LeasedDelivery, LeasedRequest, NewRequest, SpoolUsage, Store};
+use super::super::testing::{HOLD, TestStore, at, completion, id, order, reply, request};
+use super::super::{
+    Completed, LeasedDelivery, LeasedRequest, NewRequest, Postponement, SpoolUsage, Store,
+};
 use super::*;
 use crate::audit::Event;
 use crate::kms::RequestId;
@@ -20,23 +22,15 @@ async fn states(test: &TestStore, second: i64) -> Vec<(RequestId, QueueState)> {
     queue.into_iter().map(state).collect()
 }
 
-/// Takes request `number` to a reply for these targets.
-async fn reply(test: &TestStore, number: u8, targets: &[&str]) {
-    test.store.accept(request(number)).await.unwrap();
-    let leased = test.lease(at(number.into())).await.unwrap();
-    let completion = completion(at(number.into()), targets);
-    let completed = test.store.complete(&leased.token, completion).await;
-    assert_eq!(completed.unwrap(), Completed::Committed);
-}
-
 async fn put_off(test: &TestStore, leased: &LeasedRequest, from: i64, to: i64, why: &str) {
     let postponed = test.store.postpone(&leased.token, at(from), at(to), why);
     assert!(postponed.await.unwrap());
 }
 
 async fn put_off_reply(test: &TestStore, leased: &LeasedDelivery, from: i64, to: i64) {
-    let (store, never_late) = (&test.store, Timestamp::MIN);
-    let put_off = store.postpone_delivery(&leased.token, at(from), at(to), "451", never_late);
+    let put_off = test
+        .store
+        .postpone_delivery(&leased.token, Postponement::plain(at(from), at(to), "451"));
     assert!(put_off.await.unwrap().is_some());
 }
 
@@ -233,6 +227,7 @@ async fn a_retry_ends_waits_and_no_lease() {
         requests,
         replies,
         throttled: 0,
+        port: false,
     };
     assert_eq!(retry(of(1)).await, ended(1, 0));
     let entry = test.last_entry().await;

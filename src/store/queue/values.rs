@@ -137,6 +137,8 @@ pub struct WaitsEnded {
     pub replies: u64,
     /// Requests that wait for an allowance as before.
     pub throttled: u64,
+    /// Whether Postfix's reply port, which is in trouble, is tried now.
+    pub port: bool,
 }
 
 /// Which requests are meant, answered ones whose replies still wait too. All

@@ -1,0 +1,162 @@
+//! What an operator is told of Postfix's reply port: in what trouble a running
+//! gateway has it, and what it says when it is tried.
+
+use std::{net::SocketAddr, time::Duration};
+
+use jiff::Timestamp;
+use tokio::{net::TcpStream, time::timeout};
+
+use super::relative::{ago, until};
+use crate::{
+    config::Config,
+    printable::Printable,
+    store::{HandOver, PortTrouble},
+    worker::{InjectionError, Injector},
+};
+
+/// A person waits for it.
+const TIME: Duration = Duration::from_secs(20);
+
+/// What is in the way of replies, a text for each thing that the operator should
+/// mend.
+pub(super) fn warnings(hand_over: &HandOver) -> Vec<String> {
+    let port = hand_over.trouble.as_ref().map(|trouble| {
+        format!(
+            "Postfix's reply port {} has taken no replies since {}: {}",
+            trouble.port,
+            trouble.since,
+            Printable(&trouble.trouble)
+        )
+    });
+    let refused = (hand_over.refused > 0).then(|| {
+        let refusal = hand_over.refusal.as_deref().unwrap_or("no answer is known");
+        format!(
+            "{} kept that Postfix refused; the last: {}",
+            match hand_over.refused {
+                1 => "1 reply is".to_owned(),
+                many => format!("{many} replies are"),
+            },
+            Printable(refusal)
+        )
+    });
+    port.into_iter().chain(refused).collect()
+}
+
+/// The trouble of the port as a sentence, for whoever looks at what waits.
+pub(super) fn sentence(trouble: &PortTrouble, now: Timestamp) -> String {
+    let next = match trouble.is_being_tried {
+        true => "It is being tried now".to_owned(),
+        false if trouble.until <= now => "It is tried now".to_owned(),
+        false => format!("It is tried again {}", until(trouble.until, now)),
+    };
+    format!(
+        "Postfix's reply port {} takes no replies, and that began {}: {}. {next}.",
+        trouble.port,
+        ago(trouble.since, now),
+        Printable(&trouble.trouble)
+    )
+}
+
+/// What came of trying the port.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Tried {
+    /// It would take a reply, or nobody listens as yet.
+    Said(String),
+    /// It would not, and the operator should know.
+    Warned(String),
+}
+
+/// Tries the port that the configuration names as far as a reply's recipient, the
+/// gateway's own address. Nothing is delivered.
+pub(super) async fn try_port(config: &Config) -> Tried {
+    let port = config.reply.smtp;
+    if let Err(error) = TcpStream::connect(port).await {
+        // Before Postfix is set up that is no fault.
+        return Tried::Said(format!(
+            "nobody takes connections at {port} ({error}): replies wait until Postfix does"
+        ));
+    }
+    match timeout(TIME, rehearse(config, port)).await {
+        Ok(Ok(session)) => {
+            let smtputf8 = match session.offers_smtputf8() {
+                true => "",
+                false => "; it does not offer SMTPUTF8: none goes to an address outside ASCII",
+            };
+            session.quit().await;
+            Tried::Said(format!("{port}, which takes replies{smtputf8}"))
+        }
+        Ok(Err(error)) => Tried::Warned(format!(
+            "Postfix's reply port {port} (reply.smtp) takes no reply: {}; see its service in \
+             master.cf, and what postfix/README.md has there",
+            Printable(&error.to_string())
+        )),
+        Err(_) => Tried::Warned(format!(
+            "Postfix's reply port {port} (reply.smtp) has not answered within {} s; see Postfix's \
+             log, and the milters of that service",
+            TIME.as_secs()
+        )),
+    }
+}
+
+async fn rehearse(config: &Config, port: SocketAddr) -> Result<Injector, InjectionError> {
+    let Some(address) = config.gateway.addresses.first() else {
+        return Injector::connect(port, "localhost").await;
+    };
+    let mut session = Injector::connect(port, address.0.domain()).await?;
+    session
+        .rehearse(&config.reply.reverse_path, &address.0)
+        .await?;
+    Ok(session)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    fn trouble() -> PortTrouble {
+        PortTrouble {
+            port: SocketAddr::from(([127, 0, 0, 1], 18025)),
+            since: Timestamp::UNIX_EPOCH,
+            tried_at: Timestamp::UNIX_EPOCH,
+            until: Timestamp::UNIX_EPOCH + SignedDuration::from_secs(312),
+            is_being_tried: false,
+            failures: 3,
+            refuses: true,
+            trouble: "RCPT: 554 5.7.1 <\u{1b}[2J@b.example>".to_owned(),
+        }
+    }
+
+    #[test]
+    fn each_thing_in_the_way_is_a_warning_that_acts_on_no_terminal() {
+        assert_eq!(warnings(&HandOver::default()), [""; 0]);
+        let both = HandOver {
+            trouble: Some(trouble()),
+            refused: 2,
+            refusal: Some("552 5.3.4 too big".to_owned()),
+        };
+        assert_eq!(
+            warnings(&both),
+            [
+                "Postfix's reply port 127.0.0.1:18025 has taken no replies since \
+                 1970-01-01T00:00:00Z: RCPT: 554 5.7.1 <\\u{1b}[2J@b.example>",
+                "2 replies are kept that Postfix refused; the last: 552 5.3.4 too big"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_sentence_says_since_when_and_what_is_next() {
+        let now = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(300);
+        let said = sentence(&trouble(), now);
+        let expected = "Postfix's reply port 127.0.0.1:18025 takes no replies, and that began 5 min \
+             ago: RCPT: 554 5.7.1 <\\u{1b}[2J@b.example>. It is tried again in 12 s.";
+        assert_eq!(said, expected);
+        let being_tried = PortTrouble {
+            is_being_tried: true,
+            ..trouble()
+        };
+        assert!(sentence(&being_tried, now).ends_with("It is being tried now."));
+    }
+}

@@ -431,12 +431,17 @@ fn waits_for_an_allowance_are_ended_only_where_that_is_meant() {
     assert_eq!(counts, [1, 6]);
 }
 
+/// The order to drop what is selected so.
+fn drop<'a>(selection: &[&'a str]) -> Vec<&'a str> {
+    [&["queue", "drop", "--reason", "a flood"], selection].concat()
+}
+
 #[test]
 fn a_flood_is_dropped_by_sender_client_and_rule() {
     let site = with_a_flood();
-    let drop = |more: &[&str]| [&["queue", "drop", "--reason", "a flood"], more].concat();
     let client = text(&waiting(&site)[0], "client").to_owned();
-    let of_bob = drop(&["--sender", &format!("<{BOB}>"), "--client", &client]);
+    let bob = format!("<{BOB}>");
+    let of_bob = drop(&["--sender", &bob, "--client", &client]);
     refused(
         &site,
         &of_bob,

@@ -34,7 +34,7 @@ const COMMANDS: &[&str] = &[
     "backup {directory}/copy.sqlite3",
     "queue list",
     "queue show {request}",
-    "queue retry {request}",
+    "queue retry {request} --throttled",
     "queue drop {request} --reason test",
     "audit list",
     "audit verify",

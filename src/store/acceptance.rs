@@ -185,7 +185,7 @@ async fn accepted_before(
     )
     .bind(Moment(request.forget_before))
     .bind(identity.as_slice())
-    .bind(request.trust == Trust::Verified)
+    .bind(request.trust != Trust::Stranger)
     .fetch_optional(connection)
     .await?;
     Ok(known.map(|Text(id)| id))
@@ -236,7 +236,7 @@ async fn insert(
     .bind(Text(request.id))
     .bind(Moment(request.accepted_at))
     .bind(request.identity.as_ref().map(<[u8; 32]>::as_slice))
-    .bind(request.trust == Trust::Verified)
+    .bind(request.trust != Trust::Stranger)
     .execute(connection)
     .await?;
     Ok(())

@@ -72,6 +72,7 @@ impl Memory {
             (MemoryPart::Packets, eighth),
         ] {
             MILTER_MEMORY_LIMIT.at(part).set(limit as f64);
+            MILTER_MEMORY.at(part).set(0.0);
         }
         let copies = Pool::new(MemoryPart::Copies, copies);
         let copies_of_small = Pool::new(MemoryPart::Copies, eighth);

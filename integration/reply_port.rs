@@ -142,6 +142,10 @@ fn alice(number: usize) -> String {
 fn send_backlog(site: &Site, count: usize) {
     let mut smtp = site.smtp();
     for number in 0..count {
+        // Postfix answers late on a session with many discarded messages.
+        if number % 50 == 49 {
+            smtp = site.smtp();
+        }
         let from = alice(number);
         let draft = Draft::request(&format!("{{KMS:Help}} {number}"), "").with("From", &from);
         let taken = smtp.send(&from, &[GATEWAY], &draft.to_bytes());

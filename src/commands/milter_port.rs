@@ -139,7 +139,10 @@ fn socket_warnings(config: &Config, socket: &Path) -> Vec<String> {
         ));
     }
     let is_passed_on = found.mode() & SET_GROUP_ID != 0;
-    if postfix_group().is_some_and(|group| group != found.gid() || !is_passed_on) {
+    let group_map = fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
+    if postfix_group()
+        .is_some_and(|group| seen_as(group, &group_map) != found.gid() || !is_passed_on)
+    {
         warnings.push(format!(
             "milter.listen: smtpd can connect only to a socket of its group, which {shown} must pass \
              on: chgrp {} {shown}, chmod 2750 {shown}",
@@ -166,6 +169,27 @@ fn postfix_group() -> Option<u32> {
     postfix(&["id", "-g", &mail_owner()?])?.trim().parse().ok()
 }
 
+/// The group as which this process sees a file of `group`, by the content of
+/// `/proc/self/gid_map`. With the unit's `PrivateUsers=` files of every group but
+/// its own seem to belong to `nogroup` (user_namespaces(7)).
+fn seen_as(group: u32, group_map: &str) -> u32 {
+    const NOGROUP: u32 = 65534;
+    let is_mapped = group_map.lines().any(|line| {
+        let mut fields = line.split_whitespace().map(str::parse::<u32>);
+        match (fields.next(), fields.next(), fields.next()) {
+            (Some(Ok(first)), Some(Ok(_)), Some(Ok(count))) => group
+                .checked_sub(first)
+                .is_some_and(|offset| offset < count),
+            _ => false,
+        }
+    });
+    if is_mapped || group_map.is_empty() {
+        group
+    } else {
+        NOGROUP
+    }
+}
+
 /// What a command prints; none where it fails or there is no Postfix.
 pub(super) fn postfix(command: &[&str]) -> Option<String> {
     let (program, arguments) = command.split_first()?;
@@ -181,6 +205,22 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+
+    #[test]
+    fn a_group_outside_the_user_namespace_is_seen_as_nogroup() {
+        let everybody = "         0          0 4294967295\n";
+        let private = "         0          0          1\n       998        998          1\n";
+        for (group, group_map, expected) in [
+            (118, everybody, 118),
+            (118, private, 65534),
+            (998, private, 998),
+            (999, private, 65534),
+            (0, private, 0),
+            (118, "", 118),
+        ] {
+            assert_eq!(seen_as(group, group_map), expected, "{group} {group_map}");
+        }
+    }
 
     #[test]
     fn loopback_is_told_from_the_rest() {

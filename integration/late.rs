@@ -6,10 +6,10 @@
 
 mod harness;
 
-use std::{process::Command, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use harness::{
-    ALICE, BOB, CAROL, Draft, GATEWAY, Layout, Mail, Module, Site, SoftwareModule, run, until,
+    ALICE, BOB, CAROL, Draft, GATEWAY, Layout, Mail, Module, Site, SoftwareModule, until,
 };
 use serde_json::Value;
 
@@ -155,15 +155,6 @@ fn who_waits_past_the_time_gets_one_notice_and_then_the_answer() {
     );
 }
 
-/// Carries out statements on the gateway's database, as a fault of the disk
-/// might.
-fn sqlite(site: &Site, statements: &str) {
-    let database = site.layout.directory().join("gateway/gateway.sqlite3");
-    let mut sqlite = Command::new("sqlite3");
-    sqlite.arg("-cmd").arg(".timeout 10000").arg(database);
-    run(sqlite.arg(statements), b"");
-}
-
 /// A site whose KMC key is spoilt, and three requests of Alice's module.
 fn spoilt(notice_after: &str, give_up: &str) -> (Site, Vec<String>) {
     let layout = Layout::new();
@@ -174,8 +165,7 @@ fn spoilt(notice_after: &str, give_up: &str) -> (Site, Vec<String>) {
     let module = SoftwareModule::new(&layout, "SM1");
     let public_key = layout.gateway(&["kmc", "public-key"]);
     let site = layout.start();
-    sqlite(
-        &site,
+    site.layout.sqlite(
         "CREATE TABLE kept AS SELECT sealed_private_key FROM kmc_keys;
          UPDATE kmc_keys SET sealed_private_key = zeroblob(length(sealed_private_key));",
     );
@@ -202,8 +192,7 @@ fn who_waits_for_a_service_is_told_once_and_answered_when_it_is_mended() {
         let log = site.gateway.as_ref().expect("it runs").log();
         (log.matches("put off").count() >= 6).then_some(())
     });
-    sqlite(
-        &site,
+    site.layout.sqlite(
         "UPDATE kmc_keys SET sealed_private_key = (SELECT sealed_private_key FROM kept);
          DROP TABLE kept;",
     );

@@ -49,11 +49,6 @@ fn foretold(layout: &Layout, draft: &Draft) -> Value {
     explained["answer"].clone()
 }
 
-fn sqlite(layout: &Layout, statement: &str) -> String {
-    let database = layout.directory().join("gateway/gateway.sqlite3");
-    run(Command::new("sqlite3").arg(database).arg(statement), b"")
-}
-
 /// Nothing of what a KMC keeps is in the gateway's database.
 fn assert_holds_no_key(layout: &Layout) {
     for table in [
@@ -65,7 +60,7 @@ fn assert_holds_no_key(layout: &Layout) {
         "klf_issues",
         "stsa_updates",
     ] {
-        let count = sqlite(layout, &format!("SELECT count(*) FROM {table}"));
+        let count = layout.sqlite(&format!("SELECT count(*) FROM {table}"));
         assert_eq!(count, "0\n", "{table}");
     }
 }
@@ -266,7 +261,7 @@ fn killed_between_its_answer_and_our_commit_the_answer_is_the_same() {
             (kms.asked("issue"), kms.history().len()),
             (2 * number - 1, number)
         );
-        assert_eq!(sqlite(&site.layout, "SELECT count(*) FROM requests"), "1\n");
+        assert_eq!(site.layout.sqlite("SELECT count(*) FROM requests"), "1\n");
 
         // What it answered it has on disk.
         kms.stop();

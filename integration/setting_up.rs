@@ -138,6 +138,22 @@ fn options_are_enough_and_what_is_made_is_left_alone() {
 }
 
 #[test]
+fn the_time_until_the_first_start_puts_the_clock_in_no_doubt() {
+    let machine = Machine::new();
+    succeeds(&machine.init("--address kms@example.org --issuer Example", true));
+    // The machine has run on for two hours since.
+    let database = machine.path("var/gateway.sqlite3");
+    let earlier = "UPDATE clock_stretches SET begun = begun - 7200e6, ended = ended - 7200e6;
+        UPDATE clock SET line = line - 7200e6, now = now - 7200e6, uptime = uptime - 7200e6;
+        SELECT changes();";
+    let changed = run(Command::new("sqlite3").arg(database).arg(earlier), b"");
+    assert_eq!(changed, "1\n");
+    let checked = machine.gateway("check");
+    succeeds(&checked);
+    assert!(!checked.stdout.contains("the clock is"), "{checked:?}");
+}
+
+#[test]
 fn without_anybody_to_ask_what_is_missing_is_named_and_nothing_made() {
     let machine = Machine::new();
     is_refused(&machine.init("--issuer Example", true), &["--address"]);

@@ -285,6 +285,34 @@ fn a_full_spool_takes_no_request_and_is_not_ready() {
 }
 
 #[test]
+fn a_clock_in_doubt_is_an_alarm_everywhere() {
+    let layout = House::layout();
+    let pages = Pages::configure(&layout);
+    let house = House::of(layout);
+    assert_eq!(house.layout.try_gateway(&["check"]).code, Some(0));
+    assert!(house.gateway.stop().success());
+    // The clock was two and a half hours ahead, and was set back while the gateway was down.
+    house.layout.sqlite(
+        "UPDATE clock SET line = line + 9000e6, now = now + 9000e6;
+         UPDATE clock_stretches SET begun = begun + 9000e6, ended = ended + 9000e6;",
+    );
+    let checked = house.layout.try_gateway(&["check"]);
+    assert_eq!(checked.code, Some(1), "{checked:?}");
+    let alarm = "the clock is 2 h behind the time that has surely passed";
+    assert!(checked.stdout.contains(alarm), "{checked:?}");
+
+    let house = House::of(house.layout);
+    house.gateway.wait_for_log(alarm);
+    let page = wait_for(pages, "/readyz", 200);
+    assert!(page.contains(alarm), "{page}");
+    let behind = pages.metrics().value("kms_gateway_clock_behind_seconds");
+    assert!(
+        (8990.0..9060.0).contains(&behind.expect("a value")),
+        "{behind:?}"
+    );
+}
+
+#[test]
 fn nobody_is_kept_out_by_bad_clients() {
     let layout = House::layout();
     let pages = Pages::configure(&layout);

@@ -203,9 +203,23 @@ impl Layout {
             "SELECT coalesce(sum(counted), 0) FROM audit_counts
              WHERE kind = '{what}' OR kind LIKE '{what} %'"
         );
+        told + self
+            .sqlite(&counted)
+            .trim()
+            .parse::<u64>()
+            .expect("a number")
+    }
+
+    /// Runs statements on the gateway's database, as an administrator's tool may,
+    /// and gives what they print.
+    pub fn sqlite(&self, statements: &str) -> String {
         let database = self.directory().join("gateway/gateway.sqlite3");
-        let counted = run(Command::new("sqlite3").arg(database).arg(counted), b"");
-        told + counted.trim().parse::<u64>().expect("a number")
+        let timeout = ".timeout 10000";
+        let mut sqlite = Command::new("sqlite3");
+        run(
+            sqlite.args(["-cmd", timeout]).arg(database).arg(statements),
+            b"",
+        )
     }
 
     /// Starts the gateway.

@@ -8,6 +8,7 @@ mod questions;
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use clap::Args;
@@ -15,16 +16,18 @@ use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
 
 use self::questions::{Question, Questions};
 use super::{
-    CommandError, DEFAULT_CONFIG, Ending,
+    CommandError, DEFAULT_CONFIG, Ending, clock,
     environment::{DEFAULT_MASTER_SECRET, Environment, master_secret_file, sts_time},
     kmc::{FirstKey, create_master_secret},
     milter_port,
     standard_output::Steps,
 };
 use crate::{
+    clock::SystemClock,
     config::{Config, GatewayAddress, ListenAddress},
     kms::{Curve, KmsTables as _, PrivateKey},
     new_file,
+    store::Store as _,
     sts::{Ident, StsTime},
 };
 
@@ -104,6 +107,9 @@ pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, Co
     steps.done(create_master_secret(config)?);
     let environment = Environment::open(path, config).await?;
     steps.done([format!("database:      {}", config.store.path.display())]);
+    // Or the time until `serve` first starts would look like a clock set forward.
+    let clock = clock::watched(Arc::new(SystemClock), &environment.store).await?;
+    environment.store.keep_clock_record(clock.record()).await?;
     if let Some(key) = first_key {
         let private_key = PrivateKey::generate(arguments.curve.unwrap_or(Curve::P384))?;
         steps.done(key.add_to(&environment, &private_key).await?);

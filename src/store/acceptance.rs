@@ -9,6 +9,7 @@ use sqlx::types::Text;
 
 use super::acquaintance::Acquaintance;
 use super::audit_counts;
+use super::buckets;
 use super::columns::Moment;
 use super::deliveries::{self, Answered, ReplyKind};
 use super::error::Failure;
@@ -45,7 +46,7 @@ impl Intent for NewRequest {
             changes.connection,
         )
         .await?;
-        match throttle::charge(&self, &of_first, throttle::KEPT, changes.connection).await? {
+        match throttle::charge(&self, &of_first, buckets::KEPT, changes.connection).await? {
             Turn::Now => {
                 let waits = Waits {
                     due: now,

@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::columns::Moment;
 use super::values::Backlog;
-use super::{acceptance, throttle};
+use super::{acceptance, buckets};
 use crate::policy::throttle::Stage;
 
 /// All of it, of one moment.
@@ -20,7 +20,7 @@ pub(super) async fn backlog(
         oldest: oldest(connection).await?,
         ..Backlog::default()
     };
-    for stage in throttle::stages(now, connection).await? {
+    for stage in buckets::stages(now, connection).await? {
         match stage {
             Stage::Open => {}
             Stage::Deferring => backlog.deferred_senders += 1,

@@ -9,12 +9,12 @@ use sqlx::types::Text;
 use sqlx::{QueryBuilder, Row};
 
 use super::acquaintance;
+use super::buckets;
 use super::columns::{Moment, text};
 use super::error::Failure;
 use super::intent::{Changes, Intent};
 use super::leases;
 use super::reply_port;
-use super::throttle;
 use super::values::{
     FinishedReply, First, GivenUp, LeaseToken, LeasedDelivery, Leasing, PortTrouble,
 };
@@ -384,7 +384,7 @@ async fn remember(row: i64, connection: &mut SqliteConnection) -> Result<(), sql
     let is_verified = requester == Requester::Verified && kind == ReplyKind::Success.as_str();
     let verified_from = is_verified.then(|| network.unwrap_or_default());
     let target: &str = answered.try_get("target")?;
-    acquaintance::remember(target, verified_from.as_deref(), throttle::KEPT, connection).await
+    acquaintance::remember(target, verified_from.as_deref(), buckets::KEPT, connection).await
 }
 
 /// Ends a delivery: Postfix has the reply. A lease that has passed on changes

@@ -13,6 +13,7 @@ mod audit_log;
 mod audit_retention;
 mod backlog;
 mod backup;
+mod buckets;
 mod clock;
 mod columns;
 mod deliveries;

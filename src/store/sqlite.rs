@@ -30,14 +30,14 @@ use super::queue::{
 use super::reply_port::{self, PortFails, PortWorks};
 use super::requests::{self, Complete, Lease, Postpone, Tell};
 use super::settings::StoreSettings;
-use super::throttle::{self, Unblock};
+use super::throttle::Unblock;
 use super::values::{
     Accepted, Backlog, Completed, Completion, FinishedReply, GivenUp, HandOver, LeaseToken,
     LeasedDelivery, LeasedRequest, Leasing, NewRequest, PastIssue, PortFailure, Postponement,
     SpoolUsage, StoredEntry, ThrottledSender, WaitingRequest,
 };
 use super::writer::{self, Writer};
-use super::{Store, acceptance, audit_log, audit_retention, backlog, clock, open};
+use super::{Store, acceptance, audit_log, audit_retention, backlog, buckets, clock, open};
 use crate::audit::{BrokenAt, ChainKey, Entry, Head};
 
 use crate::clock_record::ClockRecord;
@@ -476,7 +476,7 @@ impl Store for SqliteStore {
 
     async fn throttled_senders(&self, now: Timestamp) -> Result<Vec<ThrottledSender>, StoreError> {
         let mut reading = self.reading().await?;
-        throttle::senders(now, &mut reading)
+        buckets::senders(now, &mut reading)
             .await
             .map_err(|error| self.failed(error))
     }

@@ -1,0 +1,182 @@
+//! The buckets of [`crate::policy::throttle`] on disk: those that a request is
+//! taken out of, and an operator's look at all of them.
+
+use std::collections::HashMap;
+
+use jiff::{SignedDuration, Timestamp};
+use sqlx::QueryBuilder;
+use sqlx::Row;
+use sqlx::sqlite::{Sqlite, SqliteConnection, SqliteRow};
+
+use super::columns::Moment;
+use super::values::ThrottledSender;
+use crate::policy::throttle::{Bucket, Stage, Standing, step};
+use crate::policy::{Charge, Charges};
+
+/// How many buckets, and how many answered addresses, are kept: those seen last.
+pub(super) const KEPT: i64 = 50_000;
+
+/// The buckets that a request is taken out of, read and kept all at once.
+pub(super) struct Buckets {
+    now: Timestamp,
+    held: HashMap<String, Bucket>,
+    changed: HashMap<String, Bucket>,
+}
+
+impl Buckets {
+    pub(super) async fn of(
+        charges: &Charges,
+        now: Timestamp,
+        connection: &mut SqliteConnection,
+    ) -> Result<Self, sqlx::Error> {
+        let pools = charges.newcomers.iter().flat_map(|own| &own.pools);
+        let own = charges.sender.iter().chain(&charges.shared);
+        let keys: Vec<String> = own
+            .chain(pools)
+            .chain(&charges.notices)
+            .map(|charge| charge.key.to_string())
+            .collect();
+        let mut held = HashMap::new();
+        if !keys.is_empty() {
+            let mut query = QueryBuilder::<Sqlite>::new(
+                "SELECT key, seen, backlog, deferring, blocked_for FROM throttle WHERE key IN (",
+            );
+            let mut list = query.separated(", ");
+            for key in &keys {
+                list.push_bind(key);
+            }
+            query.push(")");
+            for row in query.build().fetch_all(connection).await? {
+                held.insert(row.try_get("key")?, read(&row)?);
+            }
+        }
+        Ok(Self {
+            now,
+            held,
+            changed: HashMap::new(),
+        })
+    }
+
+    fn bucket(&self, key: &str) -> Bucket {
+        let bucket = self.changed.get(key).or_else(|| self.held.get(key));
+        bucket.copied().unwrap_or(Bucket::new(self.now))
+    }
+
+    /// The moment that all of them are looked at.
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Takes a cost out of one allowance.
+    pub(super) fn spend(&mut self, charge: &Charge, cost: u32) -> Standing {
+        let key = charge.key.to_string();
+        let before = self.bucket(&key);
+        let (bucket, standing) = step(before, self.now, cost, &charge.allowance);
+        // Who asks while blocked changes nothing, but where the clock has been
+        // set back: what is left of the block counts from now on, not from then.
+        let is_unchanged = matches!(standing, Standing::Blocked { newly: false, .. });
+        if !is_unchanged || before.seen > self.now {
+            self.changed.insert(key, bucket);
+        }
+        standing
+    }
+
+    /// When the queue behind an allowance will be empty.
+    pub(super) fn last_turn(&self, charge: &Charge) -> Timestamp {
+        let bucket = self.bucket(&charge.key.to_string());
+        match step(bucket, self.now, 0, &charge.allowance).1 {
+            Standing::Deferred { until, .. } | Standing::Blocked { until, .. } => until,
+            Standing::Allowed | Standing::Refused => self.now,
+        }
+    }
+
+    /// Keeps what has changed, and of all buckets those seen last.
+    pub(super) async fn keep(
+        self,
+        kept: i64,
+        connection: &mut SqliteConnection,
+    ) -> Result<(), sqlx::Error> {
+        if self.changed.is_empty() {
+            return Ok(());
+        }
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "INSERT OR REPLACE INTO throttle (key, seen, backlog, deferring, blocked_for) ",
+        );
+        query.push_values(&self.changed, |mut values, (key, bucket)| {
+            let blocked_for = match bucket.stage {
+                Stage::Blocked { left } => Some(microseconds(left)),
+                Stage::Open | Stage::Deferring => None,
+            };
+            values
+                .push_bind(key)
+                .push_bind(Moment(bucket.seen))
+                .push_bind(microseconds(bucket.backlog))
+                .push_bind(bucket.stage == Stage::Deferring)
+                .push_bind(blocked_for);
+        });
+        query.push(
+            "; DELETE FROM throttle
+             WHERE sequence <= (SELECT max(sequence) FROM throttle) - ",
+        );
+        query.push_bind(kept);
+        query.build().execute(connection).await?;
+        Ok(())
+    }
+}
+
+fn read(row: &SqliteRow) -> Result<Bucket, sqlx::Error> {
+    let blocked_for: Option<i64> = row.try_get("blocked_for")?;
+    let stage = match blocked_for {
+        Some(left) => Stage::Blocked {
+            left: SignedDuration::from_micros(left),
+        },
+        None if row.try_get("deferring")? => Stage::Deferring,
+        None => Stage::Open,
+    };
+    Ok(Bucket {
+        seen: row.try_get::<Moment, _>("seen")?.0,
+        backlog: SignedDuration::from_micros(row.try_get("backlog")?),
+        stage,
+    })
+}
+
+fn microseconds(length: SignedDuration) -> i64 {
+    i64::try_from(length.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Who has a backlog or is blocked, those seen last first.
+pub(super) async fn senders(
+    now: Timestamp,
+    connection: &mut SqliteConnection,
+) -> Result<Vec<ThrottledSender>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT key, seen, backlog, deferring, blocked_for FROM throttle ORDER BY sequence DESC",
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut senders = Vec::new();
+    for row in &rows {
+        let bucket = read(row)?.at(now);
+        if !bucket.is_idle() {
+            let key = row.try_get("key")?;
+            senders.push(ThrottledSender { key, bucket });
+        }
+    }
+    Ok(senders)
+}
+
+/// Where the senders stand who were over their allowance, as far as they still are.
+pub(super) async fn stages(
+    now: Timestamp,
+    connection: &mut SqliteConnection,
+) -> Result<Vec<Stage>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT seen, backlog, deferring, blocked_for FROM throttle
+         WHERE deferring OR blocked_for IS NOT NULL",
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| Ok(read(row)?.at(now).stage))
+        .collect()
+}

@@ -36,7 +36,7 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 #[derive(Default)]
 struct WrongClock {
     by: Mutex<SignedDuration>,
-    /// What the machine has run longer than it really has.
+    /// How much longer the machine seems to have run than it has.
     ran: Mutex<SignedDuration>,
     is_broken: AtomicBool,
 }

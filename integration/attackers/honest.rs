@@ -24,7 +24,7 @@ use crate::{
 /// A whole flood on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// What the site's own verifier writes.
+/// The name under which the site's own verifier writes.
 const AUTHSERV_ID: &str = "mx.kms.example.org";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,7 +29,7 @@ fn open_to_the_world() -> Layout {
     let layout = Layout::new();
     layout.allow_xclient();
     layout.set_postfix("default_transport=discard");
-    // Of mail that the milter takes Postfix's queue manager sees nothing.
+    // Postfix's queue manager sees nothing of mail that the milter takes.
     layout.set_postfix("in_flow_delay=0");
     // Postfix slows clients down that are refused, and hangs up on them. These
     // would come again by another connection; here each goes on, at its fastest.
@@ -55,7 +55,7 @@ fn settle(site: &Site) {
     });
 }
 
-/// What a victim's mailbox holds.
+/// The content of a victim's mailbox.
 struct Received {
     mails: Vec<Mail>,
 }
@@ -184,6 +184,17 @@ fn no_answer_to_a_stranger_is_large() {
             }
         }
     }
+    // The longest Message-ID that comes back, and a Subject that has to be encoded.
+    let draft = Draft::request(&format!("{{KMS:Help}} {}", "\u{1f600}".repeat(300)), "")
+        .with("From", CAROL)
+        .with("Message-ID", &format!("<{}@x.example>", "m".repeat(880)));
+    let message = draft.to_bytes();
+    let taken = smtp.send("mallory@attacker.example", &[GATEWAY], &message);
+    assert_eq!(taken.code, 250, "{taken:?}");
+    let answer = site.mailbox(CAROL).wait_for_count(1).remove(0);
+    let size = answer.as_sent().len();
+    println!("of {} bytes with long words: {size}", message.len());
+    assert!(size <= 2048 + message.len(), "{size}");
     println!("sizes of answers to strangers, by whom and result: {largest:?}");
     assert!(largest.values().all(|size| *size <= 2048), "{largest:?}");
 }
@@ -305,7 +316,7 @@ fn a_vendors_first_request_is_answered_while_one_network_floods() {
     println!("a first request while one network floods ({flood}): answered at once");
 }
 
-/// Who writes in an authenticated vendor's name spends nothing of it.
+/// Forgers of an authenticated vendor spend none of its allowance.
 #[test]
 fn forgers_of_a_vendor_delay_none_of_its_own_mail() {
     let layout = open_to_the_world();
@@ -347,7 +358,7 @@ fn slow_bodies_hold_up_nobody() {
     );
 }
 
-/// What honest senders do is answered as ever.
+/// Honest senders are answered as before.
 #[test]
 fn honest_use_is_answered_at_once() {
     let layout = open_to_the_world();

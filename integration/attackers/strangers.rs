@@ -23,7 +23,7 @@ pub fn minimal(from: &str, service: &str, number: usize, reply_to: &[&str]) -> V
     message.into_bytes()
 }
 
-/// What strangers ask for.
+/// The service that strangers ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asking {
     Help,
@@ -123,7 +123,7 @@ impl Flood {
     }
 }
 
-/// What became of a flood.
+/// How a flood was answered.
 #[derive(Debug, Default)]
 pub struct Flooded {
     taken: AtomicUsize,

@@ -16,7 +16,7 @@ pub struct Revision(pub i64);
 /// What shows whether a module made a request, as it stood at one moment.
 #[derive(Clone, Debug)]
 pub struct Asker {
-    /// The moment.
+    /// The state of the tables that was read.
     pub revision: Revision,
     /// Every KMC key.
     pub kmc_keys: Vec<KmcKeyRow>,
@@ -31,7 +31,7 @@ pub struct Asker {
 /// What a module may have, as it stood at one moment.
 #[derive(Clone, Debug)]
 pub struct Issuable {
-    /// The moment.
+    /// The state of the tables that was read.
     pub revision: Revision,
     /// The vending keys of the module's supply groups, in any order.
     pub vending_keys: Vec<VendingKeyRow>,
@@ -44,7 +44,7 @@ pub struct Issuable {
 /// moment.
 #[derive(Clone, Debug)]
 pub struct UpdateBasis {
-    /// The moment.
+    /// The state of the tables that was read.
     pub revision: Revision,
     /// Every KMC key.
     pub kmc_keys: Vec<KmcKeyRow>,

@@ -364,7 +364,7 @@ pub struct Postponement {
 /// Why Postfix's reply port takes no replies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortTrouble {
-    /// The port.
+    /// Its address, `reply.smtp` of the configuration.
     pub port: SocketAddr,
     /// When that began.
     pub since: Timestamp,
@@ -385,7 +385,7 @@ pub struct PortTrouble {
 /// An attempt has failed for the port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortFailure {
-    /// The port.
+    /// Its address, `reply.smtp` of the configuration.
     pub port: SocketAddr,
     /// Now.
     pub at: Timestamp,

@@ -174,7 +174,7 @@ pub struct Selected {
 /// Many requests to be dropped, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToDropAll {
-    /// The requests.
+    /// Their ids, as a selection found them.
     pub requests: Vec<RequestId>,
     /// Only those that still wait for an allowance.
     pub only_throttled: bool,

@@ -9,7 +9,7 @@ use kms_gateway::clock::{Clock, WatchedClock};
 use kms_gateway::kms::{EmbeddedKms, Freshness, StorageKey};
 use kms_gateway::milter::{Gateway, InFlight, Memory, Rules};
 use kms_gateway::policy::{Settings, Throttle};
-use kms_gateway::store::{SqliteStore, Store as _, StoreSettings};
+use kms_gateway::store::{Shares, SqliteStore, Store as _, StoreSettings};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -19,6 +19,8 @@ use super::gateway;
 pub const INTERNAL: &str = "internal";
 /// Requests that the spool holds: so few that inputs fill it.
 const MAX_REQUESTS: u64 = 24;
+/// Strangers fill their share of it as well.
+const STRANGERS_PERCENT: u8 = 50;
 /// Where files cost no disk.
 const MEMORY: &str = "/dev/shm";
 
@@ -48,6 +50,11 @@ impl House {
         let mut settings =
             StoreSettings::new(directory.path().join("state").join("gateway.sqlite3"));
         settings.max_requests = MAX_REQUESTS;
+        settings.shares = Shares {
+            strangers: STRANGERS_PERCENT,
+            newcomers: STRANGERS_PERCENT,
+            network: STRANGERS_PERCENT,
+        };
         settings.min_free_bytes = 0;
         let store = SqliteStore::open(&settings, Some(ChainKey::new(&[7; 32])))
             .await
@@ -86,9 +93,10 @@ impl House {
             .collect()
     }
 
-    /// Whether an input more may find the spool full, and not every one.
-    pub async fn is_full(&self) -> bool {
-        self.on_disk().await.0 >= MAX_REQUESTS
+    /// Whether strangers' next requests are not taken. An input may find it so,
+    /// and not every one.
+    pub async fn is_crowded(&self) -> bool {
+        self.on_disk().await.0 >= MAX_REQUESTS * u64::from(STRANGERS_PERCENT) / 100
     }
 
     pub async fn close(self) {

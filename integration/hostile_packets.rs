@@ -11,8 +11,14 @@ mod harness;
 use std::{net::TcpStream, time::Duration};
 
 use harness::{
-    EndAnswer, GATEWAY, House, Milter, ask, begin, packet, pairs, request_fields, request_with,
-    send, taken, until,
+    EndAnswer, GATEWAY, House, Milter, ask, begin,
+    hostile::{
+        COMMANDS, IMPOSSIBLE_LENGTHS, MACRO_STAGES, NO_REVERSE_PATHS, NO_STRINGS, STEPS,
+        WRONG_ORDERS, crowd, endless_body, endless_macros, fields_that_break_out, large_field,
+        long_recipients, macro_garbage, many_fields, recipients_around_ours, recipients_of_our_own,
+        right, session_of_garbage,
+    },
+    packet, pairs, request_fields, request_with, send, taken, until,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -40,13 +46,11 @@ fn requested() -> (String, String) {
 #[test]
 fn ten_thousand_header_fields_are_malformed_and_cost_what_they_weigh() {
     let house = House::new();
-    let many = |count| {
-        let mut fields = request_fields();
-        fields.extend(vec![("X".to_owned(), "y".to_owned()); count]);
-        fields
-    };
     let memory = house.memory_for(|| {
-        assert_eq!(send(&mut house.session(), &many(10_000), b""), taken());
+        assert_eq!(
+            send(&mut house.session(), &many_fields(10_000), b""),
+            taken()
+        );
     });
     assert_eq!(house.newest(), ignored("malformed"));
     println!("10,000 header fields took {memory} KiB");
@@ -54,11 +58,17 @@ fn ten_thousand_header_fields_are_malformed_and_cost_what_they_weigh() {
 
     // Both counts are within the limit of bytes.
     house.assert_not_quadratic("header fields", 10_000, |count| {
-        assert_eq!(send(&mut house.session(), &many(count), b""), taken());
+        assert_eq!(
+            send(&mut house.session(), &many_fields(count), b""),
+            taken()
+        );
     });
     // Beyond it they are counted and dropped.
     let memory = house.memory_for(|| {
-        assert_eq!(send(&mut house.session(), &many(200_000), b""), taken());
+        assert_eq!(
+            send(&mut house.session(), &many_fields(200_000), b""),
+            taken()
+        );
     });
     println!("200,000 header fields took {memory} KiB");
     assert!(memory < MAX_HEADER + CONSTANT, "{memory} KiB");
@@ -93,21 +103,9 @@ fn a_header_field_fills_a_packet_and_no_more() {
     house.serves();
 }
 
-/// A field whose packet has a payload of `size` bytes.
-fn large_field(size: usize, filling: u8) -> Vec<u8> {
-    let mut field = b"X-Large\0 ".to_vec();
-    field.resize(size - 1, filling);
-    field.push(0);
-    field
-}
-
 #[test]
 fn five_thousand_addresses_in_to_are_a_request() {
     let house = House::new();
-    let crowd = |count: usize| {
-        let addresses: Vec<String> = (0..count).map(|number| format!("r{number}@v.e")).collect();
-        format!("{}, {GATEWAY}", addresses.join(",\n "))
-    };
     let memory = house.memory_for(|| {
         let fields = request_with("To", &crowd(5_000));
         assert_eq!(send(&mut house.session(), &fields, b""), taken());
@@ -132,12 +130,8 @@ fn of_five_thousand_recipients_only_ours_is_deleted() {
     let house = House::new();
     let send_to_crowd = |count: usize| {
         let mut session = house.session();
-        let mut recipients: Vec<String> = (0..count)
-            .map(|number| format!("r{number}@vendor.example"))
-            .collect();
-        recipients[count / 2] = GATEWAY.to_owned();
         session.mail("vendor@vendor.example");
-        let answers = session.recipients(&recipients);
+        let answers = session.recipients(&recipients_around_ours(count));
         assert!(answers.iter().all(|&answer| answer == 'c'));
         assert_eq!(session.data(), 'c');
         session.content(pairs(&request_fields()), b"please\r\n");
@@ -165,13 +159,12 @@ fn of_five_thousand_recipients_only_ours_is_deleted() {
 #[test]
 fn recipients_of_any_length_are_not_kept() {
     let house = House::new();
-    let long = "x".repeat(500_000);
     let memory = house.memory_for(|| {
         let mut session = house.session();
         session.mail("vendor@vendor.example");
-        for number in 0..100 {
+        for argument in long_recipients(100) {
             session.macros('R', &[("{rcpt_addr}", "bob@vendor.example")]);
-            session.send('R', format!("<{long}{number}@vendor.example>\0").as_bytes());
+            session.send('R', &argument);
             assert_eq!(session.answer().command, 'c');
         }
         assert_eq!(session.recipient(GATEWAY), 'c');
@@ -187,10 +180,7 @@ fn recipients_of_any_length_are_not_kept() {
     let memory = house.memory_for(|| {
         let mut session = house.session();
         session.mail("vendor@vendor.example");
-        let ours: Vec<String> = (0..30_000)
-            .map(|number| format!("gateway+{number}@kms.example.org"))
-            .collect();
-        let answers = session.recipients(&ours);
+        let answers = session.recipients(&recipients_of_our_own(30_000));
         let refused = answers.iter().position(|&answer| answer == 'y');
         let kept = refused.expect("a refusal");
         println!("{kept} recipients of our own are kept");
@@ -229,8 +219,7 @@ fn without_data_other_mail_is_not_kept_either() {
 #[test]
 fn a_body_of_fifty_megabytes_is_not_kept() {
     let house = House::new();
-    let line = b"0123456789abcdef\r\n";
-    let body = line.repeat(50 * 1024 * 1024 / line.len());
+    let body = endless_body();
     let memory = house.memory_for(|| {
         let answer = send(&mut house.session(), &request_fields(), &body);
         assert_eq!(answer, taken());
@@ -244,38 +233,6 @@ fn a_body_of_fifty_megabytes_is_not_kept() {
 }
 
 // Slow and hostile peers.
-
-/// How far a session has come when something wrong is said.
-const STEPS: [&str; 11] = [
-    "",
-    "O",
-    "OC",
-    "OCH",
-    "OCHM",
-    "OCHMR",
-    "OCHMRT",
-    "OCHMRTL",
-    "OCHMRTLN",
-    "OCHMRTLNB",
-    "OCHMRTLNBE",
-];
-
-/// A right packet of each command.
-fn right(command: char) -> Vec<u8> {
-    let payload: &[u8] = match command {
-        'O' => &[0, 0, 0, 6, 0, 0, 1, 0xff, 0, 0x1f, 0xff, 0xff],
-        'C' => b"client.vendor.example\x004\x00\x19127.0.0.1\0",
-        'D' => b"R{rcpt_addr}\0gateway@kms.example.org\0",
-        'H' => b"client.vendor.example\0",
-        'M' => b"<vendor@vendor.example>\0",
-        'R' => b"<gateway@kms.example.org>\0",
-        'L' => b"Subject\0 {KMS:Help}\0",
-        'B' => b"please\r\n",
-        'U' => b"WHAT\0",
-        _ => b"",
-    };
-    packet(command, payload)
-}
 
 /// A new connection that has come so far.
 fn at_step(house: &House, step: &str) -> Milter {
@@ -295,7 +252,7 @@ fn every_command_at_every_step_ends_in_an_answer_or_in_silence() {
     let mut tried = 0;
     let memory = house.memory_for(|| {
         for step in STEPS {
-            for command in "ABCDEHKLMNOQRTU".chars() {
+            for command in COMMANDS.chars() {
                 let mut milter = at_step(&house, step);
                 // Once more, for what may be said only once.
                 milter.try_write(&right(command));
@@ -310,24 +267,6 @@ fn every_command_at_every_step_ends_in_an_answer_or_in_silence() {
     assert!(memory < CONSTANT, "{memory} KiB");
     house.serves();
 }
-
-/// Wrong orders after HELO, and what is answered to them.
-const WRONG_ORDERS: [(&str, &str); 14] = [
-    ("B", ""),
-    ("L", ""),
-    ("N", ""),
-    ("T", ""),
-    ("R", ""),
-    ("E", ""),
-    ("EE", ""),
-    ("O", ""),
-    ("AA", ""),
-    ("MB", ""),
-    ("MM", ""),
-    ("MRRTL", "ccc"),
-    ("MRTE", "cc"),
-    ("MRTLNBEE", "ccd"),
-];
 
 #[test]
 fn after_a_wrong_order_the_same_session_is_served() {
@@ -352,7 +291,7 @@ fn unknown_commands_and_impossible_lengths_end_their_session_only() {
     let mut tried = 0;
     let memory = house.memory_for(|| {
         for byte in 0..=u8::MAX {
-            if "ABCDEHKLMNOQRTU".contains(char::from(byte)) {
+            if COMMANDS.contains(char::from(byte)) {
                 continue;
             }
             let mut milter = house.negotiated();
@@ -361,7 +300,7 @@ fn unknown_commands_and_impossible_lengths_end_their_session_only() {
             tried += 1;
         }
         for step in STEPS {
-            for length in [u32::MAX, 1 << 31, 1024 * 1024 + 1] {
+            for length in IMPOSSIBLE_LENGTHS {
                 let mut milter = at_step(&house, step);
                 let mut bytes = length.to_be_bytes().to_vec();
                 bytes.extend_from_slice(b"Lname\0");
@@ -496,31 +435,6 @@ fn beyond_the_limit_of_connections_the_silent_make_room() {
 
 // What is in the packets.
 
-/// Bytes that are no UTF-8, controls, what acts in a log.
-const GARBAGE: &[u8] = b"\xff\xfe\xc3(\xed\xa0\x80\x1b[31m\r\n\x07\x7f\xe2\x80\xae\x01";
-
-/// Definitions for a stage, well-formed and not.
-fn macro_garbage(stage: char) -> Vec<Vec<u8>> {
-    let after_stage: [&[u8]; 7] = [
-        b"",
-        b"name without an end",
-        b"{odd}\0",
-        b"\0\0",
-        b"\0\0\0\0\0",
-        b"{rcpt_addr}",
-        GARBAGE,
-    ];
-    let mut garbage: Vec<Vec<u8>> = after_stage
-        .iter()
-        .map(|rest| [&[u8::try_from(stage).expect("one byte")], *rest].concat())
-        .collect();
-    garbage.push(b"?unknown stage\0x\0".to_vec());
-    garbage.push(GARBAGE.to_vec());
-    garbage
-}
-
-const MACRO_STAGES: [char; 7] = ['C', 'H', 'M', 'R', 'T', 'N', 'E'];
-
 #[test]
 fn garbage_in_macros_changes_no_verdict() {
     let house = House::new();
@@ -566,14 +480,7 @@ fn macros_without_end_are_refused() {
     };
     let memory = house.memory_for(|| {
         for stage in MACRO_STAGES {
-            let mut many = stage.to_string();
-            for number in 0..100_000 {
-                many += &format!("{number:x}\0\0");
-            }
-            refused(many.into_bytes());
-            let mut long = stage.to_string().into_bytes();
-            long.resize(1024 * 1024 - 1, b'x');
-            refused(long);
+            endless_macros(stage).into_iter().for_each(refused);
         }
     });
     println!("2 endless definitions for each of 7 stages took {memory} KiB");
@@ -587,7 +494,7 @@ fn an_envelope_without_addresses_or_ends_harms_nobody() {
     // No string at all, or none that ends: indymilter hangs up.
     let mut tried = 0;
     for command in ['C', 'H', 'M', 'R', 'L'] {
-        for payload in [&b""[..], b"no end", b"name\0value without end", GARBAGE] {
+        for payload in NO_STRINGS {
             if "MR".contains(command) && payload.contains(&0) {
                 // Their arguments are strings as long as there are any.
                 continue;
@@ -602,7 +509,7 @@ fn an_envelope_without_addresses_or_ends_harms_nobody() {
     }
     // Strings that are empty: a null reverse path, a recipient that is no one.
     let mut session = house.session();
-    for reverse_path in [&b"\0"[..], b"<>\0", b"\0\0\0", b"<\0>\0", b"<@>\0"] {
+    for reverse_path in NO_REVERSE_PATHS {
         session.send('M', reverse_path);
         session.send('R', b"\0");
         assert_eq!(session.answer().command, 'c');
@@ -628,42 +535,20 @@ fn acts(c: char) -> bool {
 #[test]
 fn garbage_everywhere_stays_garbage_and_is_shown_clean() {
     let house = House::new();
-    let garbage = |before: &[u8], after: &[u8]| [before, GARBAGE, after].concat();
     let mut session = house.negotiated();
-    session.send('D', &garbage(b"C{daemon_name}\0", b"\0"));
-    session.send('C', &garbage(b"", b"\x004\x00\x19127.0.0.1\0"));
-    session.send('H', &garbage(b"", b"\0"));
-    session.send('D', &garbage(b"M{auth_authen}\0", b"\0"));
-    session.send('M', &garbage(b"<vendor", b"@vendor.example>\0"));
-    session.send('D', &garbage(b"R{rcpt_addr}\0", b"@vendor.example\0"));
-    session.send('R', &garbage(b"<", b"@vendor.example>\0"));
-    assert_eq!(session.answer().command, 'c');
-    assert_eq!(session.recipient(GATEWAY), 'c');
-    assert_eq!(session.data(), 'c');
-    session.send('L', &garbage(b"X-", b"\0 value\0"));
-    session.send('L', &garbage(b"Subject\0 {KMS:Help} ", b"\0"));
-    session.send('L', &garbage(b"Message-ID\0 <", b"@vendor.example>\0"));
-    session.send('L', &garbage(b"From\0 \"", b"\" <vendor@vendor.example>\0"));
-    session.send('L', format!("To\0 {GATEWAY}\0").as_bytes());
-    session.send('N', b"");
-    session.send('B', &garbage(b"", b"\0"));
-    session.send('D', &garbage(b"Ei\0", b"\0"));
-    session.send('E', b"");
+    for (command, payload) in session_of_garbage() {
+        session.send(command, &payload);
+        if "RT".contains(command) {
+            assert_eq!(session.answer().command, 'c');
+        }
+    }
     assert_eq!(session.answer().command, '-');
     assert_eq!(session.answer().command, 'c');
     // The reverse path is none.
     assert_eq!(house.newest(), ignored("return-path"));
 
-    // A name that would end its field, and a value that would begin another.
-    let mut fields = request_fields();
-    fields.push(("X\r\nReply-To".to_owned(), "evil@vendor.example".to_owned()));
-    fields.push((
-        "X".to_owned(),
-        "y\r\nReply-To: evil@vendor.example\r\n\r\n".to_owned(),
-    ));
-    fields.push(("\u{1b}[31m\u{7}:".to_owned(), "\u{202e}".to_owned()));
     begin(&mut session);
-    session.content(pairs(&fields), b"");
+    session.content(pairs(&fields_that_break_out()), b"");
     session.macros('E', &[("i", "\u{1b}[31m\r\n\u{202e}")]);
     session.send('E', b"");
     assert_eq!(session.answer().command, 'd');

@@ -20,6 +20,8 @@ mod disk;
 mod dkim;
 mod dovecot;
 mod gateway;
+pub mod hostile;
+pub mod hostile_peers;
 mod house;
 mod installer;
 mod lock;

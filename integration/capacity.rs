@@ -7,6 +7,7 @@
 mod harness;
 
 use std::{
+    net::TcpStream,
     panic,
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     thread,
@@ -15,7 +16,8 @@ use std::{
 
 use harness::{
     ALICE, BOB, Draft, GATEWAY, House, Layout, MemoryLimit, Milter, Pages, ask, begin,
-    hostile_peers, pairs, request_fields, request_with, send, taken, until,
+    hostile::text_that_grows, hostile_peers, pairs, request_fields, request_with, send, taken,
+    until,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -211,6 +213,51 @@ fn a_thousand_unfinished_bodies_hold_bounded_memory_and_nobody_up() {
     drop(unfinished);
     house.serves();
     confined.assert_bounded();
+}
+
+/// The README's figure, in KiB.
+const HOSTILE_CONNECTION: u64 = 170;
+
+#[test]
+fn a_hostile_connection_holds_no_more_than_the_readme_says() {
+    let house = House::new();
+    let count = 200;
+    let memory = house.memory_for(|| {
+        let held: Vec<TcpStream> = (0..count)
+            .map(|_| hostile_peers::hold(house.layout.port(8890)))
+            .collect();
+        house.serves();
+        drop(held);
+    });
+    println!("{} KiB a connection", memory / count);
+    assert!(memory < count * HOSTILE_CONNECTION, "{memory} KiB");
+}
+
+/// As in `src/milter/memory.rs`: copies for which there is room at the end of a
+/// message, beside the content itself.
+const COPIES: u64 = 8;
+
+/// Buffers, and pages of the database, in KiB.
+const CONSTANT: u64 = 2 * 1024;
+
+#[test]
+fn the_end_of_a_message_takes_no_more_copies_than_there_is_room_for() {
+    // The message waits, so that the worker makes no copies.
+    let layout = House::layout();
+    layout.set_gateway("throttle", "at_once", 1);
+    layout.set_gateway("throttle", "every", "1h");
+    let house = House::of(layout);
+    let (fields, body) = text_that_grows();
+    let mut first = fields.clone();
+    first.retain(|(name, _)| name != "Message-ID");
+    assert_eq!(send(&mut house.session(), &first, b"please\r\n"), taken());
+    let memory = house.memory_for(|| {
+        assert_eq!(send(&mut house.session(), &fields, &body), taken());
+    });
+    assert_eq!(house.newest(), ("defer".to_owned(), "flood".to_owned()));
+    let size = (body.len() / KIB) as u64;
+    println!("{memory} KiB for a message of {size} KiB");
+    assert!(memory < (1 + COPIES) * size + CONSTANT, "{memory} KiB");
 }
 
 #[test]

@@ -115,6 +115,22 @@ pub fn say(gateway: SocketAddr, connections: &[Said]) -> u64 {
     answered
 }
 
+/// Defines all macros that a connection may, and stops within a packet as large
+/// as Postfix sends any.
+pub fn hold(gateway: SocketAddr) -> TcpStream {
+    let definition = |number| format!("{{{number:02}}}\0{}\0", "v".repeat(248));
+    let definitions: String = (0..32).map(definition).collect();
+    let macros = |stage: char| packet('D', format!("{stage}{definitions}").as_bytes());
+    let mut said = up_to("OCH");
+    said.extend(MACRO_STAGES.into_iter().flat_map(macros));
+    said.extend(up_to("MRTLN"));
+    let piece = packet('B', &[b'x'; 65_535]);
+    said.extend(&piece[..piece.len() - 1]);
+    let mut stream = TcpStream::connect(gateway).expect("the backlog");
+    stream.write_all(&said).expect("the gateway reads");
+    stream
+}
+
 /// Reads until the gateway hangs up, on purpose or in the middle.
 fn bytes_until_the_end(mut stream: &TcpStream) -> u64 {
     let mut bytes = [0; 4096];

@@ -21,7 +21,7 @@ use crate::measures::{MILTER_MEMORY, MILTER_MEMORY_LIMIT, MemoryPart};
 
 /// How many times its content a message takes while it is judged and stored:
 /// what is decoded, the text for the spool, and the store's copies of that.
-const COPIES: usize = 6;
+const COPIES: usize = 8;
 
 /// How many times its length a packet takes until the session is done with it.
 const PACKET_COPIES: usize = 4;

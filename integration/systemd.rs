@@ -209,7 +209,7 @@ fn a_well_gateway_says_so_at_half_of_the_time_and_a_hung_one_does_not() {
         "{heard:?}"
     );
 
-    house.gateway.signal(Signal::STOP);
+    house.gateway.hang();
     // What was sent before.
     systemd.listen(WATCHDOG / 10);
     assert_eq!(systemd.listen(3 * WATCHDOG).beats, 0);

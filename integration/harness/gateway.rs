@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io,
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -121,6 +122,21 @@ impl Gateway {
     pub fn kill(mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+
+    /// Has it hang, until it gets SIGCONT. A process goes on for a moment after
+    /// SIGSTOP was sent, until one of its threads has stopped the others.
+    pub fn hang(&self) {
+        self.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let is_stopped = |task: io::Result<fs::DirEntry>| {
+            let status = task.expect("a task").path().join("status");
+            fs::read_to_string(status).is_ok_and(|status| status.contains("\nState:\tT"))
+        };
+        until("all of its threads have stopped", PATIENCE, || {
+            let mut tasks = fs::read_dir(&tasks).expect("it runs");
+            tasks.all(is_stopped).then_some(())
+        });
     }
 
     pub fn signal(&self, signal: Signal) {

@@ -269,8 +269,7 @@ fn down(layout: &Layout) -> Arc<AtomicUsize> {
 
 fn wait_for_attempts(attempts: &AtomicUsize, more: usize) {
     let enough = attempts.load(Ordering::Relaxed) + more;
-    // A port in trouble is tried after waits of up to a minute.
-    until("attempts", Duration::from_secs(200), || {
+    until("attempts", Duration::from_secs(60), || {
         (attempts.load(Ordering::Relaxed) >= enough).then_some(())
     });
 }

@@ -21,23 +21,24 @@ pub(super) async fn trouble(
     now: Timestamp,
     connection: &mut SqliteConnection,
 ) -> Result<Option<PortTrouble>, sqlx::Error> {
+    let Moment(clock_was_set_back) = Wait::of(now, SignedDuration::ZERO).clock_was_set_back;
     let row = sqlx::query(
         "SELECT began_at, tried_at, waits_until, failures, refuses, trouble, (
              SELECT waits_until FROM deliveries
-             WHERE sequence = trial AND waits_until > ?2 AND NOT EXISTS (
+             WHERE sequence = trial AND waits_until > ?2 AND waits_since <= ?3 AND NOT EXISTS (
                  SELECT 1 FROM delivery_troubles WHERE delivery = sequence AND attempt = attempts)
          ) AS trial_until
          FROM port_troubles WHERE port = ?1",
     )
     .bind(Text(port))
     .bind(Moment(now))
+    .bind(Moment(clock_was_set_back))
     .fetch_optional(connection)
     .await?;
     row.map(|row| {
         let moment = |column| Ok::<_, sqlx::Error>(row.try_get::<Moment, _>(column)?.0);
         let tried_at = moment("tried_at")?;
         let trial_until = row.try_get::<Option<Moment>, _>("trial_until")?;
-        let Moment(clock_was_set_back) = Wait::of(now, SignedDuration::ZERO).clock_was_set_back;
         let waits_until = match tried_at > clock_was_set_back {
             true => now,
             false => moment("waits_until")?,
@@ -85,7 +86,7 @@ impl Intent for PortFails {
             "INSERT INTO port_troubles
                  (port, began_at, tried_at, waits_until, failures, refuses, trouble)
              VALUES (?1, ?2, ?2, ?3, 1, ?4, ?5)
-             ON CONFLICT (port) DO UPDATE SET waits_until = excluded.waits_until,
+             ON CONFLICT (port) DO UPDATE SET waits_until = excluded.waits_until, trial = NULL,
                  failures = failures + 1, refuses = excluded.refuses, trouble = excluded.trouble
                  WHERE ?6
              RETURNING failures",
@@ -335,6 +336,19 @@ mod tests {
         let hour_before = at(10) - SignedDuration::from_hours(1);
         let trial = test.lease_delivery(hour_before).await.unwrap();
         assert!(trial.trial.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_trial_that_has_ended_blocks_no_other_when_the_clock_is_set_back() {
+        let (test, first) = dead().await;
+        let store = &test.store;
+        store.release_delivery(&first.token, at(10)).await.unwrap();
+        let trial = test.lease_delivery(at(20)).await.unwrap();
+        fails(&test, failure(20, 40, false, true)).await;
+        store.release_delivery(&trial.token, at(20)).await.unwrap();
+        let hour_before = at(20) - SignedDuration::from_hours(1);
+        let next = test.lease_delivery(hour_before).await.unwrap();
+        assert!(next.trial.is_some());
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::Path,
     process::Command,
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
@@ -349,6 +350,45 @@ fn away_slow_or_talking_nonsense_it_makes_requests_wait_and_nothing_worse() {
     }
     assert_eq!(kms.history().len(), sent.len());
     assert!(!log().contains("panicked"), "a panic");
+}
+
+/// How many senders wait for a key.
+const WAITING: usize = 60;
+
+/// Those on their way when the system is found away, one for each task of the
+/// worker, and then one trial at a time, each twice as long after the one before.
+const MOST_ATTEMPTS: usize = 4 + 10;
+
+#[test]
+fn a_system_that_hangs_is_tried_by_one_request_for_all() {
+    let (layout, mut kms) = ReferenceKms::impatient("15min", "1h");
+    let site = layout.start();
+    let connections = Impostor::at(&kms.socket(), b"", Duration::from_secs(3600));
+    for number in 0..WAITING {
+        let from = ALICE.replace('@', &format!("+{number}@"));
+        let draft = Draft::request("{KMS:GetPublicKey}", "").with("From", &from);
+        let taken = site.smtp().send(&from, &[GATEWAY], &draft.to_bytes());
+        assert_eq!(taken.code, 250, "{taken:?}");
+    }
+    until("all were put off", PATIENCE, || {
+        let queue = site.layout.gateway(&["queue", "list", "--json"]);
+        let queue: Vec<Value> = serde_json::from_str(&queue).expect("an array");
+        let is_put_off = |item: &Value| item["last_trouble"]["trouble"].is_string();
+        (queue.len() == WAITING && queue.iter().all(is_put_off)).then_some(())
+    });
+    let connections = connections.load(Ordering::SeqCst);
+    assert!(connections <= MOST_ATTEMPTS, "{connections} attempts");
+    let log = site.gateway.as_ref().expect("it runs").log();
+    let lines = log.matches("put off").count();
+    assert!(lines <= MOST_ATTEMPTS, "{lines} lines: {log}");
+
+    kms.start();
+    let answers = until("all are answered", PATIENCE, || {
+        let mails = site.mailbox(ALICE).mails();
+        (mails.len() == WAITING).then_some(mails)
+    });
+    assert!(answers.iter().all(|answer| answer.result()[0] == "Success"));
+    println!("{WAITING} requests waited: {connections} attempts, {lines} lines");
 }
 
 #[test]

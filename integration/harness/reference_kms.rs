@@ -7,6 +7,10 @@ use std::{
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
     process::{Child, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -166,12 +170,16 @@ impl Drop for ReferenceKms {
 pub struct Impostor;
 
 impl Impostor {
-    /// Listens until the test's process ends, or another takes the socket.
-    pub fn at(socket: &Path, says: &'static [u8], after: Duration) {
+    /// Listens until the test's process ends, or another takes the socket. Gives
+    /// the number of connections so far.
+    pub fn at(socket: &Path, says: &'static [u8], after: Duration) -> Arc<AtomicUsize> {
         let _ = fs::remove_file(socket);
         let listener = UnixListener::bind(socket).expect("the socket");
+        let connections = Arc::<AtomicUsize>::default();
+        let counted = connections.clone();
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
+                counted.fetch_add(1, Ordering::SeqCst);
                 thread::spawn(move || {
                     let mut question = String::new();
                     let _ = BufReader::new(&stream).read_line(&mut question);
@@ -180,5 +188,6 @@ impl Impostor {
                 });
             }
         });
+        connections
     }
 }

@@ -1,6 +1,7 @@
 //! A question for a key load file, its answer, and what the answer changes.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
@@ -191,6 +192,15 @@ pub enum KmsError {
     /// There is no key to answer with, or something that cannot be encoded.
     #[error("the key management system cannot answer: {0}")]
     Unavailable(String),
+    /// It did not answer another request a moment ago, and was not asked for this
+    /// one.
+    #[error("the key management system cannot answer: {text}")]
+    Away {
+        /// What is known.
+        text: String,
+        /// When to ask again.
+        again_in: Duration,
+    },
     /// A row was altered, or sealed under another storage key.
     #[error(transparent)]
     Sealed(#[from] DoesNotOpen),

@@ -7,6 +7,8 @@ mod key_load_file;
 mod module_update;
 mod public_key;
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
@@ -151,6 +153,18 @@ pub enum ServiceError {
     /// The key management system is in trouble.
     #[error("the key management system can't answer now: {0}")]
     Kms(#[from] KmsError),
+}
+
+impl ServiceError {
+    /// When to try again, where an earlier request met the trouble and this one was
+    /// not tried.
+    #[must_use]
+    pub fn again_in(&self) -> Option<Duration> {
+        match self {
+            Self::Kms(KmsError::Away { again_in, .. }) => Some(*again_in),
+            Self::Kms(_) => None,
+        }
+    }
 }
 
 /// Answers a request.

@@ -243,7 +243,7 @@ impl Worker {
                         self.put_off(leased, &answering, until, &trouble).await?;
                         return Ok(Completed::LeaseLost);
                     }
-                    None => answering.give_up(leased, &trouble, now),
+                    None => answering.give_up(leased, &trouble.reason, now),
                 }
             }
         };
@@ -274,12 +274,17 @@ impl Worker {
         leased: &LeasedRequest,
         answering: &Answering,
         until: Timestamp,
-        trouble: &str,
+        Trouble { reason, again_in }: &Trouble,
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
-        tracing::warn!(queue_id = leased.queue_id, request = %leased.id, %until, trouble, "put off");
+        // It goes as soon as the one that is tried for all has its answer.
+        let trial = again_in.and_then(|wait| now.checked_add(wait).ok());
+        let until = trial.map_or(until, |trial| until.min(trial));
+        if again_in.is_none() {
+            tracing::warn!(queue_id = leased.queue_id, request = %leased.id, %until, trouble = reason, "put off");
+        }
         self.store
-            .postpone(&leased.token, now, until, trouble)
+            .postpone(&leased.token, now, until, reason)
             .await?;
         // Those of the same sender wait behind it.
         let late = self
@@ -297,6 +302,13 @@ impl Worker {
     }
 }
 
+/// Why an attempt at a completion failed.
+struct Trouble {
+    reason: String,
+    /// When to try again, if the log has the trouble from another request.
+    again_in: Option<Duration>,
+}
+
 /// One attempt at a completion. A panic is a fault of ours that must not end
 /// the worker: it counts as a failed attempt, so that such a request too comes
 /// to an end.
@@ -304,17 +316,23 @@ async fn attempt(
     answering: &Answering,
     leased: &LeasedRequest,
     now: Timestamp,
-) -> Result<Completion, String> {
+) -> Result<Completion, Trouble> {
     match AssertUnwindSafe(answering.complete(leased, now))
         .catch_unwind()
         .await
     {
         Ok(Ok(completion)) => Ok(completion),
-        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Err(error)) => Err(Trouble {
+            reason: error.to_string(),
+            again_in: error.again_in(),
+        }),
         Err(_) => {
             tracing::error!(queue_id = leased.queue_id, request = %leased.id, "answering panicked; this is a fault of the gateway");
             PANICS.at(FoundAtFault::Answering).increment(1);
-            Err("a fault of the gateway".to_owned())
+            Err(Trouble {
+                reason: "a fault of the gateway".to_owned(),
+                again_in: None,
+            })
         }
     }
 }

@@ -4,6 +4,7 @@
 //! `docs/kms-protocol.md` is the protocol. That one request has one result
 //! rests on the request id: asked again, the other side answers as it did.
 
+mod absence;
 mod answers;
 mod connection;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use self::absence::Absence;
 use self::trouble::Trouble;
 use self::wire::Question;
 use crate::kms::Kms;
@@ -49,6 +51,7 @@ pub struct RemoteSettings {
 pub struct RemoteKms {
     settings: RemoteSettings,
     acceptances: Semaphore,
+    absence: Absence,
 }
 
 impl RemoteKms {
@@ -59,6 +62,7 @@ impl RemoteKms {
         Self {
             settings,
             acceptances: Semaphore::new(ACCEPTANCES_AT_ONCE),
+            absence: Absence::default(),
         }
     }
 
@@ -72,16 +76,23 @@ impl RemoteKms {
         question: Question,
         read: impl FnOnce(wire::Answer) -> Result<T, Trouble>,
     ) -> Result<T, KmsError> {
-        connection::ask(&self.settings, &question)
+        self.absence
+            .unless_away(connection::ask(&self.settings, &question))
             .await
             .and_then(read)
             .map_err(|trouble| trouble.at(self.socket()))
     }
 
+    /// Asks even a system that seems to be away: these questions have a short limit
+    /// and turns of their own, and a module's request that is not known as one
+    /// is a stranger's.
     async fn ask_is_from_module(&self, question: Question) -> Result<bool, KmsError> {
         // Never closed.
         let _turn = self.acceptances.acquire().await;
-        self.ask(question, answers::is_from_module).await
+        connection::ask(&self.settings, &question)
+            .await
+            .and_then(answers::is_from_module)
+            .map_err(|trouble| trouble.at(self.socket()))
     }
 }
 

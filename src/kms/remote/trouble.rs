@@ -22,6 +22,14 @@ pub(super) enum Trouble {
         "it can't be connected to: {0}; see that it runs, and that the gateway may use the socket"
     )]
     Connect(io::Error),
+    /// It did not answer another question a moment ago.
+    #[error("it was not asked, as it is away: {trouble}")]
+    Away {
+        /// Why that question had no answer.
+        trouble: String,
+        /// When to ask again.
+        again_in: Duration,
+    },
     /// It took longer than it may.
     #[error("{what} took longer than {limit:?}; see what holds it up, or raise kms.{setting}")]
     Slow {
@@ -66,7 +74,25 @@ pub(super) enum Trouble {
 impl Trouble {
     /// As the trait has it, with the socket that it came by.
     pub(super) fn at(self, socket: &Path) -> KmsError {
-        KmsError::Unavailable(format!("the KMS at {}: {self}", socket.display()))
+        let text = format!("the KMS at {}: {self}", socket.display());
+        match self {
+            Self::Away { again_in, .. } => KmsError::Away { text, again_in },
+            _ => KmsError::Unavailable(text),
+        }
+    }
+
+    /// Whether nobody answered at all.
+    pub(super) fn is_silence(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Slow { .. } | Self::Broken(_) | Self::CutShort => true,
+            Self::Away { .. }
+            | Self::TooLong(_)
+            | Self::Malformed(_)
+            | Self::Version(_)
+            | Self::Unfit(_)
+            | Self::Its(_)
+            | Self::Refused { .. } => false,
+        }
     }
 
     /// An answer that can't be one to this question.

@@ -227,7 +227,7 @@ fn a_hostile_connection_holds_no_more_than_the_readme_says() {
             .map(|_| hostile_peers::hold(house.layout.port(8890)))
             .collect();
         house.serves();
-        drop(held);
+        assert!(held.iter().all(hostile_peers::is_open), "it hung up");
     });
     println!("{} KiB a connection", memory / count);
     assert!(memory < count * HOSTILE_CONNECTION, "{memory} KiB");
@@ -288,6 +288,7 @@ fn two_hundred_hostile_peers_at_once_leave_room_for_honest_requests() {
             honest += 1;
         }
         println!("{honest} honest requests meanwhile");
+        assert!(honest > 0);
     });
     house.serves();
     let answered = answered.into_inner();

@@ -1,5 +1,5 @@
-//! What no Postfix says to a milter: messages beyond all reason, packets at the
-//! wrong time, garbage in every place. A test sends each and looks at the answer;
+//! Messages and packets that no Postfix sends to a milter: beyond all reason, at
+//! the wrong time, or garbage. A test sends each and looks at the answer;
 //! another lets two hundred peers say all of it at once.
 
 use super::{GATEWAY, packet, request_fields};

@@ -131,6 +131,13 @@ pub fn hold(gateway: SocketAddr) -> TcpStream {
     stream
 }
 
+/// Whether the gateway has not hung up. Reads the answers so far.
+pub fn is_open(mut stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).expect("a socket");
+    let ended = io::copy(&mut stream, &mut io::sink());
+    ended.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+}
+
 /// Reads until the gateway hangs up, on purpose or in the middle.
 fn bytes_until_the_end(mut stream: &TcpStream) -> u64 {
     let mut bytes = [0; 4096];

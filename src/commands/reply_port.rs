@@ -1,5 +1,5 @@
-//! What an operator is told of Postfix's reply port: in what trouble a running
-//! gateway has it, and what it says when it is tried.
+//! Postfix's reply port, for an operator: the trouble that a running gateway has
+//! with it, and its answer when it is tried.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -17,8 +17,7 @@ use crate::{
 /// A person waits for it.
 const TIME: Duration = Duration::from_secs(20);
 
-/// What is in the way of replies, a text for each thing that the operator should
-/// mend.
+/// One text for each thing that keeps replies and that the operator should mend.
 pub(super) fn warnings(hand_over: &HandOver) -> Vec<String> {
     let port = hand_over.trouble.as_ref().map(|trouble| {
         format!(
@@ -57,7 +56,7 @@ pub(super) fn sentence(trouble: &PortTrouble, now: Timestamp) -> String {
     )
 }
 
-/// What came of trying the port.
+/// The result of trying the port.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Tried {
     /// It would take a reply, or nobody listens as yet.

@@ -196,7 +196,7 @@ pub enum KmsError {
     /// one.
     #[error("the key management system cannot answer: {text}")]
     Away {
-        /// What is known.
+        /// The trouble that the other request met.
         text: String,
         /// When to ask again.
         again_in: Duration,

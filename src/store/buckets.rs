@@ -72,8 +72,8 @@ impl Buckets {
         let key = charge.key.to_string();
         let before = self.bucket(&key);
         let (bucket, standing) = step(before, self.now, cost, &charge.allowance);
-        // Who asks while blocked changes nothing, but where the clock has been
-        // set back: what is left of the block counts from now on, not from then.
+        // A request of a blocked sender changes nothing, unless the clock has been
+        // set back: the rest of the block counts from now on, not from then.
         let is_unchanged = matches!(standing, Standing::Blocked { newly: false, .. });
         if !is_unchanged || before.seen > self.now {
             self.changed.insert(key, bucket);
@@ -144,7 +144,7 @@ fn microseconds(length: SignedDuration) -> i64 {
     i64::try_from(length.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Who has a backlog or is blocked, those seen last first.
+/// Senders that have a backlog or are blocked, those seen last first.
 pub(super) async fn senders(
     now: Timestamp,
     connection: &mut SqliteConnection,
@@ -165,7 +165,7 @@ pub(super) async fn senders(
     Ok(senders)
 }
 
-/// Where the senders stand who were over their allowance, as far as they still are.
+/// The stages of all senders that are still over their allowance.
 pub(super) async fn stages(
     now: Timestamp,
     connection: &mut SqliteConnection,

@@ -157,7 +157,7 @@ impl Postponement {
     }
 }
 
-/// Where the tests hand replies over.
+/// The port to which the tests hand replies.
 pub const PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 18025);
 
 /// How long the tests hold a lease.

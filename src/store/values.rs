@@ -192,10 +192,10 @@ impl<T> fmt::Debug for LeaseToken<T> {
 /// Which of what is due is leased first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum First {
-    /// What has been due longest.
+    /// The one that has been due longest.
     #[default]
     Oldest,
-    /// What fell due last: the new need not wait for a whole backlog.
+    /// The one that fell due last: the new need not wait for a whole backlog.
     Newest,
 }
 
@@ -407,7 +407,7 @@ pub struct HandOver {
     /// How many replies, each target by itself, Postfix refused when they were
     /// last tried, and not for their addresses.
     pub refused: u64,
-    /// What it said to the last of those.
+    /// The answer to the last of those.
     pub refusal: Option<String>,
 }
 

@@ -34,7 +34,7 @@ use crate::{
 /// are the port's trouble. A single one may be its own.
 const REFUSALS_IN_A_ROW: u32 = 3;
 
-/// Where replies go.
+/// The port for replies, and our name there.
 #[derive(Clone, Debug)]
 pub struct InjectionSettings {
     /// Postfix's milter-free port.
@@ -49,7 +49,7 @@ pub struct Delivering {
     pub settings: InjectionSettings,
 }
 
-/// What those who hand replies over share.
+/// Shared by all tasks that hand replies over.
 #[derive(Default)]
 pub(super) struct Shared {
     in_work: InWork<LeasedDelivery>,
@@ -259,7 +259,7 @@ impl Attempt<'_> {
     }
 
     /// The trial of a port that took nothing came as far as the address: it works.
-    /// Of one that refuses replies that says nothing; the next reply is the trial.
+    /// At a port that refuses replies it proves nothing; the next reply is the trial.
     async fn reached_the_address(&self) -> Result<(), StoreError> {
         match &self.leased.trial {
             Some(trouble) if !trouble.refuses => self.worker.port_works(self.settings.server).await,

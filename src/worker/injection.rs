@@ -295,7 +295,7 @@ fn granted(answers: &[Response<String>]) -> Result<(), InjectionError> {
     }
 }
 
-/// What an answer to RCPT is about.
+/// The subject of an answer to RCPT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum About {
     /// The address, and time mends nothing.
@@ -356,7 +356,7 @@ fn failed(stage: Stage, error: mail_send::Error) -> String {
         mail_send::Error::Timeout => {
             format!("{stage}: no answer within {} s", stage.limit().as_secs())
         }
-        // What is read of a session that ended.
+        // A session that ended reads like this.
         mail_send::Error::UnparseableReply => {
             format!("{stage}: the session ended without an answer, or the answer is none of SMTP")
         }

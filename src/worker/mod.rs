@@ -231,7 +231,7 @@ impl Worker {
         let answering = self.answering.borrow().clone();
         let completion = match attempt(&answering, leased, now).await {
             Ok(completion) => completion,
-            Err(trouble) => {
+            Err(failed) => {
                 // An attempt may have taken long: the wait begins after it.
                 let times = self.times(leased.accepted_at, leased.accepted_at);
                 let now = times.now;
@@ -240,10 +240,10 @@ impl Worker {
                     .again(leased.attempts, times, !leased.told, jitter(now))
                 {
                     Some(until) => {
-                        self.put_off(leased, &answering, until, &trouble).await?;
+                        self.put_off(leased, &answering, until, &failed).await?;
                         return Ok(Completed::LeaseLost);
                     }
-                    None => answering.give_up(leased, &trouble.reason, now),
+                    None => answering.give_up(leased, &failed.reason, now),
                 }
             }
         };
@@ -274,10 +274,10 @@ impl Worker {
         leased: &LeasedRequest,
         answering: &Answering,
         until: Timestamp,
-        Trouble { reason, again_in }: &Trouble,
+        FailedAttempt { reason, again_in }: &FailedAttempt,
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
-        // It goes as soon as the one that is tried for all has its answer.
+        // The request goes as soon as the one that is tried for all has its answer.
         let trial = again_in.and_then(|wait| now.checked_add(wait).ok());
         let until = trial.map_or(until, |trial| until.min(trial));
         if again_in.is_none() {
@@ -303,7 +303,7 @@ impl Worker {
 }
 
 /// Why an attempt at a completion failed.
-struct Trouble {
+struct FailedAttempt {
     reason: String,
     /// When to try again, if the log has the trouble from another request.
     again_in: Option<Duration>,
@@ -316,20 +316,20 @@ async fn attempt(
     answering: &Answering,
     leased: &LeasedRequest,
     now: Timestamp,
-) -> Result<Completion, Trouble> {
+) -> Result<Completion, FailedAttempt> {
     match AssertUnwindSafe(answering.complete(leased, now))
         .catch_unwind()
         .await
     {
         Ok(Ok(completion)) => Ok(completion),
-        Ok(Err(error)) => Err(Trouble {
+        Ok(Err(error)) => Err(FailedAttempt {
             reason: error.to_string(),
             again_in: error.again_in(),
         }),
         Err(_) => {
             tracing::error!(queue_id = leased.queue_id, request = %leased.id, "answering panicked; this is a fault of the gateway");
             PANICS.at(FoundAtFault::Answering).increment(1);
-            Err(Trouble {
+            Err(FailedAttempt {
                 reason: "a fault of the gateway".to_owned(),
                 again_in: None,
             })

@@ -99,7 +99,7 @@ impl Worker {
         }
     }
 
-    /// Where no reply waits by which the port could be tried.
+    /// Tries a port for which no reply waits that could try it.
     async fn try_port(&self, trouble: &PortTrouble) -> Result<(), StoreError> {
         let now = self.clock.now();
         if trouble.until > now {

@@ -21,7 +21,7 @@ pub(super) struct Vitals {
     pub(super) hangs: Option<String>,
     /// Why a request would not be taken now, if it wouldn't.
     pub(super) refuses: Option<String>,
-    /// What the operator should mend although requests are taken.
+    /// Everything that the operator should mend although requests are taken.
     pub(super) warnings: Vec<String>,
 }
 

@@ -44,7 +44,7 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(45);
 pub(super) struct Pulse {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<WatchedClock>,
-    /// Where replies go.
+    /// The port for replies.
     pub(super) delivering: watch::Receiver<Arc<Delivering>>,
     /// What is wrong with the newest configuration, if anything.
     pub(super) bad_reload: watch::Receiver<Option<String>>,
@@ -85,7 +85,7 @@ impl Pulse {
         beat(every, || self.look(), tell).await;
     }
 
-    /// What the operator should mend although requests are taken.
+    /// Everything that the operator should mend although requests are taken.
     fn warnings(&self) -> Vec<String> {
         let bad_reload = self.bad_reload.borrow().as_deref().map(not_reloaded);
         let of_port = self.connections.strain().warning;
@@ -167,7 +167,7 @@ impl State {
         self.silence() < LONGEST_SILENCE
     }
 
-    /// What the operator should mend although requests are taken.
+    /// Everything that the operator should mend although requests are taken.
     fn warnings(&self) -> Vec<String> {
         match &self.newest {
             Some(Ok(seen)) => reply_port::warnings(&seen.hand_over),

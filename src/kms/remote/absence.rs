@@ -18,7 +18,7 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// after it is back. Each trial has its line in the log.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// What is known of a system that may be away.
+/// The absence of a system, as its answers to all questions have shown it.
 #[derive(Default)]
 pub(super) struct Absence(Mutex<Option<Away>>);
 

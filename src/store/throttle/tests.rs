@@ -7,6 +7,7 @@ use super::super::buckets::{KEPT, senders};
 use super::super::testing::{TestStore, at, completion, id, notice, order, request};
 use super::super::{Accepted, NewRequest, Store, StoreError};
 use super::*;
+use crate::kms::RequestId;
 use crate::mail::Address;
 use crate::policy::throttle::{Allowance, Excess};
 use crate::policy::{Charges, Requester, Sender, Throttle};
@@ -46,6 +47,14 @@ fn unknown(target: &str) -> Sender {
         is_foreign: true,
         is_trusted: false,
     }
+}
+
+/// Completes the request that is due next; gives its id.
+async fn complete_next(test: &TestStore, second: i64) -> RequestId {
+    let leased = test.lease(at(second)).await.unwrap();
+    let done = completion(at(second), &[]);
+    test.store.complete(&leased.token, done).await.unwrap();
+    leased.id
 }
 
 fn from(sender: &Sender, target: &str, number: u8) -> NewRequest {
@@ -108,12 +117,7 @@ async fn a_flood_is_deferred_then_blocked_with_one_notice_each() {
     }
     for (number, due) in [(0, 0), (1, 60), (2, 120), (3, 3600)] {
         assert!(number == 0 || test.lease(at(due - 1)).await.is_none());
-        let leased = test.lease(at(due)).await.unwrap();
-        assert_eq!(leased.id, id(number));
-        test.store
-            .complete(&leased.token, completion(at(due), &[]))
-            .await
-            .unwrap();
+        assert_eq!(complete_next(&test, due).await, id(number));
     }
     let after = NewRequest {
         accepted_at: at(3600),
@@ -322,7 +326,7 @@ async fn a_clock_set_back_makes_no_newcomer_of_who_is_known() {
     assert_eq!(ask(0, "a@b.example", 9000).await, Accepted::New);
     assert_eq!(ask(1, "a@b.example", 5400).await, Accepted::New);
     assert_eq!(ask(2, "b@b.example", 5400).await, Accepted::New);
-    // Whose turn has not come waits as long as he did before, and no longer.
+    // A sender whose turn has not come waits as long as before, and no longer.
     let told = Some(NoticeCode::Deferred);
     assert_eq!(ask(3, "c@b.example", 5400).await, later(5410, told));
     assert_eq!(ask(4, "d@b.example", 5400).await, later(5420, told));
@@ -376,12 +380,7 @@ async fn an_operator_ends_a_block_and_what_waits_is_done() {
             .is_empty()
     );
     for number in 0..4 {
-        let leased = test.lease(at(1)).await.unwrap();
-        assert_eq!(leased.id, id(number));
-        test.store
-            .complete(&leased.token, completion(at(1), &[]))
-            .await
-            .unwrap();
+        assert_eq!(complete_next(&test, 1).await, id(number));
     }
     let next = NewRequest {
         accepted_at: at(1),
@@ -421,7 +420,7 @@ async fn only_so_many_buckets_are_kept_and_those_seen_last() {
     assert!(!regular.bucket.is_idle());
 }
 
-/// What a flood of forged addresses leaves, written at once.
+/// A flood of forged addresses leaves these rows, written at once.
 #[tokio::test]
 async fn the_bounds_hold_at_their_full_size_and_who_asks_then_is_served() {
     let test = TestStore::new().await;
@@ -482,7 +481,7 @@ async fn one_target_is_answered_so_often_from_whatever_networks_and_told_once() 
     }
     let usage = test.store.spool_usage().await.unwrap();
     assert_eq!((usage.requests, usage.replies), (4, 1));
-    // What strangers have answered there holds up no module.
+    // Answers to strangers at this address hold up no module.
     let module = Sender::Module("SMID.1:…".to_owned());
     assert_eq!(ask(&test, &module, victim, 9).await, "taken");
 }

@@ -26,4 +26,5 @@ pub mod security_module;
 pub mod services;
 pub mod store;
 pub mod sts;
+pub mod wiring;
 pub mod worker;

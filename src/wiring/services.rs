@@ -1,0 +1,656 @@
+//! The services that the gateway needs in master.cf: one table of their columns and
+//! of the parameters that they override. The installer, `check`, the guide and
+//! `postfix/master.cf.part` read it.
+
+use std::fmt::Write;
+
+/// Postfix's version: major, minor.
+pub type Version = (u8, u8);
+
+/// The oldest Postfix that the gateway works with.
+pub const OLDEST: Version = (3, 7);
+
+/// The name of the transport that leads from the queue to the internal listener.
+pub const TRANSPORT: &str = "kms-gateway";
+
+/// The name of the cleanup service behind both ports.
+pub const CLEANUP: &str = "kms-gateway-cleanup";
+
+/// What a service is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Takes what reached the queue without passing the gateway.
+    Internal,
+    /// Takes the gateway's replies.
+    Replies,
+    /// Carries mail for the gateway from the queue to the internal listener.
+    Transport,
+    /// Puts what the two ports take into the queue.
+    Cleanup,
+}
+
+impl Role {
+    /// Every role, in the order of [`SERVICES`].
+    pub const ALL: [Self; 4] = [
+        Self::Internal,
+        Self::Replies,
+        Self::Transport,
+        Self::Cleanup,
+    ];
+
+    /// The word for it in `parameters.tsv`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Internal => "internal",
+            Self::Replies => "replies",
+            Self::Transport => "transport",
+            Self::Cleanup => "cleanup",
+        }
+    }
+
+    /// The service of this role.
+    pub fn service(self) -> &'static Service {
+        match self {
+            Self::Internal => &INTERNAL,
+            Self::Replies => &REPLIES,
+            Self::Transport => &TRANSPORT_SERVICE,
+            Self::Cleanup => &CLEANUP_SERVICE,
+        }
+    }
+}
+
+/// A service of master.cf.
+#[derive(Debug)]
+pub struct Service {
+    /// What it is there for.
+    pub role: Role,
+    /// The same in words, for a comment in master.cf and for the installer.
+    pub purpose: &'static str,
+    /// The columns of master.cf between name and arguments, as master(5) names them.
+    pub columns: Columns,
+    groups: &'static [&'static [Group]],
+}
+
+/// The columns of a service in master.cf, but for its name and arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Columns {
+    /// `inet` or `unix`.
+    pub kind: &'static str,
+    /// Whether only Postfix may connect.
+    pub private: &'static str,
+    /// Whether it runs without root's rights.
+    pub unprivileged: &'static str,
+    /// Whether it is locked in the queue directory.
+    pub chroot: &'static str,
+    /// How often it is woken.
+    pub wakeup: &'static str,
+    /// How many processes of it run at most.
+    pub processes: &'static str,
+    /// The program.
+    pub command: &'static str,
+}
+
+/// Overrides with one reason.
+#[derive(Debug)]
+pub struct Group {
+    /// What the parameters of main.cf would do otherwise.
+    pub why: &'static str,
+    /// The Postfix that brought the parameters. An older one complains of them.
+    pub since: Version,
+    /// Each parameter with the value that the service needs.
+    pub overrides: &'static [(&'static str, Value)],
+}
+
+/// One `-o parameter=value` of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Override {
+    /// The name.
+    pub parameter: &'static str,
+    /// What it must be.
+    pub value: Value,
+    /// What main.cf would do otherwise.
+    pub why: &'static str,
+    /// The Postfix that brought the parameter.
+    pub since: Version,
+}
+
+/// The value of an override: always the same, or filled in by an installation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// This text.
+    Text(&'static str),
+    /// The gateway's milter, which must not be passed by.
+    Milter,
+    /// The admin's milters that sign replies.
+    Signers,
+    /// `milter.internal_daemon_name` of gateway.toml.
+    DaemonName,
+    /// Loopback, with IPv6 where one of the ports has such an address.
+    Networks,
+}
+
+/// What an installation fills in.
+#[derive(Clone, Debug)]
+pub struct Filling {
+    /// Where replies come in, as `reply.smtp` has it: `127.0.0.1:18025`.
+    pub replies: String,
+    /// The internal listener: `127.0.0.1:18026`.
+    pub internal: String,
+    /// The milter's socket as smtpd finds it: `inet:127.0.0.1:8890`.
+    pub milter: String,
+    /// The milters that sign replies, as `smtpd_milters` takes them; often none.
+    pub signers: String,
+    /// `milter.internal_daemon_name` of gateway.toml.
+    pub daemon_name: String,
+    /// The Postfix that reads it.
+    pub postfix: Version,
+}
+
+impl Default for Filling {
+    /// The example of `postfix/`.
+    fn default() -> Self {
+        Self {
+            replies: "127.0.0.1:18025".to_owned(),
+            internal: "127.0.0.1:18026".to_owned(),
+            milter: "inet:127.0.0.1:8890".to_owned(),
+            signers: String::new(),
+            daemon_name: "kms-gateway-internal".to_owned(),
+            postfix: OLDEST,
+        }
+    }
+}
+
+impl Filling {
+    /// The networks that may use the ports.
+    pub fn networks(&self) -> &'static str {
+        match self.replies.contains('[') || self.internal.contains('[') {
+            true => "127.0.0.0/8,[::1]/128",
+            false => "127.0.0.0/8",
+        }
+    }
+}
+
+impl Value {
+    /// The value as main.cf would hold it.
+    pub fn filled(self, filling: &Filling) -> String {
+        match self {
+            Self::Text(text) => text.to_owned(),
+            Self::Milter => format!("{{{},{INSISTENT}}}", filling.milter),
+            Self::Signers => filling.signers.clone(),
+            Self::DaemonName => filling.daemon_name.clone(),
+            Self::Networks => filling.networks().to_owned(),
+        }
+    }
+}
+
+impl Service {
+    /// The first column.
+    pub fn name(&self, filling: &Filling) -> String {
+        match self.role {
+            Role::Internal => filling.internal.clone(),
+            Role::Replies => filling.replies.clone(),
+            Role::Transport => TRANSPORT.to_owned(),
+            Role::Cleanup => CLEANUP.to_owned(),
+        }
+    }
+
+    /// The name and type by which postconf(1) knows it: `kms-gateway/unix`.
+    pub fn key(&self, filling: &Filling) -> String {
+        format!("{}/{}", self.name(filling), self.columns.kind)
+    }
+
+    /// The overrides with a reason for each few, those of both ports last.
+    pub fn groups(&self) -> impl Iterator<Item = &'static Group> {
+        self.groups.iter().copied().flatten()
+    }
+
+    /// Every override, in the order of master.cf.
+    pub fn overrides(&self) -> impl Iterator<Item = Override> {
+        self.groups().flat_map(|group| {
+            let of_group = |&(parameter, value)| Override {
+                parameter,
+                value,
+                why: group.why,
+                since: group.since,
+            };
+            group.overrides.iter().map(of_group)
+        })
+    }
+
+    /// The arguments that a Postfix of this version knows: `-o parameter=value`.
+    fn arguments(&self, filling: &Filling) -> impl Iterator<Item = String> {
+        self.overrides()
+            .filter(|it| it.since <= filling.postfix)
+            .map(|it| argument(it.parameter, &it.value.filled(filling)))
+    }
+
+    /// The entry in one line, as `postconf -Me` takes it.
+    pub fn entry(&self, filling: &Filling) -> String {
+        let head = [self.name(filling), self.columns.to_string()];
+        let parts: Vec<String> = head.into_iter().chain(self.arguments(filling)).collect();
+        parts.join(" ")
+    }
+
+    /// The entry as a person writes it into master.cf: an override on each line.
+    pub fn lines(&self, filling: &Filling) -> String {
+        let mut lines = format!("{} {}\n", self.name(filling), self.columns);
+        for argument in self.arguments(filling) {
+            let _ = writeln!(lines, "  {argument}");
+        }
+        lines
+    }
+}
+
+impl std::fmt::Display for Columns {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            kind,
+            private,
+            unprivileged,
+            chroot,
+            wakeup,
+            processes,
+            command,
+        } = self;
+        write!(
+            f,
+            "{kind} {private} {unprivileged} {chroot} {wakeup} {processes} {command}"
+        )
+    }
+}
+
+/// A value with blanks needs braces.
+fn argument(parameter: &str, value: &str) -> String {
+    match value.contains(char::is_whitespace) {
+        true => format!("-o {{ {parameter} = {value} }}"),
+        false => format!("-o {parameter}={value}"),
+    }
+}
+
+/// The whole of `postfix/master.cf.part`.
+pub fn master_cf_part() -> String {
+    let filling = Filling::default();
+    let mut text =
+        "# For the end of master.cf. README.md says why each line is there.\n".to_owned();
+    for service in SERVICES {
+        let _ = write!(text, "\n# {}\n{}", service.purpose, service.lines(&filling));
+    }
+    text
+}
+
+use Value::{DaemonName, Milter, Networks, Signers, Text};
+
+/// The gateway's milter where mail must pass it: while it is away the answer is 451.
+/// The times are those of `smtpd_milters` in main.cf.
+const INSISTENT: &str =
+    "default_action=tempfail,connect_timeout=2s,command_timeout=10s,content_timeout=60s";
+
+/// The four services, in the order in which master.cf gets them.
+pub const SERVICES: [&Service; 4] = [&INTERNAL, &REPLIES, &TRANSPORT_SERVICE, &CLEANUP_SERVICE];
+
+// As many processes as Postfix has by default: `-` would be `default_process_limit`.
+const PORT: Columns = Columns {
+    kind: "inet",
+    private: "n",
+    unprivileged: "-",
+    chroot: "n",
+    wakeup: "-",
+    processes: "100",
+    command: "smtpd",
+};
+
+const INTERNAL: Service = Service {
+    role: Role::Internal,
+    purpose: "The internal listener: mail for the gateway that reached the queue without passing it.",
+    columns: PORT,
+    groups: &[
+        &[
+            Group {
+                why: "Mail must pass the gateway here. While it is away the answer is 451, and the queue keeps the mail.",
+                since: OLDEST,
+                overrides: &[
+                    ("smtpd_milters", Milter),
+                    ("milter_macro_daemon_name", DaemonName),
+                    ("milter_protocol", Text("6")),
+                    ("milter_macro_defaults", Text("")),
+                ],
+            },
+            Group {
+                why: "The message was mapped, checked and its recipients validated when it came in. A second time could change or refuse it.",
+                since: OLDEST,
+                overrides: &[(
+                    "receive_override_options",
+                    Text("no_address_mappings,no_header_body_checks,no_unknown_recipient_checks"),
+                )],
+            },
+        ],
+        BOTH_PORTS,
+    ],
+};
+
+const REPLIES: Service = Service {
+    role: Role::Replies,
+    purpose: "Replies come in here: name your signing milters, never the gateway.",
+    columns: PORT,
+    groups: &[
+        &[
+            Group {
+                why: "The milters that sign replies. The gateway would see its own mail.",
+                since: OLDEST,
+                overrides: &[("smtpd_milters", Signers)],
+            },
+            Group {
+                why: "A header check refused each reply for good. Aliases must still be expanded, so that no other option stands here.",
+                since: OLDEST,
+                overrides: &[("receive_override_options", Text("no_header_body_checks"))],
+            },
+        ],
+        BOTH_PORTS,
+    ],
+};
+
+const BOTH_PORTS: &[Group] = &[
+    Group {
+        why: "A milter map would take the milters away from loopback.",
+        since: OLDEST,
+        overrides: &[("smtpd_milter_maps", Text(""))],
+    },
+    Group {
+        why: "The session on loopback is plain: TLS, a login or a PROXY line would be waited for in vain.",
+        since: OLDEST,
+        overrides: &[
+            ("smtpd_tls_security_level", Text("none")),
+            ("smtpd_tls_wrappermode", Text("no")),
+            ("smtpd_sasl_auth_enable", Text("no")),
+            ("smtpd_upstream_proxy_protocol", Text("")),
+        ],
+    },
+    Group {
+        why: "Block lists, HELO checks, policy servers and sender checks would judge our own host, or `<>`.",
+        since: OLDEST,
+        overrides: &[
+            ("smtpd_client_restrictions", Text("")),
+            ("smtpd_helo_restrictions", Text("")),
+            ("smtpd_sender_restrictions", Text("")),
+            ("smtpd_data_restrictions", Text("")),
+            ("smtpd_end_of_data_restrictions", Text("")),
+            ("smtpd_reject_unlisted_sender", Text("no")),
+        ],
+    },
+    Group {
+        why: "Loopback may send anywhere, as replies go to the whole world, and nobody else anything.",
+        since: OLDEST,
+        overrides: &[
+            ("smtpd_relay_restrictions", Text("permit_mynetworks,reject")),
+            (
+                "smtpd_recipient_restrictions",
+                Text("permit_mynetworks,reject"),
+            ),
+            ("mynetworks", Networks),
+        ],
+    },
+    Group {
+        why: "A filter would take the mail away, and bring it back by a port that knows nothing of this.",
+        since: OLDEST,
+        overrides: &[
+            ("content_filter", Text("")),
+            ("smtpd_proxy_filter", Text("")),
+        ],
+    },
+    Group {
+        why: "The protocol would not be SMTP as both sides speak it: commands rewritten, refused or ignored, 8BITMIME and SMTPUTF8 not offered.",
+        since: OLDEST,
+        overrides: &[
+            ("smtpd_command_filter", Text("")),
+            ("smtpd_forbidden_commands", Text("")),
+            ("smtpd_noop_commands", Text("")),
+            ("smtpd_discard_ehlo_keywords", Text("")),
+            ("smtpd_discard_ehlo_keyword_address_maps", Text("")),
+        ],
+    },
+    Group {
+        why: "It turns our 451 into a refusal for good, and the mail bounces.",
+        since: (3, 11),
+        overrides: &[("smtpd_reject_filter_maps", Text(""))],
+    },
+    Group {
+        why: "Limits against strangers would meet our own host: sessions in a minute, errors, time.",
+        since: OLDEST,
+        overrides: &[
+            ("smtpd_client_event_limit_exceptions", Text("$mynetworks")),
+            ("smtpd_error_sleep_time", Text("0s")),
+            ("smtpd_hard_error_limit", Text("100")),
+            ("smtpd_junk_command_limit", Text("100")),
+            ("smtpd_timeout", Text("300s")),
+        ],
+    },
+    Group {
+        why: "What is in the queue already, or is the answer to it, is never too large.",
+        since: OLDEST,
+        overrides: &[("message_size_limit", Text("0"))],
+    },
+    Group {
+        why: "Addresses in header fields would be rewritten, and a request without a Message-ID get another one at each attempt.",
+        since: OLDEST,
+        overrides: &[("local_header_rewrite_clients", Text(""))],
+    },
+    Group {
+        why: "Its own cleanup(8), which header checks, address mappings and limits of main.cf do not reach.",
+        since: OLDEST,
+        overrides: &[("cleanup_service_name", Text(CLEANUP))],
+    },
+];
+
+const TRANSPORT_SERVICE: Service = Service {
+    role: Role::Transport,
+    purpose: "The way from the queue to the internal listener.",
+    columns: Columns {
+        kind: "unix",
+        private: "-",
+        unprivileged: "-",
+        chroot: "n",
+        wakeup: "-",
+        processes: "100",
+        command: "smtp",
+    },
+    groups: &[&[
+        Group {
+            why: "The internal listener offers neither TLS nor a login.",
+            since: OLDEST,
+            overrides: &[
+                ("smtp_tls_security_level", Text("none")),
+                ("smtp_tls_wrappermode", Text("no")),
+                ("smtp_tls_policy_maps", Text("")),
+                ("smtp_tls_per_site", Text("")),
+                ("smtp_sasl_auth_enable", Text("no")),
+            ],
+        },
+        Group {
+            why: "A message sent with REQUIRETLS goes no further than loopback, where there is no TLS.",
+            since: (3, 11),
+            overrides: &[("smtp_requiretls_policy", Text("opportunistic"))],
+        },
+        Group {
+            why: "While the gateway is away its mail would go to another host, or bounce.",
+            since: OLDEST,
+            overrides: &[
+                ("smtp_fallback_relay", Text("")),
+                ("smtp_delivery_status_filter", Text("")),
+                ("smtp_reply_filter", Text("")),
+            ],
+        },
+        Group {
+            why: "The gateway must get the message as it came: a record changed on the way fails its checksum.",
+            since: OLDEST,
+            overrides: &[
+                ("smtp_generic_maps", Text("")),
+                ("smtp_header_checks", Text("")),
+                ("smtp_mime_header_checks", Text("")),
+                ("smtp_nested_header_checks", Text("")),
+                ("smtp_body_checks", Text("")),
+                ("smtp_line_length_limit", Text("0")),
+            ],
+        },
+        Group {
+            why: "Without EHLO or its extensions a message is encoded anew, or bounces where it needs SMTPUTF8.",
+            since: OLDEST,
+            overrides: &[
+                ("smtp_always_send_ehlo", Text("yes")),
+                ("smtp_never_send_ehlo", Text("no")),
+                ("smtp_discard_ehlo_keywords", Text("")),
+                ("smtp_discard_ehlo_keyword_address_maps", Text("")),
+                ("smtp_pix_workarounds", Text("")),
+                ("smtp_pix_workaround_maps", Text("")),
+                ("smtp_quote_rfc821_envelope", Text("yes")),
+            ],
+        },
+        Group {
+            why: "A public source address cannot reach loopback, and is not in `mynetworks`. Where `inet_interfaces` names one address, it would be the source.",
+            since: OLDEST,
+            overrides: &[
+                ("smtp_bind_address", Text("127.0.0.1")),
+                ("smtp_bind_address6", Text("::1")),
+            ],
+        },
+        Group {
+            why: "A session that lost the gateway would outlive its return.",
+            since: OLDEST,
+            overrides: &[
+                ("smtp_connection_cache_on_demand", Text("no")),
+                ("smtp_connection_cache_destinations", Text("")),
+            ],
+        },
+        Group {
+            why: "The gateway may take its time: 10 s for an answer, 60 s at the end of a message.",
+            since: OLDEST,
+            overrides: &[
+                ("smtp_helo_timeout", Text("300s")),
+                ("smtp_mail_timeout", Text("300s")),
+                ("smtp_rcpt_timeout", Text("300s")),
+                ("smtp_data_init_timeout", Text("120s")),
+                ("smtp_data_xfer_timeout", Text("180s")),
+                ("smtp_data_done_timeout", Text("600s")),
+            ],
+        },
+    ]],
+};
+
+const CLEANUP_SERVICE: Service = Service {
+    role: Role::Cleanup,
+    purpose: "Puts into the queue what the two ports take.",
+    columns: Columns {
+        kind: "unix",
+        private: "n",
+        unprivileged: "-",
+        chroot: "n",
+        wakeup: "-",
+        processes: "0",
+        command: "cleanup",
+    },
+    groups: &[&[
+        Group {
+            why: "A reply's From is the gateway. Only its recipient is mapped, as for any mail to that person.",
+            since: OLDEST,
+            overrides: &[
+                ("canonical_classes", Text("envelope_recipient")),
+                ("sender_canonical_maps", Text("")),
+                ("masquerade_domains", Text("")),
+                ("remote_header_rewrite_domain", Text("")),
+                ("always_add_missing_headers", Text("no")),
+            ],
+        },
+        Group {
+            why: "They would refuse or change a request that Postfix has taken before, or a reply.",
+            since: OLDEST,
+            overrides: &[
+                ("milter_header_checks", Text("")),
+                ("message_reject_characters", Text("")),
+                ("message_strip_characters", Text("")),
+                ("message_drop_headers", Text("")),
+                ("strict_7bit_headers", Text("no")),
+                ("strict_8bitmime", Text("no")),
+                ("strict_8bitmime_body", Text("no")),
+                ("strict_mime_encoding_domain", Text("no")),
+            ],
+        },
+        Group {
+            why: "The same, since Postfix 3.11.",
+            since: (3, 11),
+            overrides: &[("non_empty_end_of_header_action", Text("fix_quietly"))],
+        },
+        Group {
+            why: "Limits that a message met when it came in, and that it would meet again, with one more hop.",
+            since: OLDEST,
+            overrides: &[
+                ("message_size_limit", Text("0")),
+                ("header_size_limit", Text("102400")),
+                ("mime_nesting_limit", Text("100")),
+                ("hopcount_limit", Text("100")),
+                ("queue_file_attribute_count_limit", Text("100")),
+                ("in_flow_delay", Text("0s")),
+            ],
+        },
+    ]],
+};
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_role_has_its_service_and_no_parameter_stands_twice() {
+        for (role, service) in Role::ALL.into_iter().zip(SERVICES) {
+            assert_eq!((role.service().role, service.role), (role, role));
+            let mut seen = BTreeSet::new();
+            for it in service.overrides() {
+                assert!(seen.insert(it.parameter), "{} twice", it.parameter);
+                assert!(it.why.ends_with('.'), "{}", it.why);
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_has_its_fillings_and_braces_where_they_are_needed() {
+        let filling = Filling {
+            replies: "[::1]:25025".to_owned(),
+            signers: "inet:localhost:8891, { unix:rspamd, default_action=accept }".to_owned(),
+            ..Filling::default()
+        };
+        let replies = Role::Replies.service();
+        assert_eq!(replies.key(&filling), "[::1]:25025/inet");
+        let entry = replies.entry(&filling);
+        let expected = "[::1]:25025 inet n - n - 100 smtpd -o { smtpd_milters = \
+                        inet:localhost:8891, { unix:rspamd, default_action=accept } } -o ";
+        assert!(entry.starts_with(expected), "{entry}");
+        assert!(
+            entry.contains(" -o mynetworks=127.0.0.0/8,[::1]/128 "),
+            "{entry}"
+        );
+    }
+
+    #[test]
+    fn a_postfix_is_told_nothing_that_it_does_not_know() {
+        let of = |postfix| {
+            Role::Replies.service().entry(&Filling {
+                postfix,
+                ..Filling::default()
+            })
+        };
+        assert!(!of((3, 10)).contains("smtpd_reject_filter_maps"));
+        assert!(of((3, 11)).contains(" -o smtpd_reject_filter_maps= "));
+    }
+
+    #[test]
+    fn the_part_for_master_cf_is_this_table() {
+        let part = include_str!("../../postfix/master.cf.part");
+        let expected = master_cf_part();
+        assert!(
+            part == expected,
+            "put this into postfix/master.cf.part:\n{expected}"
+        );
+    }
+}

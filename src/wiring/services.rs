@@ -16,6 +16,33 @@ pub const TRANSPORT: &str = "kms-gateway";
 /// The name of the cleanup service behind both ports.
 pub const CLEANUP: &str = "kms-gateway-cleanup";
 
+/// A parameter of main.cf that begins with the transport's name. The queue manager
+/// reads it, so that no service can override it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OfTransport {
+    /// Its name.
+    pub parameter: &'static str,
+    /// What it must be.
+    pub value: &'static str,
+    /// The parameter that would hold for the transport otherwise.
+    pub instead_of: &'static str,
+}
+
+/// What main.cf must have beside the milter and the transport: mail for the gateway
+/// does not wait for its turn.
+pub const OF_TRANSPORT: [OfTransport; 2] = [
+    OfTransport {
+        parameter: "kms-gateway_destination_rate_delay",
+        value: "0s",
+        instead_of: "default_destination_rate_delay",
+    },
+    OfTransport {
+        parameter: "kms-gateway_transport_rate_delay",
+        value: "0s",
+        instead_of: "default_transport_rate_delay",
+    },
+];
+
 /// What a service is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {

@@ -1,4 +1,4 @@
-//! What `postfix/install` adds works: requests through Postfix as Debian installs
+//! What `kms-gateway postfix install` adds works: requests through Postfix as Debian installs
 //! it and through a hardened one are answered, and other mail is delivered.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
@@ -82,12 +82,11 @@ fn debians_own_configuration() {
 /// The installer on a site that runs; where mail comes out of the queue it remembers.
 fn run_again(layout: &Layout) -> String {
     run(
-        Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/postfix/install"))
-            .arg("--config-directory")
-            .arg(layout.directory().join("etc"))
+        Command::new(env!("CARGO_BIN_EXE_kms-gateway"))
             .arg("--config")
             .arg(layout.config())
-            .args(["--gateway", env!("CARGO_BIN_EXE_kms-gateway")]),
+            .args(["postfix", "install", "--config-directory"])
+            .arg(layout.directory().join("etc")),
         b"",
     )
 }
@@ -162,7 +161,7 @@ fn the_internal_wiring_leaves_smtpd_alone() {
     let after = installer.files();
     installer.run(&[]);
     installer.assert_files(&after);
-    installer.run(&["--uninstall"]);
+    installer.uninstall(&[]);
     installer.assert_files(&before);
     installer.run(&["--wiring", "internal"]);
     let site = start(installer);
@@ -190,6 +189,25 @@ fn by_ipv6_where_postfix_uses_it() {
     other_mail_is_delivered(&site);
     let line = format!("relay=::1{internal}, delay=");
     assert_eq!(site.postfix.log().matches(&line).count(), 1, "{line}");
+}
+
+/// A probe while the gateway is down would be kept as a failure for hours.
+#[test]
+fn a_site_that_verifies_recipients() {
+    let installer = Installer::on_debian();
+    let layout = &installer.layout;
+    layout.set_postfix(
+        "smtpd_recipient_restrictions=reject_unverified_recipient, permit_mynetworks, reject",
+    );
+    installer.run(&[]);
+    let mut site = start(installer);
+    site.gateway.take().expect("a gateway").stop();
+    let draft = help(1);
+    let taken = Smtp::connect(site.layout.port(25)).send(ALICE, &[GATEWAY], &draft.to_bytes());
+    assert_eq!(taken.code, 250, "{taken:?}");
+    site.gateway = Some(site.layout.start_gateway());
+    site.postfix.deliver_all();
+    site.mailbox(ALICE).wait_for_reply(draft.header("Subject"));
 }
 
 /// Debian's with all that a careful admin adds.
@@ -306,7 +324,7 @@ impl Hardened {
         let log = running.log();
         assert!(!log.contains("warning: milter "), "{log}");
         drop((running, gateway));
-        installer.run(&["--uninstall"]);
+        installer.uninstall(&[]);
         installer.assert_files(&before);
     }
 

@@ -1,5 +1,5 @@
-//! What `postfix/install` makes of the files: a second run changes nothing,
-//! `--uninstall` leaves nothing behind whatever was edited in between, and what
+//! What `kms-gateway postfix install` makes of the files: a second run changes nothing,
+//! `uninstall` leaves nothing behind whatever was edited in between, and what
 //! cannot work is refused.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
@@ -28,7 +28,7 @@ fn uninstalled_it_is_as_it_was_byte_for_byte() {
     chown(&main, None, Some(65534)).expect("its group");
     let before = installer.files();
 
-    let shown = installer.run(&["--uninstall"]);
+    let shown = installer.uninstall(&[]);
     assert!(shown.contains("not installed"), "{shown}");
     installer.run(&[]);
     assert_eq!(
@@ -40,15 +40,15 @@ fn uninstalled_it_is_as_it_was_byte_for_byte() {
     let installed = installer.files();
     let metadata = fs::metadata(&main).expect("main.cf");
     assert_eq!((metadata.mode() & 0o7777, metadata.gid()), (0o640, 65534));
-    let shown = installer.run(&["--uninstall", "--dry-run"]);
+    let shown = installer.uninstall(&["--dry-run"]);
     assert!(shown.contains("byte for byte"), "{shown}");
     installer.assert_files(&installed);
-    installer.run(&["--uninstall"]);
+    installer.uninstall(&[]);
     installer.assert_files(&before);
     assert!(installer.is_gone());
     let metadata = fs::metadata(&main).expect("main.cf");
     assert_eq!((metadata.mode() & 0o7777, metadata.gid()), (0o640, 65534));
-    let shown = installer.run(&["--uninstall"]);
+    let shown = installer.uninstall(&[]);
     assert!(shown.contains("not installed"), "{shown}");
     installer.assert_files(&before);
 }
@@ -84,7 +84,7 @@ fn edits_in_between_survive() {
     installer.run(&[]);
     installer.assert_files(&after);
 
-    let shown = installer.run(&["--uninstall"]);
+    let shown = installer.uninstall(&[]);
     assert!(shown.contains("edited since"), "{shown}");
     let layout = &installer.layout;
     assert_eq!(
@@ -144,7 +144,7 @@ fn other_milters_keep_their_order_and_their_words() {
             replies.contains("{smtpd_milters=inet:localhost:8898, inet:localhost:8897}"),
             "{replies}"
         );
-        installer.run(&["--uninstall"]);
+        installer.uninstall(&[]);
         installer.assert_files(&before);
     }
 }
@@ -171,7 +171,7 @@ fn local_mail_that_has_the_milters_of_smtpd_does_not_get_ours() {
         layout.postfix_parameter("non_smtpd_milters"),
         "inet:localhost:8892, inet:localhost:8891"
     );
-    installer.run(&["--uninstall"]);
+    installer.uninstall(&[]);
     assert_eq!(
         layout.postfix_parameter("non_smtpd_milters"),
         "$smtpd_milters"
@@ -262,7 +262,7 @@ fn a_changed_gateway_toml_is_carried_over() {
     let inner = installer.service(&format!("{internal}/inet"));
     assert!(inner.contains("milter_macro_daemon_name=inner"), "{inner}");
 
-    installer.run(&["--uninstall"]);
+    installer.uninstall(&[]);
     let after = installer.files();
     for name in ["main.cf", "master.cf"] {
         let file = layout.postfix_file(name);
@@ -340,7 +340,7 @@ fn what_cannot_work_is_refused_before_anything_changes() {
     let inner = installer.command(&[]);
     let mut nobody = Command::new("runuser");
     nobody
-        .args(["-u", "nobody", "--", "bash"])
+        .args(["-u", "nobody", "--"])
         .arg(inner.get_program())
         .args(inner.get_args());
     let Output { code, stderr, .. } = output(&mut nobody, b"");
@@ -381,15 +381,93 @@ fn what_the_admin_should_know_is_said() {
     assert!(!quiet.contains("warning"), "{quiet}");
 }
 
+#[test]
+fn a_probe_of_recipient_verification_does_not_reach_the_gateway() {
+    const PARAMETER: &str = "address_verify_transport_maps";
+    let installer = Installer::on_debian();
+    let layout = &installer.layout;
+    let restrictions =
+        "smtpd_recipient_restrictions=permit_mynetworks, reject_unverified_recipient";
+    layout.set_postfix(restrictions);
+    let before = installer.files();
+    installer.run(&[]);
+    let exception = format!("inline:{{ {{{GATEWAY} = discard:kms-gateway}} }}, $transport_maps");
+    assert_eq!(layout.postfix_parameter(PARAMETER), exception);
+    // Where no recipient is verified any more, the exception goes.
+    layout.set_postfix("smtpd_recipient_restrictions=permit_mynetworks");
+    installer.run(&[]);
+    assert_eq!(layout.postfix_parameter(PARAMETER), "$transport_maps");
+    layout.set_postfix(restrictions);
+    installer.run(&[]);
+    installer.uninstall(&[]);
+    let after = installer.files();
+    let file = layout.postfix_file("main.cf");
+    assert_eq!(
+        String::from_utf8_lossy(&after[&file]),
+        String::from_utf8_lossy(&before[&file])
+    );
+}
+
+/// Whatever an editor has left: the bytes come back.
+#[test]
+fn odd_files_come_back_byte_for_byte() {
+    for (name, main, master) in [
+        (
+            "no newline at the end",
+            "mydomain = kms.example.org",
+            "tomorrow unix - - n - - smtp",
+        ),
+        (
+            "CRLF",
+            "mydomain = kms.example.org\r\n",
+            "tomorrow unix - - n - - smtp\r\n",
+        ),
+        (
+            "filters",
+            "content_filter = scan:[127.0.0.1]:10025\nsmtpd_proxy_filter =\n\t127.0.0.1:10026\n# the end\n",
+            "scan unix - - n - - smtp\n  -o smtp_send_xforward_command=yes\n",
+        ),
+    ] {
+        let installer = Installer::on_debian();
+        installer.edit("main.cf", main);
+        installer.edit("master.cf", master);
+        let before = installer.files();
+        installer.run(&[]);
+        assert_ne!(installer.files(), before, "{name}");
+        installer.run(&[]);
+        installer.uninstall(&[]);
+        installer.assert_files(&before);
+        assert!(installer.is_gone(), "{name}");
+    }
+}
+
 /// By a link, as the Debian package has one.
 #[test]
-fn it_finds_its_parts_through_a_link() {
+fn it_has_a_name_of_its_own() {
     let installer = Installer::on_debian();
-    let link = installer.layout.directory().join("kms-gateway-postfix");
-    let direct = installer.command(&["--dry-run"]);
-    symlink(direct.get_program(), &link).expect("a link");
-    let shown = run(Command::new(&link).args(direct.get_args()), b"");
+    let layout = &installer.layout;
+    let before = installer.files();
+    let link = layout.directory().join("kms-gateway-postfix");
+    symlink(env!("CARGO_BIN_EXE_kms-gateway"), &link).expect("a link");
+    let alone = |arguments: &[&str]| {
+        let mut command = Command::new(&link);
+        command
+            .arg("--config-directory")
+            .arg(layout.directory().join("etc"))
+            .arg("--config")
+            .arg(layout.config())
+            .args(arguments);
+        run(&mut command, b"")
+    };
+    let internal = layout.port(18026).to_string();
+    let shown = alone(&["--internal", &internal, "--dry-run"]);
     assert!(shown.contains("Nothing was changed"), "{shown}");
+    alone(&["--internal", &internal]);
+    let shown = installer.run(&[]);
+    assert!(shown.contains("Nothing to change"), "{shown}");
+    let shown = alone(&["--uninstall"]);
+    assert!(shown.contains("byte for byte"), "{shown}");
+    installer.assert_files(&before);
     let usage = run(Command::new(&link).arg("--help"), b"");
     assert!(usage.contains("--uninstall"), "{usage}");
 }

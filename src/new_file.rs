@@ -1,11 +1,11 @@
-//! New files that a crash leaves whole or not at all, and whose names are on
-//! disk when they are made.
+//! New files, and new content of files, that a crash leaves whole or not at all, and
+//! whose names are on disk when they are made.
 
 use std::{
     ffi::OsString,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown},
     path::{Path, PathBuf},
 };
 
@@ -67,6 +67,35 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
         renamed => renamed?,
     }
     sync(directory_of(to))
+}
+
+/// Gives a file that is there new content. Owner and mode stay. The content is
+/// written to `partial` first, in the same directory; a crash may leave that.
+///
+/// # Errors
+/// As the operating system says; the file is as it was then.
+pub fn replace(path: &Path, partial: &Path, content: &[u8]) -> io::Result<()> {
+    let write = || -> io::Result<()> {
+        let like = fs::metadata(path)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(partial)?;
+        fchown(&file, Some(like.uid()), Some(like.gid()))?;
+        file.set_permissions(like.permissions())?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(partial, path)
+    };
+    let written = write();
+    if written.is_err() {
+        // The first error is the one to report.
+        let _ = fs::remove_file(partial);
+    }
+    written?;
+    sync(directory_of(path))
 }
 
 /// Makes a directory with those above it, where they aren't there yet.

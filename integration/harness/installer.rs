@@ -1,4 +1,4 @@
-//! `postfix/install` on a site whose Postfix has no gateway yet.
+//! `kms-gateway postfix` on a site whose Postfix has no gateway yet.
 
 use std::{
     collections::BTreeMap,
@@ -35,17 +35,50 @@ impl Installer {
         Self { layout }
     }
 
+    /// Takes the gateway out again, and gives all that is said.
+    pub fn uninstall(&self, arguments: &[&str]) -> String {
+        let mut command = self.postfix("uninstall");
+        let Output {
+            code,
+            stdout,
+            stderr,
+        } = output(command.args(arguments), b"");
+        assert_eq!(code, Some(0), "{stdout}{stderr}");
+        stdout + &stderr
+    }
+
+    /// What `postfix check` finds: nothing, or the lines that it prints.
+    pub fn differences(&self) -> Vec<String> {
+        let Output {
+            code,
+            stdout,
+            stderr,
+        } = output(&mut self.postfix("check"), b"");
+        match code {
+            Some(0) => Vec::new(),
+            Some(1) if stderr.is_empty() => stdout.lines().map(str::to_owned).collect(),
+            _ => panic!("{stdout}{stderr}"),
+        }
+    }
+
     /// The installer with `arguments`, to be run.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/postfix/install"));
+        let mut command = self.postfix("install");
         command
-            .arg("--config-directory")
-            .arg(self.layout.directory().join("etc"))
-            .arg("--config")
-            .arg(self.layout.config())
-            .args(["--gateway", env!("CARGO_BIN_EXE_kms-gateway"), "--internal"])
+            .arg("--internal")
             .arg(self.layout.port(18026).to_string())
             .args(arguments);
+        command
+    }
+
+    /// `kms-gateway postfix` with an action.
+    pub fn postfix(&self, action: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kms-gateway"));
+        command
+            .arg("--config")
+            .arg(self.layout.config())
+            .args(["postfix", action, "--config-directory"])
+            .arg(self.layout.directory().join("etc"));
         command
     }
 

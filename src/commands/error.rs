@@ -11,6 +11,7 @@ use crate::{
     },
     security_module::ModuleError,
     store::{BackupError, StoreError},
+    wiring::WiringError,
 };
 
 /// Why a command could not be carried out.
@@ -55,6 +56,9 @@ pub enum CommandError {
     /// The software security module.
     #[error(transparent)]
     Module(#[from] ModuleError),
+    /// Postfix's configuration.
+    #[error(transparent)]
+    Wiring(#[from] WiringError),
     /// The command can't be meant so: exit code 2.
     #[error("{0}")]
     Usage(String),

@@ -326,21 +326,20 @@ fn write_configuration(path: &Path, text: &str) -> Result<(), CommandError> {
 
 /// What is to be done next, as the package has it or as the sources have.
 fn next_commands(path: &Path) -> String {
-    const INSTALLER: &str = "kms-gateway-postfix";
-    let is_packaged = Path::new("/usr/sbin").join(INSTALLER).exists();
+    let is_packaged = Path::new("/usr/sbin/kms-gateway-postfix").exists();
     let config = match path == Path::new(DEFAULT_CONFIG) {
         true => String::new(),
         false => format!(" --config {}", path.display()),
     };
-    let (start, installer) = match is_packaged {
-        true => ("systemctl enable --now kms-gateway".to_owned(), INSTALLER),
-        false => (format!("kms-gateway{config} serve"), "postfix/install"),
+    let start = match is_packaged {
+        true => "systemctl enable --now kms-gateway".to_owned(),
+        false => format!("kms-gateway{config} serve"),
     };
     format!(
         "\nNext:\n  \
          1. kms-gateway{config} check\n  \
          2. {start}\n  \
-         3. {installer}{config} --dry-run    (without --dry-run once you like what it says)\n\n\
+         3. kms-gateway{config} postfix install --dry-run    (without --dry-run once you like what it says)\n\n\
          Security modules and vending keys come after that: kms-gateway module add --help,\n\
          kms-gateway vending-key --help."
     )

@@ -102,7 +102,7 @@ fn remedy() -> String {
     };
     format!(
         "a Unix socket is for Postfix alone: kms-gateway config set milter.listen unix:{}, then \
-         kms-gateway-postfix (postfix/install)",
+         kms-gateway postfix install",
         socket.display()
     )
 }
@@ -154,7 +154,7 @@ fn socket_warnings(config: &Config, socket: &Path) -> Vec<String> {
 
 fn how_to_make(directory: &Path) -> String {
     format!(
-        "milter.listen: {0} is not there; kms-gateway-postfix (postfix/install) makes it, or: install \
+        "milter.listen: {0} is not there; kms-gateway postfix install makes it, or: install \
          -d -o kms-gateway -g postfix -m 2750 {0}",
         directory.display()
     )

@@ -20,6 +20,7 @@ mod memory_limit;
 mod milter_port;
 mod module;
 mod operator;
+mod postfix;
 mod queue;
 mod record;
 mod registration;
@@ -44,7 +45,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-pub use self::{error::CommandError, serve::Service};
+pub use self::{error::CommandError, postfix::Alone, serve::Service};
 
 /// Where the configuration is unless `--config` says otherwise.
 const DEFAULT_CONFIG: &str = "/etc/kms-gateway/gateway.toml";
@@ -58,6 +59,23 @@ pub struct Arguments {
     config: PathBuf,
     #[command(subcommand)]
     command: Command,
+}
+
+impl Arguments {
+    /// Parses the command line of `kms-gateway`, or of the installer's own name.
+    fn read(words: Vec<OsString>) -> Result<Self, clap::Error> {
+        let is_installer = words
+            .first()
+            .is_some_and(|program| Alone::is_meant(program.as_ref()));
+        if !is_installer {
+            return Self::try_parse_from(words);
+        }
+        let (config, action) = Alone::try_parse_from(words)?.action();
+        Ok(Self {
+            config,
+            command: Command::Postfix(action),
+        })
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -80,6 +98,9 @@ enum Command {
     #[command(subcommand)]
     Senders(senders::Action),
     Init(init::Arguments),
+    /// Postfix's main.cf and master.cf: add the gateway, take it out, compare.
+    #[command(subcommand)]
+    Postfix(postfix::Action),
     /// The key management centre's own key.
     #[command(subcommand)]
     Kmc(kmc::Action),
@@ -115,7 +136,7 @@ pub enum Ending {
 /// problem, 2 usage.
 #[must_use]
 pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(words) {
+    let arguments = match Arguments::read(words.into_iter().collect()) {
         Ok(arguments) => arguments,
         Err(shown) if shown.use_stderr() => {
             // Nobody is left to be told if this fails.
@@ -168,6 +189,7 @@ async fn dispatch(arguments: Arguments) -> Result<Ending, CommandError> {
         Command::Audit(action) => audit::run(&config, action).await,
         Command::Senders(action) => senders::run(&config, action).await,
         Command::Init(arguments) => init::run(&config, &arguments).await,
+        Command::Postfix(action) => postfix::run(&config, action),
         Command::Kmc(action) => kmc::run(&config, action).await,
         Command::Module(action) => module::run(&config, action).await,
         Command::VendingKey(action) => vending_key::run(&config, action).await,

@@ -3,9 +3,7 @@
 //! written, and not what its keys mean: `Config` says what is valid.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown},
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -13,6 +11,7 @@ use serde_json::Value as Json;
 use toml_edit::{Array, DocumentMut, Item, Value, value};
 
 use super::{Config, ConfigError};
+use crate::new_file;
 
 impl Config {
     /// Writes `values` into the file as what the key `table.name` holds from
@@ -126,20 +125,10 @@ fn edit(text: &str, key: &str, mut new: Value) -> Option<String> {
     Some(document.to_string())
 }
 
-/// Puts `content` in the place of the file: all of it or, after an error or a
-/// crash, nothing. Owner, group and mode stay; so does a link to the file.
+/// Replaces the file, or the one that it links to.
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let path = fs::canonicalize(path)?;
-    let new = beside(&path);
-    let written = write_as(&new, &path, content).and_then(|()| fs::rename(&new, &path));
-    if written.is_err() {
-        let _ = fs::remove_file(&new);
-    }
-    written?;
-    match path.parent() {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => Ok(()),
-    }
+    new_file::replace(&path, &beside(&path), content)
 }
 
 /// Named by the process, so that two of them don't write into one file.
@@ -147,19 +136,6 @@ fn beside(path: &Path) -> PathBuf {
     let mut new = path.to_owned().into_os_string();
     new.push(format!(".{}", std::process::id()));
     PathBuf::from(new)
-}
-
-fn write_as(new: &Path, like: &Path, content: &[u8]) -> io::Result<()> {
-    let like = fs::metadata(like)?;
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(new)?;
-    fchown(&file, Some(like.uid()), Some(like.gid()))?;
-    file.set_permissions(like.permissions())?;
-    file.write_all(content)?;
-    file.sync_all()
 }
 
 #[cfg(test)]

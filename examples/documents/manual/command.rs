@@ -74,14 +74,14 @@ fn about(command: &Command) -> String {
 }
 
 /// The command line, with the program and its command as they are typed.
-fn usage(command: &Command) -> String {
+pub(super) fn usage(command: &Command) -> String {
     let usage = command.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ");
     let typed = command.get_bin_name().unwrap_or_default();
     usage.replacen(typed, &format!("`{typed}`"), 1)
 }
 
-fn options(command: &Command) -> Vec<u8> {
+pub(super) fn options(command: &Command) -> Vec<u8> {
     let mut roff = Vec::new();
     // Memory takes all that is written.
     let _ = Man::new(command.clone()).render_options_section(&mut roff);

@@ -1,25 +1,29 @@
-//! kms-gateway-postfix(8): the installer's own help.
+//! kms-gateway-postfix(8): the installer by its own name, as its help has it.
 
-use super::page::Page;
+use clap::CommandFactory;
+use kms_gateway::commands::Alone;
 
-const INSTALLER: &str = include_str!("../../../postfix/install");
+use super::{
+    command::{options, usage},
+    page::Page,
+};
 
 pub(super) fn page() -> Page {
+    let mut command = Alone::command();
+    command.build();
     let mut page = Page::new(
         "kms-gateway-postfix",
         "8",
         "add the KMS e-mail gateway to Postfix, and take it out again",
     );
+    page.heading("SYNOPSIS");
+    page.prose(&usage(&command));
     page.heading("DESCRIPTION");
-    page.prose(help());
+    let about = command.get_long_about().or(command.get_about());
+    page.prose(&about.map(ToString::to_string).unwrap_or_default());
+    page.heading("OPTIONS");
+    page.without_headings(&options(&command));
     page.heading("SEE ALSO");
     page.prose("`kms-gateway`(1), `gateway.toml`(5), `master`(5), `postconf`(5)");
     page
-}
-
-/// What `--help` prints.
-fn help() -> &'static str {
-    let after = INSTALLER.split_once("cat <<'END'\n");
-    let help = after.and_then(|(_, rest)| rest.split_once("\nEND\n"));
-    help.map(|(help, _)| help).unwrap_or_default()
 }

@@ -1,0 +1,257 @@
+//! `postfix`: adds the gateway to Postfix, takes it out again, and says where Postfix
+//! does otherwise than the gateway needs it.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+
+use super::{
+    CommandError, DEFAULT_CONFIG, Ending, standard_error,
+    standard_output::{write_line, write_lines},
+};
+use crate::{
+    config::Config,
+    wiring::{self, Difference, Findings, Installation, Line, Removal, Report, Wiring},
+};
+
+/// The name by which the installer is called alone.
+const ALONE: &str = "kms-gateway-postfix";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Action {
+    Install(Install),
+    Uninstall(Uninstall),
+    Check(Check),
+}
+
+/// Which Postfix is meant.
+#[derive(Debug, Args)]
+struct Directory {
+    /// Postfix's configuration [default: postconf's own].
+    #[arg(long, value_name = "DIR")]
+    config_directory: Option<PathBuf>,
+}
+
+/// Add the gateway to a Postfix 3.7 or later, or carry over what has changed.
+#[derive(Debug, Args)]
+#[command(
+    args_override_self = true,
+    after_help = "\
+Run it again after a change of gateway.toml or of your own milters. Wiring, signers
+and --internal are remembered. Every change is made by postconf(1), and is said with
+the command that makes it. What was there before is kept in DIR/kms-gateway until
+`kms-gateway postfix uninstall`. Postfix is not reloaded: the last lines say what to
+run next.
+
+Example:
+  kms-gateway postfix install --dry-run"
+)]
+pub(super) struct Install {
+    #[command(flatten)]
+    directory: Directory,
+    #[command(flatten)]
+    options: Options,
+    /// Say what would be done, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What an installation remembers.
+#[derive(Debug, Args)]
+struct Options {
+    /// edge: the gateway is a milter of every smtpd that has no smtpd_milters of its
+    /// own. internal: it sees only the mail that is for it, out of the queue
+    /// [default: edge].
+    #[arg(
+        long,
+        value_enum,
+        hide_possible_values = true,
+        value_name = "edge|internal"
+    )]
+    wiring: Option<Wiring>,
+    /// A milter of yours that signs replies, as smtpd_milters names it
+    /// (inet:localhost:8891); more than once for several, none for none. By default
+    /// all that Postfix uses for local mail (non_smtpd_milters), or else those of
+    /// smtpd_milters. They see 127.0.0.1 as the client.
+    #[arg(long, value_name = "MILTER")]
+    signer: Vec<String>,
+    /// Where mail for the gateway comes out of the queue [default: 127.0.0.1:18026].
+    #[arg(long, value_name = "HOST:PORT")]
+    internal: Option<String>,
+}
+
+/// Take the gateway out of Postfix: main.cf, master.cf and gateway.toml as they were.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The files become what they were, byte for byte. Where they were edited since, the edits
+stay, and only what was added is taken out.
+
+Example:
+  kms-gateway postfix uninstall --dry-run")]
+pub(super) struct Uninstall {
+    #[command(flatten)]
+    directory: Directory,
+    /// Say what would be done, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Say where Postfix does otherwise than the gateway needs it, with the remedy.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Compares main.cf, master.cf and the tables that they name with what the gateway needs.
+Exit code 1 if anything differs. `kms-gateway check` does this too.
+
+Example:
+  kms-gateway postfix check")]
+pub(super) struct Check {
+    #[command(flatten)]
+    directory: Directory,
+    /// Print {"directory","wiring","differences":[{"found","remedy"}],
+    /// "notes"}.
+    #[arg(long)]
+    json: bool,
+    /// A check changes nothing, with this option or without it.
+    #[arg(long, hide = true)]
+    dry_run: bool,
+}
+
+/// Adds the KMS e-mail gateway to a Postfix 3.7 or later, and takes it out again.
+///
+/// The same as `kms-gateway postfix install` and `kms-gateway postfix uninstall`.
+#[derive(Debug, Parser)]
+#[command(name = ALONE, version, max_term_width = 100, args_override_self = true)]
+pub struct Alone {
+    /// The gateway's configuration.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
+    #[command(flatten)]
+    directory: Directory,
+    #[command(flatten)]
+    options: Options,
+    /// Put main.cf, master.cf and gateway.toml back, byte for byte. Where they were
+    /// edited since, the edits stay and only what was added is taken out.
+    #[arg(long)]
+    uninstall: bool,
+    /// Say what would be done, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Alone {
+    /// Whether the program was called by that name.
+    pub(super) fn is_meant(program: &Path) -> bool {
+        program.file_name().is_some_and(|name| name == ALONE)
+    }
+
+    /// The configuration, and the action that is meant.
+    pub(super) fn action(self) -> (PathBuf, Action) {
+        let Self {
+            config,
+            directory,
+            options,
+            uninstall,
+            dry_run,
+        } = self;
+        let action = match uninstall {
+            true => Action::Uninstall(Uninstall { directory, dry_run }),
+            false => Action::Install(Install {
+                directory,
+                options,
+                dry_run,
+            }),
+        };
+        (config, action)
+    }
+}
+
+pub(super) fn run(path: &Path, action: Action) -> Result<Ending, CommandError> {
+    match action {
+        Action::Install(asked) => show(&wiring::install(&Installation {
+            directory: asked.directory.config_directory,
+            config: path.to_owned(),
+            wiring: asked.options.wiring,
+            signers: asked.options.signer,
+            internal: asked.options.internal,
+            dry_run: asked.dry_run,
+        })?),
+        Action::Uninstall(asked) => show(&wiring::uninstall(&Removal {
+            directory: asked.directory.config_directory,
+            config: path.to_owned(),
+            dry_run: asked.dry_run,
+        })?),
+        Action::Check(asked) => {
+            let config = Config::load(path)?;
+            let directory = asked.directory.config_directory.as_deref();
+            let findings = wiring::check(directory, &config)?;
+            show_findings(&findings, asked.json)
+        }
+    }
+}
+
+fn show(report: &Report) -> Result<Ending, CommandError> {
+    for line in report.lines() {
+        match line {
+            Line::Said(text) => write_line(text)?,
+            Line::Warned(text) => standard_error::write_line(format_args!("warning: {text}")),
+        }
+    }
+    Ok(Ending::Done)
+}
+
+/// The findings for scripts.
+#[derive(Serialize)]
+struct Json<'a> {
+    directory: &'a str,
+    wiring: Option<Wiring>,
+    differences: &'a [Difference],
+    notes: &'a [String],
+}
+
+fn show_findings(findings: &Findings, json: bool) -> Result<Ending, CommandError> {
+    let Findings {
+        directory,
+        wiring,
+        differences,
+        notes,
+    } = findings;
+    if json {
+        let json = serde_json::to_string(&Json {
+            directory,
+            wiring: *wiring,
+            differences,
+            notes,
+        });
+        write_line(crate::printable::PrintableJson(
+            &json.map_err(CommandError::other)?,
+        ))?;
+    } else {
+        write_lines(lines(findings))?;
+    }
+    Ok(match wiring.is_some() && differences.is_empty() {
+        true => Ending::Done,
+        false => Ending::ProblemFound,
+    })
+}
+
+fn lines(findings: &Findings) -> Vec<String> {
+    let directory = &findings.directory;
+    let Some(wiring) = findings.wiring else {
+        return vec![format!(
+            "{directory}: the gateway is not in Postfix; kms-gateway postfix install adds it"
+        )];
+    };
+    let wiring = wiring.as_str();
+    let differences = findings.differences.iter();
+    let mut lines: Vec<String> = differences
+        .map(|difference| format!("warning: {difference}"))
+        .collect();
+    if lines.is_empty() {
+        lines.push(format!(
+            "{directory}: {wiring} wiring, all as the gateway needs it"
+        ));
+    }
+    lines.extend(findings.notes.iter().map(|note| format!("note: {note}")));
+    lines
+}

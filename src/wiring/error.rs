@@ -1,0 +1,52 @@
+//! Why Postfix's configuration can't be read or changed.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::config::ConfigError;
+
+/// Why the wiring can't be read, changed or compared.
+#[derive(Debug, thiserror::Error)]
+pub enum WiringError {
+    /// Something stands in the way. The text says what, where and what to do.
+    #[error("{0}")]
+    Refused(String),
+    /// A program of Postfix failed.
+    #[error("{command} failed: {reason}")]
+    Program {
+        /// The command as it is typed.
+        command: String,
+        /// What the program wrote, or why it did not start.
+        reason: String,
+    },
+    /// A file that can't be read or written.
+    #[error("{}: can't be {action}: {source}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What was tried: `read`, `written`, …
+        action: &'static str,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// The gateway's own configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+impl WiringError {
+    pub(super) fn refused<T>(text: impl Into<String>) -> Result<T, Self> {
+        Err(Self::Refused(text.into()))
+    }
+
+    pub(super) fn file(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File {
+            path,
+            action,
+            source,
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! main.cf and master.cf of one directory, read and changed by postconf(1) alone.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use super::WiringError;
+
+/// The directory of a Postfix's configuration, or a copy of it.
+#[derive(Clone, Debug)]
+pub(super) struct Postconf {
+    directory: PathBuf,
+    /// The directory itself, which `$config_directory` and relative names mean.
+    live: PathBuf,
+}
+
+/// Parameters and their values, each `$name` replaced.
+pub(super) type Values = BTreeMap<String, String>;
+
+/// A service of master.cf, with the columns that matter here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Service {
+    pub(super) name: String,
+    pub(super) kind: String,
+    /// `y`, `n`, or `-` for the default.
+    pub(super) chroot: String,
+    pub(super) program: String,
+}
+
+impl Service {
+    /// Its name for postconf(1): `smtp/inet`.
+    pub(super) fn key(&self) -> String {
+        format!("{}/{}", self.name, self.kind)
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let [name, kind, _, _, chroot, _, _, program, ..] = columns[..] else {
+            return None;
+        };
+        Some(Self {
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            chroot: chroot.to_owned(),
+            program: program.to_owned(),
+        })
+    }
+}
+
+/// One change of main.cf or master.cf.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    Set { parameter: String, value: String },
+    Remove { parameter: String },
+    SetService { key: String, entry: String },
+    RemoveService { key: String },
+}
+
+impl Change {
+    fn arguments(&self) -> [String; 2] {
+        match self {
+            Self::Set { parameter, value } => ["-e".to_owned(), format!("{parameter} = {value}")],
+            Self::Remove { parameter } => ["-X".to_owned(), parameter.clone()],
+            Self::SetService { key, entry } => ["-Me".to_owned(), format!("{key}={entry}")],
+            Self::RemoveService { key } => ["-MX".to_owned(), key.clone()],
+        }
+    }
+
+    /// The command that makes the change in `directory`, as it is typed.
+    pub(super) fn typed(&self, directory: &Path) -> String {
+        let directory = directory.display().to_string();
+        let [option, what] = self.arguments();
+        typed(&["postconf", "-c", &directory, &option, &what])
+    }
+}
+
+impl Postconf {
+    pub(super) fn at(directory: &Path) -> Self {
+        Self::copied(directory, directory)
+    }
+
+    /// Copies in `directory` of the files in `live`.
+    pub(super) fn copied(directory: &Path, live: &Path) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            live: live.to_owned(),
+        }
+    }
+
+    /// The directory that postconf(1) itself would take.
+    ///
+    /// # Errors
+    /// There is no Postfix.
+    pub(super) fn default_directory() -> Result<PathBuf, WiringError> {
+        let shown = run_program("postconf", &["-h", "config_directory"])?;
+        Ok(PathBuf::from(shown.trim_end_matches('\n')))
+    }
+
+    /// The version of the Postfix that is installed: `3.7.11`.
+    pub(super) fn version() -> Result<String, WiringError> {
+        Ok(run_program("postconf", &["-dh", "mail_version"])?
+            .trim()
+            .to_owned())
+    }
+
+    /// A parameter's value as it is written, or its default.
+    pub(super) fn written(&self, parameter: &str) -> Result<String, WiringError> {
+        Ok(one_line(self.run(&["-h", parameter])?))
+    }
+
+    /// The same with each `$name` replaced.
+    pub(super) fn value(&self, parameter: &str) -> Result<String, WiringError> {
+        Ok(one_line(self.run(&["-xh", parameter])?))
+    }
+
+    /// What a parameter is where main.cf does not set it.
+    pub(super) fn default(&self, parameter: &str) -> Result<String, WiringError> {
+        Ok(one_line(self.run(&["-dh", parameter])?))
+    }
+
+    /// Whether main.cf sets a parameter.
+    pub(super) fn sets(&self, parameter: &str) -> Result<bool, WiringError> {
+        Ok(self.settings()?.contains_key(parameter))
+    }
+
+    /// Every parameter that Postfix knows.
+    pub(super) fn values(&self) -> Result<Values, WiringError> {
+        let shown = self.run(&["-x"])?;
+        Ok(shown.lines().filter_map(setting).collect())
+    }
+
+    /// The parameters that main.cf sets.
+    pub(super) fn settings(&self) -> Result<Values, WiringError> {
+        let shown = self.run(&["-nx"])?;
+        Ok(shown.lines().filter_map(setting).collect())
+    }
+
+    /// The services of master.cf.
+    pub(super) fn services(&self) -> Result<Vec<Service>, WiringError> {
+        Ok(self
+            .run(&["-M"])?
+            .lines()
+            .filter_map(Service::parse)
+            .collect())
+    }
+
+    /// A service's entry on one line with single blanks; none if it isn't there.
+    pub(super) fn entry(&self, key: &str) -> Result<Option<String>, WiringError> {
+        let shown = self.run(&["-M", key])?;
+        let line: Vec<&str> = shown.split_whitespace().collect();
+        Ok((!line.is_empty()).then(|| line.join(" ")))
+    }
+
+    /// The parameters that services override with `-o`: `smtp/inet/smtpd_milters`
+    /// and the value, each `$name` replaced. `which` is such a name or `*/*/*`.
+    pub(super) fn overrides(&self, which: &str) -> Result<Values, WiringError> {
+        let shown = self.run(&["-xP", which])?;
+        Ok(shown.lines().filter_map(setting).collect())
+    }
+
+    /// The parameters that one service overrides, as they are written: `KEY/parameter`.
+    pub(super) fn own_overrides(&self, key: &str) -> Result<Values, WiringError> {
+        let shown = self.run(&["-P", &format!("{key}/*")])?;
+        Ok(shown.lines().filter_map(setting).collect())
+    }
+
+    /// Makes a change.
+    pub(super) fn make(&self, change: &Change) -> Result<(), WiringError> {
+        let [option, what] = change.arguments();
+        self.run(&[&option, &what]).map(drop)
+    }
+
+    /// What a map has for a key, as Postfix reads it.
+    pub(super) fn look_up(&self, map: &str, key: &str) -> Result<Option<String>, WiringError> {
+        let directory = self.live.display().to_string();
+        let arguments = ["-c", &directory, "-q", key, map];
+        let output = start("postmap", &arguments)?;
+        match output.status.code() {
+            Some(0) => Ok(Some(one_line(text(&output.stdout)))),
+            // Not found: no word of it. Anything else is said.
+            Some(1) if output.stderr.is_empty() => Ok(None),
+            _ => Err(failed("postmap", &arguments, &output)),
+        }
+    }
+
+    /// All that a map holds, where its type can be listed.
+    pub(super) fn content(&self, map: &str) -> Result<String, WiringError> {
+        let directory = self.live.display().to_string();
+        run_program("postmap", &["-c", &directory, "-s", map])
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<String, WiringError> {
+        let directory = self.directory.display().to_string();
+        let words = [&["-c", directory.as_str()], arguments].concat();
+        let shown = run_program("postconf", &words)?;
+        Ok(shown.replace(&directory, &self.live.display().to_string()))
+    }
+}
+
+/// A line `name = value`.
+fn setting(line: &str) -> Option<(String, String)> {
+    let (name, value) = line.split_once('=')?;
+    Some((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+fn one_line(shown: String) -> String {
+    shown.trim_end_matches('\n').to_owned()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs a program and returns what it prints.
+pub(super) fn run_program(program: &str, arguments: &[&str]) -> Result<String, WiringError> {
+    let output = start(program, arguments)?;
+    match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false => Err(failed(program, arguments, &output)),
+    }
+}
+
+fn start(program: &str, arguments: &[&str]) -> Result<Output, WiringError> {
+    Command::new(program)
+        .args(arguments)
+        .env("PATH", path())
+        .env("LC_ALL", "C")
+        .output()
+        .map_err(|error| WiringError::Program {
+            command: program.to_owned(),
+            reason: format!("{error}; install Postfix, or add its commands to the PATH"),
+        })
+}
+
+/// The PATH, and where Debian has Postfix's commands.
+fn path() -> OsString {
+    let mut path = env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/sbin:/sbin");
+    path
+}
+
+fn failed(program: &str, arguments: &[&str], output: &Output) -> WiringError {
+    WiringError::Program {
+        command: typed(&[&[program], arguments].concat()),
+        reason: match text(&output.stderr).trim() {
+            "" => output.status.to_string(),
+            said => said.replace('\n', "; "),
+        },
+    }
+}
+
+/// A command as it is typed into a shell.
+pub(super) fn typed(words: &[&str]) -> String {
+    let is_plain = |word: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_./:=@%+-".contains(c);
+        !word.is_empty() && word.chars().all(plain)
+    };
+    let quoted = words.iter().map(|word| match is_plain(word) {
+        true => (*word).to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_quoted_as_a_shell_needs_it() {
+        assert_eq!(typed(&["postconf", "-e", "a = b"]), "postconf -e 'a = b'");
+        assert_eq!(typed(&["x", "it's", ""]), r"x 'it'\''s' ''");
+    }
+
+    #[test]
+    fn a_service_has_its_columns() {
+        let line = "smtp       inet  n       -       y       -       -       smtpd -o a=b";
+        let service = Service::parse(line);
+        assert_eq!(
+            service.map(|service| (service.key(), service.chroot, service.program)),
+            Some(("smtp/inet".to_owned(), "y".to_owned(), "smtpd".to_owned()))
+        );
+        assert_eq!(Service::parse("smtp inet n"), None);
+    }
+}

@@ -1,0 +1,30 @@
+//! What the installer and the check say, in the order in which they say it.
+
+/// A line for the admin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// What is done, or was found.
+    Said(String),
+    /// What the admin should look at.
+    Warned(String),
+}
+
+/// All lines of one run.
+#[derive(Debug, Default)]
+pub struct Report(Vec<Line>);
+
+impl Report {
+    pub(super) fn say(&mut self, text: impl Into<String>) {
+        self.0.push(Line::Said(text.into()));
+    }
+
+    pub(super) fn warn(&mut self, text: impl Into<String>) {
+        self.0.push(Line::Warned(text.into()));
+    }
+
+    /// The lines in their order.
+    #[must_use]
+    pub fn lines(&self) -> &[Line] {
+        &self.0
+    }
+}

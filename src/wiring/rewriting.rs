@@ -1,0 +1,172 @@
+//! Where Postfix would send mail for the gateway's address: what cleanup(8) makes of
+//! the recipient before the transport is looked up.
+
+use std::collections::BTreeSet;
+
+use super::{WiringError, list::List, maps::Maps};
+
+/// Where mail for one of the gateway's addresses goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Destination {
+    /// To the gateway.
+    Gateway,
+    /// To the gateway, and copies to others.
+    Copied { parameter: &'static str, to: String },
+    /// To others alone.
+    Taken {
+        parameter: &'static str,
+        key: String,
+        map: String,
+        to: String,
+    },
+}
+
+/// More steps than any list of aliases takes (virtual_alias_recursion_limit).
+const LONGEST_EXPANSION: usize = 1000;
+
+/// The tables that replace a recipient by one other, in Postfix's order.
+const CANONICAL: [&str; 2] = ["recipient_canonical_maps", "canonical_maps"];
+
+/// Where mail for `address` goes, if `gateway` are the gateway's addresses.
+pub(super) fn destination(
+    maps: &Maps,
+    address: &str,
+    gateway: &[String],
+) -> Result<Destination, WiringError> {
+    let is_gateway = |address: &str| {
+        let same = |own: &String| own.to_lowercase() == address;
+        gateway.iter().any(same)
+    };
+    let mut address = address.to_lowercase();
+    for parameter in CANONICAL {
+        let Some(step) = step(maps, parameter, &address)? else {
+            continue;
+        };
+        let Some(new) = step.to.into_iter().next() else {
+            continue;
+        };
+        if !is_gateway(&new) {
+            return Ok(Destination::Taken {
+                parameter,
+                key: step.key,
+                map: step.map,
+                to: new,
+            });
+        }
+        address = new;
+    }
+    expand(maps, address, is_gateway)
+}
+
+/// Follows virtual_alias_maps as cleanup(8) does: until an address is no key, or
+/// maps to itself.
+fn expand(
+    maps: &Maps,
+    address: String,
+    is_gateway: impl Fn(&str) -> bool,
+) -> Result<Destination, WiringError> {
+    const PARAMETER: &str = "virtual_alias_maps";
+    let (mut waiting, mut seen) = (vec![address], BTreeSet::new());
+    let (mut reached, mut others, mut first) = (false, Vec::new(), None);
+    while let Some(address) = waiting.pop() {
+        if seen.len() >= LONGEST_EXPANSION || !seen.insert(address.clone()) {
+            continue;
+        }
+        let step = step(maps, PARAMETER, &address)?;
+        let to = match step {
+            Some(step) => {
+                first.get_or_insert((step.key, step.map));
+                step.to
+            }
+            None => vec![address.clone()],
+        };
+        for new in to {
+            match new == address {
+                true if is_gateway(&new) => reached = true,
+                true => others.push(new),
+                false => waiting.push(new),
+            }
+        }
+    }
+    let to = others.join(", ");
+    Ok(match (reached, first) {
+        (true, _) if to.is_empty() => Destination::Gateway,
+        (true, _) => Destination::Copied {
+            parameter: PARAMETER,
+            to,
+        },
+        (false, first) => {
+            let (key, map) = first.unwrap_or_default();
+            Destination::Taken {
+                parameter: PARAMETER,
+                key,
+                map,
+                to,
+            }
+        }
+    })
+}
+
+/// One look-up that found something.
+struct Step {
+    key: String,
+    map: String,
+    to: Vec<String>,
+}
+
+/// Looks an address up as canonical(5) and virtual(5) say: itself, without its
+/// extension, without its domain where that is the site's own, its domain alone.
+fn step(maps: &Maps, parameter: &str, address: &str) -> Result<Option<Step>, WiringError> {
+    let Some((local, domain)) = address.rsplit_once('@') else {
+        return Ok(None);
+    };
+    let delimiters = maps.value("recipient_delimiter");
+    let parts = local
+        .char_indices()
+        .skip(1)
+        .find(|(_, c)| delimiters.contains(*c));
+    let extension = parts
+        .and_then(|(at, _)| local.get(at..))
+        .unwrap_or_default();
+    let base = local.strip_suffix(extension).unwrap_or(local);
+    let without_extension = format!("{base}@{domain}");
+    let whole_domain = format!("@{domain}");
+    let mut keys = vec![address];
+    if !extension.is_empty() {
+        keys.push(&without_extension);
+    }
+    if is_local(maps, domain)? {
+        keys.push(local);
+        keys.push(base);
+    }
+    keys.push(&whole_domain);
+    let Some(hit) = maps.find(parameter, &keys)? else {
+        return Ok(None);
+    };
+    let origin = maps.value("myorigin");
+    let is_without_extension = hit.key == without_extension || hit.key == base;
+    let list = List::parse(&hit.value);
+    let to = list.elements().map(|target| {
+        let target = target.to_lowercase();
+        match target.rsplit_once('@') {
+            None => format!("{target}@{origin}"),
+            Some(("", domain)) => format!("{local}@{domain}"),
+            // The extension that wasn't looked up is kept.
+            Some((user, domain)) if is_without_extension && !user.ends_with(extension) => {
+                format!("{user}{extension}@{domain}")
+            }
+            Some(_) => target,
+        }
+    });
+    Ok(Some(Step {
+        to: to.collect(),
+        key: hit.key,
+        map: hit.map,
+    }))
+}
+
+/// Whether Postfix looks up the local part alone too.
+fn is_local(maps: &Maps, domain: &str) -> Result<bool, WiringError> {
+    Ok(maps.value("myorigin").to_lowercase() == domain
+        || maps.has_domain("mydestination", domain)?)
+}

@@ -1,0 +1,92 @@
+//! The directory of the milter's Unix socket: the gateway writes there, and Postfix's
+//! group, which the set-group-ID bit passes on to the socket, may pass.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    WiringError,
+    needs::resolved,
+    postconf::{run_program, typed},
+};
+use crate::config::ListenAddress;
+
+const SET_GROUP_ID: u32 = 0o2000;
+
+/// The user as whom the package runs the gateway.
+const USER: &str = "kms-gateway";
+
+pub(super) struct SocketDirectory(PathBuf);
+
+impl SocketDirectory {
+    /// None where the milter listens at a TCP port.
+    pub(super) fn of(listen: &ListenAddress) -> Option<Self> {
+        match listen {
+            ListenAddress::Unix(path) => Some(Self(resolved(path).parent()?.to_owned())),
+            ListenAddress::Inet(_) => None,
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(super) fn exists(&self) -> bool {
+        self.0.exists()
+    }
+
+    /// What keeps Postfix, whose user is `mail_owner`, from the socket.
+    pub(super) fn warning(&self, mail_owner: &str) -> Option<String> {
+        let group: u32 = run_program("id", &["-g", mail_owner])
+            .ok()?
+            .trim()
+            .parse()
+            .ok()?;
+        let found = fs::metadata(&self.0).ok()?;
+        (found.gid() != group || found.mode() & SET_GROUP_ID == 0).then(|| {
+            format!(
+                "{0}: smtpd can connect only if the socket is of Postfix's group: chgrp {1} {0}, \
+                 chmod 2750 {0}",
+                self.0.display(),
+                group_of(mail_owner)
+            )
+        })
+    }
+
+    /// The command that makes it.
+    pub(super) fn typed(&self, mail_owner: &str) -> String {
+        let arguments = self.arguments(mail_owner);
+        let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        typed(&[&["install"], words.as_slice()].concat())
+    }
+
+    pub(super) fn make(&self, mail_owner: &str) -> Result<(), WiringError> {
+        let arguments = self.arguments(mail_owner);
+        let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        run_program("install", &words).map(drop)
+    }
+
+    fn arguments(&self, mail_owner: &str) -> Vec<String> {
+        let owner = match run_program("id", &["-u", USER]) {
+            Ok(_) => USER,
+            Err(_) => "root",
+        };
+        let directory = self.0.display().to_string();
+        let group = group_of(mail_owner);
+        ["-d", "-o", owner, "-g", &group, "-m", "2750", &directory]
+            .map(str::to_owned)
+            .to_vec()
+    }
+}
+
+/// The group of Postfix's own user.
+fn group_of(mail_owner: &str) -> String {
+    let group = run_program("id", &["-gn", mail_owner]).unwrap_or_default();
+    match group.trim() {
+        "" => mail_owner.to_owned(),
+        group => group.to_owned(),
+    }
+}

@@ -1,7 +1,7 @@
 //! A bad configuration ends `serve` at start with one line that names the
 //! file, the key and the remedy.
 
-#![allow(clippy::expect_used, clippy::panic)]
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod harness;
 
@@ -138,4 +138,10 @@ fn a_good_configuration_is_checked_and_shown() {
     for rule in kms_gateway::policy::RULES {
         assert!(ended.stdout.contains(rule.name.as_str()), "{}", rule.name);
     }
+    let json = layout.gateway(&["check", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(report["configuration"], config(&layout));
+    let rules = report["rules"].as_array().expect("rules");
+    assert_eq!(rules.len(), kms_gateway::policy::RULES.len());
+    assert_eq!(report["warnings"], serde_json::json!([]));
 }

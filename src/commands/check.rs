@@ -1,10 +1,14 @@
-//! `check`: validates the configuration and shows the policy that it makes.
+//! `check`: validates the configuration and examines what it names.
+
+mod policy_table;
+mod report;
 
 use std::{path::Path, sync::Arc};
 
 use clap::Args;
 use jiff::Timestamp;
 
+use self::report::Report;
 use super::{
     CommandError, Ending,
     clock::watched,
@@ -13,13 +17,12 @@ use super::{
     memory_limit::message_memory,
     milter_port::{self, postfix},
     reply_port::{self, Tried},
-    standard_output::{write_line, write_lines},
+    standard_output::{write_json, write_lines},
 };
 use crate::{
     clock::SystemClock,
     config::Config,
     kms::{KmcKeys, KmsTables},
-    policy::{self, Rule, RuleName, Stage, lists},
 };
 
 /// Validate the configuration and print the policy table with its settings.
@@ -30,173 +33,86 @@ than Postfix can reach the milter, when the last KMC key expires soon, where an
 external key management system does not answer, and where Postfix's reply port
 refuses replies: it is tried as far as a reply's recipient, the gateway's own
 address. Notes, which are no fault, that every user of this machine can reach a
-milter on loopback.
+milter on loopback. The exit code is 1 if there is a warning.
 
-Example:
-  kms-gateway --config gateway.toml check")]
-pub(super) struct Arguments {}
+--json prints an object with
+  configuration  the file, which is valid
+  facts          an array of {name, text}, in order; a name may come twice
+  rules          an array of {rule, stage, patterns, source, summary, settings};
+                 patterns is null where the rule has no list
+  notes          an array of texts
+  warnings       an array of texts
+A configuration that is not valid prints no object, only an error.
 
-pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandError> {
+Examples:
+  kms-gateway --config gateway.toml check
+  kms-gateway check --json | jq '.warnings[]'")]
+pub(super) struct Arguments {
+    /// Print a JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, CommandError> {
     let config = Config::load(path)?;
     master_secret(path, &config.secrets)?;
-    write_lines(overview(path, &config))?;
-    let mut warnings = alias_warnings(&config);
-    warnings.extend(milter_port::warnings(&config));
-    match key_management::try_remote(&config).await {
-        Some(Ok(key)) => write_line(format_args!("its public key: {key}"))?,
-        Some(Err(problem)) => warnings.push(problem),
-        None => {}
+    let report = examine(path, &config).await?;
+    match arguments.json {
+        true => write_json(&report)?,
+        false => write_lines(report.lines())?,
     }
-    match reply_port::try_port(&config).await {
-        Tried::Said(what) => write_line(format_args!("reply port: {what}"))?,
-        Tried::Warned(problem) => warnings.push(problem),
-    }
-    write_line("")?;
-    write_lines(policy_table(&config))?;
-    warnings.extend(key_warning(&config).await?);
-    warnings.extend(clock_warning(&config).await?);
-    write_lines(milter_port::note(&config).map(|note| format!("\nnote: {note}")))?;
-    write_lines(
-        warnings
-            .iter()
-            .map(|warning| format!("\nwarning: {warning}")),
-    )?;
-    Ok(match warnings.is_empty() {
+    Ok(match report.is_well() {
         true => Ending::Done,
         false => Ending::ProblemFound,
     })
 }
 
+/// Looks at everything that a configuration names.
+async fn examine(path: &Path, config: &Config) -> Result<Report, CommandError> {
+    let mut report = Report::new(path, policy_table::rows(config));
+    overview(config, &mut report);
+    report.warn(alias_warnings(config));
+    report.note(milter_port::note(config));
+    report.warn(milter_port::warnings(config));
+    match key_management::try_remote(config).await {
+        Some(Ok(key)) => report.fact("its public key", key),
+        Some(Err(problem)) => report.warn([problem]),
+        None => {}
+    }
+    match reply_port::try_port(config).await {
+        Tried::Said(what) => report.fact("reply port", what),
+        Tried::Warned(problem) => report.warn([problem]),
+    }
+    report.warn(key_warning(config).await?);
+    report.warn(clock_warning(config).await?);
+    Ok(report)
+}
+
 /// The configuration's main points.
-fn overview(path: &Path, config: &Config) -> Vec<String> {
+fn overview(config: &Config, report: &mut Report) {
+    for address in &config.gateway.addresses {
+        report.fact("gateway address", address.0.to_string());
+    }
     let store = &config.store;
-    let addresses = config.gateway.addresses.iter();
-    let mut lines = vec![format!("{}: valid", path.display())];
-    lines.extend(addresses.map(|address| format!("gateway address: {}", address.0)));
-    lines.push(format!(
-        "store: {} [max_requests = {}] [max_bytes = {}] [min_free_bytes = {}]",
-        store.path.display(),
-        store.max_requests,
-        store.max_bytes,
-        store.min_free_bytes
-    ));
-    lines.push(format!(
-        "memory for messages: {} bytes [max_memory = {}]",
-        message_memory(config),
-        config.milter.max_memory
-    ));
-    lines.push(format!(
-        "key management system: {}",
-        key_management::description(config)
-    ));
-    lines
-}
-
-/// The table of rules, each with its patterns and the limits that it applies.
-fn policy_table(config: &Config) -> Vec<String> {
-    let names = format!(
-        "{:<21} {:<15} {:<8} {:<40} ignores, unless it says otherwise [setting]",
-        "rule", "stage", "patterns", "source"
-    );
-    let row = |rule: &Rule| {
-        let stage = match rule.stage() {
-            Stage::Recipient => "RCPT",
-            Stage::EndOfMessage => "end of message",
-        };
-        let patterns =
-            patterns(rule.name).map_or_else(|| "-".to_owned(), |count| count.to_string());
-        let limits: String = limits(rule.name, config)
-            .iter()
-            .map(|(key, value)| format!(" [{key} = {value}]"))
-            .collect();
+    report.fact(
+        "store",
         format!(
-            "{:<21} {stage:<15} {patterns:<8} {:<40} {}{limits}",
-            rule.name, rule.source, rule.summary
-        )
-    };
-    [names]
-        .into_iter()
-        .chain(policy::RULES.iter().map(row))
-        .collect()
-}
-
-/// How many entries the list has that a rule looks things up in.
-fn patterns(rule: RuleName) -> Option<usize> {
-    let lists = [
-        (RuleName::ReturnPath, lists::SENDERS.len()),
-        (RuleName::AutoSubmitted, lists::AUTO_SUBMITTED.len()),
-        (RuleName::Precedence, lists::PRECEDENCE.len()),
-        (RuleName::MailingList, lists::MAILING_LIST.len()),
-        (RuleName::AutoResponder, lists::AUTO_RESPONDER.len()),
-        (RuleName::Report, lists::REPORTS.len()),
-        (RuleName::Subject, lists::SUBJECT_MARKS.len()),
-        (RuleName::ReplyTarget, lists::SENDERS.len()),
-    ];
-    lists
-        .into_iter()
-        .find(|(name, _)| *name == rule)
-        .map(|(_, count)| count)
-}
-
-/// The settings that a rule applies, by their keys in the configuration.
-fn limits(rule: RuleName, config: &Config) -> Vec<(&'static str, String)> {
-    let policy = &config.policy;
-    let dnsbl = &config.dnsbl;
-    let authentication = &config.sender_authentication;
-    let throttle = &config.throttle;
-    let store = &config.store;
-    match rule {
-        RuleName::Dnsbl => vec![
-            ("zones", list(dnsbl.zones.iter().map(|zone| &zone.site))),
-            ("threshold", dnsbl.threshold.to_string()),
-            ("time_limit", dnsbl.time_limit.to_string()),
-            ("trusted_networks", list(&policy.trusted_networks)),
-        ],
-        RuleName::Hops => vec![("max_received", policy.max_received.to_string())],
-        RuleName::Malformed => vec![
-            ("max_headers", policy.max_headers.to_string()),
-            ("max_header_bytes", policy.max_header_bytes.to_string()),
-        ],
-        RuleName::ReplyTarget => vec![("max_targets", config.reply.max_targets.to_string())],
-        RuleName::Size => vec![
-            ("max_message_bytes", policy.max_message_bytes.to_string()),
-            (
-                "max_unexpected_attachment_bytes",
-                policy.max_unexpected_attachment_bytes.to_string(),
-            ),
-        ],
-        RuleName::SenderAuthentication => vec![
-            ("authserv_ids", list(&authentication.authserv_ids)),
-            ("require", authentication.require.to_string()),
-            ("trusted_networks", list(&policy.trusted_networks)),
-        ],
-        RuleName::Blocked => vec![
-            ("block_above", throttle.block_above.to_string()),
-            ("block_for", throttle.block_for.to_string()),
-        ],
-        RuleName::Flood => vec![
-            ("at_once", throttle.at_once.to_string()),
-            ("every", throttle.every.to_string()),
-            ("network_factor", throttle.network_factor.to_string()),
-            ("target_factor", throttle.target_factor.to_string()),
-            ("newcomers_at_once", throttle.newcomers_at_once.to_string()),
-            ("newcomers_every", throttle.newcomers_every.to_string()),
-        ],
-        RuleName::Crowded => vec![
-            ("strangers_percent", store.strangers_percent.to_string()),
-            ("newcomers_percent", store.newcomers_percent.to_string()),
-            ("network_percent", store.network_percent.to_string()),
-        ],
-        _ => Vec::new(),
-    }
-}
-
-fn list(items: impl IntoIterator<Item = impl ToString>) -> String {
-    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
-    match items.is_empty() {
-        true => "none".to_owned(),
-        false => items.join(" "),
-    }
+            "{} [max_requests = {}] [max_bytes = {}] [min_free_bytes = {}]",
+            store.path.display(),
+            store.max_requests,
+            store.max_bytes,
+            store.min_free_bytes
+        ),
+    );
+    report.fact(
+        "memory for messages",
+        format!(
+            "{} bytes [max_memory = {}]",
+            message_memory(config),
+            config.milter.max_memory
+        ),
+    );
+    report.fact("key management system", key_management::description(config));
 }
 
 /// Whether the clock is in doubt, beside what the store knows of it.

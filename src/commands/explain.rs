@@ -28,7 +28,7 @@ use super::{
     input,
     installation::installation,
     key_management,
-    standard_output::{write_line, write_lines},
+    standard_output::{write_json, write_lines},
 };
 use crate::{
     config::Config,
@@ -41,7 +41,7 @@ use crate::{
         parse_subject,
     },
     policy::{self, Asked, Envelope, Facts, Judgement, Listener, dnsbl::Score},
-    printable::{Printable, PrintableJson},
+    printable::Printable,
     services::{self, Call},
     sts::{VkloadReq, single_in_mail},
 };
@@ -121,7 +121,7 @@ pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, Co
             (false, Some(object)) => object,
             (_, last) => objects.into_iter().chain(last).collect(),
         };
-        write_line(PrintableJson(&json.to_string()))?;
+        write_json(&json)?;
     }
     Ok(Ending::Done)
 }

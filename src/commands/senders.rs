@@ -11,12 +11,12 @@ use super::{
     environment::Environment,
     operator::order,
     relative::until,
-    standard_output::{write_line, write_lines},
+    standard_output::{write_json, write_line, write_lines},
     table::{Column, Table, second, terminal_width},
 };
 use crate::{
     policy::throttle::Stage,
-    printable::{Printable, PrintableJson},
+    printable::Printable,
     store::{Store, ThrottledSender},
 };
 
@@ -68,7 +68,7 @@ async fn list(store: &dyn Store, arguments: &List) -> Result<Ending, CommandErro
     let senders = store.throttled_senders(now).await?;
     if arguments.json {
         let senders: Value = senders.iter().map(as_json).collect();
-        write_line(PrintableJson(&senders.to_string()))?;
+        write_json(&senders)?;
     } else {
         write_lines(table(&senders, now).lines(terminal_width()))?;
     }

@@ -6,7 +6,10 @@ use std::{
     io::{self, BufWriter, ErrorKind, StdoutLock, Write},
 };
 
+use serde::Serialize;
+
 use super::CommandError;
+use crate::printable::PrintableJson;
 
 /// Standard output, to be flushed in the end.
 pub(super) fn writer() -> BufWriter<StdoutLock<'static>> {
@@ -26,6 +29,12 @@ pub(super) fn write_lines(
 /// Writes a line.
 pub(super) fn write_line(line: impl Display) -> Result<(), CommandError> {
     write_lines([line])
+}
+
+/// Writes a value as JSON in one line, which is safe to look at.
+pub(super) fn write_json(value: &impl Serialize) -> Result<(), CommandError> {
+    let json = serde_json::to_string(value).map_err(CommandError::other)?;
+    write_line(PrintableJson(&json))
 }
 
 /// Writes text that has its own line ends.

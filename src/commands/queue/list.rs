@@ -9,7 +9,7 @@ use super::{
         CommandError,
         relative::{ago, length},
         reply_port,
-        standard_output::{write_line, write_lines},
+        standard_output::{write_json, write_lines},
         table::{Column, Table, cut, terminal_width},
     },
     counted::counted,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    printable::{Printable, PrintableJson},
+    printable::Printable,
     store::{Store, Waits},
 };
 
@@ -76,7 +76,7 @@ pub(super) async fn run(
         .collect();
     if arguments.json {
         let json: Value = items.iter().map(Item::json).collect();
-        return write_line(PrintableJson(&json.to_string()));
+        return write_json(&json);
     }
     write_lines(lines(&items, terminal_width(), now))
 }

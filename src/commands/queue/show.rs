@@ -11,7 +11,7 @@ use super::{
         explain::RulesToday,
         relative::ago,
         reply_port,
-        standard_output::{write_line, write_lines},
+        standard_output::{write_json, write_lines},
     },
     find,
     item::{Item, trouble_json},
@@ -21,7 +21,7 @@ use crate::{
     audit::Entry,
     config::Config,
     mail::Header,
-    printable::{Printable, PrintableJson},
+    printable::Printable,
     store::{Attempted, PortTrouble, RequestStory, Store},
 };
 
@@ -67,7 +67,7 @@ pub(super) async fn run(
     let port = store.hand_over(config.reply.smtp, now).await?.trouble;
     let told = Told::new(config, store.request_story(id, now).await?, port);
     match arguments.json {
-        true => write_line(PrintableJson(&told.json().to_string())),
+        true => write_json(&told.json()),
         false => write_lines(told.lines(now)),
     }
 }

@@ -1,0 +1,126 @@
+//! What `check` found, and its two forms: text for people, JSON for scripts.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::policy_table::{self, Row};
+
+/// What `check` found.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    /// The file of a configuration that is valid.
+    configuration: String,
+    facts: Vec<Fact>,
+    rules: Vec<Row>,
+    notes: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// Something that is so, and no fault.
+#[derive(Debug, Serialize)]
+struct Fact {
+    name: &'static str,
+    text: String,
+}
+
+impl Report {
+    /// A report on the valid configuration in the file at `path`.
+    pub(super) fn new(path: &Path, rules: Vec<Row>) -> Self {
+        Self {
+            configuration: path.display().to_string(),
+            facts: Vec::new(),
+            rules,
+            notes: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Adds a fact: `store`, and which one it is.
+    pub(super) fn fact(&mut self, name: &'static str, text: impl Into<String>) {
+        let text = text.into();
+        self.facts.push(Fact { name, text });
+    }
+
+    /// Adds what an operator may want to know, and what is no fault.
+    pub(super) fn note(&mut self, text: impl IntoIterator<Item = String>) {
+        self.notes.extend(text);
+    }
+
+    /// Adds what an operator should mend.
+    pub(super) fn warn(&mut self, text: impl IntoIterator<Item = String>) {
+        self.warnings.extend(text);
+    }
+
+    /// Whether there is nothing to mend.
+    pub(super) fn is_well(&self) -> bool {
+        self.warnings.is_empty()
+    }
+
+    /// The report for people.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let facts = self.facts.iter();
+        let facts = facts.map(|fact| format!("{}: {}", fact.name, fact.text));
+        let notes = self.notes.iter().map(|note| format!("\nnote: {note}"));
+        let warnings = self.warnings.iter();
+        let warnings = warnings.map(|warning| format!("\nwarning: {warning}"));
+        [format!("{}: valid", self.configuration)]
+            .into_iter()
+            .chain(facts)
+            .chain([String::new()])
+            .chain(policy_table::lines(&self.rules))
+            .chain(notes)
+            .chain(warnings)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use clap::Args;
+    use serde_json::json;
+
+    use super::{super::Arguments, *};
+
+    fn report() -> Report {
+        let mut report = Report::new(Path::new("/etc/gateway.toml"), Vec::new());
+        report.fact("store", "/var/lib/queue.sqlite3");
+        report.note(["everybody can reach it".to_owned()]);
+        report.warn(["the key ends".to_owned(), "the port is closed".to_owned()]);
+        report
+    }
+
+    #[test]
+    fn both_forms_say_the_same() {
+        let lines = report().lines();
+        let facts = ["/etc/gateway.toml: valid", "store: /var/lib/queue.sqlite3"];
+        assert_eq!(lines.get(..2).unwrap(), facts);
+        let endings = [
+            "\nnote: everybody can reach it",
+            "\nwarning: the key ends",
+            "\nwarning: the port is closed",
+        ];
+        assert!(lines.ends_with(&endings.map(str::to_owned)), "{lines:#?}");
+        let expected = json!({
+            "configuration": "/etc/gateway.toml",
+            "facts": [{"name": "store", "text": "/var/lib/queue.sqlite3"}],
+            "rules": [],
+            "notes": ["everybody can reach it"],
+            "warnings": ["the key ends", "the port is closed"],
+        });
+        assert_eq!(serde_json::to_value(report()).unwrap(), expected);
+        assert!(!report().is_well());
+    }
+
+    #[test]
+    fn the_help_names_every_field() {
+        let help = Arguments::augment_args(clap::Command::new("check"))
+            .render_long_help()
+            .to_string();
+        for (field, _) in serde_json::to_value(report()).unwrap().as_object().unwrap() {
+            assert!(help.contains(&format!("\n  {field} ")), "{field}: {help}");
+        }
+    }
+}

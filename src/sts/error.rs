@@ -63,6 +63,19 @@ pub enum RecordError {
     },
 }
 
+impl RecordError {
+    /// The type of the record; `record` if it has none.
+    pub fn record(&self) -> &str {
+        match self {
+            Self::Missing { record }
+            | Self::Multiple { record, .. }
+            | Self::Quoted { record, .. }
+            | Self::Format { record, .. }
+            | Self::Crc { record, .. } => record,
+        }
+    }
+}
+
 /// Why the text of one field is refused.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum FieldError {

@@ -38,7 +38,7 @@ impl TypedRecord for SmUpdate {
         let mut fields = Fields::of::<Self>(record, 5)?;
         Ok(Self {
             kmcid: fields.take("KMCID")?,
-            serial: fields.take::<Decimal<u32>>("serial")?.0,
+            serial: fields.take::<Serial>("serial")?.0,
             time: fields.take("time")?,
             public_key: fields.take("public key")?,
             count: fields.take::<Decimal<u32>>("count")?.0,
@@ -56,6 +56,21 @@ impl TypedRecord for SmUpdate {
                 self.count.to_string(),
             ],
         )
+    }
+}
+
+/// The serial of an update file.
+struct Serial(u32);
+
+impl std::str::FromStr for Serial {
+    type Err = FieldError;
+
+    fn from_str(text: &str) -> Result<Self, FieldError> {
+        let Decimal(serial) = text.parse::<Decimal<u32>>()?;
+        match serial {
+            0 => Err(FieldError::format("a number from 1 on", text)),
+            _ => Ok(Self(serial)),
+        }
     }
 }
 

@@ -49,9 +49,6 @@ pub enum UpdateError {
         /// By counting.
         found: usize,
     },
-    /// Serials count from 1.
-    #[error("the update file's serial is 0; serials count from 1")]
-    SerialZero,
     /// A module stands there twice.
     #[error("{0} stands in the update file twice")]
     Twice(String),
@@ -123,9 +120,6 @@ fn signer(
 }
 
 fn check(first: &SmUpdate, entries: &[SmEntry]) -> Result<(), UpdateError> {
-    if first.serial == 0 {
-        return Err(UpdateError::SerialZero);
-    }
     if u32::try_from(entries.len()) != Ok(first.count) {
         return Err(UpdateError::Count {
             stated: first.count,

@@ -138,14 +138,21 @@ fn nothing_is_too_much_to_be_judged() {
     let many = "X: y\r\n".repeat(10_000) + &String::from_utf8(request().to_bytes()).expect("ASCII");
     assert_eq!(explain(&layout, many.as_bytes()), ignored("malformed"));
 
-    let large = request().with("X-Large", &"x".repeat(1024 * 1024));
+    let large = (0..20).fold(request(), |request, number| {
+        request.with(&format!("X-Large-{number}"), &"x".repeat(50 * 1024))
+    });
     assert_eq!(explain(&layout, &large.to_bytes()), ignored("malformed"));
+
+    // Postfix cuts one field.
+    let large = request().with("X-Large", &"x".repeat(1024 * 1024));
+    let cut = explain(&layout, &large.to_bytes());
+    assert_eq!(cut, ("request".to_owned(), "-".to_owned()));
 
     // Within the header's limit they are only many.
     let recipients: Vec<String> = (0..5_000)
         .map(|number| format!("r{number}@vendor.example"))
         .collect();
-    let to = format!("{}, {GATEWAY}", recipients.join(",\r\n "));
+    let to = format!("{GATEWAY}, {}", recipients.join(",\r\n "));
     let crowd = explain(&layout, &request().with("To", &to).to_bytes());
     assert_eq!(crowd, ("request".to_owned(), "-".to_owned()));
 

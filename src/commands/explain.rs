@@ -3,6 +3,7 @@
 
 mod looks;
 mod mailbox;
+mod received;
 mod table;
 mod today;
 
@@ -20,6 +21,7 @@ use tokio::sync::OnceCell;
 pub(super) use self::today::RulesToday;
 use self::{
     mailbox::{Mailbox, Piece},
+    received::{Received, received},
     table::{Row, Style},
 };
 use super::{
@@ -53,7 +55,8 @@ use crate::{
 Without --mail-from the reverse path is the message's Return-Path, else its
 From; without --rcpt-to the recipient is the gateway. DNS blocklists are asked
 only with --dns, and only about a client that is given. Of an mbox each message
-is explained. Colour on terminals only, and not if NO_COLOR is set.
+is explained. The message is read as Postfix hands it to the gateway: a line that
+is no field ends the header, and a field is cut after 60,000 octets. Colour on terminals only, and not if NO_COLOR is set.
 
 Example:
   kms-gateway explain --client-ip 192.0.2.1 --dns message.eml")]
@@ -62,10 +65,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "IP")]
     client_ip: Option<IpAddr>,
     /// The reverse path; <> for the null one.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true)]
     mail_from: Option<String>,
     /// An envelope recipient; may be given more than once.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true)]
     rcpt_to: Vec<String>,
     /// Ask the DNS blocklists about the client's address.
     #[arg(long)]
@@ -181,7 +184,10 @@ struct Explainer<'a> {
 impl Explainer<'_> {
     async fn explain(&self, piece: &Piece) -> Result<Explanation, CommandError> {
         let addresses = gateway_addresses(self.config);
-        let message = Message::from_bytes(&piece.bytes);
+        let Received { message, size } = received(&piece.bytes);
+        // Of one that is not kept whole only the file's size is known.
+        let is_whole = piece.size == piece.bytes.len() as u64;
+        let size = if is_whole { size } else { piece.size };
         let headers = &message.headers;
         let reverse_path = match &self.arguments.mail_from {
             Some(given) => ReversePath::from_smtp(given),
@@ -199,7 +205,7 @@ impl Explainer<'_> {
             },
             headers,
             structure: &message.structure(),
-            size: piece.size,
+            size,
             settings: &self.settings,
         };
         let judgement = policy::judge(&facts);

@@ -17,7 +17,7 @@ pub(super) struct Selection {
     #[arg(long, value_name = "TIME")]
     until: Option<Moment>,
     /// The reverse path, From or the address replied to contains this.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     sender: Option<String>,
     /// This rule of the policy decided.
     #[arg(long, value_name = "NAME")]
@@ -194,6 +194,7 @@ mod tests {
             ["--until", "2026-11-24"],
             ["--until", "2026-11-24T10:00:00Z"],
             ["--sender", "bob"],
+            ["--sender", "-alice"],
             ["--rule", "subject"],
             ["--service", "KMS"],
             ["--result", "Success"],

@@ -62,11 +62,16 @@ pub(in super::super) struct Drop {
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     reason: String,
     /// Only the replies and notices for this address.
-    #[arg(long, value_name = "ADDRESS", requires = "id")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        requires = "id",
+        allow_hyphen_values = true
+    )]
     target: Option<String>,
     /// What this sender asked: the address in the reverse path, or the sender as
     /// senders list names it.
-    #[arg(long, value_name = "SENDER")]
+    #[arg(long, value_name = "SENDER", allow_hyphen_values = true)]
     sender: Option<String>,
     /// What came from this client, or from the clients of this network.
     #[arg(long, value_name = "NETWORK")]

@@ -19,6 +19,7 @@ mod kmc;
 mod memory_limit;
 mod milter_port;
 mod module;
+mod named_service;
 mod operator;
 mod postfix;
 mod queue;

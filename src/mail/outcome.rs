@@ -80,6 +80,9 @@ impl Outcome {
         !matches!(self, Outcome::Notice { .. })
     }
 
+    /// The words that [`Outcome::kind`] gives.
+    pub const KINDS: [&str; 3] = ["Success", "Error", "Notice"];
+
     /// `Success`, `Error` or `Notice`: the first element of the result.
     #[must_use]
     pub fn kind(&self) -> &'static str {

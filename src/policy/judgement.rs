@@ -27,6 +27,15 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// All of them.
+    pub const ALL: [Verdict; 5] = [
+        Verdict::Pass,
+        Verdict::Reject,
+        Verdict::Ignore,
+        Verdict::Defer,
+        Verdict::Request,
+    ];
+
     /// The word as it is written everywhere.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

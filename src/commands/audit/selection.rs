@@ -2,10 +2,16 @@
 
 use std::str::FromStr;
 
-use clap::Args;
+use clap::{Args, builder::PossibleValuesParser};
 use jiff::{Timestamp, civil, tz::TimeZone};
 
-use crate::{audit::Entry, config::Period};
+use super::super::named_service::NamedService;
+use crate::{
+    audit::Entry,
+    config::Period,
+    mail::{Outcome, RESULT_CODES},
+    policy::{self, Verdict},
+};
 
 /// Filters; an entry must pass all that are given. Case doesn't count.
 #[derive(Debug, Args)]
@@ -20,13 +26,20 @@ pub(super) struct Selection {
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     sender: Option<String>,
     /// This rule of the policy decided.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = rules(), ignore_case = true)]
     rule: Option<String>,
-    /// This service was asked for: {KMS:Help}, or Help.
-    #[arg(long, value_name = "CODE")]
-    service: Option<String>,
+    /// This service was asked for: Help. One that does not exist has its code in
+    /// full: {KMS:Foo}.
+    #[arg(long, value_name = "SERVICE")]
+    service: Option<NamedService>,
     /// This verdict, result or result code: ignore, Success, EVkloadExpired.
-    #[arg(long, value_name = "WORD")]
+    #[arg(
+        long,
+        value_name = "WORD",
+        value_parser = results(),
+        ignore_case = true,
+        hide_possible_values = true
+    )]
     result: Option<String>,
     /// This request, by its id or Postfix's queue id.
     #[arg(long, value_name = "ID")]
@@ -34,6 +47,20 @@ pub(super) struct Selection {
     /// Only the newest so many.
     #[arg(long, visible_alias = "last", value_name = "NUMBER")]
     pub(super) limit: Option<usize>,
+}
+
+/// The names of the rules.
+fn rules() -> PossibleValuesParser {
+    let names = policy::RULES.iter().map(|rule| rule.name.as_str());
+    names.collect::<Vec<_>>().into()
+}
+
+/// Every word that an entry may have as its verdict, result or code.
+fn results() -> PossibleValuesParser {
+    let verdicts = Verdict::ALL.map(Verdict::as_str);
+    let codes = RESULT_CODES.iter().map(|row| row.code);
+    let words = verdicts.into_iter().chain(Outcome::KINDS).chain(codes);
+    words.collect::<Vec<_>>().into()
 }
 
 /// A point in time as an operator writes it.
@@ -100,7 +127,7 @@ impl Filter<'_> {
             && self.until.is_none_or(|until| entry.time < until)
             && self.is_from(entry)
             && is_any(&wanted.rule, [&entry.rule])
-            && is_service(wanted.service.as_deref(), entry.service.as_deref())
+            && is_for(wanted.service.as_ref(), entry.service.as_deref())
             && is_any(&wanted.result, [&entry.verdict, &entry.result, &entry.code])
             && is_any(&wanted.request, [&entry.request_id, &entry.queue_id])
     }
@@ -124,15 +151,8 @@ fn is_any<const N: usize>(wanted: &Option<String>, found: [&Option<String>; N]) 
     })
 }
 
-fn is_service(wanted: Option<&str>, found: Option<&str>) -> bool {
-    let Some(wanted) = wanted else { return true };
-    found.is_some_and(|found| {
-        let name = found
-            .strip_prefix("{KMS:")
-            .and_then(|rest| rest.strip_suffix('}'));
-        found.eq_ignore_ascii_case(wanted)
-            || name.is_some_and(|name| name.eq_ignore_ascii_case(wanted))
-    })
+fn is_for(wanted: Option<&NamedService>, code: Option<&str>) -> bool {
+    wanted.is_none_or(|service| code.is_some_and(|code| service.is(code)))
 }
 
 #[cfg(test)]
@@ -196,7 +216,8 @@ mod tests {
             ["--sender", "bob"],
             ["--sender", "-alice"],
             ["--rule", "subject"],
-            ["--service", "KMS"],
+            ["--service", "GetPublicKey"],
+            ["--service", "{KMS:Foo}"],
             ["--result", "Success"],
             ["--request", "00"],
         ];
@@ -208,6 +229,21 @@ mod tests {
             assert!(!selects(&arguments), "{arguments:?}");
         }
         assert!(!selects(&["--result", "Error", "--sender", "bob"]));
+    }
+
+    #[test]
+    fn a_name_that_nothing_has_is_refused_with_those_that_there_are() {
+        for (arguments, known) in [
+            (["--rule", "nosuch"], "mailing-list"),
+            (["--service", "nosuch"], "{KMS:GetKlfStsEd2}"),
+            (["--result", "nosuch"], "EVkloadReplayed"),
+            (["--result", ""], "Deferred"),
+        ] {
+            let line = [&["audit"], &arguments[..]].concat();
+            let error = Line::try_parse_from(line).err().unwrap();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(known), "{error}");
+        }
     }
 
     #[test]

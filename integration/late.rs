@@ -203,6 +203,24 @@ fn who_waits_for_a_service_is_told_once_and_answered_when_it_is_mended() {
         });
         assert_eq!(results(&site, ALICE, subject), ["Notice", "Success"]);
     }
+    // Each hand-over is called what it is. Its line comes a moment after the mail.
+    until("each hand-over in the log", Duration::from_secs(20), || {
+        let log = site.gateway.as_ref().expect("it runs").log();
+        let count = |what| log.matches(&format!("{what} handed to Postfix")).count();
+        (["notice", "reply"].map(count) == [subjects.len(); 2]).then_some(())
+    });
+    let delivered = |entry: &&Value| entry["event"] == "delivered";
+    let entries = audit(&site);
+    let results: Vec<&Value> = entries
+        .iter()
+        .filter(delivered)
+        .map(|entry| &entry["result"])
+        .collect();
+    let notices = results.iter().filter(|result| **result == "Notice");
+    assert_eq!(
+        (notices.count(), results.len()),
+        (subjects.len(), 2 * subjects.len())
+    );
 }
 
 #[test]

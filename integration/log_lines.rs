@@ -75,7 +75,7 @@ fn one_of_each(site: &Site) -> [String; 4] {
 fn wait_for_lines(site: &Site) {
     until("all lines", PATIENCE, || {
         let log = log(site);
-        let deliveries = log.matches("reply handed to Postfix").count();
+        let deliveries = log.matches(" handed to Postfix").count();
         let decisions = log.matches("verdict").count();
         (deliveries == 2 && decisions == 4).then_some(())
     });

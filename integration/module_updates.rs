@@ -48,6 +48,28 @@ fn request(site: &Site, module: &impl Module, number: u32) -> Mail {
     site.ask(&Draft::request(&subject, &module.request(&public_key)))
 }
 
+/// The log and the audit log name a module, authentic or not.
+fn tells_of_the_module(site: &Site, smid: &str) {
+    let (beginning, _) = smid.rsplit_once(':').expect("a checksum");
+    let json = ["audit", "list", "--json", "--smid", beginning];
+    let entries: Value = serde_json::from_str(&site.layout.gateway(&json)).expect("JSON");
+    let word = |entry: &Value| match entry["event"].as_str() {
+        Some("completed") => entry["code"].as_str().unwrap_or("Success").to_owned(),
+        event => event.unwrap_or_default().to_owned(),
+    };
+    let told: Vec<String> = entries.as_array().expect("them").iter().map(word).collect();
+    let refused = "EVkloadAuthentication";
+    let expected = [refused, "kms-changed", "Success", "kms-changed", refused];
+    assert_eq!(told, expected, "{entries:#}");
+    for entry in entries.as_array().expect("them") {
+        let is_answer = entry["event"] == "completed";
+        assert_eq!(entry["smid"] == smid, is_answer, "{entry}");
+    }
+    let log = site.gateway.as_ref().expect("it runs").log();
+    let line = format!("result=Error code={refused} smid={smid}");
+    assert_eq!(log.matches(&line).count(), 2, "{log}");
+}
+
 #[test]
 fn what_the_stsa_signs_is_applied_whoever_sent_it() {
     let layout = Layout::new();
@@ -98,6 +120,7 @@ fn what_the_stsa_signs_is_applied_whoever_sent_it() {
     ] {
         assert!(audit.contains(told), "{told}: {audit}");
     }
+    tells_of_the_module(&site, &smid);
     site.layout.gateway(&["audit", "verify"]);
 }
 

@@ -139,6 +139,9 @@ pub struct Entry {
     /// those that are not counted by themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
+    /// The SMID of the security module that a request names, authentic or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smid: Option<String>,
 }
 
 impl Entry {
@@ -181,6 +184,7 @@ impl Entry {
             attempts: None,
             operator: None,
             network: None,
+            smid: None,
         }
     }
 
@@ -224,6 +228,7 @@ impl Entry {
             &mut self.reply_message_id,
             &mut self.operator,
             &mut self.network,
+            &mut self.smid,
         ];
         let texts = optional.into_iter().flatten();
         texts.chain(&mut self.recipients).for_each(cut);

@@ -14,9 +14,13 @@ pub(super) async fn answer(call: Call<'_>) -> Result<Answer, ServiceError> {
         Ok(question) => question,
         Err(error) => return Ok(record_error(&error)),
     };
-    Ok(match call.kms.issue(&question).await? {
+    let answer = match call.kms.issue(&question).await? {
         Issue::Granted(grant) => granted(&question, *grant),
         Issue::Refused(refusal) => refused(&refusal),
+    };
+    Ok(Answer {
+        smid: Some(question.request.smid),
+        ..answer
     })
 }
 

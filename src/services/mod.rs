@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use crate::{
     kms::{Effects, Kms, KmsError, RequestId},
     mail::{Address, Body, ErrorCode, Outcome, ReplyText, Request, ServiceCode, wrap_prose},
+    sts::SmId,
 };
 
 /// One row of the table of services.
@@ -145,6 +146,8 @@ pub struct Answer {
     pub effects: Effects,
     /// What only the audit may know.
     pub detail: Option<String>,
+    /// The security module that the request names, authentic or not.
+    pub smid: Option<SmId>,
 }
 
 /// A service could not be rendered now; the request is kept and tried again.
@@ -246,6 +249,7 @@ impl Answer {
             },
             effects: Effects::None,
             detail: None,
+            smid: None,
         }
     }
 
@@ -274,6 +278,7 @@ impl Answer {
             },
             effects: Effects::None,
             detail: None,
+            smid: None,
         }
     }
 }

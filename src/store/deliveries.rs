@@ -126,10 +126,13 @@ pub(super) async fn insert_message(
     Ok(inserted.last_insert_rowid())
 }
 
+/// The result of a notice, as the audit log has it.
+const NOTICE: &str = "Notice";
+
 /// The entry that somebody was told.
 pub(super) fn told(entry: Entry) -> Entry {
     Entry {
-        result: Some("Notice".to_owned()),
+        result: Some(NOTICE.to_owned()),
         code: Some(NoticeCode::Deferred.to_string()),
         ..entry
     }
@@ -186,6 +189,7 @@ macro_rules! lease {
                  (SELECT completed_at FROM replies WHERE sequence = reply) AS completed_at,
                  (SELECT reverse_path FROM replies WHERE sequence = reply) AS reverse_path,
                  (SELECT message FROM replies WHERE sequence = reply) AS message,
+                 (SELECT kind = 'notice' FROM replies WHERE sequence = reply) AS is_notice,
                  told = 0 AND (SELECT late_notice IS NOT NULL FROM replies WHERE sequence = reply)
                      AS can_be_told"
         )
@@ -233,6 +237,7 @@ impl Intent for LeaseDelivery {
                 accepted_at: leased.try_get::<Moment, _>("accepted_at")?.0,
                 completed_at: leased.try_get::<Moment, _>("completed_at")?.0,
                 can_be_told: leased.try_get("can_be_told")?,
+                is_notice: leased.try_get("is_notice")?,
                 attempts,
                 trial,
             }));
@@ -305,6 +310,7 @@ pub(super) struct Held {
     queue_id: String,
     pub(super) target: String,
     pub(super) put_off_before: bool,
+    is_notice: bool,
 }
 
 impl Held {
@@ -316,7 +322,7 @@ impl Held {
         let row = sqlx::query(
             "SELECT request_id, queue_id, target, EXISTS (
                  SELECT 1 FROM delivery_troubles WHERE delivery = deliveries.sequence
-             ) AS put_off_before
+             ) AS put_off_before, kind = 'notice' AS is_notice
              FROM deliveries JOIN replies ON replies.sequence = deliveries.reply
              WHERE deliveries.sequence = ? AND attempts = ?",
         )
@@ -330,6 +336,7 @@ impl Held {
                 queue_id: row.try_get("queue_id")?,
                 target: row.try_get("target")?,
                 put_off_before: row.try_get("put_off_before")?,
+                is_notice: row.try_get("is_notice")?,
             })
         })
         .transpose()
@@ -353,6 +360,12 @@ pub(super) fn entry(
     entry.queue_id = Some(queue_id.to_owned());
     entry.target = Some(target.to_owned());
     entry
+}
+
+/// The result that the entry of a delivery's end names. That of a final reply
+/// stands in the entry of its completion.
+fn result_of(is_notice: bool) -> Option<String> {
+    is_notice.then(|| NOTICE.to_owned())
 }
 
 /// Takes a delivery out, and with its last delivery the reply. False if it is gone.
@@ -399,6 +412,7 @@ impl Delivered {
     pub(super) fn new(leased: &LeasedDelivery, at: Timestamp, detail: &str) -> Self {
         let (queue_id, target) = (&leased.queue_id, &leased.target);
         let mut entry = entry(leased.request_id, queue_id, target, at, Event::Delivered);
+        entry.result = result_of(leased.is_notice);
         entry.detail = Some(detail.to_owned());
         entry.attempts = Some(leased.attempts);
         Self {
@@ -435,6 +449,7 @@ impl Intent for Undeliverable {
         };
         remove(self.token.row, changes.connection).await?;
         let mut entry = held.entry(self.at, Event::Undeliverable);
+        entry.result = result_of(held.is_notice);
         entry.detail = Some(self.detail);
         entry.attempts = Some(self.token.lease);
         changes.audit(entry).await?;

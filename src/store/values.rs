@@ -339,6 +339,8 @@ pub struct LeasedDelivery {
     pub completed_at: Timestamp,
     /// Whether the target can still be told that the reply comes later.
     pub can_be_told: bool,
+    /// Whether it is a notice itself: the final reply comes later.
+    pub is_notice: bool,
     /// How often it was leased, this time included.
     pub attempts: u32,
     /// The trouble of Postfix's port, where this attempt is to show whether it is

@@ -163,6 +163,7 @@ fn entry(leased: &LeasedRequest, request: &Request, answer: &Answer, now: Timest
         result: Some(answer.outcome.kind().to_owned()),
         code: answer.outcome.code().map(str::to_owned),
         detail: answer.detail.clone(),
+        smid: answer.smid.as_ref().map(ToString::to_string),
         recipients: request.targets.iter().map(ToString::to_string).collect(),
         ..Entry::new(now, Event::Completed)
     }

@@ -187,6 +187,14 @@ impl Attempt<'_> {
         sent
     }
 
+    /// What the log calls it.
+    fn what(&self) -> &'static str {
+        match self.leased.is_notice {
+            true => "notice",
+            false => "reply",
+        }
+    }
+
     async fn note(&self, sent: Result<String, InjectionError>) -> Result<(), StoreError> {
         match sent {
             Ok(answer) => self.taken(&answer).await,
@@ -213,7 +221,7 @@ impl Attempt<'_> {
         count(DeliveryEnd::Delivered);
         let (queue_id, request, target) = (&leased.queue_id, &leased.request_id, &leased.target);
         let reply_queue_id = queue_id_in(answer);
-        tracing::info!(queue_id, %request, target, reply_queue_id, "reply handed to Postfix");
+        tracing::info!(queue_id, %request, target, reply_queue_id, "{} handed to Postfix", self.what());
         self.shared.refused_in_a_row.store(0, Ordering::Relaxed);
         match leased.trial {
             Some(_) => worker.port_works(self.settings.server).await,
@@ -232,7 +240,7 @@ impl Attempt<'_> {
                 Ok(false) => {
                     let (queue_id, request) = (&leased.queue_id, &leased.request_id);
                     let target = &leased.target;
-                    tracing::warn!(queue_id, %request, target, answer, "Postfix took a reply that had ended before");
+                    tracing::warn!(queue_id, %request, target, answer, "Postfix took a {} that had ended before", self.what());
                     return Ok(());
                 }
                 Err(error @ StoreError::Closed) => return Err(error),
@@ -254,7 +262,7 @@ impl Attempt<'_> {
             .await?;
         count(DeliveryEnd::Refused);
         let (queue_id, request, target) = (&leased.queue_id, &leased.request_id, &leased.target);
-        tracing::warn!(queue_id, %request, target, %error, "reply refused for good");
+        tracing::warn!(queue_id, %request, target, %error, "{} refused for good", self.what());
         Ok(())
     }
 
@@ -317,15 +325,17 @@ impl Attempt<'_> {
                 .undeliverable(&leased.token, now, &reason)
                 .await?;
             count(DeliveryEnd::GivenUp);
-            tracing::error!(queue_id, %request, target, reason, "reply given up");
+            tracing::error!(queue_id, %request, target, reason, "{} given up", self.what());
             return Ok(());
         };
         match end {
             // Told once a minute for all of them.
             DeliveryEnd::Kept => {
-                tracing::debug!(queue_id, %request, target, %until, reason, "reply kept")
+                tracing::debug!(queue_id, %request, target, %until, reason, "{} kept", self.what())
             }
-            _ => tracing::warn!(queue_id, %request, target, %until, reason, "reply put off"),
+            _ => {
+                tracing::warn!(queue_id, %request, target, %until, reason, "{} put off", self.what())
+            }
         }
         let postponement = Postponement {
             at: now,

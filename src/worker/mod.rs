@@ -249,13 +249,14 @@ impl Worker {
         };
         let audit = &completion.audit;
         let (result, code) = (audit.result.clone(), audit.code.clone());
+        let smid = audit.smid.clone();
         let finished = Finished::new(audit.service.as_deref(), result.as_deref(), code.as_deref());
         let completed = self.store.complete(&leased.token, completion).await?;
         faults::pass(FaultPoint::AfterCompletionCommit);
         match completed {
             Completed::Committed => {
                 FINISHED.at(finished).increment(1);
-                tracing::info!(queue_id = leased.queue_id, request = %leased.id, result, code, "answered");
+                tracing::info!(queue_id = leased.queue_id, request = %leased.id, result, code, smid, "answered");
             }
             Completed::LeaseLost => {
                 tracing::warn!(queue_id = leased.queue_id, request = %leased.id, "another worker has this request");

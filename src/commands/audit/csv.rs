@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use super::output::Placed;
 use crate::{audit::Entry, printable::Printable};
 
-const COLUMNS: [&str; 26] = [
+const COLUMNS: [&str; 27] = [
     "sequence",
     "time",
     "event",
@@ -33,6 +33,7 @@ const COLUMNS: [&str; 26] = [
     "attempts",
     "operator",
     "network",
+    "smid",
 ];
 
 /// Writes the line of names.
@@ -95,6 +96,7 @@ fn cells(sequence: i64, entry: &Entry) -> [String; COLUMNS.len()] {
         number(entry.attempts.map(u64::from)),
         text(&entry.operator),
         text(&entry.network),
+        text(&entry.smid),
     ]
 }
 

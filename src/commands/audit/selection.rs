@@ -41,6 +41,9 @@ pub(super) struct Selection {
         hide_possible_values = true
     )]
     result: Option<String>,
+    /// This security module is named: by its SMID, or the beginning of it.
+    #[arg(long, value_name = "SMID")]
+    smid: Option<String>,
     /// This request, by its id or Postfix's queue id.
     #[arg(long, value_name = "ID")]
     request: Option<String>,
@@ -129,7 +132,18 @@ impl Filter<'_> {
             && is_any(&wanted.rule, [&entry.rule])
             && is_for(wanted.service.as_ref(), entry.service.as_deref())
             && is_any(&wanted.result, [&entry.verdict, &entry.result, &entry.code])
+            && self.names_module(entry)
             && is_any(&wanted.request, [&entry.request_id, &entry.queue_id])
+    }
+
+    /// A change of the keys names its module in words.
+    fn names_module(&self, entry: &Entry) -> bool {
+        let Some(wanted) = &self.selection.smid else {
+            return true;
+        };
+        let in_words = entry.detail.iter().flat_map(|detail| detail.split(' '));
+        let mut words = entry.smid.iter().map(String::as_str).chain(in_words);
+        words.any(|word| begins_with(word, wanted))
     }
 
     fn is_from(&self, entry: &Entry) -> bool {
@@ -140,6 +154,11 @@ impl Filter<'_> {
                 .any(|text| text.to_lowercase().contains(sender))
         })
     }
+}
+
+fn begins_with(text: &str, beginning: &str) -> bool {
+    text.get(..beginning.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(beginning))
 }
 
 fn is_any<const N: usize>(wanted: &Option<String>, found: [&Option<String>; N]) -> bool {
@@ -177,6 +196,8 @@ mod tests {
     fn entry() -> Entry {
         Entry {
             request_id: Some("00ff".to_owned()),
+            smid: Some("SMID.1:Prism:94000304:20200622T130252Z:26D7925210FB47EA:2642".to_owned()),
+            detail: Some("module SMID.1:Old:1 changed".to_owned()),
             reverse_path: Some("<Alice@Vendor.example>".to_owned()),
             service: Some("{KMS:Help}".to_owned()),
             result: Some("Error".to_owned()),
@@ -207,6 +228,12 @@ mod tests {
             ["--result", "error"],
             ["--result", "evkloadexpired"],
             ["--request", "00FF"],
+            [
+                "--smid",
+                "SMID.1:Prism:94000304:20200622T130252Z:26D7925210FB47EA:2642",
+            ],
+            ["--smid", "smid.1:Prism:9400"],
+            ["--smid", "SMID.1:Old"],
         ];
         let not_by = [
             ["--since", "2026-11-25"],
@@ -220,6 +247,8 @@ mod tests {
             ["--service", "{KMS:Foo}"],
             ["--result", "Success"],
             ["--request", "00"],
+            ["--smid", "SMID.1:Prism:9401"],
+            ["--smid", "94000304"],
         ];
         assert!(selects(&[]));
         for arguments in by {

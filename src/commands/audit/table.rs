@@ -112,12 +112,11 @@ fn about(entry: &Entry) -> String {
     let text = match entry.event {
         Event::Accepted | Event::Duplicate => subject.or_else(|| entry.service.clone()),
         Event::Judged => entry.reason.clone(),
-        Event::Completed => [&entry.service, &entry.detail]
+        Event::Completed => [&entry.service, &entry.smid, &entry.detail]
             .into_iter()
             .flatten()
-            .map(String::as_str)
-            .reduce(|_, detail| detail)
-            .map(str::to_owned),
+            .next_back()
+            .cloned(),
         Event::Dropped => entry.reason.clone(),
         Event::Retried => entry.operator.clone(),
         _ => entry.detail.clone(),

@@ -71,6 +71,7 @@ fn happened(entry: &Entry) -> String {
     let operator = entry.operator.as_deref().unwrap_or("an operator");
     let told = entry.code.as_deref().unwrap_or_default();
     let is_notice = entry.result.as_deref() == Some("Notice");
+    let reply = if is_notice { "notice" } else { "reply" };
     let what = match entry.event {
         Event::Accepted if is_notice => format!("accepted, and the notice {told} made"),
         Event::Accepted => "accepted".to_owned(),
@@ -83,8 +84,8 @@ fn happened(entry: &Entry) -> String {
         Event::Postponed if entry.target.is_some() => format!("the reply{to} put off"),
         Event::Postponed => "the answer put off".to_owned(),
         Event::Completed => format!("answered{}", result(entry)),
-        Event::Delivered => format!("the reply{to} handed to Postfix"),
-        Event::Undeliverable => format!("the reply{to} given up"),
+        Event::Delivered => format!("the {reply}{to} handed to Postfix"),
+        Event::Undeliverable => format!("the {reply}{to} given up"),
         Event::Retried => format!("{operator} had it tried again"),
         Event::Dropped if entry.target.is_some() => format!("{operator} dropped the reply{to}"),
         Event::Dropped => format!("{operator} dropped the request"),

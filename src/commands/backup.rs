@@ -3,8 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::json;
 
-use super::{CommandError, Ending, environment::existing_store, standard_output::write_line};
+use super::{
+    CommandError, Ending,
+    environment::existing_store,
+    standard_output::{write_json, write_line},
+};
 use crate::config::Config;
 
 /// Copy the database to a new file, while the gateway runs.
@@ -12,13 +17,17 @@ use crate::config::Config;
 #[command(after_help = "\
 The copy holds requests, replies, the audit log and the sealed keys. The master
 secret, which opens them, is not in it: keep that apart. It is checked before
-this command is done. How to restore one is in the README, under Backup.
+this command is done. --json prints {file, bytes, head}; head names the newest audit
+entry in the copy, as audit verify --head takes it. How to restore one is in the README, under Backup.
 
 Example:
   kms-gateway backup /var/backups/kms-gateway/2026-11-24.sqlite3")]
 pub(super) struct Arguments {
     /// The file to make; it must not be there.
     file: PathBuf,
+    /// Print a JSON object.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, CommandError> {
@@ -27,11 +36,17 @@ pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, Co
     let made = store.backup(&arguments.file).await;
     store.close().await;
     let backup = made?;
-    write_line(format_args!(
-        "{}: {} bytes, checked and on the disk\naudit head {}",
-        arguments.file.display(),
-        backup.bytes,
-        backup.head
-    ))?;
+    let file = arguments.file.display();
+    let (bytes, head) = (backup.bytes, backup.head);
+    match arguments.json {
+        true => write_json(&json!({
+            "file": file.to_string(),
+            "bytes": bytes,
+            "head": head.to_string(),
+        }))?,
+        false => write_line(format_args!(
+            "{file}: {bytes} bytes, checked and on the disk\naudit head {head}"
+        ))?,
+    }
     Ok(Ending::Done)
 }

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{
     CommandError, Ending,
     environment::{Environment, master_secret_file, new_master_secret, sts_time},
+    form::Form,
     input, key_management,
     standard_output::{Steps, write_line, write_lines, write_text},
 };
@@ -29,10 +31,11 @@ pub(super) enum Action {
     /// List the key pairs: KMCID, state, curve, activation, expiry.
     #[command(after_help = "\
 A key is coming, active (handed out and served), retiring (served) or expired.
+--json prints an array of {kmcid, state, curve, activation, expiry}.
 
 Example:
   kms-gateway kmc list")]
-    List,
+    List(Form),
     /// Print the public key in Record-in-email format.
     #[command(after_help = "Example:\n  kms-gateway kmc public-key > public-key.txt")]
     PublicKey,
@@ -121,7 +124,7 @@ pub(super) async fn run(config: &Path, action: Action) -> Result<Ending, Command
     match action {
         Action::Init(arguments) => init(config, arguments).await,
         Action::Rotate(arguments) => rotate(config, arguments).await,
-        Action::List => list(config).await,
+        Action::List(form) => list(config, &form).await,
         Action::PublicKey => public_key(config).await,
         Action::Export(arguments) => export(config, &arguments).await,
     }
@@ -224,12 +227,21 @@ async fn add(
     ])
 }
 
-async fn list(path: &Path) -> Result<Ending, CommandError> {
+async fn list(path: &Path, form: &Form) -> Result<Ending, CommandError> {
     let (_, environment) = key_management::load_embedded(path).await?;
     let rows = environment.store.kmc_keys().await?;
     let keys = KmcKeys::at(sts_time(Timestamp::now())?, &rows);
     environment.store.close().await;
-    write_lines(rows.iter().map(|row| {
+    let object = |row: &KmcKeyRow| {
+        json!({
+            "kmcid": row.kmcid.to_string(),
+            "state": keys.state(row).to_string(),
+            "curve": row.curve.to_string(),
+            "activation": row.activation.to_string(),
+            "expiry": row.expiry.to_string(),
+        })
+    };
+    form.write(&rows, object, |row| {
         format!(
             "{}  {}  {}  {}  {}",
             row.kmcid,
@@ -238,7 +250,7 @@ async fn list(path: &Path) -> Result<Ending, CommandError> {
             row.activation,
             row.expiry
         )
-    }))?;
+    })?;
     Ok(Ending::Done)
 }
 

@@ -10,6 +10,7 @@ mod confirmation;
 mod environment;
 mod error;
 mod explain;
+mod form;
 mod hardening;
 mod init;
 mod input;

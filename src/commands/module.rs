@@ -7,12 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    CommandError, Ending,
-    environment::Environment,
-    key_management,
-    registration::Registration,
-    standard_output::{write_line, write_lines},
-    table::second,
+    CommandError, Ending, environment::Environment, form::Form, key_management,
+    registration::Registration, standard_output::write_line, table::second,
 };
 use crate::{
     kms::{KmsTables, ModuleRow, administration::NewModule},
@@ -24,8 +20,12 @@ use crate::{
 pub(super) enum Action {
     Add(Add),
     /// List the modules: SMID, state, hardware id, supply groups.
-    #[command(after_help = "Example:\n  kms-gateway module list")]
-    List,
+    #[command(after_help = "\
+--json prints an array of {smid, state, hardware, sgcs}; sgcs is an array.
+
+Example:
+  kms-gateway module list")]
+    List(Form),
     History(History),
     Revoke(Revoke),
     Authorise(Authorise),
@@ -49,7 +49,8 @@ pub(super) struct Add {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Each with the time of its issue, the request's id, the time in the request and
-its vending keys as SGC/KRN.
+its vending keys as SGC/KRN. --json prints an array of {issued_at, request_id,
+request_time, keys}; keys is an array.
 
 Example:
   kms-gateway module history SMID.1:…")]
@@ -59,9 +60,8 @@ pub(super) struct History {
     /// How many at most.
     #[arg(long, value_name = "NUMBER", default_value_t = 100)]
     limit: u32,
-    /// Print a JSON array.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    form: Form,
 }
 
 /// Refuse a module from now on.
@@ -109,9 +109,9 @@ async fn act(environment: &Environment, action: Action) -> Result<Ending, Comman
             };
             write_line(line(&administration.add_module(new, now).await?))?;
         }
-        Action::List => {
+        Action::List(form) => {
             let modules = environment.store.modules().await?;
-            write_lines(modules.iter().map(line))?;
+            form.write(&modules, object, line)?;
         }
         Action::History(arguments) => history(environment, &arguments).await?,
         Action::Revoke(arguments) => {
@@ -135,11 +135,7 @@ async fn history(environment: &Environment, arguments: &History) -> Result<(), C
         )));
     }
     let issues = environment.store.issued_to(smid, arguments.limit).await?;
-    if arguments.json {
-        let issues: Vec<Value> = issues.iter().map(as_json).collect();
-        return write_line(Value::Array(issues));
-    }
-    write_lines(issues.iter().map(|issue| {
+    arguments.form.write(&issues, past_issue, |issue| {
         format!(
             "{}  {}  {}  {}",
             second(issue.issued_at),
@@ -147,15 +143,25 @@ async fn history(environment: &Environment, arguments: &History) -> Result<(), C
             issue.request_time,
             issue.keys
         )
-    }))
+    })
 }
 
-fn as_json(issue: &PastIssue) -> Value {
+fn past_issue(issue: &PastIssue) -> Value {
     json!({
         "issued_at": second(issue.issued_at),
         "request_id": issue.request_id.to_string(),
         "request_time": issue.request_time.to_string(),
         "keys": issue.keys.split(',').collect::<Vec<_>>(),
+    })
+}
+
+fn object(module: &ModuleRow) -> Value {
+    let sgcs: Vec<String> = module.sgcs.iter().map(ToString::to_string).collect();
+    json!({
+        "smid": module.smid.to_string(),
+        "state": module.state.to_string(),
+        "hardware": module.hardware.to_string(),
+        "sgcs": sgcs,
     })
 }
 

@@ -4,18 +4,20 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use super::{
     CommandError, Ending,
     environment::sts_time,
+    form::Form,
     input,
     kmc::write_new,
     registration::Registration,
-    standard_output::{write_line, write_lines, write_text},
+    standard_output::{write_line, write_text},
 };
 use crate::{
     kms::administration::new_smid,
-    security_module::{Identity, SecurityModule},
+    security_module::{Identity, LoadedKey, SecurityModule},
     sts::{Ident, PkEcdh, TypedRecord, single_in_mail, write_in_mail},
 };
 
@@ -70,6 +72,8 @@ pub(super) struct Request {
 /// Open a key load file and print the key check value of each key.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+--json prints an array of {sgc, krn, kt, dkga, kcv}, each a text.
+
 Example:
   kms-gateway sm open --state module.json KLF_90000001.txt")]
 pub(super) struct Open {
@@ -79,6 +83,8 @@ pub(super) struct Open {
     /// The key load file, or - for standard input.
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    #[command(flatten)]
+    form: Form,
 }
 
 pub(super) fn run(action: Action) -> Result<Ending, CommandError> {
@@ -125,12 +131,25 @@ fn request(arguments: &Request) -> Result<Ending, CommandError> {
 fn open(arguments: &Open) -> Result<Ending, CommandError> {
     let file = input::read(&arguments.file)?;
     let keys = SecurityModule::load(&arguments.state)?.open(&file)?;
-    write_lines(keys.iter().map(|key| {
-        let attributes = &key.attributes;
-        format!(
-            "SGC {}  KRN {}  KT {}  DKGA {}  KCV {}",
-            attributes.sgc, attributes.krn, attributes.kt, attributes.dkga, key.kcv
-        )
-    }))?;
+    arguments.form.write(&keys, object, line)?;
     Ok(Ending::Done)
+}
+
+fn object(key: &LoadedKey) -> Value {
+    let attributes = &key.attributes;
+    json!({
+        "sgc": attributes.sgc.to_string(),
+        "krn": attributes.krn.to_string(),
+        "kt": attributes.kt.to_string(),
+        "dkga": attributes.dkga.to_string(),
+        "kcv": key.kcv.to_string(),
+    })
+}
+
+fn line(key: &LoadedKey) -> String {
+    let attributes = &key.attributes;
+    format!(
+        "SGC {}  KRN {}  KT {}  DKGA {}  KCV {}",
+        attributes.sgc, attributes.krn, attributes.kt, attributes.dkga, key.kcv
+    )
 }

@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
 
 use super::{
     CommandError, Ending,
     environment::{Environment, sts_time},
+    form::Form,
     input, key_management,
-    standard_output::{write_line, write_lines},
+    standard_output::write_line,
 };
 use crate::{
     kms::{KmsTables, VendingKey, VendingKeyRow, administration::NewVendingKey},
@@ -22,8 +24,13 @@ pub(super) enum Action {
     Import(Import),
     Retire(Retire),
     /// List the vending keys with their key check values.
-    #[command(after_help = "Example:\n  kms-gateway vending-key list")]
-    List,
+    #[command(after_help = "\
+--json prints an array of {sgc, krn, kt, ken, bdt, dkga, act, iut, ulm, clm, exp,
+kcv}, each a text as in the glossary; iut and exp are null where there is none.
+
+Example:
+  kms-gateway vending-key list")]
+    List(Form),
 }
 
 /// Make a vending key and print its key check value.
@@ -176,9 +183,9 @@ async fn act(environment: &Environment, action: Action) -> Result<Ending, Comman
             let administration = environment.administration();
             write_line(line(&administration.retire(sgc, krn, expires, now).await?))?;
         }
-        Action::List => {
+        Action::List(form) => {
             let rows = environment.store.vending_keys().await?;
-            write_lines(rows.iter().map(line))?;
+            form.write(&rows, object, line)?;
         }
     }
     Ok(Ending::Done)
@@ -204,6 +211,24 @@ async fn add(
         administration.add_vending_key(new, now).await?
     };
     write_line(line(&row))
+}
+
+fn object(row: &VendingKeyRow) -> Value {
+    let key = &row.attributes;
+    json!({
+        "sgc": key.sgc.to_string(),
+        "krn": key.krn.to_string(),
+        "kt": key.kt.to_string(),
+        "ken": key.ken.to_string(),
+        "bdt": key.bdt.to_string(),
+        "dkga": key.dkga.to_string(),
+        "act": key.act.to_string(),
+        "iut": key.iut.map(|time| time.to_string()),
+        "ulm": format!("{:08X}", key.ulm),
+        "clm": format!("{:08X}", key.clm),
+        "exp": row.expires.map(|time| time.to_string()),
+        "kcv": row.kcv.to_string(),
+    })
 }
 
 fn line(row: &VendingKeyRow) -> String {

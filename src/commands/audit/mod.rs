@@ -10,6 +10,7 @@ use std::{collections::VecDeque, io, path::Path};
 
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use self::{
     output::{Form, Output, Placed},
@@ -20,11 +21,11 @@ use super::{
     CommandError, Ending,
     environment::{chain_key, existing_store, master_secret},
     standard_error,
-    standard_output::{excused, write_line, write_text, writer},
+    standard_output::{excused, write_json, write_line, write_text, writer},
     table::terminal_width,
 };
 use crate::{
-    audit::{Head, HeadSyntax},
+    audit::{BrokenAt, Head, HeadSyntax},
     config::Config,
     store::{SqliteStore, Store, StoreError},
 };
@@ -60,12 +61,23 @@ pub(super) struct List {
 #[command(after_help = "\
 `serve` logs the newest head each hour; keep that log on another machine.
 
+--json prints an object with
+  holds              whether the chain holds
+  first              the sequence number of the oldest entry, or null
+  head               the newest entry as SEQ:HASH; null if the chain is broken
+  kept_head          the head that was given and that the log has, or null
+  secret_changed_at  the entries at which the master secret was changed
+  broken             {entry, fault} where the chain is broken, or null
+
 Example:
   kms-gateway audit verify --head 1217:6f0c…")]
 pub(super) struct Verify {
     /// A head that was kept elsewhere: the log must still have that entry.
     #[arg(long, value_name = "SEQ:HASH", value_parser = parse_head)]
     head: Option<Head>,
+    /// Print a JSON object.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Write entries for other programs, the oldest first.
@@ -222,6 +234,14 @@ impl Verify {
         if let (Ok(_), Some(kept)) = (&verified, self.head) {
             verified = store.verify_audit(Some(kept)).await?;
         }
+        if self.json {
+            let first = first(&store).await?;
+            write_json(&self.object(&verified, first, &store.hand_overs()))?;
+            return Ok(match verified {
+                Ok(_) => Ending::Done,
+                Err(_) => Ending::ProblemFound,
+            });
+        }
         match verified {
             Ok(head) => {
                 write_text(self.holds(head, first(&store).await?, &store.hand_overs()))?;
@@ -236,6 +256,28 @@ impl Verify {
                 Ok(Ending::ProblemFound)
             }
         }
+    }
+
+    /// The object that scripts rely on.
+    fn object(
+        &self,
+        verified: &Result<Head, BrokenAt>,
+        first: Option<i64>,
+        hand_overs: &[i64],
+    ) -> Value {
+        let kept_head = self.head.filter(|_| verified.is_ok());
+        let broken = verified.as_ref().err();
+        json!({
+            "holds": verified.is_ok(),
+            "first": first,
+            "head": verified.as_ref().ok().map(Head::to_string),
+            "kept_head": kept_head.map(|head| head.to_string()),
+            "secret_changed_at": hand_overs,
+            "broken": broken.map(|broken| json!({
+                "entry": broken.sequence,
+                "fault": broken.fault.to_string(),
+            })),
+        })
     }
 
     fn holds(&self, head: Head, first: Option<i64>, hand_overs: &[i64]) -> String {

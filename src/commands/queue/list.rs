@@ -1,5 +1,7 @@
 //! `queue list`: what waits, a line each, and why.
 
+use std::collections::HashSet;
+
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -7,6 +9,7 @@ use serde_json::Value;
 use super::{
     super::{
         CommandError,
+        named_service::NamedService,
         relative::{ago, length},
         reply_port,
         standard_output::{write_json, write_lines},
@@ -16,9 +19,10 @@ use super::{
     item::{Item, short},
 };
 use crate::{
-    config::Config,
+    config::{Config, Period},
+    kms::RequestId,
     printable::Printable,
-    store::{Store, Waits},
+    store::{Selection, Store, Waits},
 };
 
 /// List the requests that wait for an answer, and the replies that wait to be
@@ -53,13 +57,34 @@ beginning, which queue show takes too.
   port_trouble  what is wrong with the port that it waits for, or null
 All times are exact, in UTC.
 
+--sender, --service and --older-than select; all that are given must match.
+
 Examples:
   kms-gateway queue list
+  kms-gateway queue list --sender vendor.example --older-than 1h
   kms-gateway queue list --json | jq '.[] | select(.state == \"put-off\")'")]
 pub(in super::super) struct List {
+    #[command(flatten)]
+    filter: Filter,
     /// Print a JSON array.
     #[arg(long)]
     json: bool,
+}
+
+/// Which of all that waits is listed.
+#[derive(Debug, Args)]
+struct Filter {
+    /// The reverse path or the address replied to contains this, or senders list
+    /// names the sender so.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    sender: Option<String>,
+    /// This service was asked for: Help. One that does not exist has its code in
+    /// full: {KMS:Foo}.
+    #[arg(long, value_name = "SERVICE")]
+    service: Option<NamedService>,
+    /// It was accepted so long ago or longer: 30min, 2h, 1d.
+    #[arg(long, value_name = "TIME")]
+    older_than: Option<Period>,
 }
 
 pub(super) async fn run(
@@ -70,15 +95,54 @@ pub(super) async fn run(
     let now = Timestamp::now();
     let queue = store.queue(now).await?;
     let port = store.hand_over(config.reply.smtp, now).await?.trouble;
+    let by_name = match &arguments.filter.sender {
+        Some(sender) => requests_of(store, sender, now).await?,
+        None => HashSet::new(),
+    };
     let items: Vec<Item<'_>> = queue
         .iter()
         .map(|queued| Item::new(queued, port.as_ref()))
+        .filter(|item| arguments.filter.selects(item, &by_name, now))
         .collect();
     if arguments.json {
         let json: Value = items.iter().map(Item::json).collect();
         return write_json(&json);
     }
+    if items.is_empty() && !queue.is_empty() {
+        return write_lines(["Nothing that waits is selected."]);
+    }
     write_lines(lines(&items, terminal_width(), now))
+}
+
+/// The requests of a sender as senders list names them.
+async fn requests_of(
+    store: &dyn Store,
+    sender: &str,
+    now: Timestamp,
+) -> Result<HashSet<RequestId>, CommandError> {
+    let selection = Selection {
+        sender: Some(sender.to_owned()),
+        ..Selection::default()
+    };
+    let selected = store.selected(&selection, now).await?;
+    Ok(selected.iter().map(|request| request.request_id).collect())
+}
+
+impl Filter {
+    /// Whether something is listed. `by_name` are the requests of the sender, where
+    /// one is wanted.
+    fn selects(&self, item: &Item<'_>, by_name: &HashSet<RequestId>, now: Timestamp) -> bool {
+        let is_from = |sender: &String| {
+            let whom = item.whom().to_lowercase();
+            whom.contains(&sender.to_lowercase()) || by_name.contains(&item.queued.request_id)
+        };
+        let is_for =
+            |service: &NamedService| item.service.as_deref().is_some_and(|code| service.is(code));
+        let is_old = |age: &Period| now.duration_since(item.queued.accepted_at) >= age.as_signed();
+        self.sender.as_ref().is_none_or(is_from)
+            && self.service.as_ref().is_none_or(is_for)
+            && self.older_than.as_ref().is_none_or(is_old)
+    }
 }
 
 /// A table, with a line below each row, and the sum.
@@ -247,6 +311,37 @@ mod tests {
         }
         let whole = shown(&queue, None).join("\n");
         assert!(whole.contains(&"ab".repeat(16)) && !whole.contains('…'));
+    }
+
+    #[test]
+    fn each_filter_lets_its_own_by_and_nothing_else() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            filter: Filter,
+        }
+        let queue = [request(QueueState::Due), reply("Success\tdone")];
+        let selected = |arguments: &str| {
+            let words = ["list"].into_iter().chain(arguments.split(' '));
+            let line = <Line as clap::Parser>::try_parse_from(words).unwrap();
+            let items = queue.iter().map(|queued| Item::new(queued, None));
+            let selects = |item: &Item<'_>| line.filter.selects(item, &HashSet::new(), now());
+            let items = items.filter(selects);
+            items.map(|item| item.what()).collect::<Vec<_>>().join(" ")
+        };
+        for (arguments, expected) in [
+            ("--sender ALICE@vendor", "request"),
+            ("--sender vendor.example", "request reply"),
+            ("--sender -alice", ""),
+            ("--service getklfstsed2", "request"),
+            ("--service {KMS:Help}", "reply"),
+            ("--service {KMS:Foo}", ""),
+            ("--older-than 3min", "request reply"),
+            ("--older-than 181s", ""),
+            ("--sender vendor --service help", "reply"),
+        ] {
+            assert_eq!(selected(arguments), expected, "{arguments}");
+        }
     }
 
     #[test]

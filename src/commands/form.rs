@@ -1,0 +1,34 @@
+//! The two forms of a list: lines for people, JSON for scripts.
+
+use std::fmt::Display;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::{
+    CommandError,
+    standard_output::{write_json, write_lines},
+};
+
+/// The form that a command was asked for.
+#[derive(Debug, Args)]
+pub(super) struct Form {
+    /// Print a JSON array.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Form {
+    /// Writes a list, of each element its object or its line.
+    pub(super) fn write<T, L: Display>(
+        &self,
+        list: &[T],
+        object: impl Fn(&T) -> Value,
+        line: impl Fn(&T) -> L,
+    ) -> Result<(), CommandError> {
+        match self.json {
+            true => write_json(&list.iter().map(object).collect::<Value>()),
+            false => write_lines(list.iter().map(line)),
+        }
+    }
+}

@@ -57,6 +57,8 @@ fn every_message_for_the_gateway_is_in_the_log_with_what_became_of_it() {
         column(&entries, "event"),
         ["accepted", "completed", "delivered"]
     );
+    let beginning = id.get(..8).expect("hexadecimal digits");
+    assert_eq!(list(layout, &["--request", beginning]), entries);
     assert_eq!(column(&entries, "result"), ["-", "Success", "-"]);
     let accepted = entries.first().expect("it");
     for (field, value) in [

@@ -20,6 +20,7 @@ mod kmc;
 mod memory_limit;
 mod milter_port;
 mod module;
+mod named;
 mod named_service;
 mod operator;
 mod postfix;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    CommandError, Ending, environment::Environment, form::Form, key_management,
+    CommandError, Ending, environment::Environment, form::Form, key_management, named::Named,
     registration::Registration, standard_output::write_line, table::second,
 };
 use crate::{
@@ -53,10 +53,10 @@ its vending keys as SGC/KRN. --json prints an array of {issued_at, request_id,
 request_time, keys}; keys is an array.
 
 Example:
-  kms-gateway module history SMID.1:…")]
+  kms-gateway module history SMID.1:Example:90000001")]
 pub(super) struct History {
-    /// The module.
-    smid: SmId,
+    /// The module's SMID, or the beginning that no other has.
+    smid: String,
     /// How many at most.
     #[arg(long, value_name = "NUMBER", default_value_t = 100)]
     limit: u32,
@@ -71,18 +71,18 @@ Example:
   kms-gateway module revoke \\
       SMID.1:Example:90000001:20260102T030405Z:09D598DBA26CF3AC:318F")]
 pub(super) struct Revoke {
-    /// The module.
-    smid: SmId,
+    /// The module's SMID, or the beginning that no other has.
+    smid: String,
 }
 
 /// Set which supply groups a module may have; those not named it loses.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  kms-gateway module authorise SMID.1:… --sgc 000439,123456")]
+  kms-gateway module authorise SMID.1:Example:90000001 --sgc 000439,123456")]
 pub(super) struct Authorise {
-    /// The module.
-    smid: SmId,
+    /// The module's SMID, or the beginning that no other has.
+    smid: String,
     /// Supply groups, by comma.
     #[arg(long, value_delimiter = ',')]
     sgc: Vec<Sgc>,
@@ -115,26 +115,45 @@ async fn act(environment: &Environment, action: Action) -> Result<Ending, Comman
         }
         Action::History(arguments) => history(environment, &arguments).await?,
         Action::Revoke(arguments) => {
-            write_line(line(&administration.revoke(&arguments.smid, now).await?))?;
+            let smid = meant(environment, &arguments.smid).await?;
+            write_line(line(&administration.revoke(&smid, now).await?))?;
         }
         Action::Authorise(arguments) => {
             let sgcs = arguments.sgc.into_iter().collect();
-            let module = administration.authorise(&arguments.smid, sgcs, now).await?;
+            let smid = meant(environment, &arguments.smid).await?;
+            let module = administration.authorise(&smid, sgcs, now).await?;
             write_line(line(&module))?;
         }
     }
     Ok(Ending::Done)
 }
 
-async fn history(environment: &Environment, arguments: &History) -> Result<(), CommandError> {
-    let smid = &arguments.smid;
+/// What a module is called.
+pub(super) const MODULES: Named = Named {
+    one: "module",
+    many: "modules",
+    remedy: "module list lists those that are known",
+};
+
+/// The module that a name names: its SMID, or the beginning that no other has.
+async fn named(environment: &Environment, name: &str) -> Result<SmId, CommandError> {
     let modules = environment.store.modules().await?;
-    if !modules.iter().any(|module| module.smid == *smid) {
-        return Err(CommandError::other(format!(
-            "{smid} is not known; module list lists those that are"
-        )));
+    let module = MODULES.find(name, &modules, |module| module.smid.as_str())?;
+    Ok(module.smid.clone())
+}
+
+/// The same before a change: shows which module a beginning means.
+async fn meant(environment: &Environment, name: &str) -> Result<SmId, CommandError> {
+    let smid = named(environment, name).await?;
+    if smid.as_str() != name {
+        write_line(format_args!("the module is {smid}"))?;
     }
-    let issues = environment.store.issued_to(smid, arguments.limit).await?;
+    Ok(smid)
+}
+
+async fn history(environment: &Environment, arguments: &History) -> Result<(), CommandError> {
+    let smid = named(environment, &arguments.smid).await?;
+    let issues = environment.store.issued_to(&smid, arguments.limit).await?;
     arguments.form.write(&issues, past_issue, |issue| {
         format!(
             "{}  {}  {}  {}",

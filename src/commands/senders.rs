@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{
     CommandError, Ending,
     environment::Environment,
+    named::Named,
     operator::order,
     relative::until,
     standard_output::{write_json, write_line, write_lines},
@@ -48,7 +49,7 @@ pub(super) struct List {
 Example:
   kms-gateway senders unblock \"address jane@vendor.example from 192.0.2.0/24\"")]
 pub(super) struct Unblock {
-    /// The sender, as senders list names it.
+    /// The sender as senders list names it, or the beginning that no other has.
     sender: String,
 }
 
@@ -76,15 +77,24 @@ async fn list(store: &dyn Store, arguments: &List) -> Result<Ending, CommandErro
 }
 
 async fn unblock(store: &dyn Store, arguments: &Unblock) -> Result<Ending, CommandError> {
-    if store.unblock(&arguments.sender, order()).await? {
-        write_line(format_args!("unblocked: {}", Printable(&arguments.sender)))?;
+    let senders = store.throttled_senders(Timestamp::now()).await?;
+    let named = SENDERS.find(&arguments.sender, &senders, |sender| &sender.key)?;
+    if store.unblock(&named.key, order()).await? {
+        write_line(format_args!("unblocked: {}", Printable(&named.key)))?;
         return Ok(Ending::Done);
     }
     Err(CommandError::other(format_args!(
-        "no sender {:?}; write it as senders list does",
-        arguments.sender
+        "{:?} is not among the senders any more; see senders list",
+        named.key
     )))
 }
+
+/// What a sender is called.
+const SENDERS: Named = Named {
+    one: "sender",
+    many: "senders",
+    remedy: "write it, or its beginning, as senders list does",
+};
 
 fn table(senders: &[ThrottledSender], now: Timestamp) -> Table<3> {
     let mut table = Table::new([

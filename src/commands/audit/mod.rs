@@ -2,6 +2,7 @@
 //! nothing.
 
 mod csv;
+mod naming;
 mod output;
 mod selection;
 mod table;
@@ -118,22 +119,27 @@ pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandEr
                     now: Timestamp::now(),
                 })
             };
-            show(&config, &selection, form).await
+            show(&config, selection, form).await
         }
         Action::Export(Export { selection, format }) => {
             let form = match format {
                 Format::Jsonl => Form::JsonLines,
                 Format::Csv => Form::Csv,
             };
-            show(&config, &selection, form).await
+            show(&config, selection, form).await
         }
         Action::Verify(verify) => verify.run(path, &config).await,
     }
 }
 
 /// Writes the selected entries to standard output.
-async fn show(config: &Config, selection: &Selection, form: Form) -> Result<Ending, CommandError> {
+async fn show(
+    config: &Config,
+    mut selection: Selection,
+    form: Form,
+) -> Result<Ending, CommandError> {
     let store = existing_store(config, None).await?;
+    naming::complete(&mut selection, &store).await?;
     let mut reader = Reader {
         store: &store,
         filter: selection.filter(Timestamp::now()),

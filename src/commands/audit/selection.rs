@@ -41,12 +41,13 @@ pub(super) struct Selection {
         hide_possible_values = true
     )]
     result: Option<String>,
-    /// This security module is named: by its SMID, or the beginning of it.
+    /// This security module is named: by its SMID, or the beginning that no other
+    /// has.
     #[arg(long, value_name = "SMID")]
-    smid: Option<String>,
-    /// This request, by its id or Postfix's queue id.
+    pub(super) smid: Option<String>,
+    /// This request, by its id, the beginning of one, or Postfix's queue id.
     #[arg(long, value_name = "ID")]
-    request: Option<String>,
+    pub(super) request: Option<String>,
     /// Only the newest so many.
     #[arg(long, visible_alias = "last", value_name = "NUMBER")]
     pub(super) limit: Option<usize>,
@@ -136,14 +137,9 @@ impl Filter<'_> {
             && is_any(&wanted.request, [&entry.request_id, &entry.queue_id])
     }
 
-    /// A change of the keys names its module in words.
     fn names_module(&self, entry: &Entry) -> bool {
-        let Some(wanted) = &self.selection.smid else {
-            return true;
-        };
-        let in_words = entry.detail.iter().flat_map(|detail| detail.split(' '));
-        let mut words = entry.smid.iter().map(String::as_str).chain(in_words);
-        words.any(|word| begins_with(word, wanted))
+        let wanted = self.selection.smid.as_ref();
+        wanted.is_none_or(|wanted| smids(entry).any(|smid| smid.eq_ignore_ascii_case(wanted)))
     }
 
     fn is_from(&self, entry: &Entry) -> bool {
@@ -156,9 +152,11 @@ impl Filter<'_> {
     }
 }
 
-fn begins_with(text: &str, beginning: &str) -> bool {
-    text.get(..beginning.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(beginning))
+/// The SMIDs in an entry. A change of the keys names its module in words.
+pub(super) fn smids(entry: &Entry) -> impl Iterator<Item = &str> {
+    let in_words = entry.detail.iter().flat_map(|detail| detail.split(' '));
+    let words = entry.smid.iter().map(String::as_str).chain(in_words);
+    words.filter(|word| word.starts_with("SMID."))
 }
 
 fn is_any<const N: usize>(wanted: &Option<String>, found: [&Option<String>; N]) -> bool {
@@ -232,8 +230,7 @@ mod tests {
                 "--smid",
                 "SMID.1:Prism:94000304:20200622T130252Z:26D7925210FB47EA:2642",
             ],
-            ["--smid", "smid.1:Prism:9400"],
-            ["--smid", "SMID.1:Old"],
+            ["--smid", "SMID.1:Old:1"],
         ];
         let not_by = [
             ["--since", "2026-11-25"],
@@ -247,8 +244,8 @@ mod tests {
             ["--service", "{KMS:Foo}"],
             ["--result", "Success"],
             ["--request", "00"],
-            ["--smid", "SMID.1:Prism:9401"],
-            ["--smid", "94000304"],
+            ["--smid", "SMID.1:Prism:94000304"],
+            ["--smid", "SMID.1:Old"],
         ];
         assert!(selects(&[]));
         for arguments in by {

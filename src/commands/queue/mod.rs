@@ -16,6 +16,7 @@ use clap::Subcommand;
 use super::{
     CommandError, Ending,
     environment::{chain_key, existing_store, master_secret},
+    named::Named,
 };
 use crate::{
     config::Config,
@@ -23,8 +24,13 @@ use crate::{
     store::{SqliteStore, Store},
 };
 
-/// How many requests that a name may mean are listed.
-const CANDIDATES: usize = 10;
+/// What a request is called.
+pub(super) const REQUESTS: Named = Named {
+    one: "request",
+    many: "requests",
+    remedy: "give its id, the beginning of one, or Postfix's queue id; audit list --request tells of \
+             mail that was none, unless it is only counted there",
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
@@ -67,22 +73,6 @@ async fn find(store: &dyn Store, name: &str) -> Result<RequestId, CommandError> 
     let found = store.requests_named(name.trim()).await?;
     match found.as_slice() {
         [one] => Ok(*one),
-        [] => Err(CommandError::other(format!(
-            "no request is named {name:?}: give its id, the beginning of one, or Postfix's queue \
-             id; audit list --request tells of mail that was none, unless it is only counted there"
-        ))),
-        many => {
-            let shown = many.iter().take(CANDIDATES).map(ToString::to_string);
-            let shown: Vec<String> = shown.collect();
-            let more = match many.len() > shown.len() {
-                true => "\n…",
-                false => "",
-            };
-            Err(CommandError::other(format!(
-                "{} requests are named {name:?}; write more of one's id:\n{}{more}",
-                many.len(),
-                shown.join("\n")
-            )))
-        }
+        many => Err(REQUESTS.not_one(name, many.iter())),
     }
 }

@@ -252,6 +252,24 @@ fn an_alias_is_followed_as_postfix_follows_it() {
     );
 }
 
+/// What the admin means to have is no fault, and is said.
+#[test]
+fn masquerading_is_noted_and_json_has_all() {
+    let installer = installed();
+    installer
+        .layout
+        .set_postfix("masquerade_domains=example.org");
+    assert_eq!(installer.differences(), [] as [&str; 0]);
+    let json = run(installer.postfix("check").arg("--json"), b"");
+    let json: serde_json::Value = serde_json::from_str(&json).expect("an object");
+    assert_eq!(json["wiring"], "edge");
+    assert_eq!(json["differences"], serde_json::json!([]));
+    let note = json["notes"][0].as_str().expect("a note");
+    assert!(note.contains("masquerade_domains"), "{note}");
+    let shown = installer.run(&[]);
+    assert!(shown.contains(note), "{shown}");
+}
+
 /// A table that can't be asked is no reason to say that all is well.
 #[test]
 fn a_table_that_cannot_be_read_is_named() {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{
     CommandError, DEFAULT_CONFIG, Ending, standard_error,
-    standard_output::{write_line, write_lines},
+    standard_output::{write_json, write_line, write_lines},
 };
 use crate::{
     config::Config,
@@ -217,15 +217,12 @@ fn show_findings(findings: &Findings, json: bool) -> Result<Ending, CommandError
         notes,
     } = findings;
     if json {
-        let json = serde_json::to_string(&Json {
+        write_json(&Json {
             directory,
             wiring: *wiring,
             differences,
             notes,
-        });
-        write_line(crate::printable::PrintableJson(
-            &json.map_err(CommandError::other)?,
-        ))?;
+        })?;
     } else {
         write_lines(lines(findings))?;
     }

@@ -390,8 +390,14 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    /// What a Postfix that runs has not read yet.
     fn notes(&self, queue: &str) -> Vec<String> {
+        let mut notes = site::notes(&self.maps);
+        notes.extend(self.unread(queue));
+        notes
+    }
+
+    /// What a Postfix that runs has not read yet.
+    fn unread(&self, queue: &str) -> Vec<String> {
         let master = ports::master(queue);
         let listeners = ports::listeners().unwrap_or_default();
         if !listeners

@@ -657,6 +657,9 @@ impl Installer {
             }
         }
         let maps = Maps::of(self.stage.postconf())?;
+        for note in super::site::notes(&maps) {
+            self.stage.report.say(note);
+        }
         for difference in super::site::warnings(&maps, &self.config, self.needs.wiring)? {
             self.stage.report.warn(difference.to_string());
         }

@@ -74,6 +74,27 @@ pub(super) fn warnings(
     Ok(found)
 }
 
+/// What is no fault, and changes what the gateway sees.
+pub(super) fn notes(maps: &Maps) -> Vec<String> {
+    const REWRITING: [&str; 3] = [
+        "masquerade_domains",
+        "sender_canonical_maps",
+        "canonical_maps",
+    ];
+    let set: Vec<&str> = REWRITING
+        .into_iter()
+        .filter(|parameter| !maps.value(parameter).is_empty())
+        .collect();
+    if set.is_empty() {
+        return Vec::new();
+    }
+    vec![format!(
+        "main.cf: {} rewrites addresses of local senders before the gateway sees them: their \
+         replies go to the address that it makes",
+        set.join(", ")
+    )]
+}
+
 /// What the queue manager and master(8) do to the gateway's services, and no service
 /// can override.
 fn queue_warnings(maps: &Maps) -> Vec<Difference> {

@@ -429,7 +429,6 @@ const BOTH_PORTS: &[Group] = &[
         since: OLDEST,
         overrides: &[
             ("smtpd_command_filter", Text("")),
-            ("smtpd_forbidden_commands", Text("")),
             ("smtpd_noop_commands", Text("")),
             ("smtpd_discard_ehlo_keywords", Text("")),
             ("smtpd_discard_ehlo_keyword_address_maps", Text("")),
@@ -591,19 +590,8 @@ const CLEANUP_SERVICE: Service = Service {
             since: OLDEST,
             overrides: &[
                 ("milter_header_checks", Text("")),
-                ("message_reject_characters", Text("")),
-                ("message_strip_characters", Text("")),
                 ("message_drop_headers", Text("")),
-                ("strict_7bit_headers", Text("no")),
-                ("strict_8bitmime", Text("no")),
-                ("strict_8bitmime_body", Text("no")),
-                ("strict_mime_encoding_domain", Text("no")),
             ],
-        },
-        Group {
-            why: "The same, since Postfix 3.11.",
-            since: (3, 11),
-            overrides: &[("non_empty_end_of_header_action", Text("fix_quietly"))],
         },
         Group {
             why: "Limits that a message met when it came in, and that it would meet again, with one more hop.",
@@ -611,7 +599,6 @@ const CLEANUP_SERVICE: Service = Service {
             overrides: &[
                 ("message_size_limit", Text("0")),
                 ("header_size_limit", Text("102400")),
-                ("mime_nesting_limit", Text("100")),
                 ("hopcount_limit", Text("100")),
                 ("queue_file_attribute_count_limit", Text("100")),
                 ("in_flow_delay", Text("0s")),

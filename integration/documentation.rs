@@ -17,6 +17,10 @@ use kms_gateway::{
     measures::MEASURES,
     policy::{RULES, Stage},
     services::SERVICES,
+    wiring::{
+        parameters::{Standing, parameters},
+        services::{Filling, Group, OLDEST, Role},
+    },
 };
 
 /// What people read of this project.
@@ -137,6 +141,62 @@ fn the_guide_has_every_result_code_with_cause_and_remedy() {
     }
     let found = section(&read("docs/integrating.md"), "result codes");
     assert_eq!(found, table, "put this into docs/integrating.md:\n{table}");
+}
+
+/// The services with a group of overrides, the group itself once.
+fn groups_of_overrides() -> Vec<(Vec<Role>, &'static Group)> {
+    let mut found: Vec<(Vec<Role>, &Group)> = Vec::new();
+    for role in Role::ALL {
+        for group in role.service().groups() {
+            match found
+                .iter_mut()
+                .find(|(_, known)| std::ptr::eq(*known, group))
+            {
+                Some((roles, _)) => roles.push(role),
+                None => found.push((vec![role], group)),
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_guide_for_postfix_has_every_override_and_its_reason() {
+    let filling = Filling::default();
+    let mut table =
+        "| at | override | what main.cf would do otherwise |\n|---|---|---|\n".to_owned();
+    for (roles, group) in groups_of_overrides() {
+        let roles: Vec<&str> = roles.into_iter().map(Role::as_str).collect();
+        let overrides: Vec<String> = group
+            .overrides
+            .iter()
+            .map(|(parameter, value)| format!("`{parameter}={}`", value.filled(&filling)))
+            .collect();
+        let since = match group.since {
+            OLDEST => String::new(),
+            (major, minor) => format!(" (Postfix {major}.{minor} and later)"),
+        };
+        table.push_str(&format!(
+            "| {} | {}{since} | {} |\n",
+            roles.join(", "),
+            overrides.join(", "),
+            group.why
+        ));
+    }
+    let found = section(&read("postfix/README.md"), "overrides");
+    assert_eq!(found, table, "put this into postfix/README.md:\n{table}");
+}
+
+#[test]
+fn the_guide_for_postfix_names_what_no_service_can_override() {
+    let mut table = "| parameter | what to look at |\n|---|---|\n".to_owned();
+    for row in parameters().expect("the table of parameters") {
+        if let Standing::Warned(why) = row.standing {
+            table.push_str(&format!("| `{}` | {why} |\n", row.name));
+        }
+    }
+    let found = section(&read("postfix/README.md"), "not overridden");
+    assert_eq!(found, table, "put this into postfix/README.md:\n{table}");
 }
 
 #[test]

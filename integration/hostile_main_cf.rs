@@ -31,6 +31,9 @@ const SUBMISSION: u16 = 2587;
 /// An alias of Alice's.
 const DESK: &str = "desk@vendor.example";
 
+/// A sender whose local part needs its quotes.
+const QUOTED: &str = "\"Alice Vendor\"@vendor.example";
+
 /// A program of the site's, in whose name no mail can be received.
 const ROBOT: &str = "robot@kms.example.org";
 
@@ -175,6 +178,11 @@ impl Admin {
         let (main, master) = (read("main.cf"), read("master.cf"));
         let mut site = layout.start();
         site.gateway_dies = true;
+        // A signal to read main.cf again would end a master that has not begun.
+        until("Postfix has started", PATIENCE, || {
+            let log = site.postfix.log();
+            log.contains(": daemon started").then_some(())
+        });
         Self {
             site,
             main,
@@ -191,14 +199,14 @@ impl Admin {
         let other = Draft::request(trial.parameter, "Hello Bob.\n").with("To", BOB);
 
         self.site.gateway.take().expect("it runs").stop();
-        self.send(2525, GATEWAY, waiting)?;
+        self.send(2525, ALICE, GATEWAY, waiting)?;
         self.wait("the request waits in the queue", |queue| {
             queue.iter().any(|queued| *queued == "deferred")
         })?;
         self.site.gateway = Some(self.site.layout.start_gateway());
-        self.send(2525, GATEWAY, by_smtpd)?;
-        self.send(SUBMISSION, GATEWAY, by_submission)?;
-        self.send(2525, BOB, &other)?;
+        self.send(2525, ALICE, GATEWAY, by_smtpd)?;
+        self.send(SUBMISSION, QUOTED, GATEWAY, by_submission)?;
+        self.send(2525, ALICE, BOB, &other)?;
         self.sendmail(by_sendmail);
         self.site.postfix.flush();
         let delivered = self.delivered(sent.len());
@@ -248,9 +256,9 @@ impl Admin {
         });
     }
 
-    fn send(&self, port: u16, recipient: &str, draft: &Draft) -> Result<(), String> {
+    fn send(&self, port: u16, sender: &str, recipient: &str, draft: &Draft) -> Result<(), String> {
         let mut session = Smtp::connect(self.site.layout.port(port));
-        let reply = session.send(ALICE, &[recipient], &draft.to_bytes());
+        let reply = session.send(sender, &[recipient], &draft.to_bytes());
         match reply.code {
             250 => Ok(()),
             _ => Err(format!("port {port}: {reply:?}")),

@@ -401,7 +401,6 @@ const BOTH_PORTS: &[Group] = &[
             ("smtpd_sender_restrictions", Text("")),
             ("smtpd_data_restrictions", Text("")),
             ("smtpd_end_of_data_restrictions", Text("")),
-            ("smtpd_reject_unlisted_sender", Text("no")),
         ],
     },
     Group {

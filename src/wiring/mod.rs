@@ -7,6 +7,7 @@
 //! from which both another run and an uninstallation go on.
 
 mod check;
+mod comparison;
 mod copies;
 mod error;
 mod install;

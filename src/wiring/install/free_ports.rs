@@ -1,0 +1,69 @@
+//! Refuses an address that somebody else listens at.
+
+use super::{Installer, WiringError};
+use crate::wiring::{
+    ports::{self, Port},
+    postconf::Service,
+};
+
+impl Installer {
+    /// Refuses an address that somebody else listens at: a service of master.cf, or
+    /// any process but this Postfix and, at the milter's port, the gateway.
+    pub(super) fn require_free_ports(&mut self) -> Result<(), WiringError> {
+        let listen = self.needs.listen.to_string();
+        let mut wanted = vec![
+            ("reply.smtp", self.needs.reply.clone(), ""),
+            ("the internal listener", self.needs.internal.clone(), ""),
+        ];
+        if let Some(address) = listen.strip_prefix("inet:") {
+            wanted.push(("milter.listen", address.to_owned(), "kms-gateway"));
+        }
+        let services = self.stage.postconf().services()?;
+        let services: Vec<&Service> = services
+            .iter()
+            .filter(|service| service.kind == "inet" && !self.is_known_service(service))
+            .collect();
+        let processes = match ports::listeners() {
+            Ok(processes) => processes,
+            Err(error) => {
+                self.stage.report.warn(format!(
+                    "nothing is known of ports in use: {error} (package iproute2)"
+                ));
+                Vec::new()
+            }
+        };
+        let master = ports::master(&self.queue);
+        for (what, address, allowed) in wanted {
+            let port = Port::parse(&address);
+            let service = services.iter().find(|service| {
+                service.name != address && Port::parse(&service.name).overlaps(&port)
+            });
+            if let Some(service) = service {
+                return WiringError::refused(format!(
+                    "{what}: {address} is in use: master.cf has the service {}; choose another port",
+                    service.name
+                ));
+            }
+            let process = processes.iter().find(|process| {
+                process.port.overlaps(&port)
+                    && !process.is_named(allowed)
+                    && !process.is_process(&master)
+            });
+            if let Some(process) = process {
+                return WiringError::refused(format!(
+                    "{what}: {address} is in use by {}; end that, or choose another port",
+                    match process.process.as_str() {
+                        "" => "another process",
+                        shown => shown,
+                    }
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_known_service(&self, service: &Service) -> bool {
+        let key = format!("service:{}", service.key());
+        self.kept.known(&key).is_some()
+    }
+}

@@ -1,0 +1,58 @@
+//! Puts the changed copies into the files' places, when all that is needed to change
+//! them back is kept.
+
+use super::{Installer, WiringError};
+use crate::wiring::{
+    keep,
+    kept::{Changed, sum_of},
+    reload,
+};
+
+impl Installer {
+    /// Before the first file changes, all that is needed to change it back is kept.
+    pub(super) fn go_live(&mut self) -> Result<(), WiringError> {
+        let is_first = !self.kept.is_installed();
+        for file in Changed::ALL {
+            self.keep_original(file, is_first)?;
+        }
+        self.kept.plan(&self.next)?;
+        if let Some(directory) = self.socket_directory.as_ref().filter(|own| !own.exists()) {
+            let owner = self.stage.postconf().value("mail_owner")?;
+            directory.make(&owner)?;
+        }
+        for file in [Changed::Gateway, Changed::Master, Changed::Main] {
+            self.stage.put(file)?;
+        }
+        self.kept.complete()
+    }
+
+    pub(super) fn keep_original(
+        &mut self,
+        file: Changed,
+        is_first: bool,
+    ) -> Result<(), WiringError> {
+        let live = self.stage.live(file);
+        if is_first {
+            keep(&live, &self.kept.original(file))?;
+        }
+        let sum = format!("sum:{}", file.name());
+        if is_first || self.kept.is_unedited(file, &live)? {
+            self.next.insert(sum, sum_of(&self.stage.staged(file))?);
+        } else {
+            self.next.insert(sum, "edited".to_owned());
+            self.next
+                .insert(format!("edited:{}", file.name()), "yes".to_owned());
+        }
+        Ok(())
+    }
+
+    pub(super) fn say_next(&mut self) {
+        let config = self.config_file.display().to_string();
+        let reload = reload(self.stage.postfix());
+        let report = &mut self.stage.report;
+        report.say("Done. Next:");
+        report.say(format!("    kms-gateway --config {config} check"));
+        report.say("    systemctl reload-or-restart kms-gateway");
+        report.say(reload);
+    }
+}

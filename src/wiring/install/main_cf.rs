@@ -1,0 +1,211 @@
+//! What comes into main.cf: the milter, the transport of the gateway's addresses and
+//! its settings, the way of a probe.
+
+use super::{Installer, WiringError};
+use crate::wiring::{
+    is_our_map,
+    list::{List, is_at},
+    needs::Wiring,
+    postconf::Change,
+    restore_parameter,
+    services::OF_TRANSPORT,
+    verification,
+};
+
+/// Postfix's milters without ours.
+pub(super) struct Milters {
+    /// Those of smtpd.
+    pub(super) smtpd: String,
+    /// Ours among them, as main.cf has it.
+    present: Option<String>,
+    /// Those for local mail, as main.cf had them before ours had to be kept out.
+    local_before: String,
+    /// The same without ours.
+    pub(super) local: String,
+}
+
+impl Installer {
+    pub(super) fn milters(&self) -> Result<Milters, WiringError> {
+        let postconf = self.stage.postconf();
+        let written = postconf.written("smtpd_milters")?;
+        let (smtpd, present) = List::parse(&written).split(|milter| !self.is_our_milter(milter));
+        let smtpd = smtpd.to_string();
+        let mut local_before = postconf.written("non_smtpd_milters")?;
+        if self.kept.is_ours("non_smtpd_milters", &local_before) {
+            let before = self.kept.known("before:non_smtpd_milters");
+            local_before = before.unwrap_or_default().to_owned();
+        }
+        let names = ["$smtpd_milters", "${smtpd_milters}", "$(smtpd_milters)"];
+        let local = List::parse(&local_before)
+            .map(|milter| names.contains(&milter).then(|| smtpd.clone()))
+            .to_string();
+        Ok(Milters {
+            smtpd,
+            present,
+            local_before,
+            local,
+        })
+    }
+
+    /// Whether a milter is the gateway, where it is or where the last runs had it.
+    pub(super) fn is_our_milter(&self, milter: &str) -> bool {
+        is_at(milter, &self.socket) || self.kept.all("socket").any(|socket| is_at(milter, socket))
+    }
+
+    pub(super) fn wire_milter(&mut self, milters: &Milters) -> Result<(), WiringError> {
+        let ours = self.needs.milter(&self.socket);
+        // What the admin made of ours stays, if it still leads to the gateway.
+        let edited = milters.present.as_ref().filter(|present| {
+            is_at(present, &self.socket) && !self.kept.is_ours("milter", present)
+        });
+        let milter = edited.unwrap_or(&ours);
+        let is_edge = self.needs.wiring == Wiring::Edge;
+        let wanted = match (is_edge, milters.smtpd.as_str()) {
+            (false, _) => milters.smtpd.clone(),
+            (true, "") => milter.clone(),
+            (true, others) => format!("{others}, {milter}"),
+        };
+        self.next.insert("milter".to_owned(), ours);
+        self.next.insert("socket".to_owned(), self.socket.clone());
+        if self.stage.postconf().written("smtpd_milters")? != wanted {
+            let words = match is_edge {
+                true => "main.cf: the gateway is the last milter of smtpd:",
+                false => "main.cf: the gateway is no milter of smtpd:",
+            };
+            self.set_or_remove("smtpd_milters", &wanted, words)?;
+            self.number_milters()?;
+        }
+        self.wire_local_milters(milters)
+    }
+
+    pub(super) fn number_milters(&mut self) -> Result<(), WiringError> {
+        let value = self.stage.postconf().value("smtpd_milters")?;
+        for (number, milter) in List::parse(&value).elements().enumerate() {
+            let number = number + 1;
+            self.stage.report.say(format!("    {number}. {milter}"));
+        }
+        Ok(())
+    }
+
+    /// Keeps ours out of the milters for local mail.
+    pub(super) fn wire_local_milters(&mut self, milters: &Milters) -> Result<(), WiringError> {
+        const PARAMETER: &str = "non_smtpd_milters";
+        let wanted = match self.needs.wiring {
+            Wiring::Edge => &milters.local,
+            Wiring::Internal => &milters.local_before,
+        };
+        if self.stage.postconf().written(PARAMETER)? != *wanted {
+            let change = set(PARAMETER, wanted);
+            self.stage.change(
+                "main.cf: non_smtpd_milters names the milters themselves, so that the gateway is \
+                 none of them:",
+                &change,
+            )?;
+        }
+        if *wanted != milters.local_before {
+            self.next.insert(PARAMETER.to_owned(), wanted.clone());
+            self.next
+                .insert(format!("before:{PARAMETER}"), milters.local_before.clone());
+        }
+        let value = self.stage.postconf().value(PARAMETER)?;
+        if List::parse(&value)
+            .elements()
+            .any(|milter| is_at(milter, &self.socket))
+        {
+            return WiringError::refused(
+                "non_smtpd_milters refers to smtpd_milters by another parameter, so that the \
+                 gateway would be a milter of local mail too; write the milters into it themselves",
+            );
+        }
+        Ok(())
+    }
+
+    /// Puts a map of ours before those that a parameter has.
+    pub(super) fn wire_main(
+        &mut self,
+        parameter: &str,
+        why: &str,
+        map: String,
+    ) -> Result<(), WiringError> {
+        let present = self.stage.postconf().written(parameter)?;
+        let (others, _) = List::parse(&present).split(|map| !is_our_map(map));
+        let wanted = match others.is_empty() {
+            true => map,
+            false => format!("{map}, {others}"),
+        };
+        if present != wanted {
+            let words = format!("main.cf: {why}:");
+            self.stage.change(words, &set(parameter, &wanted))?;
+        }
+        Ok(())
+    }
+
+    /// Parameters of the transport that its service can't override.
+    pub(super) fn wire_transport_settings(&mut self) -> Result<(), WiringError> {
+        for setting in OF_TRANSPORT {
+            let parameter = setting.parameter;
+            let known = format!("main:{parameter}");
+            if self.stage.postconf().sets(parameter)? {
+                // Ours, or what the admin has made of it.
+                if let Some(ours) = self.kept.known(&known) {
+                    self.next.insert(known, ours.to_owned());
+                }
+                continue;
+            }
+            let words = format!(
+                "main.cf: mail for the gateway does not wait its turn, whatever {} says:",
+                setting.instead_of
+            );
+            self.stage.change(words, &set(parameter, setting.value))?;
+            self.next.insert(known, setting.value.to_owned());
+        }
+        Ok(())
+    }
+
+    /// A probe of reject_unverified_recipient never waits for the gateway.
+    pub(super) fn wire_verification(&mut self) -> Result<(), WiringError> {
+        if !verification::is_used(&self.stage.postconf())? {
+            return self.take_out_map(verification::PARAMETER);
+        }
+        self.wire_main(
+            verification::PARAMETER,
+            "Postfix verifies recipients, and the gateway's address is always good",
+            self.needs.map(verification::ROUTE),
+        )
+    }
+
+    pub(super) fn take_out_map(&mut self, parameter: &str) -> Result<(), WiringError> {
+        let present = self.stage.postconf().written(parameter)?;
+        let (others, ours) = List::parse(&present).split(|map| !is_our_map(map));
+        match ours {
+            None => Ok(()),
+            Some(_) => {
+                let words = format!("main.cf: {parameter} without the gateway:");
+                restore_parameter(
+                    &mut self.stage,
+                    &self.kept,
+                    parameter,
+                    &others.to_string(),
+                    words,
+                )
+            }
+        }
+    }
+
+    /// A parameter that came with us goes with us.
+    pub(super) fn set_or_remove(
+        &mut self,
+        parameter: &str,
+        value: &str,
+        words: &str,
+    ) -> Result<(), WiringError> {
+        restore_parameter(&mut self.stage, &self.kept, parameter, value, words)
+    }
+}
+
+fn set(parameter: &str, value: &str) -> Change {
+    Change::Set {
+        parameter: parameter.to_owned(),
+        value: value.to_owned(),
+    }
+}

@@ -6,11 +6,11 @@
 
 mod harness;
 
-use std::{thread, time::Duration};
+use std::{fs, path::Path, process::Command, thread, time::Duration};
 
 use harness::{
     ALICE, BOB, Draft, GATEWAY, Layout, Mail, Rbldnsd, Reply, Site, SlowWay, Smtp, WELL, WELL_V6,
-    run, until,
+    output, run, until,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -308,6 +308,62 @@ fn slow_and_dead_servers_delay_and_harm_nobody_for_long() {
     // Dead altogether: the port is closed.
     drop((way, server));
     is_answered(&site, "ADDR=192.0.2.12", 3);
+}
+
+/// A program that becomes another, to whose eyes this file is /etc/resolv.conf.
+fn with_resolv_conf(file: &Path) -> Vec<String> {
+    let mount = format!(
+        "mount --bind {} /etc/resolv.conf && exec \"$@\"",
+        file.display()
+    );
+    ["unshare", "--mount", "sh", "-c", &mount, "sh"]
+        .map(str::to_owned)
+        .to_vec()
+}
+
+#[test]
+fn of_resolv_conf_only_the_name_servers_matter() {
+    let layout = Layout::new();
+    ask_zones(&layout, &["bl.example"]);
+    layout.set_gateway("dnsbl", "recheck", "1s");
+    layout.allow_xclient();
+    let name_server = layout.port(53);
+    let zones = [("bl.example", "ip4trie", LISTED)];
+    let _server = Rbldnsd::start(layout.directory(), name_server, 1, &zones);
+    let resolv_conf = layout.directory().join("resolv.conf");
+    let text = format!(
+        "; made by hand\nsearch my..bad space\\032space.com\ndomain -.example..\n\
+         options ndots:many rotate no-such-option\nsortlist nonsense\n\
+         nameserver fe80::1%eth0\nnameserver {} # ours\n",
+        name_server.ip()
+    );
+    fs::write(&resolv_conf, text).expect("a file");
+    let launcher = with_resolv_conf(&resolv_conf);
+    let launcher: Vec<&str> = launcher.iter().map(String::as_str).collect();
+
+    let mut check = Command::new(launcher[0]);
+    let kms_gateway = harness::kms_gateway(&layout.config(), &["check"]);
+    check.args(&launcher[1..]);
+    check
+        .arg(kms_gateway.get_program())
+        .args(kms_gateway.get_args());
+    let checked = output(&mut check, b"");
+    assert_eq!(checked.code, Some(1), "{checked:?}");
+    let warnings: Vec<&str> = checked
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("warning: "))
+        .collect();
+    assert!(
+        matches!(warnings[..], [warning] if warning.contains("/etc/resolv.conf:6: the name server \"fe80::1%eth0\" is not asked")),
+        "{checked:?}"
+    );
+
+    let gateway = layout.start_gateway_by(&launcher);
+    let site = layout.start_with(Some(gateway));
+    logged(&site, "/etc/resolv.conf:6");
+    is_refused(&site, "ADDR=192.0.2.9");
+    is_answered(&site, "ADDR=198.51.100.1", 1);
 }
 
 #[test]

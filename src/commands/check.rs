@@ -12,7 +12,7 @@ use self::report::Report;
 use super::{
     CommandError, Ending,
     clock::watched,
-    environment::{existing_store, master_secret, sts_time},
+    environment::{blocklists, existing_store, master_secret, sts_time},
     key_management,
     memory_limit::message_memory,
     milter_port::{self, postfix},
@@ -74,6 +74,9 @@ async fn examine(path: &Path, config: &Config) -> Result<Report, CommandError> {
     report.warn(alias_warnings(config));
     report.note(milter_port::note(config));
     report.warn(milter_port::warnings(config));
+    if let Some(blocklists) = blocklists(config)? {
+        report.warn(blocklists.warnings().iter().cloned());
+    }
     match key_management::try_remote(config).await {
         Some(Ok(key)) => report.fact("its public key", key),
         Some(Err(problem)) => report.warn([problem]),

@@ -422,6 +422,9 @@ fn helo_name(config: &Config) -> String {
 /// The rules with the blocklists that they ask.
 fn asking(rules: Rules, dnsbl: Option<dnsbl::Settings>) -> Result<Arc<Rules>, CommandError> {
     let blocklists = dnsbl.map(Blocklists::new).transpose()?;
+    for warning in blocklists.iter().flat_map(Blocklists::warnings) {
+        tracing::warn!("{warning}");
+    }
     Ok(Arc::new(Rules {
         blocklists: blocklists.map(Arc::new),
         ..rules

@@ -2,6 +2,7 @@
 //! Knows zones, their health and DNS; no mail, no store and no milter.
 
 mod health;
+mod name_servers;
 mod query_name;
 mod resolver;
 mod zone;
@@ -58,7 +59,7 @@ impl Blocklists {
     /// Must be called within a Tokio runtime.
     ///
     /// # Errors
-    /// The resolver's configuration can't be read.
+    /// No resolver can be made.
     pub fn new(settings: Settings) -> Result<Self, ResolverError> {
         let mut zones: Vec<Zone> = Vec::new();
         for configured in &settings.sites {
@@ -73,6 +74,12 @@ impl Blocklists {
             resolver: Resolver::new(settings.name_server)?,
             time_limit: settings.time_limit,
         })
+    }
+
+    /// What the operator should know about the name servers of /etc/resolv.conf.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        self.resolver.warnings()
     }
 
     /// Asks all zones at once, and those that list the client why. A zone that

@@ -1,7 +1,7 @@
 //! The questions that blocklists answer, as DNS look-ups. A reply is kept as
 //! long as its TTL says.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use hickory_resolver::{
@@ -15,12 +15,13 @@ use hickory_resolver::{
 };
 use thiserror::Error;
 
+use super::name_servers;
 use crate::policy::dnsbl::Reply;
 
 /// Whom to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameServer {
-    /// Those of /etc/resolv.conf.
+    /// Those of /etc/resolv.conf, as the C library reads it.
     System,
     /// This one.
     At(SocketAddr),
@@ -28,7 +29,7 @@ pub enum NameServer {
 
 /// Nobody can be asked.
 #[derive(Debug, Error)]
-#[error("no name server can be asked: {0}; mend /etc/resolv.conf, or set dnsbl.resolver")]
+#[error("no name server can be asked: {0}; set dnsbl.resolver to one")]
 pub struct ResolverError(String);
 
 /// How long one try takes. A second one is for a datagram that was lost.
@@ -42,14 +43,28 @@ pub(super) struct Resolver {
     kept: TokioResolver,
     /// Keeps nothing: whether a zone is well is asked of the zone.
     fresh: TokioResolver,
+    warnings: Vec<String>,
 }
 
 impl Resolver {
     pub(super) fn new(name_server: NameServer) -> Result<Self, ResolverError> {
+        let (config, warnings) = match name_server {
+            NameServer::System => {
+                let servers = name_servers::of_system();
+                (asking(&servers.addresses), servers.warnings)
+            }
+            NameServer::At(address) => (only(address), Vec::new()),
+        };
         Ok(Self {
-            kept: build(name_server, None)?,
-            fresh: build(name_server, Some(0))?,
+            kept: build(config.clone(), None)?,
+            fresh: build(config, Some(0))?,
+            warnings,
         })
+    }
+
+    /// A line for each name server of the system's that can't be asked.
+    pub(super) fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// What the zone says under `name`.
@@ -98,16 +113,18 @@ async fn reply_of<P: ConnectionProvider>(resolver: &HickoryResolver<P>, name: &s
     }
 }
 
-fn build(name_server: NameServer, cache_size: Option<u64>) -> Result<TokioResolver, ResolverError> {
-    let failed = |error: NetError| ResolverError(error.to_string());
-    let mut builder = match name_server {
-        NameServer::System => TokioResolver::builder_tokio().map_err(failed)?,
-        NameServer::At(address) => {
-            TokioResolver::builder_with_config(only(address), TokioRuntimeProvider::default())
-        }
-    };
+fn build(config: ResolverConfig, cache_size: Option<u64>) -> Result<TokioResolver, ResolverError> {
+    let provider = TokioRuntimeProvider::default();
+    let mut builder = TokioResolver::builder_with_config(config, provider);
     set(builder.options_mut(), cache_size);
-    builder.build().map_err(failed)
+    builder
+        .build()
+        .map_err(|error: NetError| ResolverError(error.to_string()))
+}
+
+fn asking(addresses: &[IpAddr]) -> ResolverConfig {
+    let servers = addresses.iter().copied();
+    ResolverConfig::from_name_servers(servers.map(NameServerConfig::udp_and_tcp).collect())
 }
 
 fn only(address: SocketAddr) -> ResolverConfig {
@@ -123,7 +140,7 @@ fn only(address: SocketAddr) -> ResolverConfig {
     )])
 }
 
-/// What /etc/resolv.conf says of tries and times is for programs that can wait.
+/// The options of /etc/resolv.conf are for programs that can wait.
 fn set(options: &mut ResolverOpts, cache_size: Option<u64>) {
     options.timeout = TRY;
     options.attempts = 1;

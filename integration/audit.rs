@@ -309,6 +309,13 @@ fn retention_cuts_the_old_end_and_the_rest_still_verifies() {
     let log = Log::new();
     let kept = log.head();
     log.layout.set_gateway("audit", "keep", "0s");
+    let refused = log.layout.try_gateway(&["serve"]);
+    assert!(
+        refused.code == Some(1) && refused.stderr.contains("audit.keep_less_than_30_days"),
+        "{refused:?}"
+    );
+    log.layout
+        .set_gateway("audit", "keep_less_than_30_days", true);
     let gateway = log.layout.start_gateway();
     until("the log is cut", PATIENCE, || {
         (column(&list(&log.layout, &[]), "event") == ["pruned"]).then_some(())

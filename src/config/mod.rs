@@ -2,9 +2,11 @@
 //! default, and the errors that say which key is wrong and what to write.
 //! Knows the types that keys are read into, and does nothing with them.
 
+mod addresses;
 mod edit;
 mod error;
 mod kms;
+mod log_level;
 mod values;
 
 use std::{fs, net::SocketAddr, num::NonZeroU32, path::Path, path::PathBuf, time::Duration};
@@ -13,10 +15,14 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::policy::{self, throttle::Excess};
+use crate::{
+    mail::Address,
+    policy::{self, throttle::Excess},
+};
 
 pub use self::error::ConfigError;
 pub use self::kms::Kms;
+pub use self::log_level::LogLevel;
 pub use self::values::{
     DnsblZone, GatewayAddress, ListenAddress, LogFormat, Network, Period, StsTimeText,
     StsaPublicKeyText,
@@ -276,6 +282,14 @@ impl Default for Dnsbl {
 /// More than any module needs, fewer than its allowance would be in a day.
 const DEFAULT_MAX_ISSUES: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
 
+/// A shorter `audit.keep` is a mistyped unit, unless the operator says otherwise.
+const SHORTEST_AUDIT: Period = Period::from_secs(30 * 24 * 3600);
+
+/// Whether a character can part an address from its extension.
+fn is_delimiter(c: char) -> bool {
+    c.is_ascii_graphic() && !c.is_ascii_alphanumeric() && c != '@'
+}
+
 /// Postfix waits 10 s for the answer to RCPT, by main.cf.part.
 const LONGEST_LOOK_UP: Period = Period::from_secs(8);
 
@@ -461,12 +475,16 @@ pub struct Audit {
     /// How long entries are kept. Older ones are cut once a day, and an
     /// authenticated anchor is left in their place.
     pub keep: Period,
+    /// Whether `keep` may be shorter than 30 days. A mistyped unit (`400s` for
+    /// `400d`) would cut the log at the next start, for good.
+    pub keep_less_than_30_days: bool,
 }
 
 impl Default for Audit {
     fn default() -> Self {
         Self {
             keep: Period::from_secs(400 * 24 * 3600),
+            keep_less_than_30_days: false,
         }
     }
 }
@@ -475,8 +493,9 @@ impl Default for Audit {
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
-    /// A level (`error`, `warn`, `info`, `debug`) or a tracing filter.
-    pub level: String,
+    /// A level (`error`, `warn`, `info`, `debug`, `trace`), or a list with levels
+    /// for libraries too.
+    pub level: LogLevel,
     /// `text` for people, `json` for machines.
     pub format: LogFormat,
 }
@@ -484,7 +503,7 @@ pub struct Log {
 impl Default for Log {
     fn default() -> Self {
         Self {
-            level: "info".to_owned(),
+            level: LogLevel::info(),
             format: LogFormat::Text,
         }
     }
@@ -543,29 +562,73 @@ impl Config {
                 "keep one of master_secret_file, master_secret_credential and master_secret_environment",
             );
         }
+        self.check_mail(path)?;
         self.check_counts(path)?;
         self.check_throttle(path)?;
         self.check_dnsbl(path)?;
         self.check_authentication(path)?;
         self.check_times(path)?;
+        self.check_audit(path)?;
         self.check_metrics(path)?;
+        self.check_addresses(path)?;
         self.check_kms(path)
+    }
+
+    fn check_mail(&self, path: &Path) -> Result<(), ConfigError> {
+        let refuse =
+            |key, problem: &str, remedy| Err(ConfigError::value(path, key, problem, remedy));
+        let delimiter = &self.gateway.recipient_delimiter;
+        if let Some(c) = delimiter.chars().find(|c| !is_delimiter(*c)) {
+            return refuse(
+                "gateway.recipient_delimiter",
+                &format!("{c:?} can't part an address from its extension"),
+                "write what postconf -h recipient_delimiter prints, such as \"+\"",
+            );
+        }
+        let reverse_path = &self.reply.reverse_path;
+        if !reverse_path.is_empty() && Address::parse(reverse_path).is_err() {
+            return refuse(
+                "reply.reverse_path",
+                &format!("{reverse_path:?} is no mail address"),
+                "write an address, or \"\" for the null reverse path",
+            );
+        }
+        let stsa = &self.module_update.stsa_addresses;
+        if let Some(own) = stsa.iter().find(|own| self.gateway.addresses.contains(own)) {
+            return refuse(
+                "module_update.stsa_addresses",
+                &format!("{own} is the gateway's own address"),
+                "name the address that the STSA reads",
+            );
+        }
+        Ok(())
     }
 
     fn check_counts(&self, path: &Path) -> Result<(), ConfigError> {
         let refuse =
             |key, problem: &str, remedy| Err(ConfigError::value(path, key, problem, remedy));
-        let positive = [
-            ("milter.max_connections", self.milter.max_connections),
-            ("reply.max_targets", self.reply.max_targets),
-            ("worker.parallel_requests", self.worker.parallel_requests),
+        let policy = &self.policy;
+        let zeros = [
+            ("milter.max_connections", self.milter.max_connections == 0),
+            ("store.max_requests", self.store.max_requests == 0),
+            ("store.max_bytes", self.store.max_bytes == 0),
+            ("reply.max_targets", self.reply.max_targets == 0),
+            // Even mail of this machine has one.
+            ("policy.max_received", policy.max_received == 0),
+            ("policy.max_message_bytes", policy.max_message_bytes == 0),
+            ("policy.max_headers", policy.max_headers == 0),
+            ("policy.max_header_bytes", policy.max_header_bytes == 0),
+            (
+                "worker.parallel_requests",
+                self.worker.parallel_requests == 0,
+            ),
             (
                 "worker.parallel_deliveries",
-                self.worker.parallel_deliveries,
+                self.worker.parallel_deliveries == 0,
             ),
         ];
-        for (key, value) in positive {
-            if value == 0 {
+        for (key, is_zero) in zeros {
+            if is_zero {
                 return refuse(key, "it is 0", "write a number from 1");
             }
         }
@@ -613,6 +676,14 @@ impl Config {
     fn check_authentication(&self, path: &Path) -> Result<(), ConfigError> {
         let refuse =
             |key, problem: &str, remedy| Err(ConfigError::value(path, key, problem, remedy));
+        let ids = &self.sender_authentication.authserv_ids;
+        if ids.iter().any(|id| id.trim().is_empty()) {
+            return refuse(
+                "sender_authentication.authserv_ids",
+                "an authserv-id is empty",
+                "write what your verifier puts first into Authentication-Results, or remove it",
+            );
+        }
         if self.sender_authentication.require && self.sender_authentication.authserv_ids.is_empty()
         {
             return refuse(
@@ -627,19 +698,52 @@ impl Config {
     fn check_times(&self, path: &Path) -> Result<(), ConfigError> {
         let refuse =
             |key, problem: &str, remedy| Err(ConfigError::value(path, key, problem, remedy));
+        let (worker, key_load_file) = (&self.worker, &self.key_load_file);
         let times = [
-            ("worker.lease", self.worker.lease),
-            ("worker.first_retry", self.worker.first_retry),
-            ("worker.longest_retry", self.worker.longest_retry),
+            ("worker.lease", worker.lease, "\"30s\""),
+            ("worker.first_retry", worker.first_retry, "\"30s\""),
+            ("worker.longest_retry", worker.longest_retry, "\"30s\""),
+            ("worker.give_up", worker.give_up, "\"5d\""),
+            ("key_load_file.max_age", key_load_file.max_age, "\"24h\""),
+            (
+                "key_load_file.max_issues_within",
+                key_load_file.max_issues_within,
+                "\"24h\"",
+            ),
         ];
-        for (key, period) in times {
+        for (key, period, example) in times {
             if period.as_std() < Duration::from_secs(1) {
-                return refuse(
+                return Err(ConfigError::value(
+                    path,
                     key,
                     "it is shorter than a second",
-                    "write a time such as \"30s\"",
-                );
+                    format_args!("write a time such as {example}"),
+                ));
             }
+        }
+        if worker.longest_retry < worker.first_retry {
+            return refuse(
+                "worker.longest_retry",
+                "it is shorter than worker.first_retry",
+                "write a longer time",
+            );
+        }
+        Ok(())
+    }
+
+    fn check_audit(&self, path: &Path) -> Result<(), ConfigError> {
+        let audit = &self.audit;
+        if audit.keep < SHORTEST_AUDIT && !audit.keep_less_than_30_days {
+            return Err(ConfigError::value(
+                path,
+                "audit.keep",
+                format_args!(
+                    "{} is less than 30 days, and older entries are cut for good at the next start",
+                    audit.keep
+                ),
+                "write a longer time such as \"400d\", or audit.keep_less_than_30_days = true if it \
+                 is meant",
+            ));
         }
         Ok(())
     }

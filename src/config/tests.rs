@@ -117,6 +117,70 @@ fn errors_name_file_line_key_and_remedy_on_one_line() {
             vec!["worker.lease", "\"30s\""],
         ),
         (
+            format!("{MINIMAL}[worker]\nfirst_retry = \"1h\"\n"),
+            vec!["worker.longest_retry", "first_retry", "longer time"],
+        ),
+        (
+            format!("{MINIMAL}[key_load_file]\nmax_age = \"0s\"\n"),
+            vec!["key_load_file.max_age", "\"24h\""],
+        ),
+        (
+            format!("{MINIMAL}[policy]\nmax_received = 0\n"),
+            vec!["policy.max_received", "it is 0", "from 1"],
+        ),
+        (
+            format!("{MINIMAL}[store]\nmax_requests = 0\n"),
+            vec!["store.max_requests", "it is 0", "from 1"],
+        ),
+        (
+            format!("{MINIMAL}[audit]\nkeep = \"400s\"\n"),
+            vec!["audit.keep", "30 days", "keep_less_than_30_days = true"],
+        ),
+        (
+            format!("{MINIMAL}[log]\nlevel = \"warning\"\n"),
+            vec![
+                "log.level",
+                "\"warning\"",
+                "error, warn, info, debug, trace",
+            ],
+        ),
+        (
+            format!("{MINIMAL}[reply]\nsmtp = \"127.0.0.1:8890\"\n"),
+            vec!["reply.smtp", "milter.listen", "127.0.0.1:18025"],
+        ),
+        (
+            format!("{MINIMAL}[reply]\nreverse_path = \"<>\"\n"),
+            vec!["reply.reverse_path", "null reverse path"],
+        ),
+        (
+            format!("{MINIMAL}[metrics]\nlisten = \"127.0.0.1:8890\"\n"),
+            vec!["metrics.listen", "milter.listen", "another port"],
+        ),
+        (
+            format!("{MINIMAL}[metrics]\nlisten = \"127.0.0.1:18025\"\n"),
+            vec!["metrics.listen", "reply.smtp", "another port"],
+        ),
+        (
+            format!("{MINIMAL}[dnsbl]\nresolver = \"127.0.0.1:0\"\n"),
+            vec!["dnsbl.resolver", "port is 0"],
+        ),
+        (
+            format!("{MINIMAL}[milter]\nlisten = \"unix:/run/k\"\n[kms]\nsocket = \"/run/k\"\n"),
+            vec!["kms.socket", "milter.listen"],
+        ),
+        (
+            format!("{MINIMAL}recipient_delimiter = \"k\"\n"),
+            vec!["gateway.recipient_delimiter", "'k'", "postconf"],
+        ),
+        (
+            format!("{MINIMAL}[module_update]\nstsa_addresses = [\"gateway@kms.example.org\"]\n"),
+            vec!["module_update.stsa_addresses", "own address"],
+        ),
+        (
+            format!("{MINIMAL}[sender_authentication]\nauthserv_ids = [\"\"]\n"),
+            vec!["sender_authentication.authserv_ids", "empty"],
+        ),
+        (
             format!("{MINIMAL}[throttle]\nat_once = 200\n"),
             vec!["throttle.block_above", "less than", "larger number"],
         ),
@@ -216,6 +280,14 @@ fn errors_name_file_line_key_and_remedy_on_one_line() {
             assert!(error.contains(part), "{error:?} lacks {part:?}");
         }
     }
+}
+
+#[test]
+fn a_short_audit_log_must_be_meant() {
+    let keep = |text: &str| parse(&format!("{MINIMAL}[audit]\n{text}\n"));
+    assert!(keep("keep = \"30d\"").is_ok());
+    assert!(keep("keep = \"29d\"").is_err());
+    assert!(keep("keep = \"29d\"\nkeep_less_than_30_days = true").is_ok());
 }
 
 #[test]

@@ -13,6 +13,7 @@ use serde::{
     ser::SerializeMap,
 };
 
+use super::LogLevel;
 use crate::{kms::update::StsaPublicKey, mail::Address, policy::dnsbl::Site, sts::StsTime};
 
 /// An address of the gateway, as configured.
@@ -345,6 +346,7 @@ macro_rules! through_its_text {
 through_its_text!(
     GatewayAddress,
     ListenAddress,
+    LogLevel,
     Network,
     Period,
     StsTimeText,

@@ -74,16 +74,9 @@ impl Log {
 
     /// Has what happens from now on logged as the configuration asks for.
     pub(super) fn configure(&self, config: &Config) -> Result<(), CommandError> {
-        // What libraries trace of their own work is noise.
-        let filter = EnvFilter::try_new(format!(
-            "{},indymilter=warn,sqlx=warn,hyper=warn",
-            config.log.level
-        ))
-        .map_err(|error| {
-            CommandError::other(format!(
-                "log.level: {error}; write a level such as \"info\""
-            ))
-        })?;
+        // What libraries trace of their own work is noise, unless it is asked for.
+        let directives = format!("indymilter=warn,sqlx=warn,hyper=warn,{}", config.log.level);
+        let filter = EnvFilter::try_new(directives).map_err(cannot_start)?;
         let format = *self.format.get_or_init(|| Format::of(config));
         let lines = self.lines.clone();
         tracing_subscriber::fmt()

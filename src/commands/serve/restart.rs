@@ -80,6 +80,9 @@ mod tests {
         sender_authentication.authserv_ids = [\"mx.example.org\"]
         ";
 
+    /// Keys that do nothing but permit a value of another.
+    const PERMISSIONS: [&str; 1] = ["audit.keep_less_than_30_days"];
+
     /// One of the STSA's: the generator of P-384.
     const STSA_KEY: &str = "
         public_key = \"04\
@@ -130,6 +133,9 @@ mod tests {
     fn changed(table: &str, key: &str) -> Config {
         let unchanged = format!("{:?}", parse(&base()).unwrap());
         let texts = [
+            "40d",
+            "+",
+            "robot@kms.example.org",
             "17min",
             "7s",
             "inet:127.0.0.1:9999",
@@ -174,6 +180,9 @@ mod tests {
             let mut new = changed(table, key);
             let named = keep_fixed(&running, &mut new);
             let has_effect = effect(&new) != effect(&running);
+            if PERMISSIONS.contains(&name.as_str()) {
+                continue;
+            }
             if named.is_empty() {
                 assert!(has_effect, "{name} changes nothing and is not named");
             } else {

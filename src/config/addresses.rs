@@ -1,0 +1,197 @@
+//! Addresses that one configuration gives to two services. Each is good by
+//! itself; together they can't be meant.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    path::Path,
+};
+
+use super::{Config, ConfigError, ListenAddress};
+
+impl Config {
+    /// Refuses ports that nobody can listen at, and ports and sockets that have
+    /// two owners.
+    pub(super) fn check_addresses(&self, path: &Path) -> Result<(), ConfigError> {
+        self.check_ports(path)?;
+        let milter = &self.milter.listen;
+        if milter.takes(self.reply.smtp) {
+            return Err(ConfigError::value(
+                path,
+                "reply.smtp",
+                format_args!(
+                    "{} is where the gateway itself listens, by milter.listen = \"{milter}\"",
+                    self.reply.smtp
+                ),
+                "name Postfix's port for replies, such as \"127.0.0.1:18025\"",
+            ));
+        }
+        if let Some(metrics) = self.metrics.listen {
+            for (key, is_taken) in [
+                ("milter.listen", milter.takes(metrics)),
+                ("reply.smtp", overlap(metrics, self.reply.smtp)),
+            ] {
+                if is_taken {
+                    return Err(ConfigError::value(
+                        path,
+                        "metrics.listen",
+                        format_args!("{metrics} is the address of {key} too"),
+                        "write another port, such as \"127.0.0.1:9890\"",
+                    ));
+                }
+            }
+        }
+        if let (ListenAddress::Unix(milter), Some(kms)) = (milter, &self.kms.socket)
+            && milter == kms
+        {
+            return Err(ConfigError::value(
+                path,
+                "kms.socket",
+                format_args!(
+                    "{} is where the gateway itself listens, by milter.listen",
+                    kms.display()
+                ),
+                "name the socket of the external key management system",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_ports(&self, path: &Path) -> Result<(), ConfigError> {
+        let milter = match &self.milter.listen {
+            ListenAddress::Inet(address) => port_of(address),
+            ListenAddress::Unix(_) => None,
+        };
+        let ports = [
+            ("milter.listen", milter),
+            ("reply.smtp", Some(self.reply.smtp.port())),
+            ("metrics.listen", self.metrics.listen.map(|at| at.port())),
+            ("dnsbl.resolver", self.dnsbl.resolver.map(|at| at.port())),
+        ];
+        match ports.iter().find(|(_, port)| *port == Some(0)) {
+            Some((key, _)) => Err(ConfigError::value(
+                path,
+                key,
+                "its port is 0, which names none",
+                "write a port from 1 to 65535",
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ListenAddress {
+    /// Whether whoever connects to `other` on this machine gets here. Names are
+    /// not looked up, but for `localhost`.
+    #[must_use]
+    pub fn takes(&self, other: SocketAddr) -> bool {
+        let Self::Inet(address) = self else {
+            return false;
+        };
+        let hosts = ip_addresses(address);
+        port_of(address).is_some_and(|port| {
+            hosts
+                .into_iter()
+                .any(|host| overlap(SocketAddr::new(host, port), other))
+        })
+    }
+
+    /// Whether both name the same socket.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let Self::Inet(address) = other else {
+            return self == other;
+        };
+        let hosts = ip_addresses(address);
+        self == other
+            || port_of(address).is_some_and(|port| {
+                let mut hosts = hosts.into_iter();
+                hosts.any(|host| self.takes(SocketAddr::new(host, port)))
+            })
+    }
+}
+
+/// The IP addresses that HOST of HOST:PORT says, as far as it says so by itself.
+fn ip_addresses(address: &str) -> Vec<IpAddr> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    if host.eq_ignore_ascii_case("localhost") {
+        return vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    }
+    bare.parse().into_iter().collect()
+}
+
+fn port_of(address: &str) -> Option<u16> {
+    address.rsplit_once(':')?.1.parse().ok()
+}
+
+/// Whether a connection to one can reach a listener at the other.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let (own, others) = (one.ip().to_canonical(), other.ip().to_canonical());
+    let meet = own == others
+        || own.is_unspecified() && is_of_this_machine(others)
+        || others.is_unspecified() && is_of_this_machine(own);
+    one.port() == other.port() && meet
+}
+
+fn is_of_this_machine(address: IpAddr) -> bool {
+    // The system binds no other; nothing is sent.
+    address.is_loopback() || address.is_unspecified() || UdpSocket::bind((address, 0)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn takes(listen: &str, other: &str) -> bool {
+        let listen: ListenAddress = listen.parse().unwrap();
+        listen.takes(other.parse().unwrap())
+    }
+
+    #[test]
+    fn one_socket_is_known_under_its_many_names() {
+        for (listen, other) in [
+            ("inet:127.0.0.1:8890", "127.0.0.1:8890"),
+            ("inet:localhost:8890", "127.0.0.1:8890"),
+            ("inet:LOCALHOST:8890", "[::1]:8890"),
+            ("inet:0.0.0.0:8890", "127.0.0.1:8890"),
+            ("inet:127.0.0.1:8890", "0.0.0.0:8890"),
+            ("inet:[::]:8890", "127.9.9.9:8890"),
+            ("inet:[::]:8890", "[::1]:8890"),
+            ("inet:[::ffff:127.0.0.1]:8890", "127.0.0.1:8890"),
+            ("inet:127.0.0.1:08890", "127.0.0.1:8890"),
+        ] {
+            assert!(takes(listen, other), "{listen} {other}");
+        }
+    }
+
+    #[test]
+    fn others_are_others() {
+        for (listen, other) in [
+            ("inet:127.0.0.1:8890", "127.0.0.1:8891"),
+            ("inet:127.0.0.1:8890", "127.0.0.2:8890"),
+            ("inet:127.0.0.1:8890", "[::1]:8890"),
+            // Another machine's port.
+            ("inet:0.0.0.0:8890", "192.0.2.1:8890"),
+            ("inet:milter.example.org:8890", "127.0.0.1:8890"),
+            ("unix:/run/milter", "127.0.0.1:8890"),
+        ] {
+            assert!(!takes(listen, other), "{listen} {other}");
+        }
+    }
+
+    #[test]
+    fn a_listener_is_itself_however_it_is_written() {
+        let is_same = |one: &str, other: &str| {
+            let one: ListenAddress = one.parse().unwrap();
+            one.is_same_as(&other.parse().unwrap())
+        };
+        assert!(is_same("inet:localhost:8890", "inet:127.0.0.1:8890"));
+        assert!(is_same("inet:mail:8890", "inet:mail:8890"));
+        assert!(is_same("unix:/run/milter", "unix:/run/milter"));
+        assert!(!is_same("unix:/run/milter", "unix:/run/other"));
+        assert!(!is_same("unix:/run/milter", "inet:127.0.0.1:8890"));
+        assert!(!is_same("inet:127.0.0.1:8890", "unix:/run/milter"));
+    }
+}

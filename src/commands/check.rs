@@ -12,36 +12,45 @@ use self::report::Report;
 use super::{
     CommandError, Ending,
     clock::watched,
-    environment::{blocklists, existing_store, master_secret, sts_time},
+    environment::sts_time,
     key_management,
     memory_limit::message_memory,
     milter_port::{self, postfix},
     reply_port::{self, Tried},
     standard_output::{write_json, write_lines},
+    start,
 };
 use crate::{
     clock::SystemClock,
     config::Config,
     kms::{KmcKeys, KmsTables},
+    store::SqliteStore,
 };
 
 /// Validate the configuration and print the policy table with its settings.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Tries what serve needs: the database is read as a whole, the master secret must
+open it, the ports must be free or held by the running gateway of this database,
+and the name servers must be known. What would keep serve from starting is a
+problem.
+
 Warns where a configured address is an alias in Postfix's own tables, where others
 than Postfix can reach the milter, when the last KMC key expires soon, where an
-external key management system does not answer, and where Postfix's reply port
-refuses replies: it is tried as far as a reply's recipient, the gateway's own
-address. Notes, which are no fault, that every user of this machine can reach a
-milter on loopback. The exit code is 1 if there is a warning.
+external key management system does not answer, where a name server can't be
+asked, and where Postfix's reply port refuses replies: it is tried as far as a
+reply's recipient, the gateway's own address. Notes, which are no fault, that every
+user of this machine can reach a milter on loopback. The exit code is 1 if there is
+a problem or a warning.
 
 --json prints an object with
-  configuration  the file, which is valid
+  configuration  the file
   facts          an array of {name, text}, in order; a name may come twice
   rules          an array of {rule, stage, patterns, source, summary, settings};
                  patterns is null where the rule has no list
   notes          an array of texts
   warnings       an array of texts
+  problems       an array of texts: what keeps serve from starting
 A configuration that is not valid prints no object, only an error.
 
 Examples:
@@ -55,7 +64,6 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, CommandError> {
     let config = Config::load(path)?;
-    master_secret(path, &config.secrets)?;
     let report = examine(path, &config).await?;
     match arguments.json {
         true => write_json(&report)?,
@@ -74,9 +82,6 @@ async fn examine(path: &Path, config: &Config) -> Result<Report, CommandError> {
     report.warn(alias_warnings(config));
     report.note(milter_port::note(config));
     report.warn(milter_port::warnings(config));
-    if let Some(blocklists) = blocklists(config)? {
-        report.warn(blocklists.warnings().iter().cloned());
-    }
     match key_management::try_remote(config).await {
         Some(Ok(key)) => report.fact("its public key", key),
         Some(Err(problem)) => report.warn([problem]),
@@ -86,9 +91,29 @@ async fn examine(path: &Path, config: &Config) -> Result<Report, CommandError> {
         Tried::Said(what) => report.fact("reply port", what),
         Tried::Warned(problem) => report.warn([problem]),
     }
-    report.warn(key_warning(config).await?);
-    report.warn(clock_warning(config).await?);
+    examine_start(path, config, &mut report).await?;
     Ok(report)
+}
+
+/// Tries what `serve` needs, and looks at what there is of it.
+async fn examine_start(
+    path: &Path,
+    config: &Config,
+    report: &mut Report,
+) -> Result<(), CommandError> {
+    let rehearsal = start::rehearse(path, config).await;
+    report.refuse(rehearsal.problems);
+    if let Some(blocklists) = rehearsal.blocklists {
+        report.warn(blocklists.warnings().iter().cloned());
+    }
+    if let Some(store) = rehearsal.store {
+        report.warn(key_management::keys_left_behind(config, &store).await?);
+        report.warn(key_warning(config, &store).await?);
+        let clock = watched(Arc::new(SystemClock), &store).await?;
+        report.warn(clock.doubt().map(|doubt| doubt.to_string()));
+        store.close().await;
+    }
+    Ok(())
 }
 
 /// The configuration's main points.
@@ -118,29 +143,12 @@ fn overview(config: &Config, report: &mut Report) {
     report.fact("key management system", key_management::description(config));
 }
 
-/// Whether the clock is in doubt, beside what the store knows of it.
-async fn clock_warning(config: &Config) -> Result<Option<String>, CommandError> {
-    if !config.store.path.exists() {
-        return Ok(None);
-    }
-    let store = existing_store(config, None).await?;
-    let clock = watched(Arc::new(SystemClock), &store).await?;
-    store.close().await;
-    Ok(clock.doubt().map(|doubt| doubt.to_string()))
-}
-
-/// What is to be said of the KMC's keys. Before there is a store, nothing:
-/// `check` comes before `kmc init`.
-async fn key_warning(config: &Config) -> Result<Option<String>, CommandError> {
+/// What is to be said of the KMC's keys.
+async fn key_warning(config: &Config, store: &SqliteStore) -> Result<Option<String>, CommandError> {
     let Some(warning) = key_management::key_warning(config) else {
         return Ok(None);
     };
-    if !config.store.path.exists() {
-        return Ok(None);
-    }
-    let store = existing_store(config, None).await?;
     let rows = store.kmc_keys().await?;
-    store.close().await;
     let keys = KmcKeys::at(sts_time(Timestamp::now())?, &rows);
     let ending = keys.run_out(warning.as_signed());
     Ok(ending.map(|ending| ending.to_string()))

@@ -44,7 +44,8 @@ pub(super) fn make_directory(config: &Config) -> Result<Option<String>, CommandE
         return Ok(None);
     }
     let Some(group) = postfix_group().filter(|_| geteuid().is_root()) else {
-        return Ok(Some(how_to_make(&directory)));
+        let Missing { problem, remedy } = missing(&directory);
+        return Ok(Some(format!("milter.listen: {problem}; {remedy}")));
     };
     let make = || -> io::Result<()> {
         let owner = config.store.path.parent().map(fs::metadata).transpose()?;
@@ -121,8 +122,9 @@ fn socket_warnings(config: &Config, socket: &Path) -> Vec<String> {
     let Some(directory) = socket_directory(config) else {
         return Vec::new();
     };
+    // The directory of a socket that can't be bound keeps the gateway from its start.
     let Ok(found) = fs::metadata(&directory) else {
-        return vec![how_to_make(&directory)];
+        return Vec::new();
     };
     let mut warnings = Vec::new();
     let shown = directory.display();
@@ -152,12 +154,27 @@ fn socket_warnings(config: &Config, socket: &Path) -> Vec<String> {
     warnings
 }
 
-fn how_to_make(directory: &Path) -> String {
-    format!(
-        "milter.listen: {0} is not there; kms-gateway postfix install makes it, or: install \
-         -d -o kms-gateway -g postfix -m 2750 {0}",
-        directory.display()
-    )
+/// A directory that is not there, and how to make it.
+pub(super) struct Missing {
+    pub(super) problem: String,
+    pub(super) remedy: String,
+}
+
+/// The directory of the milter's socket, if it is not there.
+pub(super) fn missing_directory(config: &Config) -> Option<Missing> {
+    let directory = socket_directory(config)?;
+    (!directory.exists()).then(|| missing(&directory))
+}
+
+fn missing(directory: &Path) -> Missing {
+    let shown = directory.display();
+    Missing {
+        problem: format!("{shown} is not there"),
+        remedy: format!(
+            "kms-gateway-postfix (postfix/install) makes it, or: install -d -o kms-gateway -g \
+             postfix -m 2750 {shown}"
+        ),
+    }
 }
 
 fn mail_owner() -> Option<String> {

@@ -46,6 +46,8 @@ use super::{
     key_management,
     memory_limit::message_memory,
     milter_port,
+    serving::Serving,
+    start,
 };
 use crate::{
     clock::{Clock, SystemClock, WatchedClock},
@@ -96,6 +98,7 @@ async fn serve(path: &Path, signals: &mut Signals, log: &Log) -> Result<Ending, 
     };
     log.configure(&config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let _serving = say_what_it_holds(&config);
     let phase = watch::Sender::new(Phase::Starting);
     let vitals = show_pages(path, &config, &clock, phase.subscribe(), log).await?;
     let mut service = tokio::select! {
@@ -131,6 +134,14 @@ async fn serve(path: &Path, signals: &mut Signals, log: &Log) -> Result<Ending, 
     asked.map(|()| Ending::Done)
 }
 
+/// Says for `check` which ports are this gateway's, until it is dropped.
+fn say_what_it_holds(config: &Config) -> Option<Serving> {
+    Serving::begin(config).unwrap_or_else(|error| {
+        tracing::warn!(%error, "check will not know this gateway's ports for its own");
+        None
+    })
+}
+
 /// Reads the configuration in a thread that the end need not wait for: a file may
 /// lie where nobody answers.
 async fn load(path: &Path) -> Result<Config, CommandError> {
@@ -155,10 +166,9 @@ async fn show_pages(
     phase: watch::Receiver<Phase>,
     log: &Log,
 ) -> Result<Option<watch::Sender<Vitals>>, CommandError> {
-    let Some(listen) = config.metrics.listen else {
+    let Some(listener) = start::pages(path, config).await? else {
         return Ok(None);
     };
-    let listener = pages::bind(path, listen).await?;
     let metrics = Metrics::install(config, clock, log.clone())?;
     tokio::spawn(metrics.clone().upkeep());
     let vitals = watch::Sender::new(Vitals::unknown());
@@ -218,7 +228,10 @@ impl Service {
             tracing::warn!("{left_behind}");
         }
         let clock = watched(clock, &store).await?;
-        let socket = bind(path, &config).await?;
+        for warning in milter_port::warnings(&config) {
+            tracing::warn!("{warning}");
+        }
+        let socket = start::milter(path, &config).await?;
         let live = Live::new(&config, kms)?;
         let memory = message_memory(&config);
         if (memory as u64) < config.milter.max_memory {
@@ -475,20 +488,6 @@ fn worker(
             give_up: config.worker.give_up,
             notice_after: config.worker.notice_after,
         },
-    })
-}
-
-async fn bind(path: &Path, config: &Config) -> Result<MilterSocket, CommandError> {
-    for warning in milter_port::warnings(config) {
-        tracing::warn!("{warning}");
-    }
-    MilterSocket::bind(&config.milter.listen).await.map_err(|error| {
-        CommandError::Config(crate::config::ConfigError::value(
-            path,
-            "milter.listen",
-            format_args!("{} can't be bound: {error}", config.milter.listen),
-            "name a free address there and in Postfix's smtpd_milters, or end what holds this one",
-        ))
     })
 }
 

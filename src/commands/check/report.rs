@@ -9,12 +9,13 @@ use super::policy_table::{self, Row};
 /// What `check` found.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
-    /// The file of a configuration that is valid.
+    /// Its file.
     configuration: String,
     facts: Vec<Fact>,
     rules: Vec<Row>,
     notes: Vec<String>,
     warnings: Vec<String>,
+    problems: Vec<String>,
 }
 
 /// Something that is so, and no fault.
@@ -25,7 +26,7 @@ struct Fact {
 }
 
 impl Report {
-    /// A report on the valid configuration in the file at `path`.
+    /// A report on the configuration in the file at `path`.
     pub(super) fn new(path: &Path, rules: Vec<Row>) -> Self {
         Self {
             configuration: path.display().to_string(),
@@ -33,6 +34,7 @@ impl Report {
             rules,
             notes: Vec::new(),
             warnings: Vec::new(),
+            problems: Vec::new(),
         }
     }
 
@@ -52,9 +54,22 @@ impl Report {
         self.warnings.extend(text);
     }
 
+    /// Adds what keeps `serve` from starting.
+    pub(super) fn refuse(&mut self, text: impl IntoIterator<Item = String>) {
+        self.problems.extend(text);
+    }
+
     /// Whether there is nothing to mend.
     pub(super) fn is_well(&self) -> bool {
-        self.warnings.is_empty()
+        self.warnings.is_empty() && self.problems.is_empty()
+    }
+
+    fn verdict(&self) -> String {
+        let configuration = &self.configuration;
+        match self.problems.is_empty() {
+            true => format!("{configuration}: valid"),
+            false => format!("{configuration}: readable, but serve would not start; see the end"),
+        }
     }
 
     /// The report for people.
@@ -64,20 +79,23 @@ impl Report {
         let notes = self.notes.iter().map(|note| format!("\nnote: {note}"));
         let warnings = self.warnings.iter();
         let warnings = warnings.map(|warning| format!("\nwarning: {warning}"));
-        [format!("{}: valid", self.configuration)]
+        let problems = self.problems.iter();
+        let problems = problems.map(|problem| format!("\nproblem: {problem}"));
+        [self.verdict()]
             .into_iter()
             .chain(facts)
             .chain([String::new()])
             .chain(policy_table::lines(&self.rules))
             .chain(notes)
             .chain(warnings)
+            .chain(problems)
             .collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use clap::Args;
     use serde_json::json;
@@ -109,9 +127,23 @@ mod tests {
             "rules": [],
             "notes": ["everybody can reach it"],
             "warnings": ["the key ends", "the port is closed"],
+            "problems": [],
         });
         assert_eq!(serde_json::to_value(report()).unwrap(), expected);
         assert!(!report().is_well());
+    }
+
+    #[test]
+    fn what_serve_would_refuse_is_not_called_valid() {
+        let mut report = report();
+        report.refuse(["the port is in use".to_owned()]);
+        let lines = report.lines();
+        assert!(lines[0].contains("serve would not start"), "{lines:?}");
+        assert_eq!(lines.last().unwrap(), "\nproblem: the port is in use");
+        let mut alone = Report::new(Path::new("/etc/gateway.toml"), Vec::new());
+        assert!(alone.is_well());
+        alone.refuse(["the port is in use".to_owned()]);
+        assert!(!alone.is_well());
     }
 
     #[test]

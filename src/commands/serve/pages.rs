@@ -2,9 +2,7 @@
 //! `/readyz` for probes. A slow or hostile client costs it little, and mail
 //! nothing. Knows HTTP, and nothing of what the pages say.
 
-use std::{
-    collections::VecDeque, convert::Infallible, net::SocketAddr, path::Path, time::Duration,
-};
+use std::{collections::VecDeque, convert::Infallible, time::Duration};
 
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -24,7 +22,6 @@ use super::{
     health::{Diagnosis, Health},
     metrics::Metrics,
 };
-use crate::{commands::CommandError, config::ConfigError};
 
 /// Connections at a time, each with a header and an answer in memory. Whoever
 /// comes to as many ends the oldest.
@@ -50,18 +47,6 @@ const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4
 pub(super) struct Pages {
     pub(super) metrics: Metrics,
     pub(super) health: Health,
-}
-
-/// Binds the port that the configuration at `path` names.
-pub(super) async fn bind(path: &Path, listen: SocketAddr) -> Result<TcpListener, CommandError> {
-    TcpListener::bind(listen).await.map_err(|error| {
-        CommandError::Config(ConfigError::value(
-            path,
-            "metrics.listen",
-            format_args!("{listen} can't be bound: {error}"),
-            "name a free address there and to Prometheus, or end what holds this one",
-        ))
-    })
 }
 
 impl Pages {

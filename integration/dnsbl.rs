@@ -9,8 +9,8 @@ mod harness;
 use std::{fs, path::Path, process::Command, thread, time::Duration};
 
 use harness::{
-    ALICE, BOB, Draft, GATEWAY, Layout, Mail, Rbldnsd, Reply, Site, SlowWay, Smtp, WELL, WELL_V6,
-    output, run, until,
+    ALICE, BOB, Draft, GATEWAY, Layout, Mail, Pages, Rbldnsd, Reply, Site, SlowWay, Smtp, WELL,
+    WELL_V6, output, run, until,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -259,6 +259,75 @@ fn a_sick_zone_is_switched_off_until_it_is_well() {
             (reloads >= usize::try_from(number).expect("few")).then_some(())
         });
     }
+}
+
+/// A commercial list has its customer's key in the name that is asked.
+#[test]
+fn the_key_of_a_block_list_is_for_the_name_server_alone() {
+    const KEY: &str = "aaaabbbbccccddddeeee";
+    let zone = format!("{KEY}.zen.dq.spamhaus.net");
+    let layout = layout(&[&zone]);
+    layout.set_gateway("log", "level", "trace");
+    let pages = Pages::configure(&layout);
+    let listed = format!(
+        ":127.0.0.2:Listed in {}, see https://bl.example/?ip=$&key={KEY}\n127.0.0.2\n192.0.2.0/24\n",
+        zone.to_uppercase()
+    );
+    let server = serve(&layout, 1, &[(&zone, "ip4trie", &listed)]);
+    let site = layout.start();
+    let refused = is_refused(&site, "ADDR=192.0.2.9");
+    assert!(
+        refused.text.contains("zen.dq.spamhaus.net (127.0.0.2"),
+        "{refused:?}"
+    );
+    let asked = server.queries();
+    assert!(
+        asked.iter().any(|name| name.contains(KEY)),
+        "the key is used: {asked:?}"
+    );
+    let explained = run(
+        &mut harness::kms_gateway(
+            &site.layout.config(),
+            &["explain", "--client-ip", "192.0.2.9", "--dns", "-"],
+        ),
+        &help(1).to_bytes(),
+    );
+
+    // A sick zone, one that answers nonsense, and one that is gone.
+    server.set(&zone, "192.0.2.0/24\n");
+    is_answered(&site, "ADDR=198.51.100.1", 1);
+    drop(server);
+    is_answered(&site, "ADDR=198.51.100.2", 2);
+    logged(&site, "DNS blocklist");
+
+    for (what, shown) in [
+        ("the 554", refused.text.clone()),
+        ("explain", explained),
+        ("the log", log(&site)),
+        ("Postfix's log", site.postfix.log()),
+        (
+            "the audit log",
+            site.layout.gateway(&["audit", "list", "--json"]),
+        ),
+        ("the metrics", pages.get("/metrics").body),
+        ("/readyz", pages.get("/readyz").body),
+        ("check", site.layout.gateway(&["check"])),
+        ("check --json", site.layout.gateway(&["check", "--json"])),
+        ("config get", site.layout.gateway(&["config", "get"])),
+        (
+            "config get dnsbl.zones",
+            site.layout.gateway(&["config", "get", "dnsbl.zones"]),
+        ),
+    ] {
+        assert!(!shown.to_lowercase().contains(KEY), "{what}: {shown}");
+    }
+    let noted = site.layout.gateway(&["check"]);
+    assert!(
+        noted.contains(
+            "note: dnsbl.zones: the name that is asked for zen.dq.spamhaus.net holds a key"
+        ),
+        "{noted}"
+    );
 }
 
 /// A zone that turns bad while it is thought to be well.

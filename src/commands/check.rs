@@ -81,6 +81,7 @@ async fn examine(path: &Path, config: &Config) -> Result<Report, CommandError> {
     overview(config, &mut report);
     report.warn(alias_warnings(config));
     report.note(milter_port::note(config));
+    report.note(hidden_zones(config));
     report.warn(milter_port::warnings(config));
     match key_management::try_remote(config).await {
         Some(Ok(key)) => report.fact("its public key", key),
@@ -141,6 +142,17 @@ fn overview(config: &Config, report: &mut Report) {
         ),
     );
     report.fact("key management system", key_management::description(config));
+}
+
+/// The block lists that are shown by another name than they are asked by.
+fn hidden_zones(config: &Config) -> impl Iterator<Item = String> {
+    let zones = config.dnsbl.zones.iter().map(|zone| &zone.site.zone);
+    zones.filter(|zone| zone.has_key()).map(|zone| {
+        format!(
+            "dnsbl.zones: the name that is asked for {zone} holds a key, which nothing shows; \
+             public_name = \"{zone}\" beside its site makes sure of that name"
+        )
+    })
 }
 
 /// What is to be said of the KMC's keys.

@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::Path};
 
-use crate::printable::Printable;
+use crate::{policy::dnsbl::without_keys, printable::Printable};
 
 /// What is wrong with the configuration. Its text is one line that names the
 /// file, the line where there is one, the key, and what to do.
@@ -77,7 +77,11 @@ impl ConfigError {
     ) -> Self {
         let key = error.path().to_string();
         let inner = error.inner();
-        let message = inner.message();
+        let message = match key.starts_with("dnsbl") {
+            // It quotes a value of the wrong type.
+            true => without_keys(inner.message()),
+            false => inner.message().to_owned(),
+        };
         let remedy = if message.starts_with("unknown field") {
             "remove it or correct its name"
         } else if message.starts_with("missing field") {

@@ -8,6 +8,9 @@ const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 /// The target of the gateway's own lines.
 const OWN_TARGET: &str = "kms_gateway";
 
+/// How the targets of the DNS resolver begin. Its lines hold what it is asked.
+const RESOLVER: &str = "hickory";
+
 /// What is logged: `info`, or a list such as `info,hyper=debug`, as tracing's
 /// filters have it. A word that is no level would be taken there for a part of
 /// the program, and silence every other.
@@ -82,6 +85,9 @@ impl<'a> Directive<'a> {
             ));
         }
         match target {
+            Some(target) if target.starts_with(RESOLVER) => Err(format!(
+                "{target:?} would log the names that block lists are asked for, keys included"
+            )),
             Some(target) if !is_target(target) => Err(format!(
                 "{target:?} is no part of the program, such as \"hyper\""
             )),
@@ -167,6 +173,13 @@ mod tests {
         }
         for text in ["info,=debug", "info;hyper=debug", "info,[span]=debug"] {
             assert!(refusal(text).contains("no part of the program"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_resolver_is_kept_silent() {
+        for text in ["info,hickory_net=trace", "debug,hickory_resolver::x=warn"] {
+            assert!(refusal(text).contains("keys included"), "{text}");
         }
     }
 

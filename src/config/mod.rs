@@ -793,14 +793,16 @@ impl Config {
         for (number, zone) in dnsbl.zones.iter().enumerate() {
             let mut named_before = dnsbl.zones.iter().take(number);
             let differs = |own: &&DnsblZone| {
+                let said = |own: &DnsblZone| (own.ipv4, own.ipv6, own.health);
                 own.site.zone == zone.site.zone
-                    && (own.ipv4, own.ipv6, own.health) != (zone.ipv4, zone.ipv6, zone.health)
+                    && (said(own) != said(zone)
+                        || own.site.zone.public() != zone.site.zone.public())
             };
             if named_before.any(|own| differs(&own)) {
                 return refuse(
                     "dnsbl.zones",
                     &format!(
-                        "{} is named twice with different ipv4, ipv6 or health",
+                        "{} is named twice with different public_name, ipv4, ipv6 or health",
                         zone.site.zone
                     ),
                     "give it the same each time",

@@ -1,7 +1,7 @@
 //! Every way to get the configuration wrong ends in one line that names the
 //! file, the key and the remedy.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::*;
 
@@ -320,6 +320,40 @@ fn blocklists_are_texts_or_tables() {
         ]
     );
     assert_eq!(config.dnsbl.resolver, "[::1]:5353".parse().ok());
+}
+
+#[test]
+fn a_block_lists_key_is_in_no_text_that_is_shown() {
+    const KEY: &str = "aaaabbbbccccddddeeee";
+    let zones = |zones: &str| parse(&format!("{MINIMAL}[dnsbl]\nzones = {zones}\n"));
+    for text in [
+        format!("[\"{KEY}.zen.dq.spamhaus.net*3\"]"),
+        format!("[{{ site = \"{KEY}.bl.example\", public_name = \"bl.example\" }}]"),
+    ] {
+        let config = zones(&text).unwrap();
+        assert!(config.dnsbl.zones[0].site.zone.asked().contains(KEY));
+        let shown = config.value_of("dnsbl.zones").unwrap().to_string();
+        assert!(
+            shown.contains("<key>") && shown.contains("public_name"),
+            "{shown}"
+        );
+        for shown in [shown, format!("{config:?}")] {
+            assert!(!shown.contains(KEY), "{shown}");
+        }
+    }
+    for wrong in [
+        format!("\"{KEY}.zen.dq.spamhaus.net\""),
+        format!("[\"{KEY}..net\"]"),
+        format!("[\"{KEY}.bl.example=127\"]"),
+        format!("[{{ site = \"{KEY}.bl.example\", public_name = \"{KEY}.\\n\" }}]"),
+        format!("[{{ site = \"{KEY}.bl.example\", ipv4 = \"{KEY}\" }}]"),
+        format!("[\"{KEY}.bl.example\", {{ site = \"{KEY}.bl.example\", ipv6 = false }}]"),
+    ] {
+        let error = zones(&wrong).unwrap_err();
+        for shown in [error.to_string(), format!("{error:?}")] {
+            assert!(!shown.contains(KEY), "{shown}");
+        }
+    }
 }
 
 #[test]

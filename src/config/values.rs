@@ -202,13 +202,18 @@ impl<'de> Deserialize<'de> for DnsblZone {
     }
 }
 
+/// A key in the zone's name is not shown.
 impl Serialize for DnsblZone {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.ipv4 && self.ipv6 && self.health {
+        let zone = &self.site.zone;
+        if self.ipv4 && self.ipv6 && self.health && !zone.has_key() {
             return serializer.collect_str(&self.site);
         }
-        let mut table = serializer.serialize_map(Some(4))?;
-        table.serialize_entry("site", &self.site.to_string())?;
+        let mut table = serializer.serialize_map(None)?;
+        table.serialize_entry("site", &self.site.masked())?;
+        if zone.has_key() {
+            table.serialize_entry("public_name", zone.public())?;
+        }
         table.serialize_entry("ipv4", &self.ipv4)?;
         table.serialize_entry("ipv6", &self.ipv6)?;
         table.serialize_entry("health", &self.health)?;
@@ -239,6 +244,7 @@ impl<'de> Visitor<'de> for DnsblZoneVisitor {
         #[serde(deny_unknown_fields)]
         struct Table {
             site: String,
+            public_name: Option<String>,
             #[serde(default = "yes")]
             ipv4: bool,
             #[serde(default = "yes")]
@@ -252,8 +258,12 @@ impl<'de> Visitor<'de> for DnsblZoneVisitor {
                 "neither ipv4 nor ipv6 is true, so that nobody would be looked up",
             ));
         }
+        let mut site: Site = table.site.parse().map_err(de::Error::custom)?;
+        if let Some(public_name) = table.public_name {
+            site = site.shown_as(&public_name).map_err(de::Error::custom)?;
+        }
         Ok(DnsblZone {
-            site: table.site.parse().map_err(de::Error::custom)?,
+            site,
             ipv4: table.ipv4,
             ipv6: table.ipv6,
             health: table.health,

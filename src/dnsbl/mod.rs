@@ -17,7 +17,11 @@ pub use self::{
     resolver::{NameServer, ResolverError},
     zone::Families,
 };
-use crate::policy::dnsbl::{Hit, Score, Site, ZoneReply};
+use crate::policy::dnsbl::{Hit, Score, Site, ZoneName, ZoneReply};
+
+/// The longest of a zone's words that is kept, in characters; a TXT record may have
+/// 65,535 octets.
+const MAX_TEXT: usize = 500;
 
 /// What is asked, of whom and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +93,7 @@ impl Blocklists {
         let deadline = Instant::now() + self.time_limit;
         let asked = self.zones.iter().map(async |zone| {
             let reply = zone.ask(client, &self.resolver, deadline).await?;
-            let zone = zone.name().to_owned();
+            let zone = zone.name().clone();
             Some(ZoneReply { zone, reply })
         });
         let replies: Vec<ZoneReply> = join_all(asked).await.into_iter().flatten().collect();
@@ -105,12 +109,18 @@ impl Blocklists {
     async fn ask_why(&self, client: IpAddr, score: &mut Score, deadline: Instant) {
         let against = score.hits.iter_mut().filter(|hit| hit.weight > 0);
         join_all(against.map(async |hit: &mut Hit| {
-            let name = query_name::of(client, &hit.zone);
+            let name = query_name::of(client, hit.zone.asked());
             let asked = timeout_at(deadline, self.resolver.text(&name)).await;
-            hit.text = asked.ok().flatten();
+            hit.text = asked.ok().flatten().map(|text| words_of(&hit.zone, &text));
         }))
         .await;
     }
+}
+
+/// What a zone says of a client, as far as it is kept. Some zones quote the name
+/// that was asked. A key is hidden before the cut, which could leave half of it.
+fn words_of(zone: &ZoneName, text: &str) -> String {
+    zone.hide_in(text).chars().take(MAX_TEXT).collect()
 }
 
 impl std::fmt::Debug for Blocklists {

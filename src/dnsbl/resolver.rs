@@ -35,9 +35,6 @@ pub struct ResolverError(String);
 /// How long one try takes. A second one is for a datagram that was lost.
 const TRY: Duration = Duration::from_secs(2);
 
-/// The longest of a zone's words that is kept; a TXT record may have 65,535 octets.
-const MAX_TEXT: usize = 500;
-
 /// Asks about addresses.
 pub(super) struct Resolver {
     kept: TokioResolver,
@@ -86,8 +83,7 @@ impl Resolver {
             .find_map(|record| match &record.data {
                 RData::TXT(text) => {
                     let octets: Vec<u8> = text.txt_data.iter().flatten().copied().collect();
-                    let kept = octets.get(..MAX_TEXT).unwrap_or(&octets);
-                    Some(String::from_utf8_lossy(kept).trim().to_owned())
+                    Some(String::from_utf8_lossy(&octets).trim().to_owned())
                         .filter(|text| !text.is_empty())
                 }
                 _ => None,

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     measures::{DNSBL_LOOK_UPS, DNSBL_TIME, LookUp, ZoneSeries},
-    policy::dnsbl::Reply,
+    policy::dnsbl::{Reply, ZoneName},
 };
 
 /// Whose addresses a zone lists.
@@ -32,7 +32,7 @@ pub enum Families {
 }
 
 pub(super) struct Zone {
-    name: String,
+    name: ZoneName,
     families: Families,
     /// None where nothing can be seen of it.
     health: Option<Health>,
@@ -46,16 +46,16 @@ impl Zone {
             name: configured.site.zone.clone(),
             families: configured.families,
             health: configured.has_test_entries.then(|| Health::new(recheck)),
-            look_ups: DNSBL_LOOK_UPS.of(&configured.site.zone),
-            times: DNSBL_TIME.of(&configured.site.zone),
+            look_ups: DNSBL_LOOK_UPS.of(configured.site.zone.public()),
+            times: DNSBL_TIME.of(configured.site.zone.public()),
         }
     }
 
-    pub(super) fn is(&self, name: &str) -> bool {
-        self.name == name
+    pub(super) fn is(&self, name: &ZoneName) -> bool {
+        self.name == *name
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &ZoneName {
         &self.name
     }
 
@@ -98,9 +98,9 @@ impl Zone {
     }
 
     async fn look_up(&self, client: IpAddr, resolver: &Resolver, deadline: Instant) -> Reply {
-        let name = query_name::of(client, &self.name);
+        let name = query_name::of(client, self.name.asked());
         let begun = Instant::now();
-        let reply = in_time(deadline, resolver.reply(&name)).await;
+        let reply = self.without_key(in_time(deadline, resolver.reply(&name)).await);
         if let Some(times) = self.times.at(()) {
             times.record(begun.elapsed());
         }
@@ -118,8 +118,8 @@ impl Zone {
         };
         let (never, always) = (test(1), test(2));
         let reply = async |address| {
-            let name = query_name::of(address, &self.name);
-            in_time(deadline, resolver.fresh_reply(&name)).await
+            let name = query_name::of(address, self.name.asked());
+            self.without_key(in_time(deadline, resolver.fresh_reply(&name)).await)
         };
         match join(reply(never), reply(always)).await {
             (Reply::NotListed, Reply::Listed(_)) => Ok(()),
@@ -133,15 +133,23 @@ impl Zone {
         }
     }
 
+    /// The resolver's errors quote the name that was asked.
+    fn without_key(&self, reply: Reply) -> Reply {
+        match reply {
+            Reply::Failed(reason) => Reply::Failed(self.name.hide_in(&reason)),
+            other => other,
+        }
+    }
+
     fn note_health(&self, found: &Result<(), String>) {
         let Some(health) = &self.health else { return };
         if !health.note(found.clone(), Instant::now()) {
             return;
         }
         match found {
-            Ok(()) => tracing::info!(zone = self.name, "DNS blocklist is well again"),
+            Ok(()) => tracing::info!(zone = %self.name, "DNS blocklist is well again"),
             Err(reason) => tracing::warn!(
-                zone = self.name,
+                zone = %self.name,
                 reason,
                 "DNS blocklist switched off until it is well"
             ),
@@ -161,7 +169,7 @@ impl Zone {
             Reply::Failed(_) => LookUp::Failed,
         });
         if let Some(reason) = reply.failure() {
-            tracing::warn!(zone = self.name, reason, "DNS blocklist says nothing");
+            tracing::warn!(zone = %self.name, reason, "DNS blocklist says nothing");
             if let Some(health) = &self.health {
                 health.doubt();
             }

@@ -75,7 +75,12 @@ impl Log {
     /// Has what happens from now on logged as the configuration asks for.
     pub(super) fn configure(&self, config: &Config) -> Result<(), CommandError> {
         // What libraries trace of their own work is noise, unless it is asked for.
-        let directives = format!("indymilter=warn,sqlx=warn,hyper=warn,{}", config.log.level);
+        // The resolver's lines hold the names that block lists are asked for.
+        let directives = format!(
+            "indymilter=warn,sqlx=warn,hyper=warn,{},hickory_resolver=off,hickory_net=off,\
+             hickory_proto=off",
+            config.log.level
+        );
         let filter = EnvFilter::try_new(directives).map_err(cannot_start)?;
         let format = *self.format.get_or_init(|| Format::of(config));
         let lines = self.lines.clone();

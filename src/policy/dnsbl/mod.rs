@@ -3,6 +3,8 @@
 
 mod score;
 mod site;
+mod zone_name;
 
 pub use score::{Failure, Hit, Reply, Score, ZoneReply};
 pub use site::{ReplyFilter, Site, SiteError};
+pub use zone_name::{ZoneName, without_keys};

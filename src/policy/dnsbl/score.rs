@@ -2,13 +2,13 @@
 
 use std::net::Ipv4Addr;
 
-use super::site::Site;
+use super::{site::Site, zone_name::ZoneName};
 
 /// What a zone says of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneReply {
-    /// The zone's domain.
-    pub zone: String,
+    /// The zone.
+    pub zone: ZoneName,
     /// What it says.
     pub reply: Reply,
 }
@@ -70,8 +70,8 @@ pub struct Score {
 /// A site that matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hit {
-    /// The zone's domain.
-    pub zone: String,
+    /// The zone.
+    pub zone: ZoneName,
     /// Its reply that counts.
     pub code: Ipv4Addr,
     /// What that weighs.
@@ -83,8 +83,8 @@ pub struct Hit {
 /// A zone that said nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The zone's domain.
-    pub zone: String,
+    /// The zone.
+    pub zone: ZoneName,
     /// Why.
     pub reason: String,
 }
@@ -94,8 +94,8 @@ impl Score {
     /// site counts by itself.
     #[must_use]
     pub fn of(sites: &[Site], threshold: i32, replies: &[ZoneReply]) -> Self {
-        let reply_of = |zone: &str| {
-            let found = replies.iter().find(|reply| reply.zone == zone)?;
+        let reply_of = |zone: &ZoneName| {
+            let found = replies.iter().find(|reply| reply.zone == *zone)?;
             Some(&found.reply)
         };
         let hits: Vec<Hit> = sites
@@ -150,7 +150,7 @@ mod tests {
 
     fn listed(zone: &str, code: u8) -> ZoneReply {
         ZoneReply {
-            zone: zone.to_owned(),
+            zone: ZoneName::new(zone.to_owned()),
             reply: Reply::of_addresses(vec![Ipv4Addr::new(127, 0, 0, code)]),
         }
     }
@@ -182,7 +182,7 @@ mod tests {
     fn a_zone_may_be_weighed_by_code() {
         let sites = sites(&["a.example=127.0.0.2*2", "a.example=127.0.0.[10;11]"]);
         let both = ZoneReply {
-            zone: "a.example".to_owned(),
+            zone: ZoneName::new("a.example".to_owned()),
             reply: Reply::Listed(vec![
                 Ipv4Addr::new(127, 0, 0, 2),
                 Ipv4Addr::new(127, 0, 0, 10),
@@ -201,7 +201,7 @@ mod tests {
             let address: Ipv4Addr = address.parse().unwrap();
             let addresses = vec![Ipv4Addr::new(127, 0, 0, 2), address];
             let reply = ZoneReply {
-                zone: "a.example".to_owned(),
+                zone: ZoneName::new("a.example".to_owned()),
                 reply: Reply::of_addresses(addresses),
             };
             let score = Score::of(&sites, 1, &[reply]);

@@ -7,11 +7,13 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use super::zone_name::{ZoneName, without_keys};
+
 /// A zone, which of its replies count, and what they weigh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
     /// The zone's domain in lower case, without a trailing dot.
-    pub zone: String,
+    pub zone: ZoneName,
     /// The replies that count; without a filter all do that are no error.
     pub filter: Option<ReplyFilter>,
     /// What is added to the score; less than zero for an allow list.
@@ -24,6 +26,12 @@ pub enum SiteError {
     /// No domain stands at the start.
     #[error("{0:?} is no domain of a zone")]
     Zone(String),
+    /// The public name is no domain.
+    #[error(
+        "{:?} is no public name of a zone such as zen.dq.spamhaus.net",
+        without_keys(_0)
+    )]
+    PublicName(String),
     /// The filter is malformed.
     #[error("{0:?} is no filter of replies such as 127.0.0.[2..11]")]
     Filter(String),
@@ -44,6 +52,20 @@ impl Site {
     }
 }
 
+impl Site {
+    /// The same site, whose zone is shown by this name.
+    ///
+    /// # Errors
+    /// [`SiteError::PublicName`].
+    pub fn shown_as(self, public: &str) -> Result<Self, SiteError> {
+        let public = parse_zone(public).map_err(|_| SiteError::PublicName(without_keys(public)))?;
+        Ok(Self {
+            zone: self.zone.shown_as(public),
+            ..self
+        })
+    }
+}
+
 impl FromStr for Site {
     type Err = SiteError;
 
@@ -58,7 +80,7 @@ impl FromStr for Site {
             None => (rest, None),
         };
         Ok(Site {
-            zone: parse_zone(zone)?,
+            zone: ZoneName::new(parse_zone(zone)?),
             filter,
             weight,
         })
@@ -73,6 +95,7 @@ fn parse_weight(text: &str) -> Result<i32, SiteError> {
 /// dots, still make a domain name (RFC 1035 3.1: 253 characters).
 const LONGEST_ZONE: usize = 253 - 64;
 
+/// Reads a zone's domain, or the public name of one.
 fn parse_zone(text: &str) -> Result<String, SiteError> {
     let zone = text.strip_suffix('.').unwrap_or(text);
     let is_label = |label: &str| {
@@ -84,14 +107,33 @@ fn parse_zone(text: &str) -> Result<String, SiteError> {
     if zone.len() <= LONGEST_ZONE && zone.split('.').all(is_label) {
         Ok(zone.to_ascii_lowercase())
     } else {
-        Err(SiteError::Zone(text.to_owned()))
+        Err(SiteError::Zone(without_keys(text)))
     }
 }
 
-/// As it is configured.
+/// As it is configured, but for a key in the zone's name.
 impl Display for Site {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.zone)?;
+        write!(f, "{}", self.zone)?;
+        self.fmt_effect(f)
+    }
+}
+
+impl Site {
+    /// As it is configured, with a mark where a key stands in the zone's name.
+    #[must_use]
+    pub fn masked(&self) -> String {
+        struct Masked<'a>(&'a Site);
+        impl Display for Masked<'_> {
+            fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0.zone.masked())?;
+                self.0.fmt_effect(f)
+            }
+        }
+        Masked(self).to_string()
+    }
+
+    fn fmt_effect(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if let Some(filter) = &self.filter {
             write!(f, "={filter}")?;
         }
@@ -212,7 +254,7 @@ mod tests {
         assert_eq!(
             site("Zen.Spamhaus.ORG."),
             Site {
-                zone: "zen.spamhaus.org".to_owned(),
+                zone: ZoneName::new("zen.spamhaus.org".to_owned()),
                 filter: None,
                 weight: 1
             }
@@ -221,6 +263,20 @@ mod tests {
         assert_eq!(weighted.weight, 3);
         assert_eq!(site("list.dnswl.org=127.0.[0..255].[1..3]*-2").weight, -2);
         assert_eq!(site("bl.example*0").weight, 0);
+    }
+
+    #[test]
+    fn a_zone_may_have_a_key_that_no_form_of_the_site_shows() {
+        let text = "aaaabbbbccccddddeeee.zen.dq.spamhaus.net=127.0.0.[2..11]*3";
+        let site = site(text);
+        assert_eq!(site.to_string(), "zen.dq.spamhaus.net=127.0.0.[2..11]*3");
+        assert_eq!(site.masked(), "<key>.zen.dq.spamhaus.net=127.0.0.[2..11]*3");
+        assert!(site.masked().parse::<Site>().is_err(), "it can't be asked");
+        let site = site.shown_as("Spamhaus.example.").unwrap();
+        assert_eq!(site.to_string(), "spamhaus.example=127.0.0.[2..11]*3");
+        assert_eq!(site.masked(), "<key>=127.0.0.[2..11]*3");
+        let error = "aaaabbbbccccddddeeee..net".parse::<Site>().unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("aaaa"), "{error}");
     }
 
     #[test]
@@ -286,7 +342,7 @@ mod tests {
             let octets = octets.map(|ranges| {
                 Octet(ranges.into_iter().map(|(a, b)| (a.min(b), a.max(b))).collect())
             });
-            let own = Site { zone: "bl.example".to_owned(), filter: Some(ReplyFilter(octets)), weight };
+            let own = Site { zone: ZoneName::new("bl.example".to_owned()), filter: Some(ReplyFilter(octets)), weight };
             prop_assert_eq!(own.to_string().parse::<Site>().unwrap(), own);
         }
 

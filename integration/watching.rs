@@ -18,8 +18,8 @@ use std::{
 };
 
 use harness::{
-    ALICE, BOB, CAROL, Draft, Exported, GATEWAY, House, Layout, Lock, Pages, Rbldnsd, Site, WELL,
-    run, until,
+    ALICE, BOB, CAROL, Draft, Exported, GATEWAY, House, Layout, Lock, Pages, Rbldnsd, Site,
+    SoftwareModule, WELL, run, until,
 };
 use kms_gateway::{
     mail::ErrorCode,
@@ -310,6 +310,75 @@ fn a_clock_in_doubt_is_an_alarm_everywhere() {
         (8990.0..9060.0).contains(&behind.expect("a value")),
         "{behind:?}"
     );
+}
+
+/// What an administrator's tool can do to a row, and what undoes it.
+const ALTERATIONS: [(&str, &str); 4] = [
+    (
+        "UPDATE kmc_keys SET expiry = '20980101T000000Z'",
+        "UPDATE kmc_keys SET expiry = '20990101T000000Z'",
+    ),
+    (
+        "UPDATE vending_keys SET krn = 9 WHERE krn = 1",
+        "UPDATE vending_keys SET krn = 1 WHERE krn = 9",
+    ),
+    (
+        "INSERT INTO module_sgcs SELECT smid, '123456' FROM modules",
+        "DELETE FROM module_sgcs WHERE sgc = '123456'",
+    ),
+    // Nothing that this program writes.
+    (
+        "UPDATE modules SET hardware = 'no hardware'",
+        "UPDATE modules SET hardware = 'SOFT-1'",
+    ),
+];
+
+#[test]
+fn an_altered_row_is_an_alarm_everywhere() {
+    let layout = Layout::new();
+    let _module = SoftwareModule::new(&layout, "M1");
+    let pages = Pages::configure(&layout);
+    let gateway = layout.start_gateway();
+    let altered = || pages.metrics().value("kms_gateway_sealed_rows_altered");
+    for (alter, restore) in ALTERATIONS {
+        until("every row opens", PATIENCE, || {
+            (altered() == Some(0.0)).then_some(())
+        });
+        assert_eq!(layout.try_gateway(&["check"]).code, Some(0));
+        assert_eq!(layout.try_gateway(&["audit", "verify"]).code, Some(0));
+        layout.sqlite(alter);
+        let alarm = "a sealed row was altered: ";
+        for command in [["check"].as_slice(), &["audit", "verify"]] {
+            let ended = layout.try_gateway(command);
+            assert_eq!(ended.code, Some(1), "{alter}: {ended:?}");
+            assert!(ended.stdout.contains(alarm), "{alter}: {ended:?}");
+        }
+        let json = layout.try_gateway(&["audit", "verify", "--json"]);
+        assert_eq!(json.code, Some(1), "{json:?}");
+        assert!(json.stdout.contains(alarm), "{json:?}");
+        until("the alarm", PATIENCE, || {
+            (altered() == Some(1.0)).then_some(())
+        });
+        let ready = until("a warning for probes", PATIENCE, || {
+            Some(pages.get("/readyz")).filter(|page| page.body.contains(alarm))
+        });
+        assert_eq!(ready.status, 200, "requests are taken: {ready:?}");
+        layout.sqlite(restore);
+    }
+    let log = gateway.wait_for_log("every sealed row opens again");
+    let alarms = log
+        .lines()
+        .filter(|line| line.contains("ERROR") && line.contains("a sealed row was altered: "));
+    assert_eq!(alarms.count(), ALTERATIONS.len(), "{log}");
+    assert!(gateway.stop().success());
+
+    // At the start too.
+    layout.sqlite(ALTERATIONS[0].0);
+    let gateway = layout.start_gateway();
+    until("the alarm", PATIENCE, || {
+        (altered() == Some(1.0)).then_some(())
+    });
+    assert!(gateway.stop().success());
 }
 
 #[test]

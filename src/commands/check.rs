@@ -36,7 +36,8 @@ and the name servers must be known. What would keep serve from starting is a
 problem.
 
 Warns where a configured address is an alias in Postfix's own tables, where others
-than Postfix can reach the milter, when the last KMC key expires soon, where an
+than Postfix can reach the milter, when the last KMC key expires soon, where
+somebody altered a sealed row, where an
 external key management system does not answer, where a name server can't be
 asked, and where Postfix's reply port refuses replies: it is tried as far as a
 reply's recipient, the gateway's own address. Notes, which are no fault, that every
@@ -107,7 +108,9 @@ async fn examine_start(
     if let Some(blocklists) = rehearsal.blocklists {
         report.warn(blocklists.warnings().iter().cloned());
     }
-    if let Some(store) = rehearsal.store {
+    if let Some((store, kms)) = rehearsal.opened {
+        let altered = kms.altered_rows().await?;
+        report.warn(altered.and_then(|altered| altered.alarm()));
         report.warn(key_management::keys_left_behind(config, &store).await?);
         report.warn(key_warning(config, &store).await?);
         let clock = watched(Arc::new(SystemClock), &store).await?;

@@ -29,6 +29,7 @@ mod record;
 mod registration;
 mod relative;
 mod reply_port;
+mod sealed_rows;
 mod secret;
 mod security_module;
 mod senders;

@@ -53,7 +53,7 @@ use crate::{
     clock::{Clock, SystemClock, WatchedClock},
     config::{Config, Period},
     dnsbl::{self, Blocklists},
-    kms::Kms,
+    kms::{AlteredRows, Kms},
     measures::{RELOAD_IS_GOOD, RELOADS, Reloaded},
     milter::{self, Connections, Gateway, InFlight, Memory, MilterSocket, Rules},
     store::{SqliteStore, Store},
@@ -189,6 +189,8 @@ pub struct Service {
     live: Live,
     connections: Arc<Connections>,
     memory: Arc<Memory>,
+    /// The sealed rows that somebody altered, as upkeep sees them.
+    altered_rows: watch::Sender<AlteredRows>,
     tasks: Tasks,
     stop: watch::Sender<bool>,
     hurry: watch::Sender<bool>,
@@ -248,6 +250,7 @@ impl Service {
             clock,
             store,
             live,
+            altered_rows: watch::Sender::new(AlteredRows::default()),
             tasks: Tasks::default(),
             stop: watch::Sender::new(false),
             hurry: watch::Sender::new(false),
@@ -266,6 +269,8 @@ impl Service {
         );
         let upkeep = Upkeep {
             store: store.clone(),
+            kms: live.kms.clone(),
+            altered_rows: self.altered_rows.clone(),
             clock: clock.clone(),
             keep: live.audit_keep.subscribe(),
             replay_marks: replay_marks_kept(config),
@@ -300,6 +305,7 @@ impl Service {
             delivering: self.live.delivering.subscribe(),
             bad_reload: self.live.bad_reload.subscribe(),
             connections: self.connections.clone(),
+            altered_rows: self.altered_rows.subscribe(),
             log,
             memory: self.memory.clone(),
             vitals,

@@ -9,6 +9,7 @@ use super::{CommandError, environment::blocklists, key_management, milter_port, 
 use crate::{
     config::{Config, ConfigError},
     dnsbl::Blocklists,
+    kms::Kms,
     milter::MilterSocket,
     store::SqliteStore,
 };
@@ -62,8 +63,8 @@ fn cannot_be_bound(
 
 /// What came of a rehearsal.
 pub(super) struct Rehearsal {
-    /// The database, where it opens.
-    pub(super) store: Option<Arc<SqliteStore>>,
+    /// Database and key management system, where they open.
+    pub(super) opened: Option<(Arc<SqliteStore>, Arc<dyn Kms>)>,
     /// The block lists, where any are configured and can be asked.
     pub(super) blocklists: Option<Blocklists>,
     /// Each reason for `serve` to refuse.
@@ -83,13 +84,13 @@ pub(super) async fn rehearse(path: &Path, config: &Config) -> Rehearsal {
         problems.extend(pages(path, config).await.err());
     }
     let opened = key_management::open(path, config).await;
-    let store = kept(opened, &mut problems).map(|(store, _)| store);
+    let opened = kept(opened, &mut problems);
     if !holds_milter {
         problems.extend(milter(path, config).await.err());
     }
     let blocklists = kept(blocklists(config), &mut problems).flatten();
     Rehearsal {
-        store,
+        opened,
         blocklists,
         problems: problems.iter().map(ToString::to_string).collect(),
     }

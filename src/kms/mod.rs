@@ -11,6 +11,7 @@ pub mod administration;
 mod curve;
 mod dak;
 mod embedded;
+mod examination;
 mod freshness;
 mod issue;
 pub mod klf;
@@ -39,6 +40,7 @@ use crate::sts::VkloadReq;
 pub use curve::{Curve, Fingerprint, PointError, PrivateKey, PublicPoint, UnknownCurve};
 pub use dak::Dak;
 pub use embedded::EmbeddedKms;
+pub use examination::AlteredRows;
 pub use freshness::Freshness;
 pub use issue::{
     AuthenticationFailure, Effects, Grant, Issue, IssueLimit, IssueQuestion, KlfIssued, KmsError,
@@ -101,4 +103,13 @@ pub trait Kms: Send + Sync {
     /// # Errors
     /// As [`issue`](Self::issue).
     async fn update(&self, question: &UpdateQuestion) -> Result<Update, KmsError>;
+
+    /// The sealed rows that somebody altered. None where the rows are another
+    /// system's.
+    ///
+    /// # Errors
+    /// [`KmsError`]: the tables are out of reach.
+    async fn altered_rows(&self) -> Result<Option<AlteredRows>, KmsError> {
+        Ok(None)
+    }
 }

@@ -177,6 +177,9 @@ pub enum TablesError {
     /// Somebody else changed the row since it was read.
     #[error("{0} was changed by someone else meanwhile: look at it and try again")]
     Changed(String),
+    /// A row holds what this program doesn't write.
+    #[error("{0}")]
+    Unreadable(String),
     /// The store failed; the text is its chain of causes.
     #[error("the store failed: {0}")]
     Store(String),

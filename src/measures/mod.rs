@@ -101,6 +101,9 @@ measures! {
     KMC_KEYS_END: Series<Gauge, ()> = "kms_gateway_kmc_keys_end_timestamp_seconds" [] in Seconds,
         "When the last KMC key expires that follows the others without a gap, in seconds since \
          1970 UTC; 0 if none serves. Not there with an external KMS.";
+    SEALED_ROWS_ALTERED: Series<Gauge, ()> = "kms_gateway_sealed_rows_altered" [] in Count,
+        "Rows of KMC keys, modules and vending keys that somebody altered: they do not open, and requests \
+         that need them wait. Not there with an external KMS.";
     COMMIT_TIME: Series<Histogram, ()> = "kms_gateway_store_commit_seconds" [] in Seconds by COMMIT_TIMES,
         "How long a transaction took, its sync to the disk included.";
     BATCH_SIZE: Series<Histogram, ()> = "kms_gateway_store_commit_changes" [] in Count by BATCH_SIZES,

@@ -161,6 +161,15 @@ impl StoreError {
     pub fn is_lack_of_room(&self) -> bool {
         matches!(self, Self::Full { .. } | Self::NoRoom { .. })
     }
+
+    /// Whether the database works and holds what this program doesn't write.
+    pub(super) fn is_about_content(&self) -> bool {
+        use sqlx::Error::{ColumnDecode, Decode};
+        let Self::Sqlite { cause, .. } = self else {
+            return false;
+        };
+        matches!(**cause, ColumnDecode { .. } | Decode(_))
+    }
 }
 
 /// What can go wrong inside a transaction, where the path is of no interest.

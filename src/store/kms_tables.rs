@@ -129,7 +129,10 @@ impl SqliteStore {
 
 impl From<StoreError> for TablesError {
     fn from(error: StoreError) -> Self {
-        Self::Store(error.to_string())
+        match error.is_about_content() {
+            true => Self::Unreadable(error.to_string()),
+            false => Self::Store(error.to_string()),
+        }
     }
 }
 

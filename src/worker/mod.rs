@@ -8,6 +8,7 @@ mod delivering;
 mod holding;
 mod injection;
 mod retry;
+mod seal_watch;
 mod upkeep;
 mod watching;
 

@@ -1,7 +1,7 @@
 //! What the store needs from time to time: the audit log's counts settled, its
 //! head told, what is old in it cut, replay marks forgotten that a watermark can
-//! stand for, the end of the KMC's keys foretold, the clock watched, and what waits
-//! measured. Knows no mail.
+//! stand for, the end of the KMC's keys foretold, clock and sealed rows watched, and what
+//! waits measured. Knows no mail.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,11 +10,11 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::clock_watch::ClockWatch;
+use super::{clock_watch::ClockWatch, seal_watch::SealWatch};
 use crate::{
     clock::{Clock as _, WatchedClock},
     config::Period,
-    kms::{KmcKeyRow, KmcKeys},
+    kms::{AlteredRows, KmcKeyRow, KmcKeys, Kms},
     measures::{
         AUDIT_SEQUENCE, KMC_KEYS_END, SPOOL_AGE, SPOOL_BYTES, SPOOL_REPLIES, SPOOL_REQUESTS,
         THROTTLED, Throttled, Waiting,
@@ -32,6 +32,10 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Upkeep {
     /// What is looked after.
     pub store: Arc<dyn Store>,
+    /// Whose sealed rows are looked at.
+    pub kms: Arc<dyn Kms>,
+    /// Tells which of them somebody altered.
+    pub altered_rows: watch::Sender<AlteredRows>,
     /// The time.
     pub clock: Arc<WatchedClock>,
     /// How long audit entries and modules' histories are kept; replaced when the
@@ -57,6 +61,13 @@ enum Chore {
     Measure,
     WarnOfKeys,
     WatchClock,
+    WatchSeals,
+}
+
+/// What the chores remember from one time to the next.
+struct Watches {
+    clock: ClockWatch,
+    seals: SealWatch,
 }
 
 impl Upkeep {
@@ -72,12 +83,16 @@ impl Upkeep {
             (begun, QUARTER_MINUTE, Chore::Measure),
             (begun, DAY, Chore::WarnOfKeys),
             (begun, QUARTER_MINUTE, Chore::WatchClock),
+            (begun, QUARTER_MINUTE, Chore::WatchSeals),
         ];
-        let mut watch = ClockWatch::default();
+        let mut watches = Watches {
+            clock: ClockWatch::default(),
+            seals: SealWatch::new(self.altered_rows.clone()),
+        };
         while !*stop.borrow() {
             for (due, every, chore) in &mut chores {
                 if *due <= Instant::now() {
-                    self.carry_out(*chore, &mut watch).await;
+                    self.carry_out(*chore, &mut watches).await;
                     *due = Instant::now() + *every;
                 }
             }
@@ -87,13 +102,13 @@ impl Upkeep {
                 _ = stop.wait_for(|stop| *stop) => {}
             }
         }
-        self.carry_out(Chore::TellHead, &mut watch).await;
+        self.carry_out(Chore::TellHead, &mut watches).await;
         // The next start knows all of this uptime.
-        self.carry_out(Chore::WatchClock, &mut ClockWatch::default())
-            .await;
+        watches.clock = ClockWatch::default();
+        self.carry_out(Chore::WatchClock, &mut watches).await;
     }
 
-    async fn carry_out(&self, chore: Chore, watch: &mut ClockWatch) {
+    async fn carry_out(&self, chore: Chore, watches: &mut Watches) {
         let done = match chore {
             Chore::SettleCounts => self.store.settle_counts(self.clock.now()).await,
             Chore::TellHead => self.tell_head().await,
@@ -102,7 +117,13 @@ impl Upkeep {
             Chore::Measure if self.is_measured => self.measure().await,
             Chore::Measure => Ok(()),
             Chore::WarnOfKeys => self.warn_of_keys().await,
-            Chore::WatchClock => watch.look(&self.clock, self.store.as_ref()).await,
+            Chore::WatchClock => watches.clock.look(&self.clock, self.store.as_ref()).await,
+            Chore::WatchSeals => {
+                if let Err(error) = watches.seals.look(self.kms.as_ref()).await {
+                    tracing::error!(%error, "the sealed rows can't be read; trying again later");
+                }
+                Ok(())
+            }
         };
         if let Err(error) = done {
             tracing::error!(%error, "the store could not be looked after; trying again later");
@@ -222,7 +243,7 @@ mod tests {
         audit::{ChainKey, Entry, Event},
         clock::{Clock, SystemClock},
         clock_record::{ClockRecord, Look},
-        kms::{Effects, KmsTables},
+        kms::{Effects, EmbeddedKms, Freshness, KmsTables, StorageKey},
         store::{
             Completion, SqliteStore, StoreSettings,
             testing::{TestStore, at, completion, klf_issued, module_row, request, smid},
@@ -246,6 +267,8 @@ mod tests {
         let (_, keep) = watch::channel("8d".parse().unwrap());
         let upkeep = Upkeep {
             store: store.clone(),
+            kms: kms(store.clone()),
+            altered_rows: watch::channel(AlteredRows::default()).0,
             clock: Arc::new(WatchedClock::unknown(Arc::new(SystemClock))),
             keep,
             replay_marks: Period::from_secs(60),
@@ -287,9 +310,19 @@ mod tests {
         }
     }
 
+    fn kms(tables: Arc<SqliteStore>) -> Arc<dyn Kms> {
+        let freshness = Freshness {
+            past: DAY,
+            future: MINUTE,
+        };
+        Arc::new(EmbeddedKms::new(tables, StorageKey::random().unwrap(), freshness).unwrap())
+    }
+
     fn upkeep_at(test: &TestStore, second: i64) -> Upkeep {
         Upkeep {
             store: test.store.clone(),
+            kms: kms(test.store.clone()),
+            altered_rows: watch::channel(AlteredRows::default()).0,
             clock: Arc::new(WatchedClock::unknown(Arc::new(Stands(at(second))))),
             keep: watch::channel("400d".parse().unwrap()).1,
             replay_marks: Period::from_secs(3600),

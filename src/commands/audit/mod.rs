@@ -21,8 +21,8 @@ use self::{
 use super::{
     CommandError, Ending,
     environment::{chain_key, existing_store, master_secret},
-    standard_error,
-    standard_output::{excused, write_json, write_line, write_text, writer},
+    sealed_rows, standard_error,
+    standard_output::{excused, write_json, write_line, write_lines, write_text, writer},
     table::terminal_width,
 };
 use crate::{
@@ -57,7 +57,7 @@ pub(super) struct List {
     json: bool,
 }
 
-/// Verify the chain over the log; exit code 1 if it is broken.
+/// Verify the chain over the log, and that every sealed row opens; exit code 1 if not.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 `serve` logs the newest head each hour; keep that log on another machine.
@@ -69,6 +69,7 @@ pub(super) struct List {
   kept_head          the head that was given and that the log has, or null
   secret_changed_at  the entries at which the master secret was changed
   broken             {entry, fault} where the chain is broken, or null
+  altered_rows       which rows of keys and modules somebody altered, or null
 
 Example:
   kms-gateway audit verify --head 1217:6f0c…")]
@@ -234,34 +235,34 @@ impl Reader<'_> {
 
 impl Verify {
     async fn run(&self, path: &Path, config: &Config) -> Result<Ending, CommandError> {
-        let key = chain_key(&master_secret(path, &config.secrets)?);
-        let store = existing_store(config, Some(key)).await?;
+        let secret = master_secret(path, &config.secrets)?;
+        let store = existing_store(config, Some(chain_key(&secret))).await?;
+        let altered = sealed_rows::altered(&store, &secret).await?.alarm();
         let mut verified = store.verify_audit(None).await?;
         if let (Ok(_), Some(kept)) = (&verified, self.head) {
             verified = store.verify_audit(Some(kept)).await?;
         }
         if self.json {
             let first = first(&store).await?;
-            write_json(&self.object(&verified, first, &store.hand_overs()))?;
-            return Ok(match verified {
-                Ok(_) => Ending::Done,
-                Err(_) => Ending::ProblemFound,
-            });
-        }
-        match verified {
-            Ok(head) => {
-                write_text(self.holds(head, first(&store).await?, &store.hand_overs()))?;
-                Ok(Ending::Done)
-            }
-            Err(broken) => {
-                write_line(format_args!(
+            let hand_overs = store.hand_overs();
+            write_json(&self.object(&verified, first, &hand_overs, altered.as_deref()))?;
+        } else {
+            match &verified {
+                Ok(head) => {
+                    write_text(self.holds(*head, first(&store).await?, &store.hand_overs()))?;
+                }
+                Err(broken) => write_line(format_args!(
                     "{broken}\n\
                      Entries before it hold. Entries from it on prove nothing: compare them with \
                      Postfix's log and with a backup, and find out who could write the database."
-                ))?;
-                Ok(Ending::ProblemFound)
+                ))?,
             }
+            write_lines(altered.as_ref().map(|alarm| format!("\n{alarm}.")))?;
         }
+        Ok(match (verified, altered) {
+            (Ok(_), None) => Ending::Done,
+            _ => Ending::ProblemFound,
+        })
     }
 
     /// The object that scripts rely on.
@@ -270,6 +271,7 @@ impl Verify {
         verified: &Result<Head, BrokenAt>,
         first: Option<i64>,
         hand_overs: &[i64],
+        altered: Option<&str>,
     ) -> Value {
         let kept_head = self.head.filter(|_| verified.is_ok());
         let broken = verified.as_ref().err();
@@ -283,6 +285,7 @@ impl Verify {
                 "entry": broken.sequence,
                 "fault": broken.fault.to_string(),
             })),
+            "altered_rows": altered,
         })
     }
 

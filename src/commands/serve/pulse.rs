@@ -13,6 +13,7 @@ use super::{health::Vitals, line_queue::Losses, log::Log, systemd::notify};
 use crate::{
     clock::{Clock as _, WatchedClock},
     commands::reply_port,
+    kms::AlteredRows,
     measures::READY,
     milter::{Connections, Memory},
     store::{HandOver, SpoolUsage, Store, StoreError},
@@ -50,6 +51,8 @@ pub(super) struct Pulse {
     pub(super) bad_reload: watch::Receiver<Option<String>>,
     /// Those of the milter port.
     pub(super) connections: Arc<Connections>,
+    /// Those that somebody altered.
+    pub(super) altered_rows: watch::Receiver<AlteredRows>,
     pub(super) log: Log,
     /// That for messages.
     pub(super) memory: Arc<Memory>,
@@ -92,7 +95,8 @@ impl Pulse {
         let of_memory = self.memory.strain().warning;
         let of_log = lines_lost(self.log.losses());
         let doubt = self.clock.doubt().map(|doubt| doubt.to_string());
-        let all = [bad_reload, of_port, of_memory, of_log, doubt];
+        let of_seals = self.altered_rows.borrow().alarm();
+        let all = [bad_reload, of_port, of_memory, of_log, doubt, of_seals];
         all.into_iter().flatten().collect()
     }
 

@@ -18,6 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::kms::curve::PublicPoint;
 use crate::kms::dak::Dak;
+use crate::kms::examination::AlteredRows;
 use crate::kms::freshness::Freshness;
 use crate::kms::issue::{
     AuthenticationFailure, Effects, Grant, Issue, IssueLimit, IssueQuestion, KlfIssued, KmsError,
@@ -294,6 +295,11 @@ impl Kms for EmbeddedKms {
 
     async fn update(&self, question: &UpdateQuestion) -> Result<Update, KmsError> {
         self.judge_update(question).await
+    }
+
+    async fn altered_rows(&self) -> Result<Option<AlteredRows>, KmsError> {
+        let altered = AlteredRows::find(self.tables.as_ref(), &self.storage_key).await?;
+        Ok(Some(altered))
     }
 }
 

@@ -54,6 +54,32 @@ fn kcvs(keys: &[OpenedKey]) -> Vec<&str> {
 }
 
 #[test]
+fn a_second_first_key_is_refused_and_kmc_rotate_named() {
+    let layout = Layout::new();
+    let before = public_key(&layout);
+    let passphrase = layout.directory().join("passphrase");
+    std::fs::write(&passphrase, "a long passphrase\n").expect("a file");
+    let pem = layout.directory().join("kmc.pem");
+    let (passphrase, pem) = (passphrase.display(), pem.display());
+    layout.gateway(&words(&format!(
+        "kmc export --passphrase-file {passphrase} --out {pem}"
+    )));
+    let import = format!("--import {pem} --passphrase-file {passphrase}");
+    for more in ["", "--create-master-secret", import.as_str()] {
+        let again = layout.try_gateway(&words(&format!(
+            "kmc init --issuer Example --name K0009 --expires 20980101T000000Z {more}"
+        )));
+        assert_eq!(again.code, Some(1), "{again:?}");
+        assert!(
+            again.stderr.contains("serves already") && again.stderr.contains("kmc rotate"),
+            "{again:?}"
+        );
+    }
+    assert_eq!(public_key(&layout), before);
+    assert_eq!(layout.gateway(&["kmc", "list"]).lines().count(), 1);
+}
+
+#[test]
 fn a_rotation_during_a_run_leaves_every_request_to_the_key_it_was_made_for() {
     const MODULES: u32 = 4;
     const REQUESTS: u32 = 40;

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     config::Config,
     kms::{
-        Curve, KmcKeyRow, KmcKeys, Kms, KmsTables, PrivateKey,
+        Curve, Fingerprint, KmcKeyRow, KmcKeys, Kms, KmsTables, PrivateKey,
         administration::{NewKmcKey, new_kmcid},
     },
     new_file,
@@ -42,9 +42,11 @@ Example:
     Export(Export),
 }
 
-/// Make the KMC's key pair, or import one.
+/// Make the KMC's first key pair, or import one.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Refused while a key serves: kmc rotate adds the one that follows it.
+
 Example:
   kms-gateway kmc init --create-master-secret \\
       --issuer Example --name K0001 --expires 20310101T000000Z")]
@@ -170,7 +172,10 @@ impl FirstKey {
             activation: sts_time(now)?,
             expiry: self.expires,
         };
-        add(environment, new, now).await
+        let fingerprint = private_key.public_point().fingerprint();
+        let administration = environment.administration();
+        let row = administration.add_first_kmc_key(new, now).await?;
+        Ok(described(&row, &fingerprint))
     }
 }
 
@@ -218,13 +223,17 @@ async fn add(
 ) -> Result<[String; 5], CommandError> {
     let fingerprint = new.private_key.public_point().fingerprint();
     let row = environment.administration().add_kmc_key(new, now).await?;
-    Ok([
+    Ok(described(&row, &fingerprint))
+}
+
+fn described(row: &KmcKeyRow, fingerprint: &Fingerprint) -> [String; 5] {
+    [
         format!("KMCID:       {}", row.kmcid),
         format!("curve:       {}", row.curve),
         format!("activation:  {}", row.activation),
         format!("expires:     {}", row.expiry),
         format!("fingerprint: {fingerprint}"),
-    ])
+    ]
 }
 
 async fn list(path: &Path, form: &Form) -> Result<Ending, CommandError> {

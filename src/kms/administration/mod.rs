@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::kms::curve::PrivateKey;
 use crate::kms::dak::Dak;
+use crate::kms::kmc_keys::KmcKeys;
 use crate::kms::rows::{KmcKeyRow, ModuleRow, ModuleState, VendingKeyRow};
 use crate::kms::sealing::{DoesNotOpen, StorageKey};
 use crate::kms::secret::{RandomError, random_array};
@@ -29,6 +30,15 @@ pub enum AdministrationError {
     KmcKeyTimes {
         /// The expiry that was asked for.
         expiry: StsTime,
+    },
+    /// The first key is there. Another would take its place at once.
+    #[error(
+        "{kmcid} serves already; kms-gateway kmc rotate adds the key that follows it, and kmc list \
+         shows all"
+    )]
+    KmcKeyServes {
+        /// The key that serves.
+        kmcid: KmcId,
     },
     /// A key pair has one KMCID.
     #[error("{kmcid} has this key pair already")]
@@ -139,6 +149,26 @@ impl<'a> Administration<'a> {
         Self {
             tables,
             storage_key,
+        }
+    }
+
+    /// Adds the key pair that a KMC begins with, or begins with again when no key
+    /// serves any more.
+    ///
+    /// # Errors
+    /// [`AdministrationError::KmcKeyServes`]; else as
+    /// [`add_kmc_key`](Self::add_kmc_key).
+    pub async fn add_first_kmc_key(
+        &self,
+        new: NewKmcKey<'_>,
+        now: Timestamp,
+    ) -> Result<KmcKeyRow, AdministrationError> {
+        let rows = self.tables.kmc_keys().await?;
+        match KmcKeys::at(sts_time(now)?, &rows).active() {
+            None => self.add_kmc_key(new, now).await,
+            Some(active) => Err(AdministrationError::KmcKeyServes {
+                kmcid: active.kmcid.clone(),
+            }),
         }
     }
 

@@ -136,6 +136,36 @@ async fn a_kmc_key_needs_a_life_and_a_key_pair_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_first_kmc_key_is_refused_while_one_serves() {
+    let desk = Desk::new();
+    let first = async |activation: &str, expiry: &str| {
+        let key = PrivateKey::generate(Curve::P256).unwrap();
+        let new = NewKmcKey {
+            kmcid: new_kmcid("E".parse().unwrap(), "K".parse().unwrap(), now()).unwrap(),
+            private_key: &key,
+            activation: activation.parse().unwrap(),
+            expiry: expiry.parse().unwrap(),
+        };
+        desk.administration().add_first_kmc_key(new, now()).await
+    };
+    // One that is still to come leaves the KMC without a key for now.
+    let key = PrivateKey::generate(Curve::P256).unwrap();
+    desk.add_kmc_key(&key, "20260401T000000Z", "20360101T000000Z")
+        .await
+        .unwrap();
+    let serving = first("20260301T120000Z", "20360101T000000Z").await.unwrap();
+    let refused = first("20260301T120000Z", "20370101T000000Z")
+        .await
+        .unwrap_err();
+    assert!(refused.to_string().contains("kmc rotate"), "{refused}");
+    let AdministrationError::KmcKeyServes { kmcid } = refused else {
+        unreachable!()
+    };
+    assert_eq!(kmcid, serving.kmcid);
+    assert_eq!(desk.tables.content().kmc_keys.len(), 2);
+}
+
+#[tokio::test]
 async fn a_vending_key_is_retired_and_stays_the_same_key() {
     let desk = Desk::new();
     let administration = desk.administration();

@@ -80,6 +80,81 @@ fn a_second_first_key_is_refused_and_kmc_rotate_named() {
 }
 
 #[test]
+fn a_restored_module_asks_again_and_nothing_is_answered_twice() {
+    let layout = Layout::new();
+    let module = SoftwareModule::new(&layout, "M1");
+    let public_key = public_key(&layout);
+    let smid = layout.gateway(&["module", "list"]);
+    let smid = smid.split_whitespace().next().expect("a module").to_owned();
+    let answered = module.request(&public_key);
+    let site = layout.start();
+    let result = |number, record: &str| site.ask(&key_load_request(number, record)).result();
+    assert_eq!(result(1, &answered)[0], "Success");
+
+    site.layout.gateway(&["module", "revoke", &smid]);
+    let refused = result(2, &module.request(&public_key));
+    assert_eq!(refused[1], "EVkloadAuthentication");
+    let registration = module.registration();
+    let add = ["module", "add", "--registration", &registration];
+    let again = site.layout.try_gateway(&add);
+    assert_eq!(again.code, Some(1), "{again:?}");
+    assert!(again.stderr.contains("module restore"), "{again:?}");
+
+    let restored = site.layout.gateway(&["module", "restore", &smid]);
+    assert!(
+        restored.contains("  active  SOFT-1  000439"),
+        "{restored:?}"
+    );
+    assert_eq!(result(3, &answered)[1], "EVkloadReplayed");
+    assert_eq!(result(4, &module.request(&public_key))[0], "Success");
+    let history = site.layout.gateway(&["module", "history", &smid]);
+    assert_eq!(history.lines().count(), 2, "{history}");
+    let audited = site.layout.gateway(&["audit", "list", "--json"]);
+    assert!(
+        audited.contains(&format!("module {smid} changed: revoked -> active")),
+        "{audited}"
+    );
+}
+
+#[test]
+fn supply_groups_are_added_and_removed_and_shown_before_and_after() {
+    let layout = Layout::new();
+    let _module = SoftwareModule::new(&layout, "M1");
+    let smid = layout.gateway(&["module", "list"]);
+    let smid = smid.split_whitespace().next().expect("a module").to_owned();
+    let authorise = |arguments: &str| {
+        let arguments = [&["module", "authorise", &smid], &words(arguments)[..]].concat();
+        layout.try_gateway(&arguments)
+    };
+    for (arguments, before, after) in [
+        ("--add 123456,123457", "000439", "000439,123456,123457"),
+        (
+            "--add 200000 --remove 000439,123457",
+            "000439,123456,123457",
+            "123456,200000",
+        ),
+        ("--sgc 000439", "123456,200000", "000439"),
+        ("--remove 000439", "000439", "none"),
+        ("--add 000439", "none", "000439"),
+    ] {
+        let ended = authorise(arguments);
+        let shown = format!("\nbefore: {before}\nafter:  {after}\n");
+        assert!(ended.stdout.ends_with(&shown), "{arguments}: {ended:?}");
+    }
+    for (arguments, code, said) in [
+        ("--remove 999999", 1, "does not have supply group 999999"),
+        ("--add 123456 --remove 123456", 2, "name it once"),
+        ("--sgc 123456 --add 123457", 2, "cannot be used with"),
+    ] {
+        let ended = authorise(arguments);
+        assert_eq!(ended.code, Some(code), "{arguments}: {ended:?}");
+        assert!(ended.stderr.contains(said), "{arguments}: {ended:?}");
+    }
+    let kept = layout.gateway(&["module", "list"]);
+    assert!(kept.ends_with("  000439\n"), "{kept}");
+}
+
+#[test]
 fn a_rotation_during_a_run_leaves_every_request_to_the_key_it_was_made_for() {
     const MODULES: u32 = 4;
     const REQUESTS: u32 = 40;

@@ -52,6 +52,7 @@ const COMMANDS: &[&str] = &[
     "module list",
     "module history {smid}",
     "module revoke {smid}",
+    "module restore {smid}",
     "module authorise {smid} --sgc 000439",
     "vending-key generate --sgc 000440 --krn 1 --kt 2 --dkga 02 --bdt 2014",
     "vending-key import --sgc 000440 --krn 1 --kt 2 --dkga 02 --bdt 2014 --key-file {key}",

@@ -1,17 +1,29 @@
 //! `module`: security modules registered at the key management centre.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    CommandError, Ending, environment::Environment, form::Form, key_management, named::Named,
-    registration::Registration, standard_output::write_line, table::second,
+    CommandError, Ending,
+    environment::Environment,
+    form::Form,
+    key_management,
+    named::Named,
+    registration::Registration,
+    standard_output::{write_line, write_lines},
+    table::second,
 };
 use crate::{
-    kms::{KmsTables, ModuleRow, administration::NewModule},
+    kms::{
+        KmsTables, ModuleRow,
+        administration::{ModuleReplaced, NewModule, SupplyGroups},
+    },
     store::{PastIssue, Store},
     sts::{Sgc, SmId},
 };
@@ -28,6 +40,7 @@ Example:
     List(Form),
     History(History),
     Revoke(Revoke),
+    Restore(Restore),
     Authorise(Authorise),
 }
 
@@ -75,17 +88,59 @@ pub(super) struct Revoke {
     smid: String,
 }
 
-/// Set which supply groups a module may have; those not named it loses.
+/// Take back a revocation: answer the module again.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+The module keeps the DAK, the hardware id and the supply groups that it had. No
+request that was answered before is answered again. Where the DAK may be known to
+others, register the module anew instead, with another SMID.
+
 Example:
-  kms-gateway module authorise SMID.1:Example:90000001 --sgc 000439,123456")]
+  kms-gateway module restore SMID.1:Example:90000001")]
+pub(super) struct Restore {
+    /// The module's SMID, or the beginning that no other has.
+    smid: String,
+}
+
+/// Set which supply groups a module may have.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+With --sgc the module has those and loses the others. --add and --remove change
+the supply groups that it has. Printed are the module, and its supply groups
+before and after.
+
+Examples:
+  kms-gateway module authorise SMID.1:Example:90000001 --sgc 000439,123456
+  kms-gateway module authorise SMID.1:Example:90000001 --add 123456 --remove 000439")]
 pub(super) struct Authorise {
     /// The module's SMID, or the beginning that no other has.
     smid: String,
-    /// Supply groups, by comma.
-    #[arg(long, value_delimiter = ',')]
+    /// Supply groups, by comma: those and no others.
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["add", "remove"])]
     sgc: Vec<Sgc>,
+    /// Supply groups to add to those that it has.
+    #[arg(long, value_name = "SGC", value_delimiter = ',')]
+    add: Vec<Sgc>,
+    /// Supply groups to take from those that it has.
+    #[arg(long, value_name = "SGC", value_delimiter = ',')]
+    remove: Vec<Sgc>,
+}
+
+impl Authorise {
+    fn groups(&self) -> Result<SupplyGroups, CommandError> {
+        if self.add.is_empty() && self.remove.is_empty() {
+            return Ok(SupplyGroups::Exactly(self.sgc.iter().copied().collect()));
+        }
+        match self.add.iter().find(|sgc| self.remove.contains(sgc)) {
+            Some(sgc) => Err(CommandError::usage(format_args!(
+                "{sgc} is both to be added and to be removed; name it once"
+            ))),
+            None => Ok(SupplyGroups::Changed {
+                added: self.add.iter().copied().collect(),
+                removed: self.remove.iter().copied().collect(),
+            }),
+        }
+    }
 }
 
 pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandError> {
@@ -118,11 +173,20 @@ async fn act(environment: &Environment, action: Action) -> Result<Ending, Comman
             let smid = meant(environment, &arguments.smid).await?;
             write_line(line(&administration.revoke(&smid, now).await?))?;
         }
-        Action::Authorise(arguments) => {
-            let sgcs = arguments.sgc.into_iter().collect();
+        Action::Restore(arguments) => {
             let smid = meant(environment, &arguments.smid).await?;
-            let module = administration.authorise(&smid, sgcs, now).await?;
-            write_line(line(&module))?;
+            write_line(line(&administration.restore(&smid, now).await?))?;
+        }
+        Action::Authorise(arguments) => {
+            let groups = arguments.groups()?;
+            let smid = meant(environment, &arguments.smid).await?;
+            let ModuleReplaced { before, after } =
+                administration.authorise(&smid, groups, now).await?;
+            write_lines([
+                line(&after),
+                format!("before: {}", groups_of(&before)),
+                format!("after:  {}", groups_of(&after)),
+            ])?;
         }
     }
     Ok(Ending::Done)
@@ -185,12 +249,23 @@ fn object(module: &ModuleRow) -> Value {
 }
 
 fn line(module: &ModuleRow) -> String {
-    let sgcs: Vec<String> = module.sgcs.iter().map(ToString::to_string).collect();
     format!(
         "{}  {}  {}  {}",
         module.smid,
         module.state,
         module.hardware,
-        sgcs.join(",")
+        by_comma(&module.sgcs)
     )
+}
+
+fn groups_of(module: &ModuleRow) -> String {
+    match module.sgcs.is_empty() {
+        true => "none".to_owned(),
+        false => by_comma(&module.sgcs),
+    }
+}
+
+fn by_comma(sgcs: &BTreeSet<Sgc>) -> String {
+    let sgcs: Vec<String> = sgcs.iter().map(ToString::to_string).collect();
+    sgcs.join(",")
 }

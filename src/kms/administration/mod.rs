@@ -49,6 +49,23 @@ pub enum AdministrationError {
     /// More than one key load file is sure to hold.
     #[error("a module has at most {MAXIMUM_SUPPLY_GROUPS} supply groups, not {0}")]
     TooManySupplyGroups(usize),
+    /// A supply group to take away that the module does not have.
+    #[error("{smid} does not have supply group {sgc}; module list shows what each has")]
+    NoSuchSupplyGroup {
+        /// The module.
+        smid: SmId,
+        /// The supply group.
+        sgc: Sgc,
+    },
+    /// The module is there, and may not ask.
+    #[error(
+        "{smid} is registered, and was revoked; kms-gateway module restore takes it back, with the \
+         DAK, the hardware id and the supply groups that it had"
+    )]
+    ModuleRevoked {
+        /// The module.
+        smid: SmId,
+    },
     /// A vending key that would never be active.
     #[error("the vending key's IUT, {iut}, is not after its ACT, {act}")]
     Iut {
@@ -107,6 +124,46 @@ pub struct NewModule<'a> {
     /// The key that it shares with the KMC. The module must be given it now:
     /// nobody gets it out of the tables again.
     pub dak: &'a Dak,
+}
+
+/// The supply groups that a module shall have.
+#[derive(Clone, Debug)]
+pub enum SupplyGroups {
+    /// These and no others.
+    Exactly(BTreeSet<Sgc>),
+    /// Those that it has, but for these.
+    Changed {
+        /// More that it shall have.
+        added: BTreeSet<Sgc>,
+        /// Those that it shall lose.
+        removed: BTreeSet<Sgc>,
+    },
+}
+
+impl SupplyGroups {
+    fn of(self, module: &ModuleRow) -> Result<BTreeSet<Sgc>, AdministrationError> {
+        let (added, removed) = match self {
+            Self::Exactly(sgcs) => return Ok(sgcs),
+            Self::Changed { added, removed } => (added, removed),
+        };
+        if let Some(sgc) = removed.difference(&module.sgcs).next() {
+            return Err(AdministrationError::NoSuchSupplyGroup {
+                smid: module.smid.clone(),
+                sgc: *sgc,
+            });
+        }
+        let kept = &module.sgcs - &removed;
+        Ok(&kept | &added)
+    }
+}
+
+/// A module before and after an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleReplaced {
+    /// As it was.
+    pub before: ModuleRow,
+    /// As it is.
+    pub after: ModuleRow,
 }
 
 /// A vending key to add, generated or imported.
@@ -222,25 +279,33 @@ impl<'a> Administration<'a> {
         check_number(&sgcs)?;
         let active = ModuleState::Active;
         let row = ModuleRow::seal(self.storage_key, dak, smid, hardware, active, sgcs)?;
-        self.tables.add_module(row.clone(), now).await?;
-        Ok(row)
+        match self.tables.add_module(row.clone(), now).await {
+            Ok(()) => Ok(row),
+            Err(TablesError::Exists(_)) if self.is_revoked(&row.smid).await? => {
+                Err(AdministrationError::ModuleRevoked { smid: row.smid })
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
-    /// Sets the supply groups of a module: those, and no others.
+    /// Sets the supply groups of a module, whether it may ask or not.
     ///
     /// # Errors
-    /// [`AdministrationError`]: too many supply groups, an SMID that isn't
-    /// known, a row that doesn't open, trouble with tables or random bytes.
+    /// [`AdministrationError`]: too many supply groups, one to remove that the
+    /// module does not have, an SMID that isn't known, a row that doesn't open,
+    /// trouble with tables or random bytes.
     pub async fn authorise(
         &self,
         smid: &SmId,
-        sgcs: BTreeSet<Sgc>,
+        groups: SupplyGroups,
         now: Timestamp,
-    ) -> Result<ModuleRow, AdministrationError> {
+    ) -> Result<ModuleReplaced, AdministrationError> {
+        let before = self.module(smid).await?;
+        let sgcs = groups.of(&before)?;
         check_number(&sgcs)?;
-        let row = self.module(smid).await?;
-        let state = row.state;
-        self.replace(row, state, sgcs, now).await
+        let state = before.state;
+        let after = self.replace(before.clone(), state, sgcs, now).await?;
+        Ok(ModuleReplaced { before, after })
     }
 
     /// Revokes a module: it may no longer ask. Nothing happens to one that is
@@ -254,9 +319,37 @@ impl<'a> Administration<'a> {
         smid: &SmId,
         now: Timestamp,
     ) -> Result<ModuleRow, AdministrationError> {
+        self.set_state(smid, ModuleState::Revoked, now).await
+    }
+
+    /// Takes back a revocation: the module may ask again. It keeps its DAK, its
+    /// hardware id, its supply groups and its replay marks, so that no request
+    /// that was answered before is answered again. Nothing happens to one that
+    /// may ask.
+    ///
+    /// # Errors
+    /// As [`revoke`](Self::revoke).
+    pub async fn restore(
+        &self,
+        smid: &SmId,
+        now: Timestamp,
+    ) -> Result<ModuleRow, AdministrationError> {
+        self.set_state(smid, ModuleState::Active, now).await
+    }
+
+    async fn set_state(
+        &self,
+        smid: &SmId,
+        state: ModuleState,
+        now: Timestamp,
+    ) -> Result<ModuleRow, AdministrationError> {
         let row = self.module(smid).await?;
         let sgcs = row.sgcs.clone();
-        self.replace(row, ModuleState::Revoked, sgcs, now).await
+        self.replace(row, state, sgcs, now).await
+    }
+
+    async fn is_revoked(&self, smid: &SmId) -> Result<bool, AdministrationError> {
+        Ok(self.module(smid).await?.state == ModuleState::Revoked)
     }
 
     /// Adds a vending key.

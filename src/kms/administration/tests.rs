@@ -240,11 +240,11 @@ async fn a_module_is_registered_once_authorised_and_revoked() {
 
     let administration = desk.administration();
     let authorised = administration
-        .authorise(&smid, first_sgcs(3), now())
+        .authorise(&smid, SupplyGroups::Exactly(first_sgcs(3)), now())
         .await
         .unwrap();
     assert_eq!(
-        (authorised.state, &authorised.sgcs),
+        (authorised.after.state, &authorised.after.sgcs),
         (ModuleState::Active, &first_sgcs(3))
     );
     let revoked = administration.revoke(&smid, now()).await.unwrap();
@@ -259,14 +259,65 @@ async fn a_module_is_registered_once_authorised_and_revoked() {
     assert_eq!(desk.tables.content().modules, [revoked]);
 
     let authorised = administration
-        .authorise(&smid, first_sgcs(1), now())
+        .authorise(&smid, SupplyGroups::Exactly(first_sgcs(1)), now())
         .await
         .unwrap();
     assert_eq!(
-        authorised.state,
+        authorised.after.state,
         ModuleState::Revoked,
         "authorising revives nobody"
     );
+}
+
+#[tokio::test]
+async fn supply_groups_are_added_and_removed_one_by_one() {
+    let desk = Desk::new();
+    let smid = smid();
+    desk.add_module(&smid, first_sgcs(2)).await.unwrap();
+    let sgc = |text: &str| -> BTreeSet<Sgc> { [text.parse().unwrap()].into() };
+    let change = async |added, removed| {
+        let groups = SupplyGroups::Changed { added, removed };
+        desk.administration().authorise(&smid, groups, now()).await
+    };
+    let replaced = change(sgc("000009"), sgc("000000")).await.unwrap();
+    assert_eq!(replaced.before.sgcs, first_sgcs(2));
+    assert_eq!(replaced.after.sgcs, &sgc("000001") | &sgc("000009"));
+    let again = change(sgc("000009"), BTreeSet::new()).await.unwrap();
+    assert_eq!(again.after, replaced.after, "it has that already");
+    let mistyped = change(BTreeSet::new(), sgc("000010")).await.unwrap_err();
+    assert!(
+        mistyped
+            .to_string()
+            .contains("does not have supply group 000010"),
+        "{mistyped}"
+    );
+    assert_eq!(desk.tables.content().modules, [replaced.after]);
+}
+
+#[tokio::test]
+async fn a_revoked_module_is_restored_and_not_added_again() {
+    let desk = Desk::new();
+    let smid = smid();
+    let added = desk.add_module(&smid, first_sgcs(2)).await.unwrap();
+    let again = desk.add_module(&smid, first_sgcs(2)).await.unwrap_err();
+    let exists = matches!(again, AdministrationError::Tables(TablesError::Exists(_)));
+    assert!(exists, "{again}");
+
+    desk.administration().revoke(&smid, now()).await.unwrap();
+    let again = desk.add_module(&smid, first_sgcs(1)).await.unwrap_err();
+    assert!(again.to_string().contains("module restore"), "{again}");
+
+    let restored = desk.administration().restore(&smid, now()).await.unwrap();
+    assert_eq!(restored.state, ModuleState::Active);
+    assert_eq!(
+        (&restored.hardware, &restored.sgcs),
+        (&added.hardware, &added.sgcs)
+    );
+    let dak = |row: &ModuleRow| row.open(&desk.storage_key).unwrap();
+    assert_eq!(dak(&restored).expose(), dak(&added).expose());
+    let revision = desk.tables.content().revision;
+    desk.administration().restore(&smid, now()).await.unwrap();
+    assert_eq!(desk.tables.content().revision, revision);
 }
 
 #[tokio::test]
@@ -278,7 +329,7 @@ async fn what_changes_nothing_writes_nothing() {
     let revision = desk.tables.content().revision;
     desk.administration().revoke(&smid, now()).await.unwrap();
     desk.administration()
-        .authorise(&smid, first_sgcs(2), now())
+        .authorise(&smid, SupplyGroups::Exactly(first_sgcs(2)), now())
         .await
         .unwrap();
     assert_eq!(desk.tables.content().revision, revision);
@@ -293,7 +344,7 @@ async fn an_unknown_module_is_neither_authorised_nor_revoked() {
             .await
             .unwrap_err(),
         desk.administration()
-            .authorise(&smid(), first_sgcs(1), now())
+            .authorise(&smid(), SupplyGroups::Exactly(first_sgcs(1)), now())
             .await
             .unwrap_err(),
     ] {
@@ -332,7 +383,7 @@ async fn a_module_has_no_more_supply_groups_than_fit_into_a_file() {
     desk.add_module(&smid, first_sgcs(100)).await.unwrap();
     let error = desk
         .administration()
-        .authorise(&smid, first_sgcs(101), now())
+        .authorise(&smid, SupplyGroups::Exactly(first_sgcs(101)), now())
         .await;
     let error = error.unwrap_err();
     assert!(

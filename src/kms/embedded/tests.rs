@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::world::{NOW, World, at, attributes};
 use super::*;
-use crate::kms::administration::{Administration, new_kmcid, new_smid};
+use crate::kms::administration::{Administration, SupplyGroups, new_kmcid, new_smid};
 use crate::kms::klf::Opener;
 use crate::kms::{Curve, PrivateKey, RequestId};
 use crate::sts::{Dkga, Krn, PointText, Sgc, VendingKeyAttributes};
@@ -402,7 +402,7 @@ async fn a_module_without_supply_groups_gets_nothing() {
     let storage_key = world.storage_key();
     let administration = Administration::new(&*world.tables, &storage_key);
     administration
-        .authorise(&world.smid, BTreeSet::new(), at(NOW))
+        .authorise(&world.smid, SupplyGroups::Exactly(BTreeSet::new()), at(NOW))
         .await
         .unwrap();
     assert_eq!(

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use harness::{BOB, GATEWAY, Installer, run};
+use harness::{BOB, GATEWAY, Installer, output, run};
 
 /// Debian's Postfix for the domain of the gateway, which is added.
 fn installed() -> Installer {
@@ -268,6 +268,39 @@ fn masquerading_is_noted_and_json_has_all() {
     assert!(note.contains("masquerade_domains"), "{note}");
     let shown = installer.run(&[]);
     assert!(shown.contains(note), "{shown}");
+}
+
+/// `kms-gateway check` compares the Postfix that postconf(1) finds.
+#[test]
+fn check_says_the_same() {
+    let installer = installed();
+    let layout = &installer.layout;
+    let check = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kms-gateway"));
+        command.arg("--config").arg(layout.config()).arg("check");
+        output(
+            command.env("MAIL_CONFIG", layout.directory().join("etc")),
+            b"",
+        )
+    };
+    let ended = check();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("edge wiring"), "{ended:?}");
+    layout.set_postfix("smtpd_milters=");
+    let ended = check();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    let [difference] = &installer.differences()[..] else {
+        panic!("{ended:?}")
+    };
+    assert!(lines.contains(&difference.as_str()), "{ended:?}");
+    installer.uninstall(&[]);
+    let ended = check();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(
+        ended.stdout.contains("the gateway is not in Postfix"),
+        "{ended:?}"
+    );
 }
 
 /// A table that can't be asked is no reason to say that all is well.

@@ -15,7 +15,7 @@ use super::{
     environment::sts_time,
     key_management,
     memory_limit::message_memory,
-    milter_port::{self, postfix},
+    milter_port,
     reply_port::{self, Tried},
     standard_output::{write_json, write_lines},
     start,
@@ -25,6 +25,7 @@ use crate::{
     config::Config,
     kms::{KmcKeys, KmsTables},
     store::SqliteStore,
+    wiring,
 };
 
 /// Validate the configuration and print the policy table with its settings.
@@ -35,14 +36,14 @@ open it, the ports must be free or held by the running gateway of this database,
 and the name servers must be known. What would keep serve from starting is a
 problem.
 
-Warns where a configured address is an alias in Postfix's own tables, where others
-than Postfix can reach the milter, when the last KMC key expires soon, where
-somebody altered a sealed row, where an
-external key management system does not answer, where a name server can't be
-asked, and where Postfix's reply port refuses replies: it is tried as far as a
-reply's recipient, the gateway's own address. Notes, which are no fault, that every
-user of this machine can reach a milter on loopback. The exit code is 1 if there is
-a problem or a warning.
+Warns where Postfix does otherwise than the gateway needs it (kms-gateway postfix
+check), where others than Postfix can reach the milter, when the last KMC key
+expires soon, where somebody altered a sealed row, where an external key management
+system does not answer, where a name server can't be asked, and where Postfix's
+reply port refuses replies: it is tried as far as a reply's recipient, the gateway's
+own address. Notes, which are no fault, that every user of this machine can reach a
+milter on loopback, and that the gateway is not in Postfix yet. The exit code is 1
+if there is a problem or a warning.
 
 --json prints an object with
   configuration  the file
@@ -80,7 +81,7 @@ pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, Co
 async fn examine(path: &Path, config: &Config) -> Result<Report, CommandError> {
     let mut report = Report::new(path, policy_table::rows(config));
     overview(config, &mut report);
-    report.warn(alias_warnings(config));
+    examine_postfix(config, &mut report);
     report.note(milter_port::note(config));
     report.note(hidden_zones(config));
     report.warn(milter_port::warnings(config));
@@ -95,6 +96,29 @@ async fn examine(path: &Path, config: &Config) -> Result<Report, CommandError> {
     }
     examine_start(path, config, &mut report).await?;
     Ok(report)
+}
+
+/// Compares Postfix's files with what the gateway needs. No Postfix is no fault: it
+/// may run elsewhere.
+fn examine_postfix(config: &Config, report: &mut Report) {
+    let findings = match wiring::check(None, config) {
+        Ok(findings) => findings,
+        Err(error) => {
+            return report.note([format!("Postfix's files can't be compared: {error}")]);
+        }
+    };
+    let directory = findings.directory;
+    match findings.wiring {
+        Some(wiring) => report.fact(
+            "Postfix",
+            format!("{directory}, {} wiring", wiring.as_str()),
+        ),
+        None => report.note([format!(
+            "{directory}: the gateway is not in Postfix; kms-gateway postfix install adds it"
+        )]),
+    }
+    report.warn(findings.differences.iter().map(ToString::to_string));
+    report.note(findings.notes);
 }
 
 /// Tries what `serve` needs, and looks at what there is of it.
@@ -167,33 +191,4 @@ async fn key_warning(config: &Config, store: &SqliteStore) -> Result<Option<Stri
     let keys = KmcKeys::at(sts_time(Timestamp::now())?, &rows);
     let ending = keys.run_out(warning.as_signed());
     Ok(ending.map(|ending| ending.to_string()))
-}
-
-/// Postfix rewrites an alias before its transport map is asked, so that mail
-/// that waited in the queue would go to the alias' target and not to the
-/// gateway.
-fn alias_warnings(config: &Config) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for parameter in ["virtual_alias_maps", "alias_maps"] {
-        let maps = postfix(&["postconf", "-h", parameter]).unwrap_or_default();
-        for map in maps
-            .split([',', ' ', '\t', '\n'])
-            .filter(|map| map.contains(':'))
-        {
-            for address in &config.gateway.addresses {
-                let key = match parameter {
-                    "alias_maps" => address.0.local().to_owned(),
-                    _ => address.0.to_string(),
-                };
-                if let Some(target) = postfix(&["postmap", "-q", &key, map]) {
-                    warnings.push(format!(
-                        "{} is an alias for {} in {parameter} ({map}); remove it there, or configure what people write in To",
-                        address.0,
-                        target.trim(),
-                    ));
-                }
-            }
-        }
-    }
-    warnings
 }

@@ -7,6 +7,7 @@
 //! the ones beside it are read still.
 
 use super::address::{Address, without_route};
+use super::comments::{comment_length, delimited_length};
 use super::header::{Header, Headers};
 
 /// The addresses of all To fields.
@@ -109,40 +110,6 @@ impl<'a> Iterator for Lexer<'a> {
 
 fn is_delimiter(c: char) -> bool {
     " \t<>,;:@.()\"[".contains(c)
-}
-
-/// The length of the comment that a text begins with; comments nest, and one
-/// that isn't closed goes to the end.
-fn comment_length(text: &str) -> usize {
-    let mut depth = 0usize;
-    let mut escaped = false;
-    for (at, c) in text.char_indices() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '(' => depth += 1,
-            ')' => depth = depth.saturating_sub(1),
-            _ => (),
-        }
-        if depth == 0 {
-            return at + c.len_utf8();
-        }
-    }
-    text.len()
-}
-
-/// The length of what a text begins with, up to and including `close`.
-fn delimited_length(text: &str, close: char) -> usize {
-    let mut escaped = false;
-    for (at, c) in text.char_indices().skip(1) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            c if c == close => return at + c.len_utf8(),
-            _ => (),
-        }
-    }
-    text.len()
 }
 
 /// One mailbox while it is read.

@@ -15,6 +15,7 @@ pub use content_type::{ContentType, Disposition};
 pub use part::Part;
 
 use super::header::Headers;
+use crate::printable::is_invisible;
 use multipart::Multipart;
 
 /// Multiparts within multiparts. Mail that people send has four or five.
@@ -55,13 +56,20 @@ impl<'m> Structure<'m> {
 
     /// The text/plain parts together, decoded; where there is a choice
     /// (multipart/alternative), the first one that has any. None where there
-    /// is nothing but other media, as in HTML-only mail.
+    /// is nothing but other media, as in HTML-only mail, or where the text is
+    /// blank and stands in another part.
     #[must_use]
     pub fn plain_text(&self) -> Option<String> {
         let only_files = self.parts.iter().all(Part::is_declared_attachment);
         if self.text.is_empty() && !only_files {
             return None;
         }
+        let whole = self.joined_text();
+        let is_elsewhere = is_blank(&whole) && self.parts.iter().any(Part::holds_other_text);
+        (!is_elsewhere).then_some(whole)
+    }
+
+    fn joined_text(&self) -> String {
         let texts = self.text.iter().filter_map(|&at| self.parts.get(at));
         let mut whole = String::new();
         for text in texts.map(Part::text) {
@@ -70,7 +78,7 @@ impl<'m> Structure<'m> {
             }
             whole.push_str(&text);
         }
-        Some(whole)
+        whole
     }
 
     /// Some programs give the text of a message a file name. It is its text
@@ -87,6 +95,10 @@ impl<'m> Structure<'m> {
             self.text.push(at);
         }
     }
+}
+
+fn is_blank(text: &str) -> bool {
+    text.chars().all(|c| c.is_whitespace() || is_invisible(c))
 }
 
 struct Reader<'m> {

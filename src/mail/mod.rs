@@ -9,6 +9,7 @@
 mod address;
 mod address_list;
 mod charset;
+mod comments;
 mod encoded_word;
 mod envelope;
 mod flowed;
@@ -31,6 +32,7 @@ mod subject;
 mod targets;
 mod threading;
 mod trace;
+mod transfer_encoding;
 
 pub use address::{Address, AddressError};
 pub use address_list::{from_addresses, to_addresses};

@@ -1,6 +1,7 @@
 //! How a reply refers to its request: In-Reply-To and References (RFC 5322
 //! 3.6.4), and the reply's own Message-ID.
 
+use super::comments::without_comments;
 use super::header::Headers;
 
 /// Longest id that a reply repeats.
@@ -9,9 +10,10 @@ const MAX_ID: usize = 900;
 /// and the last ones.
 const LAST_REFERENCES: usize = 9;
 
-/// The Message-ID as it stands, if it can stand in another header so.
+/// The Message-ID as it stands, without comments around it, if it can stand in
+/// another header so.
 pub(super) fn message_id(headers: &Headers) -> Option<String> {
-    let value = headers.first("Message-ID")?.unfolded();
+    let value = without_comments(&headers.first("Message-ID")?.unfolded());
     let id = value.trim_matches([' ', '\t']);
     is_repeatable(id).then(|| id.to_owned())
 }
@@ -20,7 +22,7 @@ pub(super) fn message_id(headers: &Headers) -> Option<String> {
 pub(super) fn references(headers: &Headers) -> Vec<String> {
     let field = headers.first("References");
     let value = field.map(|field| field.unfolded()).unwrap_or_default();
-    let mut ids: Vec<String> = value
+    let mut ids: Vec<String> = without_comments(&value)
         .split([' ', '\t'])
         .filter(|id| id.starts_with('<') && id.ends_with('>') && is_repeatable(id))
         .map(str::to_owned)
@@ -66,7 +68,23 @@ mod tests {
         let id = |value: &str| message_id(&headers(&[("Message-Id", value)]));
         assert_eq!(id(" <a@b> ").as_deref(), Some("<a@b>"));
         assert_eq!(id("\n a=?b").as_deref(), Some("a=?b"));
-        for value in ["", " ", " <a b@c>", " <a\tb>", " <é@x>", &"a".repeat(901)] {
+        for value in [
+            " <a@b> (added by relay)",
+            "(x)\r\n <a@b>(y)",
+            "<a@b> (left open",
+        ] {
+            assert_eq!(id(value).as_deref(), Some("<a@b>"), "{value:?}");
+        }
+        assert_eq!(id("<a(b)@c>").as_deref(), Some("<a(b)@c>"));
+        for value in [
+            "",
+            " ",
+            " (x)",
+            " <a b@c>",
+            " <a\tb>",
+            " <é@x>",
+            &"a".repeat(901),
+        ] {
             assert_eq!(id(value), None, "{value:?}");
         }
         assert_eq!(id(&"a".repeat(900)).map(|id| id.len()), Some(900));
@@ -75,7 +93,10 @@ mod tests {
     #[test]
     fn references_are_those_of_the_request_and_its_id() {
         let headers = headers(&[
-            ("References", " <1@x>\r\n <2@x>  garbage <3\u{e9}@x>"),
+            (
+                "References",
+                " <1@x>\r\n <2@x>(of a <b@c>)  garbage <3\u{e9}@x>",
+            ),
             ("Message-ID", " <4@x>"),
         ]);
         assert_eq!(references(&headers), ["<1@x>", "<2@x>", "<4@x>"]);

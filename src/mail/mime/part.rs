@@ -2,12 +2,22 @@
 
 use std::borrow::Cow;
 
-use encodify::{base64, qp};
-
 use super::super::charset;
 use super::super::flowed;
 use super::super::header::Headers;
+use super::super::transfer_encoding::TransferEncoding;
 use super::content_type::{self, ContentType, Disposition};
+
+/// Types of files in which programs put a whole message, its text with it:
+/// Outlook's TNEF, S/MIME and PGP.
+const WRAPPERS: [&str; 6] = [
+    "application/ms-tnef",
+    "application/vnd.ms-tnef",
+    "application/pkcs7-mime",
+    "application/x-pkcs7-mime",
+    "application/pgp",
+    "application/pgp-encrypted",
+];
 
 /// One part that isn't a multipart; or one that is, and can't be split.
 #[derive(Clone, Debug)]
@@ -21,14 +31,6 @@ pub struct Part<'m> {
     encoding: TransferEncoding,
     raw: &'m [u8],
     is_file: bool,
-}
-
-/// Content-Transfer-Encoding, RFC 2045 6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum TransferEncoding {
-    Identity,
-    QuotedPrintable,
-    Base64,
 }
 
 impl<'m> Part<'m> {
@@ -83,6 +85,19 @@ impl<'m> Part<'m> {
         self.disposition == Some(Disposition::Attachment)
     }
 
+    /// Whether the text of the message may stand here in another form: HTML, or
+    /// a file that wraps the whole message.
+    pub(super) fn holds_other_text(&self) -> bool {
+        let is_named = |name: &String| name.eq_ignore_ascii_case("winmail.dat");
+        match self.content_type.kind.as_str() {
+            "text" => self.content_type.subtype != "plain" && !self.is_declared_attachment(),
+            _ => {
+                WRAPPERS.contains(&self.content_type.essence().as_str())
+                    || self.name.as_ref().is_some_and(is_named)
+            }
+        }
+    }
+
     /// The octets that it takes in the message, encoded as it is there.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -92,13 +107,7 @@ impl<'m> Part<'m> {
     /// The content, transfer encoding undone as far as it is well-formed.
     #[must_use]
     pub fn content(&self) -> Cow<'m, [u8]> {
-        match self.encoding {
-            TransferEncoding::Identity => Cow::Borrowed(self.raw),
-            TransferEncoding::QuotedPrintable => {
-                qp::BODY.decode(self.raw).unwrap_or(Cow::Borrowed(self.raw))
-            }
-            TransferEncoding::Base64 => Cow::Owned(decode_base64(self.raw)),
-        }
+        self.encoding.decode(self.raw)
     }
 
     /// The content as text, charset and format=flowed (RFC 3676) undone.
@@ -121,37 +130,4 @@ impl<'m> Part<'m> {
             .parameter(name)
             .is_some_and(|own| own.trim().eq_ignore_ascii_case(value))
     }
-}
-
-impl TransferEncoding {
-    /// None where the field names one that isn't known.
-    fn of(headers: &Headers) -> Option<Self> {
-        let Some(field) = headers.first("Content-Transfer-Encoding") else {
-            return Some(TransferEncoding::Identity);
-        };
-        let value = field.unfolded();
-        // Some programs add a comment or a semicolon.
-        let name = value.split([';', '(']).next().unwrap_or_default().trim();
-        match name.to_ascii_lowercase().as_str() {
-            "" | "7bit" | "8bit" | "binary" => Some(TransferEncoding::Identity),
-            "quoted-printable" => Some(TransferEncoding::QuotedPrintable),
-            "base64" => Some(TransferEncoding::Base64),
-            _ => None,
-        }
-    }
-}
-
-/// Characters outside the alphabet are skipped (RFC 2045 6.8), the text that
-/// a list server adds behind the padding with them.
-fn decode_base64(raw: &[u8]) -> Vec<u8> {
-    let mut symbols: Vec<u8> = raw
-        .iter()
-        .copied()
-        .take_while(|&octet| octet != b'=')
-        .filter(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/'))
-        .collect();
-    if symbols.len() % 4 == 1 {
-        symbols.pop();
-    }
-    base64::LENIENT.decode(symbols).unwrap_or_default()
 }

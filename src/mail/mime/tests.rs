@@ -88,6 +88,48 @@ fn quoted_printable_with_its_flaws() {
 }
 
 #[test]
+fn a_transfer_encoding_that_is_none_leaves_the_text() {
+    for encoding in ["8bit\"", "utf-8", "8-bit", "binary;", "\"\"", "text/plain"] {
+        let fields = format!("Content-Transfer-Encoding: {encoding}");
+        assert_eq!(single(&fields, "STS=3D\n"), "STS=3D\n", "{encoding}");
+    }
+    let fields = "Content-Transfer-Encoding: \"quoted-printable\"; x";
+    assert_eq!(single(fields, "STS=3D\n"), "STS=\n");
+    let foreign = "Content-Transfer-Encoding: x-uuencode\n\nbegin 644 a\n";
+    assert_eq!(text(foreign), None);
+}
+
+#[test]
+fn a_blank_text_beside_the_text_in_another_form_is_none() {
+    let html = "--a\nContent-Type: text/html\n\n<p>STS</p>\n--a--\n";
+    for blank in ["", "\n", " \t\n", "\u{a0}\u{feff}\n\n"] {
+        let source = format!("{ALTERNATIVE}--a\nContent-Type: text/plain\n\n{blank}\n{html}");
+        assert_eq!(text(&source), None, "{blank:?}");
+    }
+    let source = format!("{ALTERNATIVE}--a\n\nSTS\n{html}");
+    assert_eq!(plain(&source), "STS");
+}
+
+#[test]
+fn a_file_that_wraps_the_message_is_no_plain_text() {
+    let disposition = "Content-Disposition: attachment; filename=";
+    for wrapper in [
+        "Content-Type: application/ms-tnef; name=winmail.dat",
+        "Content-Type: application/octet-stream; name=WINMAIL.DAT",
+        "Content-Type: application/pkcs7-mime; smime-type=enveloped-data; name=smime.p7m",
+    ] {
+        assert_eq!(text(&format!("{wrapper}\n\nx")), None, "{wrapper}");
+        let file = format!("{wrapper}\n{disposition}winmail.dat");
+        assert_eq!(text(&format!("{file}\n\nx")), None, "{wrapper}");
+        let beside = |text: &str| format!("{MIXED}--b\n\n{text}\n--b\n{file}\n\nx\n--b--\n");
+        assert_eq!(text(&beside(" ")), None, "{wrapper}");
+        assert_eq!(plain(&beside("STS")), "STS", "{wrapper}");
+    }
+    let other = format!("Content-Type: image/png\n{disposition}a.png\n\nx");
+    assert_eq!(plain(&other), "");
+}
+
+#[test]
 fn base64_with_its_flaws() {
     let fields = "Content-Transfer-Encoding: base64";
     assert_eq!(single(fields, "aGVsbG8g\nd29ybGQ="), "hello world");

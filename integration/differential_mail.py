@@ -20,9 +20,40 @@ from typing import Any, Iterator
 
 # Parts of Subjects.
 TEXTS = ["order-17", "x", "{KMS:Help}", "{KMS:GetPublicKey}", "a/b", "100%", "it's", "é", "a漢", "=?", "?=", "=?a?="]
-WORDS = ["=?utf-8?q?a b?=", "=?utf-8*en?q?a?=", "=?UTF-8?Q?=7BKMS:Help=7D?=", "=?utf-8?q?=C3?= =?utf-8?q?=A9?="]
+WORDS = [
+    "=?utf-8?q?a b?=",
+    "=?utf-8*en?q?a?=",
+    "=?iso-8859-1*fr?Q?=E9?=",
+    "=?UTF-8?Q?=7BKMS:Help=7D?=",
+    "=?utf-8?q?=C3?= =?utf-8?q?=A9?=",
+    "=?utf-8?q?=C3?==?UTF-8?b?qQ==?=",
+    "=?utf-8?q?=C3?==?unknown-8bit?q?=A9?=",
+    "=?utf-8?q?a=C3?=",
+    "=?unknown-8bit?Q?=7BKMS:Help=7D_caf=E9?=",
+    "=?x-none?q?=C3=A9_b?=",
+    "=?x-none?B?6Q==?=",
+    "=?iso-2022-jp?B?GyRCRnxLXBsoQg==?=",
+    "=?iso-2022-jp?B?GyRCRnxLXBsoQg==?= =?iso-2022-jp?B?GyRCOGwbKEI=?=",
+    "=?iso-2022-kr?B?GyQpQw5HUTFbDw==?=",
+    "=?hz-gb-2312?Q?=7E=7BVPND=7E=7D?=",
+    "=?utf-7?q?a+AOk-?=",
+    "=?utf-8?q??=",
+    "=?utf-8?B??=",
+    "=?utf-8?q?a=4?=",
+    "=?utf-8?q?a=zz=?=",
+    "=?utf-8?b?YWJj!ZA==?=",
+    "=?utf-8?b?YWJjZA?=",
+    "=?utf-8?b?YWJjZ?=",
+    "=?utf-8?b?YWJj ZGVm?=",
+    "=?utf-8?b?YWJjZA===?=",
+    "=?utf-8?x?a?=",
+    "=?utf-8?q?a?b?=",
+    "=?x?=",
+]
 LETTERS = "aé ü€ñ漢字ß?=_ж"
-CHARSETS = ["utf-8", "UTF-8", "iso-8859-1", "koi8-r", "shift_jis", "us-ascii"]
+CHARSETS = ["utf-8", "UTF-8", "iso-8859-1", "koi8-r", "shift_jis", "us-ascii", "latin-1", "gb2312", "euc-kr"]
+# Between parts of a Subject: words may be glued to words and to text.
+BETWEEN = [" ", " ", "  ", "\t", "\r\n ", "\r\n\t", " \r\n ", "", ""]
 
 # Parts of address lists.
 LOCALS = ["jane", "J.Doe", "a+b", "o'neil", "x_y", '"two words"', '"a@b"', '"q\\"q"', '"jane"', '"j\\ane"']
@@ -46,14 +77,14 @@ class Fields:
     def subject(self) -> str:
         value = self.choice([" ", "  "]) + self.subject_part()
         for _ in range(self.source.randint(0, 5)):
-            value += self.choice([" ", " ", "  ", "\t", "\r\n ", "\r\n\t", " \r\n "]) + self.subject_part()
+            value += self.choice(BETWEEN) + self.subject_part()
         return value
 
     def subject_part(self) -> str:
         kind = self.source.random()
         if kind < 0.5:
             return self.choice(TEXTS)
-        return self.choice(WORDS) if kind < 0.6 else self.encoded_word(self.choice(CHARSETS))
+        return self.choice(WORDS) if kind < 0.75 else self.encoded_word(self.choice(CHARSETS))
 
     def encoded_word(self, charset: str) -> str:
         text = "".join(self.choice(LETTERS) for _ in range(self.source.randint(1, 12)))

@@ -52,6 +52,24 @@ const CLIENTS: &[Client] = &[
         let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
         encoded("text/plain; charset=utf-16le", "base64", base64(&utf16))
     }),
+    ("a charset without ASCII on 7-bit text", |text| {
+        encoded("text/plain; charset=utf-16", "7bit", with_crlf(text))
+    }),
+    ("a charset that nobody decodes", |text| {
+        encoded("text/plain; charset=iso-2022-kr", "7bit", with_crlf(text))
+    }),
+    ("another one", |text| {
+        encoded("text/plain; charset=hz-gb-2312", "7bit", with_crlf(text))
+    }),
+    ("a stray quote in the transfer encoding", |text| {
+        encoded("text/plain; charset=utf-8", "8bit\"", with_crlf(text))
+    }),
+    ("a charset for a transfer encoding", |text| {
+        encoded("text/plain", "utf-8", with_crlf(text))
+    }),
+    ("a stray quote behind base64", |text| {
+        encoded("text/plain", "base64\"", base64(text.as_bytes()))
+    }),
     ("flowed", |text| {
         encoded("text/plain; format=flowed", "7bit", flowed(text))
     }),
@@ -170,8 +188,36 @@ fn a_request_in_html_alone_is_refused_as_such() {
     assert_eq!(reply.result()[..2], ["Error", "EPlainTextRequired"]);
 }
 
+#[test]
+fn a_blank_text_beside_html_is_refused_as_html_alone() {
+    let site = Layout::new().start();
+    let draft = encoded(
+        "multipart/alternative; boundary=b",
+        "7bit",
+        "--b\r\nContent-Type: text/plain\r\n\r\n\r\n\
+         --b\r\nContent-Type: text/html\r\n\r\n<p>-----STS:VKLOAD.REQ.1 BEGINS-----</p>\r\n--b--\r\n",
+    );
+    let reply = site.ask(&draft.with("Subject", "{KMS:GetKlfStsEd2} blank"));
+    assert_eq!(reply.result()[..2], ["Error", "EPlainTextRequired"]);
+}
+
+#[test]
+fn a_message_id_is_referred_to_without_its_comment() {
+    let site = Layout::new().start();
+    let draft = plain("").with("Message-ID", "<17@vendor.example> (added by relay)");
+    let reply = site.ask(&draft.with("Subject", "{KMS:Help} comment"));
+    assert_eq!(
+        reply.header("In-Reply-To").as_deref(),
+        Some("<17@vendor.example>")
+    );
+}
+
 fn plain(text: &str) -> Draft {
     Draft::request("", text)
+}
+
+fn with_crlf(text: &str) -> String {
+    text.replace('\n', "\r\n")
 }
 
 fn encoded(content_type: &str, transfer_encoding: &str, body: impl Into<Vec<u8>>) -> Draft {

@@ -2,9 +2,28 @@
 
 use std::borrow::Cow;
 
+use mail_parser::decoders::charsets::DecoderFnc;
 use mail_parser::decoders::charsets::map::charset_decoder;
 
-/// Text in the charset of that name; None where the name isn't known.
+use super::seven_bit;
+
+/// Names that mail-parser doesn't know, and the name of the same charset, or
+/// of one that holds it, that it knows.
+const OTHER_NAMES: [(&str, &str); 10] = [
+    ("latin-1", "iso-8859-1"),
+    ("cp932", "shift_jis"),
+    ("cp949", "euc-kr"),
+    ("ms949", "euc-kr"),
+    ("uhc", "euc-kr"),
+    ("euc-cn", "gbk"),
+    ("iso-2022-jp-1", "iso-2022-jp"),
+    ("iso-2022-jp-2", "iso-2022-jp"),
+    ("iso-2022-jp-3", "iso-2022-jp"),
+    ("iso-2022-jp-ms", "iso-2022-jp"),
+];
+
+/// Text in the charset of that name; None where the name isn't known. A label
+/// that can't be right is as if missing.
 pub(super) fn decode<'a>(name: &str, octets: &'a [u8]) -> Option<Cow<'a, str>> {
     let name = name.trim();
     if is_utf8(name) {
@@ -13,7 +32,15 @@ pub(super) fn decode<'a>(name: &str, octets: &'a [u8]) -> Option<Cow<'a, str>> {
     if is_ascii(name) {
         return Some(guess(octets));
     }
-    charset_decoder(name.as_bytes()).map(|decoder| Cow::Owned(decoder(octets)))
+    if let Some(text) = seven_bit::decode(name, octets) {
+        return Some(Cow::Owned(text));
+    }
+    let decoder = decoder(name)?;
+    let text = decoder(octets);
+    if destroys_ascii(decoder) && (is_plain(octets) || says_nothing(&text)) {
+        return Some(guess(octets));
+    }
+    Some(Cow::Owned(text))
 }
 
 /// Text in a charset that nobody stated, or that nobody knows: UTF-8 if it can
@@ -26,6 +53,37 @@ pub(super) fn guess(octets: &[u8]) -> Cow<'_, str> {
     }
 }
 
+/// Whether there is a charset of that name.
+pub(super) fn is_known(name: &str) -> bool {
+    let name = name.trim();
+    is_utf8(name) || is_ascii(name) || decoder(name).is_some()
+}
+
+fn decoder(name: &str) -> Option<DecoderFnc> {
+    let known = OTHER_NAMES
+        .iter()
+        .find(|(other, _)| other.eq_ignore_ascii_case(name))
+        .map_or(name, |(_, known)| known);
+    charset_decoder(known.as_bytes())
+}
+
+/// Whether a text in ASCII comes out as another one, as of UTF-16, or as none,
+/// as of charsets that mail-parser knows by name only.
+fn destroys_ascii(decoder: DecoderFnc) -> bool {
+    const SAMPLE: &str = "STS.";
+    decoder(SAMPLE.as_bytes()) != SAMPLE
+}
+
+/// ASCII or UTF-8, without the zeros that UTF-16 has in each such text.
+fn is_plain(octets: &[u8]) -> bool {
+    !octets.contains(&0) && std::str::from_utf8(octets).is_ok()
+}
+
+/// Empty, or nothing but replacements of what could not be decoded.
+fn says_nothing(text: &str) -> bool {
+    text.chars().all(|c| c == char::REPLACEMENT_CHARACTER)
+}
+
 fn is_utf8(name: &str) -> bool {
     ["utf-8", "utf8", "unicode-1-1-utf-8", "x-utf-8"]
         .iter()
@@ -36,4 +94,107 @@ fn is_ascii(name: &str) -> bool {
     ["us-ascii", "ascii", "ansi_x3.4-1968"]
         .iter()
         .any(|known| known.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Labels of which mail programs write each, right or wrong.
+    const LABELS: [&str; 23] = [
+        "us-ascii",
+        "utf-8",
+        "iso-8859-1",
+        "windows-1252",
+        "koi8-r",
+        "gb2312",
+        "gb18030",
+        "big5",
+        "shift_jis",
+        "euc-jp",
+        "iso-2022-jp",
+        "iso-2022-kr",
+        "iso-2022-cn",
+        "hz-gb-2312",
+        "x-user-defined",
+        "replacement",
+        "utf-7",
+        "utf-16",
+        "utf-16le",
+        "UTF-16BE",
+        "ucs-2",
+        "iso-10646-ucs-2",
+        "unicode",
+    ];
+
+    #[test]
+    fn no_label_destroys_ascii() {
+        for text in [
+            "-----STS:VKLOAD.REQ.1 BEGINS-----\r\n",
+            "STS",
+            "ab",
+            "x\t~~\n",
+        ] {
+            for label in LABELS {
+                let decoded = decode(label, text.as_bytes());
+                assert_eq!(decoded.as_deref(), Some(text), "{label}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_label_that_is_right_counts() {
+        for (label, octets, text) in [
+            ("utf-16be", &b"\0S\0T\0S"[..], "STS"),
+            ("utf-16le", b"S\0T\0S\0", "STS"),
+            ("utf-16", b"\xfe\xff\0S\x65\xe5", "S日"),
+            ("utf-16be", b"\x65\xe5\x67\x2c", "日本"),
+            ("iso-2022-jp", b"\x1b$BF|K\\\x1b(B", "日本"),
+            ("iso-2022-jp-2", b"\x1b$BF|K\\\x1b(B", "日本"),
+            ("utf-7", b"a+AOk-b", "aéb"),
+            ("latin-1", b"\xe9", "é"),
+            ("CP932", b"\x93\xfa\x96\x7b", "日本"),
+            ("iso-2022-kr", b"\x1b$)C\x0eGQ1[\x0f", "한글"),
+        ] {
+            assert_eq!(decode(label, octets).as_deref(), Some(text), "{label}");
+        }
+    }
+
+    #[test]
+    fn a_label_that_gives_nothing_is_as_if_missing() {
+        for (label, octets, text) in [
+            ("hz-gb-2312", &b"caf\xe9 STS"[..], "café STS"),
+            ("iso-2022-kr", "é STS".as_bytes(), "é STS"),
+            ("utf-16", "é STS".as_bytes(), "é STS"),
+            ("shift_jis", b"", ""),
+        ] {
+            assert_eq!(decode(label, octets).as_deref(), Some(text), "{label}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_nobody_knows_is_said_so() {
+        for name in ["x-none", "unknown-8bit", "cp037", "utf-32", ""] {
+            assert!(!is_known(name) && decode(name, b"a").is_none(), "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_octets_are_survived(octets in prop::collection::vec(any::<u8>(), 0..40)) {
+            for label in LABELS {
+                assert!(is_known(label) && decode(label, &octets).is_some());
+            }
+        }
+
+        #[test]
+        fn ascii_stays_whatever_its_label(text in "[ -}\r\n\t]{0,80}") {
+            for label in LABELS.iter().filter(|label| **label != "utf-7") {
+                let decoded = decode(label, text.as_bytes());
+                prop_assert_eq!(decoded.as_deref(), Some(text.as_str()));
+            }
+        }
+    }
 }

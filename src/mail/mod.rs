@@ -28,6 +28,7 @@ mod reply;
 mod request;
 mod result_code;
 mod service_code;
+mod seven_bit;
 mod subject;
 mod targets;
 mod threading;

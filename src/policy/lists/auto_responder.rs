@@ -49,9 +49,9 @@ pub static AUTO_RESPONDER: &[FieldEntry] = &[
     any("X-MS-Exchange-Generated-Message-Source", "Exchange agents: rules, journals, moderation"),
     any("X-MS-Exchange-Inbox-Rules-Loop", "Exchange inbox rules that reply or forward"),
     any("X-MS-Exchange-Parent-Message-Id", "Exchange, what an agent made of another message"),
-    any("X-MS-Exchange-Message-Is-Ndr", "Exchange non-delivery reports"),
-    any("X-MS-Embedded-Report", "Exchange non-delivery reports"),
-    any("X-MS-Journal-Report", "Exchange journals"),
+    present("X-MS-Exchange-Message-Is-Ndr", "Exchange non-delivery reports"),
+    present("X-MS-Embedded-Report", "Exchange non-delivery reports"),
+    present("X-MS-Journal-Report", "Exchange journals"),
     any("X-DSNContext", "Microsoft SMTP service's reports"),
     word("Content-Class", "dsn", "Exchange 2003: urn:content-classes:dsn"),
     word("Content-Class", "mdn", "Exchange 2003: urn:content-classes:mdn"),
@@ -92,7 +92,7 @@ pub static AUTO_RESPONDER: &[FieldEntry] = &[
     any("X-Redmine-Host", "Redmine"),
     any("X-Trac-Project", "Trac"),
     any("X-GitHub-Reason", "GitHub"),
-    any("X-GitLab-NotificationReason", "GitLab"),
+    present("X-GitLab-NotificationReason", "GitLab"),
     any("X-Gerrit-MessageType", "Gerrit"),
     any("X-Phabricator-Sent-This-Message", "Phabricator"),
     any("X-Launchpad-Notification-Type", "Launchpad"),
@@ -109,6 +109,14 @@ const fn any(field: &'static str, source: &'static str) -> FieldEntry {
     FieldEntry {
         field,
         value: Value::Any,
+        source,
+    }
+}
+
+const fn present(field: &'static str, source: &'static str) -> FieldEntry {
+    FieldEntry {
+        field,
+        value: Value::Present,
         source,
     }
 }

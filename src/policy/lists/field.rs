@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::mail::{Header, Headers};
 use crate::policy::mailbox::mailboxes;
-use crate::policy::tokens::words;
+use crate::policy::tokens::{Tokens, words};
 
 use super::sender::{Role, role_of};
 
@@ -19,10 +19,13 @@ pub struct FieldEntry {
     pub source: &'static str,
 }
 
-/// How the value of a field is compared: as RFC 5322 words, comments and case aside.
+/// How the value of a field is compared: as RFC 5322 words, comments and case
+/// aside. A field without a value says nothing, but for [`Value::Present`].
 #[derive(Clone, Copy, Debug)]
 pub enum Value {
-    /// Anything.
+    /// Anything, or nothing: some programs write the name alone.
+    Present,
+    /// Anything that says something.
     Any,
     /// Anything but a denial: `no`, `false`, `0` and the like.
     NotDenied,
@@ -54,7 +57,10 @@ impl FieldEntry {
 
 impl Value {
     fn matches(self, value: &str) -> bool {
+        let says_something = Tokens::of(value).next().is_some();
         match self {
+            Value::Present => true,
+            _ if !says_something => false,
             Value::Any => true,
             Value::NotDenied => !DENIALS.iter().any(|denial| first_is(value, denial)),
             Value::OtherThan(word) => !first_is(value, word),

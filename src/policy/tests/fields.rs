@@ -32,12 +32,12 @@ fn meant(value: Value) -> Vec<String> {
         ]
     };
     match value {
-        Value::Any => vec!["x".to_owned(), "no".to_owned(), String::new()],
+        Value::Present => [vec!["x".to_owned()], empty()].concat(),
+        Value::Any => vec!["x".to_owned(), "no".to_owned(), "<>".to_owned()],
         Value::NotDenied => dressed("yes"),
         Value::OtherThan(_) => {
             let mut values = dressed("auto-generated");
-            values.push(String::new());
-            values.push("(no)".to_owned());
+            values.push(";".to_owned());
             values.push("none".to_owned());
             values
         }
@@ -69,10 +69,24 @@ fn meant(value: Value) -> Vec<String> {
     }
 }
 
+/// Blanks and comments: values that say nothing.
+fn empty() -> Vec<String> {
+    [
+        "",
+        " \t",
+        "(auto-replied)",
+        "()\n\t(a (b) \\) c)",
+        "(left open",
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
 /// Values that only look like it.
 fn not_meant(value: Value) -> Vec<String> {
     match value {
-        Value::Any => vec![],
+        Value::Present => vec![],
+        Value::Any => empty(),
         Value::NotDenied => ["no", "No (comment)", "(yes) false", "0", "none"]
             .map(str::to_owned)
             .to_vec(),
@@ -140,6 +154,16 @@ fn a_field_that_only_looks_like_it_is_let_by() {
             mail.clone()
                 .with("X-Note", &format!("{}: {value}", entry.field))
                 .is_answered();
+        }
+    }
+}
+
+#[test]
+fn a_field_without_a_value_says_nothing() {
+    let presence = |entry: &FieldEntry| matches!(entry.value, Value::Present);
+    for (_, entry) in field_entries().filter(|(_, entry)| !presence(entry)) {
+        for value in empty() {
+            Mail::request().with(entry.field, &value).is_answered();
         }
     }
 }

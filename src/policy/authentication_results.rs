@@ -7,10 +7,37 @@ use std::str::Chars;
 /// What one host says of how a message authenticated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AuthenticationResults {
-    /// Who says it, as it stands.
-    pub(super) authserv_id: String,
+    /// Who says it.
+    pub(super) authserv_id: AuthservId,
     /// What, method by method; a statement that is malformed is left out.
     pub(super) results: Vec<MethodResult>,
+}
+
+/// The name by which a host says it (RFC 8601 2.5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AuthservId {
+    /// In lower case, without a trailing dot.
+    host: String,
+    /// Whether the host names the message behind a `/`, as OpenDKIM does with
+    /// AuthservIDWithJobID.
+    pub(super) has_job: bool,
+}
+
+impl AuthservId {
+    /// None where no host is named.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (host, has_job) = match text.split_once('/') {
+            Some((host, _)) => (host, true),
+            None => (text, false),
+        };
+        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        (!host.is_empty()).then_some(AuthservId { host, has_job })
+    }
+
+    /// Whether both name the same host.
+    pub(super) fn is_host_of(&self, other: &AuthservId) -> bool {
+        self.host == other.host
+    }
 }
 
 /// One method's result.
@@ -40,7 +67,7 @@ pub(super) fn parse(value: &str) -> Option<AuthenticationResults> {
     let mut reader = Reader {
         chars: value.chars().peekable(),
     };
-    let authserv_id = reader.word(|c| c == ';')?;
+    let authserv_id = AuthservId::parse(&reader.word(|c| c == ';')?)?;
     reader.skip_statement();
     let mut results = Vec::new();
     while reader.next_statement() {
@@ -177,7 +204,8 @@ mod tests {
             let (method, result) = (&result.method, &result.result);
             format!("{method}={result}[{}]", properties.join(","))
         };
-        Some((read.authserv_id, read.results.iter().map(shown).collect()))
+        let results = read.results.iter().map(shown).collect();
+        Some((read.authserv_id.host, results))
     }
 
     #[test]
@@ -207,7 +235,7 @@ mod tests {
             ),
             (
                 "MX.Example.org; SPF/1 = Fail reason = \"not; allowed\" smtp . mailfrom = a@b",
-                "MX.Example.org",
+                "mx.example.org",
                 vec!["spf=fail[reason=not; allowed,smtp.mailfrom=a@b]"],
             ),
             (
@@ -228,6 +256,23 @@ mod tests {
         ] {
             let expected = results.into_iter().map(str::to_owned).collect();
             assert_eq!(read(value), Some((id.to_owned(), expected)), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn the_host_is_named_without_the_job() {
+        for (value, host, has_job) in [
+            ("mx.example.org; none", "mx.example.org", false),
+            ("MX.example.org.; none", "mx.example.org", false),
+            ("mx.example.org/4FABCD1234; none", "mx.example.org", true),
+            ("\"mx.example.org./4F/AB\"; none", "mx.example.org", true),
+            ("evil.example/mx.example.org; none", "evil.example", true),
+        ] {
+            let expected = AuthservId {
+                host: host.to_owned(),
+                has_job,
+            };
+            assert_eq!(parse(value).unwrap().authserv_id, expected, "{value}");
         }
     }
 
@@ -253,7 +298,15 @@ mod tests {
 
     #[test]
     fn nothing_is_nobodys_word() {
-        for value in ["", " ", ";", "; spf=pass", "(mx); spf=pass"] {
+        for value in [
+            "",
+            " ",
+            ";",
+            "; spf=pass",
+            "(mx); spf=pass",
+            "/mx; spf=pass",
+            ".; x=y",
+        ] {
             assert_eq!(parse(value), None, "{value:?}");
         }
     }

@@ -9,7 +9,9 @@
 use std::collections::BTreeSet;
 
 use crate::mail::{Address, from_addresses};
-use crate::policy::authentication_results::{AuthenticationResults, MethodResult, parse};
+use crate::policy::authentication_results::{
+    AuthenticationResults, AuthservId, MethodResult, parse,
+};
 use crate::policy::facts::{Facts, Listener};
 use crate::policy::finding::{Finding, Quoted};
 
@@ -52,23 +54,19 @@ struct Said {
 }
 
 impl Said {
+    /// A verifier may strip forged fields of the form that it writes, and leave
+    /// those with a job or without one. So the form of the topmost field counts.
     fn of(facts: &Facts<'_>) -> Self {
-        let ids = &facts.settings.authentication.authserv_ids;
-        let is_own = |field: &AuthenticationResults| {
-            ids.iter()
-                .any(|id| id.eq_ignore_ascii_case(&field.authserv_id))
-        };
         let mut said = Said {
             fields: 0,
             results: Vec::new(),
         };
-        for field in facts
-            .headers
-            .get_all("Authentication-Results")
-            .filter_map(|header| parse(&header.unfolded()))
-            .filter(is_own)
-        {
-            said.add(field);
+        let fields = own_fields(facts);
+        let has_job = fields.first().map(|topmost| topmost.authserv_id.has_job);
+        for field in fields {
+            if Some(field.authserv_id.has_job) == has_job {
+                said.add(field);
+            }
         }
         said
     }
@@ -140,6 +138,21 @@ impl Said {
             Quoted(&results.join(" "))
         )
     }
+}
+
+/// The fields in the name of the site's own verifiers, the topmost first.
+fn own_fields(facts: &Facts<'_>) -> Vec<AuthenticationResults> {
+    let configured = &facts.settings.authentication.authserv_ids;
+    let own_ids: Vec<AuthservId> = configured
+        .iter()
+        .filter_map(|id| AuthservId::parse(id))
+        .collect();
+    facts
+        .headers
+        .get_all("Authentication-Results")
+        .filter_map(|header| parse(&header.unfolded()))
+        .filter(|field| own_ids.iter().any(|id| id.is_host_of(&field.authserv_id)))
+        .collect()
 }
 
 /// The domain that signed; older verifiers give the agent's address only.

@@ -81,6 +81,10 @@ fn other_hosts_are_not_believed() {
         "kms.example.org",
         "x.mx.kms.example.org",
         "mx.kms.example.org.evil.example",
+        "mx.kms.example.org.evil.example/4FABCD1234",
+        "mx.other.example/mx.kms.example.org",
+        "mx.kms.example.org../4FABCD1234",
+        "/mx.kms.example.org",
         "(mx.kms.example.org) mx.other.example",
         "\"mx.kms.example.org \"",
     ] {
@@ -93,6 +97,11 @@ fn other_hosts_are_not_believed() {
         "mx.kms.example.org 1",
         "\"mx.kms.example.org\"",
         "(a) mx.kms.example.org (b)",
+        "mx.kms.example.org.",
+        "mx.kms.example.org/4FABCD1234",
+        "\"MX.kms.example.org/4FABCD1234\"",
+        "mx.kms.example.org./4F/AB",
+        "mx.kms.example.org/",
     ] {
         verified(&[&format!("{id}; {failed}")]).is_ignored_by(RuleName::SenderAuthentication);
     }
@@ -115,6 +124,37 @@ fn of_each_method_the_topmost_word_counts() {
     let signatures = "dkim=fail header.d=list.example; dkim=pass header.d=vendor.example";
     let mail = required(&[&ours(signatures), &ours("dkim=none")]);
     assert_eq!(author(&mail).as_deref(), Some("jane@vendor.example"));
+}
+
+/// A verifier that writes one form may let the other one by.
+#[test]
+fn the_topmost_field_says_whether_a_job_stands_behind_the_host() {
+    let with_job = |results: &str| format!("mx.kms.example.org/4FABCD1234; {results}");
+    let passed = "dkim=pass header.d=vendor.example";
+    assert_eq!(
+        author(&required(&[&with_job("spf=none"), &with_job(passed)])).as_deref(),
+        Some("jane@vendor.example")
+    );
+    for (topmost, forged) in [
+        (ours("spf=none"), with_job(passed)),
+        (with_job("spf=none"), ours(passed)),
+    ] {
+        required(&[&topmost, &forged]).is_ignored_by(RuleName::SenderAuthentication);
+    }
+}
+
+#[test]
+fn an_authserv_id_may_be_configured_in_each_form() {
+    for id in ["MX.kms.example.org.", "mx.kms.example.org/job"] {
+        let mut mail = verified(&[&ours("dmarc=fail")]);
+        mail.settings.authentication.authserv_ids = vec![id.to_owned()];
+        mail.is_ignored_by(RuleName::SenderAuthentication);
+    }
+    for id in ["", ".", "/mx.kms.example.org"] {
+        let mut mail = verified(&["; dmarc=fail", "/; dmarc=fail", &ours("dmarc=fail")]);
+        mail.settings.authentication.authserv_ids = vec![id.to_owned()];
+        mail.is_answered();
+    }
 }
 
 #[test]

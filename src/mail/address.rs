@@ -234,6 +234,9 @@ fn parse_literal(text: &str) -> Option<String> {
 
 /// A domain name in its one form. Underscores are let by: hosts have them.
 fn parse_name(text: &str) -> Result<String, AddressError> {
+    if text.contains(is_typographic_quote) {
+        return Err(AddressError::Domain);
+    }
     let ascii = idna::domain_to_ascii_cow(text.as_bytes(), idna::AsciiDenyList::URL)
         .map_err(|_| AddressError::Domain)?;
     let name = ascii.strip_suffix('.').unwrap_or(&ascii);
@@ -252,6 +255,11 @@ fn parse_name(text: &str) -> Result<String, AddressError> {
         return Err(AddressError::TooLong);
     }
     Ok(name.to_owned())
+}
+
+/// IDNA 2008 disallows them (RFC 5892 2.6), and the crate `idna` does not.
+fn is_typographic_quote(c: char) -> bool {
+    matches!(c, '«' | '»' | '‹' | '›' | '\u{2018}'..='\u{201f}')
 }
 
 #[cfg(test)]
@@ -319,6 +327,7 @@ mod tests {
             "a\u{2028}b@x.org",
             "\"a\u{85}b\"@x.org",
             "a@b@x.org",
+            "a@x.org\u{201d}",
         ] {
             assert!(Address::parse(text).is_err(), "{text:?}");
         }

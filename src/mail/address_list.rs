@@ -32,23 +32,26 @@ pub(super) fn all(headers: &Headers, name: &str) -> Vec<Address> {
 
 /// The well-formed addresses of an unfolded address list, in order.
 fn addresses(list: &str) -> Vec<Address> {
+    let mailboxes = mailboxes(list).into_iter();
+    mailboxes.filter_map(Result::ok).collect()
+}
+
+/// The mailboxes of an unfolded address list, in order: the address, or the text
+/// of a mailbox that is malformed, without its comments.
+pub(super) fn mailboxes(list: &str) -> Vec<Result<Address, String>> {
     let mut found = Vec::new();
     let mut mailbox = Mailbox::default();
     for token in (Lexer { rest: list }) {
         match token {
             Token::Special(',' | ';') if !mailbox.in_brackets() => {
-                found.extend(std::mem::take(&mut mailbox).address());
+                found.push(std::mem::take(&mut mailbox).finish());
             }
             // What came before is the name of a group.
             Token::Special(':') if !mailbox.in_brackets() => mailbox = Mailbox::default(),
-            Token::Special('<') => mailbox.open(),
-            Token::Special('>') => mailbox.close(),
-            Token::Special(c) => mailbox.push(c.encode_utf8(&mut [0; 4])),
-            Token::Text(text) => mailbox.push(text),
-            Token::Blank => mailbox.blank(),
+            token => mailbox.take(token),
         }
     }
-    found.extend(mailbox.address());
+    found.push(mailbox.finish());
     found
 }
 
@@ -115,6 +118,8 @@ fn is_delimiter(c: char) -> bool {
 /// One mailbox while it is read.
 #[derive(Default)]
 struct Mailbox {
+    /// All of it but comments, as it stands.
+    source: String,
     /// Before brackets: a bare address or a display name. Inside: the address.
     text: String,
     brackets: Brackets,
@@ -136,6 +141,21 @@ impl Mailbox {
         self.brackets == Brackets::Open
     }
 
+    fn take(&mut self, token: Token<'_>) {
+        match token {
+            Token::Special(c) => self.source.push(c),
+            Token::Text(text) => self.source.push_str(text),
+            Token::Blank => self.source.push(' '),
+        }
+        match token {
+            Token::Special('<') => self.open(),
+            Token::Special('>') => self.close(),
+            Token::Special(c) => self.push(c.encode_utf8(&mut [0; 4])),
+            Token::Text(text) => self.push(text),
+            Token::Blank => self.blank_pending = true,
+        }
+    }
+
     fn open(&mut self) {
         self.brackets = match self.brackets {
             Brackets::None => Brackets::Open,
@@ -150,10 +170,6 @@ impl Mailbox {
             Brackets::Open => Brackets::Closed,
             Brackets::None | Brackets::Closed | Brackets::Broken => Brackets::Broken,
         };
-    }
-
-    fn blank(&mut self) {
-        self.blank_pending = true;
     }
 
     /// Blanks around `@` and `.` go (RFC 5322 4.4); any other stays, and
@@ -176,12 +192,13 @@ impl Mailbox {
         self.text.push_str(text);
     }
 
-    fn address(self) -> Option<Address> {
-        match self.brackets {
+    fn finish(self) -> Result<Address, String> {
+        let address = match self.brackets {
             Brackets::None => Address::parse(&self.text).ok(),
             Brackets::Closed => Address::parse(without_route(&self.text)).ok(),
             Brackets::Open | Brackets::Broken => None,
-        }
+        };
+        address.ok_or(self.source)
     }
 }
 

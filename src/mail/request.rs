@@ -4,11 +4,10 @@
 use thiserror::Error;
 
 use super::address::Address;
-use super::address_list::to_addresses;
 use super::gateway_addresses::GatewayAddresses;
-use super::header::Headers;
 use super::message::Message;
 use super::mime::{Part, Structure};
+use super::named_gateway::named_in_to;
 use super::service_code::{ServiceCode, SubjectError, parse_subject};
 use super::subject;
 use super::threading;
@@ -132,13 +131,6 @@ impl Attachment {
             content: part.content().into_owned(),
         }
     }
-}
-
-/// The configured address that To names first.
-fn named_in_to<'a>(headers: &Headers, gateway: &'a GatewayAddresses) -> Option<&'a Address> {
-    to_addresses(headers)
-        .iter()
-        .find_map(|address| gateway.find(address))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Whom a message is to, and who would be answered.
 
 use crate::mail::{
-    Address, GatewayAddresses, Headers, LeftOut, Targets, reply_targets, to_addresses,
+    Address, GatewayAddresses, Headers, LeftOut, Targets, named_in_to, reply_targets,
 };
 use crate::policy::facts::Facts;
 use crate::policy::finding::{Finding, Quoted};
@@ -13,12 +13,10 @@ pub(in crate::policy) fn not_in_to(facts: &Facts<'_>) -> Option<Finding> {
     named_gateway(facts).err()
 }
 
-/// The configured address that To names first.
+/// The configured address that To names first. The envelope names one as well,
+/// or the rule `not-for-gateway` would have decided.
 pub(in crate::policy) fn named_gateway(facts: &Facts<'_>) -> Result<Address, Finding> {
-    let gateway = facts.envelope.gateway;
-    to_addresses(facts.headers)
-        .iter()
-        .find_map(|address| gateway.find(address))
+    named_in_to(facts.headers, facts.envelope.gateway)
         .cloned()
         .ok_or_else(|| {
             Finding::ignore(if is_in_cc(facts) {

@@ -128,6 +128,90 @@ fn who_forges_a_vendors_address_does_not_delay_its_module() {
     assert_eq!(notices(&site.mailbox(ALICE).mails(), "Blocked"), 1);
 }
 
+/// Waits for the answer itself: a notice has the same Subject.
+fn wait_for_answer(site: &Site, subject: &str) {
+    let expected = format!("Auto: {subject}");
+    site.mailbox(ALICE).wait_for(&expected, |mail| {
+        mail.header("Subject").as_deref() == Some(&expected) && mail.result()[0] == "Success"
+    });
+}
+
+/// The ports of [`wired_internally`]: all mail for the gateway comes out of
+/// Postfix's queue, with a filter before the queue or without one.
+const WITHOUT_FILTER: u16 = 2526;
+const WITH_FILTER: u16 = 2527;
+
+/// A site whose public listeners have no milter. The filter is a second smtpd.
+fn wired_internally() -> Layout {
+    let layout = Layout::new();
+    layout.set_gateway("throttle", "at_once", 104);
+    layout.set_gateway("throttle", "every", "1s");
+    layout.set_gateway("throttle", "block_above", 105);
+    layout.set_gateway("throttle", "block_for", "1h");
+    layout.allow_xclient();
+    let (listener, filter) = (layout.port(WITH_FILTER), layout.port(WITHOUT_FILTER));
+    layout.add_postfix_service(&format!(
+        "{listener}/inet={listener} inet n - n - - smtpd \
+         -o smtpd_milters= -o smtpd_proxy_filter={filter}"
+    ));
+    layout
+}
+
+/// By the internal wiring a sender was an address without a network.
+#[test]
+fn who_forges_a_vendors_address_does_not_block_it_by_the_internal_wiring() {
+    for port in [WITHOUT_FILTER, WITH_FILTER] {
+        let site = wired_internally().start();
+        let mut forger = Smtp::connect(site.layout.port(port));
+        forger.speak_for("ADDR=203.0.113.9");
+        let mut sent = 0;
+        while sent < 110 || blocked(&site).is_empty() {
+            sent += 1;
+            let forged = help(ALICE, &format!("{{KMS:Help}} forged {sent}"));
+            // As a stranger may: below what Postfix writes it says nothing.
+            let forged = forged.with(
+                "Received",
+                "from mail.vendor.example (mail.vendor.example [192.0.2.7])\r\n\
+                 \tby mail.kms.example.org (Postfix) with ESMTP id F1",
+            );
+            send(&mut forger, "mallory@attacker.example", &forged);
+            assert!(sent < 300, "no block after {sent} messages by {port}");
+        }
+        let senders = blocked(&site);
+        let expected = format!("address {ALICE} from 203.0.113.0/24");
+        assert_eq!(senders[0]["sender"], expected.as_str(), "by {port}");
+
+        let mut vendor = Smtp::connect(site.layout.port(port));
+        vendor.speak_for("ADDR=192.0.2.7");
+        send(&mut vendor, ALICE, &help(ALICE, "{KMS:Help} mine"));
+        wait_for_answer(&site, "{KMS:Help} mine");
+        assert_eq!(blocked(&site), senders, "by {port}");
+        let audited = site.layout.gateway(&["audit", "list", "--json"]);
+        assert!(audited.contains("\"client\":\"192.0.2.7\""), "{audited}");
+    }
+}
+
+/// Where nothing says who brought a message, its address is only put off.
+#[test]
+fn an_address_of_no_known_network_is_not_blocked() {
+    let layout = wired_internally();
+    layout.set_gateway("throttle", "at_once", 3);
+    layout.set_gateway("throttle", "block_above", 6);
+    let site = layout.start();
+    let subjects: Vec<String> = (1..=9)
+        .map(|number| format!("{{KMS:Help}} {number}"))
+        .collect();
+    // A program on the host is the client.
+    let mut smtp = Smtp::connect(site.layout.port(WITHOUT_FILTER));
+    for subject in &subjects {
+        send(&mut smtp, ALICE, &help(ALICE, subject));
+    }
+    for subject in &subjects {
+        wait_for_answer(&site, subject);
+    }
+    assert_eq!(blocked(&site), Vec::<Value>::new());
+}
+
 #[test]
 fn an_operator_ends_a_block() {
     let layout = small_allowance();

@@ -15,6 +15,9 @@ use tokio::runtime::{Builder, Runtime};
 use super::gateway;
 use super::house::{House, INTERNAL, rules};
 
+/// The name of our own Postfix, the macro `j`.
+const HOST: &str = "mail.kms.example.org";
+
 /// Commands of one input that are heard.
 const COMMANDS: usize = 200;
 
@@ -86,7 +89,7 @@ impl<'a> Model<'a> {
         let client = Some(IpAddr::from([192, 0, 2, 1]));
         Model {
             house,
-            session: Session::new(house.gateway.clone(), daemon_name, client),
+            session: Session::new(house.gateway.clone(), daemon_name, HOST.to_owned(), client),
             is_internal: daemon_name == INTERNAL,
             transaction: None,
         }

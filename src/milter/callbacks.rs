@@ -58,7 +58,7 @@ const UNANSWERED: ProtoOpts = ProtoOpts::NOREPLY_CONNECT
 
 /// The macros that are read, by stage; for every other stage none is sent.
 const MACROS: [(MacroStage, &CStr); 7] = [
-    (MacroStage::Connect, c"{daemon_name}"),
+    (MacroStage::Connect, c"{daemon_name} j"),
     (MacroStage::Helo, c""),
     (MacroStage::Mail, c"{auth_authen}"),
     (MacroStage::Rcpt, c"{rcpt_addr} i"),
@@ -191,7 +191,8 @@ async fn at_work(carried: &mut Carried, act: impl AsyncFnOnce(&mut Session) -> A
 
 fn connect(cx: &mut Context<Carried>, gateway: Arc<Gateway>, socket: &SocketInfo) -> Status {
     let daemon_name = macro_text(&cx.macros, c"{daemon_name}").unwrap_or_default();
-    let session = Session::new(gateway, &daemon_name, client_address(socket));
+    let host = macro_text(&cx.macros, c"j").unwrap_or_default();
+    let session = Session::new(gateway, &daemon_name, host, client_address(socket));
     let Some(carried) = &mut cx.data else {
         return Status::Tempfail;
     };

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::{
     audit::{Entry, Event},
     kms::RequestId,
-    mail::{self, Address, Client, Headers, Message, QueueIds, Request, Trace, compose_notice},
+    mail::{self, Address, Headers, Message, QueueIds, Request, compose_notice},
     policy::{Charges, ClientNetwork, Judgement, Listener, Trust, Verdict},
     store::{FinishedReply, NewRequest, NoticeWriter},
 };
@@ -118,23 +118,19 @@ pub(super) fn notices(
 }
 
 /// What a message is known by when it comes again. None without a queue id.
+/// `first_queue_id` is the one under which our own Postfix had it before.
 pub(super) fn identity(
-    listener: Listener,
     queue_id: &str,
+    first_queue_id: Option<&str>,
     message: &Message,
     request: &Request,
 ) -> Option<[u8; 32]> {
     if queue_id == NO_QUEUE_ID {
         return None;
     }
-    // What comes by the internal listener, our own Postfix had in its queue.
-    let first = match listener {
-        Listener::Outer => None,
-        Listener::Internal => Trace::topmost(&message.headers).queue_id,
-    };
     let queue_ids = QueueIds {
         here: queue_id,
-        first: first.as_deref().unwrap_or(queue_id),
+        first: first_queue_id.unwrap_or(queue_id),
     };
     Some(mail::identity(message, request, queue_ids))
 }
@@ -143,7 +139,7 @@ pub(super) fn identity(
 pub(super) struct Judged<'a> {
     pub(super) queue_id: &'a str,
     pub(super) listener: Listener,
-    pub(super) client: &'a Client,
+    pub(super) client: Option<IpAddr>,
     pub(super) helo: Option<&'a str>,
     pub(super) reverse_path: &'a str,
     pub(super) recipients: Vec<String>,
@@ -165,14 +161,12 @@ pub(super) fn entry(judged: Judged<'_>, now: Timestamp) -> Entry {
             .first(name)
             .map(|header| header.unfolded().trim().to_owned())
     };
-    // By the internal listener the client is our own Postfix; the topmost
-    // Received tells where it had the message from.
+    let client = judged.client.map(|address| address.to_string());
+    // By the internal listener the client is our own Postfix. Where it does not say
+    // who brought the message, the topmost Received is all that is known.
     let (client, helo) = match judged.listener {
-        Listener::Outer => (
-            judged.client.address.map(|address| address.to_string()),
-            judged.helo.map(str::to_owned),
-        ),
-        Listener::Internal => (unfolded("Received"), None),
+        Listener::Outer => (client, judged.helo.map(str::to_owned)),
+        Listener::Internal => (client.or_else(|| unfolded("Received")), None),
     };
     Entry {
         queue_id: Some(judged.queue_id.to_owned()),

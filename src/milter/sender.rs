@@ -1,19 +1,23 @@
 //! Finds out who sent a request, for the throttle: asks the key management
 //! system whether a module made it. Knows no bucket.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 
 use crate::{
     kms::Kms,
-    mail::{Address, Body, Client, Request, ReversePath, ServiceCode},
-    policy::{Listener, Sender},
+    mail::{Address, Body, Request, ReversePath, ServiceCode},
+    policy::Sender,
     sts::{VkloadReq, single_in_mail},
 };
 
 /// What is known of how a request came.
 pub(super) struct Origin<'a> {
-    pub(super) listener: Listener,
-    pub(super) client: Client,
+    /// Who brought it to our own Postfix.
+    pub(super) client: Option<IpAddr>,
+    /// The client logged in (SASL).
+    pub(super) is_logged_in: bool,
     /// The client is one of the site's own.
     pub(super) is_trusted: bool,
     /// The author's address, where his domain authenticated the message.
@@ -33,23 +37,18 @@ pub(super) async fn sender_of(
     }
     // Postfix lets a login send under the addresses that smtpd_sender_login_maps
     // gives it, and those are reverse paths.
-    if let (true, Some(address)) = (origin.client.authenticated, origin.reverse_path.address()) {
+    if let (true, Some(address)) = (origin.is_logged_in, origin.reverse_path.address()) {
         return Some(Sender::LoggedIn(address.clone()));
     }
     if let Some(address) = origin.authenticated {
         return Some(Sender::Authenticated(address));
     }
     let target: &Address = request.targets.first()?;
-    // By the internal listener the client is our own Postfix.
-    let client = match origin.listener {
-        Listener::Outer => origin.client.address,
-        Listener::Internal => None,
-    };
+    let client = origin.client;
     Some(Sender::Unknown {
         target: target.clone(),
         network: client.map(Into::into),
         is_foreign: client.is_some_and(|client| !client.is_loopback() && !origin.is_trusted),
-        // By the internal listener anybody's mail comes.
         is_trusted: client.is_some() && origin.is_trusted,
     })
 }

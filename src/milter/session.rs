@@ -97,6 +97,8 @@ impl NotKept {
 pub struct Session {
     gateway: Arc<Gateway>,
     listener: Listener,
+    /// The name that our own Postfix writes into Received.
+    host: String,
     client_address: Option<IpAddr>,
     /// What the client called itself last; for the audit only.
     helo: Option<String>,
@@ -119,8 +121,13 @@ struct Transaction {
 
 impl Session {
     /// A session on a connection that Postfix has just announced.
-    /// `daemon_name` is the macro of that name.
-    pub fn new(gateway: Arc<Gateway>, daemon_name: &str, client_address: Option<IpAddr>) -> Self {
+    /// `daemon_name` and `host` are the macros `{daemon_name}` and `j`.
+    pub fn new(
+        gateway: Arc<Gateway>,
+        daemon_name: &str,
+        host: String,
+        client_address: Option<IpAddr>,
+    ) -> Self {
         let internal = gateway.rules.borrow().internal_daemon_name == daemon_name;
         Self {
             gateway,
@@ -129,6 +136,7 @@ impl Session {
             } else {
                 Listener::Outer
             },
+            host,
             client_address,
             helo: None,
             message: None,
@@ -419,7 +427,7 @@ impl Transaction {
                 return Ok(None);
             }
             Judgement::Ruled(_) => {
-                let network = self.brought_by(session.listener).map(Into::into);
+                let network = self.brought_by(session).map(Into::into);
                 gateway.store.note_ignored(entry, network).await?;
                 return Ok(None);
             }
@@ -433,7 +441,7 @@ impl Transaction {
                 accepted_at: now,
                 forget_before: gateway.clock.surely_before(NewRequest::IDENTITY_KEPT),
                 reverse_path: &self.reverse_path,
-                client: self.brought_by(session.listener),
+                client: self.brought_by(session),
                 message: self.content.message(),
                 asking,
             },
@@ -447,10 +455,38 @@ impl Transaction {
 
     /// The client that brought the message to our own Postfix, which is itself
     /// the client of the internal listener.
-    fn brought_by(&self, listener: Listener) -> Option<IpAddr> {
-        match listener {
+    fn brought_by(&self, session: &Session) -> Option<IpAddr> {
+        match session.listener {
             Listener::Outer => self.client.address,
-            Listener::Internal => Trace::topmost(&self.content.message().headers).client,
+            Listener::Internal => self.trace(session).client,
+        }
+    }
+
+    /// What our own Postfix noted of a message that comes out of its queue.
+    fn trace(&self, session: &Session) -> Trace {
+        Trace::of(&self.content.message().headers, &session.host)
+    }
+
+    /// How the message came. By the internal listener anybody's mail comes, so that
+    /// a client of the site's own says nothing of who sent it.
+    fn origin<'a>(
+        &self,
+        session: &Session,
+        reverse_path: &'a ReversePath,
+        authenticated: Option<Address>,
+    ) -> Origin<'a> {
+        let policy = &self.rules.policy;
+        let brought_by = self.brought_by(session);
+        let (client, is_trusted) = match session.listener {
+            Listener::Outer => (brought_by, policy.trusts(&self.client)),
+            Listener::Internal => (brought_by.filter(|own| !policy.is_trusted(*own)), false),
+        };
+        Origin {
+            client,
+            is_logged_in: self.client.authenticated,
+            is_trusted,
+            authenticated,
+            reverse_path,
         }
     }
 
@@ -473,15 +509,15 @@ impl Transaction {
         else {
             return Asking::of_nobody(targets);
         };
-        let identity =
-            intake::identity(session.listener, queue_id, self.content.message(), &request);
-        let origin = Origin {
-            listener: session.listener,
-            client: self.client,
-            is_trusted: rules.policy.trusts(&self.client),
-            reverse_path: &ReversePath::from_smtp(&self.reverse_path),
-            authenticated: asked.authenticated.clone(),
+        // What comes by the internal listener, our own Postfix had in its queue.
+        let first_queue_id = match session.listener {
+            Listener::Outer => None,
+            Listener::Internal => self.trace(session).queue_id,
         };
+        let message = self.content.message();
+        let identity = intake::identity(queue_id, first_queue_id.as_deref(), message, &request);
+        let reverse_path = ReversePath::from_smtp(&self.reverse_path);
+        let origin = self.origin(session, &reverse_path, asked.authenticated.clone());
         let kms = session.gateway.kms.as_ref();
         let Some(sender) = sender_of(&request, origin, kms, now).await else {
             return Asking::of_nobody(targets);
@@ -513,7 +549,7 @@ impl Transaction {
             intake::Judged {
                 queue_id,
                 listener: session.listener,
-                client: &self.client,
+                client: self.brought_by(session),
                 helo: session.helo.as_deref(),
                 reverse_path: &self.reverse_path,
                 recipients: self.recipients.shown(),

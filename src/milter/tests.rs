@@ -101,6 +101,7 @@ impl House {
         Session::new(
             self.gateway.clone(),
             daemon_name,
+            "mail.kms.example.org".to_owned(),
             Some(IpAddr::from([192, 0, 2, 1])),
         )
     }
@@ -545,8 +546,12 @@ impl House {
     async fn flood(&self, client: [u8; 4], body: &str, count: usize) -> Vec<Option<String>> {
         let before = self.events().await.len();
         for number in 0..count {
-            let mut session =
-                Session::new(self.gateway.clone(), "smtpd", Some(IpAddr::from(client)));
+            let mut session = Session::new(
+                self.gateway.clone(),
+                "smtpd",
+                String::new(),
+                Some(IpAddr::from(client)),
+            );
             session.mail("<alice@vendor.example>".to_owned(), false);
             session.recipient(c_string(OURS), None, "NOQUEUE").await;
             let id = format!("<{before}.{number}@vendor.example>");

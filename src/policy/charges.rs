@@ -86,7 +86,8 @@ pub struct Charge {
 /// allow it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Charges {
-    /// The sender's own, the only one that can block.
+    /// The sender's own, the only one that can block. It does not where a sender
+    /// is an address of no known network.
     pub sender: Option<Charge>,
     /// Those that it shares with others: its domain's or network's, and that of
     /// each address that is answered.
@@ -160,7 +161,7 @@ impl Throttle {
         Charges {
             sender: Some(Charge {
                 key: own_key(sender),
-                allowance: self.sender,
+                allowance: self.own_allowance(sender),
             }),
             shared: many
                 .into_iter()
@@ -174,6 +175,18 @@ impl Throttle {
                 ),
                 Trust::Verified | Trust::SitesOwn => Vec::new(),
             },
+        }
+    }
+
+    /// Under an address of no known network a forger's mail is not told from its
+    /// owner's, so that a block would be the owner's too.
+    fn own_allowance(&self, sender: &Sender) -> Allowance {
+        match sender {
+            Sender::Unknown { network: None, .. } => Allowance {
+                excess: Excess::Defer,
+                ..self.sender
+            },
+            _ => self.sender,
         }
     }
 
@@ -362,6 +375,22 @@ mod tests {
             let can_block = matches!(charge.allowance.excess, Excess::Block { .. });
             assert!(!can_block, "{charge:?}");
         }
+    }
+
+    #[test]
+    fn an_address_of_no_known_network_is_not_blocked() {
+        let excess = |network| {
+            let sender = Sender::Unknown {
+                target: address("a@b.example"),
+                network,
+                is_foreign: false,
+                is_trusted: false,
+            };
+            charges(&sender, &[]).sender.unwrap().allowance.excess
+        };
+        assert_eq!(excess(None), Excess::Defer);
+        let known = Some(IpAddr::from([192, 0, 2, 1]).into());
+        assert!(matches!(excess(known), Excess::Block { .. }));
     }
 
     #[test]

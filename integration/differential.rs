@@ -8,9 +8,13 @@ mod harness;
 
 use std::fmt::{self, Display, Formatter};
 
+use jiff::Timestamp;
 use kms_gateway::{
     kms::{Secret, primitives},
-    mail::{Address, GatewayAddresses, Headers, from_addresses, reply_targets, to_addresses},
+    mail::{
+        Address, GatewayAddresses, Headers, Message, Outcome, ReplyStamp, ReplyText, Request,
+        compose, from_addresses, reply_targets, to_addresses,
+    },
     sts::Checksum,
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -242,6 +246,54 @@ fn header_fields_are_read_as_python_reads_them() {
     for field in &fields {
         assert_eq!(Some(field.ours()), field.pythons(), "{field:?}");
     }
+}
+
+/// What requesters match by: the Subject that comes back.
+#[test]
+fn the_subject_of_a_reply_reads_as_that_of_its_request() {
+    let made: Vec<Field> = made_by("differential_mail.py", &["make", "3", "2000"], "");
+    let subjects = made.into_iter().filter(|field| field.name == "Subject");
+    let glued = "\r\n =?utf-8?q?_?==?utf-8?q?Gen=C3=A8ve?= 17".to_owned();
+    let values = subjects.map(|field| field.value).chain([glued]);
+    let requests = subjects_read(values.map(|value| format!(" {{KMS:Help}}{value}")));
+    let replies = subjects_read(requests.iter().map(|(value, _)| echoed(value)));
+    assert!(replies.len() > 500);
+    for ((value, request), (reply, echo)) in requests.iter().zip(&replies) {
+        let expected = request.replace(char::is_control, " ");
+        assert_eq!(*echo, format!("Auto: {expected}"), "{value:?} {reply:?}");
+    }
+}
+
+/// Values of Subjects, and how Python reads each.
+fn subjects_read(values: impl Iterator<Item = String>) -> Vec<(String, String)> {
+    let line = |value| json!({"name": "Subject", "value": value}).to_string() + "\n";
+    let input: String = values.map(line).collect();
+    let fields: Vec<Field> = made_by("differential_mail.py", &["read"], &input);
+    let pair = |field: Field| (field.value, field.python.unwrap().to_string());
+    fields.into_iter().map(pair).collect()
+}
+
+/// The Subject of the reply to a request with this one.
+fn echoed(subject: &str) -> String {
+    let source =
+        format!("From: jane@x.example\r\nTo: gateway@kms.example.org\r\nSubject:{subject}\r\n\r\n");
+    let gateway: Address = "gateway@kms.example.org".parse().unwrap();
+    let gateway = GatewayAddresses::new(vec![gateway], "");
+    let targets = vec!["jane@x.example".parse().unwrap()];
+    let message = Message::from_bytes(source.as_bytes());
+    let request = Request::from_message(&message, &gateway, targets).unwrap();
+    let text = ReplyText {
+        body: String::new(),
+        attachment: None,
+    };
+    let stamp = ReplyStamp {
+        message_id: "<1@kms.example.org>".to_owned(),
+        date: Timestamp::UNIX_EPOCH,
+    };
+    let reply = compose(&request, &Outcome::success(), &text, &stamp);
+    let reply = Message::from_bytes(&reply);
+    let value = reply.headers.first("Subject").unwrap().value();
+    String::from_utf8(value.to_vec()).unwrap()
 }
 
 #[test]

@@ -7,25 +7,51 @@ use mail_parser::decoders::charsets::map::charset_decoder;
 
 use super::seven_bit;
 
-/// Names that mail-parser doesn't know, and the name of the same charset, or
-/// of one that holds it, that it knows.
-const OTHER_NAMES: [(&str, &str); 10] = [
+/// Other names of charsets, and the name by which mail-parser and `seven_bit`
+/// know the same charset, or one that holds it.
+#[rustfmt::skip]
+const OTHER_NAMES: &[(&str, &str)] = &[
     ("latin-1", "iso-8859-1"),
+    ("latin9", "iso-8859-15"),
+    ("macroman", "macintosh"),
+    ("mac-roman", "macintosh"),
+    ("tis620", "tis-620"),
     ("cp932", "shift_jis"),
-    ("cp949", "euc-kr"),
-    ("ms949", "euc-kr"),
-    ("uhc", "euc-kr"),
-    ("euc-cn", "gbk"),
+    ("shiftjis", "shift_jis"),
+    ("s-jis", "shift_jis"),
+    ("eucjp", "euc-jp"),
+    ("ujis", "euc-jp"),
+    ("iso2022-jp", "iso-2022-jp"),
+    ("iso2022jp", "iso-2022-jp"),
     ("iso-2022-jp-1", "iso-2022-jp"),
     ("iso-2022-jp-2", "iso-2022-jp"),
     ("iso-2022-jp-3", "iso-2022-jp"),
     ("iso-2022-jp-ms", "iso-2022-jp"),
+    ("cp949", "euc-kr"),
+    ("ms949", "euc-kr"),
+    ("uhc", "euc-kr"),
+    ("euckr", "euc-kr"),
+    ("iso2022-kr", "iso-2022-kr"),
+    ("iso2022kr", "iso-2022-kr"),
+    ("csiso2022kr", "iso-2022-kr"),
+    ("euc-cn", "gbk"),
+    ("euccn", "gbk"),
+    ("gb2312-80", "gbk"),
+    ("gb18030-2000", "gb18030"),
+    ("hz", "hz-gb-2312"),
+    ("hz-gb", "hz-gb-2312"),
+    ("cp950", "big5"),
+    ("big5hkscs", "big5"),
+    ("utf7", "utf-7"),
+    ("utf16", "utf-16"),
+    ("utf-16-le", "utf-16le"),
+    ("utf-16-be", "utf-16be"),
 ];
 
 /// Text in the charset of that name; None where the name isn't known. A label
 /// that can't be right is as if missing.
 pub(super) fn decode<'a>(name: &str, octets: &'a [u8]) -> Option<Cow<'a, str>> {
-    let name = name.trim();
+    let name = usual_name(name);
     if is_utf8(name) {
         return Some(String::from_utf8_lossy(octets));
     }
@@ -35,7 +61,7 @@ pub(super) fn decode<'a>(name: &str, octets: &'a [u8]) -> Option<Cow<'a, str>> {
     if let Some(text) = seven_bit::decode(name, octets) {
         return Some(Cow::Owned(text));
     }
-    let decoder = decoder(name)?;
+    let decoder = charset_decoder(name.as_bytes())?;
     let text = decoder(octets);
     if destroys_ascii(decoder) && (is_plain(octets) || says_nothing(&text)) {
         return Some(guess(octets));
@@ -55,16 +81,16 @@ pub(super) fn guess(octets: &[u8]) -> Cow<'_, str> {
 
 /// Whether there is a charset of that name.
 pub(super) fn is_known(name: &str) -> bool {
-    let name = name.trim();
-    is_utf8(name) || is_ascii(name) || decoder(name).is_some()
+    let name = usual_name(name);
+    is_utf8(name) || is_ascii(name) || charset_decoder(name.as_bytes()).is_some()
 }
 
-fn decoder(name: &str) -> Option<DecoderFnc> {
-    let known = OTHER_NAMES
-        .iter()
-        .find(|(other, _)| other.eq_ignore_ascii_case(name))
-        .map_or(name, |(_, known)| known);
-    charset_decoder(known.as_bytes())
+/// The name by which a charset is known here.
+fn usual_name(name: &str) -> &str {
+    let name = name.trim();
+    let mut others = OTHER_NAMES.iter();
+    let other = others.find(|(other, _)| other.eq_ignore_ascii_case(name));
+    other.map_or(name, |(_, usual)| usual)
 }
 
 /// Whether a text in ASCII comes out as another one, as of UTF-16, or as none,
@@ -159,6 +185,14 @@ mod tests {
             ("iso-2022-kr", b"\x1b$)C\x0eGQ1[\x0f", "한글"),
         ] {
             assert_eq!(decode(label, octets).as_deref(), Some(text), "{label}");
+        }
+    }
+
+    #[test]
+    fn other_names_are_of_charsets_that_are_known() {
+        for (other, usual) in OTHER_NAMES {
+            assert!(charset_decoder(usual.as_bytes()).is_some(), "{other}");
+            assert_eq!(usual_name(usual), *usual, "{other}");
         }
     }
 

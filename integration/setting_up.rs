@@ -23,8 +23,24 @@ const NOBODY: u32 = 65534;
 struct Machine(TempDir);
 
 impl Machine {
+    /// With Postfix as Debian installs it, whatever the machine of the test has.
     fn new() -> Self {
-        Self(TempDir::with_prefix("kms-gateway-").expect("a temporary directory"))
+        let machine = Self(TempDir::with_prefix("kms-gateway-").expect("a temporary directory"));
+        let postfix = machine.path("postfix");
+        fs::create_dir(&postfix).unwrap();
+        for (from, to) in [
+            ("main.cf.debian", "main.cf"),
+            ("master.cf.dist", "master.cf"),
+        ] {
+            fs::copy(Path::new("/usr/share/postfix").join(from), postfix.join(to)).unwrap();
+        }
+        machine
+    }
+
+    /// A command of the gateway or of Postfix on that machine.
+    fn on(&self, mut command: Command) -> Command {
+        command.env("MAIL_CONFIG", self.path("postfix"));
+        command
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -57,11 +73,14 @@ impl Machine {
         let mut arguments = words(options);
         arguments.insert(0, "init");
         arguments.extend(paths.iter().map(String::as_str));
-        output(&mut kms_gateway(&self.config(), &arguments), b"")
+        output(&mut self.on(kms_gateway(&self.config(), &arguments)), b"")
     }
 
     fn gateway(&self, arguments: &str) -> Output {
-        output(&mut kms_gateway(&self.config(), &words(arguments)), b"")
+        output(
+            &mut self.on(kms_gateway(&self.config(), &words(arguments))),
+            b"",
+        )
     }
 
     fn names(&self) -> Vec<String> {
@@ -211,7 +230,7 @@ fn a_database_that_was_kept_gets_a_configuration_again() {
 /// Answers the questions at a terminal of its own, one a line, and shows what
 /// was on it.
 fn at_terminal(machine: &Machine, answers: &str) -> String {
-    let mut command = python("at_terminal.py");
+    let mut command = machine.on(python("at_terminal.py"));
     command
         .arg(env!("CARGO_BIN_EXE_kms-gateway"))
         .arg("--config")
@@ -280,7 +299,7 @@ fn whoever_could_speak_for_postfix_is_warned_of() {
 #[test]
 fn a_socket_for_postfix_alone_is_proposed() {
     let machine = Machine::new();
-    let mut command = python("at_terminal.py");
+    let mut command = machine.on(python("at_terminal.py"));
     command
         .arg(env!("CARGO_BIN_EXE_kms-gateway"))
         .arg("--config")
@@ -291,7 +310,9 @@ fn a_socket_for_postfix_alone_is_proposed() {
     let answers = format!("kms@example.org\n{listen}\nExample\n\n\n");
     let seen = run(&mut command, answers.as_bytes());
     let queue = run(
-        Command::new("postconf").args(["-h", "queue_directory"]),
+        machine
+            .on(Command::new("postconf"))
+            .args(["-h", "queue_directory"]),
         b"",
     );
     let proposal = format!("[unix:{}/kms-gateway/milter]", queue.trim());

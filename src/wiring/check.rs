@@ -48,6 +48,7 @@ pub fn check(directory: Option<&Path>, config: &Config) -> Result<Findings, Wiri
         maps,
         config,
         found: Vec::new(),
+        unreachable: None,
     };
     comparison.find_milter(&queue)?;
     let wiring = comparison.wiring(&kept)?;

@@ -23,6 +23,8 @@ pub(super) struct Comparison<'a> {
     pub(super) needs: Needs,
     pub(super) filling: Filling,
     pub(super) found: Vec<Difference>,
+    /// Why smtpd can't find the milter where it is.
+    pub(super) unreachable: Option<String>,
 }
 
 impl Comparison<'_> {
@@ -37,7 +39,7 @@ impl Comparison<'_> {
             Ok(socket) => self.filling.milter = socket,
             Err(error) => {
                 self.filling.milter = self.needs.listen.to_string();
-                self.differs(error.to_string(), INSTALL);
+                self.unreachable = Some(error.to_string());
             }
         }
         Ok(())
@@ -70,6 +72,9 @@ impl Comparison<'_> {
 
     /// Compares all. What can't be read is a difference too, and ends nothing else.
     pub(super) fn compare(&mut self) {
+        if let Some(why) = self.unreachable.take() {
+            self.differs(why, INSTALL);
+        }
         let compared = self.compare_milters();
         self.note(compared);
         let compared = self.compare_transport();

@@ -408,7 +408,7 @@ fn a_probe_of_recipient_verification_does_not_reach_the_gateway() {
     );
 }
 
-/// Whatever an editor has left: the bytes come back.
+/// Whatever an editor has left, and whatever else the site has: the bytes come back.
 #[test]
 fn odd_files_come_back_byte_for_byte() {
     for (name, main, master) in [
@@ -427,18 +427,47 @@ fn odd_files_come_back_byte_for_byte() {
             "content_filter = scan:[127.0.0.1]:10025\nsmtpd_proxy_filter =\n\t127.0.0.1:10026\n# the end\n",
             "scan unix - - n - - smtp\n  -o smtp_send_xforward_command=yes\n",
         ),
+        (
+            "several instances",
+            "multi_instance_enable = yes\nmulti_instance_name = postfix-out\nmulti_instance_group = mta\n",
+            "",
+        ),
     ] {
         let installer = Installer::on_debian();
         installer.edit("main.cf", main);
         installer.edit("master.cf", master);
-        let before = installer.files();
-        installer.run(&[]);
-        assert_ne!(installer.files(), before, "{name}");
-        installer.run(&[]);
-        installer.uninstall(&[]);
-        installer.assert_files(&before);
-        assert!(installer.is_gone(), "{name}");
+        comes_back(&installer, name, &[]);
     }
+}
+
+#[test]
+fn every_way_of_wiring_comes_back_byte_for_byte() {
+    let installer = Installer::on_debian();
+    let socket = installer.layout.directory().join("queue/kms-gateway/milter");
+    let listen = format!("unix:{}", socket.display());
+    let set = |key, value| installer.layout.gateway(&["config", "set", key, value]);
+    set("milter.listen", &listen);
+    comes_back(&installer, "a Unix socket in the chroot", &[]);
+    assert!(!socket.parent().expect("its directory").exists());
+    comes_back(&installer, "internal", &["--wiring", "internal"]);
+
+    installer.layout.set_postfix("inet_protocols=all");
+    let free = [(); 2].map(|()| TcpListener::bind("[::1]:0").expect("a free port"));
+    let [reply, internal] = free.map(|port| port.local_addr().expect("an address").to_string());
+    set("reply.smtp", &reply);
+    comes_back(&installer, "IPv6", &["--internal", &internal]);
+}
+
+/// Installs, installs again, and takes out.
+fn comes_back(installer: &Installer, name: &str, arguments: &[&str]) {
+    let before = installer.files();
+    installer.run(arguments);
+    assert_ne!(installer.files(), before, "{name}");
+    let shown = installer.run(&[]);
+    assert!(shown.contains("Nothing to change"), "{name}: {shown}");
+    installer.uninstall(&[]);
+    installer.assert_files(&before);
+    assert!(installer.is_gone(), "{name}");
 }
 
 /// By a link, as the Debian package has one.

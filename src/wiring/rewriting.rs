@@ -3,7 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{WiringError, list::List, maps::Maps};
+use super::{
+    WiringError,
+    list::List,
+    maps::{Hit, Maps},
+};
 
 /// Where mail for one of the gateway's addresses goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,37 +118,68 @@ struct Step {
     to: Vec<String>,
 }
 
-/// Looks an address up as canonical(5) and virtual(5) say: itself, without its
-/// extension, without its domain where that is the site's own, its domain alone.
+/// An address as canonical(5), relocated(5) and virtual(5) look it up.
+struct Keys {
+    local: String,
+    /// The delimiter and what stands behind it, if anything.
+    extension: String,
+    /// Itself, without its extension, without its domain where that is the site's own,
+    /// its domain alone.
+    all: Vec<String>,
+    /// Those of them that have no extension.
+    shortened: [String; 2],
+}
+
+impl Keys {
+    fn of(maps: &Maps, address: &str) -> Result<Option<Self>, WiringError> {
+        let Some((local, domain)) = address.rsplit_once('@') else {
+            return Ok(None);
+        };
+        let delimiters = maps.value("recipient_delimiter");
+        let mut later = local.char_indices().skip(1);
+        let at = later.find(|(_, character)| delimiters.contains(*character));
+        let (base, extension) = local.split_at(at.map_or(local.len(), |(at, _)| at));
+        let is_local = is_local(maps, domain)?;
+        let without_extension = format!("{base}@{domain}");
+        let mut all = vec![address.to_owned(), without_extension.clone()];
+        if is_local {
+            all.extend([local.to_owned(), base.to_owned()]);
+        }
+        all.push(format!("@{domain}"));
+        all.dedup();
+        Ok(Some(Self {
+            local: local.to_owned(),
+            extension: extension.to_owned(),
+            all,
+            shortened: [without_extension, base.to_owned()],
+        }))
+    }
+}
+
+/// What a parameter's tables have for an address or for its domain.
+pub(super) fn entry(
+    maps: &Maps,
+    parameter: &str,
+    address: &str,
+) -> Result<Option<Hit>, WiringError> {
+    let Some(keys) = Keys::of(maps, &address.to_lowercase())? else {
+        return Ok(None);
+    };
+    let all: Vec<&str> = keys.all.iter().map(String::as_str).collect();
+    maps.find(parameter, &all)
+}
+
+/// What an address becomes.
 fn step(maps: &Maps, parameter: &str, address: &str) -> Result<Option<Step>, WiringError> {
-    let Some((local, domain)) = address.rsplit_once('@') else {
+    let (Some(keys), Some(hit)) = (Keys::of(maps, address)?, entry(maps, parameter, address)?)
+    else {
         return Ok(None);
     };
-    let delimiters = maps.value("recipient_delimiter");
-    let parts = local
-        .char_indices()
-        .skip(1)
-        .find(|(_, c)| delimiters.contains(*c));
-    let extension = parts
-        .and_then(|(at, _)| local.get(at..))
-        .unwrap_or_default();
-    let base = local.strip_suffix(extension).unwrap_or(local);
-    let without_extension = format!("{base}@{domain}");
-    let whole_domain = format!("@{domain}");
-    let mut keys = vec![address];
-    if !extension.is_empty() {
-        keys.push(&without_extension);
-    }
-    if is_local(maps, domain)? {
-        keys.push(local);
-        keys.push(base);
-    }
-    keys.push(&whole_domain);
-    let Some(hit) = maps.find(parameter, &keys)? else {
-        return Ok(None);
-    };
+    let Keys {
+        local, extension, ..
+    } = &keys;
     let origin = maps.value("myorigin");
-    let is_without_extension = hit.key == without_extension || hit.key == base;
+    let is_shortened = keys.shortened.contains(&hit.key);
     let list = List::parse(&hit.value);
     let to = list.elements().map(|target| {
         let target = target.to_lowercase();
@@ -152,7 +187,7 @@ fn step(maps: &Maps, parameter: &str, address: &str) -> Result<Option<Step>, Wir
             None => format!("{target}@{origin}"),
             Some(("", domain)) => format!("{local}@{domain}"),
             // The extension that wasn't looked up is kept.
-            Some((user, domain)) if is_without_extension && !user.ends_with(extension) => {
+            Some((user, domain)) if is_shortened && !user.ends_with(extension.as_str()) => {
                 format!("{user}{extension}@{domain}")
             }
             Some(_) => target,

@@ -15,7 +15,7 @@ use super::{
     list::List,
     maps::Maps,
     needs::Wiring,
-    rewriting::{Destination, destination},
+    rewriting::{Destination, destination, entry},
     services::TRANSPORT,
 };
 use crate::config::Config;
@@ -196,11 +196,11 @@ fn address_warnings(
             format!("map the address to itself, before that: {address} {address}"),
         ));
     }
-    if let Some(hit) = maps.find("relocated_maps", &[address])? {
+    if let Some(hit) = entry(maps, "relocated_maps", address)? {
         found.push(Difference::new(
             format!(
-                "main.cf: relocated_maps ({}) has {address}: Postfix refuses its mail",
-                hit.map
+                "main.cf: relocated_maps ({}) has {} for {address}: Postfix refuses its mail",
+                hit.map, hit.key
             ),
             "take it out of the table",
         ));

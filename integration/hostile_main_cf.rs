@@ -233,8 +233,10 @@ impl Admin {
         let hostile = trial
             .hostile
             .replace("[127.0.0.1]", &format!("[{}]", layout.port(0).ip()));
-        let main = format!("{}\n{} = {hostile}\n", self.main, trial.parameter);
-        write_settled(layout, "main.cf", &main);
+        write_settled(layout, "main.cf", &self.main);
+        // Not a second line: postlogd(8) would wait for itself to log a warning of it.
+        layout.set_postfix(&format!("{}={hostile}", trial.parameter));
+        settle(layout, "main.cf");
         if self.overrides == Overrides::Missing {
             write_settled(
                 layout,
@@ -434,12 +436,16 @@ fn without(layout: &Layout, master: &str, parameter: &str) -> String {
     kept
 }
 
-/// Writes a file of Postfix's that has not changed of late: one that has, Postfix
-/// reads again and again, until it has settled.
 fn write_settled(layout: &Layout, name: &str, text: &str) {
-    let path = layout.postfix_file(name);
-    fs::write(&path, text).expect("the file");
+    fs::write(layout.postfix_file(name), text).expect("the file");
+    settle(layout, name);
+}
+
+/// Makes a file of Postfix's one that has not changed of late: one that has, Postfix
+/// reads again and again, until it has settled.
+fn settle(layout: &Layout, name: &str) {
     let before = SystemTime::now() - Duration::from_secs(60);
-    let file = File::options().write(true).open(&path).expect("the file");
-    file.set_modified(before).expect("its time");
+    let file = File::options().write(true).open(layout.postfix_file(name));
+    file.and_then(|file| file.set_modified(before))
+        .expect("the file");
 }

@@ -443,7 +443,10 @@ fn odd_files_come_back_byte_for_byte() {
 #[test]
 fn every_way_of_wiring_comes_back_byte_for_byte() {
     let installer = Installer::on_debian();
-    let socket = installer.layout.directory().join("queue/kms-gateway/milter");
+    let socket = installer
+        .layout
+        .directory()
+        .join("queue/kms-gateway/milter");
     let listen = format!("unix:{}", socket.display());
     let set = |key, value| installer.layout.gateway(&["config", "set", key, value]);
     set("milter.listen", &listen);

@@ -57,16 +57,17 @@ pub(super) async fn note_by_network(
     network: Option<ClientNetwork>,
     changes: &mut Changes<'_>,
 ) -> Result<(), Failure> {
-    let Some(network) = network else {
-        return note(rule(&entry).to_owned(), entry, changes).await;
+    let mut kind = match network {
+        Some(network) => format!("{} {network}", rule(&entry)),
+        None => rule(&entry).to_owned(),
     };
-    let mut kind = format!("{} {network}", rule(&entry));
     // The log says of each duplicate which request it is one of.
     if let (Event::Duplicate, Some(original)) = (entry.event, &entry.request_id) {
         kind = format!("{kind} {original}");
     }
-    if is_by_itself(&kind, rule(&entry), changes.connection).await? {
-        let network = Some(network.to_string());
+    let is_of_many = kind != rule(&entry);
+    if !is_of_many || is_by_itself(&kind, rule(&entry), changes.connection).await? {
+        let network = network.map(|network| network.to_string());
         return note(kind, Entry { network, ..entry }, changes).await;
     }
     let others = format!("{} {OTHERS}", rule(&entry));
@@ -391,10 +392,17 @@ mod tests {
 
     #[tokio::test]
     async fn duplicates_are_counted_by_the_request_that_they_are_copies_of() {
+        duplicates_of(Some([192, 0, 2, 1].into())).await;
+        // Mail of a local program has no network.
+        duplicates_of(None).await;
+    }
+
+    async fn duplicates_of(client: Option<IpAddr>) {
         let test = TestStore::new().await;
         let again = async |original: u8, number: u8| {
             let copy = NewRequest {
                 id: id(number),
+                client,
                 accepted_at: at(20),
                 audit: Entry::new(at(20), Event::Judged),
                 ..request(original)
@@ -403,7 +411,11 @@ mod tests {
             assert_eq!(known, Accepted::Duplicate(id(original)));
         };
         for original in [1, 2] {
-            test.store.accept(request(original)).await.unwrap();
+            let first = NewRequest {
+                client,
+                ..request(original)
+            };
+            test.store.accept(first).await.unwrap();
         }
         for number in 100..150 {
             again(1, number).await;

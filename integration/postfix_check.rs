@@ -133,7 +133,7 @@ fn each_difference_has_its_remedy() {
         (
             &[
                 "-e",
-                &format!("relocated_maps = inline:{{ {{@kms.example.org = gone}} }}"),
+                "relocated_maps = inline:{ {@kms.example.org = gone} }",
             ],
             &["relocated_maps"],
         ),

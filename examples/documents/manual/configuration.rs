@@ -130,7 +130,9 @@ impl Table {
 /// `name = value`, commented out or not.
 fn key(line: &str) -> Option<Key> {
     let (name, value) = comment(line).unwrap_or(line).split_once(" = ")?;
-    let is_name = name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let is_name = name
+        .chars()
+        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     is_name.then(|| Key {
         name: name.to_owned(),
         value: value.to_owned(),

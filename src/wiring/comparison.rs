@@ -194,7 +194,7 @@ impl Comparison<'_> {
     fn compare_service(&mut self, service: &Service) -> Result<(), WiringError> {
         let key = service.key(&self.filling);
         if self.postconf.entry(&key)?.is_none() {
-            let purpose = service.purpose;
+            let purpose = service.purpose.trim_end_matches('.');
             self.differs(
                 format!("master.cf lacks the service {key}: {purpose}"),
                 INSTALL,

@@ -466,8 +466,12 @@ fn comes_back(installer: &Installer, name: &str, arguments: &[&str]) {
     let before = installer.files();
     installer.run(arguments);
     assert_ne!(installer.files(), before, "{name}");
-    let shown = installer.run(&[]);
+    let shown = installer.run(arguments);
     assert!(shown.contains("Nothing to change"), "{name}: {shown}");
+    let main = installer.layout.postfix_file("main.cf");
+    let now = fs::read_to_string(main).expect("main.cf");
+    let begins_line = |line: &str| line.starts_with("transport_maps = inline:");
+    assert!(now.lines().any(begins_line), "{name}: {now}");
     installer.uninstall(&[]);
     installer.assert_files(&before);
     assert!(installer.is_gone(), "{name}");

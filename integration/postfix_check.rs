@@ -252,6 +252,26 @@ fn an_alias_is_followed_as_postfix_follows_it() {
     );
 }
 
+/// By its milter the gateway would take what a filter brings back for local mail.
+#[test]
+fn the_port_by_which_a_filter_brings_mail_back_has_no_milter() {
+    let installer = installed();
+    let layout = &installer.layout;
+    let back = layout.port(10026);
+    layout.add_postfix_service(&format!(
+        "{back}/inet={back} inet n - n - - smtpd -o content_filter="
+    ));
+    assert_eq!(installer.differences(), [] as [&str; 0], "no filter");
+    layout.set_postfix("content_filter=scan:[127.0.0.1]:10025");
+    let found = installer.differences();
+    let remedy = format!("postconf -P '{back}/inet/smtpd_milters='");
+    assert!(found.len() == 1 && found[0].contains(&remedy), "{found:?}");
+    let shown = installer.run(&["--dry-run"]);
+    assert!(shown.contains(&remedy), "{shown}");
+    postconf(&installer, &["-P", &format!("{back}/inet/smtpd_milters=")]);
+    assert_eq!(installer.differences(), [] as [&str; 0]);
+}
+
 /// What the admin means to have is no fault, and is said.
 #[test]
 fn masquerading_is_noted_and_json_has_all() {

@@ -4,8 +4,13 @@
 use std::path::Path;
 
 use super::{
-    Difference, Wiring, WiringError, comparison::Comparison, kept::Kept, maps::Maps, needs::Needs,
-    postconf::Postconf, services::Filling,
+    Difference, Wiring, WiringError,
+    comparison::Comparison,
+    kept::Kept,
+    maps::Maps,
+    needs::{Listeners, Needs},
+    postconf::Postconf,
+    services::Filling,
 };
 use crate::config::Config;
 
@@ -48,6 +53,7 @@ pub fn check(directory: Option<&Path>, config: &Config) -> Result<Findings, Wiri
         maps,
         config,
         found: Vec::new(),
+        listeners: Listeners::default(),
         unreachable: None,
     };
     comparison.find_milter(&queue)?;

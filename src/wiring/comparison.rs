@@ -23,6 +23,8 @@ pub(super) struct Comparison<'a> {
     pub(super) needs: Needs,
     pub(super) filling: Filling,
     pub(super) found: Vec<Difference>,
+    /// The admin's smtpd services.
+    pub(super) listeners: Listeners,
     /// Why smtpd can't find the milter where it is.
     pub(super) unreachable: Option<String>,
 }
@@ -35,7 +37,8 @@ impl Comparison<'_> {
     pub(super) fn find_milter(&mut self, queue: &str) -> Result<(), WiringError> {
         let ours = [self.needs.reply.clone(), self.needs.internal.clone()];
         let listeners = Listeners::read(&self.postconf, |service| ours.contains(&service.name))?;
-        match milter_socket(&self.needs, queue, &listeners) {
+        self.listeners = listeners;
+        match milter_socket(&self.needs, queue, &self.listeners) {
             Ok(socket) => self.filling.milter = socket,
             Err(error) => {
                 self.filling.milter = self.needs.listen.to_string();
@@ -77,6 +80,8 @@ impl Comparison<'_> {
         }
         let compared = self.compare_milters();
         self.note(compared);
+        let compared = self.compare_filters();
+        self.note(compared);
         let compared = self.compare_transport();
         self.note(compared);
         self.compare_transport_settings();
@@ -95,6 +100,15 @@ impl Comparison<'_> {
             Ok(warnings) => self.found.extend(warnings),
             Err(error) => self.note(Err(error)),
         }
+    }
+
+    /// Whether the gateway's milter is where it must not be.
+    fn compare_filters(&mut self) -> Result<(), WiringError> {
+        if self.needs.wiring == Wiring::Edge {
+            let warnings = site::filter_warnings(&self.maps, &self.listeners)?;
+            self.found.extend(warnings);
+        }
+        Ok(())
     }
 
     fn note(&mut self, compared: Result<(), WiringError>) {

@@ -14,7 +14,8 @@ use super::{
     WiringError,
     list::List,
     maps::Maps,
-    needs::Wiring,
+    needs::{Listeners, Wiring},
+    ports::Port,
     rewriting::{Destination, destination, entry},
     services::TRANSPORT,
 };
@@ -72,6 +73,44 @@ pub(super) fn warnings(
     found.extend(network_warning(maps, config));
     found.extend(queue_warnings(maps));
     Ok(found)
+}
+
+/// Services on loopback by which a content filter brings mail back, and that have the
+/// gateway's milter: it would take strangers for this machine.
+pub(super) fn filter_warnings(
+    maps: &Maps,
+    listeners: &Listeners,
+) -> Result<Vec<Difference>, WiringError> {
+    const FILTERS: [&str; 2] = ["content_filter", "smtpd_proxy_filter"];
+    let overrides = maps.postconf().overrides("*/*/*")?;
+    let is_used = FILTERS.iter().any(|parameter| {
+        let mut own = overrides.iter();
+        !maps.value(parameter).is_empty()
+            || own.any(|(name, value)| name.ends_with(parameter) && !value.is_empty())
+    });
+    // What has a filter itself is not the way back.
+    let has_filter = |name: &str| {
+        FILTERS.iter().any(|parameter| {
+            let own = overrides.get(&format!("{name}/inet/{parameter}"));
+            !own.map_or(maps.value(parameter), String::as_str).is_empty()
+        })
+    };
+    let on_loopback = listeners
+        .filtered
+        .iter()
+        .filter(|name| is_used && Port::parse(name).is_on_loopback() && !has_filter(name));
+    let warning = |name: &String| {
+        Difference::new(
+            format!(
+                "master.cf: the smtpd service {name} has the gateway's milter: what a content \
+                 filter brings back by it would seem to come from this machine"
+            ),
+            format!(
+                "postconf -P '{name}/inet/smtpd_milters='; its mail for the gateway goes by the transport then"
+            ),
+        )
+    };
+    Ok(on_loopback.map(warning).collect())
 }
 
 /// What is no fault, and changes what the gateway sees.

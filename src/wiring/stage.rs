@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, DirBuilder, OpenOptions},
-    io,
+    io::{self, Write as _},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -60,6 +60,9 @@ impl Stage {
             for file in Changed::ALL {
                 stage.copy(file, &place.join(file.name()))?;
             }
+        }
+        for file in [Changed::Main, Changed::Master] {
+            end_last_line(&stage.staged(file))?;
         }
         stage.settle()?;
         Ok(stage)
@@ -240,6 +243,19 @@ impl Drop for Stage {
             let _ = fs::remove_dir(keeper);
         }
     }
+}
+
+/// Ends the last line of a copy. postconf(1) would write on that line otherwise.
+fn end_last_line(path: &Path) -> Result<(), WiringError> {
+    let content = fs::read(path).map_err(WiringError::file(path, "read"))?;
+    if content.is_empty() || content.ends_with(b"\n") {
+        return Ok(());
+    }
+    OpenOptions::new()
+        .append(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(b"\n"))
+        .map_err(WiringError::file(path, "written"))
 }
 
 /// The name under which a file's new content is written first.

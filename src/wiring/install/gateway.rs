@@ -106,7 +106,11 @@ impl Installer {
         for note in site::notes(&maps) {
             self.stage.report.say(note);
         }
-        for difference in site::warnings(&maps, &self.config, self.needs.wiring)? {
+        let mut differences = site::warnings(&maps, &self.config, self.needs.wiring)?;
+        if self.needs.wiring == Wiring::Edge {
+            differences.extend(site::filter_warnings(&maps, &self.listeners)?);
+        }
+        for difference in differences {
             self.stage.report.warn(difference.to_string());
         }
         Ok(())

@@ -29,6 +29,9 @@ const COMMANDS: &[&str] = &[
     "check",
     "config get",
     "config set milter.keep_bcc true",
+    "postfix install --config-directory {directory}/postfix --internal {internal}",
+    "postfix uninstall --config-directory {directory}/postfix",
+    "postfix check --config-directory {directory}/postfix",
     "explain {mail}",
     "record {mail}",
     "backup {directory}/copy.sqlite3",
@@ -142,6 +145,26 @@ impl Scene {
         fs::write(directory.join("update"), update).expect("an update file");
         self.note("update", shown(&directory.join("update")));
         self.layout_without_keys();
+        self.postfix_without_gateway();
+    }
+
+    /// Debian's files for the Postfix that runs, which has the gateway's ports.
+    fn postfix_without_gateway(&mut self) {
+        let directory = self.directory().join("postfix");
+        fs::create_dir(&directory).expect("a directory");
+        let read = |name: &str| {
+            let path = Path::new("/usr/share/postfix").join(name);
+            fs::read_to_string(path).expect(name)
+        };
+        let queue = self.site.layout.directory().join("queue");
+        let main = format!(
+            "{}\nqueue_directory = {}\n",
+            read("main.cf.debian"),
+            queue.display()
+        );
+        fs::write(directory.join("main.cf"), main).expect("main.cf");
+        fs::write(directory.join("master.cf"), read("master.cf.dist")).expect("master.cf");
+        self.note("internal", self.site.layout.port(18026).to_string());
     }
 
     /// The configuration of a gateway that `kmc init` has not run for.

@@ -277,9 +277,13 @@ impl LeaseDelivery {
             return Ok(None);
         }
         if trouble.until <= self.leasing.now {
+            // The least tried first: one address that the site refuses would be tried
+            // again and again otherwise, and hold up those that it takes.
             let statement = match self.leasing.first {
-                First::Oldest => lease!("ORDER BY waits_until, sequence", "true"),
-                First::Newest => lease!("ORDER BY waits_until DESC, sequence DESC", "true"),
+                First::Oldest => lease!("ORDER BY attempts, waits_until, sequence", "true"),
+                First::Newest => {
+                    lease!("ORDER BY attempts, waits_until DESC, sequence DESC", "true")
+                }
             };
             return self.bound(statement).fetch_optional(connection).await;
         }

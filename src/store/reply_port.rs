@@ -351,6 +351,33 @@ mod tests {
         assert!(next.trial.is_some());
     }
 
+    /// Whichever turn it is: the refused one is due again, and the newest.
+    #[tokio::test]
+    async fn a_trial_is_of_what_was_tried_least() {
+        for first in [First::Oldest, First::Newest] {
+            let test = TestStore::new().await;
+            for (number, target) in [(1, "a@b.example"), (2, "c@d.example")] {
+                reply(&test, number, &[target]).await;
+            }
+            let store = &test.store;
+            let refused = test.lease_delivery(at(9)).await.unwrap();
+            assert!(fails(&test, failure(10, 60, true, false)).await);
+            let put_off = Postponement {
+                refused: true,
+                ..Postponement::plain(at(10), at(50), "554 5.7.1 no")
+            };
+            let postponed = store.postpone_delivery(&refused.token, put_off);
+            assert!(postponed.await.unwrap().is_some());
+            let leasing = Leasing {
+                first,
+                ..Leasing::alone(at(60), HOLD)
+            };
+            let trial = store.lease_delivery(leasing, PORT).await.unwrap().unwrap();
+            assert!(trial.trial.is_some());
+            assert_ne!(trial.request_id, refused.request_id);
+        }
+    }
+
     #[tokio::test]
     async fn new_and_old_go_in_turn() {
         let test = TestStore::new().await;

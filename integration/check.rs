@@ -15,7 +15,7 @@ use std::{
 
 use harness::{House, Layout, Output};
 
-/// What keeps a port or a lock until it is dropped.
+/// Keeps a port or a lock until it is dropped.
 type Holder = Box<dyn Any>;
 
 fn nothing() -> Holder {
@@ -39,7 +39,7 @@ fn set_mode(path: &PathBuf, mode: u32) -> Holder {
     nothing()
 }
 
-/// What is wrong with an installation, and how it comes to be so.
+/// A fault of an installation, and how it comes about.
 type Fault = (&'static str, fn(&Layout) -> Holder);
 
 const FAULTS: &[Fault] = &[
@@ -207,7 +207,7 @@ fn the_ports_of_the_running_gateway_are_its_own() {
     drop(other);
     is_well(&layout);
 
-    // What a dead gateway held is not its own any more.
+    // A dead gateway holds no port any more.
     layout.set_gateway("milter", "listen", format!("inet:{}", layout.port(8890)));
     gateway.kill();
     is_well(&layout);

@@ -248,7 +248,7 @@ fn header_fields_are_read_as_python_reads_them() {
     }
 }
 
-/// What requesters match by: the Subject that comes back.
+/// The Subject that comes back: requesters match replies by it.
 #[test]
 fn the_subject_of_a_reply_reads_as_that_of_its_request() {
     let made: Vec<Field> = made_by("differential_mail.py", &["make", "3", "2000"], "");

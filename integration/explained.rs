@@ -21,7 +21,7 @@ fn explained(layout: &Layout, arguments: &[&str], message: &[u8]) -> String {
     word("rule").or(word("verdict")).expect("a verdict")
 }
 
-/// What the running gateway does with it.
+/// The verdict of the running gateway.
 fn judged(site: &Site, message: &[u8]) -> String {
     let gateway = site.gateway.as_ref().expect("it runs");
     let before = gateway.rules().len();

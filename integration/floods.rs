@@ -191,7 +191,7 @@ fn who_forges_a_vendors_address_does_not_block_it_by_the_internal_wiring() {
     }
 }
 
-/// Where nothing says who brought a message, its address is only put off.
+/// A sender without a known network is put off, and never blocked.
 #[test]
 fn an_address_of_no_known_network_is_not_blocked() {
     let layout = wired_internally();

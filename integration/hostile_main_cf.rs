@@ -86,7 +86,7 @@ enum Overrides {
 struct Trial {
     parameter: &'static str,
     hostile: &'static str,
-    /// Whose override keeps it away.
+    /// The parameter whose override keeps it away.
     by: &'static str,
 }
 
@@ -104,7 +104,7 @@ fn try_each(overrides: Overrides) -> Vec<String> {
                     if let Err(failure) = own.tries(&trial) {
                         let line = format!("{} = {}: {failure}", trial.parameter, trial.hostile);
                         failures.lock().unwrap().push(line);
-                        // What is still on its way there belongs to no other trial.
+                        // Mail that is still on its way there belongs to no other trial.
                         admin = None;
                     }
                 }
@@ -114,7 +114,7 @@ fn try_each(overrides: Overrides) -> Vec<String> {
     failures.into_inner().unwrap()
 }
 
-/// What the table calls hostile, as far as this Postfix knows the parameter.
+/// The hostile values of the table, as far as this Postfix knows the parameter.
 fn trials(layout: &Layout) -> Vec<Trial> {
     let known = known_parameters(layout);
     let trial = |row: Parameter| match row.standing {

@@ -393,7 +393,7 @@ fn a_probe_of_recipient_verification_does_not_reach_the_gateway() {
     installer.run(&[]);
     let exception = format!("inline:{{ {{{GATEWAY} = discard:kms-gateway}} }}, $transport_maps");
     assert_eq!(layout.postfix_parameter(PARAMETER), exception);
-    // Where no recipient is verified any more, the exception goes.
+    // The exception goes when no recipient is verified any more.
     layout.set_postfix("smtpd_recipient_restrictions=permit_mynetworks");
     installer.run(&[]);
     assert_eq!(layout.postfix_parameter(PARAMETER), "$transport_maps");

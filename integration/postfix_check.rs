@@ -187,7 +187,7 @@ fn each_difference_has_its_remedy() {
     assert_eq!(installer.differences(), [] as [&str; 0]);
 }
 
-/// Of what a service takes from main.cf only that is said which does it harm.
+/// A service may take from main.cf whatever does it no harm.
 #[test]
 fn an_override_that_is_not_there_matters_if_main_cf_says_otherwise() {
     let installer = installed();
@@ -272,7 +272,7 @@ fn the_port_by_which_a_filter_brings_mail_back_has_no_milter() {
     assert_eq!(installer.differences(), [] as [&str; 0]);
 }
 
-/// What the admin means to have is no fault, and is said.
+/// Masquerading is meant: a note, and no fault.
 #[test]
 fn masquerading_is_noted_and_json_has_all() {
     let installer = installed();

@@ -185,7 +185,7 @@ impl Explainer<'_> {
     async fn explain(&self, piece: &Piece) -> Result<Explanation, CommandError> {
         let addresses = gateway_addresses(self.config);
         let Received { message, size } = received(&piece.bytes);
-        // Of one that is not kept whole only the file's size is known.
+        // A message that is not kept whole has the size of its file.
         let is_whole = piece.size == piece.bytes.len() as u64;
         let size = if is_whole { size } else { piece.size };
         let headers = &message.headers;

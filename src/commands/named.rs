@@ -8,11 +8,11 @@ const CANDIDATES: usize = 10;
 
 /// Those that are named, in words.
 pub(super) struct Named {
-    /// What one is called.
+    /// The word for one of them.
     pub(super) one: &'static str,
-    /// What many are called.
+    /// The word for many.
     pub(super) many: &'static str,
-    /// What to do if a name means none.
+    /// The remedy if a name means none.
     pub(super) remedy: &'static str,
 }
 

@@ -57,7 +57,7 @@ pub(super) struct Install {
     dry_run: bool,
 }
 
-/// What an installation remembers.
+/// The options that an installation remembers.
 #[derive(Debug, Args)]
 struct Options {
     /// edge: the gateway is a milter of every smtpd that has no smtpd_milters of its

@@ -194,6 +194,24 @@ mod tests {
         (test, first)
     }
 
+    /// Two replies, and the first of them refused at second 10 for a reason of the
+    /// site's: it is due again at `until`, and the port is tried again at 60.
+    async fn refusing(until: Timestamp) -> (TestStore, LeasedDelivery) {
+        let test = TestStore::new().await;
+        for (number, target) in [(1, "a@b.example"), (2, "c@d.example")] {
+            reply(&test, number, &[target]).await;
+        }
+        let refused = test.lease_delivery(at(9)).await.unwrap();
+        assert!(fails(&test, failure(10, 60, true, false)).await);
+        let put_off = Postponement {
+            refused: true,
+            ..Postponement::plain(at(10), until, "554 5.7.1 no")
+        };
+        let postponed = test.store.postpone_delivery(&refused.token, put_off);
+        assert!(postponed.await.unwrap().is_some());
+        (test, refused)
+    }
+
     #[tokio::test]
     async fn a_dead_port_is_tried_by_one_delivery_at_a_time() {
         let (test, first) = dead().await;
@@ -285,19 +303,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_that_refuses_is_tried_at_once_by_what_is_new() {
-        let test = TestStore::new().await;
-        for (number, target) in [(1, "a@b.example"), (2, "c@d.example")] {
-            reply(&test, number, &[target]).await;
-        }
+        let (test, _) = refusing(at(900)).await;
         let store = &test.store;
-        let refused = test.lease_delivery(at(9)).await.unwrap();
-        assert!(fails(&test, failure(10, 60, true, false)).await);
-        let put_off = Postponement {
-            refused: true,
-            ..Postponement::plain(at(10), at(900), "554 5.7.1 no")
-        };
-        let postponed = store.postpone_delivery(&refused.token, put_off);
-        assert!(postponed.await.unwrap().is_some());
         assert!(
             test.lease_delivery(at(11)).await.is_none(),
             "it waited before"
@@ -355,24 +362,13 @@ mod tests {
     #[tokio::test]
     async fn a_trial_is_of_what_was_tried_least() {
         for first in [First::Oldest, First::Newest] {
-            let test = TestStore::new().await;
-            for (number, target) in [(1, "a@b.example"), (2, "c@d.example")] {
-                reply(&test, number, &[target]).await;
-            }
-            let store = &test.store;
-            let refused = test.lease_delivery(at(9)).await.unwrap();
-            assert!(fails(&test, failure(10, 60, true, false)).await);
-            let put_off = Postponement {
-                refused: true,
-                ..Postponement::plain(at(10), at(50), "554 5.7.1 no")
-            };
-            let postponed = store.postpone_delivery(&refused.token, put_off);
-            assert!(postponed.await.unwrap().is_some());
+            let (test, refused) = refusing(at(50)).await;
             let leasing = Leasing {
                 first,
                 ..Leasing::alone(at(60), HOLD)
             };
-            let trial = store.lease_delivery(leasing, PORT).await.unwrap().unwrap();
+            let trial = test.store.lease_delivery(leasing, PORT).await;
+            let trial = trial.unwrap().unwrap();
             assert!(trial.trial.is_some());
             assert_ne!(trial.request_id, refused.request_id);
         }

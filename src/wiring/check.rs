@@ -14,16 +14,16 @@ use super::{
 };
 use crate::config::Config;
 
-/// What the check found.
+/// The result of a check.
 #[derive(Debug)]
 pub struct Findings {
     /// Postfix's configuration.
     pub directory: String,
     /// How the gateway is wired; none where nothing in Postfix names it.
     pub wiring: Option<Wiring>,
-    /// What differs.
+    /// Each thing that Postfix does otherwise.
     pub differences: Vec<Difference>,
-    /// What is to be known and is no fault.
+    /// Each thing to know that is no fault.
     pub notes: Vec<String>,
 }
 

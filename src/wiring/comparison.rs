@@ -336,7 +336,7 @@ impl Comparison<'_> {
         notes
     }
 
-    /// What a Postfix that runs has not read yet.
+    /// Ports of master.cf that a running Postfix has not read yet.
     fn unread(&self, queue: &str) -> Vec<String> {
         let master = ports::master(queue);
         let listeners = ports::listeners().unwrap_or_default();

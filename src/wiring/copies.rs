@@ -1,4 +1,4 @@
-//! Who makes copies of mail for the gateway. A milter that discards a message
+//! Settings that make copies of mail for the gateway. A milter that discards a message
 //! discards its copies too, unless `milter.keep_bcc` is set.
 
 use std::fs;
@@ -26,7 +26,7 @@ const CHECKS: [&str; 5] = [
 /// Tables within tables are followed so deep.
 const DEEPEST: usize = 4;
 
-/// What makes copies, each in words for the admin.
+/// Each thing that makes copies, in words for the admin.
 pub(super) fn makers(maps: &Maps, addresses: &[String]) -> Result<Vec<String>, WiringError> {
     let postconf = maps.postconf();
     let mut found = Vec::new();

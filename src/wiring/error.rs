@@ -24,7 +24,7 @@ pub enum WiringError {
     /// A file that can't be read or written.
     #[error("{}: can't be {action}: {source}", .path.display())]
     File {
-        /// The file.
+        /// The file, or the directory.
         path: PathBuf,
         /// What was tried: `read`, `written`, …
         action: &'static str,

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::config::Config;
 
-/// What the admin asks the installer for.
+/// The admin's order to the installer.
 #[derive(Clone, Debug)]
 pub struct Installation {
     /// Postfix's configuration; postconf's own where none is given.
@@ -43,7 +43,7 @@ const INTERNAL: &str = "127.0.0.1:18026";
 /// admin's milters or in the options.
 ///
 /// # Errors
-/// What stands in the way; nothing was changed then.
+/// Something stands in the way; nothing was changed then.
 pub fn install(asked: &Installation) -> Result<Report, WiringError> {
     let directory = super::configuration_directory(asked.directory.as_deref())?;
     super::require_files(&directory)?;

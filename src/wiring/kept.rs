@@ -1,4 +1,4 @@
-//! What was there before the gateway, and what was put in: the directory
+//! The files as they were before the gateway, and what was put in: the directory
 //! `kms-gateway` beside main.cf, which stays until the gateway is taken out.
 //!
 //! It holds the files as they were, `state`, what the last run put in, and, as long
@@ -64,7 +64,7 @@ impl Kept {
         &self.directory
     }
 
-    /// Where a file is kept as it was.
+    /// The place of a file as it was.
     pub(super) fn original(&self, file: Changed) -> PathBuf {
         self.directory.join(file.name())
     }
@@ -75,7 +75,7 @@ impl Kept {
             .any(|name| self.directory.join(name).exists())
     }
 
-    /// What the last run put in that got so far, or was about to.
+    /// A value that the last run put in, or was about to put in.
     pub(super) fn known(&self, key: &str) -> Option<&str> {
         let found = self.planned.get(key).or_else(|| self.recorded.get(key))?;
         Some(found.as_str()).filter(|value| !value.is_empty())
@@ -97,7 +97,7 @@ impl Kept {
             .map(String::as_str)
     }
 
-    /// What stands behind `prefix` in each key that begins with it, once.
+    /// The rest of each key that begins with `prefix`, once.
     pub(super) fn named(&self, prefix: &str) -> Vec<String> {
         let keys = self.recorded.keys().chain(self.planned.keys());
         let mut names: Vec<String> = keys

@@ -14,7 +14,7 @@ pub(super) struct Maps {
     values: Values,
 }
 
-/// What a list of tables has for one of several keys.
+/// An entry that was found by one of several keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Hit {
     /// The table: `hash:/etc/postfix/virtual`.

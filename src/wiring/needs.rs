@@ -39,7 +39,7 @@ impl Wiring {
     }
 }
 
-/// What the gateway asks for.
+/// The needs of one gateway.
 #[derive(Clone, Debug)]
 pub(super) struct Needs {
     pub(super) wiring: Wiring,

@@ -113,7 +113,7 @@ pub struct Columns {
     pub wakeup: &'static str,
     /// How many processes of it run at most.
     pub processes: &'static str,
-    /// The program.
+    /// The daemon, such as `smtpd`.
     pub command: &'static str,
 }
 
@@ -131,7 +131,7 @@ pub struct Group {
 /// One `-o parameter=value` of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Override {
-    /// The name.
+    /// The parameter of main.cf that no longer counts.
     pub parameter: &'static str,
     /// What it must be.
     pub value: Value,

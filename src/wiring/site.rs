@@ -45,7 +45,7 @@ impl Display for Difference {
     }
 }
 
-/// What the installer leaves to the admin.
+/// Settings of the site that the installer leaves to the admin.
 pub(super) fn warnings(
     maps: &Maps,
     config: &Config,
@@ -113,7 +113,7 @@ pub(super) fn filter_warnings(
     Ok(on_loopback.map(warning).collect())
 }
 
-/// What is no fault, and changes what the gateway sees.
+/// Settings that change what the gateway sees, and are no fault.
 pub(super) fn notes(maps: &Maps) -> Vec<String> {
     const REWRITING: [&str; 3] = [
         "masquerade_domains",

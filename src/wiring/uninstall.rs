@@ -17,7 +17,7 @@ use super::{
 };
 use crate::config::Config;
 
-/// What the admin asks for.
+/// The admin's order to take the gateway out.
 #[derive(Clone, Debug)]
 pub struct Removal {
     /// Postfix's configuration; postconf's own where none is given.

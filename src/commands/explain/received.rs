@@ -16,7 +16,7 @@ const NICE_CUT: usize = LONGEST_FIELD / 10 * 9;
 /// in the first of them.
 const LINE_LENGTH: usize = 2_048;
 
-/// What the milter hears.
+/// A message as the milter hears it.
 pub(super) struct Received {
     pub(super) message: Message,
     /// Its octets, as the milter counts them.

@@ -1,4 +1,4 @@
-//! What else an installation sets and says: keys of gateway.toml, the directory of
+//! The rest of an installation: keys of gateway.toml, the directory of
 //! the socket, and what is the admin's to decide.
 
 use super::{Installer, WiringError};
@@ -92,7 +92,7 @@ impl Installer {
         }
     }
 
-    /// What is the admin's to decide.
+    /// Warns of settings that are the admin's to decide.
     pub(super) fn give_warnings(&mut self) -> Result<(), WiringError> {
         if self.needs.wiring == Wiring::Edge {
             for name in &self.listeners.overriding {

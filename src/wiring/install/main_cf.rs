@@ -1,4 +1,4 @@
-//! What comes into main.cf: the milter, the transport of the gateway's addresses and
+//! The changes of main.cf: the milter, the transport of the gateway's addresses and
 //! its settings, the way of a probe.
 
 use super::{Installer, WiringError};
@@ -54,7 +54,7 @@ impl Installer {
 
     pub(super) fn wire_milter(&mut self, milters: &Milters) -> Result<(), WiringError> {
         let ours = self.needs.milter(&self.socket);
-        // What the admin made of ours stays, if it still leads to the gateway.
+        // The admin's version of our milter stays, if it still leads to the gateway.
         let edited = milters.present.as_ref().filter(|present| {
             is_at(present, &self.socket) && !self.kept.is_ours("milter", present)
         });

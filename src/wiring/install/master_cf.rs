@@ -1,4 +1,4 @@
-//! What comes into master.cf: the services of the table, the reply port with the
+//! The changes of master.cf: the services of the table, the reply port with the
 //! milters that sign.
 
 use super::{Installer, WiringError, main_cf::Milters};
@@ -121,7 +121,7 @@ impl Installer {
     }
 }
 
-/// What a service is for, and who signs what passes it.
+/// The purpose of a service, and who signs what passes it.
 fn purpose(service: &Service, signing: &str) -> String {
     match (service.role, signing) {
         (Role::Replies, "") => "for replies, signed by nobody".to_owned(),

@@ -232,7 +232,12 @@ fn start(program: &str, arguments: &[&str]) -> Result<Output, WiringError> {
         .output()
         .map_err(|error| WiringError::Program {
             command: program.to_owned(),
-            reason: format!("{error}; install Postfix, or add its commands to the PATH"),
+            reason: match program {
+                "postconf" | "postmap" => {
+                    format!("{error}; install Postfix, or add its commands to the PATH")
+                }
+                _ => error.to_string(),
+            },
         })
 }
 

@@ -27,7 +27,7 @@ impl Installer {
             Ok(processes) => processes,
             Err(error) => {
                 self.stage.report.warn(format!(
-                    "nothing is known of ports in use: {error} (package iproute2)"
+                    "ports in use can't be looked for: {error}; install iproute2, which has ss"
                 ));
                 Vec::new()
             }

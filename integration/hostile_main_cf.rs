@@ -436,9 +436,14 @@ fn without(layout: &Layout, master: &str, parameter: &str) -> String {
     kept
 }
 
+/// Replaces a file of Postfix's as a whole: a daemon that starts meanwhile reads the
+/// one before or this one. By half a main.cf it would go to the queue directory that
+/// is compiled in, and wait there for ever with the socket of its service in hand.
 fn write_settled(layout: &Layout, name: &str, text: &str) {
-    fs::write(layout.postfix_file(name), text).expect("the file");
-    settle(layout, name);
+    let (path, written) = (layout.postfix_file(name), format!("{name}.written"));
+    fs::write(layout.postfix_file(&written), text).expect("the file");
+    settle(layout, &written);
+    fs::rename(layout.postfix_file(&written), path).expect("the file");
 }
 
 /// Makes a file of Postfix's one that has not changed of late: one that has, Postfix

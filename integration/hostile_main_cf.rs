@@ -436,9 +436,9 @@ fn without(layout: &Layout, master: &str, parameter: &str) -> String {
     kept
 }
 
-/// Replaces a file of Postfix's as a whole: a daemon that starts meanwhile reads the
-/// one before or this one. By half a main.cf it would go to the queue directory that
-/// is compiled in, and wait there for ever with the socket of its service in hand.
+/// Replaces a file of Postfix's in one step. A daemon that starts meanwhile must not
+/// read half of main.cf: it would use the compiled-in queue directory, and never answer
+/// at the socket of its service.
 fn write_settled(layout: &Layout, name: &str, text: &str) {
     let (path, written) = (layout.postfix_file(name), format!("{name}.written"));
     fs::write(layout.postfix_file(&written), text).expect("the file");
@@ -446,8 +446,8 @@ fn write_settled(layout: &Layout, name: &str, text: &str) {
     fs::rename(layout.postfix_file(&written), path).expect("the file");
 }
 
-/// Makes a file of Postfix's one that has not changed of late: one that has, Postfix
-/// reads again and again, until it has settled.
+/// Sets the time of a file's last change back. Postfix reads a file that changed a
+/// moment ago again and again, until it has settled.
 fn settle(layout: &Layout, name: &str) {
     let before = SystemTime::now() - Duration::from_secs(60);
     let file = File::options().write(true).open(layout.postfix_file(name));

@@ -65,8 +65,9 @@ pub(super) async fn note_by_network(
     if let (Event::Duplicate, Some(original)) = (entry.event, &entry.request_id) {
         kind = format!("{kind} {original}");
     }
-    let is_of_many = kind != rule(&entry);
-    if !is_of_many || is_by_itself(&kind, rule(&entry), changes.connection).await? {
+    // A rule that is counted as a whole needs no place among its networks.
+    let is_whole_rule = kind == rule(&entry);
+    if is_whole_rule || is_by_itself(&kind, rule(&entry), changes.connection).await? {
         let network = network.map(|network| network.to_string());
         return note(kind, Entry { network, ..entry }, changes).await;
     }

@@ -358,7 +358,7 @@ mod tests {
         assert!(next.trial.is_some());
     }
 
-    /// Whichever turn it is: the refused one is due again, and the newest.
+    /// The refused reply is due again at second 50. Neither turn makes it the trial.
     #[tokio::test]
     async fn a_trial_is_of_what_was_tried_least() {
         for first in [First::Oldest, First::Newest] {

@@ -252,7 +252,30 @@ fn an_alias_is_followed_as_postfix_follows_it() {
     );
 }
 
-/// By its milter the gateway would take what a filter brings back for local mail.
+/// smtpd looks a recipient up without its extension too.
+#[test]
+fn the_mailbox_of_an_address_with_an_extension_is_found() {
+    let installer = installed();
+    let layout = &installer.layout;
+    let address = GATEWAY.replace('@', "+kms@");
+    layout.set_gateway("gateway", "addresses", vec![address.clone()]);
+    layout.set_postfix(&format!(
+        "virtual_mailbox_maps=inline:{{ {{{GATEWAY} = box}} }}"
+    ));
+    let is_refused = || {
+        let line = format!("{address} is no valid recipient");
+        installer
+            .differences()
+            .iter()
+            .any(|found| found.contains(&line))
+    };
+    for (delimiter, expected) in [("", true), ("+", false)] {
+        layout.set_postfix(&format!("recipient_delimiter={delimiter}"));
+        assert_eq!(is_refused(), expected, "{delimiter:?}");
+    }
+}
+
+/// The gateway would take mail that a filter brings back for mail of this machine.
 #[test]
 fn the_port_by_which_a_filter_brings_mail_back_has_no_milter() {
     let installer = installed();
@@ -268,6 +291,14 @@ fn the_port_by_which_a_filter_brings_mail_back_has_no_milter() {
     assert!(found.len() == 1 && found[0].contains(&remedy), "{found:?}");
     let shown = installer.run(&["--dry-run"]);
     assert!(shown.contains(&remedy), "{shown}");
+
+    // The public service alone has a filter, and is not the way back.
+    layout.set_postfix("content_filter=");
+    let public = format!("{}:smtp/inet", layout.port(0).ip());
+    let filter = format!("{public}/smtpd_proxy_filter=127.0.0.1:10025");
+    postconf(&installer, &["-P", &filter]);
+    let found = installer.differences();
+    assert!(found.len() == 1 && found[0].contains(&remedy), "{found:?}");
     postconf(&installer, &["-P", &format!("{back}/inet/smtpd_milters=")]);
     assert_eq!(installer.differences(), [] as [&str; 0]);
 }

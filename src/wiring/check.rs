@@ -40,6 +40,8 @@ pub fn check(directory: Option<&Path>, config: &Config) -> Result<Findings, Wiri
     let internal = internal_listener(&maps, &kept, config);
     let asked = Needs::read(config, Wiring::Edge, &internal)?;
     let queue = maps.value("queue_directory").to_owned();
+    let ours = [asked.reply.clone(), asked.internal.clone()];
+    let listeners = Listeners::read(&postconf, |service| ours.contains(&service.name))?;
     let mut comparison = Comparison {
         filling: Filling {
             replies: asked.reply.clone(),
@@ -53,10 +55,10 @@ pub fn check(directory: Option<&Path>, config: &Config) -> Result<Findings, Wiri
         maps,
         config,
         found: Vec::new(),
-        listeners: Listeners::default(),
+        listeners,
         unreachable: None,
     };
-    comparison.find_milter(&queue)?;
+    comparison.find_milter(&queue);
     let wiring = comparison.wiring(&kept)?;
     if let Some(wiring) = wiring {
         comparison.needs.wiring = wiring;

@@ -34,10 +34,7 @@ impl Comparison<'_> {
         self.found.push(Difference::new(found, remedy));
     }
 
-    pub(super) fn find_milter(&mut self, queue: &str) -> Result<(), WiringError> {
-        let ours = [self.needs.reply.clone(), self.needs.internal.clone()];
-        let listeners = Listeners::read(&self.postconf, |service| ours.contains(&service.name))?;
-        self.listeners = listeners;
+    pub(super) fn find_milter(&mut self, queue: &str) {
         match milter_socket(&self.needs, queue, &self.listeners) {
             Ok(socket) => self.filling.milter = socket,
             Err(error) => {
@@ -45,7 +42,6 @@ impl Comparison<'_> {
                 self.unreachable = Some(error.to_string());
             }
         }
-        Ok(())
     }
 
     /// How the gateway is wired, if anything in Postfix names it.
@@ -80,8 +76,6 @@ impl Comparison<'_> {
         }
         let compared = self.compare_milters();
         self.note(compared);
-        let compared = self.compare_filters();
-        self.note(compared);
         let compared = self.compare_transport();
         self.note(compared);
         self.compare_transport_settings();
@@ -96,19 +90,11 @@ impl Comparison<'_> {
         if let Err(error) = self.needs.fit(&self.postconf) {
             self.differs(error.to_string(), "then kms-gateway postfix install");
         }
-        match site::warnings(&self.maps, self.config, self.needs.wiring) {
+        let wiring = self.needs.wiring;
+        match site::warnings(&self.maps, self.config, wiring, &self.listeners) {
             Ok(warnings) => self.found.extend(warnings),
             Err(error) => self.note(Err(error)),
         }
-    }
-
-    /// Whether the gateway's milter is where it must not be.
-    fn compare_filters(&mut self) -> Result<(), WiringError> {
-        if self.needs.wiring == Wiring::Edge {
-            let warnings = site::filter_warnings(&self.maps, &self.listeners)?;
-            self.found.extend(warnings);
-        }
-        Ok(())
     }
 
     fn note(&mut self, compared: Result<(), WiringError>) {

@@ -118,7 +118,7 @@ struct Step {
     to: Vec<String>,
 }
 
-/// An address as canonical(5), relocated(5) and virtual(5) look it up.
+/// The keys under which canonical(5), relocated(5) and virtual(5) look an address up.
 struct Keys {
     local: String,
     /// The delimiter and what stands behind it, if anything.
@@ -131,7 +131,9 @@ struct Keys {
 }
 
 impl Keys {
+    /// None for an address without a domain.
     fn of(maps: &Maps, address: &str) -> Result<Option<Self>, WiringError> {
+        let address = address.to_lowercase();
         let Some((local, domain)) = address.rsplit_once('@') else {
             return Ok(None);
         };
@@ -141,7 +143,7 @@ impl Keys {
         let (base, extension) = local.split_at(at.map_or(local.len(), |(at, _)| at));
         let is_local = is_local(maps, domain)?;
         let without_extension = format!("{base}@{domain}");
-        let mut all = vec![address.to_owned(), without_extension.clone()];
+        let mut all = vec![address.clone(), without_extension.clone()];
         if is_local {
             all.extend([local.to_owned(), base.to_owned()]);
         }
@@ -154,25 +156,31 @@ impl Keys {
             shortened: [without_extension, base.to_owned()],
         }))
     }
+
+    fn find(&self, maps: &Maps, parameter: &str) -> Result<Option<Hit>, WiringError> {
+        let all: Vec<&str> = self.all.iter().map(String::as_str).collect();
+        maps.find(parameter, &all)
+    }
 }
 
-/// What a parameter's tables have for an address or for its domain.
+/// Finds the entry of a parameter's tables for an address or for its domain.
 pub(super) fn entry(
     maps: &Maps,
     parameter: &str,
     address: &str,
 ) -> Result<Option<Hit>, WiringError> {
-    let Some(keys) = Keys::of(maps, &address.to_lowercase())? else {
-        return Ok(None);
-    };
-    let all: Vec<&str> = keys.all.iter().map(String::as_str).collect();
-    maps.find(parameter, &all)
+    match Keys::of(maps, address)? {
+        Some(keys) => keys.find(maps, parameter),
+        None => Ok(None),
+    }
 }
 
-/// What an address becomes.
+/// Replaces an address by the entry that a parameter's tables have for it.
 fn step(maps: &Maps, parameter: &str, address: &str) -> Result<Option<Step>, WiringError> {
-    let (Some(keys), Some(hit)) = (Keys::of(maps, address)?, entry(maps, parameter, address)?)
-    else {
+    let Some(keys) = Keys::of(maps, address)? else {
+        return Ok(None);
+    };
+    let Some(hit) = keys.find(maps, parameter)? else {
         return Ok(None);
     };
     let Keys {
@@ -186,7 +194,7 @@ fn step(maps: &Maps, parameter: &str, address: &str) -> Result<Option<Step>, Wir
         match target.rsplit_once('@') {
             None => format!("{target}@{origin}"),
             Some(("", domain)) => format!("{local}@{domain}"),
-            // The extension that wasn't looked up is kept.
+            // Postfix appends an extension that is not part of the key.
             Some((user, domain)) if is_shortened && !user.ends_with(extension.as_str()) => {
                 format!("{user}{extension}@{domain}")
             }

@@ -50,6 +50,7 @@ pub(super) fn warnings(
     maps: &Maps,
     config: &Config,
     wiring: Wiring,
+    listeners: &Listeners,
 ) -> Result<Vec<Difference>, WiringError> {
     let mut found = Vec::new();
     if wiring == Wiring::Edge && !maps.value("smtpd_milter_maps").is_empty() {
@@ -64,8 +65,13 @@ pub(super) fn warnings(
         .iter()
         .map(|own| own.0.to_string())
         .collect();
-    for address in &addresses {
-        match address_warnings(maps, address, &addresses) {
+    let of_address = |address: &String| address_warnings(maps, address, &addresses);
+    let mut asked: Vec<_> = addresses.iter().map(of_address).collect();
+    if wiring == Wiring::Edge {
+        asked.push(filter_warnings(maps, listeners));
+    }
+    for answer in asked {
+        match answer {
             Ok(warnings) => found.extend(warnings),
             Err(error) => found.push(unreadable(&error)),
         }
@@ -75,20 +81,18 @@ pub(super) fn warnings(
     Ok(found)
 }
 
-/// Services on loopback by which a content filter brings mail back, and that have the
-/// gateway's milter: it would take strangers for this machine.
-pub(super) fn filter_warnings(
-    maps: &Maps,
-    listeners: &Listeners,
-) -> Result<Vec<Difference>, WiringError> {
+/// Names the smtpd services on loopback by which a content filter brings mail back, if
+/// they have the gateway's milter. The client there is the filter: the gateway would
+/// take strangers for this machine.
+fn filter_warnings(maps: &Maps, listeners: &Listeners) -> Result<Vec<Difference>, WiringError> {
     const FILTERS: [&str; 2] = ["content_filter", "smtpd_proxy_filter"];
     let overrides = maps.postconf().overrides("*/*/*")?;
     let is_used = FILTERS.iter().any(|parameter| {
-        let mut own = overrides.iter();
+        let (mut own, suffix) = (overrides.iter(), format!("/{parameter}"));
         !maps.value(parameter).is_empty()
-            || own.any(|(name, value)| name.ends_with(parameter) && !value.is_empty())
+            || own.any(|(name, value)| name.ends_with(&suffix) && !value.is_empty())
     });
-    // What has a filter itself is not the way back.
+    // A service that sends its own mail to a filter is not the way back.
     let has_filter = |name: &str| {
         FILTERS.iter().any(|parameter| {
             let own = overrides.get(&format!("{name}/inet/{parameter}"));
@@ -102,8 +106,8 @@ pub(super) fn filter_warnings(
     let warning = |name: &String| {
         Difference::new(
             format!(
-                "master.cf: the smtpd service {name} has the gateway's milter: what a content \
-                 filter brings back by it would seem to come from this machine"
+                "master.cf: the smtpd service {name} has the gateway's milter: mail that a \
+                 content filter brings back by it would seem to come from this machine"
             ),
             format!(
                 "postconf -P '{name}/inet/smtpd_milters='; its mail for the gateway goes by the transport then"
@@ -256,7 +260,7 @@ fn recipient_warning(maps: &Maps, address: &str) -> Result<Option<Difference>, W
         ("relay_domains", "relay_recipient_maps"),
         ("virtual_alias_domains", "virtual_alias_maps"),
     ];
-    let Some((user, domain)) = address.rsplit_once('@') else {
+    let Some((_, domain)) = address.rsplit_once('@') else {
         return Ok(None);
     };
     let mut class = None;
@@ -275,14 +279,8 @@ fn recipient_warning(maps: &Maps, address: &str) -> Result<Option<Difference>, W
             "name the domain in one of them",
         )));
     };
-    let whole_domain = format!("@{domain}");
-    let is_local = recipients == "local_recipient_maps";
-    let keys: &[&str] = match is_local {
-        true => &[address, user, &whole_domain],
-        false => &[address, &whole_domain],
-    };
     let is_open = maps.value(recipients).is_empty();
-    if is_open || maps.find(recipients, keys)?.is_some() {
+    if is_open || entry(maps, recipients, address)?.is_some() {
         return Ok(None);
     }
     Ok(Some(Difference::new(

@@ -106,11 +106,8 @@ impl Installer {
         for note in site::notes(&maps) {
             self.stage.report.say(note);
         }
-        let mut differences = site::warnings(&maps, &self.config, self.needs.wiring)?;
-        if self.needs.wiring == Wiring::Edge {
-            differences.extend(site::filter_warnings(&maps, &self.listeners)?);
-        }
-        for difference in differences {
+        let wiring = self.needs.wiring;
+        for difference in site::warnings(&maps, &self.config, wiring, &self.listeners)? {
             self.stage.report.warn(difference.to_string());
         }
         Ok(())

@@ -11,12 +11,12 @@ const MAXIMUM_BYTES: usize = 133;
 
 /// A public key as it stands in a record: upper-case hex of whole bytes.
 ///
-/// Whether it is a point, and of which curve, is for whoever computes with it.
+/// It need not be a point of a curve: the code that computes with the key checks that.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PointText(String);
 
 impl PointText {
-    /// The text of `bytes`, which must be 1 to 133.
+    /// The text of `bytes`. Fails unless there are 1 to 133 of them.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FieldError> {
         hex::encode_upper(bytes).parse()
     }

@@ -74,29 +74,29 @@ impl std::str::FromStr for Serial {
     }
 }
 
-/// `X.SM.1`: what becomes of one module.
+/// `X.SM.1`: adds or revokes one module.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SmEntry {
     /// The module.
     pub smid: SmId,
-    /// Its hardware id.
+    /// The module's hardware id.
     pub hardware: Ident,
-    /// What becomes of it.
+    /// The change to the module's registration.
     pub change: SmChange,
 }
 
-/// What an update file does with a module.
+/// A change that an update file makes to a module's registration.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SmChange {
-    /// It may ask, with this key and for these supply groups, whatever it had
-    /// before.
+    /// The module may make requests with this key and for these supply groups.
+    /// They replace any earlier ones.
     Add {
-        /// Its Device Authentication Key behind a tag of its SMID, wrapped.
+        /// A tag of the SMID and the Device Authentication Key, wrapped together.
         wrapped_dak: [u8; 48],
-        /// The supply groups whose vending keys it may have.
+        /// The module may have the vending keys of these supply groups.
         sgcs: BTreeSet<Sgc>,
     },
-    /// It may ask no more.
+    /// The module may make no more requests.
     Revoke,
 }
 
@@ -120,8 +120,8 @@ impl TypedRecord for SmEntry {
             (Action::Add, Some(Hex(wrapped_dak))) => SmChange::Add { wrapped_dak, sgcs },
             (Action::Add, None) => return misplaced("96 upper-case hex digits", "wrapped DAK"),
             (Action::Revoke, None) if sgcs.is_empty() => SmChange::Revoke,
-            (Action::Revoke, None) => return misplaced("none, to revoke", "SGCs"),
-            (Action::Revoke, Some(_)) => return misplaced("none, to revoke", "wrapped DAK"),
+            (Action::Revoke, None) => return misplaced("none for REVOKE", "SGCs"),
+            (Action::Revoke, Some(_)) => return misplaced("none for REVOKE", "wrapped DAK"),
         };
         Ok(Self {
             smid,
@@ -168,7 +168,7 @@ impl std::str::FromStr for Action {
     }
 }
 
-/// Supply groups by comma, ascending: one set, one text.
+/// Supply groups in ascending order, joined by commas, so that a set has one text.
 struct SupplyGroups(BTreeSet<Sgc>);
 
 impl std::str::FromStr for SupplyGroups {
@@ -181,7 +181,9 @@ impl std::str::FromStr for SupplyGroups {
         let sgcs: Vec<Sgc> = text.split(',').map(str::parse).collect::<Result<_, _>>()?;
         let ascending = sgcs.is_sorted_by(|one, next| one < next);
         if !ascending || sgcs.len() > MAXIMUM_SUPPLY_GROUPS {
-            let expected = format!("at most {MAXIMUM_SUPPLY_GROUPS} SGCs by comma, ascending");
+            let expected = format!(
+                "at most {MAXIMUM_SUPPLY_GROUPS} SGCs in ascending order, joined by commas"
+            );
             return Err(FieldError::format(expected, text));
         }
         Ok(Self(sgcs.into_iter().collect()))

@@ -1,9 +1,9 @@
 //! Goes through the lines of an e-mail once and collects its records.
 //!
-//! Each character is looked at a bounded number of times: a line is cleared
-//! once, a marker is sought once from each place where one may begin and read
-//! in bounded time, and what a marker leaves of its line is shorter each time.
-//! A record that grows past any record's length is no longer copied.
+//! The time grows in proportion to the text. Each line is cleared once. A
+//! marker is looked for once at each place where one may begin, and is read in
+//! bounded time. The rest of a line gets shorter with each marker. A record
+//! that is longer than any valid one is not copied further.
 
 use super::Found;
 use super::line::{Line, lines};
@@ -31,7 +31,7 @@ pub(super) fn find(text: &str) -> Vec<Found> {
     reader.found
 }
 
-/// What has been read so far.
+/// The records found so far, and the open one.
 #[derive(Default)]
 struct Reader {
     found: Vec<Found>,
@@ -100,7 +100,8 @@ impl Open {
     }
 
     fn append(&mut self, text: &str) {
-        // Dashes of a broken marker are taken off at the end, so keep room for them.
+        // Leaves room for the dashes of a broken marker, which are taken off at
+        // the end.
         let room = (2 * MAXIMUM_LENGTH).saturating_sub(self.text.len());
         self.text.extend(
             text.chars()
@@ -117,8 +118,8 @@ impl Open {
                 .unwrap_or_default();
             return Err(FieldError::format(expected, &found).in_field(&self.kind, "ENDS marker"));
         }
-        // A record begins with a letter and ends with a checksum: dashes at
-        // either end are the markers'.
+        // Dashes at either end belong to the markers, as a record begins with a
+        // letter and ends with a checksum.
         let text = self.text.trim_matches('-');
         let kind = text.split('|').next().unwrap_or_default();
         if kind != self.kind {

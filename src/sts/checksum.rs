@@ -1,12 +1,8 @@
 //! The CRC that ends a record and an identifier.
 
 use std::fmt;
-use std::str::FromStr;
 
 use crc::{CRC_16_MODBUS, Crc};
-
-use super::error::FieldError;
-use super::hexadecimal::Hex;
 
 const ALGORITHM: Crc<u16> = Crc::<u16>::new(&CRC_16_MODBUS);
 
@@ -16,7 +12,7 @@ const ALGORITHM: Crc<u16> = Crc::<u16>::new(&CRC_16_MODBUS);
 /// record, `:` in an identifier. STS600-9-2 doesn't name the algorithm; this
 /// one gives the checksums of its examples (5.1.3.5 and 5.1.4.4).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Checksum(u16);
+pub struct Checksum(pub(super) u16);
 
 impl Checksum {
     /// The checksum of `text`.
@@ -28,15 +24,6 @@ impl Checksum {
 impl fmt::Display for Checksum {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:04X}", self.0)
-    }
-}
-
-impl FromStr for Checksum {
-    type Err = FieldError;
-
-    fn from_str(text: &str) -> Result<Self, FieldError> {
-        let Hex(bytes) = text.parse()?;
-        Ok(Self(u16::from_be_bytes(bytes)))
     }
 }
 

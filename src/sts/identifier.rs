@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use super::checksum::{Checksum, split_covered};
 use super::error::FieldError;
-use super::hexadecimal::Hex;
+use super::hexadecimal::{self, Hex};
 use super::ident::Ident;
 use super::time::StsTime;
 
@@ -118,10 +118,7 @@ impl<K: IdentifierKind> FromStr for Identifier<K> {
         if kind != K::TYPE {
             return Err(shape::<K>(text));
         }
-        let (stated, computed) = (stated.parse()?, Checksum::of(covered));
-        if stated != computed {
-            return Err(FieldError::Crc { stated, computed });
-        }
+        hexadecimal::check(covered, stated)?;
         let Hex(unique) = unique.parse()?;
         Ok(Self::new(
             issuer.parse()?,

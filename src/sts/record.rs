@@ -5,6 +5,7 @@ use std::iter;
 
 use super::checksum::{Checksum, split_covered};
 use super::error::{FieldError, RecordError};
+use super::hexadecimal;
 
 /// The longest record that is read or built: one line of mail (RFC 5322, 2.1.1).
 pub const MAXIMUM_LENGTH: usize = 998;
@@ -40,13 +41,7 @@ impl Record {
         if kind == UNTYPED {
             return Err(wrong_type(text));
         }
-        let stated = stated
-            .parse()
-            .map_err(|error: FieldError| error.in_field(kind, "CRC"))?;
-        let computed = Checksum::of(covered);
-        if stated != computed {
-            return Err(FieldError::Crc { stated, computed }.in_field(kind, "CRC"));
-        }
+        hexadecimal::check(covered, stated).map_err(|error| error.in_field(kind, "CRC"))?;
         Ok(Self {
             text: text.to_owned(),
         })

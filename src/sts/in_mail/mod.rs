@@ -28,32 +28,13 @@ mod reader;
 #[cfg(test)]
 mod testkit;
 
+pub use reader::{Found, find_in_mail};
+
 use super::error::RecordError;
 use super::record::{Record, TypedRecord};
 
 /// Columns of a record's lines (STS600-9-2, 5.1.3.5 and 5.1.4.4).
 const COLUMNS: usize = 64;
-
-/// A record in an e-mail, whole or damaged.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Found {
-    /// The type that the BEGINS marker states.
-    pub kind: String,
-    /// Whether the line of the BEGINS marker is quoted with `>`. Such a record
-    /// is a copy.
-    pub quoted: bool,
-    /// The line of the BEGINS marker, counted from 1.
-    pub line: usize,
-    /// The record, or its error.
-    pub record: Result<Record, RecordError>,
-}
-
-/// Finds the records in the decoded text of an e-mail, at most 32 of them.
-///
-/// Takes time and memory in proportion to the length of `text`.
-pub fn find_in_mail(text: &str) -> Vec<Found> {
-    reader::find(text)
-}
 
 /// The only unquoted record of type `T` in an e-mail. Ignores records of other
 /// types and quoted copies.

@@ -111,17 +111,16 @@ impl TypedRecord for SmEntry {
         let smid = fields.take("SMID")?;
         let action: Action = fields.take("action")?;
         let hardware = fields.take("hardware id")?;
-        let wrapped = fields.take_optional::<Hex<48>>("wrapped DAK")?;
-        let SupplyGroups(sgcs) = fields.take("SGCs")?;
-        let misplaced = |expected: &'static str, field| {
-            Err(FieldError::format(expected, "").in_field(Self::TYPE, field))
-        };
-        let change = match (action, wrapped) {
-            (Action::Add, Some(Hex(wrapped_dak))) => SmChange::Add { wrapped_dak, sgcs },
-            (Action::Add, None) => return misplaced("96 upper-case hex digits", "wrapped DAK"),
-            (Action::Revoke, None) if sgcs.is_empty() => SmChange::Revoke,
-            (Action::Revoke, None) => return misplaced("none for REVOKE", "SGCs"),
-            (Action::Revoke, Some(_)) => return misplaced("none for REVOKE", "wrapped DAK"),
+        let change = match action {
+            Action::Add => SmChange::Add {
+                wrapped_dak: fields.take::<Hex<48>>("wrapped DAK")?.0,
+                sgcs: fields.take::<SupplyGroups>("SGCs")?.0,
+            },
+            Action::Revoke => {
+                fields.take::<Nothing>("wrapped DAK")?;
+                fields.take::<Nothing>("SGCs")?;
+                SmChange::Revoke
+            }
         };
         Ok(Self {
             smid,
@@ -164,6 +163,20 @@ impl std::str::FromStr for Action {
             ADD => Ok(Self::Add),
             REVOKE => Ok(Self::Revoke),
             _ => Err(FieldError::format("ADD or REVOKE", text)),
+        }
+    }
+}
+
+/// The empty text.
+struct Nothing;
+
+impl std::str::FromStr for Nothing {
+    type Err = FieldError;
+
+    fn from_str(text: &str) -> Result<Self, FieldError> {
+        match text {
+            "" => Ok(Self),
+            _ => Err(FieldError::format("nothing for REVOKE", text)),
         }
     }
 }
@@ -279,5 +292,14 @@ mod tests {
             let error = entry(fields).unwrap_err().to_string();
             assert!(error.contains(named), "{fields:?}: {error}");
         }
+    }
+
+    #[test]
+    fn a_revocation_quotes_what_it_must_not_have() {
+        let error = entry(["REVOKE", "SM1", "", "000439"]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "X.SM.1: SGCs: expected nothing for REVOKE, found \"000439\""
+        );
     }
 }

@@ -1,16 +1,16 @@
-//! What a result code is: a row of the one table in `codes`, from which the
-//! header, the text of replies, the help text and the documentation are made.
+//! A row of the table of result codes. The table is in `codes`. The header,
+//! replies, help text and documentation are made from it.
 
-/// Which kind of result a code belongs to (STS600-9-2 8.3.2).
+/// The kind of result that a code stands for (STS600-9-2 8.3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CodeKind {
-    /// Final.
+    /// Final: the request failed.
     Error,
     /// Not final: more mail follows.
     Notice,
 }
 
-/// What a code is about; texts for people are grouped by it.
+/// The subject of a code. Texts for people are grouped by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Concern {
     /// The message as mail.
@@ -19,7 +19,7 @@ pub enum Concern {
     Record,
     /// The Vending Key Load Request that the record is.
     VendingKeyLoadRequest,
-    /// An update file of the STSA's.
+    /// An update file from the STSA.
     Update,
     /// The gateway itself.
     Gateway,
@@ -28,7 +28,7 @@ pub enum Concern {
 }
 
 impl Concern {
-    /// In the order of texts for people.
+    /// All subjects, in the order of texts for people.
     pub const ALL: [Concern; 6] = [
         Concern::Message,
         Concern::Record,
@@ -38,7 +38,7 @@ impl Concern {
         Concern::Waiting,
     ];
 
-    /// What stands above the codes that are about it.
+    /// The heading above the codes with this subject.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
@@ -55,19 +55,19 @@ impl Concern {
 /// One row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResultCode {
-    /// As it stands in `X-Gateway-Result`.
+    /// The code in `X-Gateway-Result`.
     pub code: &'static str,
     /// Error or notice.
     pub kind: CodeKind,
-    /// What it is about.
+    /// The heading that lists the code.
     pub concern: Concern,
-    /// What happened.
+    /// A clause that says what happened.
     pub meaning: &'static str,
-    /// What it comes from.
+    /// The usual causes.
     pub cause: &'static str,
-    /// How to proceed.
+    /// Advice on how to proceed.
     pub remedy: &'static str,
-    /// What its parameters are; none if it is empty.
+    /// The meaning of the parameters. Empty if the code has none.
     pub parameters: &'static str,
 }
 
@@ -79,7 +79,7 @@ impl ResultCode {
     }
 }
 
-/// Writes the enums of codes, and the table, from one list.
+/// Makes the enums of codes, and the table, from one list.
 macro_rules! result_codes {
     ($($(#[$about:meta])* $name:ident, $kind:ident {
         $($variant:ident = $code:literal, $concern:ident {
@@ -117,13 +117,13 @@ macro_rules! result_codes {
                     }
                 }
 
-                /// As it stands in `X-Gateway-Result`.
+                /// The code in `X-Gateway-Result`.
                 #[must_use]
                 pub const fn as_str(self) -> &'static str {
                     self.row().code
                 }
 
-                /// What happened and how to proceed, as the requester reads it.
+                /// The text for the requester: what happened, and how to proceed.
                 #[must_use]
                 pub fn description(self) -> String {
                     self.row().description()
@@ -202,7 +202,7 @@ mod tests {
                 );
             }
             for text in [row.meaning, row.cause, row.remedy, row.parameters] {
-                // A bar would end a cell of the documentation's table.
+                // A bar would end a cell of the table in the documentation.
                 let plain = |byte| matches!(byte, b' '..=b'~') && byte != b'|';
                 assert!(text.bytes().all(plain), "{}: {text}", row.code);
                 assert!(!text.contains("  "), "{}: {text}", row.code);

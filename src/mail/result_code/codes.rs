@@ -1,17 +1,17 @@
-//! The table of result codes. A code is a contract: programs compare it. The
-//! words beside it are for people; those of `EVkloadExpired` and `Deferred`
-//! that reach the header are the standard's.
+//! The table of result codes. A code is a contract, as programs compare it. The
+//! texts are for people. The header texts of `EVkloadExpired` and `Deferred`
+//! are the standard's.
 //!
-//! Header and reply say meaning and remedy; help text and documentation say
-//! the cause as well.
+//! Header and reply state meaning and remedy. Help text and documentation add
+//! the cause.
 
 use std::fmt::{self, Display, Formatter};
 
 use super::{CodeKind, Concern, ResultCode};
 
 result_codes! {
-    /// Codes of a final result that isn't a success. `EVkloadExpired` is the
-    /// standard's own (8.3.2), the others are this gateway's.
+    /// Codes of a final result that isn't a success. The standard has
+    /// `EVkloadExpired` (8.3.2). The others are this gateway's.
     ErrorCode, Error {
         VkloadExpired = "EVkloadExpired", VendingKeyLoadRequest {
             meaning: "The VKLOADREQ is stale",

@@ -1,6 +1,6 @@
 //! The services of STS600-9-2, clause 5: a request in, an outcome and its
-//! effects out. They write nothing; whoever asked commits the effects
-//! together with the reply. Know no SMTP, no milter and no store.
+//! effects out. Services write nothing. The caller commits the effects together
+//! with the reply. Services know no SMTP, no milter and no store.
 
 mod help;
 mod key_load_file;
@@ -20,20 +20,20 @@ use crate::{
 
 /// One row of the table of services.
 pub struct Service {
-    /// What the Subject begins with.
+    /// The code at the start of the Subject.
     pub code: ServiceCode,
     /// Its function, in the standard's words (5.1.1).
     pub function: &'static str,
-    /// The same in a few words.
+    /// The function in a few words.
     brief: &'static str,
-    /// What a request needs beside its Subject.
+    /// The content that a request needs beside its Subject.
     pub request: &'static str,
-    /// What comes back.
+    /// The content of the answer.
     pub response: &'static str,
     answer: for<'a> fn(Call<'a>) -> BoxFuture<'a, Result<Answer, ServiceError>>,
 }
 
-/// Every service there is. Help texts, documentation and dispatch read this.
+/// All services. Dispatch, help texts and documentation read this table.
 pub static SERVICES: [Service; 4] = [
     Service {
         code: ServiceCode::Help,
@@ -71,96 +71,98 @@ pub static SERVICES: [Service; 4] = [
     },
 ];
 
-/// What help texts say of this installation.
+/// The facts about this installation for help texts.
 #[derive(Clone, Debug)]
 pub struct Installation {
-    /// The gateway's addresses, the one to name first.
+    /// The gateway's addresses. Help texts use the first one in examples.
     pub addresses: Vec<Address>,
-    /// What it takes and sends.
+    /// The limits that help texts state.
     pub limits: Limits,
-    /// Why a message may get no answer, a sentence for each cause.
+    /// A sentence for each reason why a message may get no answer.
     pub unanswered: Vec<&'static str>,
-    /// Who is told which modules an update added and revoked.
+    /// The STSA's addresses. Only they get the list of modules that an update
+    /// added and revoked.
     pub stsa_addresses: Vec<Address>,
 }
 
-/// The limits that a sender can meet. Times are in a person's words.
+/// The limits for senders. Times are in words for people.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// The largest message that is read, in bytes.
+    /// Bytes of a message at most.
     pub message_bytes: u64,
-    /// Attachments that the service doesn't ask for, in bytes.
+    /// Bytes of unexpected attachments at most.
     pub unexpected_attachment_bytes: u64,
-    /// Addresses of one request that are answered.
+    /// Number of reply addresses at most.
     pub targets: usize,
-    /// How old a VKLOADREQ may be.
+    /// Age of a VKLOADREQ at most.
     pub age: String,
-    /// How far ahead of the gateway's clock.
+    /// Time that a VKLOADREQ may be ahead of the gateway's clock.
     pub ahead: String,
-    /// How many key load files a module is issued …
+    /// Number of key load files for one module within `issues_within`.
     pub issues: u32,
-    /// … within this time.
+    /// The time for which `issues` counts.
     pub issues_within: String,
-    /// How many requests of one sender are done at once.
+    /// Number of requests of one sender that are answered at once.
     pub at_once: u32,
-    /// The time after which one more is.
+    /// The time after which one more request is answered.
     pub every: String,
-    /// With how many, done or waiting, a sender is blocked.
+    /// A sender with more requests, answered or waiting, is blocked.
     pub block_above: u32,
-    /// For how long.
+    /// The time of the block.
     pub block_for: String,
-    /// After which time whoever waits is told so.
+    /// The time after which a waiting sender gets a notice.
     pub notice_after: String,
-    /// How long a request is tried again.
+    /// The time for which the gateway tries again.
     pub give_up: String,
 }
 
-/// One request put to a service.
+/// One request to a service.
 #[derive(Clone, Copy)]
 pub struct Call<'a> {
-    /// The key management system.
+    /// Answers questions about keys.
     pub kms: &'a dyn Kms,
-    /// For help texts.
+    /// The facts for help texts.
     pub installation: &'a Installation,
     /// The spool's id of the request.
     pub id: &'a RequestId,
-    /// The request.
+    /// The request as it was read from the message.
     pub request: &'a Request,
-    /// Whether it may be forged, so that whoever is answered may not have asked:
-    /// the answer must not be long.
+    /// Whether the request may be forged. Then the answer must be short, as its
+    /// recipient may not have asked.
     pub may_be_forged: bool,
-    /// When the gateway took the request; freshness is judged by this.
+    /// The time when the gateway accepted the request. Freshness is judged by
+    /// this time.
     pub accepted_at: Timestamp,
     /// The present moment.
     pub now: Timestamp,
 }
 
-/// A service's answer: what to tell the requester and what to commit.
+/// A service's answer: the reply to send and the effects to commit.
 #[derive(Debug)]
 pub struct Answer {
-    /// For `X-Gateway-Result`.
+    /// The result for `X-Gateway-Result`.
     pub outcome: Outcome,
     /// The text body and the attachment.
     pub text: ReplyText,
-    /// What the key management system must remember of it.
+    /// The changes that the key management system must keep.
     pub effects: Effects,
-    /// What only the audit may know.
+    /// Details for the audit log only.
     pub detail: Option<String>,
     /// The security module that the request names, authentic or not.
     pub smid: Option<SmId>,
 }
 
-/// A service could not be rendered now; the request is kept and tried again.
+/// A service can't answer now. The request is kept and tried again.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// The key management system is in trouble.
+    /// The key management system can't answer.
     #[error("the key management system can't answer now: {0}")]
     Kms(#[from] KmsError),
 }
 
 impl ServiceError {
-    /// When to try again, where an earlier request met the trouble and this one was
-    /// not tried.
+    /// The time until the next try, if an earlier request already failed and
+    /// this one was not tried.
     #[must_use]
     pub fn again_in(&self) -> Option<Duration> {
         match self {
@@ -172,9 +174,8 @@ impl ServiceError {
 
 /// Answers a request.
 ///
-/// # Errors
-/// [`ServiceError`] when a later attempt may succeed; whatever is wrong with
-/// the request itself is an [`Outcome::Error`].
+/// # Errors [`ServiceError`] if a later attempt may succeed. A flaw of the
+/// request itself is an [`Outcome::Error`].
 pub async fn answer(call: Call<'_>) -> Result<Answer, ServiceError> {
     match preliminary(&call) {
         Err(refusal) => Ok(*refusal),
@@ -182,7 +183,7 @@ pub async fn answer(call: Call<'_>) -> Result<Answer, ServiceError> {
     }
 }
 
-/// Says what the answer would be, and issues nothing.
+/// Returns the outcome that [`answer`] would have, and issues nothing.
 ///
 /// # Errors
 /// As [`answer`].
@@ -196,7 +197,7 @@ pub async fn foretell(call: Call<'_>) -> Result<Outcome, ServiceError> {
     }
 }
 
-/// The answer to a request that could not be served in its time.
+/// The answer to a request that could not be answered in time.
 #[must_use]
 pub fn failed(reason: &str) -> Answer {
     Answer {
@@ -205,8 +206,8 @@ pub fn failed(reason: &str) -> Answer {
     }
 }
 
-/// What holds for every service: there is one, and the request is plain text
-/// (clause 4).
+/// The checks for all services: the service exists, and the request is plain
+/// text (clause 4).
 fn preliminary(call: &Call<'_>) -> Result<&'static Service, Box<Answer>> {
     let service = SERVICES
         .iter()
@@ -221,8 +222,8 @@ fn preliminary(call: &Call<'_>) -> Result<&'static Service, Box<Answer>> {
     }
 }
 
-/// The most characters of an unknown code that an answer repeats: it may go to
-/// somebody who never wrote them.
+/// Characters of an unknown code that an answer repeats at most. It may go to
+/// somebody who never wrote the code.
 const MOST_QUOTED: usize = 40;
 
 fn unknown_service(code: &ServiceCode) -> Answer {
@@ -253,8 +254,8 @@ impl Answer {
         }
     }
 
-    /// An error by its code: what was found, where more than the code's own
-    /// meaning can be said, and what to do about it.
+    /// An error with the code's own remedy. `found` replaces the code's meaning
+    /// if it says more.
     fn error(code: ErrorCode, found: Option<String>, parameters: Vec<String>) -> Self {
         let description = match found {
             Some(found) => format!("{found}; {}", code.row().remedy),
@@ -283,7 +284,7 @@ impl Answer {
     }
 }
 
-/// The text body of an error: the same in words, for a person.
+/// The text body of an error, for a person.
 fn error_body(code: ErrorCode, description: &str, parameters: &[String]) -> String {
     let mut body = format!(
         "Your request failed: {}.\n\nError code: {code}\n",

@@ -1,5 +1,5 @@
-//! Get Public Key service (5.1.3): fingerprint and PK.ECDH.1 as the standard's
-//! example response shows them.
+//! Get Public Key service (5.1.3): fingerprint and PK.ECDH.1, as in the
+//! standard's example.
 
 use super::{Answer, Call, ServiceError};
 use crate::sts::{TypedRecord, write_in_mail};

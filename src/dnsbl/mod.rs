@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use self::{resolver::Resolver, zone::Zone};
 pub use self::{
     resolver::{NameServer, ResolverError},
-    zone::Families,
+    zone::{ConfiguredSite, Families},
 };
 use crate::policy::dnsbl::{Hit, Score, Site, ZoneName, ZoneReply};
 
@@ -36,18 +36,6 @@ pub struct Settings {
     pub time_limit: Duration,
     /// A zone that was switched off is tested again after this time.
     pub recheck: Duration,
-}
-
-/// A site and the properties of its zone. If several sites have the same zone,
-/// the properties of the first one count.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfiguredSite {
-    /// Zone, filter and weight.
-    pub site: Site,
-    /// The address families that the zone lists.
-    pub families: Families,
-    /// Whether the zone has the test entries of RFC 5782, which show its health.
-    pub has_test_entries: bool,
 }
 
 /// The blocklists of an installation.

@@ -10,14 +10,13 @@ use metrics::{Counter, Histogram};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    ConfiguredSite,
     health::{Checkup, Health},
     query_name,
     resolver::Resolver,
 };
 use crate::{
     measures::{DNSBL_LOOK_UPS, DNSBL_TIME, LookUp, ZoneSeries},
-    policy::dnsbl::{Reply, ZoneName},
+    policy::dnsbl::{Reply, Site, ZoneName},
 };
 
 /// The address families that a zone lists.
@@ -29,6 +28,18 @@ pub enum Families {
     V4,
     /// IPv6 only.
     V6,
+}
+
+/// A site and the properties of its zone. If several sites have the same zone,
+/// the properties of the first one count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfiguredSite {
+    /// Zone, filter and weight.
+    pub site: Site,
+    /// The address families that the zone lists.
+    pub families: Families,
+    /// Whether the zone has the test entries of RFC 5782, which show its health.
+    pub has_test_entries: bool,
 }
 
 pub(super) struct Zone {

@@ -136,7 +136,7 @@ impl Headers {
 
     /// Reads fields from the start of `bytes` up to the empty line, or to the
     /// first line that is no field. Also returns the start of the body.
-    pub(in crate::mail) fn parse(bytes: &[u8]) -> (Self, usize) {
+    pub(super) fn parse(bytes: &[u8]) -> (Self, usize) {
         let mut headers = Headers::new();
         let mut at = 0;
         while let Some(field) = field_at(bytes, at) {

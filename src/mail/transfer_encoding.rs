@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use encodify::{base64, qp};
 
+use super::base64_symbols::base64_symbols;
 use super::comments::without_comments;
 use super::header::Headers;
 
@@ -69,17 +70,6 @@ fn decode_base64(raw: &[u8]) -> Vec<u8> {
         symbols.pop();
     }
     base64::LENIENT.decode(symbols).unwrap_or_default()
-}
-
-/// The base64 symbols up to the padding. Characters outside the alphabet are
-/// skipped (RFC 2045 6.8). So is text that a list server adds behind the
-/// padding.
-pub(super) fn base64_symbols(raw: &[u8]) -> Vec<u8> {
-    raw.iter()
-        .copied()
-        .take_while(|&octet| octet != b'=')
-        .filter(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/'))
-        .collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! keys keeps its secrets in hardware.
 
 mod error;
+mod identity;
 mod pending;
 mod state;
 mod state_file;
@@ -20,7 +21,7 @@ use crate::kms::{Dak, Kcv};
 use crate::sts::{PkEcdh, StsTime, VendingKeyAttributes, VkloadReq, file};
 
 pub use error::{ModuleError, StateError};
-pub use state::Identity;
+pub use identity::Identity;
 
 use pending::Pending;
 use state::State;

@@ -5,7 +5,7 @@ use crate::kms::{Curve, Dak, PointError, PrivateKey, PublicPoint};
 use crate::sts::{PkEcdh, Record, StsTime, VkloadReq, VkloadRsp};
 
 use super::error::{ModuleError, StateError};
-use super::state::Identity;
+use super::identity::Identity;
 
 /// A request for which no key load file has been opened.
 #[derive(Debug)]

@@ -7,24 +7,14 @@ use zeroize::Zeroizing;
 
 use crate::kms::klf::OpenedFile;
 use crate::kms::{Dak, Secret};
-use crate::sts::{FieldError, Ident, Record, SmId, TypedRecord, VkloadRsp, file};
+use crate::sts::{FieldError, Record, TypedRecord, VkloadRsp, file};
 
 use super::error::{ModuleError, StateError};
+use super::identity::Identity;
 use super::pending::Pending;
 
 /// Room for the JSON of one pending request.
 const PENDING_LENGTH: usize = 4096;
-
-/// The names of a module.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Identity {
-    /// The module's identifier.
-    pub smid: SmId,
-    /// The hardware id, which the KMC registers.
-    pub hardware: Ident,
-    /// The firmware id, which requests only state.
-    pub firmware: Ident,
-}
 
 /// The whole state of a module.
 #[derive(Debug)]

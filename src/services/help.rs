@@ -3,8 +3,8 @@
 //! the limits of this installation. A request that may be forged gets a short
 //! text only.
 
-use super::{Answer, Call, Installation, Limits, SERVICES, ServiceCode};
-use crate::mail::{Concern, RESULT_CODES, ResultCode, wrap_prose};
+use super::call::{Answer, Call, Installation, Limits, Service};
+use crate::mail::{Concern, RESULT_CODES, ResultCode, ServiceCode, wrap_prose};
 
 /// The standard's example of a request (5.1.4.4).
 const EXAMPLE: &str = "\
@@ -19,17 +19,17 @@ VKLOAD.REQ.1|SMID.1:Prism:94000304:20200622T130252Z:26D7925210FB
 -----STS:VKLOAD.REQ.1 ENDS-----
 ";
 
-pub(super) fn answer(call: &Call<'_>) -> Answer {
+pub(super) fn answer(call: &Call<'_>, services: &[Service]) -> Answer {
     Answer::success(match call.may_be_forged {
-        true => beginning(call.installation),
-        false => instructions(call.installation),
+        true => beginning(call.installation, services),
+        false => instructions(call.installation, services),
     })
 }
 
 /// The short text, just enough for a first request. Anybody can have it sent to
 /// anybody.
-fn beginning(installation: &Installation) -> String {
-    let services: String = SERVICES
+fn beginning(installation: &Installation, services: &[Service]) -> String {
+    let services: String = services
         .iter()
         .map(|service| format!("  {}\n    {}\n", service.code, service.brief))
         .collect();
@@ -48,7 +48,7 @@ fn beginning(installation: &Installation) -> String {
 }
 
 /// The full text for `installation`, wrapped for mail.
-fn instructions(installation: &Installation) -> String {
+fn instructions(installation: &Installation, services: &[Service]) -> String {
     let limits = &installation.limits;
     let sections = [
         (
@@ -56,7 +56,7 @@ fn instructions(installation: &Installation) -> String {
             what_to_do(installation),
         ),
         ("AN EXAMPLE", example(installation)),
-        ("SERVICES", services()),
+        ("SERVICES", list_of(services)),
         ("THE ANSWER", the_answer(limits)),
         ("LIMITS", limits_in_words(limits)),
         ("IF NO ANSWER COMES", no_answer(installation)),
@@ -103,8 +103,8 @@ fn example(installation: &Installation) -> String {
     )
 }
 
-fn services() -> String {
-    SERVICES
+fn list_of(services: &[Service]) -> String {
+    services
         .iter()
         .map(|service| {
             format!(
@@ -215,6 +215,7 @@ mod tests {
     use super::*;
     use crate::{
         mail::Address,
+        services::SERVICES,
         sts::{VkloadReq, single_in_mail},
     };
 
@@ -245,7 +246,7 @@ mod tests {
 
     #[test]
     fn the_beginning_is_short_and_says_how_to_get_the_rest() {
-        let text = beginning(&installation());
+        let text = beginning(&installation(), &SERVICES);
         assert!(text.len() <= 1200, "{} bytes: {text}", text.len());
         for line in text.lines() {
             assert!(line.len() <= 72 && line.is_ascii(), "{line}");
@@ -265,13 +266,13 @@ mod tests {
 
     /// The text in one line, so that line breaks do not matter.
     fn unwrapped() -> String {
-        let text = instructions(&installation());
+        let text = instructions(&installation(), &SERVICES);
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     #[test]
     fn any_mail_program_shows_it_as_it_is() {
-        for line in instructions(&installation()).lines() {
+        for line in instructions(&installation(), &SERVICES).lines() {
             assert!(line.len() <= 72, "{line}");
             assert!(
                 line.bytes().all(|byte| matches!(byte, b' '..=b'~')),

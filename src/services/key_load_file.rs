@@ -2,7 +2,7 @@
 //! the body and puts it to the key management system. Gives each refusal its
 //! code.
 
-use super::{Answer, Call, ServiceError};
+use super::call::{Answer, Call, ServiceError};
 use crate::{
     kms::{Grant, Issue, IssueQuestion, Refusal},
     mail::{Body, ErrorCode, Outcome, ReplyAttachment},

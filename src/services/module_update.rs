@@ -2,7 +2,7 @@
 //! text/plain attachment (8.2). Only its signature counts: the sender of the
 //! message proves nothing.
 
-use super::{Answer, Call, ServiceError};
+use super::call::{Answer, Call, ServiceError};
 use crate::{
     kms::{Applied, Update, UpdateQuestion, UpdateRefusal},
     mail::{Attachment, ErrorCode},

@@ -7,7 +7,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{CodeKind, Concern, ResultCode};
+use super::row::{CodeKind, Concern, ResultCode};
 
 result_codes! {
     /// Codes of a final result that isn't a success. The standard has

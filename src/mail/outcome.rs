@@ -74,12 +74,6 @@ impl Outcome {
         self
     }
 
-    /// Whether this is the last mail about the request.
-    #[must_use]
-    pub fn is_final(&self) -> bool {
-        !matches!(self, Outcome::Notice { .. })
-    }
-
     /// The words that [`Outcome::kind`] returns.
     pub const KINDS: [&str; 3] = ["Success", "Error", "Notice"];
 

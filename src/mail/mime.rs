@@ -54,7 +54,7 @@ impl<'m> Structure<'m> {
         self.parts.iter().filter(|part| part.is_attachment())
     }
 
-    /// The decoded text/plain parts together. Of a multipart/alternative, only
+    /// The decoded text/plain parts together. In a multipart/alternative, only
     /// the first alternative with such text counts. `None` if the message has
     /// other media only, as HTML-only mail has, or if the text is blank and
     /// another part may hold it.

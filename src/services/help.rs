@@ -117,16 +117,16 @@ fn list_of(services: &[Service]) -> String {
 
 fn the_answer(limits: &Limits) -> String {
     format!(
-        "The Subject of the answer is \"Auto: \" and your Subject. The text states the result. A Key \
-         Load File is attached, with a name that ends in .txt. Programs find the result in the \
+        "The Subject of the answer is \"Auto: \" and your Subject. The text states the result. If you \
+         asked for a Key Load File, it is attached with a name that ends in .txt. Programs find the result in the \
          header X-Gateway-Result, as a list separated by tabs:\n\n\
          - Success, and a summary. This answer is final.\n\
          - Error, a code, and what to do. This answer is final.\n\
          - Notice, a code, and what to do. The final answer comes later.\n\n\
          If you have to wait for more than {}, a notice says so. The answer goes to Reply-To, or \
-         to the first address in From if there is no Reply-To. Of the addresses in Reply-To, the \
-         first {} are answered. Set up your mail filter to accept mail from this gateway, as it \
-         looks like automatic mail.\n",
+         to the first address in From if there is no Reply-To. If Reply-To has many \
+         addresses, the first {} are answered. Set up your mail filter to accept mail from this \
+         gateway, as it looks like automatic mail.\n",
         limits.notice_after, limits.targets,
     )
 }

@@ -190,7 +190,7 @@ fn unquote(inner: &str) -> Option<String> {
 }
 
 /// Control characters, and the two characters that some readers take for line ends.
-fn is_control(c: char) -> bool {
+pub(super) fn is_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 

@@ -4,6 +4,7 @@
 use mail_builder::headers::Header as _;
 use mail_builder::headers::raw::Raw;
 
+use super::address::is_control;
 use super::encoded_word;
 
 /// Begins the Subject of each reply.
@@ -31,11 +32,6 @@ pub(super) fn shortened(subject: &str, limit: usize) -> String {
     let code = subject.chars().take(LONGEST_CODE).position(|c| c == '}');
     let code = code.map_or(0, |end| end + 1);
     subject.chars().take(code.saturating_add(limit)).collect()
-}
-
-/// C0, DEL, C1, and the two characters of Unicode that end a line.
-fn is_control(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// Writes the reply's Subject field. Cleans the text again, as that costs

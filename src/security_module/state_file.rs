@@ -1,9 +1,9 @@
 //! The state file of a security module. Only its owner may read it, one process
 //! at a time uses it, and it is replaced as a whole.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -74,35 +74,14 @@ impl StateFile {
         let new = PathBuf::from(new);
         // A crash may have left this file. No other process writes it under our lock.
         let _ = fs::remove_file(&new);
-        let made = write_new(&new, content).map_err(failed("write", &new))?;
+        new_file::create(&new, 0o600, content).map_err(failed("write", &new))?;
+        let made = File::open(&new).map_err(failed("open", &new))?;
         let locked = locked(made, &new)?;
         fs::rename(&new, &self.path).map_err(failed("replace", &self.path))?;
         self.locked = locked;
-        self.sync_directory()
-    }
-
-    fn sync_directory(&self) -> Result<(), ModuleError> {
-        let parent = self
-            .path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        let directory = parent.unwrap_or(Path::new("."));
+        let directory = new_file::directory_of(&self.path);
         new_file::sync(directory).map_err(failed("sync", directory))
     }
-}
-
-fn write_new(path: &Path, content: &[u8]) -> io::Result<File> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    let written = file.write_all(content).and_then(|()| file.sync_all());
-    if written.is_err() {
-        // Removes the incomplete file. The caller reports the first error.
-        let _ = fs::remove_file(path);
-    }
-    written.map(|()| file)
 }
 
 fn locked(file: File, path: &Path) -> Result<File, ModuleError> {

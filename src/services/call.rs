@@ -128,10 +128,10 @@ impl ServiceError {
 }
 
 impl Answer {
-    /// A success with this body.
-    pub(super) fn success(body: String) -> Self {
+    /// An answer that changes nothing.
+    fn new(outcome: Outcome, body: String) -> Self {
         Self {
-            outcome: Outcome::success(),
+            outcome,
             text: ReplyText {
                 body,
                 attachment: None,
@@ -140,6 +140,11 @@ impl Answer {
             detail: None,
             smid: None,
         }
+    }
+
+    /// A success with this body.
+    pub(super) fn success(body: String) -> Self {
+        Self::new(Outcome::success(), body)
     }
 
     /// An error with the code's own remedy. `found` replaces the code's meaning
@@ -159,20 +164,12 @@ impl Answer {
         parameters: Vec<String>,
     ) -> Self {
         let body = error_body(code, &description, &parameters);
-        Self {
-            outcome: Outcome::Error {
-                code,
-                description,
-                parameters,
-            },
-            text: ReplyText {
-                body,
-                attachment: None,
-            },
-            effects: Effects::None,
-            detail: None,
-            smid: None,
-        }
+        let outcome = Outcome::Error {
+            code,
+            description,
+            parameters,
+        };
+        Self::new(outcome, body)
     }
 }
 

@@ -123,20 +123,18 @@ fn refused(refusal: &Refusal) -> Answer {
 }
 
 fn record_error(error: &RecordError) -> Answer {
+    let mut parameters = Vec::new();
     let code = match error {
         RecordError::Missing { .. } => ErrorCode::RecordMissing,
         RecordError::Multiple { .. } => ErrorCode::RecordMultiple,
         RecordError::Quoted { .. } => ErrorCode::RecordQuoted,
         RecordError::Format { .. } => ErrorCode::RecordFormat,
-        RecordError::Crc { .. } => ErrorCode::RecordCrc,
-    };
-    let parameters = match error {
         RecordError::Crc {
             stated, computed, ..
         } => {
-            vec![stated.to_string(), computed.to_string()]
+            parameters.extend([stated.to_string(), computed.to_string()]);
+            ErrorCode::RecordCrc
         }
-        _ => Vec::new(),
     };
     Answer::error(code, Some(error.to_string()), parameters)
 }

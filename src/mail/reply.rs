@@ -46,7 +46,7 @@ pub struct ReplyStamp {
     pub date: Timestamp,
 }
 
-/// The most octets of a line, CRLF not counted (RFC 5322 2.1.1).
+/// Octets of a line at most, without CRLF (RFC 5322 2.1.1).
 const LINE_LIMIT: usize = 998;
 
 /// The whole message, with CRLF line ends and no line past 998 octets.

@@ -23,7 +23,7 @@ macro_rules! result_codes {
                 /// Every code of this kind.
                 pub const ALL: &[$name] = &[$($name::$variant,)+];
 
-                /// Its row of the table.
+                /// The code's row of the table.
                 #[must_use]
                 pub const fn row(self) -> ResultCode {
                     match self {

@@ -71,7 +71,6 @@ struct Hop {
 /// The origin that a Received field states.
 #[derive(Clone, Copy)]
 enum Origin {
-    /// An SMTP client.
     Client(IpAddr),
     /// A local user, by sendmail(1).
     LocalUser,

@@ -4,7 +4,7 @@ use super::error::RecordError;
 use super::known::is_known_type;
 use super::record::Record;
 
-/// The most records in one file.
+/// Records in one file at most.
 pub const MAXIMUM_RECORDS: usize = 1_000;
 
 /// Why a file of records is refused.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::error::FieldError;
 use super::hexadecimal::is_upper_case_hex;
 
-/// The longest point: P-521's, SEC1 uncompressed.
+/// Bytes of the longest point, one of P-521, SEC1 uncompressed.
 const MAXIMUM_BYTES: usize = 133;
 
 /// A public key as it stands in a record: upper-case hex of whole bytes.

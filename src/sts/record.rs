@@ -7,10 +7,10 @@ use super::checksum::{Checksum, split_covered};
 use super::error::{FieldError, RecordError};
 use super::hexadecimal;
 
-/// The longest record that is read or built: one line of mail (RFC 5322, 2.1.1).
+/// Characters of a record at most: one line of mail (RFC 5322, 2.1.1).
 pub const MAXIMUM_LENGTH: usize = 998;
 
-/// The longest record type.
+/// Characters of a record type at most.
 pub(super) const MAXIMUM_TYPE_LENGTH: usize = 40;
 
 /// Stands for the type in an error while the type is unknown.

@@ -13,7 +13,7 @@ use super::record::{Record, TypedRecord};
 use super::time::StsTime;
 use super::vending_key::Sgc;
 
-/// The most supply groups of one module.
+/// Supply groups of one module at most.
 pub const MAXIMUM_SUPPLY_GROUPS: usize = 100;
 
 /// `X.SMUPDATE.1`: begins an update file.
@@ -77,7 +77,7 @@ impl std::str::FromStr for Serial {
 /// `X.SM.1`: adds or revokes one module.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SmEntry {
-    /// The module.
+    /// The module to add or revoke.
     pub smid: SmId,
     /// The module's hardware id.
     pub hardware: Ident,

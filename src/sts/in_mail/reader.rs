@@ -10,7 +10,7 @@ use super::marker::{self, Marker};
 use crate::sts::error::{FieldError, RecordError};
 use crate::sts::record::{MAXIMUM_LENGTH, Record};
 
-/// The most records that are looked for in one e-mail.
+/// Records that are read from one e-mail at most.
 const MAXIMUM_FOUND: usize = 32;
 
 /// A record in an e-mail, whole or damaged.

@@ -1,5 +1,5 @@
-//! Records in the text of an e-mail. A found record is valid, is found again
-//! where it is written, and does not depend on the text around it.
+//! Records in the text of an e-mail. A found record is valid. It is found again
+//! after it is written. The text around it has no effect.
 
 use kms_gateway::sts::{Found, find_in_mail, write_in_mail};
 

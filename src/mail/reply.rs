@@ -31,7 +31,7 @@ pub struct ReplyText {
 /// A file of us-ascii text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplyAttachment {
-    /// Ends in `.txt`.
+    /// The file name. It should end in `.txt`.
     pub name: String,
     /// The exact octets. They are sent as base64.
     pub content: Vec<u8>,

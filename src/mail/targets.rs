@@ -11,11 +11,11 @@ use super::header::Headers;
 /// The header field that gave the reply's addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetSource {
-    /// Its whole list.
+    /// All addresses of Reply-To.
     ReplyTo,
-    /// Its first address.
+    /// The first address of From.
     From,
-    /// Its first address.
+    /// The first address of Sender.
     Sender,
 }
 

@@ -14,9 +14,9 @@ pub enum CodeKind {
 pub enum Concern {
     /// The message as mail.
     Message,
-    /// The record in its body.
+    /// The record in the body.
     Record,
-    /// The Vending Key Load Request that the record is.
+    /// The Vending Key Load Request in the record.
     VendingKeyLoadRequest,
     /// An update file from the STSA.
     Update,

@@ -56,3 +56,28 @@ impl<'record> Fields<'record> {
         self.take(name).map(Some)
     }
 }
+
+/// Reads and writes a record's fields in order, each by its name in errors. The
+/// text of a field with a wrapper, such as `Hex`, is the wrapper's.
+macro_rules! typed_record {
+    ($record:ident, $kind:literal, $($field:ident $(: $wrapper:ident)? = $name:literal),+ $(,)?) => {
+        impl TypedRecord for $record {
+            const TYPE: &'static str = $kind;
+
+            fn from_record(record: &Record) -> Result<Self, RecordError> {
+                let mut fields = Fields::of::<Self>(record, [$($name),+].len())?;
+                $(let typed_record!(@read $field $($wrapper)?) = fields.take($name)?;)+
+                Ok(Self { $($field),+ })
+            }
+
+            fn to_record(&self) -> Record {
+                let fields = [$($($wrapper)?(self.$field).to_string()),+];
+                Record::of_checked_fields(Self::TYPE, &fields)
+            }
+        }
+    };
+    (@read $field:ident) => { $field };
+    (@read $field:ident $wrapper:ident) => { $wrapper($field) };
+}
+
+pub(super) use typed_record;

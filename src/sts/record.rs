@@ -125,7 +125,7 @@ pub trait TypedRecord: Sized {
 
 /// `kind` and `fields`, each with a `|` behind it. A checksum or MAC in the
 /// next field covers this text.
-pub(super) fn covered_text(kind: &str, fields: &[String]) -> String {
+fn covered_text(kind: &str, fields: &[String]) -> String {
     iter::once(kind)
         .chain(fields.iter().map(String::as_str))
         .flat_map(|part| [part, "|"])

@@ -1,12 +1,12 @@
 //! `VKLOAD.REQ.1`: a security module asks for its vending keys.
 
 use super::error::RecordError;
-use super::fields::Fields;
+use super::fields::{Fields, typed_record};
 use super::hexadecimal::Hex;
 use super::ident::Ident;
 use super::identifier::{KmcId, SmId};
 use super::point::PointText;
-use super::record::{Record, TypedRecord, covered_text};
+use super::record::{Record, TypedRecord};
 use super::time::StsTime;
 
 /// A vending key load request (STS600-9-2, 5.1.4.4).
@@ -37,40 +37,19 @@ impl VkloadReq {
 
     /// The text that the MAC covers: all up to and including the `|` before it.
     pub fn authenticated_text(&self) -> String {
-        covered_text(Self::TYPE, &self.authenticated_fields())
-    }
-
-    fn authenticated_fields(&self) -> [String; 6] {
-        [
-            self.smid.to_string(),
-            self.kmcid.to_string(),
-            self.time.to_string(),
-            self.hardware.to_string(),
-            self.firmware.to_string(),
-            self.public_key.to_string(),
-        ]
+        let record = self.to_record();
+        record.text_before_field(6).unwrap_or_default().to_owned()
     }
 }
 
-impl TypedRecord for VkloadReq {
-    const TYPE: &'static str = "VKLOAD.REQ.1";
-
-    fn from_record(record: &Record) -> Result<Self, RecordError> {
-        let mut fields = Fields::of::<Self>(record, 7)?;
-        Ok(Self {
-            smid: fields.take("SMID")?,
-            kmcid: fields.take("KMCID")?,
-            time: fields.take("time of the request")?,
-            hardware: fields.take("hardware id")?,
-            firmware: fields.take("firmware id")?,
-            public_key: fields.take("public key")?,
-            mac: fields.take::<Hex<24>>("MAC")?.0,
-        })
-    }
-
-    fn to_record(&self) -> Record {
-        let mut fields = self.authenticated_fields().to_vec();
-        fields.push(Hex(self.mac).to_string());
-        Record::of_checked_fields(Self::TYPE, &fields)
-    }
-}
+typed_record!(
+    VkloadReq,
+    "VKLOAD.REQ.1",
+    smid = "SMID",
+    kmcid = "KMCID",
+    time = "time of the request",
+    hardware = "hardware id",
+    firmware = "firmware id",
+    public_key = "public key",
+    mac: Hex = "MAC",
+);

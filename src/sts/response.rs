@@ -1,11 +1,11 @@
 //! The records of a key load file, all of this project's profile.
 
 use super::error::RecordError;
-use super::fields::Fields;
+use super::fields::{Fields, typed_record};
 use super::hexadecimal::Hex;
 use super::identifier::{KmcId, SmId};
 use super::number::Decimal;
-use super::record::{Record, TypedRecord, covered_text};
+use super::record::{Record, TypedRecord};
 use super::time::StsTime;
 use super::vending_key::{Dkga, VendingKeyAttributes};
 
@@ -30,41 +30,21 @@ impl VkloadRsp {
     /// The text up to and including the `|` before the nonce. The file's keys
     /// are derived from it.
     pub fn text_before_nonce(&self) -> String {
-        covered_text(Self::TYPE, &self.fields_before_nonce())
-    }
-
-    fn fields_before_nonce(&self) -> [String; 5] {
-        [
-            self.kmcid.to_string(),
-            self.smid.to_string(),
-            self.request_time.to_string(),
-            self.response_time.to_string(),
-            self.count.to_string(),
-        ]
+        let record = self.to_record();
+        record.text_before_field(5).unwrap_or_default().to_owned()
     }
 }
 
-impl TypedRecord for VkloadRsp {
-    const TYPE: &'static str = "X.VKLOAD.RSP.1";
-
-    fn from_record(record: &Record) -> Result<Self, RecordError> {
-        let mut fields = Fields::of::<Self>(record, 6)?;
-        Ok(Self {
-            kmcid: fields.take("KMCID")?,
-            smid: fields.take("SMID")?,
-            request_time: fields.take("time of the request")?,
-            response_time: fields.take("time of the response")?,
-            count: fields.take::<Decimal<u32>>("count")?.0,
-            nonce: fields.take::<Hex<16>>("nonce")?.0,
-        })
-    }
-
-    fn to_record(&self) -> Record {
-        let mut fields = self.fields_before_nonce().to_vec();
-        fields.push(Hex(self.nonce).to_string());
-        Record::of_checked_fields(Self::TYPE, &fields)
-    }
-}
+typed_record!(
+    VkloadRsp,
+    "X.VKLOAD.RSP.1",
+    kmcid = "KMCID",
+    smid = "SMID",
+    request_time = "time of the request",
+    response_time = "time of the response",
+    count: Decimal = "count",
+    nonce: Hex = "nonce",
+);
 
 /// `X.VK.1`: one vending key, wrapped.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -107,17 +87,4 @@ pub struct VkloadMac {
     pub mac: [u8; 24],
 }
 
-impl TypedRecord for VkloadMac {
-    const TYPE: &'static str = "X.VKLOAD.MAC.1";
-
-    fn from_record(record: &Record) -> Result<Self, RecordError> {
-        let mut fields = Fields::of::<Self>(record, 1)?;
-        Ok(Self {
-            mac: fields.take::<Hex<24>>("MAC")?.0,
-        })
-    }
-
-    fn to_record(&self) -> Record {
-        Record::of_checked_fields(Self::TYPE, &[Hex(self.mac).to_string()])
-    }
-}
+typed_record!(VkloadMac, "X.VKLOAD.MAC.1", mac: Hex = "MAC");

@@ -1,9 +1,10 @@
 //! The records of a security-module update file, all of this project's profile.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use super::error::{FieldError, RecordError};
-use super::fields::Fields;
+use super::fields::{Fields, typed_record};
 use super::hexadecimal::Hex;
 use super::ident::Ident;
 use super::identifier::{KmcId, SmId};
@@ -31,36 +32,24 @@ pub struct SmUpdate {
     pub count: u32,
 }
 
-impl TypedRecord for SmUpdate {
-    const TYPE: &'static str = "X.SMUPDATE.1";
-
-    fn from_record(record: &Record) -> Result<Self, RecordError> {
-        let mut fields = Fields::of::<Self>(record, 5)?;
-        Ok(Self {
-            kmcid: fields.take("KMCID")?,
-            serial: fields.take::<Serial>("serial")?.0,
-            time: fields.take("time")?,
-            public_key: fields.take("public key")?,
-            count: fields.take::<Decimal<u32>>("count")?.0,
-        })
-    }
-
-    fn to_record(&self) -> Record {
-        Record::of_checked_fields(
-            Self::TYPE,
-            &[
-                self.kmcid.to_string(),
-                self.serial.to_string(),
-                self.time.to_string(),
-                self.public_key.to_string(),
-                self.count.to_string(),
-            ],
-        )
-    }
-}
+typed_record!(
+    SmUpdate,
+    "X.SMUPDATE.1",
+    kmcid = "KMCID",
+    serial: Serial = "serial",
+    time = "time",
+    public_key = "public key",
+    count: Decimal = "count",
+);
 
 /// The serial of an update file.
 struct Serial(u32);
+
+impl fmt::Display for Serial {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
 
 impl std::str::FromStr for Serial {
     type Err = FieldError;
@@ -210,20 +199,11 @@ pub struct SmUpdateSignature {
     pub signature: [u8; 96],
 }
 
-impl TypedRecord for SmUpdateSignature {
-    const TYPE: &'static str = "X.SMUPDATE.SIG.1";
-
-    fn from_record(record: &Record) -> Result<Self, RecordError> {
-        let mut fields = Fields::of::<Self>(record, 1)?;
-        Ok(Self {
-            signature: fields.take::<Hex<96>>("signature")?.0,
-        })
-    }
-
-    fn to_record(&self) -> Record {
-        Record::of_checked_fields(Self::TYPE, &[Hex(self.signature).to_string()])
-    }
-}
+typed_record!(
+    SmUpdateSignature,
+    "X.SMUPDATE.SIG.1",
+    signature: Hex = "signature"
+);
 
 #[cfg(test)]
 mod tests {

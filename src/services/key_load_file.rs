@@ -6,7 +6,7 @@ use super::call::{Answer, Call, ServiceError};
 use crate::{
     kms::{Grant, Issue, IssueQuestion, Refusal},
     mail::{Body, ErrorCode, Outcome, ReplyAttachment},
-    sts::{RecordError, StsTime, VkloadReq, file, single_in_mail},
+    sts::{FieldError, RecordError, StsTime, VkloadReq, file, single_in_mail},
 };
 
 pub(super) async fn answer(call: Call<'_>) -> Result<Answer, ServiceError> {
@@ -128,13 +128,13 @@ fn record_error(error: &RecordError) -> Answer {
         RecordError::Missing { .. } => ErrorCode::RecordMissing,
         RecordError::Multiple { .. } => ErrorCode::RecordMultiple,
         RecordError::Quoted { .. } => ErrorCode::RecordQuoted,
-        RecordError::Format { .. } => ErrorCode::RecordFormat,
-        RecordError::Crc {
-            stated, computed, ..
-        } => {
-            parameters.extend([stated.to_string(), computed.to_string()]);
-            ErrorCode::RecordCrc
-        }
+        RecordError::Field { error, .. } => match error {
+            FieldError::Format { .. } => ErrorCode::RecordFormat,
+            FieldError::Crc { stated, computed } => {
+                parameters.extend([stated.to_string(), computed.to_string()]);
+                ErrorCode::RecordCrc
+            }
+        },
     };
     Answer::error(code, Some(error.to_string()), parameters)
 }

@@ -37,29 +37,15 @@ pub enum RecordError {
         /// The line of its BEGINS marker, counted from 1.
         line: usize,
     },
-    /// A part of the record doesn't match its definition.
-    #[error("{record}: {field}: expected {expected}, found {found}")]
-    Format {
+    /// A part of the record is refused.
+    #[error("{record}: {field}: {error}")]
+    Field {
         /// The type that the record states, or `record` while it is unknown.
         record: String,
-        /// A field such as `SMID`, or `type`, `text` or `ENDS marker`.
+        /// A field such as `SMID`, or `type`, `text`, `CRC` or `ENDS marker`.
         field: &'static str,
-        /// The form that the definition requires.
-        expected: Cow<'static, str>,
-        /// The text in its place.
-        found: Excerpt,
-    },
-    /// A checksum doesn't match: the text was damaged on its way.
-    #[error("{record}: {field}: the checksum stated is {stated}, the text gives {computed}")]
-    Crc {
-        /// The type that the record states, or `record` while it is unknown.
-        record: String,
-        /// `CRC` for the record's own checksum, else the name of the identifier.
-        field: &'static str,
-        /// The checksum in the text.
-        stated: Checksum,
-        /// The checksum computed from the text.
-        computed: Checksum,
+        /// Why the part is refused.
+        error: FieldError,
     },
 }
 
@@ -70,24 +56,24 @@ impl RecordError {
             Self::Missing { record }
             | Self::Multiple { record, .. }
             | Self::Quoted { record, .. }
-            | Self::Format { record, .. }
-            | Self::Crc { record, .. } => record,
+            | Self::Field { record, .. } => record,
         }
     }
 }
 
-/// Why the text of one field is refused.
+/// Why a field or another part of a record is refused.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum FieldError {
-    /// The text doesn't match the field's grammar.
+    /// The text doesn't match its definition.
     #[error("expected {expected}, found {found}")]
     Format {
-        /// The form that the grammar requires.
+        /// The form that the definition requires.
         expected: Cow<'static, str>,
         /// The text in its place.
         found: Excerpt,
     },
-    /// An identifier's own checksum doesn't match.
+    /// The checksum of the record or of an identifier doesn't match: the text was
+    /// damaged on its way.
     #[error("the checksum stated is {stated}, the text gives {computed}")]
     Crc {
         /// The checksum in the text.
@@ -106,20 +92,10 @@ impl FieldError {
     }
 
     pub(super) fn in_field(self, record: &str, field: &'static str) -> RecordError {
-        let record = record.to_owned();
-        match self {
-            Self::Format { expected, found } => RecordError::Format {
-                record,
-                field,
-                expected,
-                found,
-            },
-            Self::Crc { stated, computed } => RecordError::Crc {
-                record,
-                field,
-                stated,
-                computed,
-            },
+        RecordError::Field {
+            record: record.to_owned(),
+            field,
+            error: self,
         }
     }
 }

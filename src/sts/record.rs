@@ -235,7 +235,12 @@ mod tests {
             ("A.1|".into(), "CRC"),
         ] {
             let error = Record::parse(&text).unwrap_err();
-            let RecordError::Format { field: named, .. } = &error else {
+            let RecordError::Field {
+                field: named,
+                error: FieldError::Format { .. },
+                ..
+            } = &error
+            else {
                 unreachable!("{error}")
             };
             assert_eq!(*named, field, "{text:?}");

@@ -48,9 +48,7 @@ async fn every_bit_counts() {
             assert!(
                 matches!(
                     error,
-                    RecordError::Crc { .. }
-                        | RecordError::Format { .. }
-                        | RecordError::Missing { .. }
+                    RecordError::Field { .. } | RecordError::Missing { .. }
                 ),
                 "{changed}: {error}"
             );

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::sts::samples::{STANDARD_PUBLIC_KEY, STANDARD_REQUEST};
-use crate::sts::{Record, RecordError, TypedRecord, VkloadReq, single_in_mail, write_in_mail};
+use crate::sts::{
+    FieldError, Record, RecordError, TypedRecord, VkloadReq, single_in_mail, write_in_mail,
+};
 
 /// A change to the mail that [`write_in_mail`] gives for the standard's request.
 enum Change {
@@ -221,16 +223,13 @@ fn refusal(error: RecordError) -> Outcome {
             assert_eq!(line, 1);
             Quoted
         }
-        RecordError::Format { field, .. } => Format(field),
-        RecordError::Crc {
-            field,
-            stated,
-            computed,
-            ..
-        } => {
-            assert_ne!(stated, computed);
-            Crc(field)
-        }
+        RecordError::Field { field, error, .. } => match error {
+            FieldError::Format { .. } => Format(field),
+            FieldError::Crc { stated, computed } => {
+                assert_ne!(stated, computed);
+                Crc(field)
+            }
+        },
     }
 }
 

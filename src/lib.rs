@@ -22,6 +22,8 @@ pub mod milter;
 pub mod new_file;
 pub mod policy;
 pub mod printable;
+pub mod request_id;
+pub mod secrets;
 pub mod security_module;
 pub mod services;
 pub mod store;

@@ -15,14 +15,15 @@ use crate::{
     config::{Config, ConfigError, Secrets},
     dnsbl::{self, Blocklists, ConfiguredSite, Families, NameServer, ResolverError},
     kms::{
-        EmbeddedKms, Freshness, IssueLimit, KmsTables, MasterSecret, MasterSecretError, StorageKey,
-        administration::Administration, secrets_are_kept_in_memory, update::StsaKey,
+        EmbeddedKms, Freshness, IssueLimit, KmsTables, administration::Administration,
+        update::StsaKey,
     },
     mail::GatewayAddresses,
     policy::{
         self,
         throttle::{Allowance, Excess},
     },
+    secrets::{MasterSecret, MasterSecretError, StorageKey, secrets_are_kept_in_memory},
     store::{Shares, SqliteStore, StoreSettings, Synchronous, give_to_owner},
     sts::StsTime,
 };

@@ -5,10 +5,8 @@ use std::{fmt, io, path::Path};
 use crate::{
     config::ConfigError,
     dnsbl::ResolverError,
-    kms::{
-        KmsError, MasterSecretError, PemError, RandomError, StorageKeyError, TablesError,
-        VendingKeyError, administration::AdministrationError,
-    },
+    kms::{KmsError, PemError, TablesError, VendingKeyError, administration::AdministrationError},
+    secrets::{MasterSecretError, RandomError, StorageKeyError},
     security_module::ModuleError,
     store::{BackupError, StoreError},
     wiring::WiringError,

@@ -34,16 +34,14 @@ use super::{
 };
 use crate::{
     config::Config,
-    kms::{
-        Issue, IssueQuestion, Kms, KmsError, PublicKeyAnswer, Refusal, RequestId, Update,
-        UpdateQuestion,
-    },
+    kms::{Issue, IssueQuestion, Kms, KmsError, PublicKeyAnswer, Refusal, Update, UpdateQuestion},
     mail::{
         Address, Client, GatewayAddresses, Message, Outcome, Request, ReversePath, ServiceCode,
         parse_subject,
     },
     policy::{self, Asked, Envelope, Facts, Judgement, Listener, dnsbl::Score},
     printable::Printable,
+    request_id::RequestId,
     services::{self, Call},
     sts::{VkloadReq, single_in_mail},
 };

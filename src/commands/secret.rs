@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     config::{Config, Secrets},
-    kms::{KmsTables, MasterSecret, StorageKey},
+    kms::KmsTables,
+    secrets::{MasterSecret, StorageKey},
     store::{SecretChange, Store as _, StoreAlone, StoreError},
 };
 

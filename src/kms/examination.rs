@@ -5,10 +5,8 @@ use std::fmt::{self, Display, Formatter};
 
 use tokio::task::yield_now;
 
-use super::{
-    sealing::{DoesNotOpen, StorageKey},
-    tables::{KmsTables, TablesError},
-};
+use super::tables::{KmsTables, TablesError};
+use crate::secrets::{DoesNotOpen, StorageKey};
 
 /// So many are named; the others are counted.
 const NAMED: usize = 5;

@@ -3,10 +3,11 @@
 
 use thiserror::Error;
 
-use super::rows::{KmcKeyRow, ModuleRow, VendingKeyRow};
-use super::sealing::{AssociatedData, DoesNotOpen, Sealed, StorageKey};
-use super::secret::RandomError;
-use super::tables::Revision;
+use super::{
+    rows::{KmcKeyRow, ModuleRow, VendingKeyRow},
+    tables::Revision,
+};
+use crate::secrets::{AssociatedData, DoesNotOpen, RandomError, Sealed, StorageKey};
 
 /// Why a row could not be sealed anew.
 #[derive(Debug, Error)]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use super::rows::{KmcKeyRow, ModuleRow, VendingKeyRow};
-use super::sealing::Sealed;
+use crate::secrets::Sealed;
 use crate::sts::{PointText, SmId, StsTime};
 
 /// How often the tables have been written: equal revisions, equal tables.

@@ -17,9 +17,9 @@ use super::{
 };
 use crate::{
     config::Network,
-    kms::RequestId,
     policy::RuleName,
     printable::Printable,
+    request_id::RequestId,
     store::{Dropped, DroppedAll, Selected, Selection, Store, ToDrop, ToDropAll},
 };
 

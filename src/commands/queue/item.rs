@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 use super::super::relative::{ago, until};
 use crate::{
-    kms::RequestId,
     mail::{Message, REPLY_PREFIX, gateway_result, parse_subject},
     printable::Printable,
+    request_id::RequestId,
     store::{PortTrouble, QueueState, Queued, Trouble, Waits},
 };
 

@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     config::{Config, Period},
-    kms::RequestId,
     printable::Printable,
+    request_id::RequestId,
     store::{Selection, Store, Waits},
 };
 
@@ -225,7 +225,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        kms::RequestId,
+        request_id::RequestId,
         store::{PortTrouble, QueueState, Queued, Trouble},
     };
 

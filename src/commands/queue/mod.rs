@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    kms::RequestId,
+    request_id::RequestId,
     store::{SqliteStore, Store},
 };
 

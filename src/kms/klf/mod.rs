@@ -15,12 +15,14 @@ mod vectors;
 
 use sha2::{Digest as _, Sha256, Sha384};
 
-use super::curve::PublicPoint;
-use super::dak::Dak;
-use super::primitives::{self, MacBytes, WrapError, hkdf_sha384};
-use super::secret::{Secret, SecretBytes};
-use super::vending_key::VendingKey;
-use crate::sts::{PointText, Record, SmId, VendingKeyAttributes, VkloadReq, VkloadRsp, file};
+use super::{curve::PublicPoint, dak::Dak, vending_key::VendingKey};
+use crate::{
+    secrets::{
+        Secret, SecretBytes,
+        primitives::{self, MacBytes, WrapError, hkdf_sha384},
+    },
+    sts::{PointText, Record, SmId, VendingKeyAttributes, VkloadReq, VkloadRsp, file},
+};
 
 pub use build::{BuildError, NewFile};
 pub use open::{OpenError, OpenedFile, Opener};

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::*;
 use crate::kms::curve::PrivateKey;
-use crate::kms::secret::assert_debug_hides;
+use crate::secrets::assert_debug_hides;
 use crate::sts::{PkEcdh, TypedRecord as _, VkloadMac};
 
 #[derive(Deserialize)]

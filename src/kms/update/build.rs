@@ -4,14 +4,17 @@ use std::collections::BTreeSet;
 
 use thiserror::Error;
 
-use super::signature::StsaSigningKey;
-use super::{MAXIMUM_MODULES, UpdateKey};
-use crate::kms::curve::{PointError, PrivateKey, PublicPoint};
-use crate::kms::dak::Dak;
-use crate::kms::primitives::WrapError;
-use crate::sts::{
-    Ident, MAXIMUM_SUPPLY_GROUPS, PkEcdh, Record, SmChange, SmEntry, SmId, SmUpdate,
-    SmUpdateSignature, StsTime, TypedRecord as _, file,
+use super::{MAXIMUM_MODULES, UpdateKey, signature::StsaSigningKey};
+use crate::{
+    kms::{
+        curve::{PointError, PrivateKey, PublicPoint},
+        dak::Dak,
+    },
+    secrets::primitives::WrapError,
+    sts::{
+        Ident, MAXIMUM_SUPPLY_GROUPS, PkEcdh, Record, SmChange, SmEntry, SmId, SmUpdate,
+        SmUpdateSignature, StsTime, TypedRecord as _, file,
+    },
 };
 
 /// What shall become of a module.

@@ -10,11 +10,14 @@ mod tests;
 
 use sha2::{Digest as _, Sha256, Sha384};
 
-use super::curve::PublicPoint;
-use super::dak::Dak;
-use super::primitives::{self, WrapError, hkdf_sha384};
-use super::secret::{Secret, SecretBytes};
-use crate::sts::{Record, SmId, file};
+use super::{curve::PublicPoint, dak::Dak};
+use crate::{
+    secrets::{
+        Secret, SecretBytes,
+        primitives::{self, WrapError, hkdf_sha384},
+    },
+    sts::{Record, SmId, file},
+};
 
 pub use build::{BuildError, Change, NewUpdate, sign};
 pub use open::{SignatureFailure, SignedUpdate, UpdateError, open};

@@ -25,15 +25,16 @@ use self::{
     table::{Row, Style},
 };
 use super::{
-    CommandError, Ending,
-    environment::{blocklists, gateway_addresses, policy_settings},
-    input,
-    installation::installation,
-    key_management,
+    CommandError, Ending, input,
     standard_output::{write_json, write_lines},
 };
 use crate::{
     config::Config,
+    gateway::{
+        environment::{blocklists, gateway_addresses, policy_settings},
+        installation::installation,
+        key_management,
+    },
     kms::{Issue, IssueQuestion, Kms, KmsError, PublicKeyAnswer, Refusal, Update, UpdateQuestion},
     mail::{
         Address, Client, GatewayAddresses, Message, Outcome, Request, ReversePath, ServiceCode,

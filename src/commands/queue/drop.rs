@@ -8,10 +8,7 @@ use clap::{
 use jiff::Timestamp;
 
 use super::{
-    super::{
-        CommandError, confirmation::confirm, operator::order, relative::until,
-        standard_output::write_lines,
-    },
+    super::{CommandError, confirmation::confirm, operator::order, standard_output::write_lines},
     counted::{Counted, counted, finished},
     find,
 };
@@ -19,6 +16,7 @@ use crate::{
     config::Network,
     policy::RuleName,
     printable::Printable,
+    relative::until,
     request_id::RequestId,
     store::{Dropped, DroppedAll, Selected, Selection, Store, ToDrop, ToDropAll},
 };

@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::super::relative::{ago, until};
 use crate::{
     mail::{Message, REPLY_PREFIX, gateway_result, parse_subject},
     printable::Printable,
+    relative::{ago, until},
     request_id::RequestId,
     store::{PortTrouble, QueueState, Queued, Trouble, Waits},
 };

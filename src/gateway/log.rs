@@ -41,7 +41,6 @@ use tracing_subscriber::{
 use super::{
     GatewayError,
     line_queue::{LineQueue, Losses},
-    run::Ended,
 };
 use crate::{
     config::{Config, LogFormat},
@@ -102,18 +101,13 @@ impl Log {
         self.lines.losses()
     }
 
-    /// Says what the service ended by, if by an error, and has all lines written.
-    pub(super) fn end(&self, ended: Result<(), GatewayError>) -> Ended {
-        let ended = match ended {
-            Ok(()) => Ended::AsAsked,
-            Err(error) => {
-                self.lines
-                    .push(format!("kms-gateway: {error}\n").as_bytes());
-                Ended::Failed
-            }
-        };
+    /// Writes the error that ended the gateway, if one did, and all lines that wait.
+    pub(super) fn end(&self, error: Option<&GatewayError>) {
+        if let Some(error) = error {
+            let line = format!("kms-gateway: {error}\n");
+            self.lines.push(line.as_bytes());
+        }
         self.lines.flush(LAST_WORDS);
-        ended
     }
 
     fn say(&self, level: Level, said: &Said) {

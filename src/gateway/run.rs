@@ -43,7 +43,11 @@ pub async fn run(path: &Path) -> Result<Ended, GatewayError> {
     let log = Log::begin()?;
     let ended = serve(path, &mut signals, &log).await;
     systemd::flush();
-    Ok(log.end(ended))
+    log.end(ended.as_ref().err());
+    Ok(match ended {
+        Ok(()) => Ended::AsAsked,
+        Err(_) => Ended::Failed,
+    })
 }
 
 async fn serve(path: &Path, signals: &mut Signals, log: &Log) -> Result<(), GatewayError> {

@@ -1,9 +1,9 @@
-//! Sealing at rest: AES-256-GCM over a secret, with the table, the key and
-//! every attribute of its row as associated data, so that a row can be neither
-//! altered nor swapped for another. Knows no table and no record.
+//! Sealing at rest: AES-256-GCM over a secret. The table, the key and every
+//! attribute of the row are associated data, so that a row can be neither
+//! altered nor exchanged for another unseen. Knows no table and no record.
 //!
-//! A whole older row put back opens again: that a table was turned back shows
-//! in the audit chain, not here.
+//! An older copy of a whole row still opens. The audit chain shows that a table
+//! was turned back; sealing does not.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ use super::tables::{KmsTables, TablesError};
 /// Length in bytes of a GCM nonce.
 const NONCE_LENGTH: usize = 12;
 
-/// Length in bytes of its tag.
+/// Length in bytes of a GCM tag.
 const TAG_LENGTH: usize = 16;
 
 /// A sealed secret: nonce ‖ ciphertext ‖ tag.
@@ -26,13 +26,13 @@ const TAG_LENGTH: usize = 16;
 pub struct Sealed(Vec<u8>);
 
 impl Sealed {
-    /// What a table kept. Whether it opens shows when it is opened.
+    /// Takes stored bytes. Only opening shows whether they are intact.
     #[must_use]
     pub fn from_bytes(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
 
-    /// What a table keeps.
+    /// The bytes to store.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -45,7 +45,7 @@ impl fmt::Debug for Sealed {
     }
 }
 
-/// The row that a secret belongs to, in an encoding that no two rows share:
+/// The row that a secret belongs to, encoded so that no two rows are alike:
 /// names, counts and values, each text with its length before it.
 pub(crate) struct AssociatedData {
     row: String,
@@ -64,7 +64,7 @@ impl AssociatedData {
         .attribute("key", [key])
     }
 
-    /// Adds an attribute: one value, none where a field is empty, or a list.
+    /// Adds an attribute: one value, none for an empty field, or a list.
     pub(crate) fn attribute(
         mut self,
         name: &str,
@@ -77,7 +77,7 @@ impl AssociatedData {
         self
     }
 
-    /// The error that says this row doesn't open.
+    /// The error for a secret that doesn't open in this row.
     pub(crate) fn does_not_open(self) -> DoesNotOpen {
         DoesNotOpen { row: self.row }
     }
@@ -104,13 +104,13 @@ pub struct DoesNotOpen {
 /// Why there is no storage key.
 #[derive(Debug, Error)]
 pub enum StorageKeyError {
-    /// The wrapped key is there and doesn't open.
+    /// The stored key doesn't open with this master secret.
     #[error(
         "the storage key does not open with this master secret: give the one that the database \
          was made with or, after a change by kms-gateway secret rewrap, the new one"
     )]
     OtherMasterSecret,
-    /// A new one could not be made.
+    /// The operating system gave no random bytes for a new key.
     #[error(transparent)]
     Random(#[from] RandomError),
     /// The tables could not be read or written.
@@ -118,13 +118,13 @@ pub enum StorageKeyError {
     Tables(#[from] TablesError),
 }
 
-/// The key that seals the rows: random, and itself sealed once under the
-/// master secret.
+/// The key that seals the rows. It is random, and stored sealed under the master
+/// secret.
 #[derive(Debug)]
 pub struct StorageKey(Secret<32>);
 
 impl StorageKey {
-    /// The key of these bytes, without tables to keep it.
+    /// Takes the bytes of a key and stores nothing.
     pub(crate) fn new(bytes: Secret<32>) -> Self {
         Self(bytes)
     }
@@ -145,7 +145,7 @@ impl StorageKey {
         let wrapped = fresh.wrap(master_secret)?;
         match tables.set_wrapped_storage_key(wrapped).await {
             Ok(()) => Ok(fresh),
-            // Another process was faster: its key is the one.
+            // Another process was faster, so its key counts.
             Err(TablesError::Exists(what)) => match tables.wrapped_storage_key().await? {
                 Some(wrapped) => Self::unwrap(&wrapped, master_secret),
                 None => Err(TablesError::Exists(what).into()),
@@ -154,7 +154,7 @@ impl StorageKey {
         }
     }
 
-    /// A fresh one.
+    /// A fresh random key.
     ///
     /// # Errors
     /// [`RandomError`] when the operating system refuses.
@@ -162,15 +162,15 @@ impl StorageKey {
         Secret::random().map(Self)
     }
 
-    /// Seals it under the master secret.
+    /// Seals the storage key under the master secret.
     ///
     /// # Errors
-    /// [`RandomError`] when there is no nonce to be had.
+    /// [`RandomError`] if the operating system gives no nonce.
     pub fn wrap(&self, master_secret: &MasterSecret) -> Result<Sealed, RandomError> {
         Self::wrapping_key(master_secret).seal(&Self::associated_data(), self.0.expose())
     }
 
-    /// Opens what [`wrap`](Self::wrap) sealed.
+    /// Opens a storage key that [`wrap`](Self::wrap) sealed.
     ///
     /// # Errors
     /// [`StorageKeyError::OtherMasterSecret`].
@@ -193,16 +193,17 @@ impl StorageKey {
 
     /// Seals `secret` to its row.
     ///
-    /// The nonce is random. For one key NIST SP 800-38D, 8.3, allows 2³² of
-    /// such; a row is sealed once when it is made and once when an operator
-    /// changes it, and another storage key begins anew. At a million rows two
-    /// nonces are the same with probability 2⁻⁵⁷.
+    /// The nonce is 96 random bits. NIST SP 800-38D, 8.3, allows 2³² such nonces
+    /// under one key. A row is sealed when it is made and each time an operator
+    /// changes it; a new storage key begins anew. Among a million sealings, two
+    /// nonces are equal with probability 2⁻⁵⁷.
     ///
     /// # Errors
-    /// [`RandomError`] when there is no nonce to be had.
+    /// [`RandomError`] if the operating system gives no nonce.
     pub(crate) fn seal(&self, row: &AssociatedData, secret: &[u8]) -> Result<Sealed, RandomError> {
         let nonce = random_array::<NONCE_LENGTH>()?;
-        // From one buffer to the other: no copy of the secret is left behind.
+        // Encrypts from one buffer to the other, so that no copy of the secret
+        // is left behind.
         let mut ciphertext = vec![0; secret.len()];
         let tag = InOutBuf::new(secret, &mut ciphertext)
             .ok()
@@ -218,10 +219,10 @@ impl StorageKey {
         Ok(Sealed([nonce.as_slice(), &ciphertext, &tag].concat()))
     }
 
-    /// Opens what was sealed to exactly this row.
+    /// Opens a secret that was sealed to exactly this row.
     ///
     /// # Errors
-    /// [`DoesNotOpen`] if a byte of either has changed since.
+    /// [`DoesNotOpen`] if a byte of the row or of `sealed` has changed since.
     pub(crate) fn open(
         &self,
         row: &AssociatedData,
@@ -324,8 +325,7 @@ mod tests {
 
     type Attributes = Vec<(String, Vec<String>)>;
 
-    /// Reads an encoding back. That it can be read at all is what makes it
-    /// unambiguous.
+    /// Reads an encoding back, which shows that it is unambiguous.
     fn decoded(mut encoded: &[u8]) -> Attributes {
         fn length(encoded: &mut &[u8]) -> usize {
             let length;
@@ -399,7 +399,7 @@ mod tests {
         let master = MasterSecret::create_file(&directory.path().join("one")).unwrap();
         let tables = MemoryTables::default();
         let first = StorageKey::open_or_create(&tables, &master).await.unwrap();
-        // The second has looked before the first wrote.
+        // The second process looked before the first wrote.
         tables.content().misses_storage_key = true;
         let second = StorageKey::open_or_create(&tables, &master).await.unwrap();
         assert_eq!(first.0.expose(), second.0.expose());

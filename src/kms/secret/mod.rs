@@ -1,5 +1,5 @@
-//! Secret bytes: kept in one place that is locked into memory, so that a move
-//! leaves no copy behind and none is swapped out, wiped when dropped, compared
+//! Secret bytes. They lie in one place that is locked into memory: a move leaves
+//! no copy behind, and none is swapped out. They are wiped when dropped, compared
 //! in constant time and shown by no formatter.
 
 mod vault;
@@ -36,7 +36,7 @@ pub(crate) fn random_array<const N: usize>() -> Result<[u8; N], RandomError> {
     Ok(bytes)
 }
 
-/// A secret of `N` bytes. An `N` that no place has room for does not compile.
+/// A secret of `N` bytes. An `N` that fits no slot of the vault does not compile.
 pub struct Secret<const N: usize>(Place);
 
 impl<const N: usize> Secret<N> {
@@ -91,8 +91,8 @@ impl<const N: usize> Secret<N> {
         }
     }
 
-    /// The two secrets that this one is made of. Lengths that don't add up to
-    /// `N` do not compile.
+    /// Splits the secret into two. Lengths that don't add up to `N` do not
+    /// compile.
     pub(crate) fn split<const LEFT: usize, const RIGHT: usize>(
         &self,
     ) -> (Secret<LEFT>, Secret<RIGHT>) {
@@ -124,8 +124,8 @@ impl<const N: usize> fmt::Debug for Secret<N> {
 pub struct SecretBytes(Place);
 
 impl SecretBytes {
-    /// A secret that `fill` writes in place, at the beginning of so many zeros;
-    /// it tells how long what it wrote is.
+    /// A secret that `fill` writes in place, from the beginning of `room` zeros.
+    /// `fill` returns the length of the secret.
     pub(crate) fn filled_by<E>(
         room: usize,
         fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,

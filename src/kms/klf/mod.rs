@@ -1,10 +1,10 @@
 //! The cryptography of a key load file (records.md, sections 6 and 7). Pure:
-//! times, nonce and keys come from outside. What the KMC builds and what the
-//! security module opens goes through the same functions.
+//! times, nonce and keys come from outside. The KMC builds a file and the
+//! security module opens it by the same functions.
 //!
-//! A file is safe as long as either the KMC's private key or the module's DAK
-//! is: who gets both can open every file that was ever made with them. There is
-//! no forward secrecy against that.
+//! To open a file, an attacker needs the module's DAK and one of the two private
+//! keys of the exchange. With the DAK and the KMC's private key they can open every
+//! file that was ever made with both: there is no forward secrecy against that.
 
 mod build;
 mod open;
@@ -29,15 +29,15 @@ pub use open::{OpenError, OpenedFile, Opener};
 /// last record (records.md, section 4).
 pub const MAXIMUM_KEYS: usize = file::MAXIMUM_RECORDS - 2;
 
-/// What may be answered only once: SHA-256 over `SMID|public key`, which have
-/// no `|` of their own.
+/// The key by which a request is answered only once: SHA-256 over
+/// `SMID|public key`. Neither of them contains a `|`.
 #[must_use]
 pub fn replay_key(smid: &SmId, public_key: &PointText) -> [u8; 32] {
     Sha256::digest(format!("{smid}|{public_key}")).into()
 }
 
-/// What binds the keys of a file to the exchange: the curve, the request, the
-/// KMC's public key and the response up to its nonce.
+/// Binds the keys of a file to the exchange: the curve, the request, the KMC's
+/// public key and the response up to its nonce.
 #[must_use]
 pub fn info(request: &VkloadReq, kmc_point: &PublicPoint, response: &VkloadRsp) -> String {
     format!(
@@ -57,7 +57,7 @@ pub struct FileKeys {
 }
 
 impl FileKeys {
-    /// Derives them from Z, the module's `K_dak`, the nonce and [`info`].
+    /// Derives both keys from Z, the module's `K_dak`, the nonce and [`info`].
     #[must_use]
     pub fn derive(z: &SecretBytes, dak: &Dak, nonce: &[u8; 16], info: &str) -> Self {
         let key_material = SecretBytes::concatenated(&[z.expose(), dak.file_key().expose()]);
@@ -69,10 +69,10 @@ impl FileKeys {
         }
     }
 
-    /// Wraps a vending key together with what it is for.
+    /// Wraps a vending key together with its KRN, KT and SGC.
     ///
     /// # Errors
-    /// [`WrapError`], which a key of 8 or 20 bytes never meets.
+    /// [`WrapError`]; never for a key of 8 or 20 bytes.
     pub fn wrap(
         &self,
         attributes: &VendingKeyAttributes,
@@ -89,14 +89,14 @@ impl FileKeys {
         primitives::mac(&self.mac_key, &file::covered_text(records))
     }
 
-    /// Whether `mac` is that code, found out in constant time.
+    /// Whether `mac` is that code, compared in constant time.
     #[must_use]
     pub fn mac_is_valid(&self, records: &[Record], mac: &MacBytes) -> bool {
         primitives::mac_is_valid(&self.mac_key, &file::covered_text(records), mac)
     }
 }
 
-/// What is wrapped before a vending key: KRN and KT as a byte each, SGC in
+/// The bytes wrapped before a vending key: KRN and KT as a byte each, SGC in
 /// ASCII.
 fn prefix(attributes: &VendingKeyAttributes) -> [u8; 8] {
     let mut prefix = [0; 8];

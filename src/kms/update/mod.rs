@@ -1,6 +1,6 @@
 //! The cryptography of a security-module update file (records.md, section 8).
-//! Pure: times and keys come from outside. What the STSA builds and what the
-//! KMC opens goes through the same functions.
+//! Pure: times and keys come from outside. The STSA builds a file and the KMC
+//! opens it by the same functions.
 
 mod build;
 mod open;
@@ -24,8 +24,8 @@ pub use signature::{Signature, StsaKey, StsaPublicKey, StsaSigningKey};
 /// record (records.md, section 4).
 pub const MAXIMUM_MODULES: usize = file::MAXIMUM_RECORDS - 2;
 
-/// What binds the key of a file to the exchange: the curve, the KMC's public
-/// key and the file's first record.
+/// Binds the key of a file to the exchange: the curve, the KMC's public key and
+/// the file's first record.
 fn info(kmc_point: &PublicPoint, first: &Record) -> String {
     format!(
         "STSGW-UPD-1|{}|{}|{}",
@@ -35,33 +35,33 @@ fn info(kmc_point: &PublicPoint, first: &Record) -> String {
     )
 }
 
-/// The key that wraps the modules' keys in one file.
+/// The key that wraps the DAKs in one file.
 #[derive(Debug)]
 pub struct UpdateKey(Secret<32>);
 
 impl UpdateKey {
-    /// Derives it from the secret of STSA's ephemeral and KMC's static key, for
-    /// the file that begins with `first`.
+    /// Derives the key from Z, agreed between the STSA's ephemeral key and the
+    /// KMC's static key, for the file that begins with `first`.
     #[must_use]
     pub fn derive(z: &SecretBytes, kmc_point: &PublicPoint, first: &Record) -> Self {
         let info = info(kmc_point, first);
         Self(hkdf_sha384(z.expose(), b"", info.as_bytes()))
     }
 
-    /// Wraps a module's key behind a tag of the module.
+    /// Wraps a module's DAK after the module's tag.
     ///
     /// # Errors
-    /// [`WrapError`], which 40 bytes never meet.
+    /// [`WrapError`]; never for these 40 bytes.
     pub fn wrap(&self, smid: &SmId, dak: &Dak) -> Result<[u8; 48], WrapError> {
         let plain = SecretBytes::concatenated(&[&tag(smid), dak.expose()]);
         let wrapped = primitives::wrap(&self.0, plain.expose())?;
         wrapped.try_into().map_err(|_| WrapError::Length)
     }
 
-    /// Takes out what [`UpdateKey::wrap`] put in for the same module.
+    /// Unwraps the output of [`UpdateKey::wrap`] for the same module.
     ///
     /// # Errors
-    /// [`WrapError::Integrity`] for everything else.
+    /// [`WrapError::Integrity`] for anything else.
     pub fn unwrap(&self, smid: &SmId, wrapped: &[u8; 48]) -> Result<Dak, WrapError> {
         let plain = primitives::unwrap(&self.0, wrapped)?;
         plain
@@ -73,8 +73,8 @@ impl UpdateKey {
     }
 }
 
-/// Leftmost 8 bytes of SHA-256 over the SMID: a key wrapped for one module is
-/// no other's.
+/// Leftmost 8 bytes of SHA-256 over the SMID, so that a DAK wrapped for one module
+/// does not unwrap for another.
 fn tag(smid: &SmId) -> [u8; 8] {
     let digest = Sha256::digest(smid.as_str());
     let mut tag = [0; 8];
@@ -84,8 +84,8 @@ fn tag(smid: &SmId) -> [u8; 8] {
     tag
 }
 
-/// What two files have in common that say the same: SHA-384 over the records
-/// that the signature covers. The signature itself is random.
+/// SHA-384 over the records that the signature covers. Two files that say the same
+/// have the same digest, whatever their signatures: those are not unique.
 #[must_use]
 pub fn content_digest(covered: &[Record]) -> [u8; 48] {
     Sha384::digest(file::covered_text(covered)).into()

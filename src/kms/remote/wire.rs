@@ -1,12 +1,12 @@
-//! What goes over the socket: questions and answers as JSON. `docs/kms-protocol.md`
-//! describes it for whoever writes the other side.
+//! The JSON on the socket: questions and answers. `docs/kms-protocol.md` describes
+//! it for the author of the other side.
 
 use serde::{Deserialize, Serialize};
 
-/// The version of the protocol that is spoken here.
+/// Version of the protocol.
 pub(super) const VERSION: u32 = 1;
 
-/// A question with what every question has.
+/// A question with its envelope.
 #[derive(Debug, Serialize)]
 pub(super) struct Asked<'a> {
     pub(super) version: u32,
@@ -14,8 +14,8 @@ pub(super) struct Asked<'a> {
     pub(super) question: &'a Question,
 }
 
-/// A method of [`Kms`](crate::kms::Kms) with its arguments. Records and times
-/// are texts as records have them.
+/// A method of [`Kms`](crate::kms::Kms) with its arguments. Records and times are
+/// texts, as in records.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "question", rename_all = "kebab-case")]
 pub(super) enum Question {
@@ -28,7 +28,7 @@ pub(super) enum Question {
         accepted_at: String,
         now: String,
     },
-    /// Has no effect, and so no id by which one would be found again.
+    /// Has no effect, so it needs no id by which the effect is found again.
     Foretell {
         record: String,
         accepted_at: String,
@@ -47,7 +47,7 @@ pub(super) enum Question {
 }
 
 impl Question {
-    /// The id that its answer must repeat.
+    /// The id that the answer must repeat.
     pub(super) fn request_id(&self) -> Option<&str> {
         match self {
             Self::Issue { request_id, .. } | Self::Update { request_id, .. } => Some(request_id),
@@ -56,16 +56,16 @@ impl Question {
     }
 }
 
-/// What every answer has. Read before the answer itself, so that another
-/// version is found as such, whatever else it says.
+/// The envelope of an answer. It is read before the answer itself, so that another
+/// version is reported as such, whatever else is in the answer.
 #[derive(Debug, Deserialize)]
 pub(super) struct Envelope {
     pub(super) version: u32,
     pub(super) request_id: Option<String>,
 }
 
-/// An answer. What is not known in it is skipped: what an answer of this
-/// version means is changed by no addition.
+/// An answer. Unknown members are skipped: within a version, additions never change
+/// the meaning of an answer.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
 pub(super) enum Answer {
@@ -81,8 +81,8 @@ pub(super) enum Answer {
     ProtocolError { error: String, reason: String },
 }
 
-/// A [`Refusal`](crate::kms::Refusal). No text of the other side's is in it,
-/// as it goes to a stranger: the words are made here.
+/// A [`Refusal`](crate::kms::Refusal). It contains no text of the other side,
+/// because a stranger reads the refusal. The words are made here.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "code", rename_all = "kebab-case")]
 pub(super) enum WireRefusal {
@@ -105,7 +105,7 @@ pub(super) enum WireRefusal {
     },
 }
 
-/// Which check of authenticity failed.
+/// The check of authenticity that failed.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum WireAuthenticationFailure {
@@ -115,7 +115,7 @@ pub(super) enum WireAuthenticationFailure {
     Mac,
 }
 
-/// What is wrong with a module's point.
+/// The fault of a module's point.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum WirePointProblem {
@@ -125,8 +125,8 @@ pub(super) enum WirePointProblem {
     OffCurve,
 }
 
-/// An [`UpdateRefusal`](crate::kms::UpdateRefusal). The reason of `format` is
-/// told to whoever sent the file.
+/// An [`UpdateRefusal`](crate::kms::UpdateRefusal). The sender of the file reads
+/// the reason of `format`.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "code", rename_all = "kebab-case")]
 pub(super) enum WireUpdateRefusal {
@@ -136,7 +136,7 @@ pub(super) enum WireUpdateRefusal {
     Kmc { current: String },
 }
 
-/// Whose word a file is not.
+/// The fault of an update file's signature.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum WireSignatureFailure {

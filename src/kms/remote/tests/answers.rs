@@ -1,4 +1,4 @@
-//! Answers that are taken.
+//! Answers that are accepted.
 
 use super::*;
 
@@ -153,10 +153,10 @@ async fn what_is_no_file_of_records_is_refused_without_a_question() {
 
 #[tokio::test]
 async fn whether_a_module_asks_is_told() {
-    for told in [true, false] {
-        let answer = json!({"answer": "from-module", "from_module": told});
+    for expected in [true, false] {
+        let answer = json!({"answer": "from-module", "from_module": expected});
         let server = Server::answering_anyone(answer);
         let answer = server.kms().is_from_module(&request(), now()).await;
-        assert_eq!(answer.unwrap(), told);
+        assert_eq!(answer.unwrap(), expected);
     }
 }

@@ -1,5 +1,5 @@
-//! Another storage key: every row opened by the old one and sealed under the
-//! new one. A row that doesn't open stops it, for it would be lost.
+//! A change of the storage key: every row is opened by the old key and sealed under
+//! the new one. A row that doesn't open stops the change, because it would be lost.
 
 use thiserror::Error;
 
@@ -11,7 +11,7 @@ use super::tables::Revision;
 /// Why a row could not be sealed anew.
 #[derive(Debug, Error)]
 pub enum ResealError {
-    /// It was altered, or sealed under another key.
+    /// The row was altered, or sealed under another key.
     #[error("{0}; nothing was changed: restore that row from a backup first")]
     Sealed(#[from] DoesNotOpen),
     /// The operating system gave no random bytes.
@@ -19,10 +19,10 @@ pub enum ResealError {
     Random(#[from] RandomError),
 }
 
-/// Every row that the storage key seals, as the tables had them at one moment.
+/// Every row that the storage key seals, read at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedRows {
-    /// The moment.
+    /// The state of the tables that was read.
     pub revision: Revision,
     /// Every KMC key.
     pub kmc_keys: Vec<KmcKeyRow>,
@@ -36,7 +36,8 @@ impl SealedRows {
     /// The same rows sealed under `to`.
     ///
     /// # Errors
-    /// [`ResealError`] of the first row that doesn't open by `from`.
+    /// [`ResealError`] for the first row that doesn't open by `from`, or if there
+    /// are no random bytes.
     pub fn reseal(&self, from: &StorageKey, to: &StorageKey) -> Result<Self, ResealError> {
         let (kmc_keys, modules) = (self.kmc_keys.iter(), self.modules.iter());
         Ok(Self {

@@ -58,7 +58,7 @@ impl fmt::Display for Curve {
     }
 }
 
-/// Neither of the two curves.
+/// The name of neither curve.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("the curve is either P-384 or P-256")]
 pub struct UnknownCurve;
@@ -75,7 +75,7 @@ impl FromStr for Curve {
     }
 }
 
-/// Why a text is no public key for an exchange, or a number no private one.
+/// Why a text is not a public key, or a number not a private key.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum PointError {
     /// Too long or too short for the curve.
@@ -90,17 +90,17 @@ pub enum PointError {
     /// Something other than `0`–`9` and `A`–`F`.
     #[error("a point is written in upper-case hexadecimal digits")]
     Digits,
-    /// A coordinate too large, or a pair that doesn't satisfy the equation.
+    /// A coordinate is too large, or the pair doesn't satisfy the equation.
     #[error("the point does not lie on {curve}")]
     OffCurve {
         /// The curve that was expected.
         curve: Curve,
     },
-    /// The two keys of an exchange must be of one curve.
+    /// The two keys of an exchange must be on one curve.
     #[error("the two keys are on different curves")]
     TwoCurves,
-    /// Zero, not below the order, or of another length.
-    #[error("the number is no private key on {curve}")]
+    /// Zero, not below the group order, or of the wrong length.
+    #[error("the number is not a private key on {curve}")]
     Scalar {
         /// The curve that was expected.
         curve: Curve,
@@ -117,7 +117,7 @@ pub enum PublicPoint {
 }
 
 impl PublicPoint {
-    /// Reads a point as it stands in a record: SEC1 uncompressed, upper-case
+    /// Reads a point as a record writes it: SEC1 uncompressed, upper-case
     /// hexadecimal, of exactly the curve's length (records.md, section 6).
     ///
     /// # Errors
@@ -130,7 +130,7 @@ impl PublicPoint {
         }
     }
 
-    /// The curve it lies on.
+    /// The curve that the point lies on.
     #[must_use]
     pub fn curve(&self) -> Curve {
         match self {
@@ -139,7 +139,7 @@ impl PublicPoint {
         }
     }
 
-    /// SEC1 uncompressed form.
+    /// The point in SEC1 uncompressed form.
     #[must_use]
     pub fn to_sec1(&self) -> Vec<u8> {
         match self {
@@ -148,7 +148,7 @@ impl PublicPoint {
         }
     }
 
-    /// As it is written in a record.
+    /// The point as a record writes it.
     #[must_use]
     pub fn to_text(&self) -> PointText {
         match PointText::from_bytes(&self.to_sec1()) {
@@ -172,8 +172,8 @@ where
     AffinePoint<C>: FromSec1Point<C> + ToSec1Point<C>,
     FieldBytesSize<C>: ModulusSize,
 {
-    // Checked on the text, before any decoding: the decoder takes compressed
-    // and compact forms too.
+    // The text is checked before it is decoded, because the decoder also takes
+    // compressed and compact forms.
     if text.len() != 2 * (1 + 2 * FieldBytesSize::<C>::USIZE) {
         return Err(PointError::Length { curve });
     }
@@ -193,13 +193,13 @@ where
 /// The public-key fingerprint of this profile: leftmost 8 bytes of SHA-256
 /// over the SEC1 uncompressed point, shown as 16 upper-case hexadecimal digits.
 ///
-/// The fingerprint printed in STS600-9-2, 5.1.3.5, is made in another way that
-/// no common hash of the key explains.
+/// The fingerprint printed in STS600-9-2, 5.1.3.5, is a different one: no common
+/// hash of the key gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 8]);
 
 impl Fingerprint {
-    /// One that somebody else computed.
+    /// Takes a fingerprint that another system computed.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 8]) -> Self {
         Self(bytes)
@@ -232,12 +232,11 @@ impl PrivateKey {
         })
     }
 
-    /// The key that is this number, big-endian and of exactly the curve's
-    /// length.
+    /// The key with this scalar, big-endian and of exactly the curve's length.
     ///
     /// # Errors
     /// [`PointError::Scalar`] for another length, zero, or a number not below
-    /// the order.
+    /// the group order.
     pub fn from_scalar(curve: Curve, scalar: &[u8]) -> Result<Self, PointError> {
         let refused = PointError::Scalar { curve };
         if scalar.len() != curve.field_length() {
@@ -250,7 +249,7 @@ impl PrivateKey {
         .map_err(|_| refused)
     }
 
-    /// The number, big-endian and of exactly the curve's length.
+    /// The scalar, big-endian and of exactly the curve's length.
     #[must_use]
     pub fn to_scalar(&self) -> SecretBytes {
         match self {
@@ -259,7 +258,7 @@ impl PrivateKey {
         }
     }
 
-    /// The curve of the key.
+    /// The curve that the key belongs to.
     #[must_use]
     pub fn curve(&self) -> Curve {
         match self {
@@ -268,7 +267,7 @@ impl PrivateKey {
         }
     }
 
-    /// The public key that belongs to it.
+    /// The matching public key.
     #[must_use]
     pub fn public_point(&self) -> PublicPoint {
         match self {
@@ -293,8 +292,8 @@ impl PrivateKey {
     }
 }
 
-/// The order of both curves is prime, the scalar not zero and the point not
-/// infinity, so neither is their product, and it always has an x-coordinate.
+/// Both curves have prime order, the scalar is not zero and the point is not
+/// infinity. So their product is not infinity either, and has an x-coordinate.
 fn agree<C: CurveArithmetic>(key: &SecretKey<C>, peer: &PublicKey<C>) -> SecretBytes {
     SecretBytes::concatenated(&[key.diffie_hellman(peer).raw_secret_bytes()])
 }

@@ -1,5 +1,5 @@
-//! The rows of the key management system: attributes in clear, each secret
-//! sealed together with all of them.
+//! The rows of the key management system. Attributes are in clear. Each secret is
+//! sealed with all attributes of its row as associated data.
 
 #[cfg(test)]
 mod tests;
@@ -21,22 +21,22 @@ use crate::sts::{Ident, KmcId, PointText, Sgc, SmId, StsTime, VendingKeyAttribut
 /// A key pair of the KMC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KmcKeyRow {
-    /// The identifier by which requests name it.
+    /// Identifier by which requests name the key.
     pub kmcid: KmcId,
-    /// Its curve.
+    /// Curve of the key pair.
     pub curve: Curve,
-    /// Its public key.
+    /// Public point, as records write it.
     pub public_key: PointText,
-    /// From when on it serves.
+    /// Requests made for the key are answered from this moment on …
     pub activation: StsTime,
-    /// From when on it no longer serves.
+    /// … and no longer from this moment on.
     pub expiry: StsTime,
-    /// The private key, as a number.
+    /// Private scalar, big-endian.
     pub sealed_private_key: Sealed,
 }
 
 impl KmcKeyRow {
-    /// The row of this key pair, its private key sealed to it.
+    /// The row of this key pair, with its private key sealed to the row.
     pub(crate) fn seal(
         storage_key: &StorageKey,
         private_key: &PrivateKey,
@@ -57,17 +57,17 @@ impl KmcKeyRow {
         })
     }
 
-    /// The private key, if the row is as it was sealed.
+    /// Opens the private key.
     ///
     /// # Errors
-    /// [`DoesNotOpen`] if any part of it has changed.
+    /// [`DoesNotOpen`] if any part of the row has changed since it was sealed.
     pub fn open(&self, storage_key: &StorageKey) -> Result<PrivateKey, DoesNotOpen> {
         let row = self.data();
         let scalar = storage_key.open(&row, &self.sealed_private_key)?;
         PrivateKey::from_scalar(self.curve, scalar.expose()).map_err(|_| row.does_not_open())
     }
 
-    /// The same row, its secret sealed anew under `to`.
+    /// The same row, with its secret sealed anew under `to`.
     ///
     /// # Errors
     /// [`ResealError`]: the row doesn't open by `from`, or there is no nonce.
@@ -105,12 +105,12 @@ fn kmc_key_data(
         .attribute("expiry", [expiry])
 }
 
-/// Whether a module may ask.
+/// Whether a module may request key load files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ModuleState {
-    /// It may.
+    /// The module may request them.
     Active,
-    /// It may no longer.
+    /// The module may no longer request them.
     Revoked,
 }
 
@@ -123,7 +123,7 @@ impl fmt::Display for ModuleState {
     }
 }
 
-/// Neither `active` nor `revoked`.
+/// A text other than `active` and `revoked`.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("a module is either active or revoked")]
 pub struct UnknownModuleState;
@@ -143,20 +143,20 @@ impl FromStr for ModuleState {
 /// A registered security module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModuleRow {
-    /// Its identifier.
+    /// Identifier of the module.
     pub smid: SmId,
-    /// Its hardware id.
+    /// Hardware id that the module's requests must state.
     pub hardware: Ident,
-    /// Whether it may ask.
+    /// Whether the module may request key load files.
     pub state: ModuleState,
     /// The supply groups whose vending keys it may have.
     pub sgcs: BTreeSet<Sgc>,
-    /// Its Device Authentication Key.
+    /// Device Authentication Key of the module.
     pub sealed_dak: Sealed,
 }
 
 impl ModuleRow {
-    /// The row of this module, its Device Authentication Key sealed to it.
+    /// The row of this module, with its Device Authentication Key sealed to the row.
     pub(crate) fn seal(
         storage_key: &StorageKey,
         dak: &Dak,
@@ -176,10 +176,10 @@ impl ModuleRow {
         })
     }
 
-    /// The Device Authentication Key, if the row is as it was sealed.
+    /// Opens the Device Authentication Key.
     ///
     /// # Errors
-    /// [`DoesNotOpen`] if any part of it has changed.
+    /// [`DoesNotOpen`] if any part of the row has changed since it was sealed.
     pub fn open(&self, storage_key: &StorageKey) -> Result<Dak, DoesNotOpen> {
         let row = self.data();
         let bytes = storage_key.open(&row, &self.sealed_dak)?;
@@ -188,7 +188,7 @@ impl ModuleRow {
             .ok_or_else(|| row.does_not_open())
     }
 
-    /// The same row, its secret sealed anew under `to`.
+    /// The same row, with its secret sealed anew under `to`.
     ///
     /// # Errors
     /// [`ResealError`]: the row doesn't open by `from`, or there is no nonce.
@@ -210,7 +210,7 @@ impl ModuleRow {
         module_data(smid, hardware, *state, sgcs)
     }
 
-    /// What is different from `before`, in words for the audit.
+    /// The differences from `before`, in words for the audit log.
     #[must_use]
     pub fn change_from(&self, before: &Self) -> String {
         let mut changes = Vec::new();
@@ -255,18 +255,18 @@ fn module_data(
 /// A vending key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VendingKeyRow {
-    /// What goes into `X.VK.1` beside the key.
+    /// The fields of `X.VK.1` beside the key.
     pub attributes: VendingKeyAttributes,
-    /// The KMC's own last moment for issuing it (EXP).
+    /// EXP, the last moment at which the KMC issues the key; none for no end.
     pub expires: Option<StsTime>,
-    /// Its check value.
+    /// Check value of the key.
     pub kcv: Kcv,
-    /// The key.
+    /// The key itself.
     pub sealed_key: Sealed,
 }
 
 impl VendingKeyRow {
-    /// The row of this vending key, the key sealed to it.
+    /// The row of this vending key, with the key sealed to the row.
     pub(crate) fn seal(
         storage_key: &StorageKey,
         key: &VendingKey,
@@ -284,7 +284,7 @@ impl VendingKeyRow {
         })
     }
 
-    /// What tells it from every other, for people: its SGC and KRN.
+    /// SGC and KRN, which identify the key, in words for people.
     #[must_use]
     pub fn name(&self) -> String {
         format!(
@@ -293,7 +293,7 @@ impl VendingKeyRow {
         )
     }
 
-    /// Whether it still goes into key load files at `now`: neither its IUT nor
+    /// Whether key load files still contain the key at `now`: neither its IUT nor
     /// its EXP has passed.
     #[must_use]
     pub fn is_issued_at(&self, now: StsTime) -> bool {
@@ -301,7 +301,7 @@ impl VendingKeyRow {
         !passed(self.attributes.iut) && !passed(self.expires)
     }
 
-    /// What is different from `before`, in words for the audit.
+    /// The differences from `before`, in words for the audit log.
     #[must_use]
     pub fn change_from(&self, before: &Self) -> String {
         let time = |expires: Option<StsTime>| {
@@ -322,17 +322,17 @@ impl VendingKeyRow {
         }
     }
 
-    /// The vending key, if the row is as it was sealed.
+    /// Opens the vending key.
     ///
     /// # Errors
-    /// [`DoesNotOpen`] if any part of it has changed.
+    /// [`DoesNotOpen`] if any part of the row has changed since it was sealed.
     pub fn open(&self, storage_key: &StorageKey) -> Result<VendingKey, DoesNotOpen> {
         let row = self.data();
         let bytes = storage_key.open(&row, &self.sealed_key)?;
         VendingKey::new(self.attributes.dkga, bytes).map_err(|_| row.does_not_open())
     }
 
-    /// The same row, its secret sealed anew under `to`.
+    /// The same row, with its secret sealed anew under `to`.
     ///
     /// # Errors
     /// [`ResealError`]: the row doesn't open by `from`, or there is no nonce.
@@ -359,7 +359,7 @@ fn vending_key_data(
     expires: Option<StsTime>,
     kcv: Kcv,
 ) -> AssociatedData {
-    // All are named, so that a new attribute can't be forgotten here.
+    // Names every field, so that a new attribute can't be forgotten here.
     let VendingKeyAttributes {
         sgc,
         krn,

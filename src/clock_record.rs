@@ -1,90 +1,90 @@
-//! How the clock ran beside the machine's uptime, and what follows from it: the
-//! time that has surely passed. Facts in, times out; reads no clock itself.
+//! The record of how the clock ran beside the machine's uptime, and the time that
+//! has surely passed by it. Pure: reads no clock.
 //!
-//! The uptime counts on whatever the clock is set to, and while the machine
-//! sleeps. The _line_ is a time that advances with it alone. A clock that leaves
-//! the line was set, or the machine was off: how much time has passed then,
-//! nobody knows. So the clock is believed again only when it has run on evenly
-//! for [`BELIEVED_AFTER`], which brings the line to it.
+//! The uptime counts on whatever the clock is set to, and while the machine sleeps.
+//! The _line_ is a time that advances with the uptime alone. A clock that leaves the
+//! line was set, or the machine was off. Nobody knows then how much time has passed.
+//! So the clock is believed again only after it has run on evenly for
+//! [`BELIEVED_AFTER`]. Then the line is moved to the clock.
 //!
 //! - A clock that is ahead for a while makes nothing older than it is.
-//! - Of what was stamped while the clock was behind, or before it was set
-//!   forward, the age is counted by the uptime.
+//! - A stamp made while the clock was behind, or before the clock was set forward,
+//!   ages by the uptime.
 //! - Time for which the machine was off counts once the clock is believed.
 
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// How long the clock must run on evenly to be believed. Long enough for a
-/// person to see the alarm; short enough for a machine that is switched off each
-/// night.
+/// Time for which the clock must run on evenly to be believed. Long enough for a
+/// person to see the alarm, and short enough for a machine that is switched off
+/// each night.
 pub const BELIEVED_AFTER: SignedDuration = SignedDuration::from_hours(6);
 
-/// The clock is in doubt if it is off by more. A restart of the machine takes
+/// A clock that is off by more than this is in doubt. A restart of the machine takes
 /// less.
 const DOUBTED_FROM: SignedDuration = SignedDuration::from_mins(30);
 
-/// Two looks at clock and uptime may differ by so much although nobody set the
-/// clock: a thread can be held up between the two.
+/// Drift between clock and uptime that does not count as setting the clock. A thread
+/// can be delayed between reading the two.
 const TOLERANCE: SignedDuration = SignedDuration::from_mins(1);
 
-/// So many past stretches are kept. Beyond that the two oldest become one.
+/// Number of past stretches that are kept. Beyond that the two oldest become one.
 const STRETCHES_KEPT: usize = 32;
 
-/// What the clock says at a moment, and how long the machine has run by then.
+/// A reading of the clock and the uptime at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
-    /// By the clock.
+    /// Time by the clock.
     pub now: Timestamp,
-    /// Since the machine was started, sleep included.
+    /// Time since the machine was started, sleep included.
     pub uptime: SignedDuration,
 }
 
-/// A time during which the clock ran evenly.
+/// A period during which the clock ran evenly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stretch {
-    /// The first that the clock said in it.
+    /// Earliest time of the clock in the stretch.
     pub from: Timestamp,
-    /// The last that it said.
+    /// Latest time of the clock in the stretch.
     pub until: Timestamp,
     /// How far the clock was behind the line; below zero if it was ahead.
     pub behind: SignedDuration,
-    /// Whether the machine has not been started again since.
+    /// True until the machine is started again.
     pub of_this_boot: bool,
 }
 
-/// How the clock ran.
+/// The record of how the clock ran.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClockRecord {
     /// The line at the last look.
     pub line: Timestamp,
     /// The last look.
     pub last: Look,
-    /// The stretch that the last look is in.
+    /// The stretch of the last look.
     pub present: Stretch,
-    /// Those before it of which something still depends, the oldest first.
+    /// Earlier stretches that still matter, the oldest first.
     pub past: Vec<Stretch>,
 }
 
 /// A clock that is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Doubt {
-    /// How far it is behind the line; below zero if it is ahead.
+    /// How far the clock is behind the line; below zero if it is ahead.
     pub behind: SignedDuration,
-    /// How long it must run on evenly until it is believed.
+    /// Time for which the clock must still run on evenly to be believed.
     pub believed_in: SignedDuration,
 }
 
 impl ClockRecord {
-    /// The record of a clock of which nothing is known: it is believed.
+    /// The record of a clock without a history. The clock is believed.
     #[must_use]
     pub fn new(look: Look) -> Self {
         Self::after(look.now, look)
     }
 
-    /// The record of a clock of which only the newest time that it stamped is
-    /// known.
+    /// The record of a clock without a history except `newest`, the latest time that
+    /// it stamped.
     #[must_use]
     pub fn after(newest: Timestamp, look: Look) -> Self {
         Self {
@@ -95,10 +95,10 @@ impl ClockRecord {
         }
     }
 
-    /// Takes in another look. Looks come in order.
+    /// Adds a look. Looks must come in order.
     pub fn look(&mut self, look: Look) {
         let is_other_boot = look.uptime < self.last.uptime;
-        // The machine ran at least so long since the last look.
+        // The machine ran at least this long since the last look.
         let ran = match is_other_boot {
             true => look.uptime,
             false => look.uptime.saturating_sub(self.last.uptime),
@@ -133,16 +133,16 @@ impl ClockRecord {
         }
     }
 
-    /// Brings the line to a clock that has run on evenly for long enough.
+    /// Moves the line to a clock that has run on evenly for long enough.
     fn believe(&mut self) {
         if self.time_to_believe() > SignedDuration::ZERO {
             return;
         }
         let behind = std::mem::take(&mut self.present.behind);
         self.line = earlier(self.line, behind);
-        // What the clock stamped since the machine was started is as old as the
-        // uptime says, whatever it was set to in between. What it stamped before
-        // that grows older by the time for which the machine was off.
+        // Stamps since the machine was started are as old as the uptime says,
+        // whatever the clock was set to in between. Earlier stamps grow older by
+        // the time for which the machine was off.
         let is_line_set_back = behind > SignedDuration::ZERO;
         let moves = |stretch: &&mut Stretch| stretch.of_this_boot || is_line_set_back;
         for stretch in self.past.iter_mut().filter(moves) {
@@ -155,13 +155,13 @@ impl ClockRecord {
         BELIEVED_AFTER.saturating_sub(self.line.duration_since(begun))
     }
 
-    /// The greatest time that has surely passed at the last look.
+    /// The latest time that had surely passed at the last look.
     #[must_use]
     pub fn surely_passed(&self) -> Timestamp {
         self.line.min(self.last.now)
     }
 
-    /// A time so that whatever the clock stamped before it is surely older than
+    /// A time: everything that the clock stamped before it was surely older than
     /// `age` at the last look.
     #[must_use]
     pub fn surely_before(&self, age: SignedDuration) -> Timestamp {
@@ -174,7 +174,7 @@ impl ClockRecord {
             .fold(before, Timestamp::min)
     }
 
-    /// Whether the clock is so far off that somebody should look at it.
+    /// The doubt, if the clock is so far off that a person should check it.
     #[must_use]
     pub fn doubt(&self) -> Option<Doubt> {
         let behind = self.present.behind;
@@ -195,15 +195,15 @@ impl Stretch {
         }
     }
 
-    /// A clock may go back by less than counts as setting it.
+    /// Extends the stretch both ways, because a clock may go back by less than
+    /// [`TOLERANCE`] without being set.
     fn take_in(&mut self, now: Timestamp) {
         self.from = self.from.min(now);
         self.until = self.until.max(now);
     }
 
-    /// A time so that whatever was stamped before it, in this stretch or before
-    /// this stretch, was stamped before `on_line` by the line. The end of all times
-    /// if all of this stretch was.
+    /// A time: everything stamped before it, in this stretch or earlier, was stamped
+    /// before `on_line` by the line. [`Timestamp::MAX`] if the whole stretch was.
     fn surely_before(&self, on_line: Timestamp) -> Timestamp {
         match later(self.until, self.behind) < on_line {
             true => Timestamp::MAX,
@@ -211,13 +211,13 @@ impl Stretch {
         }
     }
 
-    /// A stretch of an earlier boot stays as it is: nothing depends on it unless
-    /// the clock was behind.
+    /// Whether an age depends on this stretch. A stretch of an earlier boot no longer
+    /// changes, and matters only if the clock was behind.
     fn matters(&self) -> bool {
         self.of_this_boot || self.behind > TOLERANCE
     }
 
-    /// One for two, which makes nothing older than they do.
+    /// One stretch in place of two. It makes nothing older than the two do.
     fn joined(self, next: Self) -> Self {
         Self {
             from: self.from.min(next.from),
@@ -280,10 +280,10 @@ mod tests {
 
     /// A machine with a clock that people and programs set.
     struct Machine {
-        /// What a right clock would say.
+        /// The time by a right clock.
         real: Timestamp,
         uptime: SignedDuration,
-        /// What the clock is ahead by.
+        /// How far the clock is ahead.
         ahead: SignedDuration,
         record: ClockRecord,
     }
@@ -302,7 +302,7 @@ mod tests {
             }
         }
 
-        /// What the clock says. Whoever stamps something looks.
+        /// The time by the machine's clock. Each stamp is a look.
         fn stamp(&mut self) -> Timestamp {
             let (now, uptime) = (self.real + self.ahead, self.uptime);
             self.record.look(Look { now, uptime });
@@ -320,7 +320,7 @@ mod tests {
             self.stamp();
         }
 
-        /// Switched off for this time. Somebody looks half a minute after the start.
+        /// Switches off for this time. The first look is half a minute after the start.
         fn start_again(&mut self, off: SignedDuration) {
             self.uptime = SignedDuration::from_secs(30);
             self.real += off + self.uptime;
@@ -491,8 +491,8 @@ mod tests {
         prop::collection::vec(step, 1..80)
     }
 
-    /// Takes the steps, with something stamped after each; what is found to be
-    /// older than `age` has to be.
+    /// Takes the steps and makes a stamp after each. A stamp that is found to be older
+    /// than `age` has to be.
     fn nothing_is_older_than_it_is(steps: Vec<Step>, age: SignedDuration) -> Machine {
         let mut machine = Machine::new();
         let mut stamps = vec![(machine.real, machine.stamp())];
@@ -533,8 +533,8 @@ mod tests {
             nothing_is_older_than_it_is(steps, age);
         }
 
-        /// Whatever happened, a clock that runs on is believed, and after that
-        /// everything grows old.
+        /// A clock that runs on is believed in the end, and after that every stamp
+        /// grows old.
         #[test]
         fn everything_comes_to_an_end(steps in steps(true, true), age in some_time()) {
             let mut machine = nothing_is_checked(steps);

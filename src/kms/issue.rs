@@ -51,7 +51,7 @@ pub enum Issue {
 pub struct Grant {
     /// The file, record by record.
     pub key_load_file: Vec<Record>,
-    /// What must be committed with the reply.
+    /// Changes to commit together with the reply.
     pub effects: Effects,
     /// SGC and KRN of the vending keys in the file, in its order.
     pub keys: Vec<(Sgc, Krn)>,
@@ -126,7 +126,7 @@ pub enum AuthenticationFailure {
     Mac,
 }
 
-/// What the transaction that commits a reply must write with it.
+/// The changes that the transaction of a reply must write too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Effects {
     /// Nothing: nothing changes, or an external key management system has written

@@ -1,11 +1,10 @@
 //! The key management system behind the gateway: KMC keys, modules, vending
 //! keys and the issue of key load files.
 //!
-//! [`Kms`] is what the services ask; [`EmbeddedKms`] answers from tables that
-//! whoever implements [`KmsTables`] keeps, [`RemoteKms`] has another process
-//! answer, which holds every key. [`klf`] holds the cryptography of
-//! a key load file, shared with the software security module. Nothing here
-//! knows of mail or SQL.
+//! The services ask a [`Kms`]. [`EmbeddedKms`] answers from [`KmsTables`], which the
+//! store keeps. [`RemoteKms`] asks another process, which holds every key. [`klf`] is
+//! the cryptography of a key load file; the software security module uses it too.
+//! Nothing here knows of mail or SQL.
 
 pub mod administration;
 mod curve;
@@ -64,48 +63,47 @@ pub use vending_key::{Kcv, NoKcv, VendingKey, VendingKeyError};
 /// A key management system, embedded or elsewhere.
 #[async_trait]
 pub trait Kms: Send + Sync {
-    /// The public key that modules should now use.
+    /// The public key that modules should use at `now`.
     ///
     /// # Errors
-    /// [`KmsError`]: there is no such key, it doesn't open, or the tables are
-    /// out of reach.
+    /// [`KmsError`]: no key is active, its row doesn't open, or the tables are out
+    /// of reach.
     async fn public_key(&self, now: Timestamp) -> Result<PublicKeyAnswer, KmsError>;
 
-    /// Makes a key load file, or says why not. The embedded system writes
-    /// nothing: the file counts as issued once its [`Effects`] are committed. An
-    /// external one keeps tables of its own and gives no effects: asked again
-    /// with the same request id, it answers the same.
+    /// Makes a key load file, or says why not. The embedded system writes nothing:
+    /// the file counts as issued once its [`Effects`] are committed. An external
+    /// system keeps its own tables and returns no effects. Asked again with the
+    /// same request id, it gives the same answer.
     ///
     /// # Errors
-    /// [`KmsError`] for trouble that isn't the requester's: no KMC key, a row
-    /// that doesn't open, tables out of reach, no random bytes.
+    /// [`KmsError`] for trouble that isn't the requester's: no KMC key, a row that
+    /// doesn't open, tables out of reach, no random bytes.
     async fn issue(&self, question: &IssueQuestion) -> Result<Issue, KmsError>;
 
-    /// What [`issue`](Self::issue) would refuse, by the same checks in the same
-    /// order; makes nothing.
+    /// The refusal that [`issue`](Self::issue) would give, by the same checks in the
+    /// same order; none if it would grant a file. Makes nothing.
     ///
     /// # Errors
     /// As [`issue`](Self::issue).
     async fn foretell(&self, question: &IssueQuestion) -> Result<Option<Refusal>, KmsError>;
 
-    /// Whether the module that `request` names made it for this moment and was
-    /// not answered yet: what somebody else sends again doesn't count as the
-    /// module's. Takes no more than its MAC, and the same time whatever the
-    /// answer.
+    /// Whether the module that `request` names made it, it is fresh at `now`, and it
+    /// was not answered yet. So a copy that somebody else sends again does not count
+    /// as the module's. Costs one MAC, and the same time whatever the answer.
     ///
     /// # Errors
     /// As [`issue`](Self::issue).
     async fn is_from_module(&self, request: &VkloadReq, now: Timestamp) -> Result<bool, KmsError>;
 
-    /// Judges a file of the STSA's that adds and revokes modules. When it
-    /// counts as applied is as with [`issue`](Self::issue).
+    /// Judges an update file of the STSA's, which adds and revokes modules. It counts
+    /// as applied by the rule of [`issue`](Self::issue).
     ///
     /// # Errors
     /// As [`issue`](Self::issue).
     async fn update(&self, question: &UpdateQuestion) -> Result<Update, KmsError>;
 
-    /// The sealed rows that somebody altered. None where the rows are another
-    /// system's.
+    /// Finds the sealed rows that somebody altered. None if another system keeps the
+    /// rows.
     ///
     /// # Errors
     /// [`KmsError`]: the tables are out of reach.

@@ -48,7 +48,7 @@ pub struct Applied {
     pub added: Vec<SmId>,
     /// Modules that the file revokes.
     pub revoked: Vec<SmId>,
-    /// What must be committed with the reply.
+    /// Changes to commit together with the reply.
     pub effects: Effects,
 }
 

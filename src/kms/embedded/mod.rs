@@ -1,5 +1,5 @@
-//! The embedded key management system: answers from [`KmsTables`], by the
-//! order of checks in records.md, section 6.
+//! The embedded key management system: answers from [`KmsTables`], by the checks of
+//! records.md, section 6, in their order.
 
 #[cfg(test)]
 mod spellings;
@@ -40,7 +40,7 @@ pub struct EmbeddedKms {
     storage_key: StorageKey,
     freshness: Freshness,
     limit: Option<IssueLimit>,
-    /// Whose update files are taken.
+    /// The keys whose update files are accepted.
     stsa_keys: Vec<StsaKey>,
     decoy: Decoy,
 }
@@ -66,13 +66,13 @@ impl EmbeddedKms {
         })
     }
 
-    /// Takes the update files that these keys sign; without any, none.
+    /// Accepts update files that these keys sign. Without keys, none is accepted.
     #[must_use]
     pub fn trusting(self, stsa_keys: Vec<StsaKey>) -> Self {
         Self { stsa_keys, ..self }
     }
 
-    /// Issues no more than so many files to one module; without, any number.
+    /// Limits the files for one module. Without a limit, their number is unlimited.
     #[must_use]
     pub fn limited_to(self, limit: IssueLimit) -> Self {
         let limit = Some(limit);
@@ -84,8 +84,8 @@ impl EmbeddedKms {
         Ok(self.tables.asker(&request.smid, &replay_key).await?)
     }
 
-    /// What the module may have, former issues that count for the limit
-    /// included.
+    /// Reads what the module may have, and the former issues that count towards the
+    /// limit.
     async fn issuable(&self, question: &IssueQuestion) -> Result<Issuable, KmsError> {
         let began = |limit: IssueLimit| question.now.checked_sub(limit.within);
         let since = self
@@ -95,15 +95,15 @@ impl EmbeddedKms {
         Ok(self.tables.issuable(smid, since).await?)
     }
 
-    /// The checks in their order; the first that fails decides. What the module
-    /// may have is read after its MAC was verified: the time that takes would
-    /// tell strangers which modules there are.
+    /// Makes the checks in their order; the first that fails decides. The vending
+    /// keys are read only after the MAC is verified: otherwise the time taken would
+    /// show strangers which modules exist.
     async fn admit(&self, question: &IssueQuestion) -> Result<Admitted, Stop> {
         loop {
             let asker = self.asker(&question.request).await?;
             let authentic = self.check_asker(question, &asker)?;
             let issuable = self.issuable(question).await?;
-            // Otherwise somebody changed the tables in between.
+            // If they differ, somebody changed the tables between the reads.
             if issuable.revision == asker.revision {
                 return self.check_issuable(authentic, issuable);
             }
@@ -154,17 +154,18 @@ impl EmbeddedKms {
         Ok(())
     }
 
-    /// `issued`: when, within the limit's time, in order.
+    /// `issued` has the times of former issues within the limit's time, ascending.
     fn check_limit(&self, issued: &[Timestamp]) -> Result<(), Stop> {
         let Some(limit) = self.limit else {
             return Ok(());
         };
         let place = usize::try_from(limit.at_most.get()).unwrap_or(usize::MAX);
-        // The one after which there are fewer than the limit.
+        // When this issue leaves the limit's time, fewer than `at_most` are left.
         let Some(last_too_many) = issued.iter().rev().nth(place - 1) else {
             return Ok(());
         };
-        // Records have whole seconds, and none too early helps.
+        // Records have whole seconds. One is added, because a time too early would
+        // not help.
         let second = SignedDuration::from_secs(1);
         let until = last_too_many
             .checked_add(limit.within)
@@ -174,9 +175,9 @@ impl EmbeddedKms {
         Err(Refusal::Limit { until }.into())
     }
 
-    /// Finds out whether a module that may ask has made `request`. The same
-    /// work is done whatever the answer, an unknown module's under the decoy,
-    /// so that the time taken doesn't tell which modules there are.
+    /// Verifies that a module that may ask made `request`. The work is the same
+    /// whatever the answer: for an unknown module, the decoy takes the place of its
+    /// DAK. So the time taken does not show which modules exist.
     fn authenticate<'basis>(
         &self,
         request: &VkloadReq,
@@ -248,8 +249,8 @@ impl Kms for EmbeddedKms {
         let row = KmcKeys::at(sts_time(now)?, &rows)
             .active()
             .ok_or_else(no_active_key)?;
-        // Opened so that a key that somebody else put into the table is never
-        // handed out.
+        // Opening the row makes sure that a key that somebody else put into the
+        // table is never handed out.
         let point = row.open(&self.storage_key)?.public_point();
         let record = PkEcdh {
             kmcid: row.kmcid.clone(),
@@ -303,7 +304,7 @@ impl Kms for EmbeddedKms {
     }
 }
 
-/// A request that a module of this KMC's made, and nobody before.
+/// A request that a module of this KMC made, and that was not answered before.
 struct Authentic {
     kmc_key: KmcKeyRow,
     module: ModuleRow,
@@ -312,8 +313,7 @@ struct Authentic {
     now: StsTime,
 }
 
-/// A request that has passed every check: the only thing that a key load file
-/// is made from.
+/// A request that has passed every check. A key load file is made from nothing else.
 struct Admitted {
     authentic: Authentic,
     vending_keys: Vec<VendingKeyRow>,
@@ -344,8 +344,8 @@ impl From<DoesNotOpen> for Stop {
     }
 }
 
-/// A random Device Authentication Key that no module has, opened where a
-/// module's would be.
+/// A random Device Authentication Key that no module has. It is opened in place of
+/// an unknown module's.
 struct Decoy(Sealed);
 
 impl Decoy {
@@ -388,8 +388,8 @@ fn no_active_key() -> KmsError {
     KmsError::Unavailable("no KMC key is active: make one by kms-gateway kmc init".to_owned())
 }
 
-/// Those of the keys that `module` may have at `now`: of its supply groups, and
-/// their IUT and EXP have not passed.
+/// The keys that `module` may have at `now`: they belong to its supply groups, and
+/// neither IUT nor EXP has passed. Ascending by SGC and KRN.
 fn issued_at(now: StsTime, module: &ModuleRow, mut rows: Vec<VendingKeyRow>) -> Vec<VendingKeyRow> {
     rows.retain(|row| module.sgcs.contains(&row.attributes.sgc) && row.is_issued_at(now));
     rows.sort_by_key(|row| (row.attributes.sgc, row.attributes.krn));

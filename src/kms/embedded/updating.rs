@@ -1,5 +1,5 @@
-//! Module updates (records.md, section 8): from a file of the STSA's to the
-//! rows that are to be written, all of them or none.
+//! Module updates (records.md, section 8): turns an update file into the rows to
+//! write, all of them or none.
 
 use super::{EmbeddedKms, Stop, no_active_key, serving_key, sts_time};
 use crate::kms::curve::PublicPoint;
@@ -12,7 +12,7 @@ use crate::kms::update_answer::{Applied, Update, UpdateQuestion, UpdateRefusal};
 use crate::sts::{SmChange, SmEntry, StsTime};
 
 impl EmbeddedKms {
-    /// Judges a file by the tables as they stand, and makes the rows.
+    /// Judges a file by the tables as they are, and makes the rows to write.
     pub(super) async fn judge_update(&self, question: &UpdateQuestion) -> Result<Update, KmsError> {
         let now = sts_time(question.now)?;
         let accepted_at = sts_time(question.accepted_at)?;
@@ -115,7 +115,7 @@ impl EmbeddedKms {
         ))
     }
 
-    /// What becomes of one module.
+    /// Makes the row for one entry of the file.
     fn changed(
         &self,
         entry: &SmEntry,

@@ -32,7 +32,7 @@ pub(crate) struct NotLocked(#[from] region::Error);
 /// The process's one place for secrets.
 struct Vault {
     slots: &'static [Slot],
-    /// Where the search for a free slot begins.
+    /// First slot of the next search for a free one.
     next: AtomicUsize,
     /// The guard is forgotten, because the slots are never unlocked.
     locked: Result<(), NotLocked>,

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{FileKeys, MAXIMUM_KEYS, info};
+use super::keys::{FileKeys, MAXIMUM_KEYS, info};
 use crate::kms::curve::{PointError, PrivateKey, PublicPoint};
 use crate::kms::dak::Dak;
 use crate::kms::primitives::WrapError;

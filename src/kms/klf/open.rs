@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{FileKeys, info, prefix};
+use super::keys::{FileKeys, info, prefix};
 use crate::kms::curve::{PointError, PrivateKey, PublicPoint};
 use crate::kms::dak::Dak;
 use crate::kms::primitives::{self, WrapError};

@@ -2,11 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use super::keys::prefix;
 use super::vectors::{Exchange, Key};
 use super::*;
 use crate::kms::curve::{Curve, PointError, PrivateKey};
-use crate::kms::vending_key::VendingKeyError;
-use crate::sts::{Dkga, Identifier, IdentifierKind, Krn, TypedRecord as _, Vk, file};
+use crate::kms::dak::Dak;
+use crate::kms::primitives::{self, WrapError};
+use crate::kms::vending_key::{VendingKey, VendingKeyError};
+use crate::sts::{
+    Dkga, Identifier, IdentifierKind, Krn, Record, TypedRecord as _, VendingKeyAttributes, Vk,
+    VkloadReq, file,
+};
 
 #[test]
 fn a_request_with_any_changed_field_is_not_authentic() {

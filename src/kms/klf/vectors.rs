@@ -5,10 +5,15 @@
 
 use serde::Deserialize;
 
+use super::keys::{FileKeys, info};
 use super::*;
-use crate::kms::curve::PrivateKey;
-use crate::kms::secret::assert_debug_hides;
-use crate::sts::{PkEcdh, TypedRecord as _, VkloadMac};
+use crate::kms::curve::{PrivateKey, PublicPoint};
+use crate::kms::dak::Dak;
+use crate::kms::secret::{Secret, assert_debug_hides};
+use crate::kms::vending_key::VendingKey;
+use crate::sts::{
+    PkEcdh, Record, TypedRecord as _, VendingKeyAttributes, VkloadMac, VkloadReq, VkloadRsp,
+};
 
 #[derive(Deserialize)]
 pub(super) struct Vector {

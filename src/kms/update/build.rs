@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use thiserror::Error;
 
+use super::keys::{MAXIMUM_MODULES, UpdateKey};
 use super::signature::StsaSigningKey;
-use super::{MAXIMUM_MODULES, UpdateKey};
 use crate::kms::curve::{PointError, PrivateKey, PublicPoint};
 use crate::kms::dak::Dak;
 use crate::kms::primitives::WrapError;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use thiserror::Error;
 
-use super::content_digest;
+use super::keys::content_digest;
 use super::signature::{StsaKey, StsaPublicKey};
 use crate::sts::{
     Record, RecordError, SmEntry, SmUpdate, SmUpdateSignature, StsTime, TypedRecord as _, file,

@@ -6,8 +6,9 @@
 use serde::Deserialize;
 
 use super::*;
-use crate::kms::curve::{Curve, PrivateKey};
-use crate::sts::{PkEcdh, SmChange, SmUpdate, StsTime, TypedRecord as _};
+use crate::kms::curve::{Curve, PrivateKey, PublicPoint};
+use crate::kms::dak::Dak;
+use crate::sts::{PkEcdh, Record, SmChange, SmUpdate, StsTime, TypedRecord as _, file};
 
 #[derive(Deserialize)]
 struct Vector {

@@ -5,10 +5,9 @@ use std::fmt::{self, Display, Formatter};
 
 use tokio::task::yield_now;
 
-use super::{
-    sealing::{DoesNotOpen, StorageKey},
-    tables::{KmsTables, TablesError},
-};
+use super::rows::{KmcKeyRow, ModuleRow, VendingKeyRow};
+use super::sealing::{DoesNotOpen, StorageKey};
+use super::tables::{KmsTables, TablesError};
 
 /// Number of altered rows that are named. The others are only counted.
 const NAMED: usize = 5;
@@ -34,13 +33,13 @@ impl AlteredRows {
     ) -> Result<Self, TablesError> {
         let mut altered = Self::default();
         let rows = tables.kmc_keys().await;
-        let open = |row: &_| super::KmcKeyRow::open(row, storage_key).err();
+        let open = |row: &KmcKeyRow| row.open(storage_key).err();
         altered.examine("a KMC key", rows, open).await?;
         let rows = tables.modules().await;
-        let open = |row: &_| super::ModuleRow::open(row, storage_key).err();
+        let open = |row: &ModuleRow| row.open(storage_key).err();
         altered.examine("a module", rows, open).await?;
         let rows = tables.vending_keys().await;
-        let open = |row: &_| super::VendingKeyRow::open(row, storage_key).err();
+        let open = |row: &VendingKeyRow| row.open(storage_key).err();
         altered.examine("a vending key", rows, open).await?;
         Ok(altered)
     }

@@ -12,6 +12,7 @@ mod dak;
 mod embedded;
 mod examination;
 mod freshness;
+mod interface;
 mod issue;
 pub mod klf;
 mod kmc_keys;
@@ -31,16 +32,12 @@ pub mod update;
 mod update_answer;
 mod vending_key;
 
-use async_trait::async_trait;
-use jiff::Timestamp;
-
-use crate::sts::VkloadReq;
-
 pub use curve::{Curve, Fingerprint, PointError, PrivateKey, PublicPoint, UnknownCurve};
 pub use dak::Dak;
 pub use embedded::EmbeddedKms;
 pub use examination::AlteredRows;
 pub use freshness::Freshness;
+pub use interface::Kms;
 pub use issue::{
     AuthenticationFailure, Effects, Grant, Issue, IssueLimit, IssueQuestion, KlfIssued, KmsError,
     ModuleChanged, ModulesUpdated, PublicKeyAnswer, Refusal,
@@ -50,64 +47,12 @@ pub use master_secret::{MasterSecret, MasterSecretError};
 pub use pem::PemError;
 pub use remote::{RemoteKms, RemoteSettings};
 pub use request_id::{NoRequestId, RequestId};
-pub use resealing::{ResealError, SealedRows};
+pub use resealing::ResealError;
 pub use rows::{KmcKeyRow, ModuleRow, ModuleState, UnknownModuleState, VendingKeyRow};
 pub(crate) use sealing::AssociatedData;
 pub use sealing::{DoesNotOpen, Sealed, StorageKey, StorageKeyError};
 pub(crate) use secret::are_kept_in_memory as secrets_are_kept_in_memory;
 pub use secret::{RandomError, Secret, SecretBytes};
-pub use tables::{Asker, Issuable, KmsTables, Revision, TablesError, UpdateBasis};
+pub use tables::{Asker, Issuable, KmsTables, Revision, SealedRows, TablesError, UpdateBasis};
 pub use update_answer::{Applied, Update, UpdateQuestion, UpdateRefusal};
 pub use vending_key::{Kcv, NoKcv, VendingKey, VendingKeyError};
-
-/// A key management system, embedded or elsewhere.
-#[async_trait]
-pub trait Kms: Send + Sync {
-    /// The public key that modules should use at `now`.
-    ///
-    /// # Errors
-    /// [`KmsError`]: no key is active, its row doesn't open, or the tables are out
-    /// of reach.
-    async fn public_key(&self, now: Timestamp) -> Result<PublicKeyAnswer, KmsError>;
-
-    /// Makes a key load file, or says why not. The embedded system writes nothing:
-    /// the file counts as issued once its [`Effects`] are committed. An external
-    /// system keeps its own tables and returns no effects. Asked again with the
-    /// same request id, it gives the same answer.
-    ///
-    /// # Errors
-    /// [`KmsError`] for trouble that isn't the requester's: no KMC key, a row that
-    /// doesn't open, tables out of reach, no random bytes.
-    async fn issue(&self, question: &IssueQuestion) -> Result<Issue, KmsError>;
-
-    /// The refusal that [`issue`](Self::issue) would give, by the same checks in the
-    /// same order; none if it would grant a file. Makes nothing.
-    ///
-    /// # Errors
-    /// As [`issue`](Self::issue).
-    async fn foretell(&self, question: &IssueQuestion) -> Result<Option<Refusal>, KmsError>;
-
-    /// Whether the module that `request` names made it, it is fresh at `now`, and it
-    /// was not answered yet. So a copy that somebody else sends again does not count
-    /// as the module's. Costs one MAC, and the same time whatever the answer.
-    ///
-    /// # Errors
-    /// As [`issue`](Self::issue).
-    async fn is_from_module(&self, request: &VkloadReq, now: Timestamp) -> Result<bool, KmsError>;
-
-    /// Judges an update file of the STSA's, which adds and revokes modules. It counts
-    /// as applied by the rule of [`issue`](Self::issue).
-    ///
-    /// # Errors
-    /// As [`issue`](Self::issue).
-    async fn update(&self, question: &UpdateQuestion) -> Result<Update, KmsError>;
-
-    /// Finds the sealed rows that somebody altered. None if another system keeps the
-    /// rows.
-    ///
-    /// # Errors
-    /// [`KmsError`]: the tables are out of reach.
-    async fn altered_rows(&self) -> Result<Option<AlteredRows>, KmsError> {
-        Ok(None)
-    }
-}

@@ -5,8 +5,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use thiserror::Error;
 
+use super::resealing::ResealError;
 use super::rows::{KmcKeyRow, ModuleRow, VendingKeyRow};
-use super::sealing::Sealed;
+use super::sealing::{Sealed, StorageKey};
 use crate::sts::{PointText, SmId, StsTime};
 
 /// Number of writes to the tables: equal revisions mean equal tables.
@@ -52,6 +53,44 @@ pub struct UpdateBasis {
     pub modules: Vec<ModuleRow>,
     /// Serial and content digest of the last applied file by the same STSA key.
     pub last: Option<(u32, [u8; 48])>,
+}
+
+/// Every row that the storage key seals, read at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedRows {
+    /// The state of the tables that was read.
+    pub revision: Revision,
+    /// Every KMC key.
+    pub kmc_keys: Vec<KmcKeyRow>,
+    /// Every module.
+    pub modules: Vec<ModuleRow>,
+    /// Every vending key.
+    pub vending_keys: Vec<VendingKeyRow>,
+}
+
+impl SealedRows {
+    /// The same rows sealed under `to`.
+    ///
+    /// # Errors
+    /// [`ResealError`] for the first row that doesn't open by `from`, or if there
+    /// are no random bytes.
+    pub fn reseal(&self, from: &StorageKey, to: &StorageKey) -> Result<Self, ResealError> {
+        let (kmc_keys, modules) = (self.kmc_keys.iter(), self.modules.iter());
+        Ok(Self {
+            revision: self.revision,
+            kmc_keys: kmc_keys
+                .map(|row| row.reseal(from, to))
+                .collect::<Result<_, _>>()?,
+            modules: modules
+                .map(|row| row.reseal(from, to))
+                .collect::<Result<_, _>>()?,
+            vending_keys: self
+                .vending_keys
+                .iter()
+                .map(|row| row.reseal(from, to))
+                .collect::<Result<_, _>>()?,
+        })
+    }
 }
 
 /// The tables of the key management system. Each write adds one to the

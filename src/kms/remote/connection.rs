@@ -3,19 +3,34 @@
 
 use std::future::Future;
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::RemoteSettings;
 use super::trouble::{Trouble, excerpt};
 use super::wire::{Answer, Asked, Envelope, Question, VERSION};
 
 /// Length in bytes of the longest answer. It holds the largest file of records:
 /// 1,000 records of 998 characters, with their quotes and commas.
 pub(super) const LONGEST_ANSWER: usize = 1024 * 1024;
+
+/// The socket of the external system, and the limits for its answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteSettings {
+    /// Path of the Unix socket.
+    pub socket: PathBuf,
+    /// Limit until the connection is accepted.
+    pub connect_timeout: Duration,
+    /// Limit until the question is sent.
+    pub request_timeout: Duration,
+    /// Limit from there to the end of the answer.
+    pub answer_timeout: Duration,
+    /// Limit for the whole exchange while a message waits to be accepted.
+    pub acceptance_timeout: Duration,
+}
 
 /// Asks a question and reads the answer by the rules of the protocol.
 pub(super) async fn ask(settings: &RemoteSettings, question: &Question) -> Result<Answer, Trouble> {

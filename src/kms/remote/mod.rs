@@ -12,8 +12,7 @@ mod tests;
 mod trouble;
 mod wire;
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -21,9 +20,10 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use self::absence::Absence;
+pub use self::connection::RemoteSettings;
 use self::trouble::Trouble;
 use self::wire::Question;
-use crate::kms::Kms;
+use crate::kms::interface::Kms;
 use crate::kms::issue::{Issue, IssueQuestion, KmsError, PublicKeyAnswer, Refusal, sts_time};
 use crate::kms::update_answer::{Update, UpdateQuestion, UpdateRefusal};
 use crate::sts::{VkloadReq, file};
@@ -31,21 +31,6 @@ use crate::sts::{VkloadReq, file};
 /// Number of questions at once about requests that are being accepted. Strangers
 /// cause these questions, which must not keep the other side from the worker's.
 const ACCEPTANCES_AT_ONCE: usize = 8;
-
-/// The socket of the external system, and the limits for its answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RemoteSettings {
-    /// Path of the Unix socket.
-    pub socket: PathBuf,
-    /// Limit until the connection is accepted.
-    pub connect_timeout: Duration,
-    /// Limit until the question is sent.
-    pub request_timeout: Duration,
-    /// Limit from there to the end of the answer.
-    pub answer_timeout: Duration,
-    /// Limit for the whole exchange while a message waits to be accepted.
-    pub acceptance_timeout: Duration,
-}
 
 /// A key management system in another process.
 pub struct RemoteKms {

@@ -5,6 +5,7 @@ use std::fmt;
 use jiff::SignedDuration;
 use thiserror::Error;
 
+use super::issue::KmsError;
 use super::rows::KmcKeyRow;
 use crate::sts::{KmcId, StsTime};
 
@@ -71,6 +72,16 @@ impl<'a> KmcKeys<'a> {
         let serving = self.rows.iter().filter(|row| serves_at(row, self.now));
         // The KMCID decides between two keys activated in the same second.
         serving.max_by_key(|row| (row.activation, &row.kmcid))
+    }
+
+    /// The key that modules should now use, for an answer that needs one.
+    ///
+    /// # Errors
+    /// [`KmsError::Unavailable`]: no key is active.
+    pub(super) fn required(&self) -> Result<&'a KmcKeyRow, KmsError> {
+        let why = "no KMC key is active: make one by kms-gateway kmc init";
+        let none = || KmsError::Unavailable(why.to_owned());
+        self.active().ok_or_else(none)
     }
 
     /// The key with this KMCID, if requests made for it are answered.

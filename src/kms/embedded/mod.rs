@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod spellings;
+mod stop;
 #[cfg(test)]
 mod tests;
 mod updating;
@@ -16,14 +17,18 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
+use self::stop::Stop;
+use self::updating::Updating;
 use crate::kms::curve::PublicPoint;
 use crate::kms::dak::Dak;
 use crate::kms::examination::AlteredRows;
 use crate::kms::freshness::Freshness;
+use crate::kms::interface::Kms;
 use crate::kms::issue::{
     AuthenticationFailure, Effects, Grant, Issue, IssueLimit, IssueQuestion, KlfIssued, KmsError,
     PublicKeyAnswer, Refusal, sts_time,
 };
+use crate::kms::klf;
 use crate::kms::kmc_keys::KmcKeys;
 use crate::kms::rows::{KmcKeyRow, ModuleRow, ModuleState, VendingKeyRow};
 use crate::kms::sealing::{AssociatedData, DoesNotOpen, Sealed, StorageKey};
@@ -31,8 +36,7 @@ use crate::kms::secret::{RandomError, Secret, random_array};
 use crate::kms::tables::{Asker, Issuable, KmsTables, Revision};
 use crate::kms::update::StsaKey;
 use crate::kms::update_answer::{Update, UpdateQuestion};
-use crate::kms::{Kms, klf};
-use crate::sts::{KmcId, PkEcdh, Reserved, StsTime, VkloadReq};
+use crate::sts::{PkEcdh, Reserved, StsTime, VkloadReq};
 
 /// The key management system whose tables are in this gateway's own store.
 pub struct EmbeddedKms {
@@ -98,7 +102,7 @@ impl EmbeddedKms {
     /// Makes the checks in their order; the first that fails decides. The vending
     /// keys are read only after the MAC is verified: otherwise the time taken would
     /// show strangers which modules exist.
-    async fn admit(&self, question: &IssueQuestion) -> Result<Admitted, Stop> {
+    async fn admit(&self, question: &IssueQuestion) -> Result<Admitted, Stop<Refusal>> {
         loop {
             let asker = self.asker(&question.request).await?;
             let authentic = self.check_asker(question, &asker)?;
@@ -110,16 +114,24 @@ impl EmbeddedKms {
         }
     }
 
-    fn check_asker(&self, question: &IssueQuestion, asker: &Asker) -> Result<Authentic, Stop> {
+    fn check_asker(
+        &self,
+        question: &IssueQuestion,
+        asker: &Asker,
+    ) -> Result<Authentic, Stop<Refusal>> {
         let request = &question.request;
         let now = sts_time(question.now)?;
         self.check_freshness(request, question.accepted_at)?;
-        let kmc_key = serving_key(&request.kmcid, KmcKeys::at(now, &asker.kmc_keys))?;
+        let keys = KmcKeys::at(now, &asker.kmc_keys);
+        let Some(kmc_key) = keys.serving(&request.kmcid) else {
+            let current = keys.required()?.kmcid.clone();
+            return Err(Stop::Refused(Refusal::Kmc { current }));
+        };
         let (module, dak) = self.authenticate(request, asker.module.as_ref())?;
         let module_point = PublicPoint::read(kmc_key.curve, request.public_key.as_str())
-            .map_err(|error| Refusal::PublicKey(error.to_string()))?;
+            .map_err(|error| Stop::Refused(Refusal::PublicKey(error.to_string())))?;
         if is_replayed(request, asker) {
-            return Err(Refusal::Replayed.into());
+            return Err(Stop::Refused(Refusal::Replayed));
         }
         Ok(Authentic {
             kmc_key: kmc_key.clone(),
@@ -130,10 +142,14 @@ impl EmbeddedKms {
         })
     }
 
-    fn check_issuable(&self, authentic: Authentic, issuable: Issuable) -> Result<Admitted, Stop> {
+    fn check_issuable(
+        &self,
+        authentic: Authentic,
+        issuable: Issuable,
+    ) -> Result<Admitted, Stop<Refusal>> {
         let vending_keys = issued_at(authentic.now, &authentic.module, issuable.vending_keys);
         if vending_keys.is_empty() {
-            return Err(Refusal::NoVendingKeys.into());
+            return Err(Stop::Refused(Refusal::NoVendingKeys));
         }
         self.check_limit(&issuable.issued)?;
         Ok(Admitted {
@@ -143,19 +159,23 @@ impl EmbeddedKms {
         })
     }
 
-    fn check_freshness(&self, request: &VkloadReq, accepted_at: Timestamp) -> Result<(), Stop> {
+    fn check_freshness(
+        &self,
+        request: &VkloadReq,
+        accepted_at: Timestamp,
+    ) -> Result<(), Stop<Refusal>> {
         let now = sts_time(accepted_at)?;
         if self.freshness.is_past(request.time, accepted_at) {
-            return Err(Refusal::Expired { now }.into());
+            return Err(Stop::Refused(Refusal::Expired { now }));
         }
         if self.freshness.is_future(request.time, accepted_at) {
-            return Err(Refusal::Future { now }.into());
+            return Err(Stop::Refused(Refusal::Future { now }));
         }
         Ok(())
     }
 
     /// `issued` has the times of former issues within the limit's time, ascending.
-    fn check_limit(&self, issued: &[Timestamp]) -> Result<(), Stop> {
+    fn check_limit(&self, issued: &[Timestamp]) -> Result<(), Stop<Refusal>> {
         let Some(limit) = self.limit else {
             return Ok(());
         };
@@ -172,7 +192,7 @@ impl EmbeddedKms {
             .and_then(|until| until.checked_add(second))
             .unwrap_or(Timestamp::MAX);
         let until = sts_time(until)?;
-        Err(Refusal::Limit { until }.into())
+        Err(Stop::Refused(Refusal::Limit { until }))
     }
 
     /// Verifies that a module that may ask made `request`. The work is the same
@@ -182,7 +202,7 @@ impl EmbeddedKms {
         &self,
         request: &VkloadReq,
         module: Option<&'basis ModuleRow>,
-    ) -> Result<(&'basis ModuleRow, Dak), Stop> {
+    ) -> Result<(&'basis ModuleRow, Dak), Stop<Refusal>> {
         let dak = match module {
             Some(row) => row.open(&self.storage_key)?,
             None => self.decoy.open(&self.storage_key)?,
@@ -195,7 +215,7 @@ impl EmbeddedKms {
             Some(_) if !authentic => AuthenticationFailure::Mac,
             Some(row) => return Ok((row, dak)),
         };
-        Err(Refusal::Authentication(failure).into())
+        Err(Stop::Refused(Refusal::Authentication(failure)))
     }
 
     fn grant(&self, request: &VkloadReq, admitted: &Admitted) -> Result<Grant, KmsError> {
@@ -246,9 +266,7 @@ impl EmbeddedKms {
 impl Kms for EmbeddedKms {
     async fn public_key(&self, now: Timestamp) -> Result<PublicKeyAnswer, KmsError> {
         let rows = self.tables.kmc_keys().await?;
-        let row = KmcKeys::at(sts_time(now)?, &rows)
-            .active()
-            .ok_or_else(no_active_key)?;
+        let row = KmcKeys::at(sts_time(now)?, &rows).required()?;
         // Opening the row makes sure that a key that somebody else put into the
         // table is never handed out.
         let point = row.open(&self.storage_key)?.public_point();
@@ -265,37 +283,34 @@ impl Kms for EmbeddedKms {
     }
 
     async fn issue(&self, question: &IssueQuestion) -> Result<Issue, KmsError> {
-        match self.admit(question).await {
+        Ok(match Stop::without_trouble(self.admit(question).await)? {
             Ok(admitted) => {
                 let grant = self.grant(&question.request, &admitted)?;
-                Ok(Issue::Granted(Box::new(grant)))
+                Issue::Granted(Box::new(grant))
             }
-            Err(Stop::Refused(refusal)) => Ok(Issue::Refused(refusal)),
-            Err(Stop::Trouble(error)) => Err(error),
-        }
+            Err(refusal) => Issue::Refused(refusal),
+        })
     }
 
     async fn foretell(&self, question: &IssueQuestion) -> Result<Option<Refusal>, KmsError> {
-        match self.admit(question).await {
-            Ok(_) => Ok(None),
-            Err(Stop::Refused(refusal)) => Ok(Some(refusal)),
-            Err(Stop::Trouble(error)) => Err(error),
-        }
+        Ok(Stop::without_trouble(self.admit(question).await)?.err())
     }
 
     async fn is_from_module(&self, request: &VkloadReq, now: Timestamp) -> Result<bool, KmsError> {
         let asker = self.asker(request).await?;
-        let authentic = match self.authenticate(request, asker.module.as_ref()) {
-            Ok(_) => true,
-            Err(Stop::Refused(_)) => false,
-            Err(Stop::Trouble(error)) => return Err(error),
-        };
+        let judged = self.authenticate(request, asker.module.as_ref());
+        let authentic = Stop::without_trouble(judged)?.is_ok();
         let fresh = self.check_freshness(request, now).is_ok();
         Ok(authentic && fresh && !is_replayed(request, &asker))
     }
 
     async fn update(&self, question: &UpdateQuestion) -> Result<Update, KmsError> {
-        self.judge_update(question).await
+        let updating = Updating {
+            tables: self.tables.as_ref(),
+            storage_key: &self.storage_key,
+            stsa_keys: &self.stsa_keys,
+        };
+        updating.judge(question).await
     }
 
     async fn altered_rows(&self) -> Result<Option<AlteredRows>, KmsError> {
@@ -318,30 +333,6 @@ struct Admitted {
     authentic: Authentic,
     vending_keys: Vec<VendingKeyRow>,
     basis: Revision,
-}
-
-/// Why the checks ended early.
-enum Stop {
-    Refused(Refusal),
-    Trouble(KmsError),
-}
-
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-impl From<KmsError> for Stop {
-    fn from(error: KmsError) -> Self {
-        Self::Trouble(error)
-    }
-}
-
-impl From<DoesNotOpen> for Stop {
-    fn from(error: DoesNotOpen) -> Self {
-        Self::Trouble(error.into())
-    }
 }
 
 /// A random Device Authentication Key that no module has. It is opened in place of
@@ -371,21 +362,6 @@ impl Decoy {
 
 fn is_replayed(request: &VkloadReq, asker: &Asker) -> bool {
     asker.replayed || asker.watermark.is_some_and(|mark| request.time <= mark)
-}
-
-fn serving_key<'basis>(
-    kmcid: &KmcId,
-    kmc_keys: KmcKeys<'basis>,
-) -> Result<&'basis KmcKeyRow, Stop> {
-    if let Some(row) = kmc_keys.serving(kmcid) {
-        return Ok(row);
-    }
-    let current = kmc_keys.active().ok_or_else(no_active_key)?.kmcid.clone();
-    Err(Refusal::Kmc { current }.into())
-}
-
-fn no_active_key() -> KmsError {
-    KmsError::Unavailable("no KMC key is active: make one by kms-gateway kmc init".to_owned())
 }
 
 /// The keys that `module` may have at `now`: they belong to its supply groups, and

@@ -10,7 +10,7 @@ use crate::kms::administration::{
 };
 use crate::kms::memory_tables::MemoryTables;
 use crate::kms::{Curve, PrivateKey, RequestId, VendingKey};
-use crate::sts::{Dkga, Krn, Sgc, SmId, VendingKeyAttributes};
+use crate::sts::{Dkga, KmcId, Krn, Sgc, SmId, VendingKeyAttributes};
 
 pub(super) const NOW: &str = "2026-03-01T12:00:00Z";
 

@@ -44,17 +44,17 @@ impl KmcKeyRow {
         activation: StsTime,
         expiry: StsTime,
     ) -> Result<Self, RandomError> {
-        let (curve, public_key) = (private_key.curve(), private_key.public_point().to_text());
-        let row = kmc_key_data(&kmcid, curve, &public_key, activation, expiry);
-        let sealed_private_key = storage_key.seal(&row, private_key.to_scalar().expose())?;
-        Ok(Self {
+        let mut row = Self {
             kmcid,
-            curve,
-            public_key,
+            curve: private_key.curve(),
+            public_key: private_key.public_point().to_text(),
             activation,
             expiry,
-            sealed_private_key,
-        })
+            sealed_private_key: not_sealed_yet(),
+        };
+        let scalar = private_key.to_scalar();
+        row.sealed_private_key = storage_key.seal(&row.data(), scalar.expose())?;
+        Ok(row)
     }
 
     /// Opens the private key.
@@ -87,22 +87,25 @@ impl KmcKeyRow {
             expiry,
             sealed_private_key: _,
         } = self;
-        kmc_key_data(kmcid, *curve, public_key, *activation, *expiry)
+        AssociatedData::new("kmc_key", kmcid.as_str())
+            .attribute("curve", [curve])
+            .attribute("public_key", [public_key])
+            .attribute("activation", [activation])
+            .attribute("expiry", [expiry])
     }
 }
 
-fn kmc_key_data(
-    kmcid: &KmcId,
-    curve: Curve,
-    public_key: &PointText,
-    activation: StsTime,
-    expiry: StsTime,
-) -> AssociatedData {
-    AssociatedData::new("kmc_key", kmcid.as_str())
-        .attribute("curve", [curve])
-        .attribute("public_key", [public_key])
-        .attribute("activation", [activation])
-        .attribute("expiry", [expiry])
+/// The changes of a row, in words for the audit log.
+fn in_words(changes: &[String]) -> String {
+    match changes {
+        [] => "sealed anew".to_owned(),
+        changes => changes.join(", "),
+    }
+}
+
+/// Stands in a new row until its secret is sealed to all its attributes.
+fn not_sealed_yet() -> Sealed {
+    Sealed::from_bytes(Vec::new())
 }
 
 /// Whether a module may request key load files.
@@ -165,15 +168,15 @@ impl ModuleRow {
         state: ModuleState,
         sgcs: BTreeSet<Sgc>,
     ) -> Result<Self, RandomError> {
-        let row = module_data(&smid, &hardware, state, &sgcs);
-        let sealed_dak = storage_key.seal(&row, dak.expose())?;
-        Ok(Self {
+        let mut row = Self {
             smid,
             hardware,
             state,
             sgcs,
-            sealed_dak,
-        })
+            sealed_dak: not_sealed_yet(),
+        };
+        row.sealed_dak = storage_key.seal(&row.data(), dak.expose())?;
+        Ok(row)
     }
 
     /// Opens the Device Authentication Key.
@@ -207,7 +210,10 @@ impl ModuleRow {
             sgcs,
             sealed_dak: _,
         } = self;
-        module_data(smid, hardware, *state, sgcs)
+        AssociatedData::new("module", smid.as_str())
+            .attribute("hardware", [hardware])
+            .attribute("state", [state])
+            .attribute("sgcs", sgcs)
     }
 
     /// The differences from `before`, in words for the audit log.
@@ -232,24 +238,8 @@ impl ModuleRow {
             .difference(&self.sgcs)
             .map(|sgc| format!("-{sgc}"));
         changes.extend(added.chain(removed));
-        if changes.is_empty() {
-            "sealed anew".to_owned()
-        } else {
-            changes.join(", ")
-        }
+        in_words(&changes)
     }
-}
-
-fn module_data(
-    smid: &SmId,
-    hardware: &Ident,
-    state: ModuleState,
-    sgcs: &BTreeSet<Sgc>,
-) -> AssociatedData {
-    AssociatedData::new("module", smid.as_str())
-        .attribute("hardware", [hardware])
-        .attribute("state", [state])
-        .attribute("sgcs", sgcs)
 }
 
 /// A vending key.
@@ -273,15 +263,14 @@ impl VendingKeyRow {
         attributes: VendingKeyAttributes,
         expires: Option<StsTime>,
     ) -> Result<Self, RandomError> {
-        let kcv = key.kcv(&attributes);
-        let row = vending_key_data(&attributes, expires, kcv);
-        let sealed_key = storage_key.seal(&row, key.expose())?;
-        Ok(Self {
+        let mut row = Self {
+            kcv: key.kcv(&attributes),
             attributes,
             expires,
-            kcv,
-            sealed_key,
-        })
+            sealed_key: not_sealed_yet(),
+        };
+        row.sealed_key = storage_key.seal(&row.data(), key.expose())?;
+        Ok(row)
     }
 
     /// SGC and KRN, which identify the key, in words for people.
@@ -315,11 +304,7 @@ impl VendingKeyRow {
             let (before, after) = (time(before.expires), time(self.expires));
             changes.push(format!("EXP {before} -> {after}"));
         }
-        if changes.is_empty() {
-            "sealed anew".to_owned()
-        } else {
-            changes.join(", ")
-        }
+        in_words(&changes)
     }
 
     /// Opens the vending key.
@@ -344,43 +329,35 @@ impl VendingKeyRow {
     }
 
     fn data(&self) -> AssociatedData {
+        // Names every field, so that a new attribute can't be forgotten here.
         let Self {
-            attributes,
+            attributes:
+                VendingKeyAttributes {
+                    sgc,
+                    krn,
+                    kt,
+                    ken,
+                    bdt,
+                    dkga,
+                    act,
+                    iut,
+                    ulm,
+                    clm,
+                },
             expires,
             kcv,
             sealed_key: _,
         } = self;
-        vending_key_data(attributes, *expires, *kcv)
+        AssociatedData::new("vending_key", &format!("{sgc} {krn}"))
+            .attribute("kt", [kt])
+            .attribute("ken", [ken])
+            .attribute("bdt", [bdt])
+            .attribute("dkga", [dkga])
+            .attribute("act", [act])
+            .attribute("iut", *iut)
+            .attribute("ulm", [ulm])
+            .attribute("clm", [clm])
+            .attribute("expires", *expires)
+            .attribute("kcv", [kcv])
     }
-}
-
-fn vending_key_data(
-    attributes: &VendingKeyAttributes,
-    expires: Option<StsTime>,
-    kcv: Kcv,
-) -> AssociatedData {
-    // Names every field, so that a new attribute can't be forgotten here.
-    let VendingKeyAttributes {
-        sgc,
-        krn,
-        kt,
-        ken,
-        bdt,
-        dkga,
-        act,
-        iut,
-        ulm,
-        clm,
-    } = attributes;
-    AssociatedData::new("vending_key", &format!("{sgc} {krn}"))
-        .attribute("kt", [kt])
-        .attribute("ken", [ken])
-        .attribute("bdt", [bdt])
-        .attribute("dkga", [dkga])
-        .attribute("act", [act])
-        .attribute("iut", *iut)
-        .attribute("ulm", [ulm])
-        .attribute("clm", [clm])
-        .attribute("expires", expires)
-        .attribute("kcv", [kcv])
 }

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
 use thiserror::Error;
 
 use super::curve::Fingerprint;
@@ -109,8 +110,10 @@ pub struct IssueLimit {
 }
 
 /// The check of authenticity that failed. For the audit log alone: an answer that
-/// named it would reveal which modules exist.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+/// named it would reveal which modules exist. An external system sends these names
+/// (`docs/kms-protocol.md`).
+#[derive(Clone, Copy, Debug, Deserialize, Error, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
 pub enum AuthenticationFailure {
     /// No such module is registered.
     #[error("unknown module")]

@@ -2,14 +2,10 @@
 //! everything that the gateway can verify without a key.
 
 use super::trouble::Trouble;
-use super::wire::{
-    Answer, WireAuthenticationFailure, WirePointProblem, WireRefusal, WireSignatureFailure,
-    WireUpdateRefusal,
-};
+use super::wire::{Answer, WirePointProblem, WireRefusal, WireUpdateRefusal};
 use crate::kms::curve::{Curve, Fingerprint, PointError, PublicPoint};
-use crate::kms::issue::{AuthenticationFailure, Effects, Grant, Issue, PublicKeyAnswer, Refusal};
+use crate::kms::issue::{Effects, Grant, Issue, PublicKeyAnswer, Refusal};
 use crate::kms::klf;
-use crate::kms::update::SignatureFailure;
 use crate::kms::update_answer::{Applied, Update, UpdateRefusal};
 use crate::sts::{
     Hex, KmcId, Krn, PkEcdh, Record, RecordError, Sgc, SmChange, SmEntry, SmId, SmUpdate, StsTime,
@@ -146,12 +142,7 @@ fn refused(
         WireRefusal::Kmc { current } => Refusal::Kmc {
             current: another_key(&current, &request.kmcid)?,
         },
-        WireRefusal::Authentication { failure } => Refusal::Authentication(match failure {
-            WireAuthenticationFailure::UnknownModule => AuthenticationFailure::UnknownModule,
-            WireAuthenticationFailure::Revoked => AuthenticationFailure::Revoked,
-            WireAuthenticationFailure::HardwareId => AuthenticationFailure::HardwareId,
-            WireAuthenticationFailure::Mac => AuthenticationFailure::Mac,
-        }),
+        WireRefusal::Authentication { failure } => Refusal::Authentication(failure),
         WireRefusal::PublicKey { problem, curve } => {
             let curve: Curve = curve.parse().map_err(Trouble::unfit)?;
             let problem = match problem {
@@ -234,11 +225,7 @@ fn stated(file: &[Record], serial: u32) -> Result<StatedUpdate, Trouble> {
 fn update_refused(refusal: WireUpdateRefusal, file: &[Record]) -> Result<UpdateRefusal, Trouble> {
     Ok(match refusal {
         WireUpdateRefusal::Format { reason } => UpdateRefusal::Format(for_requester(reason)?),
-        WireUpdateRefusal::Signature { failure } => UpdateRefusal::Signature(match failure {
-            WireSignatureFailure::NoKeys => SignatureFailure::NoKeys,
-            WireSignatureFailure::NobodyKnown => SignatureFailure::NobodyKnown,
-            WireSignatureFailure::NotValidNow => SignatureFailure::NotValidNow,
-        }),
+        WireUpdateRefusal::Signature { failure } => UpdateRefusal::Signature(failure),
         WireUpdateRefusal::Serial { expected } => UpdateRefusal::Serial { expected },
         WireUpdateRefusal::Kmc { current } => UpdateRefusal::Kmc {
             current: another_key(&current, &StatedUpdate::read(file)?.first.kmcid)?,

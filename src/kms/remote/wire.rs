@@ -3,6 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::kms::issue::AuthenticationFailure;
+use crate::kms::update::SignatureFailure;
+
 /// Version of the protocol.
 pub(super) const VERSION: u32 = 1;
 
@@ -92,7 +95,7 @@ pub(super) enum WireRefusal {
         current: String,
     },
     Authentication {
-        failure: WireAuthenticationFailure,
+        failure: AuthenticationFailure,
     },
     PublicKey {
         problem: WirePointProblem,
@@ -103,16 +106,6 @@ pub(super) enum WireRefusal {
     Limit {
         until: String,
     },
-}
-
-/// The check of authenticity that failed.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum WireAuthenticationFailure {
-    UnknownModule,
-    Revoked,
-    HardwareId,
-    Mac,
 }
 
 /// The fault of a module's point.
@@ -131,16 +124,7 @@ pub(super) enum WirePointProblem {
 #[serde(tag = "code", rename_all = "kebab-case")]
 pub(super) enum WireUpdateRefusal {
     Format { reason: String },
-    Signature { failure: WireSignatureFailure },
+    Signature { failure: SignatureFailure },
     Serial { expected: u32 },
     Kmc { current: String },
-}
-
-/// The fault of an update file's signature.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum WireSignatureFailure {
-    NoKeys,
-    NobodyKnown,
-    NotValidNow,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::Deserialize;
 use thiserror::Error;
 
 use super::keys::content_digest;
@@ -55,7 +56,9 @@ pub enum UpdateError {
 }
 
 /// Why a signature is refused. For the audit log alone: the reply does not say it.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+/// An external system sends these names (`docs/kms-protocol.md`).
+#[derive(Clone, Copy, Debug, Deserialize, Error, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
 pub enum SignatureFailure {
     /// No STSA key is configured.
     #[error("no key of the STSA's is configured")]

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256, digest::consts::U3};
 use thiserror::Error;
 
 use super::secret::{RandomError, SecretBytes, fill_random};
-use crate::sts::{Dkga, VendingKeyAttributes};
+use crate::sts::{Dkga, Hex, VendingKeyAttributes};
 
 /// Why bytes are not a vending key.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -143,14 +143,8 @@ impl FromStr for Kcv {
     type Err = NoKcv;
 
     fn from_str(text: &str) -> Result<Self, NoKcv> {
-        let mut bytes = [0; 3];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| NoKcv)?;
-        let kcv = Self(bytes);
-        if kcv.to_string() == text {
-            Ok(kcv)
-        } else {
-            Err(NoKcv)
-        }
+        let Hex(bytes) = text.parse().map_err(|_| NoKcv)?;
+        Ok(Self(bytes))
     }
 }
 

@@ -269,18 +269,14 @@ impl<'a> Administration<'a> {
         new: NewModule<'_>,
         now: Timestamp,
     ) -> Result<ModuleRow, AdministrationError> {
-        let NewModule {
-            smid,
-            hardware,
-            sgcs,
-            dak,
-        } = new;
-        check_number(&sgcs)?;
-        let active = ModuleState::Active;
-        let row = ModuleRow::seal(self.storage_key, dak, smid, hardware, active, sgcs)?;
+        check_number(&new.sgcs)?;
+        let (key, active) = (self.storage_key, ModuleState::Active);
+        let row = ModuleRow::seal(key, new.dak, new.smid, new.hardware, active, new.sgcs)?;
         match self.tables.add_module(row.clone(), now).await {
             Ok(()) => Ok(row),
-            Err(TablesError::Exists(_)) if self.is_revoked(&row.smid).await? => {
+            Err(TablesError::Exists(_))
+                if self.module(&row.smid).await?.state == ModuleState::Revoked =>
+            {
                 Err(AdministrationError::ModuleRevoked { smid: row.smid })
             }
             Err(error) => Err(error.into()),
@@ -344,10 +340,6 @@ impl<'a> Administration<'a> {
         let row = self.module(smid).await?;
         let sgcs = row.sgcs.clone();
         self.replace(row, state, sgcs, now).await
-    }
-
-    async fn is_revoked(&self, smid: &SmId) -> Result<bool, AdministrationError> {
-        Ok(self.module(smid).await?.state == ModuleState::Revoked)
     }
 
     /// Adds a vending key.
@@ -415,14 +407,14 @@ impl<'a> Administration<'a> {
     }
 
     fn sealed(&self, new: NewVendingKey<'_>) -> Result<VendingKeyRow, AdministrationError> {
-        let NewVendingKey {
-            attributes,
-            expires,
+        check_times(&new.attributes, new.expires)?;
+        let key = self.storage_key;
+        Ok(VendingKeyRow::seal(
             key,
-        } = new;
-        check_times(&attributes, expires)?;
-        let row = VendingKeyRow::seal(self.storage_key, key, attributes, expires)?;
-        Ok(row)
+            new.key,
+            new.attributes,
+            new.expires,
+        )?)
     }
 
     async fn vending_key(&self, sgc: Sgc, krn: Krn) -> Result<VendingKeyRow, AdministrationError> {

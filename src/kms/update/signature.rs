@@ -16,10 +16,7 @@ pub type Signature = [u8; 96];
 
 /// The public half of a key that the STSA signs with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StsaPublicKey {
-    point: PublicPoint,
-    key: VerifyingKey,
-}
+pub struct StsaPublicKey(VerifyingKey);
 
 impl StsaPublicKey {
     /// Reads a point on P-384 as a record writes it.
@@ -27,17 +24,14 @@ impl StsaPublicKey {
     /// # Errors
     /// [`PointError`] for every other form and for a point that is not on P-384.
     pub fn read(text: &str) -> Result<Self, PointError> {
-        Self::of(PublicPoint::read(Curve::P384, text)?)
-    }
-
-    fn of(point: PublicPoint) -> Result<Self, PointError> {
-        match &point {
-            PublicPoint::P384(key) => Ok(Self {
-                key: VerifyingKey::from(key),
-                point,
-            }),
+        match PublicPoint::read(Curve::P384, text)? {
+            PublicPoint::P384(key) => Ok(Self(key.into())),
             PublicPoint::P256(_) => Err(PointError::TwoCurves),
         }
+    }
+
+    fn point(&self) -> PublicPoint {
+        PublicPoint::P384((&self.0).into())
     }
 
     /// Whether `signature` is a signature of `text` by this key: two numbers of 48
@@ -45,19 +39,19 @@ impl StsaPublicKey {
     #[must_use]
     pub fn verifies(&self, text: &[u8], signature: &[u8]) -> bool {
         ecdsa::Signature::from_slice(signature)
-            .is_ok_and(|signature| self.key.verify(text, &signature).is_ok())
+            .is_ok_and(|signature| self.0.verify(text, &signature).is_ok())
     }
 
     /// The point as a record writes it.
     #[must_use]
     pub fn to_text(&self) -> PointText {
-        self.point.to_text()
+        self.point().to_text()
     }
 
     /// Fingerprint of the key (records.md, section 5).
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        self.point.fingerprint()
+        self.point().fingerprint()
     }
 }
 
@@ -73,11 +67,10 @@ impl StsaSigningKey {
     /// # Errors
     /// [`PointError::TwoCurves`] if the key isn't on P-384.
     pub fn new(private_key: &PrivateKey) -> Result<Self, PointError> {
-        let public = StsaPublicKey::of(private_key.public_point())?;
         match private_key {
             PrivateKey::P384(key) => Ok(Self {
                 key: SigningKey::from(key),
-                public,
+                public: StsaPublicKey(key.public_key().into()),
             }),
             PrivateKey::P256(_) => Err(PointError::TwoCurves),
         }
@@ -87,12 +80,7 @@ impl StsaSigningKey {
     #[must_use]
     pub fn sign(&self, text: &[u8]) -> Signature {
         let signature: ecdsa::Signature = self.key.sign(text);
-        let mut bytes = [0; 96];
-        bytes
-            .iter_mut()
-            .zip(signature.to_bytes())
-            .for_each(|(byte, own)| *byte = own);
-        bytes
+        signature.to_bytes().into()
     }
 
     /// The public half of the key.

@@ -22,8 +22,9 @@ use std::str::FromStr;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::kms::primitives::hkdf_sha384;
-use crate::kms::{AssociatedData, DoesNotOpen, RandomError, Sealed, Secret, StorageKey};
+use crate::secrets::{
+    AssociatedData, DoesNotOpen, RandomError, Sealed, Secret, StorageKey, primitives::hkdf_sha384,
+};
 
 /// The key of the chain, derived from the master secret, with the keys before it.
 pub struct ChainKey {

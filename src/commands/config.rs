@@ -8,10 +8,10 @@ use serde_json::Value as Json;
 
 use super::{
     CommandError, Ending,
-    environment::master_secret_file,
     standard_output::{write_line, write_lines, write_text},
 };
 use crate::config::{Config, ConfigError};
+use crate::gateway::environment::master_secret_file;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {

@@ -3,53 +3,28 @@
 use std::{fmt, io, path::Path};
 
 use crate::{
-    config::ConfigError,
-    dnsbl::ResolverError,
-    kms::{
-        KmsError, MasterSecretError, PemError, RandomError, StorageKeyError, TablesError,
-        VendingKeyError, administration::AdministrationError,
-    },
+    gateway::GatewayError,
+    kms::{PemError, VendingKeyError, administration::AdministrationError},
     security_module::ModuleError,
-    store::{BackupError, StoreError},
+    store::BackupError,
     wiring::WiringError,
 };
 
 /// Why a command could not be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The configuration.
+    /// The parts of the gateway itself: configuration, store, keys, ports.
     #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The name servers that blocklists are asked by.
-    #[error(transparent)]
-    Resolver(#[from] ResolverError),
-    /// The database.
-    #[error(transparent)]
-    Store(#[from] StoreError),
+    Gateway(GatewayError),
     /// A copy of the database.
     #[error(transparent)]
     Backup(#[from] BackupError),
-    /// The master secret.
-    #[error(transparent)]
-    MasterSecret(#[from] MasterSecretError),
-    /// The key that seals the others.
-    #[error(transparent)]
-    StorageKey(#[from] StorageKeyError),
-    /// The key management system.
-    #[error(transparent)]
-    Kms(#[from] KmsError),
     /// A private key in a file.
     #[error(transparent)]
     Pem(#[from] PemError),
     /// A vending key that was given.
     #[error(transparent)]
     VendingKey(#[from] VendingKeyError),
-    /// No random bytes.
-    #[error(transparent)]
-    Random(#[from] RandomError),
-    /// The tables of the key management system.
-    #[error(transparent)]
-    Tables(#[from] TablesError),
     /// Keys, modules and what may be done with them.
     #[error(transparent)]
     Administration(#[from] AdministrationError),
@@ -65,6 +40,16 @@ pub enum CommandError {
     /// Anything else, in words.
     #[error("{0}")]
     Other(String),
+}
+
+/// Every error that can end the gateway can end a command.
+impl<E> From<E> for CommandError
+where
+    GatewayError: From<E>,
+{
+    fn from(error: E) -> Self {
+        Self::Gateway(error.into())
+    }
 }
 
 impl CommandError {

@@ -4,21 +4,15 @@
 mod audit;
 mod backup;
 mod check;
-mod clock;
 mod config;
 mod confirmation;
-mod environment;
 mod error;
 mod explain;
 mod form;
 mod hardening;
 mod init;
 mod input;
-mod installation;
-mod key_management;
 mod kmc;
-mod memory_limit;
-mod milter_port;
 mod module;
 mod named;
 mod named_service;
@@ -27,17 +21,13 @@ mod postfix;
 mod queue;
 mod record;
 mod registration;
-mod relative;
-mod reply_port;
 mod sealed_rows;
 mod secret;
 mod security_module;
 mod senders;
 mod serve;
-mod serving;
 mod standard_error;
 mod standard_output;
-mod start;
 mod table;
 mod update;
 mod vending_key;
@@ -51,7 +41,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-pub use self::{error::CommandError, postfix::Alone, serve::Service};
+pub use self::{error::CommandError, postfix::Alone};
 
 /// Where the configuration is unless `--config` says otherwise.
 const DEFAULT_CONFIG: &str = "/etc/kms-gateway/gateway.toml";

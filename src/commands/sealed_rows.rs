@@ -2,7 +2,8 @@
 
 use super::CommandError;
 use crate::{
-    kms::{AlteredRows, KmsTables, MasterSecret, StorageKey, StorageKeyError},
+    kms::{AlteredRows, KmsTables},
+    secrets::{MasterSecret, StorageKey, StorageKeyError},
     store::SqliteStore,
 };
 

@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
-use super::{
-    CommandError, Ending,
-    environment::{
-        chain_key, master_secret, master_secret_file, new_master_secret, store_settings,
-    },
-    standard_error,
-    standard_output::write_lines,
-};
+use super::{CommandError, Ending, standard_error, standard_output::write_lines};
 use crate::{
     config::{Config, Secrets},
-    kms::{KmsTables, MasterSecret, StorageKey},
+    gateway::{
+        GatewayError,
+        environment::{
+            chain_key, master_secret, master_secret_file, new_master_secret, store_settings,
+        },
+    },
+    kms::KmsTables,
+    secrets::{MasterSecret, StorageKey},
     store::{SecretChange, Store as _, StoreAlone, StoreError},
 };
 
@@ -77,7 +77,7 @@ async fn rewrap(path: &Path, arguments: &Rewrap) -> Result<Ending, CommandError>
     let next = new.as_ref().unwrap_or(&present);
     let (store, secret) = match open(&config, &present).await {
         // A change that was cut short before it could say so.
-        Err(CommandError::Store(StoreError::OtherChainKey { .. })) => {
+        Err(CommandError::Gateway(GatewayError::Store(StoreError::OtherChainKey { .. }))) => {
             (open(&config, next).await?, next)
         }
         opened => (opened?, &present),

@@ -7,15 +7,14 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::{
-    CommandError, Ending,
-    environment::sts_time,
-    input,
+    CommandError, Ending, input,
     kmc::{passphrase, text, write_new},
     registration::Registration,
     standard_error,
     standard_output::{write_line, write_text},
 };
 use crate::{
+    gateway::environment::sts_time,
     kms::{
         Curve, PrivateKey, PublicPoint,
         update::{Change, NewUpdate, StsaSigningKey, sign},

@@ -1,8 +1,10 @@
 //! The Device Authentication Key (DAK) of a module and the two keys derived from
 //! it. The DAK is used in no other way (records.md, section 6).
 
-use super::primitives::{self, MacBytes, hkdf_sha384};
-use super::secret::{RandomError, Secret};
+use crate::secrets::{
+    RandomError, Secret,
+    primitives::{self, MacBytes, hkdf_sha384},
+};
 use crate::sts::VkloadReq;
 
 /// A Device Authentication Key: 32 random bytes that a module and the KMC
@@ -67,7 +69,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::kms::secret::assert_debug_hides;
+    use crate::secrets::assert_debug_hides;
 
     #[test]
     fn is_read_from_hexadecimal_digits_and_shown_by_no_formatter() {

@@ -6,8 +6,8 @@ use std::fmt::{self, Display, Formatter};
 use tokio::task::yield_now;
 
 use super::rows::{KmcKeyRow, ModuleRow, VendingKeyRow};
-use super::sealing::{DoesNotOpen, StorageKey};
 use super::tables::{KmsTables, TablesError};
+use crate::secrets::{DoesNotOpen, StorageKey};
 
 /// Number of altered rows that are named. The others are only counted.
 const NAMED: usize = 5;

@@ -7,13 +7,16 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::curve::Fingerprint;
-use super::request_id::RequestId;
-use super::rows::ModuleRow;
-use super::sealing::DoesNotOpen;
-use super::secret::RandomError;
-use super::tables::{Revision, TablesError};
-use crate::sts::{KmcId, Krn, PkEcdh, PointText, Record, Sgc, SmId, StsTime, VkloadReq};
+use super::{
+    curve::Fingerprint,
+    rows::ModuleRow,
+    tables::{Revision, TablesError},
+};
+use crate::{
+    request_id::RequestId,
+    secrets::{DoesNotOpen, RandomError},
+    sts::{KmcId, Krn, PkEcdh, PointText, Record, Sgc, SmId, StsTime, VkloadReq},
+};
 
 /// The answer to `{KMS:GetPublicKey}`.
 #[derive(Clone, Debug, PartialEq, Eq)]

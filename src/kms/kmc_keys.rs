@@ -151,7 +151,10 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::kms::{Curve, PrivateKey, Sealed};
+    use crate::{
+        kms::{Curve, PrivateKey},
+        secrets::Sealed,
+    };
 
     /// Activation and expiry, January 2026 by day.
     fn key(name: &str, activation: u8, expiry: u8) -> KmcKeyRow {

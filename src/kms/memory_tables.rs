@@ -9,10 +9,14 @@ use std::sync::{Mutex, MutexGuard};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::rows::{KmcKeyRow, ModuleRow, VendingKeyRow};
-use super::sealing::Sealed;
-use super::tables::{Asker, Issuable, KmsTables, Revision, TablesError, UpdateBasis};
-use crate::sts::{PointText, SmId, StsTime};
+use super::{
+    rows::{KmcKeyRow, ModuleRow, VendingKeyRow},
+    tables::{Asker, Issuable, KmsTables, Revision, TablesError, UpdateBasis},
+};
+use crate::{
+    secrets::Sealed,
+    sts::{PointText, SmId, StsTime},
+};
 
 #[derive(Debug, Default)]
 pub(crate) struct Content {

@@ -16,17 +16,12 @@ mod interface;
 mod issue;
 pub mod klf;
 mod kmc_keys;
-mod master_secret;
 #[cfg(test)]
-mod memory_tables;
+pub(crate) mod memory_tables;
 mod pem;
-pub mod primitives;
 mod remote;
-mod request_id;
 mod resealing;
 mod rows;
-mod sealing;
-mod secret;
 mod tables;
 pub mod update;
 mod update_answer;
@@ -43,16 +38,10 @@ pub use issue::{
     ModuleChanged, ModulesUpdated, PublicKeyAnswer, Refusal,
 };
 pub use kmc_keys::{KeysRunOut, KmcKeyState, KmcKeys};
-pub use master_secret::{MasterSecret, MasterSecretError};
 pub use pem::PemError;
 pub use remote::{RemoteKms, RemoteSettings};
-pub use request_id::{NoRequestId, RequestId};
 pub use resealing::ResealError;
 pub use rows::{KmcKeyRow, ModuleRow, ModuleState, UnknownModuleState, VendingKeyRow};
-pub(crate) use sealing::AssociatedData;
-pub use sealing::{DoesNotOpen, Sealed, StorageKey, StorageKeyError};
-pub(crate) use secret::are_kept_in_memory as secrets_are_kept_in_memory;
-pub use secret::{RandomError, Secret, SecretBytes};
 pub use tables::{Asker, Issuable, KmsTables, Revision, SealedRows, TablesError, UpdateBasis};
 pub use update_answer::{Applied, Update, UpdateQuestion, UpdateRefusal};
 pub use vending_key::{Kcv, NoKcv, VendingKey, VendingKeyError};

@@ -3,8 +3,7 @@
 
 use thiserror::Error;
 
-use super::sealing::{AssociatedData, DoesNotOpen, Sealed, StorageKey};
-use super::secret::RandomError;
+use crate::secrets::{AssociatedData, DoesNotOpen, RandomError, Sealed, StorageKey};
 
 /// Why a row could not be sealed anew.
 #[derive(Debug, Error)]

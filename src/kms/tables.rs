@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::resealing::ResealError;
 use super::rows::{KmcKeyRow, ModuleRow, VendingKeyRow};
-use super::sealing::{Sealed, StorageKey};
+use crate::secrets::{Sealed, StorageKey};
 use crate::sts::{PointText, SmId, StsTime};
 
 /// Number of writes to the tables: equal revisions mean equal tables.

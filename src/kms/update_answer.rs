@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::curve::Fingerprint;
-use super::issue::Effects;
-use super::request_id::RequestId;
-use super::update::SignatureFailure;
-use crate::sts::{KmcId, SmId};
+use super::{curve::Fingerprint, issue::Effects, update::SignatureFailure};
+use crate::{
+    request_id::RequestId,
+    sts::{KmcId, SmId},
+};
 
 /// An update file that came with a request.
 #[derive(Clone, Debug)]

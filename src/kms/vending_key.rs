@@ -7,7 +7,7 @@ use std::str::FromStr;
 use sha2::{Digest as _, Sha256, digest::consts::U3};
 use thiserror::Error;
 
-use super::secret::{RandomError, SecretBytes, fill_random};
+use crate::secrets::{RandomError, SecretBytes, fill_random};
 use crate::sts::{Dkga, Hex, VendingKeyAttributes};
 
 /// Why bytes are not a vending key.
@@ -153,7 +153,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use super::*;
-    use crate::kms::secret::assert_debug_hides;
+    use crate::secrets::assert_debug_hides;
 
     #[test]
     fn keys_of_the_wrong_length_are_refused() {

@@ -3,9 +3,9 @@
 //! they come about.
 
 use crate::{
-    kms::RequestId,
     measures::{Decided, MESSAGES, NOTICES, NoticeSent},
     policy::{Judgement, RuleName, Verdict},
+    request_id::RequestId,
     store::Accepted,
 };
 

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 
 use crate::{
     audit::{Entry, Event},
-    kms::RequestId,
     mail::{self, Address, Headers, Message, QueueIds, Request, compose_notice},
     policy::{Charges, ClientNetwork, Judgement, Listener, Trust, Verdict},
+    request_id::RequestId,
     store::{FinishedReply, NewRequest, NoticeWriter},
 };
 

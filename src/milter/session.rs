@@ -27,10 +27,12 @@ use crate::{
     clock::{Clock as _, WatchedClock},
     dnsbl::Blocklists,
     faults::{self, FaultPoint},
-    kms::{Kms, RandomError, RequestId},
+    kms::Kms,
     mail::{Address, Client, GatewayAddresses, Request, ReversePath, Trace},
     measures::{NOT_STORED, NotStored},
     policy::{self, Asked, Envelope, Facts, Judgement, Listener, RuleName, Verdict, dnsbl::Score},
+    request_id::RequestId,
+    secrets::RandomError,
     store::{Accepted, NewRequest, Store, StoreError},
 };
 

@@ -13,7 +13,7 @@ use crate::{
     audit::{ChainKey, Entry, Event},
     clock::{Clock, SystemClock, WatchedClock},
     kms::{
-        Dak, EmbeddedKms, Freshness, Secret, StorageKey,
+        Dak, EmbeddedKms, Freshness,
         administration::{Administration, NewModule, new_smid},
     },
     mail::{Address, GatewayAddresses},
@@ -21,6 +21,7 @@ use crate::{
         Settings, Throttle,
         throttle::{Allowance, Excess},
     },
+    secrets::{Secret, StorageKey},
     store::{Leasing, SqliteStore, Store, StoreSettings, testing::PORT},
     sts::{StsTime, TypedRecord, VkloadReq, write_in_mail},
 };

@@ -243,7 +243,8 @@ mod tests {
         audit::{ChainKey, Entry, Event},
         clock::{Clock, SystemClock},
         clock_record::{ClockRecord, Look},
-        kms::{Effects, EmbeddedKms, Freshness, KmsTables, StorageKey},
+        kms::{Effects, EmbeddedKms, Freshness, KmsTables},
+        secrets::StorageKey,
         store::{
             Completion, SqliteStore, StoreSettings,
             testing::{TestStore, at, completion, klf_issued, module_row, request, smid},

@@ -19,15 +19,14 @@ use self::{
     table::Look,
 };
 use super::{
-    CommandError, Ending,
-    environment::{chain_key, existing_store, master_secret},
-    sealed_rows, standard_error,
+    CommandError, Ending, sealed_rows, standard_error,
     standard_output::{excused, write_json, write_line, write_lines, write_text, writer},
     table::terminal_width,
 };
 use crate::{
     audit::{BrokenAt, Head, HeadSyntax},
     config::Config,
+    gateway::environment::{chain_key, existing_store, master_secret},
     store::{SqliteStore, Store, StoreError},
 };
 

@@ -5,16 +5,14 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 
 use super::{
-    super::{
-        relative::ago,
-        table::{fit, line},
-    },
+    super::table::{fit, line},
     output::Placed,
 };
 use crate::{
     audit::{Entry, Event},
     mail::Header,
     printable::Printable,
+    relative::ago,
 };
 
 const NAMES: [&str; 6] = [

@@ -13,14 +13,11 @@ use std::{path::Path, sync::Arc};
 
 use clap::Subcommand;
 
-use super::{
-    CommandError, Ending,
-    environment::{chain_key, existing_store, master_secret},
-    named::Named,
-};
+use super::{CommandError, Ending, named::Named};
 use crate::{
     config::Config,
-    kms::RequestId,
+    gateway::environment::{chain_key, existing_store, master_secret},
+    request_id::RequestId,
     store::{SqliteStore, Store},
 };
 
@@ -65,7 +62,7 @@ async fn open(
             Some(chain_key(&master_secret(path, &config.secrets)?))
         }
     };
-    existing_store(config, key).await
+    Ok(existing_store(config, key).await?)
 }
 
 /// The one request that a name names.

@@ -9,8 +9,6 @@ use super::{
     super::{
         CommandError,
         explain::RulesToday,
-        relative::ago,
-        reply_port,
         standard_output::{write_json, write_lines},
     },
     find,
@@ -20,8 +18,10 @@ use super::{
 use crate::{
     audit::Entry,
     config::Config,
+    gateway::reply_port,
     mail::Header,
     printable::Printable,
+    relative::ago,
     store::{Attempted, PortTrouble, RequestStory, Store},
 };
 

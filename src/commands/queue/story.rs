@@ -3,10 +3,10 @@
 
 use jiff::Timestamp;
 
-use super::super::relative::ago;
 use crate::{
     audit::{Entry, Event},
     printable::Printable,
+    relative::ago,
     store::StoredEntry,
 };
 

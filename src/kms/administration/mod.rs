@@ -14,10 +14,9 @@ use crate::kms::curve::PrivateKey;
 use crate::kms::dak::Dak;
 use crate::kms::kmc_keys::KmcKeys;
 use crate::kms::rows::{KmcKeyRow, ModuleRow, ModuleState, VendingKeyRow};
-use crate::kms::sealing::{DoesNotOpen, StorageKey};
-use crate::kms::secret::{RandomError, random_array};
 use crate::kms::tables::{KmsTables, TablesError};
 use crate::kms::vending_key::VendingKey;
+use crate::secrets::{DoesNotOpen, RandomError, StorageKey, random_array};
 use crate::sts::{
     Ident, KmcId, Krn, MAXIMUM_SUPPLY_GROUPS, Sgc, SmId, StsTime, VendingKeyAttributes,
 };

@@ -6,8 +6,8 @@ use std::slice;
 
 use super::*;
 use crate::kms::memory_tables::MemoryTables;
-use crate::kms::secret::{Secret, assert_debug_hides};
 use crate::kms::{Curve, Kcv};
+use crate::secrets::{Secret, assert_debug_hides};
 use crate::sts::Dkga;
 
 const NOW: &str = "2026-03-01T12:00:00Z";

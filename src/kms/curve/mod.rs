@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256, digest::consts::U8};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::kms::secret::{RandomError, SecretBytes};
+use crate::secrets::{RandomError, SecretBytes};
 use crate::sts::PointText;
 
 /// The curve of a KMC key, and so of every exchange with it (records.md,

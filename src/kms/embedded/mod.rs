@@ -31,11 +31,12 @@ use crate::kms::issue::{
 use crate::kms::klf;
 use crate::kms::kmc_keys::KmcKeys;
 use crate::kms::rows::{KmcKeyRow, ModuleRow, ModuleState, VendingKeyRow};
-use crate::kms::sealing::{AssociatedData, DoesNotOpen, Sealed, StorageKey};
-use crate::kms::secret::{RandomError, Secret, random_array};
 use crate::kms::tables::{Asker, Issuable, KmsTables, Revision};
 use crate::kms::update::StsaKey;
 use crate::kms::update_answer::{Update, UpdateQuestion};
+use crate::secrets::{
+    AssociatedData, DoesNotOpen, RandomError, Sealed, Secret, StorageKey, random_array,
+};
 use crate::sts::{PkEcdh, Reserved, StsTime, VkloadReq};
 
 /// The key management system whose tables are in this gateway's own store.

@@ -2,7 +2,7 @@
 //! none.
 
 use crate::kms::issue::KmsError;
-use crate::kms::sealing::DoesNotOpen;
+use crate::secrets::DoesNotOpen;
 
 /// Why the checks ended early. `R` is the refusal.
 pub(super) enum Stop<R> {

@@ -6,12 +6,19 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::world::{NOW, World, at, attributes};
-use super::*;
-use crate::kms::administration::{Administration, SupplyGroups, new_kmcid, new_smid};
-use crate::kms::klf::Opener;
-use crate::kms::{Curve, PrivateKey, RequestId};
-use crate::sts::{Dkga, Krn, PointText, Sgc, VendingKeyAttributes};
+use super::{
+    world::{NOW, World, at, attributes},
+    *,
+};
+use crate::{
+    kms::{
+        Curve, PrivateKey,
+        administration::{Administration, SupplyGroups, new_kmcid, new_smid},
+        klf::Opener,
+    },
+    request_id::RequestId,
+    sts::{Dkga, Krn, PointText, Sgc, VendingKeyAttributes},
+};
 
 fn refusal(issue: Issue) -> Refusal {
     match issue {

@@ -6,10 +6,10 @@ use crate::kms::curve::PublicPoint;
 use crate::kms::issue::{Effects, KmsError, ModuleChanged, ModulesUpdated, sts_time};
 use crate::kms::kmc_keys::KmcKeys;
 use crate::kms::rows::{KmcKeyRow, ModuleRow, ModuleState};
-use crate::kms::sealing::StorageKey;
 use crate::kms::tables::{KmsTables, UpdateBasis};
 use crate::kms::update::{self, SignedUpdate, StsaKey, UpdateError, UpdateKey};
 use crate::kms::update_answer::{Applied, Update, UpdateQuestion, UpdateRefusal};
+use crate::secrets::StorageKey;
 use crate::sts::{SmChange, SmEntry, StsTime};
 
 /// Judges update files.

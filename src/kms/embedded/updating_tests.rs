@@ -2,12 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-use super::world::{NOW, World, at};
-use super::*;
-use crate::kms::administration::new_smid;
-use crate::kms::update::{Change, NewUpdate, StsaSigningKey, sign};
-use crate::kms::{Curve, ModulesUpdated, PrivateKey, RequestId, UpdateRefusal};
-use crate::sts::{PkEcdh, SmId, file};
+use super::{
+    world::{NOW, World, at},
+    *,
+};
+use crate::{
+    kms::{
+        Curve, ModulesUpdated, PrivateKey, UpdateRefusal,
+        administration::new_smid,
+        update::{Change, NewUpdate, StsaSigningKey, sign},
+    },
+    request_id::RequestId,
+    sts::{PkEcdh, SmId, file},
+};
 
 /// The world's KMC, and an STSA that it trusts.
 struct Stsa {

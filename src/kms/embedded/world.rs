@@ -5,12 +5,17 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::kms::administration::{
-    Administration, NewKmcKey, NewModule, NewVendingKey, new_kmcid, new_smid,
+use crate::{
+    kms::{
+        Curve, PrivateKey, VendingKey,
+        administration::{
+            Administration, NewKmcKey, NewModule, NewVendingKey, new_kmcid, new_smid,
+        },
+        memory_tables::MemoryTables,
+    },
+    request_id::RequestId,
+    sts::{Dkga, KmcId, Krn, Sgc, SmId, VendingKeyAttributes},
 };
-use crate::kms::memory_tables::MemoryTables;
-use crate::kms::{Curve, PrivateKey, RequestId, VendingKey};
-use crate::sts::{Dkga, KmcId, Krn, Sgc, SmId, VendingKeyAttributes};
 
 pub(super) const NOW: &str = "2026-03-01T12:00:00Z";
 

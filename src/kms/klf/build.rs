@@ -5,8 +5,8 @@ use thiserror::Error;
 use super::keys::{FileKeys, MAXIMUM_KEYS, info};
 use crate::kms::curve::{PointError, PrivateKey, PublicPoint};
 use crate::kms::dak::Dak;
-use crate::kms::primitives::WrapError;
 use crate::kms::vending_key::VendingKey;
+use crate::secrets::primitives::WrapError;
 use crate::sts::{
     Krn, Record, Sgc, StsTime, TypedRecord as _, VendingKeyAttributes, Vk, VkloadMac, VkloadReq,
     VkloadRsp,

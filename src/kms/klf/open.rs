@@ -5,9 +5,11 @@ use thiserror::Error;
 use super::keys::{FileKeys, info, prefix};
 use crate::kms::curve::{PointError, PrivateKey, PublicPoint};
 use crate::kms::dak::Dak;
-use crate::kms::primitives::{self, WrapError};
-use crate::kms::secret::SecretBytes;
 use crate::kms::vending_key::{VendingKey, VendingKeyError};
+use crate::secrets::{
+    SecretBytes,
+    primitives::{self, WrapError},
+};
 use crate::sts::{
     Record, RecordError, TypedRecord as _, VendingKeyAttributes, Vk, VkloadMac, VkloadReq,
     VkloadRsp,

@@ -7,8 +7,8 @@ use super::vectors::{Exchange, Key};
 use super::*;
 use crate::kms::curve::{Curve, PointError, PrivateKey};
 use crate::kms::dak::Dak;
-use crate::kms::primitives::{self, WrapError};
 use crate::kms::vending_key::{VendingKey, VendingKeyError};
+use crate::secrets::primitives::{self, WrapError};
 use crate::sts::{
     Dkga, Identifier, IdentifierKind, Krn, Record, TypedRecord as _, VendingKeyAttributes, Vk,
     VkloadReq, file,

@@ -9,8 +9,8 @@ use super::keys::{FileKeys, info};
 use super::*;
 use crate::kms::curve::{PrivateKey, PublicPoint};
 use crate::kms::dak::Dak;
-use crate::kms::secret::{Secret, assert_debug_hides};
 use crate::kms::vending_key::VendingKey;
+use crate::secrets::{Secret, assert_debug_hides};
 use crate::sts::{
     PkEcdh, Record, TypedRecord as _, VendingKeyAttributes, VkloadMac, VkloadReq, VkloadRsp,
 };

@@ -13,9 +13,8 @@ use thiserror::Error;
 use crate::kms::curve::{Curve, PrivateKey};
 use crate::kms::dak::Dak;
 use crate::kms::resealing::ResealError;
-use crate::kms::sealing::{AssociatedData, DoesNotOpen, Sealed, StorageKey};
-use crate::kms::secret::{RandomError, Secret};
 use crate::kms::vending_key::{Kcv, VendingKey};
+use crate::secrets::{AssociatedData, DoesNotOpen, RandomError, Sealed, Secret, StorageKey};
 use crate::sts::{Ident, KmcId, PointText, Sgc, SmId, StsTime, VendingKeyAttributes};
 
 /// A key pair of the KMC.

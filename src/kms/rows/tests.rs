@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::kms::secret::assert_debug_hides;
 use crate::kms::{Revision, SealedRows};
+use crate::secrets::assert_debug_hides;
 use crate::sts::Dkga;
 
 fn storage_key() -> StorageKey {

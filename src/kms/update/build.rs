@@ -6,12 +6,16 @@ use thiserror::Error;
 
 use super::keys::{MAXIMUM_MODULES, UpdateKey};
 use super::signature::StsaSigningKey;
-use crate::kms::curve::{PointError, PrivateKey, PublicPoint};
-use crate::kms::dak::Dak;
-use crate::kms::primitives::WrapError;
-use crate::sts::{
-    Ident, MAXIMUM_SUPPLY_GROUPS, PkEcdh, Record, SmChange, SmEntry, SmId, SmUpdate,
-    SmUpdateSignature, StsTime, TypedRecord as _, file,
+use crate::{
+    kms::{
+        curve::{PointError, PrivateKey, PublicPoint},
+        dak::Dak,
+    },
+    secrets::primitives::WrapError,
+    sts::{
+        Ident, MAXIMUM_SUPPLY_GROUPS, PkEcdh, Record, SmChange, SmEntry, SmId, SmUpdate,
+        SmUpdateSignature, StsTime, TypedRecord as _, file,
+    },
 };
 
 /// A change of one module.

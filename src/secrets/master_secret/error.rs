@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::kms::secret::RandomError;
+use crate::secrets::secret::RandomError;
 
 /// Says what is wrong with a master secret, where, and what helps. Never holds a
 /// byte of the secret.

@@ -38,9 +38,12 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use super::line_queue::{LineQueue, Losses};
+use super::{
+    GatewayError,
+    line_queue::{LineQueue, Losses},
+    run::Ended,
+};
 use crate::{
-    commands::{CommandError, Ending},
     config::{Config, LogFormat},
     printable::{Printable, PrintableJson},
 };
@@ -58,7 +61,7 @@ pub(super) struct Log {
 
 impl Log {
     /// Begins the log, at first for panics and for what ends the start.
-    pub(super) fn begin() -> Result<Self, CommandError> {
+    pub(super) fn begin() -> Result<Self, GatewayError> {
         let format: Arc<OnceLock<Format>> = Arc::default();
         let of_notice = format.clone();
         let notice = move |lines| format_of(&of_notice).line(Level::WARN, &lost(lines));
@@ -73,7 +76,7 @@ impl Log {
     }
 
     /// Has what happens from now on logged as the configuration asks for.
-    pub(super) fn configure(&self, config: &Config) -> Result<(), CommandError> {
+    pub(super) fn configure(&self, config: &Config) -> Result<(), GatewayError> {
         // What libraries trace of their own work is noise, unless it is asked for.
         // The resolver's lines hold the names that block lists are asked for.
         let directives = format!(
@@ -100,14 +103,17 @@ impl Log {
     }
 
     /// Says what the service ended by, if by an error, and has all lines written.
-    pub(super) fn end(&self, ended: Result<Ending, CommandError>) -> Ending {
-        let ending = ended.unwrap_or_else(|error| {
-            self.lines
-                .push(format!("kms-gateway: {error}\n").as_bytes());
-            Ending::Failed
-        });
+    pub(super) fn end(&self, ended: Result<(), GatewayError>) -> Ended {
+        let ended = match ended {
+            Ok(()) => Ended::AsAsked,
+            Err(error) => {
+                self.lines
+                    .push(format!("kms-gateway: {error}\n").as_bytes());
+                Ended::Failed
+            }
+        };
         self.lines.flush(LAST_WORDS);
-        ending
+        ended
     }
 
     fn say(&self, level: Level, said: &Said) {
@@ -120,8 +126,8 @@ fn format_of(format: &OnceLock<Format>) -> Format {
     format.get().copied().unwrap_or(Format::Text)
 }
 
-fn cannot_start(error: impl Display) -> CommandError {
-    CommandError::other(format!("the log can't be started: {error}"))
+fn cannot_start(error: impl Display) -> GatewayError {
+    GatewayError::other(format!("the log can't be started: {error}"))
 }
 
 fn lost(lines: u64) -> Said {

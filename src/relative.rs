@@ -3,11 +3,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-pub(super) use crate::clock_record::length;
+pub(crate) use crate::clock_record::length;
 
 /// How long ago something happened: `3 min ago`. A clock that was set back since
 /// shows.
-pub(super) fn ago(time: Timestamp, now: Timestamp) -> String {
+pub(crate) fn ago(time: Timestamp, now: Timestamp) -> String {
     let past = now.duration_since(time);
     match past.as_secs() {
         0 => "now".to_owned(),
@@ -17,7 +17,7 @@ pub(super) fn ago(time: Timestamp, now: Timestamp) -> String {
 }
 
 /// When something is due: `in 12 s`, or `now` if it is.
-pub(super) fn until(time: Timestamp, now: Timestamp) -> String {
+pub(crate) fn until(time: Timestamp, now: Timestamp) -> String {
     let wait = time.duration_since(now);
     if !wait.is_positive() {
         return "now".to_owned();

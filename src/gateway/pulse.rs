@@ -9,10 +9,9 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::{health::Vitals, line_queue::Losses, log::Log, systemd::notify};
+use super::{health::Vitals, line_queue::Losses, log::Log, reply_port, systemd::notify};
 use crate::{
     clock::{Clock as _, WatchedClock},
-    commands::reply_port,
     kms::AlteredRows,
     measures::READY,
     milter::{Connections, Memory},

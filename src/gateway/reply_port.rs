@@ -6,10 +6,10 @@ use std::{net::SocketAddr, time::Duration};
 use jiff::Timestamp;
 use tokio::{net::TcpStream, time::timeout};
 
-use super::relative::{ago, until};
 use crate::{
     config::Config,
     printable::Printable,
+    relative::{ago, until},
     store::{HandOver, PortTrouble},
     worker::{InjectionError, Injector},
 };
@@ -18,7 +18,7 @@ use crate::{
 const TIME: Duration = Duration::from_secs(20);
 
 /// One text for each thing that keeps replies and that the operator should mend.
-pub(super) fn warnings(hand_over: &HandOver) -> Vec<String> {
+pub(crate) fn warnings(hand_over: &HandOver) -> Vec<String> {
     let port = hand_over.trouble.as_ref().map(|trouble| {
         format!(
             "Postfix's reply port {} has taken no replies since {}: {}",
@@ -42,7 +42,7 @@ pub(super) fn warnings(hand_over: &HandOver) -> Vec<String> {
 }
 
 /// The trouble of the port as a sentence, for whoever looks at what waits.
-pub(super) fn sentence(trouble: &PortTrouble, now: Timestamp) -> String {
+pub(crate) fn sentence(trouble: &PortTrouble, now: Timestamp) -> String {
     let next = match trouble.is_being_tried {
         true => "It is being tried now".to_owned(),
         false if trouble.until <= now => "It is tried now".to_owned(),
@@ -58,7 +58,7 @@ pub(super) fn sentence(trouble: &PortTrouble, now: Timestamp) -> String {
 
 /// The result of trying the port.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Tried {
+pub(crate) enum Tried {
     /// It would take a reply, or nobody listens as yet.
     Said(String),
     /// It would not, and the operator should know.
@@ -67,7 +67,7 @@ pub(super) enum Tried {
 
 /// Tries the port that the configuration names as far as a reply's recipient, the
 /// gateway's own address. Nothing is delivered.
-pub(super) async fn try_port(config: &Config) -> Tried {
+pub(crate) async fn try_port(config: &Config) -> Tried {
     let port = config.reply.smtp;
     if let Err(error) = TcpStream::connect(port).await {
         // Before Postfix is set up that is no fault.

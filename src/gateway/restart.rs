@@ -71,7 +71,7 @@ mod tests {
     use toml::{Table, Value};
 
     use super::*;
-    use crate::commands::serve::Reloadable;
+    use crate::gateway::live::Reloadable;
 
     /// With what some keys need to have an effect.
     const BASE: &str = "

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use super::secret::{RandomError, random_array};
+use crate::secrets::{RandomError, random_array};
 
 /// Names one accepted request: 16 random bytes, written as 32 lower-case
 /// hexadecimal digits.

@@ -20,8 +20,7 @@ use rustix::process::geteuid;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use crate::kms::primitives::hkdf_sha384;
-use crate::kms::secret::Secret;
+use super::{primitives::hkdf_sha384, secret::Secret};
 use crate::new_file;
 
 pub use error::MasterSecretError;

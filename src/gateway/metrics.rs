@@ -7,10 +7,9 @@ use metrics::Unit as ExportedUnit;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::time::interval;
 
-use super::log::Log;
+use super::{GatewayError, log::Log};
 use crate::{
     clock::Clock,
-    commands::CommandError,
     config::Config,
     measures::{
         BUILD, Build, Kind, LOG_LINES_LOST, MEASURES, MILTER_LIMIT, MILTER_SESSIONS, Measure,
@@ -36,9 +35,9 @@ impl Metrics {
         config: &Config,
         clock: &Arc<dyn Clock>,
         log: Log,
-    ) -> Result<Self, CommandError> {
+    ) -> Result<Self, GatewayError> {
         let exporter = install_exporter().map_err(|error| {
-            CommandError::other(format_args!("nothing can be measured: {error}"))
+            GatewayError::other(format_args!("nothing can be measured: {error}"))
         })?;
         MEASURES.iter().map(|row| row.measure()).for_each(describe);
         MEASURES.iter().for_each(|row| row.begin());

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use jiff::Timestamp;
 
-use super::{CommandError, environment::Environment};
+use super::{GatewayError, environment::Environment};
 use crate::{
     config::{Config, Period},
     kms::{EmbeddedKms, Kms, KmsTables, RemoteKms, RemoteSettings},
@@ -14,10 +14,10 @@ use crate::{
 /// Store and key management system. An external one needs no key in the store;
 /// the storage key, which seals nothing then, is opened even so: one more lock
 /// that another master secret does not fit.
-pub(super) async fn open(
+pub(crate) async fn open(
     path: &Path,
     config: &Config,
-) -> Result<(Arc<SqliteStore>, Arc<dyn Kms>), CommandError> {
+) -> Result<(Arc<SqliteStore>, Arc<dyn Kms>), GatewayError> {
     let environment = Environment::open_checked(path, config).await?;
     let store = environment.store.clone();
     let kms: Arc<dyn Kms> = match remote(config) {
@@ -28,7 +28,7 @@ pub(super) async fn open(
 }
 
 /// The external system, where one is named.
-pub(super) fn remote(config: &Config) -> Option<RemoteKms> {
+pub(crate) fn remote(config: &Config) -> Option<RemoteKms> {
     let kms = &config.kms;
     Some(RemoteKms::new(RemoteSettings {
         socket: kms.socket.clone()?,
@@ -40,7 +40,7 @@ pub(super) fn remote(config: &Config) -> Option<RemoteKms> {
 }
 
 /// Which one it is, for people.
-pub(super) fn description(config: &Config) -> String {
+pub(crate) fn description(config: &Config) -> String {
     match &config.kms.socket {
         Some(socket) => format!("external, at {}", socket.display()),
         None => format!("embedded, in {}", config.store.path.display()),
@@ -49,16 +49,16 @@ pub(super) fn description(config: &Config) -> String {
 
 /// For how long the end of the last KMC key is warned of; none where the keys
 /// are an external system's.
-pub(super) fn key_warning(config: &Config) -> Option<Period> {
+pub(crate) fn key_warning(config: &Config) -> Option<Period> {
     let is_embedded = config.kms.socket.is_none();
     is_embedded.then_some(config.kmc.warn_before_expiry)
 }
 
 /// Refuses where the keys that a command is about are somebody else's.
-pub(super) fn require_embedded(path: &Path, config: &Config) -> Result<(), CommandError> {
+pub(crate) fn require_embedded(path: &Path, config: &Config) -> Result<(), GatewayError> {
     match &config.kms.socket {
         None => Ok(()),
-        Some(socket) => Err(CommandError::other(format!(
+        Some(socket) => Err(GatewayError::other(format!(
             "{}: kms.socket names an external key management system, at {}; kmc, module and \
              vending-key are for the embedded one: use the tools of that system",
             path.display(),
@@ -68,14 +68,14 @@ pub(super) fn require_embedded(path: &Path, config: &Config) -> Result<(), Comma
 }
 
 /// The embedded system, where it is the one in use.
-pub(super) async fn embedded(path: &Path, config: &Config) -> Result<EmbeddedKms, CommandError> {
+pub(crate) async fn embedded(path: &Path, config: &Config) -> Result<EmbeddedKms, GatewayError> {
     require_embedded(path, config)?;
     Environment::open(path, config).await?.into_kms(config)
 }
 
 /// The configuration at `path` with store and storage key open, for a command
 /// on the embedded system's tables.
-pub(super) async fn load_embedded(path: &Path) -> Result<(Config, Environment), CommandError> {
+pub(crate) async fn load_embedded(path: &Path) -> Result<(Config, Environment), GatewayError> {
     let config = Config::load(path)?;
     require_embedded(path, &config)?;
     let environment = Environment::open(path, &config).await?;
@@ -83,10 +83,10 @@ pub(super) async fn load_embedded(path: &Path) -> Result<(Config, Environment), 
 }
 
 /// Keys that lie in the store and answer nobody, once an external system does.
-pub(super) async fn keys_left_behind(
+pub(crate) async fn keys_left_behind(
     config: &Config,
     store: &SqliteStore,
-) -> Result<Option<String>, CommandError> {
+) -> Result<Option<String>, GatewayError> {
     if config.kms.socket.is_none() {
         return Ok(None);
     }
@@ -108,7 +108,7 @@ pub(super) async fn keys_left_behind(
 
 /// Asks an external system for its public key: what it says, or why it does
 /// not answer. None for the embedded one, which `serve` opens or refuses.
-pub(super) async fn try_remote(config: &Config) -> Option<Result<String, String>> {
+pub(crate) async fn try_remote(config: &Config) -> Option<Result<String, String>> {
     let answer = remote(config)?.public_key(Timestamp::now()).await;
     let shown = answer.map(|key| format!("{}, {}", key.record.kmcid, key.fingerprint));
     Some(shown.map_err(|error| error.to_string()))

@@ -12,7 +12,7 @@ use std::{
 
 use rustix::process::geteuid;
 
-use super::CommandError;
+use super::GatewayError;
 use crate::config::{Config, ListenAddress};
 
 /// The socket's place in Postfix's queue directory, which a chrooted smtpd sees.
@@ -27,7 +27,7 @@ const FORGE: &str = "can speak for Postfix there, and forge clients, logins and 
 
 /// Where the milter should listen: a socket for Postfix alone, or, where there is no
 /// Postfix, the port of the example.
-pub(super) fn proposal() -> ListenAddress {
+pub(crate) fn proposal() -> ListenAddress {
     match postfix(&["postconf", "-h", "queue_directory"]) {
         Some(queue) => ListenAddress::Unix(Path::new(queue.trim()).join(SOCKET)),
         None => ListenAddress::default(),
@@ -36,7 +36,7 @@ pub(super) fn proposal() -> ListenAddress {
 
 /// Makes the directory of the socket, if there is to be one, for the gateway's user
 /// and Postfix's group. Says what is left to be done where root must do it.
-pub(super) fn make_directory(config: &Config) -> Result<Option<String>, CommandError> {
+pub(crate) fn make_directory(config: &Config) -> Result<Option<String>, GatewayError> {
     let Some(directory) = socket_directory(config) else {
         return Ok(None);
     };
@@ -56,12 +56,12 @@ pub(super) fn make_directory(config: &Config) -> Result<Option<String>, CommandE
         chown(&directory, owner.map(|owner| owner.uid()), Some(group))?;
         fs::set_permissions(&directory, Permissions::from_mode(DIRECTORY_MODE))
     };
-    make().map_err(|error| CommandError::file(&directory, "made", &error))?;
+    make().map_err(|error| GatewayError::file(&directory, "made", &error))?;
     Ok(None)
 }
 
 /// What others than Postfix could do, and what keeps Postfix from it.
-pub(super) fn warnings(config: &Config) -> Vec<String> {
+pub(crate) fn warnings(config: &Config) -> Vec<String> {
     let listen = &config.milter.listen;
     match listen {
         ListenAddress::Inet(_) if !is_on_loopback(listen) => vec![format!(
@@ -75,7 +75,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
 }
 
 /// What is to be known though it is no fault.
-pub(super) fn note(config: &Config) -> Option<String> {
+pub(crate) fn note(config: &Config) -> Option<String> {
     let listen = &config.milter.listen;
     is_on_loopback(listen).then(|| {
         format!(
@@ -86,7 +86,7 @@ pub(super) fn note(config: &Config) -> Option<String> {
 }
 
 /// Whether only this machine reaches a port; false of a Unix socket.
-pub(super) fn is_on_loopback(listen: &ListenAddress) -> bool {
+pub(crate) fn is_on_loopback(listen: &ListenAddress) -> bool {
     let ListenAddress::Inet(address) = listen else {
         return false;
     };
@@ -155,13 +155,13 @@ fn socket_warnings(config: &Config, socket: &Path) -> Vec<String> {
 }
 
 /// A directory that is not there, and how to make it.
-pub(super) struct Missing {
-    pub(super) problem: String,
-    pub(super) remedy: String,
+pub(crate) struct Missing {
+    pub(crate) problem: String,
+    pub(crate) remedy: String,
 }
 
 /// The directory of the milter's socket, if it is not there.
-pub(super) fn missing_directory(config: &Config) -> Option<Missing> {
+pub(crate) fn missing_directory(config: &Config) -> Option<Missing> {
     let directory = socket_directory(config)?;
     (!directory.exists()).then(|| missing(&directory))
 }
@@ -208,7 +208,7 @@ fn seen_as(group: u32, group_map: &str) -> u32 {
 }
 
 /// What a command prints; none where it fails or there is no Postfix.
-pub(super) fn postfix(command: &[&str]) -> Option<String> {
+pub(crate) fn postfix(command: &[&str]) -> Option<String> {
     let (program, arguments) = command.split_first()?;
     let output = Command::new(program).args(arguments).output().ok()?;
     output

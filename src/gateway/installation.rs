@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// What help texts say of this installation.
-pub(super) fn installation(config: &Config) -> Installation {
+pub(crate) fn installation(config: &Config) -> Installation {
     Installation {
         addresses: config
             .gateway

@@ -9,36 +9,37 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::CommandError;
+use super::GatewayError;
 use crate::{
     audit::ChainKey,
     config::{Config, ConfigError, Secrets},
     dnsbl::{self, Blocklists, ConfiguredSite, Families, NameServer, ResolverError},
     kms::{
-        EmbeddedKms, Freshness, IssueLimit, KmsTables, MasterSecret, MasterSecretError, StorageKey,
-        administration::Administration, secrets_are_kept_in_memory, update::StsaKey,
+        EmbeddedKms, Freshness, IssueLimit, KmsTables, administration::Administration,
+        update::StsaKey,
     },
     mail::GatewayAddresses,
     policy::{
         self,
         throttle::{Allowance, Excess},
     },
+    secrets::{MasterSecret, MasterSecretError, StorageKey, secrets_are_kept_in_memory},
     store::{Shares, SqliteStore, StoreSettings, Synchronous, give_to_owner},
     sts::StsTime,
 };
 
 /// Where the master secret is unless the configuration says otherwise.
-pub(super) const DEFAULT_MASTER_SECRET: &str = "/etc/kms-gateway/master.secret";
+pub(crate) const DEFAULT_MASTER_SECRET: &str = "/etc/kms-gateway/master.secret";
 
 /// The opened parts of an installation.
-pub(super) struct Environment {
-    pub(super) store: Arc<SqliteStore>,
-    pub(super) storage_key: StorageKey,
+pub(crate) struct Environment {
+    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) storage_key: StorageKey,
 }
 
 impl Environment {
     /// Opens store and keys, and makes what isn't there yet.
-    pub(super) async fn open(path: &Path, config: &Config) -> Result<Self, CommandError> {
+    pub(crate) async fn open(path: &Path, config: &Config) -> Result<Self, GatewayError> {
         let secret = master_secret(path, &config.secrets)?;
         let store = SqliteStore::open(&store_settings(config), Some(chain_key(&secret))).await?;
         Self::with(store, &secret).await
@@ -46,7 +47,7 @@ impl Environment {
 
     /// The same, and reads the whole database before: what takes requests must
     /// not put them into a damaged file.
-    pub(super) async fn open_checked(path: &Path, config: &Config) -> Result<Self, CommandError> {
+    pub(crate) async fn open_checked(path: &Path, config: &Config) -> Result<Self, GatewayError> {
         let secret = master_secret(path, &config.secrets)?;
         let settings = store_settings(config);
         let begun = Instant::now();
@@ -55,25 +56,25 @@ impl Environment {
         Self::with(store, &secret).await
     }
 
-    async fn with(store: Arc<SqliteStore>, secret: &MasterSecret) -> Result<Self, CommandError> {
+    async fn with(store: Arc<SqliteStore>, secret: &MasterSecret) -> Result<Self, GatewayError> {
         let storage_key = StorageKey::open_or_create(store.as_ref(), secret).await?;
         Ok(Self { store, storage_key })
     }
 
     /// The configuration at `path`, with its store and keys open.
-    pub(super) async fn load(path: &Path) -> Result<(Config, Self), CommandError> {
+    pub(crate) async fn load(path: &Path) -> Result<(Config, Self), GatewayError> {
         let config = Config::load(path)?;
         let environment = Self::open(path, &config).await?;
         Ok((config, environment))
     }
 
     /// The operator's hands on the keys.
-    pub(super) fn administration(&self) -> Administration<'_> {
+    pub(crate) fn administration(&self) -> Administration<'_> {
         Administration::new(self.store.as_ref(), &self.storage_key)
     }
 
     /// The embedded key management system on this store.
-    pub(super) fn into_kms(self, config: &Config) -> Result<EmbeddedKms, CommandError> {
+    pub(crate) fn into_kms(self, config: &Config) -> Result<EmbeddedKms, GatewayError> {
         let freshness = Freshness {
             past: config.key_load_file.max_age.as_std(),
             future: config.key_load_file.max_ahead.as_std(),
@@ -94,18 +95,18 @@ impl Environment {
 }
 
 /// The key of the audit log's chain.
-pub(super) fn chain_key(secret: &MasterSecret) -> ChainKey {
+pub(crate) fn chain_key(secret: &MasterSecret) -> ChainKey {
     ChainKey::new(secret.derive("audit-chain").expose())
 }
 
 /// The store, which must be there. Without the chain's key it is read only.
-pub(super) async fn existing_store(
+pub(crate) async fn existing_store(
     config: &Config,
     chain_key: Option<ChainKey>,
-) -> Result<Arc<SqliteStore>, CommandError> {
+) -> Result<Arc<SqliteStore>, GatewayError> {
     let path = &config.store.path;
     if !path.exists() {
-        return Err(CommandError::other(format!(
+        return Err(GatewayError::other(format!(
             "{} does not exist; store.path names the database, which kmc init makes",
             path.display()
         )));
@@ -114,7 +115,7 @@ pub(super) async fn existing_store(
 }
 
 /// The master secret from the place that the configuration at `path` names.
-pub(super) fn master_secret(path: &Path, secrets: &Secrets) -> Result<MasterSecret, ConfigError> {
+pub(crate) fn master_secret(path: &Path, secrets: &Secrets) -> Result<MasterSecret, ConfigError> {
     // The first of all secrets. That it may be swapped out is no reason to end.
     if let Err(error) = secrets_are_kept_in_memory() {
         tracing::warn!(%error, "secrets may be swapped out; raise LimitMEMLOCK= (ulimit -l)");
@@ -151,25 +152,25 @@ pub(super) fn master_secret(path: &Path, secrets: &Secrets) -> Result<MasterSecr
 }
 
 /// A new master secret in a new file, which the gateway's user can read.
-pub(super) fn new_master_secret(
+pub(crate) fn new_master_secret(
     config: &Config,
     file: &Path,
-) -> Result<MasterSecret, CommandError> {
+) -> Result<MasterSecret, GatewayError> {
     let secret = MasterSecret::create_file(file)?;
     give_to_owner(file, &config.store.path)
-        .map_err(|error| CommandError::file(file, "given to the gateway's user", &error))?;
+        .map_err(|error| GatewayError::file(file, "given to the gateway's user", &error))?;
     Ok(secret)
 }
 
 /// The file that holds the master secret where no other place is named.
-pub(super) fn master_secret_file(secrets: &Secrets) -> &Path {
+pub(crate) fn master_secret_file(secrets: &Secrets) -> &Path {
     secrets
         .master_secret_file
         .as_deref()
         .unwrap_or(Path::new(DEFAULT_MASTER_SECRET))
 }
 
-pub(super) fn store_settings(config: &Config) -> StoreSettings {
+pub(crate) fn store_settings(config: &Config) -> StoreSettings {
     #[cfg(not(feature = "test-faults"))]
     let synchronous = Synchronous::Full;
     #[cfg(feature = "test-faults")]
@@ -194,7 +195,7 @@ pub(super) fn store_settings(config: &Config) -> StoreSettings {
 }
 
 /// Whose mail is the gateway's.
-pub(super) fn gateway_addresses(config: &Config) -> GatewayAddresses {
+pub(crate) fn gateway_addresses(config: &Config) -> GatewayAddresses {
     GatewayAddresses::new(
         config
             .gateway
@@ -207,7 +208,7 @@ pub(super) fn gateway_addresses(config: &Config) -> GatewayAddresses {
 }
 
 /// The limits that the rules apply.
-pub(super) fn policy_settings(config: &Config) -> policy::Settings {
+pub(crate) fn policy_settings(config: &Config) -> policy::Settings {
     let trusted = config.policy.trusted_networks.iter();
     policy::Settings {
         trusted_networks: trusted.map(|network| network.0).collect(),
@@ -225,12 +226,12 @@ pub(super) fn policy_settings(config: &Config) -> policy::Settings {
 }
 
 /// The DNS blocklists to ask, if there are any: who has none needs no resolver.
-pub(super) fn blocklists(config: &Config) -> Result<Option<Blocklists>, ResolverError> {
+pub(crate) fn blocklists(config: &Config) -> Result<Option<Blocklists>, ResolverError> {
     dnsbl_settings(config).map(Blocklists::new).transpose()
 }
 
 /// What is asked, of whom and for how long, if anything.
-pub(super) fn dnsbl_settings(config: &Config) -> Option<dnsbl::Settings> {
+pub(crate) fn dnsbl_settings(config: &Config) -> Option<dnsbl::Settings> {
     let dnsbl = &config.dnsbl;
     if dnsbl.zones.is_empty() {
         return None;
@@ -254,7 +255,7 @@ pub(super) fn dnsbl_settings(config: &Config) -> Option<dnsbl::Settings> {
 }
 
 /// How much a sender may ask.
-pub(super) fn throttle(config: &Config) -> policy::Throttle {
+pub(crate) fn throttle(config: &Config) -> policy::Throttle {
     let throttle = &config.throttle;
     let sender = Allowance {
         at_once: throttle.at_once,
@@ -277,9 +278,9 @@ pub(super) fn throttle(config: &Config) -> policy::Throttle {
 }
 
 /// `now` as records have it.
-pub(super) fn sts_time(now: Timestamp) -> Result<StsTime, CommandError> {
+pub(crate) fn sts_time(now: Timestamp) -> Result<StsTime, GatewayError> {
     StsTime::from_timestamp(now).ok_or_else(|| {
-        CommandError::other(format!(
+        GatewayError::other(format!(
             "the clock says {now}; set it: no record holds that time"
         ))
     })

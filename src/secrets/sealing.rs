@@ -11,9 +11,11 @@ use aes_gcm::aead::{AeadInOut as _, KeyInit as _, inout::InOutBuf};
 use aes_gcm::{Aes256Gcm, Nonce, Tag};
 use thiserror::Error;
 
-use super::master_secret::MasterSecret;
-use super::secret::{RandomError, Secret, SecretBytes, random_array};
-use super::tables::{KmsTables, TablesError};
+use super::{
+    master_secret::MasterSecret,
+    secret::{RandomError, Secret, SecretBytes, random_array},
+};
+use crate::kms::{KmsTables, TablesError};
 
 /// Length in bytes of a GCM nonce.
 const NONCE_LENGTH: usize = 12;
@@ -261,7 +263,7 @@ mod tests {
 
     use super::*;
     use crate::kms::memory_tables::MemoryTables;
-    use crate::kms::secret::assert_debug_hides;
+    use crate::secrets::secret::assert_debug_hides;
 
     fn storage_key() -> StorageKey {
         StorageKey(Secret::random().unwrap())

@@ -5,7 +5,7 @@ use std::{io, path::Path, sync::Arc};
 
 use tokio::net::TcpListener;
 
-use super::{CommandError, environment::blocklists, key_management, milter_port, serving};
+use super::{GatewayError, environment::blocklists, key_management, milter_port, serving};
 use crate::{
     config::{Config, ConfigError},
     dnsbl::Blocklists,
@@ -15,10 +15,10 @@ use crate::{
 };
 
 /// Binds the port of metrics and probes, if there is to be one.
-pub(super) async fn pages(
+pub(crate) async fn pages(
     path: &Path,
     config: &Config,
-) -> Result<Option<TcpListener>, CommandError> {
+) -> Result<Option<TcpListener>, GatewayError> {
     let Some(listen) = config.metrics.listen else {
         return Ok(None);
     };
@@ -29,7 +29,7 @@ pub(super) async fn pages(
 }
 
 /// Binds the milter's port or socket.
-pub(super) async fn milter(path: &Path, config: &Config) -> Result<MilterSocket, CommandError> {
+pub(crate) async fn milter(path: &Path, config: &Config) -> Result<MilterSocket, GatewayError> {
     let listen = &config.milter.listen;
     MilterSocket::bind(listen).await.map_err(|error| {
         if let (io::ErrorKind::NotFound, Some(missing)) =
@@ -49,7 +49,7 @@ fn cannot_be_bound(
     listen: impl std::fmt::Display,
     error: &io::Error,
     and_where: &str,
-) -> CommandError {
+) -> GatewayError {
     let remedy = match error.kind() {
         io::ErrorKind::AddrNotAvailable => "name an address of this machine".to_owned(),
         io::ErrorKind::PermissionDenied => {
@@ -62,18 +62,18 @@ fn cannot_be_bound(
 }
 
 /// What came of a rehearsal.
-pub(super) struct Rehearsal {
+pub(crate) struct Rehearsal {
     /// Database and key management system, where they open.
-    pub(super) opened: Option<(Arc<SqliteStore>, Arc<dyn Kms>)>,
+    pub(crate) opened: Option<(Arc<SqliteStore>, Arc<dyn Kms>)>,
     /// The block lists, where any are configured and can be asked.
-    pub(super) blocklists: Option<Blocklists>,
+    pub(crate) blocklists: Option<Blocklists>,
     /// Each reason for `serve` to refuse.
-    pub(super) problems: Vec<String>,
+    pub(crate) problems: Vec<String>,
 }
 
 /// Tries each of the needs, and gives up what it took. A port that the running
 /// gateway of this database holds is as good as free.
-pub(super) async fn rehearse(path: &Path, config: &Config) -> Rehearsal {
+pub(crate) async fn rehearse(path: &Path, config: &Config) -> Rehearsal {
     let held = serving::held(config);
     let holds_milter = held
         .as_ref()
@@ -96,9 +96,9 @@ pub(super) async fn rehearse(path: &Path, config: &Config) -> Rehearsal {
     }
 }
 
-fn kept<T, E: Into<CommandError>>(
+fn kept<T, E: Into<GatewayError>>(
     tried: Result<T, E>,
-    problems: &mut Vec<CommandError>,
+    problems: &mut Vec<GatewayError>,
 ) -> Option<T> {
     tried.map_err(|error| problems.push(error.into())).ok()
 }

@@ -10,7 +10,7 @@ use crate::{
 
 /// The clock with its record as it was kept. Without one the newest audit entry
 /// tells which time was reached.
-pub(super) async fn watched(
+pub(crate) async fn watched(
     clock: Arc<dyn Clock>,
     store: &SqliteStore,
 ) -> Result<Arc<WatchedClock>, StoreError> {

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
-use crate::kms::secret::assert_debug_hides;
+use crate::secrets::secret::assert_debug_hides;
 
 const TEXT: &str = "00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff";
 

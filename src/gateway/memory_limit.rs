@@ -14,7 +14,7 @@ const PART: u64 = 4;
 
 /// `milter.max_memory`, or a part of the control group's limit if that is less; but
 /// always enough for one message.
-pub(super) fn message_memory(config: &Config) -> usize {
+pub(crate) fn message_memory(config: &Config) -> usize {
     let allowed = group_limit().map_or(u64::MAX, |limit| limit / PART);
     let least = least_memory(config.policy.max_message_bytes);
     let bytes = config.milter.max_memory.min(allowed).max(least);

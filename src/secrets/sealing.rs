@@ -15,7 +15,6 @@ use super::{
     master_secret::MasterSecret,
     secret::{RandomError, Secret, SecretBytes, random_array},
 };
-use crate::kms::{KmsTables, TablesError};
 
 /// Length in bytes of a GCM nonce.
 const NONCE_LENGTH: usize = 12;
@@ -103,22 +102,13 @@ pub struct DoesNotOpen {
     pub row: String,
 }
 
-/// Why there is no storage key.
-#[derive(Debug, Error)]
-pub enum StorageKeyError {
-    /// The stored key doesn't open with this master secret.
-    #[error(
-        "the storage key does not open with this master secret: give the one that the database \
-         was made with or, after a change by kms-gateway secret rewrap, the new one"
-    )]
-    OtherMasterSecret,
-    /// The operating system gave no random bytes for a new key.
-    #[error(transparent)]
-    Random(#[from] RandomError),
-    /// The tables could not be read or written.
-    #[error(transparent)]
-    Tables(#[from] TablesError),
-}
+/// The storage key doesn't open with this master secret.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error(
+    "the storage key does not open with this master secret: give the one that the database was \
+     made with or, after a change by kms-gateway secret rewrap, the new one"
+)]
+pub struct OtherMasterSecret;
 
 /// The key that seals the rows. It is random, and stored sealed under the master
 /// secret.
@@ -129,31 +119,6 @@ impl StorageKey {
     /// Takes the bytes of a key and stores nothing.
     pub(crate) fn new(bytes: Secret<32>) -> Self {
         Self(bytes)
-    }
-
-    /// Opens the tables' storage key, or makes one for tables that have none.
-    ///
-    /// # Errors
-    /// [`StorageKeyError`]: another master secret, no random bytes, or tables
-    /// out of reach.
-    pub async fn open_or_create(
-        tables: &dyn KmsTables,
-        master_secret: &MasterSecret,
-    ) -> Result<Self, StorageKeyError> {
-        if let Some(wrapped) = tables.wrapped_storage_key().await? {
-            return Self::unwrap(&wrapped, master_secret);
-        }
-        let fresh = Self::random()?;
-        let wrapped = fresh.wrap(master_secret)?;
-        match tables.set_wrapped_storage_key(wrapped).await {
-            Ok(()) => Ok(fresh),
-            // Another process was faster, so its key counts.
-            Err(TablesError::Exists(what)) => match tables.wrapped_storage_key().await? {
-                Some(wrapped) => Self::unwrap(&wrapped, master_secret),
-                None => Err(TablesError::Exists(what).into()),
-            },
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// A fresh random key.
@@ -175,14 +140,23 @@ impl StorageKey {
     /// Opens a storage key that [`wrap`](Self::wrap) sealed.
     ///
     /// # Errors
-    /// [`StorageKeyError::OtherMasterSecret`].
-    pub fn unwrap(wrapped: &Sealed, master_secret: &MasterSecret) -> Result<Self, StorageKeyError> {
+    /// [`OtherMasterSecret`] if another master secret sealed it, or it was altered.
+    pub fn unwrap(
+        wrapped: &Sealed,
+        master_secret: &MasterSecret,
+    ) -> Result<Self, OtherMasterSecret> {
         Self::wrapping_key(master_secret)
             .open(&Self::associated_data(), wrapped)
             .ok()
             .and_then(|bytes| Secret::copied_from(bytes.expose()))
             .map(Self)
-            .ok_or(StorageKeyError::OtherMasterSecret)
+            .ok_or(OtherMasterSecret)
+    }
+
+    /// The bytes of the key, for the tests alone.
+    #[cfg(test)]
+    pub(crate) fn expose(&self) -> &[u8; 32] {
+        self.0.expose()
     }
 
     fn wrapping_key(master_secret: &MasterSecret) -> Self {
@@ -262,7 +236,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::kms::memory_tables::MemoryTables;
     use crate::secrets::secret::assert_debug_hides;
 
     fn storage_key() -> StorageKey {
@@ -365,47 +338,6 @@ mod tests {
             expected.extend(attributes);
             prop_assert_eq!(decoded(&row.encoded), expected);
         }
-    }
-
-    #[tokio::test]
-    async fn the_storage_key_is_made_once_and_opened_afterwards() {
-        let directory = tempfile::tempdir().unwrap();
-        let master = MasterSecret::create_file(&directory.path().join("one")).unwrap();
-        let tables = MemoryTables::default();
-        let made = StorageKey::open_or_create(&tables, &master).await.unwrap();
-        let kept = tables.content().storage_key.clone().unwrap();
-        let opened = StorageKey::open_or_create(&tables, &master).await.unwrap();
-        assert_eq!(made.0.expose(), opened.0.expose());
-        assert_eq!(tables.content().storage_key.as_ref(), Some(&kept));
-        assert!(
-            !kept
-                .as_bytes()
-                .windows(8)
-                .any(|run| run == &made.0.expose()[..8])
-        );
-
-        let other = MasterSecret::create_file(&directory.path().join("two")).unwrap();
-        let error = StorageKey::open_or_create(&tables, &other)
-            .await
-            .unwrap_err();
-        assert!(
-            matches!(error, StorageKeyError::OtherMasterSecret),
-            "{error}"
-        );
-        assert_eq!(tables.content().storage_key.as_ref(), Some(&kept));
-    }
-
-    #[tokio::test]
-    async fn of_two_processes_the_first_ones_key_stays() {
-        let directory = tempfile::tempdir().unwrap();
-        let master = MasterSecret::create_file(&directory.path().join("one")).unwrap();
-        let tables = MemoryTables::default();
-        let first = StorageKey::open_or_create(&tables, &master).await.unwrap();
-        // The second process looked before the first wrote.
-        tables.content().misses_storage_key = true;
-        let second = StorageKey::open_or_create(&tables, &master).await.unwrap();
-        assert_eq!(first.0.expose(), second.0.expose());
-        assert!(!tables.content().misses_storage_key);
     }
 
     #[test]

@@ -99,9 +99,6 @@ pub fn replace(path: &Path, partial: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// Makes a directory, and the directories above it that are missing.
-///
-/// # Errors
-/// As the operating system gives them.
 pub fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
     let missing: Vec<&Path> = path
         .ancestors()
@@ -114,9 +111,6 @@ pub fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
 }
 
 /// Waits until a file, or the names in a directory, are on disk.
-///
-/// # Errors
-/// As the operating system gives them.
 pub fn sync(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }

@@ -14,9 +14,6 @@ pub struct RequestId([u8; 16]);
 
 impl RequestId {
     /// A new random id; no other request has it.
-    ///
-    /// # Errors
-    /// [`RandomError`] when the operating system refuses.
     pub fn random() -> Result<Self, RandomError> {
         Ok(Self(random_array()?))
     }

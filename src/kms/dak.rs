@@ -26,9 +26,6 @@ impl Dak {
     }
 
     /// A fresh random DAK.
-    ///
-    /// # Errors
-    /// [`RandomError`] when the operating system refuses.
     pub fn random() -> Result<Self, RandomError> {
         Ok(Self(Secret::random()?))
     }

@@ -94,23 +94,18 @@ impl SealedRows {
 }
 
 /// The tables of the key management system. Each write adds one to the
-/// [`Revision`] and writes an audit entry in the same transaction.
+/// [`Revision`] and writes an audit entry in the same transaction. Each read and
+/// write may fail with [`TablesError::Store`] or [`TablesError::Unreadable`].
 #[async_trait]
 pub trait KmsTables: Send + Sync {
     /// Reads the data that shows whether `smid` made a request, in one consistent
     /// read. Anybody can cause this read, so it does the same work for a module
     /// that is not registered.
-    ///
-    /// # Errors
-    /// [`TablesError::Store`].
     async fn asker(&self, smid: &SmId, replay_key: &[u8; 32]) -> Result<Asker, TablesError>;
 
     /// Reads the vending keys that `smid` may have, in one consistent read. The
     /// time taken grows with their number. Without `issued_since`, former issues
     /// are not read.
-    ///
-    /// # Errors
-    /// [`TablesError::Store`].
     async fn issuable(
         &self,
         smid: &SmId,
@@ -119,33 +114,24 @@ pub trait KmsTables: Send + Sync {
 
     /// Reads the basis of an answer to an update file that this STSA key signed,
     /// in one consistent read.
-    ///
-    /// # Errors
-    /// [`TablesError::Store`].
     async fn update_basis(&self, stsa_key: &PointText) -> Result<UpdateBasis, TablesError>;
 
     /// Every KMC key.
-    ///
-    /// # Errors
-    /// [`TablesError::Store`].
     async fn kmc_keys(&self) -> Result<Vec<KmcKeyRow>, TablesError>;
 
     /// Adds a KMC key.
     ///
     /// # Errors
-    /// [`TablesError::Exists`] if its KMCID exists; [`TablesError::Store`].
+    /// [`TablesError::Exists`] if its KMCID exists.
     async fn add_kmc_key(&self, row: KmcKeyRow, now: Timestamp) -> Result<(), TablesError>;
 
     /// Every module.
-    ///
-    /// # Errors
-    /// [`TablesError::Store`].
     async fn modules(&self) -> Result<Vec<ModuleRow>, TablesError>;
 
     /// Adds a module.
     ///
     /// # Errors
-    /// [`TablesError::Exists`] if its SMID exists; [`TablesError::Store`].
+    /// [`TablesError::Exists`] if its SMID exists.
     async fn add_module(&self, row: ModuleRow, now: Timestamp) -> Result<(), TablesError>;
 
     /// Replaces `read` by `row`, which has the same SMID. Every change of a module
@@ -155,8 +141,7 @@ pub trait KmsTables: Send + Sync {
     ///
     /// # Errors
     /// [`TablesError::Unknown`] if the SMID is not known,
-    /// [`TablesError::Changed`] if the stored row is no longer `read`;
-    /// [`TablesError::Store`].
+    /// [`TablesError::Changed`] if the stored row is no longer `read`.
     async fn replace_module(
         &self,
         read: &ModuleRow,
@@ -165,16 +150,12 @@ pub trait KmsTables: Send + Sync {
     ) -> Result<(), TablesError>;
 
     /// Every vending key.
-    ///
-    /// # Errors
-    /// [`TablesError::Store`].
     async fn vending_keys(&self) -> Result<Vec<VendingKeyRow>, TablesError>;
 
     /// Adds a vending key.
     ///
     /// # Errors
-    /// [`TablesError::Exists`] if its SGC has a key with that KRN;
-    /// [`TablesError::Store`].
+    /// [`TablesError::Exists`] if its SGC has a key with that KRN.
     async fn add_vending_key(&self, row: VendingKeyRow, now: Timestamp) -> Result<(), TablesError>;
 
     /// Replaces `read` by `row`, which has the same SGC and KRN, as
@@ -182,8 +163,7 @@ pub trait KmsTables: Send + Sync {
     ///
     /// # Errors
     /// [`TablesError::Unknown`] if there is no such key,
-    /// [`TablesError::Changed`] if the stored row is no longer `read`;
-    /// [`TablesError::Store`].
+    /// [`TablesError::Changed`] if the stored row is no longer `read`.
     async fn replace_vending_key(
         &self,
         read: &VendingKeyRow,
@@ -193,15 +173,12 @@ pub trait KmsTables: Send + Sync {
 
     /// The storage key sealed under the master secret, or none if it was never
     /// set.
-    ///
-    /// # Errors
-    /// [`TablesError::Store`].
     async fn wrapped_storage_key(&self) -> Result<Option<Sealed>, TablesError>;
 
     /// Stores the sealed storage key of tables that have none.
     ///
     /// # Errors
-    /// [`TablesError::Exists`] if there is one; [`TablesError::Store`].
+    /// [`TablesError::Exists`] if there is one.
     async fn set_wrapped_storage_key(&self, wrapped: Sealed) -> Result<(), TablesError>;
 }
 

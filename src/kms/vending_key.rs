@@ -69,9 +69,6 @@ impl VendingKey {
     }
 
     /// A fresh key for `dkga`.
-    ///
-    /// # Errors
-    /// [`RandomError`] when the operating system refuses.
     pub fn generate(dkga: Dkga) -> Result<Self, RandomError> {
         loop {
             let key = SecretBytes::filled_by(dkga.key_length(), |key| {

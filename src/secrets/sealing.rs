@@ -122,17 +122,11 @@ impl StorageKey {
     }
 
     /// A fresh random key.
-    ///
-    /// # Errors
-    /// [`RandomError`] when the operating system refuses.
     pub fn random() -> Result<Self, RandomError> {
         Secret::random().map(Self)
     }
 
     /// Seals the storage key under the master secret.
-    ///
-    /// # Errors
-    /// [`RandomError`] if the operating system gives no nonce.
     pub fn wrap(&self, master_secret: &MasterSecret) -> Result<Sealed, RandomError> {
         Self::wrapping_key(master_secret).seal(&Self::associated_data(), self.0.expose())
     }
@@ -173,9 +167,6 @@ impl StorageKey {
     /// under one key. A row is sealed when it is made and each time an operator
     /// changes it; a new storage key begins anew. Among a million sealings, two
     /// nonces are equal with probability 2⁻⁵⁷.
-    ///
-    /// # Errors
-    /// [`RandomError`] if the operating system gives no nonce.
     pub(crate) fn seal(&self, row: &AssociatedData, secret: &[u8]) -> Result<Sealed, RandomError> {
         let nonce = random_array::<NONCE_LENGTH>()?;
         // Encrypts from one buffer to the other, so that no copy of the secret

@@ -177,17 +177,11 @@ pub struct NewVendingKey<'a> {
 }
 
 /// A new KMCID, created at `now`. A random part makes it unique.
-///
-/// # Errors
-/// [`AdministrationError::Clock`] and [`AdministrationError::Random`].
 pub fn new_kmcid(issuer: Ident, name: Ident, now: Timestamp) -> Result<KmcId, AdministrationError> {
     Ok(KmcId::new(issuer, name, sts_time(now)?, random_array()?))
 }
 
 /// A new SMID, created at `now`. A random part makes it unique.
-///
-/// # Errors
-/// [`AdministrationError::Clock`] and [`AdministrationError::Random`].
 pub fn new_smid(issuer: Ident, name: Ident, now: Timestamp) -> Result<SmId, AdministrationError> {
     Ok(SmId::new(issuer, name, sts_time(now)?, random_array()?))
 }

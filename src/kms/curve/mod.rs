@@ -222,9 +222,6 @@ pub enum PrivateKey {
 
 impl PrivateKey {
     /// A fresh key from the operating system's generator.
-    ///
-    /// # Errors
-    /// [`RandomError`] when the operating system refuses.
     pub fn generate(curve: Curve) -> Result<Self, RandomError> {
         Ok(match curve {
             Curve::P384 => Self::P384(SecretKey::try_generate()?),

@@ -52,9 +52,6 @@ pub struct EmbeddedKms {
 
 impl EmbeddedKms {
     /// Answers from `tables`, whose rows `storage_key` seals.
-    ///
-    /// # Errors
-    /// [`RandomError`] when the operating system refuses.
     pub fn new(
         tables: Arc<dyn KmsTables>,
         storage_key: StorageKey,

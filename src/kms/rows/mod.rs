@@ -57,9 +57,6 @@ impl KmcKeyRow {
     }
 
     /// Opens the private key.
-    ///
-    /// # Errors
-    /// [`DoesNotOpen`] if any part of the row has changed since it was sealed.
     pub fn open(&self, storage_key: &StorageKey) -> Result<PrivateKey, DoesNotOpen> {
         let row = self.data();
         let scalar = storage_key.open(&row, &self.sealed_private_key)?;
@@ -67,9 +64,6 @@ impl KmcKeyRow {
     }
 
     /// The same row, with its secret sealed anew under `to`.
-    ///
-    /// # Errors
-    /// [`ResealError`]: the row doesn't open by `from`, or there is no nonce.
     pub(crate) fn reseal(&self, from: &StorageKey, to: &StorageKey) -> Result<Self, ResealError> {
         Ok(Self {
             sealed_private_key: from.reseal(&self.data(), &self.sealed_private_key, to)?,
@@ -179,9 +173,6 @@ impl ModuleRow {
     }
 
     /// Opens the Device Authentication Key.
-    ///
-    /// # Errors
-    /// [`DoesNotOpen`] if any part of the row has changed since it was sealed.
     pub fn open(&self, storage_key: &StorageKey) -> Result<Dak, DoesNotOpen> {
         let row = self.data();
         let bytes = storage_key.open(&row, &self.sealed_dak)?;
@@ -191,9 +182,6 @@ impl ModuleRow {
     }
 
     /// The same row, with its secret sealed anew under `to`.
-    ///
-    /// # Errors
-    /// [`ResealError`]: the row doesn't open by `from`, or there is no nonce.
     pub(crate) fn reseal(&self, from: &StorageKey, to: &StorageKey) -> Result<Self, ResealError> {
         Ok(Self {
             sealed_dak: from.reseal(&self.data(), &self.sealed_dak, to)?,
@@ -307,9 +295,6 @@ impl VendingKeyRow {
     }
 
     /// Opens the vending key.
-    ///
-    /// # Errors
-    /// [`DoesNotOpen`] if any part of the row has changed since it was sealed.
     pub fn open(&self, storage_key: &StorageKey) -> Result<VendingKey, DoesNotOpen> {
         let row = self.data();
         let bytes = storage_key.open(&row, &self.sealed_key)?;
@@ -317,9 +302,6 @@ impl VendingKeyRow {
     }
 
     /// The same row, with its secret sealed anew under `to`.
-    ///
-    /// # Errors
-    /// [`ResealError`]: the row doesn't open by `from`, or there is no nonce.
     pub(crate) fn reseal(&self, from: &StorageKey, to: &StorageKey) -> Result<Self, ResealError> {
         Ok(Self {
             sealed_key: from.reseal(&self.data(), &self.sealed_key, to)?,

@@ -19,17 +19,11 @@ use self::vault::{Place, SLOT_LENGTH};
 pub struct RandomError(#[from] getrandom::Error);
 
 /// Fills `bytes` from the operating system's generator.
-///
-/// # Errors
-/// [`RandomError`] when the operating system refuses.
 pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<(), RandomError> {
     Ok(getrandom::fill(bytes)?)
 }
 
 /// `N` random public bytes, such as a nonce.
-///
-/// # Errors
-/// [`RandomError`] when the operating system refuses.
 pub(crate) fn random_array<const N: usize>() -> Result<[u8; N], RandomError> {
     let mut bytes = [0; N];
     fill_random(&mut bytes)?;
@@ -46,9 +40,6 @@ impl<const N: usize> Secret<N> {
     }
 
     /// A fresh secret from the operating system's generator.
-    ///
-    /// # Errors
-    /// [`RandomError`] when the operating system refuses.
     pub fn random() -> Result<Self, RandomError> {
         Self::filled_by(|bytes| fill_random(bytes))
     }

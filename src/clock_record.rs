@@ -81,14 +81,12 @@ pub struct Doubt {
 
 impl ClockRecord {
     /// The record of a clock without a history. The clock is believed.
-    #[must_use]
     pub fn new(look: Look) -> Self {
         Self::after(look.now, look)
     }
 
     /// The record of a clock without a history except `newest`, the latest time that
     /// it stamped.
-    #[must_use]
     pub fn after(newest: Timestamp, look: Look) -> Self {
         Self {
             line: newest,
@@ -159,14 +157,12 @@ impl ClockRecord {
     }
 
     /// The latest time that had surely passed at the last look.
-    #[must_use]
     pub fn surely_passed(&self) -> Timestamp {
         self.line.min(self.last.now)
     }
 
     /// A time: everything that the clock stamped before it was surely older than
     /// `age` at the last look.
-    #[must_use]
     pub fn surely_before(&self, age: SignedDuration) -> Timestamp {
         let before = earlier(self.surely_passed(), age);
         let on_line = earlier(self.line, age);
@@ -249,7 +245,6 @@ impl fmt::Display for Doubt {
 }
 
 /// A length of time in its largest unit, cut: `59 s`, `3 min`, `47 h`, `12 days`.
-#[must_use]
 pub fn length(length: SignedDuration) -> String {
     const MINUTE: i64 = 60;
     const HOUR: i64 = 60 * MINUTE;

@@ -23,7 +23,6 @@ impl Display for Printable<'_> {
 
 /// Characters without width: the soft hyphen, zero-width spaces and joiners,
 /// marks of direction, and the byte order mark.
-#[must_use]
 pub fn is_invisible(c: char) -> bool {
     matches!(
         c,

@@ -14,13 +14,11 @@ pub struct Dak(Secret<32>);
 
 impl Dak {
     /// Takes the bytes of a DAK.
-    #[must_use]
     pub fn new(bytes: Secret<32>) -> Self {
         Self(bytes)
     }
 
     /// Reads 64 hexadecimal digits of either case; none if they are not that.
-    #[must_use]
     pub fn from_hex(digits: &str) -> Option<Self> {
         Secret::from_hex(digits).map(Self)
     }
@@ -31,7 +29,6 @@ impl Dak {
     }
 
     /// The bytes, for sealing the DAK or handing it to its module.
-    #[must_use]
     pub fn expose(&self) -> &[u8; 32] {
         self.0.expose()
     }

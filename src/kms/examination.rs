@@ -76,7 +76,6 @@ impl AlteredRows {
     }
 
     /// Number of altered rows.
-    #[must_use]
     pub fn count(&self) -> usize {
         self.count
     }

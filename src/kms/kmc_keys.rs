@@ -61,13 +61,11 @@ pub struct KmcKeys<'a> {
 
 impl<'a> KmcKeys<'a> {
     /// The keys in `rows` as they stand at `now`.
-    #[must_use]
     pub fn at(now: StsTime, rows: &'a [KmcKeyRow]) -> Self {
         Self { rows, now }
     }
 
     /// The key that modules should now use.
-    #[must_use]
     pub fn active(&self) -> Option<&'a KmcKeyRow> {
         let serving = self.rows.iter().filter(|row| serves_at(row, self.now));
         // The KMCID decides between two keys activated in the same second.
@@ -85,7 +83,6 @@ impl<'a> KmcKeys<'a> {
     }
 
     /// The key with this KMCID, if requests made for it are answered.
-    #[must_use]
     pub fn serving(&self, kmcid: &KmcId) -> Option<&'a KmcKeyRow> {
         self.rows
             .iter()
@@ -93,7 +90,6 @@ impl<'a> KmcKeys<'a> {
     }
 
     /// The stage of `row`, which is one of these keys.
-    #[must_use]
     pub fn state(&self, row: &KmcKeyRow) -> KmcKeyState {
         if row.expiry <= self.now {
             KmcKeyState::Expired
@@ -125,7 +121,6 @@ impl<'a> KmcKeys<'a> {
 
     /// Time up to which keys serve from now on without a gap. None if no key
     /// serves now.
-    #[must_use]
     pub fn served_until(&self) -> Option<StsTime> {
         let mut until = None;
         let mut at = self.now;

@@ -86,14 +86,12 @@ impl VendingKey {
     }
 
     /// The bytes, for wrapping or sealing them.
-    #[must_use]
     pub fn expose(&self) -> &[u8] {
         self.0.expose()
     }
 
     /// The check value: leftmost 3 bytes of SHA-256 over `KCV.1|SGC|KRN|KT|DKGA|`
     /// and the key (records.md, section 7). Both sides show it; it is never sent.
-    #[must_use]
     pub fn kcv(&self, attributes: &VendingKeyAttributes) -> Kcv {
         let VendingKeyAttributes {
             sgc, krn, kt, dkga, ..

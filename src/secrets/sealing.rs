@@ -28,13 +28,11 @@ pub struct Sealed(Vec<u8>);
 
 impl Sealed {
     /// Takes stored bytes. Only opening shows whether they are intact.
-    #[must_use]
     pub fn from_bytes(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
 
     /// The bytes to store.
-    #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }

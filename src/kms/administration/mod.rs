@@ -194,7 +194,6 @@ pub struct Administration<'a> {
 
 impl<'a> Administration<'a> {
     /// Takes the tables and the storage key that seals their rows.
-    #[must_use]
     pub fn new(tables: &'a dyn KmsTables, storage_key: &'a StorageKey) -> Self {
         Self {
             tables,

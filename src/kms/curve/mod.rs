@@ -34,7 +34,6 @@ pub enum Curve {
 
 impl Curve {
     /// Length in bytes of an x-coordinate and of a private scalar.
-    #[must_use]
     pub const fn field_length(self) -> usize {
         match self {
             Self::P384 => 48,
@@ -43,7 +42,6 @@ impl Curve {
     }
 
     /// Length in bytes of a point in SEC1 uncompressed form.
-    #[must_use]
     pub const fn point_length(self) -> usize {
         1 + 2 * self.field_length()
     }
@@ -131,7 +129,6 @@ impl PublicPoint {
     }
 
     /// The curve that the point lies on.
-    #[must_use]
     pub fn curve(&self) -> Curve {
         match self {
             Self::P384(_) => Curve::P384,
@@ -140,7 +137,6 @@ impl PublicPoint {
     }
 
     /// The point in SEC1 uncompressed form.
-    #[must_use]
     pub fn to_sec1(&self) -> Vec<u8> {
         match self {
             Self::P384(point) => point.to_sec1_point(false).as_bytes().to_vec(),
@@ -149,7 +145,6 @@ impl PublicPoint {
     }
 
     /// The point as a record writes it.
-    #[must_use]
     pub fn to_text(&self) -> PointText {
         match PointText::from_bytes(&self.to_sec1()) {
             Ok(text) => text,
@@ -158,7 +153,6 @@ impl PublicPoint {
     }
 
     /// The public-key fingerprint (records.md, section 5).
-    #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         let digest = Sha256::digest(self.to_sec1());
         let (leftmost, _) = digest.split_ref::<U8>();
@@ -200,7 +194,6 @@ pub struct Fingerprint([u8; 8]);
 
 impl Fingerprint {
     /// Takes a fingerprint that another system computed.
-    #[must_use]
     pub const fn from_bytes(bytes: [u8; 8]) -> Self {
         Self(bytes)
     }
@@ -247,7 +240,6 @@ impl PrivateKey {
     }
 
     /// The scalar, big-endian and of exactly the curve's length.
-    #[must_use]
     pub fn to_scalar(&self) -> SecretBytes {
         match self {
             Self::P384(key) => SecretBytes::concatenated(&[&*Zeroizing::new(key.to_bytes())]),
@@ -256,7 +248,6 @@ impl PrivateKey {
     }
 
     /// The curve that the key belongs to.
-    #[must_use]
     pub fn curve(&self) -> Curve {
         match self {
             Self::P384(_) => Curve::P384,
@@ -265,7 +256,6 @@ impl PrivateKey {
     }
 
     /// The matching public key.
-    #[must_use]
     pub fn public_point(&self) -> PublicPoint {
         match self {
             Self::P384(key) => PublicPoint::P384(key.public_key()),

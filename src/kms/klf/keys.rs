@@ -15,7 +15,6 @@ pub const MAXIMUM_KEYS: usize = file::MAXIMUM_RECORDS - 2;
 
 /// The key by which a request is answered only once: SHA-256 over
 /// `SMID|public key`. Neither of them contains a `|`.
-#[must_use]
 pub fn replay_key(smid: &SmId, public_key: &PointText) -> [u8; 32] {
     Sha256::digest(format!("{smid}|{public_key}")).into()
 }

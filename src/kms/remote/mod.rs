@@ -41,7 +41,6 @@ pub struct RemoteKms {
 
 impl RemoteKms {
     /// Connects anew for each question, so a system that was away is found again.
-    #[must_use]
     pub fn new(settings: RemoteSettings) -> Self {
         Self {
             settings,

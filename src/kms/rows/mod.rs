@@ -204,7 +204,6 @@ impl ModuleRow {
     }
 
     /// The differences from `before`, in words for the audit log.
-    #[must_use]
     pub fn change_from(&self, before: &Self) -> String {
         let mut changes = Vec::new();
         if self.hardware != before.hardware {
@@ -261,7 +260,6 @@ impl VendingKeyRow {
     }
 
     /// SGC and KRN, which identify the key, in words for people.
-    #[must_use]
     pub fn name(&self) -> String {
         format!(
             "vending key {}/{}",
@@ -271,14 +269,12 @@ impl VendingKeyRow {
 
     /// Whether key load files still contain the key at `now`: neither its IUT nor
     /// its EXP has passed.
-    #[must_use]
     pub fn is_issued_at(&self, now: StsTime) -> bool {
         let passed = |last: Option<StsTime>| last.is_some_and(|last| last < now);
         !passed(self.attributes.iut) && !passed(self.expires)
     }
 
     /// The differences from `before`, in words for the audit log.
-    #[must_use]
     pub fn change_from(&self, before: &Self) -> String {
         let time = |expires: Option<StsTime>| {
             expires.map_or_else(|| "none".to_owned(), |time| time.to_string())

@@ -43,13 +43,11 @@ impl StsaPublicKey {
     }
 
     /// The point as a record writes it.
-    #[must_use]
     pub fn to_text(&self) -> PointText {
         self.point().to_text()
     }
 
     /// Fingerprint of the key (records.md, section 5).
-    #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.point().fingerprint()
     }
@@ -84,7 +82,6 @@ impl StsaSigningKey {
     }
 
     /// The public half of the key.
-    #[must_use]
     pub fn public(&self) -> &StsaPublicKey {
         &self.public
     }

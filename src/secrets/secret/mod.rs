@@ -57,7 +57,6 @@ impl<const N: usize> Secret<N> {
     }
 
     /// A copy of `bytes`, if there are exactly `N` of them.
-    #[must_use]
     pub fn copied_from(bytes: &[u8]) -> Option<Self> {
         let mut secret = Self::zeros();
         if bytes.len() != N {
@@ -68,13 +67,11 @@ impl<const N: usize> Secret<N> {
     }
 
     /// Reads `2 N` hexadecimal digits, of either case.
-    #[must_use]
     pub fn from_hex(digits: &str) -> Option<Self> {
         Self::filled_by(|bytes| hex::decode_to_slice(digits, bytes)).ok()
     }
 
     /// The bytes, for a cryptographic primitive and nothing else.
-    #[must_use]
     pub fn expose(&self) -> &[u8; N] {
         match self.0.bytes().first_chunk() {
             Some(bytes) => bytes,
@@ -128,7 +125,6 @@ impl SecretBytes {
     }
 
     /// The parts, one after the other.
-    #[must_use]
     pub(crate) fn concatenated(parts: &[&[u8]]) -> Self {
         let mut place = Place::of(parts.iter().map(|part| part.len()).sum());
         let from = parts.iter().copied().flatten();
@@ -141,7 +137,6 @@ impl SecretBytes {
     }
 
     /// The bytes, for a cryptographic primitive and nothing else.
-    #[must_use]
     pub fn expose(&self) -> &[u8] {
         self.0.bytes()
     }

@@ -13,22 +13,17 @@ use crate::secrets::{RandomError, random_array};
 pub struct RequestId([u8; 16]);
 
 impl RequestId {
-    /// A new one, that no other request has.
-    ///
-    /// # Errors
-    /// [`RandomError`] when the operating system refuses.
+    /// A new random id; no other request has it.
     pub fn random() -> Result<Self, RandomError> {
         Ok(Self(random_array()?))
     }
 
-    /// The one of these bytes.
-    #[must_use]
+    /// Takes the bytes of an id.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
-    /// Its bytes.
-    #[must_use]
+    /// The 16 bytes of the id.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
@@ -46,7 +41,7 @@ impl fmt::Debug for RequestId {
     }
 }
 
-/// A text that names no request.
+/// A text that is not a request id.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("a request is named by 32 lower-case hexadecimal digits")]
 pub struct NoRequestId;
@@ -57,7 +52,7 @@ impl FromStr for RequestId {
     fn from_str(text: &str) -> Result<Self, NoRequestId> {
         let mut bytes = [0; 16];
         hex::decode_to_slice(text, &mut bytes).map_err(|_| NoRequestId)?;
-        // One spelling, so that two texts never name one request.
+        // Only one spelling is taken, so that no two texts name one request.
         let id = Self(bytes);
         if id.to_string() == text {
             Ok(id)

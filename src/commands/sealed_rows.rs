@@ -3,7 +3,7 @@
 use super::CommandError;
 use crate::{
     kms::{AlteredRows, KmsTables},
-    secrets::{MasterSecret, StorageKey, StorageKeyError},
+    secrets::{MasterSecret, OtherMasterSecret, StorageKey},
     store::SqliteStore,
 };
 
@@ -18,11 +18,10 @@ pub(super) async fn altered(
     match StorageKey::unwrap(&wrapped, secret) {
         Ok(storage_key) => Ok(AlteredRows::find(store, &storage_key).await?),
         // The master secret is the right one: it opens the audit log's key.
-        Err(StorageKeyError::OtherMasterSecret) => {
+        Err(OtherMasterSecret) => {
             let mut altered = AlteredRows::default();
             altered.add("the storage key".to_owned());
             Ok(altered)
         }
-        Err(error) => Err(error.into()),
     }
 }

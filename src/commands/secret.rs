@@ -14,7 +14,7 @@ use crate::{
             chain_key, master_secret, master_secret_file, new_master_secret, store_settings,
         },
     },
-    kms::KmsTables,
+    kms::{KmsTables, StorageKeyError},
     secrets::{MasterSecret, StorageKey},
     store::{SecretChange, Store as _, StoreAlone, StoreError},
 };
@@ -144,7 +144,10 @@ async fn check(
     secret: &MasterSecret,
 ) -> Result<Option<StorageKey>, CommandError> {
     match store.store().wrapped_storage_key().await? {
-        Some(wrapped) => Ok(Some(StorageKey::unwrap(&wrapped, secret)?)),
+        Some(wrapped) => {
+            let opened = StorageKey::unwrap(&wrapped, secret);
+            Ok(Some(opened.map_err(StorageKeyError::from)?))
+        }
         None => match store.store().verify_audit(None).await? {
             Ok(_) => Ok(None),
             Err(broken) => Err(CommandError::other(format!(

@@ -6,8 +6,8 @@ use std::{fmt, io, path::Path};
 use crate::{
     config::ConfigError,
     dnsbl::ResolverError,
-    kms::{KmsError, TablesError},
-    secrets::{MasterSecretError, RandomError, StorageKeyError},
+    kms::{KmsError, StorageKeyError, TablesError},
+    secrets::{MasterSecretError, RandomError},
     store::StoreError,
 };
 

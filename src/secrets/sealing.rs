@@ -1,9 +1,9 @@
-//! Sealing at rest: AES-256-GCM over a secret, with the table, the key and
-//! every attribute of its row as associated data, so that a row can be neither
-//! altered nor swapped for another. Knows no table and no record.
+//! Sealing at rest: AES-256-GCM over a secret. The table, the key and every
+//! attribute of the row are associated data, so that a row can be neither
+//! altered nor exchanged for another unseen. Knows no table and no record.
 //!
-//! A whole older row put back opens again: that a table was turned back shows
-//! in the audit chain, not here.
+//! An older copy of a whole row still opens. The audit chain shows that a table
+//! was turned back; sealing does not.
 
 use std::fmt;
 
@@ -15,12 +15,11 @@ use super::{
     master_secret::MasterSecret,
     secret::{RandomError, Secret, SecretBytes, random_array},
 };
-use crate::kms::{KmsTables, TablesError};
 
 /// Length in bytes of a GCM nonce.
 const NONCE_LENGTH: usize = 12;
 
-/// Length in bytes of its tag.
+/// Length in bytes of a GCM tag.
 const TAG_LENGTH: usize = 16;
 
 /// A sealed secret: nonce ‖ ciphertext ‖ tag.
@@ -28,14 +27,12 @@ const TAG_LENGTH: usize = 16;
 pub struct Sealed(Vec<u8>);
 
 impl Sealed {
-    /// What a table kept. Whether it opens shows when it is opened.
-    #[must_use]
+    /// Takes stored bytes. Only opening shows whether they are intact.
     pub fn from_bytes(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
 
-    /// What a table keeps.
-    #[must_use]
+    /// The bytes to store.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -47,7 +44,7 @@ impl fmt::Debug for Sealed {
     }
 }
 
-/// The row that a secret belongs to, in an encoding that no two rows share:
+/// The row that a secret belongs to, encoded so that no two rows are alike:
 /// names, counts and values, each text with its length before it.
 pub(crate) struct AssociatedData {
     row: String,
@@ -66,7 +63,7 @@ impl AssociatedData {
         .attribute("key", [key])
     }
 
-    /// Adds an attribute: one value, none where a field is empty, or a list.
+    /// Adds an attribute: one value, none for an empty field, or a list.
     pub(crate) fn attribute(
         mut self,
         name: &str,
@@ -79,7 +76,7 @@ impl AssociatedData {
         self
     }
 
-    /// The error that says this row doesn't open.
+    /// The error for a secret that doesn't open in this row.
     pub(crate) fn does_not_open(self) -> DoesNotOpen {
         DoesNotOpen { row: self.row }
     }
@@ -103,86 +100,55 @@ pub struct DoesNotOpen {
     pub row: String,
 }
 
-/// Why there is no storage key.
-#[derive(Debug, Error)]
-pub enum StorageKeyError {
-    /// The wrapped key is there and doesn't open.
-    #[error(
-        "the storage key does not open with this master secret: give the one that the database \
-         was made with or, after a change by kms-gateway secret rewrap, the new one"
-    )]
-    OtherMasterSecret,
-    /// A new one could not be made.
-    #[error(transparent)]
-    Random(#[from] RandomError),
-    /// The tables could not be read or written.
-    #[error(transparent)]
-    Tables(#[from] TablesError),
-}
+/// The storage key doesn't open with this master secret.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error(
+    "the storage key does not open with this master secret: give the one that the database was \
+     made with or, after a change by kms-gateway secret rewrap, the new one"
+)]
+pub struct OtherMasterSecret;
 
-/// The key that seals the rows: random, and itself sealed once under the
-/// master secret.
+/// The key that seals the rows. It is random, and stored sealed under the master
+/// secret.
 #[derive(Debug)]
 pub struct StorageKey(Secret<32>);
 
 impl StorageKey {
-    /// The key of these bytes, without tables to keep it.
+    /// Takes the bytes of a key and stores nothing.
     pub(crate) fn new(bytes: Secret<32>) -> Self {
         Self(bytes)
     }
 
-    /// Opens the tables' storage key, or makes one for tables that have none.
-    ///
-    /// # Errors
-    /// [`StorageKeyError`]: another master secret, no random bytes, or tables
-    /// out of reach.
-    pub async fn open_or_create(
-        tables: &dyn KmsTables,
-        master_secret: &MasterSecret,
-    ) -> Result<Self, StorageKeyError> {
-        if let Some(wrapped) = tables.wrapped_storage_key().await? {
-            return Self::unwrap(&wrapped, master_secret);
-        }
-        let fresh = Self::random()?;
-        let wrapped = fresh.wrap(master_secret)?;
-        match tables.set_wrapped_storage_key(wrapped).await {
-            Ok(()) => Ok(fresh),
-            // Another process was faster: its key is the one.
-            Err(TablesError::Exists(what)) => match tables.wrapped_storage_key().await? {
-                Some(wrapped) => Self::unwrap(&wrapped, master_secret),
-                None => Err(TablesError::Exists(what).into()),
-            },
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// A fresh one.
-    ///
-    /// # Errors
-    /// [`RandomError`] when the operating system refuses.
+    /// A fresh random key.
     pub fn random() -> Result<Self, RandomError> {
         Secret::random().map(Self)
     }
 
-    /// Seals it under the master secret.
-    ///
-    /// # Errors
-    /// [`RandomError`] when there is no nonce to be had.
+    /// Seals the storage key under the master secret.
     pub fn wrap(&self, master_secret: &MasterSecret) -> Result<Sealed, RandomError> {
         Self::wrapping_key(master_secret).seal(&Self::associated_data(), self.0.expose())
     }
 
-    /// Opens what [`wrap`](Self::wrap) sealed.
+    /// Opens a storage key that [`wrap`](Self::wrap) sealed.
     ///
     /// # Errors
-    /// [`StorageKeyError::OtherMasterSecret`].
-    pub fn unwrap(wrapped: &Sealed, master_secret: &MasterSecret) -> Result<Self, StorageKeyError> {
+    /// [`OtherMasterSecret`] if another master secret sealed it, or it was altered.
+    pub fn unwrap(
+        wrapped: &Sealed,
+        master_secret: &MasterSecret,
+    ) -> Result<Self, OtherMasterSecret> {
         Self::wrapping_key(master_secret)
             .open(&Self::associated_data(), wrapped)
             .ok()
             .and_then(|bytes| Secret::copied_from(bytes.expose()))
             .map(Self)
-            .ok_or(StorageKeyError::OtherMasterSecret)
+            .ok_or(OtherMasterSecret)
+    }
+
+    /// The bytes of the key, for the tests alone.
+    #[cfg(test)]
+    pub(crate) fn expose(&self) -> &[u8; 32] {
+        self.0.expose()
     }
 
     fn wrapping_key(master_secret: &MasterSecret) -> Self {
@@ -195,16 +161,14 @@ impl StorageKey {
 
     /// Seals `secret` to its row.
     ///
-    /// The nonce is random. For one key NIST SP 800-38D, 8.3, allows 2³² of
-    /// such; a row is sealed once when it is made and once when an operator
-    /// changes it, and another storage key begins anew. At a million rows two
-    /// nonces are the same with probability 2⁻⁵⁷.
-    ///
-    /// # Errors
-    /// [`RandomError`] when there is no nonce to be had.
+    /// The nonce is 96 random bits. NIST SP 800-38D, 8.3, allows 2³² such nonces
+    /// under one key. A row is sealed when it is made and each time an operator
+    /// changes it; a new storage key begins anew. Among a million sealings, two
+    /// nonces are equal with probability 2⁻⁵⁷.
     pub(crate) fn seal(&self, row: &AssociatedData, secret: &[u8]) -> Result<Sealed, RandomError> {
         let nonce = random_array::<NONCE_LENGTH>()?;
-        // From one buffer to the other: no copy of the secret is left behind.
+        // Encrypts from one buffer to the other, so that no copy of the secret
+        // is left behind.
         let mut ciphertext = vec![0; secret.len()];
         let tag = InOutBuf::new(secret, &mut ciphertext)
             .ok()
@@ -220,10 +184,10 @@ impl StorageKey {
         Ok(Sealed([nonce.as_slice(), &ciphertext, &tag].concat()))
     }
 
-    /// Opens what was sealed to exactly this row.
+    /// Opens a secret that was sealed to exactly this row.
     ///
     /// # Errors
-    /// [`DoesNotOpen`] if a byte of either has changed since.
+    /// [`DoesNotOpen`] if a byte of the row or of `sealed` has changed since.
     pub(crate) fn open(
         &self,
         row: &AssociatedData,
@@ -261,7 +225,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::kms::memory_tables::MemoryTables;
     use crate::secrets::secret::assert_debug_hides;
 
     fn storage_key() -> StorageKey {
@@ -326,8 +289,7 @@ mod tests {
 
     type Attributes = Vec<(String, Vec<String>)>;
 
-    /// Reads an encoding back. That it can be read at all is what makes it
-    /// unambiguous.
+    /// Reads an encoding back, which shows that it is unambiguous.
     fn decoded(mut encoded: &[u8]) -> Attributes {
         fn length(encoded: &mut &[u8]) -> usize {
             let length;
@@ -365,47 +327,6 @@ mod tests {
             expected.extend(attributes);
             prop_assert_eq!(decoded(&row.encoded), expected);
         }
-    }
-
-    #[tokio::test]
-    async fn the_storage_key_is_made_once_and_opened_afterwards() {
-        let directory = tempfile::tempdir().unwrap();
-        let master = MasterSecret::create_file(&directory.path().join("one")).unwrap();
-        let tables = MemoryTables::default();
-        let made = StorageKey::open_or_create(&tables, &master).await.unwrap();
-        let kept = tables.content().storage_key.clone().unwrap();
-        let opened = StorageKey::open_or_create(&tables, &master).await.unwrap();
-        assert_eq!(made.0.expose(), opened.0.expose());
-        assert_eq!(tables.content().storage_key.as_ref(), Some(&kept));
-        assert!(
-            !kept
-                .as_bytes()
-                .windows(8)
-                .any(|run| run == &made.0.expose()[..8])
-        );
-
-        let other = MasterSecret::create_file(&directory.path().join("two")).unwrap();
-        let error = StorageKey::open_or_create(&tables, &other)
-            .await
-            .unwrap_err();
-        assert!(
-            matches!(error, StorageKeyError::OtherMasterSecret),
-            "{error}"
-        );
-        assert_eq!(tables.content().storage_key.as_ref(), Some(&kept));
-    }
-
-    #[tokio::test]
-    async fn of_two_processes_the_first_ones_key_stays() {
-        let directory = tempfile::tempdir().unwrap();
-        let master = MasterSecret::create_file(&directory.path().join("one")).unwrap();
-        let tables = MemoryTables::default();
-        let first = StorageKey::open_or_create(&tables, &master).await.unwrap();
-        // The second has looked before the first wrote.
-        tables.content().misses_storage_key = true;
-        let second = StorageKey::open_or_create(&tables, &master).await.unwrap();
-        assert_eq!(first.0.expose(), second.0.expose());
-        assert!(!tables.content().misses_storage_key);
     }
 
     #[test]

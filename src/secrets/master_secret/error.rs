@@ -1,4 +1,4 @@
-//! What is wrong with a master secret, and what helps.
+//! The faults of a master secret.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,98 +7,98 @@ use thiserror::Error;
 
 use crate::secrets::secret::RandomError;
 
-/// What is wrong with a master secret, where, and what helps. Never holds a
-/// byte of it.
+/// Says what is wrong with a master secret, where, and what helps. Never holds a
+/// byte of the secret.
 #[derive(Debug, Error)]
 pub enum MasterSecretError {
-    /// Missing, or not to be read by us.
+    /// The file is missing, or this process may not read it.
     #[error("cannot read the master secret {}: {source}", path.display())]
     Read {
-        /// The file.
+        /// Path as given.
         path: PathBuf,
-        /// The system's reason.
+        /// Reason given by the operating system.
         source: io::Error,
     },
     /// A directory, a device, a pipe.
     #[error("the master secret {} is no regular file: name the file itself", path.display())]
     NotRegular {
-        /// The file.
+        /// Path as given.
         path: PathBuf,
     },
-    /// Group or others may do what only the owner should.
+    /// Group or others have rights that only the owner should have.
     #[error(
         "the master secret {path} is open to others (mode {mode:04o}): run chmod 600 {path}",
         path = path.display()
     )]
     Mode {
-        /// The file.
+        /// Path as given.
         path: PathBuf,
-        /// Its permission bits.
+        /// Permission bits of the file.
         mode: u32,
     },
-    /// Whoever owns a file can change it.
+    /// Another user owns the file, and the owner of a file can change it.
     #[error(
         "the master secret {path} belongs to user {owner}, who is neither root nor the user \
          of this process, {ourselves}: run chown {ourselves} {path}",
         path = path.display()
     )]
     Owner {
-        /// The file.
+        /// Path as given.
         path: PathBuf,
-        /// Its owner.
+        /// User id of the file's owner.
         owner: u32,
-        /// The effective user of this process.
+        /// Effective user id of this process.
         ourselves: u32,
     },
-    /// Anything but the one spelling.
+    /// The text is not 64 hexadecimal digits.
     #[error(
         "{origin} is not 64 hexadecimal digits, the 32 bytes of a master secret: \
          give back the right one, or for a new installation make one by openssl rand -hex 32"
     )]
     Spelling {
-        /// The file or variable.
+        /// Path, or variable with its `$`.
         origin: String,
     },
-    /// Not started by systemd, or without credentials.
+    /// systemd did not start this process, or gave it no credentials.
     #[error(
         "there is no credential {name}: $CREDENTIALS_DIRECTORY is not set; \
          add LoadCredential={name}:FILE to the service's unit"
     )]
     NoCredentials {
-        /// Name of the credential.
+        /// The credential that is missing.
         name: String,
     },
     /// A name that would lead out of the credentials directory.
     #[error("{name:?} is no name of a systemd credential: it is one file name")]
     CredentialName {
-        /// The name as configured.
+        /// The configured name.
         name: String,
     },
-    /// The variable is not set.
+    /// The configured environment variable is not set.
     #[error("the environment variable {variable}, configured for the master secret, is not set")]
     NoVariable {
-        /// Name of the variable.
+        /// The configured variable.
         variable: String,
     },
-    /// A master secret is never overwritten.
+    /// The file exists; a master secret is never overwritten.
     #[error(
         "{path} exists already: a master secret is never overwritten, \
-         for what it sealed would be lost; name another file",
+         because everything it sealed would be lost; name another file",
         path = path.display()
     )]
     Exists {
-        /// The file.
+        /// Path as given.
         path: PathBuf,
     },
-    /// A new file could not be written.
+    /// The new file could not be written.
     #[error("cannot write the master secret {}: {source}", path.display())]
     Write {
-        /// The file.
+        /// Path as given.
         path: PathBuf,
-        /// The system's reason.
+        /// Reason given by the operating system.
         source: io::Error,
     },
-    /// A new secret could not be made.
+    /// The operating system gave no random bytes for a new secret.
     #[error(transparent)]
     Random(#[from] RandomError),
 }

@@ -1,9 +1,9 @@
-//! The master secret: 32 random bytes from which every key at rest is derived.
-//! It comes from a file that only we can read, from a systemd credential, or,
-//! where the operator says so, from the environment.
+//! The master secret: 32 random bytes that protect every key at rest. It comes
+//! from a file that only the gateway can read, from a systemd credential, or, if
+//! the operator says so, from the environment.
 //!
-//! It has one spelling everywhere: 64 hexadecimal digits of either case, a
-//! line end after them allowed; `openssl rand -hex 32` makes one.
+//! It is written the same way everywhere: 64 hexadecimal digits of either case,
+//! and an optional line end. `openssl rand -hex 32` makes one.
 
 mod error;
 #[cfg(test)]
@@ -25,7 +25,7 @@ use crate::new_file;
 
 pub use error::MasterSecretError;
 
-/// Digits, CRLF, and one more to tell that there is too much.
+/// Digits, CRLF, and one byte more to notice a longer text.
 const LONGEST_TEXT: usize = 64 + 2 + 1;
 
 /// Permission bits that a file with the master secret must not have.
@@ -33,24 +33,25 @@ const LONGEST_TEXT: usize = 64 + 2 + 1;
 struct Forbidden(u32);
 
 impl Forbidden {
-    /// An ordinary file: nothing for group and others.
+    /// An ordinary file: no rights for group and others.
     const IN_A_FILE: Self = Self(0o077);
-    /// A systemd credential of a unit with `User=`: root owns it and an ACL
-    /// lets the user read it; the group bits of the mode then show the mask of
+    /// A systemd credential of a unit with `User=`: root owns it, and an ACL
+    /// lets the user read it. The group bits of the mode then show the mask of
     /// that ACL, not a right of the group.
     const IN_A_CREDENTIAL: Self = Self(0o037);
 }
 
-/// The 32 bytes that stand above every key at rest.
+/// The 32 bytes above every key at rest. Never shown or logged.
 #[derive(Debug)]
 pub struct MasterSecret(Secret<32>);
 
 impl MasterSecret {
-    /// Reads it from a regular file that belongs to us or to root and that
-    /// neither group nor others may touch.
+    /// Reads it from a regular file that belongs to this process's user or to
+    /// root, and to which neither group nor others have any right. Root may read
+    /// the file of any user.
     ///
     /// # Errors
-    /// [`MasterSecretError`] naming the file, what is wrong and the remedy.
+    /// [`MasterSecretError`], which names the file, the fault and the remedy.
     pub fn from_file(path: &Path) -> Result<Self, MasterSecretError> {
         Self::read(path, Forbidden::IN_A_FILE)
     }
@@ -58,7 +59,7 @@ impl MasterSecret {
     /// Reads the systemd credential `name` (systemd.exec(5), "Credentials").
     ///
     /// # Errors
-    /// [`MasterSecretError`] naming the credential, what is wrong and the
+    /// [`MasterSecretError`], which names the credential, the fault and the
     /// remedy.
     pub fn from_systemd_credential(name: &str) -> Result<Self, MasterSecretError> {
         let directory = env::var_os("CREDENTIALS_DIRECTORY");
@@ -80,11 +81,11 @@ impl MasterSecret {
         Self::read(&directory.join(name), Forbidden::IN_A_CREDENTIAL)
     }
 
-    /// Reads it from the environment, which every process of the same user can
-    /// see: only where the operator has chosen that.
+    /// Reads it from the environment. Every process of the same user can see the
+    /// environment, so this is used only if the operator has chosen it.
     ///
     /// # Errors
-    /// [`MasterSecretError`] naming the variable and what is wrong.
+    /// [`MasterSecretError`], which names the variable and the fault.
     pub fn from_environment(variable: &str) -> Result<Self, MasterSecretError> {
         Self::from_variable(variable, env::var(variable))
     }
@@ -104,12 +105,13 @@ impl MasterSecret {
         }
     }
 
-    /// Makes a new master secret and writes it to a new file of mode 0600,
-    /// all of it or nothing, synced before this returns.
+    /// Makes a new master secret and writes it to a new file of mode 0600. The
+    /// file is whole and synced before this returns.
     ///
     /// # Errors
-    /// [`MasterSecretError::Exists`] for a file that is there, whatever is in
-    /// it; [`MasterSecretError::Write`] when the disk refuses.
+    /// [`MasterSecretError::Exists`] if the file exists, whatever is in it;
+    /// [`MasterSecretError::Write`] if the disk refuses;
+    /// [`MasterSecretError::Random`].
     pub fn create_file(path: &Path) -> Result<Self, MasterSecretError> {
         let secret = Secret::random()?;
         write_new(path, &secret).map_err(|source| match source.kind() {
@@ -124,8 +126,8 @@ impl MasterSecret {
         Ok(Self(secret))
     }
 
-    /// The key for one purpose. Different labels give unrelated keys, and none
-    /// of them tells the master secret.
+    /// Derives the key for one purpose (HKDF-SHA-384). Different labels give
+    /// unrelated keys, and none of them reveals the master secret.
     #[must_use]
     pub fn derive(&self, label: &str) -> Secret<32> {
         hkdf_sha384(
@@ -135,7 +137,7 @@ impl MasterSecret {
         )
     }
 
-    /// Whether both are the same, found out in constant time.
+    /// Whether both are equal, compared in constant time.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
@@ -148,11 +150,11 @@ impl MasterSecret {
         };
         let mut file = OpenOptions::new()
             .read(true)
-            // A pipe must be refused, not waited for.
+            // Refuses a pipe instead of waiting for its writer.
             .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
             .open(path)
             .map_err(unreadable)?;
-        // Of the open file, so that it can't be exchanged in between.
+        // Looks at the open file, which nobody can exchange in between.
         let metadata = file.metadata().map_err(unreadable)?;
         if !metadata.is_file() {
             return Err(MasterSecretError::NotRegular {
@@ -191,7 +193,7 @@ fn check_access(
     ourselves: u32,
     forbidden: Forbidden,
 ) -> Result<(), MasterSecretError> {
-    // Root may operate a gateway that runs as another user.
+    // Root may run commands for a gateway that runs as another user.
     if owner != ourselves && owner != 0 && ourselves != 0 {
         return Err(MasterSecretError::Owner {
             path: path.to_owned(),
@@ -208,8 +210,8 @@ fn check_access(
     Ok(())
 }
 
-/// Reads into `buffer` until it is full or the file ends; no other buffer sees
-/// the bytes.
+/// Reads into `buffer` until it is full or the file ends. The bytes pass through
+/// no other buffer.
 fn read_some<'buffer>(file: &mut File, buffer: &'buffer mut [u8]) -> io::Result<&'buffer [u8]> {
     let mut length = 0;
     while let Some(rest) = buffer.get_mut(length..).filter(|rest| !rest.is_empty()) {

@@ -1,4 +1,4 @@
-//! Every way to be wrong that a master secret has, and what is said of it.
+//! Every fault of a master secret and the error for it.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 

@@ -1,5 +1,5 @@
-//! Secret bytes: kept in one place that is locked into memory, so that a move
-//! leaves no copy behind and none is swapped out, wiped when dropped, compared
+//! Secret bytes. They lie in one place that is locked into memory: a move leaves
+//! no copy behind, and none is swapped out. They are wiped when dropped, compared
 //! in constant time and shown by no formatter.
 
 mod vault;
@@ -19,24 +19,18 @@ use self::vault::{Place, SLOT_LENGTH};
 pub struct RandomError(#[from] getrandom::Error);
 
 /// Fills `bytes` from the operating system's generator.
-///
-/// # Errors
-/// [`RandomError`] when the operating system refuses.
 pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<(), RandomError> {
     Ok(getrandom::fill(bytes)?)
 }
 
 /// `N` random public bytes, such as a nonce.
-///
-/// # Errors
-/// [`RandomError`] when the operating system refuses.
 pub(crate) fn random_array<const N: usize>() -> Result<[u8; N], RandomError> {
     let mut bytes = [0; N];
     fill_random(&mut bytes)?;
     Ok(bytes)
 }
 
-/// A secret of `N` bytes. An `N` that no place has room for does not compile.
+/// A secret of `N` bytes. An `N` that fits no slot of the vault does not compile.
 pub struct Secret<const N: usize>(Place);
 
 impl<const N: usize> Secret<N> {
@@ -46,9 +40,6 @@ impl<const N: usize> Secret<N> {
     }
 
     /// A fresh secret from the operating system's generator.
-    ///
-    /// # Errors
-    /// [`RandomError`] when the operating system refuses.
     pub fn random() -> Result<Self, RandomError> {
         Self::filled_by(|bytes| fill_random(bytes))
     }
@@ -66,7 +57,6 @@ impl<const N: usize> Secret<N> {
     }
 
     /// A copy of `bytes`, if there are exactly `N` of them.
-    #[must_use]
     pub fn copied_from(bytes: &[u8]) -> Option<Self> {
         let mut secret = Self::zeros();
         if bytes.len() != N {
@@ -77,13 +67,11 @@ impl<const N: usize> Secret<N> {
     }
 
     /// Reads `2 N` hexadecimal digits, of either case.
-    #[must_use]
     pub fn from_hex(digits: &str) -> Option<Self> {
         Self::filled_by(|bytes| hex::decode_to_slice(digits, bytes)).ok()
     }
 
     /// The bytes, for a cryptographic primitive and nothing else.
-    #[must_use]
     pub fn expose(&self) -> &[u8; N] {
         match self.0.bytes().first_chunk() {
             Some(bytes) => bytes,
@@ -91,8 +79,8 @@ impl<const N: usize> Secret<N> {
         }
     }
 
-    /// The two secrets that this one is made of. Lengths that don't add up to
-    /// `N` do not compile.
+    /// Splits the secret into two. Lengths that don't add up to `N` do not
+    /// compile.
     pub(crate) fn split<const LEFT: usize, const RIGHT: usize>(
         &self,
     ) -> (Secret<LEFT>, Secret<RIGHT>) {
@@ -124,8 +112,8 @@ impl<const N: usize> fmt::Debug for Secret<N> {
 pub struct SecretBytes(Place);
 
 impl SecretBytes {
-    /// A secret that `fill` writes in place, at the beginning of so many zeros;
-    /// it tells how long what it wrote is.
+    /// A secret that `fill` writes in place, from the beginning of `room` zeros.
+    /// `fill` returns the length of the secret.
     pub(crate) fn filled_by<E>(
         room: usize,
         fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
@@ -137,7 +125,6 @@ impl SecretBytes {
     }
 
     /// The parts, one after the other.
-    #[must_use]
     pub(crate) fn concatenated(parts: &[&[u8]]) -> Self {
         let mut place = Place::of(parts.iter().map(|part| part.len()).sum());
         let from = parts.iter().copied().flatten();
@@ -150,7 +137,6 @@ impl SecretBytes {
     }
 
     /// The bytes, for a cryptographic primitive and nothing else.
-    #[must_use]
     pub fn expose(&self) -> &[u8] {
         self.0.bytes()
     }

@@ -1,9 +1,9 @@
-//! Where secrets lie: one place of fixed size, locked into memory as a whole,
-//! so that no secret in it is ever swapped out, and nothing but secrets is
-//! locked. Knows neither lengths nor what the secrets are for.
+//! The vault of secrets: one place of fixed size, locked into memory as a whole.
+//! No secret in it is ever swapped out, and nothing but secrets is locked. Knows
+//! no purpose of a secret.
 //!
-//! Locking goes by whole pages (mlock(2)). Were each secret locked where the
-//! heap happens to put it, most of the process would be in time.
+//! mlock(2) locks whole pages. If each secret were locked where the heap puts it,
+//! most of the process would be locked in time.
 
 use std::sync::{
     OnceLock,
@@ -14,11 +14,12 @@ use thiserror::Error;
 use tokio::sync::{Mutex, MutexGuard};
 use zeroize::Zeroize;
 
-/// Bytes of the longest secret that there is room for.
+/// Length in bytes of the longest secret that fits a slot.
 pub(super) const SLOT_LENGTH: usize = 96;
 
-/// Many times what a process has open at once. All of it is within the 64 KiB
-/// that an unprivileged process may lock even on older systems.
+/// Many times the number of secrets that a process has open at once. All slots
+/// together are within the 64 KiB that an unprivileged process may lock even on
+/// older systems.
 const SLOTS: usize = 320;
 
 type Slot = Mutex<[u8; SLOT_LENGTH]>;
@@ -31,9 +32,9 @@ pub(crate) struct NotLocked(#[from] region::Error);
 /// The process's one place for secrets.
 struct Vault {
     slots: &'static [Slot],
-    /// Where the search for a free slot begins.
+    /// First slot of the next search for a free one.
     next: AtomicUsize,
-    /// What is never unlocked has no need of its guard.
+    /// The guard is forgotten, because the slots are never unlocked.
     locked: Result<(), NotLocked>,
 }
 
@@ -63,10 +64,10 @@ impl Vault {
     }
 }
 
-/// Whether secrets stay in memory.
+/// Verifies that secrets in the vault stay in memory.
 ///
 /// # Errors
-/// Why they may be swapped out.
+/// [`NotLocked`]: they may be swapped out.
 pub(crate) fn is_locked() -> Result<(), &'static NotLocked> {
     VAULT.get_or_init(Vault::new).locked.as_ref().copied()
 }
@@ -75,12 +76,12 @@ pub(crate) fn is_locked() -> Result<(), &'static NotLocked> {
 pub(super) enum Place {
     /// In the vault, as every secret should be.
     Slot(MutexGuard<'static, [u8; SLOT_LENGTH]>, usize),
-    /// Where it is too long for a slot, or all are taken.
+    /// Not locked: the secret is too long for a slot, or all slots are taken.
     Heap(Vec<u8>),
 }
 
 impl Place {
-    /// Room for so many bytes.
+    /// Room for `length` bytes, all zero.
     pub(super) fn of(length: usize) -> Self {
         let slot = (length <= SLOT_LENGTH)
             .then(|| VAULT.get_or_init(Vault::new).free_slot())
@@ -91,7 +92,6 @@ impl Place {
         }
     }
 
-    /// The bytes.
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Self::Slot(slot, length) => slot.split_at(*length).0,
@@ -99,7 +99,6 @@ impl Place {
         }
     }
 
-    /// The bytes, to be written.
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
         match self {
             Self::Slot(slot, length) => slot.split_at_mut(*length).0,

@@ -1,5 +1,5 @@
-//! Between indymilter's callbacks and a [`Session`]: decodes what Postfix
-//! sends, asks for no more than is needed, and turns answers into milter
+//! Connects indymilter's callbacks with a [`Session`]: decodes Postfix's packets,
+//! negotiates only the stages that are needed, and turns answers into milter
 //! replies. Decides nothing about mail.
 
 use std::{
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::measures::{FoundAtFault, PANICS};
 
-/// What one connection carries from callback to callback.
+/// The state of one connection, which indymilter passes from callback to callback.
 pub(super) struct Carried {
     options: ProtoOpts,
     session: Option<Session>,
@@ -32,7 +32,7 @@ pub(super) struct Carried {
 }
 
 impl Carried {
-    /// Takes note of how far the session has come.
+    /// Reports the session's stage to the connection.
     fn note(&self) {
         if let Some(session) = &self.session {
             self.connection.is_at(session.stage());
@@ -40,15 +40,15 @@ impl Carried {
     }
 }
 
-/// Stages that are never looked at.
+/// Stages that the gateway never needs.
 const UNNEEDED: ProtoOpts = ProtoOpts::NO_UNKNOWN;
 
-/// Stages that are taken without an answer, which saves Postfix a round trip
-/// each. RCPT and DATA are answered: a DATA stage that is not taken makes
-/// Nagle's algorithm wait for a delayed acknowledgement. The end of the header
-/// is taken though nothing is done then: without it indymilter, as libmilter,
-/// drops the body of a message that has no header field, and Postfix waits for
-/// an answer in vain.
+/// Stages that get no answer, which saves Postfix a round trip each.
+///
+/// DATA is answered: without this stage Nagle's algorithm waits for a delayed
+/// acknowledgement. The end of the header is requested although the gateway does
+/// nothing then: without it indymilter, like libmilter, drops the body of a message
+/// that has no header field, and Postfix waits in vain for an answer.
 const UNANSWERED: ProtoOpts = ProtoOpts::NOREPLY_CONNECT
     .union(ProtoOpts::NOREPLY_HELO)
     .union(ProtoOpts::NOREPLY_MAIL)
@@ -56,7 +56,7 @@ const UNANSWERED: ProtoOpts = ProtoOpts::NOREPLY_CONNECT
     .union(ProtoOpts::NOREPLY_EOH)
     .union(ProtoOpts::NOREPLY_BODY);
 
-/// The macros that are read, by stage; for every other stage none is sent.
+/// The macros that the gateway reads, by stage. Postfix sends no others.
 const MACROS: [(MacroStage, &CStr); 7] = [
     (MacroStage::Connect, c"{daemon_name} j"),
     (MacroStage::Helo, c""),
@@ -115,8 +115,8 @@ pub(super) fn callbacks(gateway: Arc<Gateway>, connection: &Arc<Connection>) -> 
         })
 }
 
-/// A panic must cost one message a temporary failure, and nothing else:
-/// indymilter would drop the connection without a word.
+/// Turns a panic into a temporary failure of one message. Without this, indymilter
+/// would drop the connection without an answer.
 async fn guarded(callback: impl Future<Output = Status>) -> Status {
     AssertUnwindSafe(callback)
         .catch_unwind()
@@ -143,7 +143,9 @@ fn negotiate(
         .map(|(stage, names)| (stage, names.to_owned()))
         .collect();
     if cx.requested_actions.is_empty() {
-        tracing::warn!("this MTA lets no milter delete recipients; is it a Postfix?");
+        tracing::warn!(
+            "this MTA does not let a milter delete recipients; check that it is Postfix"
+        );
     }
     connection.is_at(Stage::BetweenMessages);
     cx.data = Some(Carried {
@@ -154,7 +156,7 @@ fn negotiate(
     Status::Continue
 }
 
-/// What has been negotiated decides between an answer and none.
+/// The options that were negotiated: they decide whether a stage gets an answer.
 struct Answered(ProtoOpts);
 
 impl Answered {
@@ -178,7 +180,7 @@ fn take(cx: &mut Context<Carried>, act: impl FnOnce(&mut Session)) -> Answered {
     Answered(carried.options)
 }
 
-/// What may take its time. Nobody ends the connection meanwhile.
+/// Runs a stage that may take long. The connection is not ended meanwhile.
 async fn at_work(carried: &mut Carried, act: impl AsyncFnOnce(&mut Session) -> Answer) -> Answer {
     let Some(session) = &mut carried.session else {
         return Answer::Continue;
@@ -201,7 +203,7 @@ fn connect(cx: &mut Context<Carried>, gateway: Arc<Gateway>, socket: &SocketInfo
     Answered(carried.options).unanswered(ProtoOpts::NOREPLY_CONNECT)
 }
 
-/// A client on IPv6 that is really one on IPv4 counts as the latter.
+/// The client's address. An IPv4 address mapped into IPv6 becomes IPv4.
 fn client_address(socket: &SocketInfo) -> Option<IpAddr> {
     match socket {
         SocketInfo::Inet(address) => Some(address.ip().to_canonical()),
@@ -212,8 +214,7 @@ fn client_address(socket: &SocketInfo) -> Option<IpAddr> {
 fn mail(cx: &mut Context<Carried>, arguments: Vec<CString>) -> Status {
     let authenticated =
         macro_text(&cx.macros, c"{auth_authen}").is_some_and(|name| !name.is_empty());
-    // Simulated sessions (sendmail(1) on a Postfix with non_smtpd_milters)
-    // may come without any argument.
+    // A simulated session (sendmail(1) with non_smtpd_milters) may send no argument.
     let reverse_path = first_text(&arguments);
     take(cx, |session| session.mail(reverse_path, authenticated))
         .unanswered(ProtoOpts::NOREPLY_MAIL)
@@ -221,8 +222,8 @@ fn mail(cx: &mut Context<Carried>, arguments: Vec<CString>) -> Status {
 
 async fn recipient(cx: &mut Context<Carried>, arguments: Vec<CString>) -> Status {
     let normal_form = macro_text(&cx.macros, c"{rcpt_addr}");
-    // Postfix names a message when it takes its first recipient, and calls one
-    // without a name so in its own log.
+    // Postfix names a message when it accepts the first recipient. Its own log
+    // writes NOQUEUE for a message without a name.
     let queue_id = macro_text(&cx.macros, c"i").unwrap_or_else(|| "NOQUEUE".to_owned());
     let answer = match (cx.data.as_mut(), arguments.into_iter().next()) {
         (Some(carried), Some(argument)) => {
@@ -288,7 +289,7 @@ fn reply(reply: &mut impl SetErrorReply, answer: Answer) -> Status {
         text,
     } = text;
     if let Err(error) = reply.set_error_reply(code, Some(enhanced), [text]) {
-        tracing::warn!(%error, code, enhanced, "Postfix's own text stands in for our reply");
+        tracing::warn!(%error, code, enhanced, "indymilter refused the reply text; Postfix sends its own text");
     }
     status
 }

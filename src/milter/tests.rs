@@ -1,4 +1,4 @@
-//! Sessions on a real store: what Postfix is told, and what is on disk then.
+//! Sessions on a real store: the answers to Postfix, and the content of the disk then.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -107,7 +107,7 @@ impl House {
         )
     }
 
-    /// Sends a message and gives the answers to DATA and end-of-message.
+    /// Sends a message and returns the answers to DATA and end-of-message.
     async fn send(
         &self,
         session: &mut Session,
@@ -157,7 +157,7 @@ async fn mail_for_others_is_let_go_at_data_and_leaves_no_trace() {
     assert_eq!(house.events().await, []);
 }
 
-/// A Postfix with `milter_protocol = 3` doesn't ask at DATA.
+/// A Postfix with `milter_protocol = 3` doesn't send DATA.
 #[tokio::test]
 async fn without_data_mail_for_others_is_let_go_at_its_end() {
     let house = house().await;
@@ -287,7 +287,7 @@ async fn with_keep_bcc_nothing_is_discarded() {
     assert_eq!(end, Answer::DeleteRecipients(vec![c_string(OURS)]));
 }
 
-/// The text of the body is larger than all the room for content.
+/// The body is larger than all the room for content.
 #[tokio::test]
 async fn without_memory_a_message_is_452_and_others_get_their_mail() {
     let mut house = house().await;
@@ -527,7 +527,7 @@ async fn any_number_of_fields_is_taken_within_the_limit() {
     );
 }
 
-/// Two at once, and a block beyond three.
+/// Two requests at once, and a block above three.
 fn strict_rules() -> Arc<Rules> {
     let mut strict = Rules::clone(&rules(false));
     strict.throttle.sender = Allowance {
@@ -542,8 +542,8 @@ fn strict_rules() -> Arc<Rules> {
 }
 
 impl House {
-    /// Sends requests one after the other, each a message of its own, and gives
-    /// the rule of each by the audit log; none for those done at once.
+    /// Sends requests one after the other, each a message of its own. Returns the rule of
+    /// each by the audit log; none for those done at once.
     async fn flood(&self, client: [u8; 4], body: &str, count: usize) -> Vec<Option<String>> {
         let before = self.events().await.len();
         for number in 0..count {
@@ -569,7 +569,7 @@ impl House {
         events.map(|(_, rule)| rule).collect()
     }
 
-    /// A module that is registered, and a request of it by mail.
+    /// Registers a module, and returns the body of a request from it.
     async fn module(&self, dak: &Dak) -> String {
         let now = SystemClock.now();
         let (issuer, name) = ("Example".parse().unwrap(), "9000".parse().unwrap());

@@ -1,4 +1,4 @@
-//! Compares what Postfix really does with what the gateway needs, and names the
+//! Compares Postfix's effective configuration with the gateway's needs, and names the
 //! remedy for each difference.
 
 use std::path::Path;
@@ -17,17 +17,17 @@ use crate::config::Config;
 /// The result of a check.
 #[derive(Debug)]
 pub struct Findings {
-    /// Postfix's configuration.
+    /// The directory of Postfix's configuration.
     pub directory: String,
-    /// How the gateway is wired; none where nothing in Postfix names it.
+    /// The wiring of the gateway; none if nothing in Postfix names it.
     pub wiring: Option<Wiring>,
-    /// Each thing that Postfix does otherwise.
+    /// Everything that Postfix does differently, with its remedy.
     pub differences: Vec<Difference>,
-    /// Each thing to know that is no fault.
+    /// Facts that the admin should know and that are no fault.
     pub notes: Vec<String>,
 }
 
-/// Compares the Postfix in `directory`, or postconf's own, with what `config` needs.
+/// Compares the Postfix in `directory` (none: postconf's default) with the needs of `config`.
 ///
 /// # Errors
 /// There is no Postfix, or its files can't be read.
@@ -72,8 +72,8 @@ pub fn check(directory: Option<&Path>, config: &Config) -> Result<Findings, Wiri
     })
 }
 
-/// Where mail for the gateway comes out of the queue: as installed, or as the
-/// transport says.
+/// The address of the internal listener, as the installation noted it, or else as
+/// transport_maps names it.
 fn internal_listener(maps: &Maps, kept: &Kept, config: &Config) -> String {
     if let Some(known) = kept.known("option:internal") {
         return known.to_owned();

@@ -1,4 +1,4 @@
-//! Adds the gateway to Postfix, or carries over what has changed.
+//! Adds the gateway to Postfix, or carries changes over into an installation.
 
 mod free_ports;
 mod gateway;
@@ -22,28 +22,28 @@ use crate::config::Config;
 /// The admin's order to the installer.
 #[derive(Clone, Debug)]
 pub struct Installation {
-    /// Postfix's configuration; postconf's own where none is given.
+    /// The directory of Postfix's configuration; none: postconf's default.
     pub directory: Option<PathBuf>,
     /// The gateway's configuration file.
     pub config: PathBuf,
-    /// None: the one of the last run, else `Edge`.
+    /// The wiring; none: that of the last run, or else `Edge`.
     pub wiring: Option<Wiring>,
-    /// Milters that sign replies; empty: those of the last run, else Postfix's own.
+    /// Milters that sign replies; empty: those of the last run, or else Postfix's own.
     pub signers: Vec<String>,
-    /// Where mail for the gateway comes out of the queue; none: as in the last run.
+    /// The address of the internal listener; none: as in the last run, or else the default.
     pub internal: Option<String>,
-    /// Change nothing.
+    /// Report the changes and make none.
     pub dry_run: bool,
 }
 
-/// Where mail comes out of the queue unless the admin says otherwise.
+/// The default address of the internal listener.
 const INTERNAL: &str = "127.0.0.1:18026";
 
-/// Adds the gateway, or carries over what has changed in gateway.toml, in the
-/// admin's milters or in the options.
+/// Adds the gateway, or carries over changes of gateway.toml, of the admin's milters and of
+/// the options.
 ///
 /// # Errors
-/// Something stands in the way; nothing was changed then.
+/// [`WiringError::Refused`] if a condition is not met; nothing was changed then.
 pub fn install(asked: &Installation) -> Result<Report, WiringError> {
     let directory = super::configuration_directory(asked.directory.as_deref())?;
     super::require_files(&directory)?;
@@ -60,7 +60,7 @@ pub fn install(asked: &Installation) -> Result<Report, WiringError> {
     installer.finish()
 }
 
-/// One run.
+/// One run of the installer.
 struct Installer {
     config_file: PathBuf,
     config: Config,
@@ -71,7 +71,7 @@ struct Installer {
     dry_run: bool,
     queue: String,
     listeners: Listeners,
-    /// Where smtpd finds the milter.
+    /// The milter's socket as smtpd finds it.
     socket: String,
     socket_directory: Option<SocketDirectory>,
     next: State,
@@ -139,7 +139,7 @@ impl Installer {
 
     fn finish(mut self) -> Result<Report, WiringError> {
         if self.stage.changes() == 0 {
-            // A run that was killed may have left only this undone.
+            // A run may have been killed just before this last step.
             if !self.dry_run {
                 self.kept.complete()?;
             }

@@ -1,10 +1,9 @@
-//! What Postfix must say so that mail reaches the gateway and its replies leave:
-//! compared with what main.cf, master.cf and the tables say, put in, and taken out
-//! again. It must not know mail and storage.
+//! Adds the gateway to Postfix's main.cf and master.cf, compares them with the gateway's
+//! needs, and takes the gateway out again. It must not know mail and storage.
 //!
-//! Every change is made by postconf(1) on copies, which then take the files' places
-//! one after the other. Killed at any moment, a run leaves whole files, and a state
-//! from which both another run and an uninstallation go on.
+//! postconf(1) makes every change on copies, which then replace the files one after the
+//! other. A run that is killed at any moment leaves whole files, and a state from which
+//! another run or an uninstallation can go on.
 
 mod check;
 mod comparison;
@@ -54,7 +53,7 @@ use crate::config::Config;
 /// The keys of gateway.toml that the installer sets.
 const GATEWAY_KEYS: [&str; 2] = ["milter.keep_bcc", "gateway.recipient_delimiter"];
 
-/// What `config get` prints for one of [`GATEWAY_KEYS`].
+/// The value of one of [`GATEWAY_KEYS`], as `config get` prints it.
 fn gateway_value(config: &Config, key: &str) -> String {
     match key {
         "milter.keep_bcc" => config.milter.keep_bcc.to_string(),
@@ -62,7 +61,7 @@ fn gateway_value(config: &Config, key: &str) -> String {
     }
 }
 
-/// Whether an element of a list of tables is ours.
+/// Whether an element of a list of tables is the gateway's.
 fn is_our_map(map: &str) -> bool {
     let marks = [
         format!("{}:[", services::TRANSPORT),
@@ -71,7 +70,7 @@ fn is_our_map(map: &str) -> bool {
     map.starts_with("inline:{") && marks.iter().any(|mark| map.contains(mark))
 }
 
-/// Postfix's directory: the one that is given, or postconf's own.
+/// Postfix's directory: the given one, or else postconf's default.
 fn configuration_directory(given: Option<&Path>) -> Result<PathBuf, WiringError> {
     let directory = match given {
         Some(given) => given.to_owned(),
@@ -88,20 +87,21 @@ fn version() -> Result<Version, WiringError> {
         (Some(major), Some(minor)) => (major, minor),
         _ => {
             return WiringError::refused(format!(
-                "postconf says that Postfix has the version {shown}"
+                "postconf reports the version {shown}, which is no number; check that postconf is \
+                 Postfix's"
             ));
         }
     };
     if version < OLDEST {
         return WiringError::refused(format!(
-            "this is Postfix {shown}; 3.7 is needed, for inline: maps and milters with settings of \
-             their own in braces"
+            "this is Postfix {shown}; upgrade to 3.7 or later, which has inline: maps and milters \
+             with settings in braces"
         ));
     }
     Ok(version)
 }
 
-/// Makes sure that main.cf and master.cf are there and can be read.
+/// Verifies that Postfix is recent enough, and that main.cf and master.cf are files.
 fn require_files(directory: &Path) -> Result<(), WiringError> {
     version()?;
     for file in [Changed::Main, Changed::Master] {
@@ -114,7 +114,7 @@ fn require_files(directory: &Path) -> Result<(), WiringError> {
         };
         if metadata.is_symlink() {
             return WiringError::refused(format!(
-                "{} is a link, in whose place postconf would put a file; make it a file",
+                "{} is a symbolic link, which postconf would replace by a file; make it a file",
                 file.display()
             ));
         }
@@ -122,7 +122,8 @@ fn require_files(directory: &Path) -> Result<(), WiringError> {
     Ok(())
 }
 
-/// Sets a parameter of main.cf to what it is without us. One that came with us goes.
+/// Sets a parameter of main.cf to its value without the gateway. A parameter that the
+/// installer added is removed.
 fn restore_parameter(
     stage: &mut Stage,
     kept: &Kept,
@@ -146,7 +147,7 @@ fn restore_parameter(
     stage.change(words, &change)
 }
 
-/// Takes a service of ours out of master.cf.
+/// Takes a service of the gateway out of master.cf.
 fn drop_service(stage: &mut Stage, kept: &Kept, key: &str) -> Result<(), WiringError> {
     let Some(present) = stage.postconf().entry(key)? else {
         return Ok(());
@@ -162,14 +163,14 @@ fn drop_service(stage: &mut Stage, kept: &Kept, key: &str) -> Result<(), WiringE
     stage.change(format!("master.cf: without the service {key}:"), &change)
 }
 
-/// Keeps a file as it is now.
+/// Keeps a copy of a file, synced to disk.
 fn keep(file: &Path, kept: &Path) -> Result<(), WiringError> {
     fs::copy(file, kept)
         .and_then(|_| crate::new_file::sync(kept))
         .map_err(WiringError::file(kept, "written"))
 }
 
-/// The commands that have Postfix read its files again.
+/// The command that makes Postfix read its files again.
 fn reload(directory: &Path) -> String {
     let directory = directory.display();
     format!("    postfix -c {directory} check && postfix -c {directory} reload")

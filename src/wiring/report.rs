@@ -1,11 +1,11 @@
-//! What the installer and the check say, in the order in which they say it.
+//! The installer's lines for the admin, in order.
 
 /// A line for the admin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
-    /// What is done, or was found.
+    /// A change or a finding.
     Said(String),
-    /// What the admin should look at.
+    /// A finding that needs the admin's attention.
     Warned(String),
 }
 

@@ -1,5 +1,5 @@
-//! The directory of the milter's Unix socket: the gateway writes there, and Postfix's
-//! group, which the set-group-ID bit passes on to the socket, may pass.
+//! The directory of the milter's Unix socket. The gateway writes there. Postfix's group may
+//! enter, and the set-group-ID bit passes that group on to the socket.
 
 use std::{
     fs,
@@ -16,13 +16,13 @@ use crate::config::ListenAddress;
 
 const SET_GROUP_ID: u32 = 0o2000;
 
-/// The user as whom the package runs the gateway.
+/// The user that runs the gateway by the package's unit.
 const USER: &str = "kms-gateway";
 
 pub(super) struct SocketDirectory(PathBuf);
 
 impl SocketDirectory {
-    /// None where the milter listens at a TCP port.
+    /// None if the milter listens at a TCP port.
     pub(super) fn of(listen: &ListenAddress) -> Option<Self> {
         match listen {
             ListenAddress::Unix(path) => Some(Self(resolved(path).parent()?.to_owned())),
@@ -38,7 +38,7 @@ impl SocketDirectory {
         self.0.exists()
     }
 
-    /// What keeps Postfix, whose user is `mail_owner`, from the socket.
+    /// A warning if Postfix, whose user is `mail_owner`, can't connect to the socket.
     pub(super) fn warning(&self, mail_owner: &str) -> Option<String> {
         let group: u32 = run_program("id", &["-g", mail_owner])
             .ok()?
@@ -56,7 +56,7 @@ impl SocketDirectory {
         })
     }
 
-    /// The command that makes it.
+    /// The command that makes the directory, quoted for a shell.
     pub(super) fn typed(&self, mail_owner: &str) -> String {
         let arguments = self.arguments(mail_owner);
         let words: Vec<&str> = arguments.iter().map(String::as_str).collect();

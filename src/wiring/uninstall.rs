@@ -1,5 +1,5 @@
-//! Takes the gateway out of Postfix: the files as they were, byte for byte, or, where
-//! they were edited since, without what was added.
+//! Takes the gateway out of Postfix. A file becomes its original, byte for byte. If it was
+//! edited since, only the installer's entries are taken out.
 
 use std::{
     fs,
@@ -20,18 +20,18 @@ use crate::config::Config;
 /// The admin's order to take the gateway out.
 #[derive(Clone, Debug)]
 pub struct Removal {
-    /// Postfix's configuration; postconf's own where none is given.
+    /// The directory of Postfix's configuration; none: postconf's default.
     pub directory: Option<PathBuf>,
-    /// The gateway's configuration file, where the installation doesn't know it.
+    /// The gateway's configuration file, if the installation has not noted it.
     pub config: PathBuf,
-    /// Change nothing.
+    /// Report the changes and make none.
     pub dry_run: bool,
 }
 
 /// Takes the gateway out.
 ///
 /// # Errors
-/// What stands in the way. Another run goes on from there.
+/// [`WiringError`] if a file can't be changed. Another run goes on from there.
 pub fn uninstall(asked: &Removal) -> Result<Report, WiringError> {
     let directory = super::configuration_directory(asked.directory.as_deref())?;
     super::require_files(&directory)?;
@@ -43,7 +43,7 @@ pub fn uninstall(asked: &Removal) -> Result<Report, WiringError> {
     let _lock = (!asked.dry_run)
         .then(|| Lock::take(&directory, &config))
         .transpose()?;
-    // Again: a run that was still at its end may have changed it.
+    // Read again: another run may have changed it before the lock was free.
     let kept = Kept::read(&directory)?;
     if !kept.is_installed() {
         return nothing_to_take_out(&directory, &kept, asked.dry_run);
@@ -62,7 +62,7 @@ pub fn uninstall(asked: &Removal) -> Result<Report, WiringError> {
         }
     }
     if let Some(made) = kept.known("made") {
-        // Only if the gateway has left nothing in it.
+        // This fails if the gateway has left something in it, and then it stays.
         let _ = fs::remove_dir(made);
     }
     kept.forget()?;

@@ -1,4 +1,4 @@
-//! Refuses an address that somebody else listens at.
+//! Refuses addresses that are in use.
 
 use super::{Installer, WiringError};
 use crate::wiring::{
@@ -7,8 +7,8 @@ use crate::wiring::{
 };
 
 impl Installer {
-    /// Refuses an address that somebody else listens at: a service of master.cf, or
-    /// any process but this Postfix and, at the milter's port, the gateway.
+    /// Refuses an address at which another service of master.cf or another process
+    /// listens. This Postfix may listen there, and the gateway at the milter's port.
     pub(super) fn require_free_ports(&mut self) -> Result<(), WiringError> {
         let listen = self.needs.listen.to_string();
         let mut wanted = vec![

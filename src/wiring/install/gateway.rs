@@ -1,5 +1,5 @@
-//! The rest of an installation: keys of gateway.toml, the directory of
-//! the socket, and what is the admin's to decide.
+//! The rest of an installation: keys of gateway.toml, the directory of the socket, and
+//! warnings about settings that the admin decides.
 
 use super::{Installer, WiringError};
 use crate::{
@@ -92,7 +92,7 @@ impl Installer {
         }
     }
 
-    /// Warns of settings that are the admin's to decide.
+    /// Warns of settings that the admin decides.
     pub(super) fn give_warnings(&mut self) -> Result<(), WiringError> {
         if self.needs.wiring == Wiring::Edge {
             for name in &self.listeners.overriding {

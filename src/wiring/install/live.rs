@@ -1,5 +1,5 @@
-//! Puts the changed copies into the files' places, when all that is needed to change
-//! them back is kept.
+//! Replaces the files by the changed copies, after it has kept everything that an
+//! uninstallation needs.
 
 use super::{Installer, WiringError};
 use crate::wiring::{
@@ -9,7 +9,7 @@ use crate::wiring::{
 };
 
 impl Installer {
-    /// Before the first file changes, all that is needed to change it back is kept.
+    /// Keeps originals and plan before the first file changes.
     pub(super) fn go_live(&mut self) -> Result<(), WiringError> {
         let is_first = !self.kept.is_installed();
         for file in Changed::ALL {

@@ -1,5 +1,5 @@
-//! The changes of main.cf: the milter, the transport of the gateway's addresses and
-//! its settings, the way of a probe.
+//! The changes of main.cf: the milter, the transport of the gateway's addresses and its
+//! settings, and the transport of probes.
 
 use super::{Installer, WiringError};
 use crate::wiring::{
@@ -12,15 +12,15 @@ use crate::wiring::{
     verification,
 };
 
-/// Postfix's milters without ours.
+/// The milters in main.cf.
 pub(super) struct Milters {
-    /// Those of smtpd.
+    /// `smtpd_milters` without the gateway.
     pub(super) smtpd: String,
-    /// Ours among them, as main.cf has it.
+    /// The gateway's element of `smtpd_milters`, as main.cf has it.
     present: Option<String>,
-    /// Those for local mail, as main.cf had them before ours had to be kept out.
+    /// `non_smtpd_milters` before the installer changed it.
     local_before: String,
-    /// The same without ours.
+    /// `non_smtpd_milters` without the gateway.
     pub(super) local: String,
 }
 
@@ -47,14 +47,14 @@ impl Installer {
         })
     }
 
-    /// Whether a milter is the gateway, where it is or where the last runs had it.
+    /// Whether a milter is the gateway, at its present or a former socket.
     pub(super) fn is_our_milter(&self, milter: &str) -> bool {
         is_at(milter, &self.socket) || self.kept.all("socket").any(|socket| is_at(milter, socket))
     }
 
     pub(super) fn wire_milter(&mut self, milters: &Milters) -> Result<(), WiringError> {
         let ours = self.needs.milter(&self.socket);
-        // The admin's version of our milter stays, if it still leads to the gateway.
+        // The admin's version of the element stays, if it still leads to the gateway.
         let edited = milters.present.as_ref().filter(|present| {
             is_at(present, &self.socket) && !self.kept.is_ours("milter", present)
         });
@@ -87,7 +87,7 @@ impl Installer {
         Ok(())
     }
 
-    /// Keeps ours out of the milters for local mail.
+    /// Keeps the gateway out of the milters for local mail.
     pub(super) fn wire_local_milters(&mut self, milters: &Milters) -> Result<(), WiringError> {
         const PARAMETER: &str = "non_smtpd_milters";
         let wanted = match self.needs.wiring {
@@ -120,7 +120,7 @@ impl Installer {
         Ok(())
     }
 
-    /// Puts a map of ours before those that a parameter has.
+    /// Puts a map of the gateway before the other maps of a parameter.
     pub(super) fn wire_main(
         &mut self,
         parameter: &str,
@@ -146,7 +146,7 @@ impl Installer {
             let parameter = setting.parameter;
             let known = format!("main:{parameter}");
             if self.stage.postconf().sets(parameter)? {
-                // Ours, or what the admin has made of it.
+                // The installer's value, or the admin's edit of it.
                 if let Some(ours) = self.kept.known(&known) {
                     self.next.insert(known, ours.to_owned());
                 }
@@ -162,7 +162,7 @@ impl Installer {
         Ok(())
     }
 
-    /// A probe of reject_unverified_recipient never waits for the gateway.
+    /// Keeps a probe of reject_unverified_recipient from waiting for the gateway.
     pub(super) fn wire_verification(&mut self) -> Result<(), WiringError> {
         if !verification::is_used(&self.stage.postconf())? {
             return self.take_out_map(verification::PARAMETER);
@@ -192,7 +192,6 @@ impl Installer {
         }
     }
 
-    /// A parameter that came with us goes with us.
     pub(super) fn set_or_remove(
         &mut self,
         parameter: &str,

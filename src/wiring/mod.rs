@@ -20,6 +20,7 @@ mod ports;
 mod postconf;
 mod report;
 mod rewriting;
+mod service;
 pub mod services;
 mod site;
 mod socket;

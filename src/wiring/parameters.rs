@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use super::services::Role;
+use super::services::{Role, SERVICES};
 
 const TABLE: &str = include_str!("parameters.tsv");
 
@@ -122,7 +122,8 @@ fn parse(row: &'static str) -> Option<Parameter> {
 
 /// Parses roles such as `internal,replies`.
 fn roles(words: &str) -> Option<Vec<Role>> {
-    let role = |word| Role::ALL.into_iter().find(|role| role.as_str() == word);
+    let roles = SERVICES.map(|service| service.role);
+    let role = |word| roles.into_iter().find(|role| role.as_str() == word);
     words.split(',').map(role).collect()
 }
 
@@ -148,7 +149,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::wiring::services::{OF_TRANSPORT, SERVICES};
+    use crate::wiring::services::OF_TRANSPORT;
 
     #[test]
     fn names_are_in_order_and_none_stands_twice() {

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::{
     Difference, Wiring, WiringError,
     comparison::Comparison,
+    directory::{configuration_directory, require_files, version},
     kept::Kept,
     maps::Maps,
     needs::{Listeners, Needs},
@@ -32,8 +33,8 @@ pub struct Findings {
 /// # Errors
 /// There is no Postfix, or its files can't be read.
 pub fn check(directory: Option<&Path>, config: &Config) -> Result<Findings, WiringError> {
-    let directory = super::configuration_directory(directory)?;
-    super::require_files(&directory)?;
+    let directory = configuration_directory(directory)?;
+    require_files(&directory)?;
     let kept = Kept::read(&directory)?;
     let postconf = Postconf::at(&directory);
     let maps = Maps::of(postconf.clone())?;
@@ -47,7 +48,7 @@ pub fn check(directory: Option<&Path>, config: &Config) -> Result<Findings, Wiri
             replies: asked.reply.clone(),
             internal,
             daemon_name: asked.daemon_name.clone(),
-            postfix: super::version()?,
+            postfix: version()?,
             ..Filling::default()
         },
         needs: asked,

@@ -1,5 +1,7 @@
 //! The installer's lines for the admin, in order.
 
+use std::path::Path;
+
 /// A line for the admin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
@@ -27,4 +29,10 @@ impl Report {
     pub fn lines(&self) -> &[Line] {
         &self.0
     }
+}
+
+/// The command that makes Postfix read its files again.
+pub(super) fn reload(directory: &Path) -> String {
+    let directory = directory.display();
+    format!("    postfix -c {directory} check && postfix -c {directory} reload")
 }

@@ -8,10 +8,15 @@ use std::{
 
 use super::{
     Report, WiringError,
+    directory::{configuration_directory, require_files},
+    gateway_toml::{GATEWAY_KEYS, gateway_value},
     kept::{Changed, Kept},
     list::{List, is_at},
     lock::Lock,
+    needs::resolved,
     postconf::Change,
+    removing::{drop_service, is_our_map, restore_parameter},
+    report::reload,
     stage::Stage,
     verification,
 };
@@ -33,12 +38,12 @@ pub struct Removal {
 /// # Errors
 /// [`WiringError`] if a file can't be changed. Another run goes on from there.
 pub fn uninstall(asked: &Removal) -> Result<Report, WiringError> {
-    let directory = super::configuration_directory(asked.directory.as_deref())?;
-    super::require_files(&directory)?;
+    let directory = configuration_directory(asked.directory.as_deref())?;
+    require_files(&directory)?;
     let kept = Kept::read(&directory)?;
     let config = match kept.known("option:config") {
         Some(known) => PathBuf::from(known),
-        None => super::resolved(&asked.config),
+        None => resolved(&asked.config),
     };
     let _lock = (!asked.dry_run)
         .then(|| Lock::take(&directory, &config))
@@ -67,7 +72,7 @@ pub fn uninstall(asked: &Removal) -> Result<Report, WiringError> {
     }
     kept.forget()?;
     stage.report.say("Done. Next:");
-    stage.report.say(super::reload(&directory));
+    stage.report.say(reload(&directory));
     Ok(std::mem::take(&mut stage.report))
 }
 
@@ -117,7 +122,7 @@ fn edited_main(stage: &mut Stage, kept: &Kept) -> Result<(), WiringError> {
     let is_our_milter = |milter: &str| kept.all("socket").any(|socket| is_at(milter, socket));
     without(stage, kept, "smtpd_milters", is_our_milter)?;
     for parameter in ["transport_maps", verification::PARAMETER] {
-        without(stage, kept, parameter, super::is_our_map)?;
+        without(stage, kept, parameter, is_our_map)?;
     }
     for parameter in kept.named("main:") {
         let present = stage.postconf().written(&parameter)?;
@@ -129,7 +134,7 @@ fn edited_main(stage: &mut Stage, kept: &Kept) -> Result<(), WiringError> {
     let local = stage.postconf().written("non_smtpd_milters")?;
     if kept.is_ours("non_smtpd_milters", &local) {
         let before = kept.known("before:non_smtpd_milters").unwrap_or_default();
-        super::restore_parameter(
+        restore_parameter(
             stage,
             kept,
             "non_smtpd_milters",
@@ -152,25 +157,25 @@ fn without(
         None => Ok(()),
         Some(_) => {
             let words = format!("main.cf: {parameter} without the gateway:");
-            super::restore_parameter(stage, kept, parameter, &rest.to_string(), words)
+            restore_parameter(stage, kept, parameter, &rest.to_string(), words)
         }
     }
 }
 
 fn edited_master(stage: &mut Stage, kept: &Kept) -> Result<(), WiringError> {
     for key in kept.named("service:") {
-        super::drop_service(stage, kept, &key)?;
+        drop_service(stage, kept, &key)?;
     }
     Ok(())
 }
 
 fn edited_gateway(stage: &mut Stage, kept: &Kept) -> Result<(), WiringError> {
-    for key in super::GATEWAY_KEYS {
+    for key in GATEWAY_KEYS {
         let Some(ours) = kept.known(&format!("toml:{key}")) else {
             continue;
         };
         let config = Config::load(&stage.staged(Changed::Gateway))?;
-        if super::gateway_value(&config, key) == ours {
+        if gateway_value(&config, key) == ours {
             let before = kept.known(&format!("before:{key}")).unwrap_or_default();
             let words = format!("gateway.toml: {key} as it was:");
             stage.change_gateway(words, key, before)?;

@@ -1,7 +1,8 @@
 //! Refuses addresses that are in use.
 
-use super::{Installer, WiringError};
+use super::installer::Installer;
 use crate::wiring::{
+    WiringError,
     ports::{self, Port},
     postconf::Service,
 };

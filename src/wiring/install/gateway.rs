@@ -1,10 +1,17 @@
 //! The rest of an installation: keys of gateway.toml, the directory of the socket, and
 //! warnings about settings that the admin decides.
 
-use super::{Installer, WiringError};
+use super::installer::Installer;
 use crate::{
     config::Config,
-    wiring::{GATEWAY_KEYS, copies, gateway_value, kept::Changed, maps::Maps, needs::Wiring, site},
+    wiring::{
+        WiringError, copies,
+        gateway_toml::{GATEWAY_KEYS, gateway_value},
+        kept::Changed,
+        maps::Maps,
+        needs::Wiring,
+        site,
+    },
 };
 
 impl Installer {

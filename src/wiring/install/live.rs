@@ -1,11 +1,16 @@
 //! Replaces the files by the changed copies, after it has kept everything that an
 //! uninstallation needs.
 
-use super::{Installer, WiringError};
-use crate::wiring::{
-    keep,
-    kept::{Changed, sum_of},
-    reload,
+use std::{fs, path::Path};
+
+use super::installer::Installer;
+use crate::{
+    new_file,
+    wiring::{
+        WiringError,
+        kept::{Changed, sum_of},
+        report::reload,
+    },
 };
 
 impl Installer {
@@ -55,4 +60,11 @@ impl Installer {
         report.say("    systemctl reload-or-restart kms-gateway");
         report.say(reload);
     }
+}
+
+/// Keeps a copy of a file, synced to disk.
+fn keep(file: &Path, kept: &Path) -> Result<(), WiringError> {
+    fs::copy(file, kept)
+        .and_then(|_| new_file::sync(kept))
+        .map_err(WiringError::file(kept, "written"))
 }

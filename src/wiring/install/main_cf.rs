@@ -1,13 +1,13 @@
 //! The changes of main.cf: the milter, the transport of the gateway's addresses and its
 //! settings, and the transport of probes.
 
-use super::{Installer, WiringError};
+use super::installer::Installer;
 use crate::wiring::{
-    is_our_map,
+    WiringError,
     list::{List, is_at},
     needs::Wiring,
     postconf::Change,
-    restore_parameter,
+    removing::{is_our_map, restore_parameter},
     services::OF_TRANSPORT,
     verification,
 };

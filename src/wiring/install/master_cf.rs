@@ -1,13 +1,14 @@
 //! The changes of master.cf: the gateway's services, and the milters that sign at the reply
 //! port.
 
-use super::{Installer, WiringError, main_cf::Milters};
+use super::{installer::Installer, main_cf::Milters};
 use crate::wiring::{
-    drop_service,
+    WiringError,
+    directory::version,
     list::{List, is_at},
     postconf::Change,
+    removing::drop_service,
     services::{Filling, Role, SERVICES, Service},
-    version,
 };
 
 impl Installer {

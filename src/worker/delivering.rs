@@ -3,7 +3,6 @@
 //! with the reply and with the port.
 
 use std::{
-    net::SocketAddr,
     panic::AssertUnwindSafe,
     sync::{
         Arc,
@@ -19,7 +18,7 @@ use tokio::time::sleep;
 use super::{
     Found, TROUBLE_PAUSE, Task, Worker,
     holding::{InWork, holding},
-    injection::{InjectionError, Injector},
+    injection::{InjectionError, InjectionSettings, Injector},
     jitter,
 };
 use crate::{
@@ -33,21 +32,6 @@ use crate::{
 /// Refusals in a row, none of them for the address, after which the port counts as in
 /// trouble. A single refusal may be due to the reply.
 const REFUSALS_IN_A_ROW: u32 = 3;
-
-/// The port for replies, and the gateway's name there.
-#[derive(Clone, Debug)]
-pub struct InjectionSettings {
-    /// Postfix's port for replies, which has no gateway milter.
-    pub server: SocketAddr,
-    /// The gateway's name in EHLO.
-    pub helo_name: String,
-}
-
-/// Hands replies over by these settings.
-pub struct Delivering {
-    /// The port that takes replies.
-    pub settings: InjectionSettings,
-}
 
 /// State shared by all tasks that hand replies over.
 #[derive(Default)]
@@ -81,12 +65,12 @@ impl Task for DeliverReplies {
     }
 
     async fn next_due(&self, worker: &Worker) -> Result<Option<Timestamp>, StoreError> {
-        let port = worker.delivering.borrow().settings.server;
+        let port = worker.delivering.borrow().server;
         worker.store.next_delivery(port, worker.clock.now()).await
     }
 
     async fn step(&mut self, worker: &Worker) -> Result<Found, StoreError> {
-        let settings = worker.delivering.borrow().settings.clone();
+        let settings = worker.delivering.borrow().clone();
         let shared = self.shared.clone();
         self.first = self.first.other();
         let leasing = worker.leasing(&shared.in_work, self.first);

@@ -13,6 +13,15 @@ use crate::{
     mail::Address,
 };
 
+/// The port for replies, and the gateway's name there.
+#[derive(Clone, Debug)]
+pub struct InjectionSettings {
+    /// Postfix's port for replies, which has no gateway milter.
+    pub server: SocketAddr,
+    /// The gateway's name in EHLO.
+    pub helo_name: String,
+}
+
 /// Bytes written at once: a whole reply, except with the largest key load files.
 const WRITTEN_AT_ONCE: usize = 64 * 1024;
 

@@ -25,8 +25,7 @@ use tokio::{
 
 pub use self::{
     answering::{Answering, ReplySettings},
-    delivering::{Delivering, InjectionSettings},
-    injection::{InjectionError, Injector},
+    injection::{InjectionError, InjectionSettings, Injector},
     retry::{Retry, Times},
     upkeep::Upkeep,
 };
@@ -58,8 +57,8 @@ pub struct Worker {
     pub clock: Arc<WatchedClock>,
     /// Makes completions; replaced when the configuration is.
     pub answering: watch::Receiver<Arc<Answering>>,
-    /// Hands replies over; replaced when the configuration is.
-    pub delivering: watch::Receiver<Arc<Delivering>>,
+    /// The port for replies; replaced when the configuration is.
+    pub delivering: watch::Receiver<InjectionSettings>,
     /// The time after which a lease ends unless it is renewed.
     pub lease: Period,
     /// The rules for repeating failed attempts.

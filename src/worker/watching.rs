@@ -50,7 +50,7 @@ impl Worker {
     }
 
     async fn look_at_hand_over(&self, logged: &mut Logged) -> Result<(), StoreError> {
-        let port = self.delivering.borrow().settings.server;
+        let port = self.delivering.borrow().server;
         let seen = self.store.hand_over(port, self.clock.now()).await?;
         REPLY_PORT_UP.only().set(u8::from(seen.trouble.is_none()));
         REPLIES_REFUSED.only().set(seen.refused as f64);
@@ -106,7 +106,7 @@ impl Worker {
         if trouble.until > now {
             return Ok(());
         }
-        let settings = self.delivering.borrow().settings.clone();
+        let settings = self.delivering.borrow().clone();
         match Injector::connect(settings.server, &settings.helo_name).await {
             Ok(session) => {
                 session.quit().await;

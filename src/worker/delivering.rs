@@ -16,10 +16,9 @@ use jiff::Timestamp;
 use tokio::time::sleep;
 
 use super::{
-    Found, TROUBLE_PAUSE, Task, Worker,
     holding::{InWork, holding},
     injection::{InjectionError, InjectionSettings, Injector},
-    jitter,
+    task::{Found, TROUBLE_PAUSE, Task, Worker, jitter},
 };
 use crate::{
     clock::Clock as _,

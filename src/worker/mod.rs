@@ -9,6 +9,7 @@ mod holding;
 mod injection;
 mod retry;
 mod seal_watch;
+mod task;
 mod upkeep;
 mod watching;
 
@@ -27,65 +28,25 @@ pub use self::{
     answering::{Answering, ReplySettings},
     injection::{InjectionError, InjectionSettings, Injector},
     retry::{Retry, Times},
+    task::Worker,
     upkeep::Upkeep,
 };
 use self::{
     delivering::DeliverReplies,
     holding::{InWork, holding},
+    task::{Found, TROUBLE_PAUSE, Task, jitter},
 };
 use crate::{
-    clock::{Clock, WatchedClock},
-    config::Period,
+    clock::Clock as _,
     faults::{self, FaultPoint},
     mail::NoticeCode,
     measures::{FINISHED, Finished, FoundAtFault, NOTICES, NoticeSent, PANICS},
-    store::{Arrivals, Completed, Completion, First, LeasedRequest, Leasing, Store, StoreError},
+    store::{Arrivals, Completed, Completion, First, LeasedRequest, StoreError},
 };
 
 /// The longest sleep between two looks into the store: a clock that is set back must not
 /// keep a request waiting.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
-
-/// Pause after store trouble.
-const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
-
-/// The settings and handles that all tasks share.
-pub struct Worker {
-    /// The store with the spool.
-    pub store: Arc<dyn Store>,
-    /// The clock for leases and retries.
-    pub clock: Arc<WatchedClock>,
-    /// Makes completions; replaced when the configuration is.
-    pub answering: watch::Receiver<Arc<Answering>>,
-    /// The port for replies; replaced when the configuration is.
-    pub delivering: watch::Receiver<InjectionSettings>,
-    /// The time after which a lease ends unless it is renewed.
-    pub lease: Period,
-    /// The rules for repeating failed attempts.
-    pub retry: Retry,
-}
-
-/// Whether a task found work.
-enum Found {
-    Work,
-    Nothing,
-}
-
-/// One of the two kinds of task.
-#[async_trait]
-trait Task: Send {
-    /// Waits until there may be something to do.
-    async fn arrival(&self, arrivals: &Arrivals);
-
-    /// The time at which work is due, if none arrives before.
-    async fn next_due(&self, worker: &Worker) -> Result<Option<Timestamp>, StoreError>;
-
-    /// Leases one piece of work and does it.
-    async fn step(&mut self, worker: &Worker) -> Result<Found, StoreError>;
-
-    /// Releases what is only needed for work, as there is none.
-    async fn rest(&mut self);
-}
 
 /// Takes requests to their committed results.
 struct AnswerRequests {
@@ -192,24 +153,6 @@ impl Worker {
             }
         }
         task.rest().await;
-    }
-
-    fn leasing<T>(&self, in_work: &InWork<T>, first: First) -> Leasing<T> {
-        Leasing {
-            first,
-            in_work: in_work.tokens(),
-            ..Leasing::alone(self.clock.now(), self.lease.as_signed())
-        }
-    }
-
-    /// The times of an attempt that has failed now.
-    fn times(&self, asked: Timestamp, since: Timestamp) -> Times {
-        Times {
-            asked,
-            since,
-            now: self.clock.now(),
-            given_up_before: self.clock.surely_before(self.retry.give_up.as_signed()),
-        }
     }
 
     fn time_to(&self, next: Result<Option<Timestamp>, StoreError>) -> Duration {
@@ -335,9 +278,4 @@ async fn attempt(
             })
         }
     }
-}
-
-/// A number for spreading retries: the microseconds of the present second.
-fn jitter(now: Timestamp) -> u64 {
-    u64::from(now.subsec_nanosecond().unsigned_abs()) / 1000
 }

@@ -8,7 +8,10 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::{Injector, Worker, jitter};
+use super::{
+    injection::Injector,
+    task::{Worker, jitter},
+};
 use crate::{
     clock::Clock as _,
     mail::NoticeCode,

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{
     Difference, Wiring, WiringError,
     comparison::Comparison,
-    directory::{configuration_directory, require_files, version},
+    directory,
     kept::Kept,
     maps::Maps,
     needs::{Listeners, Needs},
@@ -33,8 +33,7 @@ pub struct Findings {
 /// # Errors
 /// There is no Postfix, or its files can't be read.
 pub fn check(directory: Option<&Path>, config: &Config) -> Result<Findings, WiringError> {
-    let directory = configuration_directory(directory)?;
-    require_files(&directory)?;
+    let (directory, postfix) = directory::find(directory)?;
     let kept = Kept::read(&directory)?;
     let postconf = Postconf::at(&directory);
     let maps = Maps::of(postconf.clone())?;
@@ -48,7 +47,7 @@ pub fn check(directory: Option<&Path>, config: &Config) -> Result<Findings, Wiri
             replies: asked.reply.clone(),
             internal,
             daemon_name: asked.daemon_name.clone(),
-            postfix: version()?,
+            postfix,
             ..Filling::default()
         },
         needs: asked,

@@ -10,17 +10,23 @@ use super::{
     service::{OLDEST, Version},
 };
 
-/// Postfix's directory: the given one, or else postconf's default.
-pub(super) fn configuration_directory(given: Option<&Path>) -> Result<PathBuf, WiringError> {
+/// Finds Postfix: its directory (the given one, or else postconf's default) and version.
+///
+/// # Errors
+/// Postfix is missing or too old, or main.cf or master.cf is missing or a link.
+pub(super) fn find(given: Option<&Path>) -> Result<(PathBuf, Version), WiringError> {
     let directory = match given {
         Some(given) => given.to_owned(),
         None => Postconf::default_directory()?,
     };
-    Ok(resolved(&directory))
+    let directory = resolved(&directory);
+    let version = version()?;
+    require_files(&directory)?;
+    Ok((directory, version))
 }
 
-/// The version of the Postfix that is installed.
-pub(super) fn version() -> Result<Version, WiringError> {
+/// The version of the installed Postfix.
+fn version() -> Result<Version, WiringError> {
     let shown = Postconf::version()?;
     let mut numbers = shown.split('.').map_while(|number| number.parse().ok());
     let version = match (numbers.next(), numbers.next()) {
@@ -41,9 +47,8 @@ pub(super) fn version() -> Result<Version, WiringError> {
     Ok(version)
 }
 
-/// Verifies that Postfix is recent enough, and that main.cf and master.cf are files.
-pub(super) fn require_files(directory: &Path) -> Result<(), WiringError> {
-    version()?;
+/// Verifies that main.cf and master.cf are files.
+fn require_files(directory: &Path) -> Result<(), WiringError> {
     for file in [Changed::Main, Changed::Master] {
         let file = directory.join(file.name());
         let Ok(metadata) = file.symlink_metadata() else {

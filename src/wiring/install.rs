@@ -10,11 +10,7 @@ mod master_cf;
 pub use self::installer::Installation;
 use self::installer::Installer;
 use super::{
-    Report, WiringError,
-    directory::{configuration_directory, require_files},
-    kept::Kept,
-    lock::Lock,
-    needs::resolved,
+    Report, WiringError, directory, kept::Kept, lock::Lock, maps::Maps, needs::resolved,
     stage::Stage,
 };
 
@@ -24,8 +20,7 @@ use super::{
 /// # Errors
 /// [`WiringError::Refused`] if a condition is not met; nothing was changed then.
 pub fn install(asked: &Installation) -> Result<Report, WiringError> {
-    let directory = configuration_directory(asked.directory.as_deref())?;
-    require_files(&directory)?;
+    let (directory, postfix) = directory::find(asked.directory.as_deref())?;
     let config = resolved(&asked.config);
     let lock = (!asked.dry_run)
         .then(|| Lock::take(&directory, &config))
@@ -34,7 +29,7 @@ pub fn install(asked: &Installation) -> Result<Report, WiringError> {
     let keeper = lock.is_some().then(|| kept.directory());
     let stage = Stage::new(&directory, &config, keeper)?;
     stage.require_readable()?;
-    let mut installer = Installer::new(asked, config, kept, stage)?;
+    let mut installer = Installer::new(asked, config, postfix, kept, stage)?;
     installer.plan()?;
     installer.finish()
 }
@@ -54,10 +49,11 @@ impl Installer {
         self.wire_transport_settings()?;
         self.wire_verification()?;
         self.wire_services(&milters)?;
-        self.wire_gateway()?;
+        let maps = Maps::of(self.stage.postconf())?;
+        self.wire_gateway(&maps)?;
         self.wire_socket()?;
         self.explain_socket();
-        self.give_warnings()
+        self.give_warnings(&maps)
     }
 
     fn finish(mut self) -> Result<Report, WiringError> {

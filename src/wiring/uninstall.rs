@@ -7,8 +7,7 @@ use std::{
 };
 
 use super::{
-    Report, WiringError,
-    directory::{configuration_directory, require_files},
+    Report, WiringError, directory,
     gateway_toml::{GATEWAY_KEYS, gateway_value},
     kept::{Changed, Kept},
     list::{List, is_at},
@@ -38,8 +37,7 @@ pub struct Removal {
 /// # Errors
 /// [`WiringError`] if a file can't be changed. Another run goes on from there.
 pub fn uninstall(asked: &Removal) -> Result<Report, WiringError> {
-    let directory = configuration_directory(asked.directory.as_deref())?;
-    require_files(&directory)?;
+    let (directory, _) = directory::find(asked.directory.as_deref())?;
     let kept = Kept::read(&directory)?;
     let config = match kept.known("option:config") {
         Some(known) => PathBuf::from(known),

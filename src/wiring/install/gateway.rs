@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Installer {
-    pub(super) fn wire_gateway(&mut self) -> Result<(), WiringError> {
+    pub(super) fn wire_gateway(&mut self, maps: &Maps) -> Result<(), WiringError> {
         for key in GATEWAY_KEYS {
             for kind in ["toml", "before"] {
                 let name = format!("{kind}:{key}");
@@ -24,8 +24,7 @@ impl Installer {
                 }
             }
         }
-        let maps = Maps::of(self.stage.postconf())?;
-        let makers = copies::makers(&maps, &self.needs.addresses);
+        let makers = copies::makers(maps, &self.needs.addresses);
         match makers {
             Ok(makers) => {
                 if let Some(maker) = makers.first() {
@@ -100,7 +99,7 @@ impl Installer {
     }
 
     /// Warns of settings that the admin decides.
-    pub(super) fn give_warnings(&mut self) -> Result<(), WiringError> {
+    pub(super) fn give_warnings(&mut self, maps: &Maps) -> Result<(), WiringError> {
         if self.needs.wiring == Wiring::Edge {
             for name in &self.listeners.overriding {
                 self.stage.report.say(format!(
@@ -109,12 +108,11 @@ impl Installer {
                 ));
             }
         }
-        let maps = Maps::of(self.stage.postconf())?;
-        for note in site::notes(&maps) {
+        for note in site::notes(maps) {
             self.stage.report.say(note);
         }
         let wiring = self.needs.wiring;
-        for difference in site::warnings(&maps, &self.config, wiring, &self.listeners)? {
+        for difference in site::warnings(maps, &self.config, wiring, &self.listeners)? {
             self.stage.report.warn(difference.to_string());
         }
         Ok(())

@@ -9,7 +9,7 @@ use crate::{
         kept::{Kept, State},
         needs::{Listeners, Needs, Wiring, milter_socket},
         postconf,
-        service::Filling,
+        service::{Filling, Version},
         socket::SocketDirectory,
         stage::Stage,
     },
@@ -36,6 +36,7 @@ pub struct Installation {
 pub(super) struct Installer {
     pub(super) config_file: PathBuf,
     pub(super) config: Config,
+    pub(super) postfix: Version,
     pub(super) kept: Kept,
     pub(super) stage: Stage,
     pub(super) needs: Needs,
@@ -53,6 +54,7 @@ impl Installer {
     pub(super) fn new(
         asked: &Installation,
         config_file: PathBuf,
+        postfix: Version,
         kept: Kept,
         stage: Stage,
     ) -> Result<Self, WiringError> {
@@ -77,6 +79,7 @@ impl Installer {
         Ok(Self {
             config_file,
             config,
+            postfix,
             socket_directory: SocketDirectory::of(&needs.listen),
             kept,
             stage,

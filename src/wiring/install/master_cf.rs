@@ -4,7 +4,6 @@
 use super::{installer::Installer, main_cf::Milters};
 use crate::wiring::{
     WiringError,
-    directory::version,
     list::{List, is_at},
     postconf::Change,
     removing::drop_service,
@@ -50,7 +49,7 @@ impl Installer {
             milter: self.socket.clone(),
             signers: signing.clone(),
             daemon_name: self.needs.daemon_name.clone(),
-            postfix: version()?,
+            postfix: self.postfix,
         };
         let keys = SERVICES.map(|service| service.key(&filling));
         for key in self.kept.named("service:") {

@@ -156,12 +156,17 @@ impl Kept {
                 _ => {}
             }
         }
-        match fs::remove_dir_all(&self.directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(WiringError::file(&self.directory, "removed")(error))
-            }
-            _ => Ok(()),
+        remove_directory(&self.directory)
+    }
+}
+
+/// Removes a directory with its content, if it exists.
+pub(super) fn remove_directory(directory: &Path) -> Result<(), WiringError> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(WiringError::file(directory, "removed")(error))
         }
+        _ => Ok(()),
     }
 }
 

@@ -61,6 +61,13 @@ pub(super) enum Change {
 }
 
 impl Change {
+    pub(super) fn set(parameter: &str, value: &str) -> Self {
+        Self::Set {
+            parameter: parameter.to_owned(),
+            value: value.to_owned(),
+        }
+    }
+
     fn arguments(&self) -> [String; 2] {
         match self {
             Self::Set { parameter, value } => ["-e".to_owned(), format!("{parameter} = {value}")],
@@ -109,17 +116,17 @@ impl Postconf {
 
     /// A parameter's value as main.cf writes it, or its default.
     pub(super) fn written(&self, parameter: &str) -> Result<String, WiringError> {
-        Ok(one_line(self.run(&["-h", parameter])?))
+        self.run(&["-h", parameter]).map(one_line)
     }
 
     /// A parameter's value with each `$name` replaced.
     pub(super) fn value(&self, parameter: &str) -> Result<String, WiringError> {
-        Ok(one_line(self.run(&["-xh", parameter])?))
+        self.run(&["-xh", parameter]).map(one_line)
     }
 
     /// A parameter's default.
     pub(super) fn default(&self, parameter: &str) -> Result<String, WiringError> {
-        Ok(one_line(self.run(&["-dh", parameter])?))
+        self.run(&["-dh", parameter]).map(one_line)
     }
 
     /// Whether main.cf sets a parameter.
@@ -129,23 +136,18 @@ impl Postconf {
 
     /// The values of all parameters that Postfix knows.
     pub(super) fn values(&self) -> Result<Values, WiringError> {
-        let shown = self.run(&["-x"])?;
-        Ok(shown.lines().filter_map(setting).collect())
+        self.list(&["-x"])
     }
 
     /// The parameters that main.cf sets.
     pub(super) fn settings(&self) -> Result<Values, WiringError> {
-        let shown = self.run(&["-nx"])?;
-        Ok(shown.lines().filter_map(setting).collect())
+        self.list(&["-nx"])
     }
 
     /// The services of master.cf.
     pub(super) fn services(&self) -> Result<Vec<Service>, WiringError> {
-        Ok(self
-            .run(&["-M"])?
-            .lines()
-            .filter_map(Service::parse)
-            .collect())
+        let shown = self.run(&["-M"])?;
+        Ok(shown.lines().filter_map(Service::parse).collect())
     }
 
     /// A service's entry on one line with single blanks; none if there is no such service.
@@ -159,14 +161,12 @@ impl Postconf {
     /// `smtp/inet/smtpd_milters`, with each `$name` replaced. `which` is such a name or
     /// `*/*/*`.
     pub(super) fn overrides(&self, which: &str) -> Result<Values, WiringError> {
-        let shown = self.run(&["-xP", which])?;
-        Ok(shown.lines().filter_map(setting).collect())
+        self.list(&["-xP", which])
     }
 
     /// The parameters that one service overrides, by `KEY/parameter`, as master.cf writes them.
     pub(super) fn own_overrides(&self, key: &str) -> Result<Values, WiringError> {
-        let shown = self.run(&["-P", &format!("{key}/*")])?;
-        Ok(shown.lines().filter_map(setting).collect())
+        self.list(&["-P", &format!("{key}/*")])
     }
 
     pub(super) fn make(&self, change: &Change) -> Result<(), WiringError> {
@@ -191,6 +191,12 @@ impl Postconf {
     pub(super) fn content(&self, map: &str) -> Result<String, WiringError> {
         let directory = self.live.display().to_string();
         run_program("postmap", &["-c", &directory, "-s", map])
+    }
+
+    /// The lines `name = value` that postconf(1) prints.
+    fn list(&self, arguments: &[&str]) -> Result<Values, WiringError> {
+        let shown = self.run(arguments)?;
+        Ok(shown.lines().filter_map(setting).collect())
     }
 
     fn run(&self, arguments: &[&str]) -> Result<String, WiringError> {

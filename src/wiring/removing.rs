@@ -3,6 +3,7 @@
 use super::{
     WiringError,
     kept::{Changed, Kept},
+    list::List,
     postconf::{Change, Postconf},
     service::TRANSPORT,
     stage::Stage,
@@ -13,6 +14,23 @@ use super::{
 pub(super) fn is_our_map(map: &str) -> bool {
     let marks = [format!("{TRANSPORT}:["), verification::ROUTE.to_owned()];
     map.starts_with("inline:{") && marks.iter().any(|mark| map.contains(mark))
+}
+
+/// Takes the gateway's elements out of a list in main.cf.
+pub(super) fn take_out(
+    stage: &mut Stage,
+    kept: &Kept,
+    parameter: &str,
+    is_ours: impl Fn(&str) -> bool,
+) -> Result<(), WiringError> {
+    let present = stage.postconf().written(parameter)?;
+    match List::parse(&present).split(|element| !is_ours(element)) {
+        (_, None) => Ok(()),
+        (rest, Some(_)) => {
+            let words = format!("main.cf: {parameter} without the gateway:");
+            restore_parameter(stage, kept, parameter, &rest.to_string(), words)
+        }
+    }
 }
 
 /// Sets a parameter of main.cf to its value without the gateway. A parameter that the
@@ -28,14 +46,12 @@ pub(super) fn restore_parameter(
         true => Postconf::at(kept.directory()).sets(parameter),
         false => stage.before().sets(parameter),
     }?;
-    let parameter = parameter.to_owned();
-    let is_default = value == stage.postconf().default(&parameter)?;
+    let is_default = value == stage.postconf().default(parameter)?;
     let change = match !was_set && is_default {
-        true => Change::Remove { parameter },
-        false => Change::Set {
-            parameter,
-            value: value.to_owned(),
+        true => Change::Remove {
+            parameter: parameter.to_owned(),
         },
+        false => Change::set(parameter, value),
     };
     stage.change(words, &change)
 }

@@ -59,26 +59,28 @@ impl SocketDirectory {
     /// The command that makes the directory, quoted for a shell.
     pub(super) fn typed(&self, mail_owner: &str) -> String {
         let arguments = self.arguments(mail_owner);
-        let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        typed(&[&["install"], words.as_slice()].concat())
+        typed(
+            &[
+                &["install"],
+                arguments.each_ref().map(String::as_str).as_slice(),
+            ]
+            .concat(),
+        )
     }
 
     pub(super) fn make(&self, mail_owner: &str) -> Result<(), WiringError> {
         let arguments = self.arguments(mail_owner);
-        let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        run_program("install", &words).map(drop)
+        run_program("install", &arguments.each_ref().map(String::as_str)).map(drop)
     }
 
-    fn arguments(&self, mail_owner: &str) -> Vec<String> {
+    fn arguments(&self, mail_owner: &str) -> [String; 8] {
         let owner = match run_program("id", &["-u", USER]) {
             Ok(_) => USER,
             Err(_) => "root",
         };
         let directory = self.0.display().to_string();
         let group = group_of(mail_owner);
-        ["-d", "-o", owner, "-g", &group, "-m", "2750", &directory]
-            .map(str::to_owned)
-            .to_vec()
+        ["-d", "-o", owner, "-g", &group, "-m", "2750", &directory].map(str::to_owned)
     }
 }
 

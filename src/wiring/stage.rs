@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     Report, WiringError,
-    kept::Changed,
+    kept::{Changed, remove_directory},
     postconf::{Change, Postconf, typed},
 };
 use crate::{config::Config, new_file};
@@ -40,7 +40,7 @@ impl Stage {
             Some(keeper) => {
                 make_private(keeper)?;
                 let directory = keeper.join("staged");
-                remove(&directory)?;
+                remove_directory(&directory)?;
                 make_private(&directory)?;
                 directory
             }
@@ -270,15 +270,6 @@ fn make_private(directory: &Path) -> Result<(), WiringError> {
         .mode(0o700)
         .create(directory)
         .map_err(WiringError::file(directory, "made"))
-}
-
-fn remove(directory: &Path) -> Result<(), WiringError> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(WiringError::file(directory, "removed")(error))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Makes a directory that only this process's user can read.

@@ -10,11 +10,11 @@ use super::{
     Report, WiringError, directory,
     gateway_toml::{GATEWAY_KEYS, gateway_value},
     kept::{Changed, Kept},
-    list::{List, is_at},
+    list::is_at,
     lock::Lock,
     needs::resolved,
     postconf::Change,
-    removing::{drop_service, is_our_map, restore_parameter},
+    removing::{drop_service, is_our_map, restore_parameter, take_out},
     report::reload,
     stage::Stage,
     verification,
@@ -118,9 +118,9 @@ fn restore(stage: &mut Stage, kept: &Kept) -> Result<(), WiringError> {
 
 fn edited_main(stage: &mut Stage, kept: &Kept) -> Result<(), WiringError> {
     let is_our_milter = |milter: &str| kept.all("socket").any(|socket| is_at(milter, socket));
-    without(stage, kept, "smtpd_milters", is_our_milter)?;
+    take_out(stage, kept, "smtpd_milters", is_our_milter)?;
     for parameter in ["transport_maps", verification::PARAMETER] {
-        without(stage, kept, parameter, is_our_map)?;
+        take_out(stage, kept, parameter, is_our_map)?;
     }
     for parameter in kept.named("main:") {
         let present = stage.postconf().written(&parameter)?;
@@ -141,23 +141,6 @@ fn edited_main(stage: &mut Stage, kept: &Kept) -> Result<(), WiringError> {
         )?;
     }
     Ok(())
-}
-
-fn without(
-    stage: &mut Stage,
-    kept: &Kept,
-    parameter: &str,
-    is_ours: impl Fn(&str) -> bool,
-) -> Result<(), WiringError> {
-    let present = stage.postconf().written(parameter)?;
-    let (rest, ours) = List::parse(&present).split(|element| !is_ours(element));
-    match ours {
-        None => Ok(()),
-        Some(_) => {
-            let words = format!("main.cf: {parameter} without the gateway:");
-            restore_parameter(stage, kept, parameter, &rest.to_string(), words)
-        }
-    }
 }
 
 fn edited_master(stage: &mut Stage, kept: &Kept) -> Result<(), WiringError> {

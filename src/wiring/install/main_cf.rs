@@ -7,7 +7,7 @@ use crate::wiring::{
     list::{List, is_at},
     needs::Wiring,
     postconf::Change,
-    removing::{is_our_map, restore_parameter},
+    removing::{is_our_map, restore_parameter, take_out},
     services::OF_TRANSPORT,
     verification,
 };
@@ -72,7 +72,7 @@ impl Installer {
                 true => "main.cf: the gateway is the last milter of smtpd:",
                 false => "main.cf: the gateway is no milter of smtpd:",
             };
-            self.set_or_remove("smtpd_milters", &wanted, words)?;
+            restore_parameter(&mut self.stage, &self.kept, "smtpd_milters", &wanted, words)?;
             self.number_milters()?;
         }
         self.wire_local_milters(milters)
@@ -95,7 +95,7 @@ impl Installer {
             Wiring::Internal => &milters.local_before,
         };
         if self.stage.postconf().written(PARAMETER)? != *wanted {
-            let change = set(PARAMETER, wanted);
+            let change = Change::set(PARAMETER, wanted);
             self.stage.change(
                 "main.cf: non_smtpd_milters names the milters themselves, so that the gateway is \
                  none of them:",
@@ -135,7 +135,7 @@ impl Installer {
         };
         if present != wanted {
             let words = format!("main.cf: {why}:");
-            self.stage.change(words, &set(parameter, &wanted))?;
+            self.stage.change(words, &Change::set(parameter, &wanted))?;
         }
         Ok(())
     }
@@ -156,7 +156,8 @@ impl Installer {
                 "main.cf: mail for the gateway does not wait its turn, whatever {} says:",
                 setting.instead_of
             );
-            self.stage.change(words, &set(parameter, setting.value))?;
+            self.stage
+                .change(words, &Change::set(parameter, setting.value))?;
             self.next.insert(known, setting.value.to_owned());
         }
         Ok(())
@@ -165,46 +166,17 @@ impl Installer {
     /// Keeps a probe of reject_unverified_recipient from waiting for the gateway.
     pub(super) fn wire_verification(&mut self) -> Result<(), WiringError> {
         if !verification::is_used(&self.stage.postconf())? {
-            return self.take_out_map(verification::PARAMETER);
+            return take_out(
+                &mut self.stage,
+                &self.kept,
+                verification::PARAMETER,
+                is_our_map,
+            );
         }
         self.wire_main(
             verification::PARAMETER,
             "Postfix verifies recipients, and the gateway's address is always good",
             self.needs.map(verification::ROUTE),
         )
-    }
-
-    pub(super) fn take_out_map(&mut self, parameter: &str) -> Result<(), WiringError> {
-        let present = self.stage.postconf().written(parameter)?;
-        let (others, ours) = List::parse(&present).split(|map| !is_our_map(map));
-        match ours {
-            None => Ok(()),
-            Some(_) => {
-                let words = format!("main.cf: {parameter} without the gateway:");
-                restore_parameter(
-                    &mut self.stage,
-                    &self.kept,
-                    parameter,
-                    &others.to_string(),
-                    words,
-                )
-            }
-        }
-    }
-
-    pub(super) fn set_or_remove(
-        &mut self,
-        parameter: &str,
-        value: &str,
-        words: &str,
-    ) -> Result<(), WiringError> {
-        restore_parameter(&mut self.stage, &self.kept, parameter, value, words)
-    }
-}
-
-fn set(parameter: &str, value: &str) -> Change {
-    Change::Set {
-        parameter: parameter.to_owned(),
-        value: value.to_owned(),
     }
 }

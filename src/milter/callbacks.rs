@@ -81,8 +81,9 @@ pub(super) fn callbacks(gateway: Arc<Gateway>, connection: &Arc<Connection>) -> 
         })
         .on_helo(|cx, name| {
             Box::pin(guarded(async move {
-                take(cx, |session| session.helo(&name.to_string_lossy()))
-                    .unanswered(ProtoOpts::NOREPLY_HELO)
+                take(cx, ProtoOpts::NOREPLY_HELO, |session| {
+                    session.helo(&name.to_string_lossy());
+                })
             }))
         })
         .on_mail(|cx, arguments| Box::pin(guarded(async move { mail(cx, arguments) })))
@@ -90,26 +91,25 @@ pub(super) fn callbacks(gateway: Arc<Gateway>, connection: &Arc<Connection>) -> 
         .on_data(|cx| Box::pin(guarded(async move { data(cx) })))
         .on_header(|cx, name, value| {
             Box::pin(guarded(async move {
-                take(cx, |session| {
-                    session.header(name.to_bytes(), value.to_bytes())
+                take(cx, ProtoOpts::NOREPLY_HEADER, |session| {
+                    session.header(name.to_bytes(), value.to_bytes());
                 })
-                .unanswered(ProtoOpts::NOREPLY_HEADER)
             }))
         })
         .on_eoh(|cx| {
-            Box::pin(guarded(async move {
-                take(cx, |_| {}).unanswered(ProtoOpts::NOREPLY_EOH)
-            }))
+            Box::pin(guarded(
+                async move { take(cx, ProtoOpts::NOREPLY_EOH, |_| {}) },
+            ))
         })
         .on_body(|cx, piece| {
             Box::pin(guarded(async move {
-                take(cx, |session| session.body(&piece)).unanswered(ProtoOpts::NOREPLY_BODY)
+                take(cx, ProtoOpts::NOREPLY_BODY, |session| session.body(&piece))
             }))
         })
         .on_eom(|cx| Box::pin(guarded(end_of_message(cx))))
         .on_abort(|cx| {
             Box::pin(guarded(async move {
-                take(cx, Session::abort);
+                take(cx, ProtoOpts::empty(), Session::abort);
                 Status::Continue
             }))
         })
@@ -156,28 +156,24 @@ fn negotiate(
     Status::Continue
 }
 
-/// The options that were negotiated: they decide whether a stage gets an answer.
-struct Answered(ProtoOpts);
-
-impl Answered {
-    fn unanswered(self, option: ProtoOpts) -> Status {
-        if self.0.contains(option) {
-            Status::Noreply
-        } else {
-            Status::Continue
-        }
-    }
-}
-
-fn take(cx: &mut Context<Carried>, act: impl FnOnce(&mut Session)) -> Answered {
+/// Runs a stage that needs no answer. Postfix gets one only if `unanswered` was not
+/// negotiated.
+fn take(
+    cx: &mut Context<Carried>,
+    unanswered: ProtoOpts,
+    act: impl FnOnce(&mut Session),
+) -> Status {
     let Some(carried) = &mut cx.data else {
-        return Answered(ProtoOpts::empty());
+        return Status::Continue;
     };
     if let Some(session) = &mut carried.session {
         act(session);
     }
     carried.note();
-    Answered(carried.options)
+    match carried.options.contains(unanswered) {
+        true => Status::Noreply,
+        false => Status::Continue,
+    }
 }
 
 /// Runs a stage that may take long. The connection is not ended meanwhile.
@@ -199,8 +195,7 @@ fn connect(cx: &mut Context<Carried>, gateway: Arc<Gateway>, socket: &SocketInfo
         return Status::Tempfail;
     };
     carried.session = Some(session);
-    carried.note();
-    Answered(carried.options).unanswered(ProtoOpts::NOREPLY_CONNECT)
+    take(cx, ProtoOpts::NOREPLY_CONNECT, |_| {})
 }
 
 /// The client's address. An IPv4 address mapped into IPv6 becomes IPv4.
@@ -216,8 +211,9 @@ fn mail(cx: &mut Context<Carried>, arguments: Vec<CString>) -> Status {
         macro_text(&cx.macros, c"{auth_authen}").is_some_and(|name| !name.is_empty());
     // A simulated session (sendmail(1) with non_smtpd_milters) may send no argument.
     let reverse_path = first_text(&arguments);
-    take(cx, |session| session.mail(reverse_path, authenticated))
-        .unanswered(ProtoOpts::NOREPLY_MAIL)
+    take(cx, ProtoOpts::NOREPLY_MAIL, |session| {
+        session.mail(reverse_path, authenticated);
+    })
 }
 
 async fn recipient(cx: &mut Context<Carried>, arguments: Vec<CString>) -> Status {
@@ -241,7 +237,7 @@ async fn recipient(cx: &mut Context<Carried>, arguments: Vec<CString>) -> Status
 
 fn data(cx: &mut Context<Carried>) -> Status {
     let mut answer = Answer::Continue;
-    take(cx, |session| answer = session.data());
+    take(cx, ProtoOpts::empty(), |session| answer = session.data());
     reply(&mut cx.reply, answer)
 }
 

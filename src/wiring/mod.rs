@@ -38,5 +38,6 @@ pub use self::{
     needs::Wiring,
     report::{Line, Report},
     site::Difference,
+    socket::SocketDirectory,
     uninstall::{Removal, uninstall},
 };

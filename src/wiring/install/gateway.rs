@@ -66,7 +66,7 @@ impl Installer {
         if let Some(made) = self.kept.known("made") {
             self.next.insert("made".to_owned(), made.to_owned());
         }
-        if directory.exists() {
+        if directory.path().exists() {
             if let Some(warning) = directory.warning(&owner) {
                 self.stage.report.warn(warning);
             }

@@ -10,6 +10,7 @@ use crate::{
         WiringError,
         kept::{Changed, sum_of},
         report::reload,
+        socket::package_user,
     },
 };
 
@@ -21,9 +22,13 @@ impl Installer {
             self.keep_original(file, is_first)?;
         }
         self.kept.plan(&self.next)?;
-        if let Some(directory) = self.socket_directory.as_ref().filter(|own| !own.exists()) {
+        if let Some(directory) = self
+            .socket_directory
+            .as_ref()
+            .filter(|own| !own.path().exists())
+        {
             let owner = self.stage.postconf().value("mail_owner")?;
-            directory.make(&owner)?;
+            directory.make(package_user(), &owner)?;
         }
         for file in [Changed::Gateway, Changed::Master, Changed::Main] {
             self.stage.put(file)?;

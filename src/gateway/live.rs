@@ -15,7 +15,7 @@ use crate::{
     dnsbl::{self, Blocklists},
     kms::Kms,
     milter::Rules,
-    worker::{Answering, Delivering, InjectionSettings, ReplySettings},
+    worker::{Answering, InjectionSettings, ReplySettings},
 };
 
 /// What a reload replaces while the gateway runs.
@@ -23,7 +23,7 @@ pub(super) struct Live {
     pub(super) kms: Arc<dyn Kms>,
     pub(super) rules: watch::Sender<Arc<Rules>>,
     pub(super) answering: watch::Sender<Arc<Answering>>,
-    pub(super) delivering: watch::Sender<Arc<Delivering>>,
+    pub(super) delivering: watch::Sender<InjectionSettings>,
     pub(super) audit_keep: watch::Sender<Period>,
     /// What is wrong with the newest configuration, if anything.
     pub(super) bad_reload: watch::Sender<Option<String>>,
@@ -35,7 +35,7 @@ impl Live {
         Ok(Self {
             rules: watch::Sender::new(asking(new.rules, new.dnsbl)?),
             answering: watch::Sender::new(answering(new.reply, kms.clone())),
-            delivering: watch::Sender::new(delivering(new.injection)),
+            delivering: watch::Sender::new(new.injection),
             audit_keep: watch::Sender::new(new.audit_keep),
             bad_reload: watch::Sender::new(None),
             kms,
@@ -48,7 +48,7 @@ impl Live {
         self.rules.send_replace(asking(new.rules, new.dnsbl)?);
         self.answering
             .send_replace(answering(new.reply, self.kms.clone()));
-        self.delivering.send_replace(delivering(new.injection));
+        self.delivering.send_replace(new.injection);
         self.audit_keep.send_replace(new.audit_keep);
         Ok(())
     }
@@ -118,8 +118,4 @@ fn asking(rules: Rules, dnsbl: Option<dnsbl::Settings>) -> Result<Arc<Rules>, Ga
 fn answering(settings: ReplySettings, kms: Arc<dyn Kms>) -> Arc<Answering> {
     let settings = Arc::new(settings);
     Arc::new(Answering { kms, settings })
-}
-
-fn delivering(settings: InjectionSettings) -> Arc<Delivering> {
-    Arc::new(Delivering { settings })
 }

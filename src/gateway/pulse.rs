@@ -16,7 +16,7 @@ use crate::{
     measures::READY,
     milter::{Connections, Memory},
     store::{HandOver, SpoolUsage, Store, StoreError},
-    worker::Delivering,
+    worker::InjectionSettings,
 };
 
 /// How often the status is told where no watchdog asks for more.
@@ -45,7 +45,7 @@ pub(super) struct Pulse {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<WatchedClock>,
     /// The port for replies.
-    pub(super) delivering: watch::Receiver<Arc<Delivering>>,
+    pub(super) delivering: watch::Receiver<InjectionSettings>,
     /// What is wrong with the newest configuration, if anything.
     pub(super) bad_reload: watch::Receiver<Option<String>>,
     /// Those of the milter port.
@@ -103,7 +103,7 @@ impl Pulse {
         // What upkeep does each minute anyway.
         self.store.settle_counts(self.clock.now()).await?;
         let usage = self.store.spool_usage().await?;
-        let port = self.delivering.borrow().settings.server;
+        let port = self.delivering.borrow().server;
         let hand_over = self.store.hand_over(port, self.clock.now()).await?;
         Seen::of(usage, hand_over, self.store.require_room().await)
     }

@@ -187,7 +187,7 @@ def point_of(key: ec.EllipticCurvePublicKey) -> str:
 
 
 def read_point(text: str) -> tuple[str, ec.EllipticCurvePublicKey]:
-    """The curve and the key of a SEC1 uncompressed point; its length tells the curve."""
+    """The curve and the key of a SEC1 uncompressed point; its length gives the curve."""
     for name, curve in CURVES.items():
         length = 1 + 2 * (curve.key_size // 8)
         if len(text) == 2 * length and text.startswith("04"):

@@ -18,7 +18,8 @@ use crate::gateway::environment::existing_store;
 The copy holds requests, replies, the audit log and the sealed keys. The master
 secret, which opens them, is not in it: keep that apart. It is checked before
 this command is done. --json prints {file, bytes, head}; head names the newest audit
-entry in the copy, as audit verify --head takes it. How to restore one is in the README, under Backup.
+entry in the copy, as audit verify --head takes it. docs/mail-admin.md says how to
+restore one.
 
 Example:
   kms-gateway backup /var/backups/kms-gateway/2026-11-24.sqlite3")]

@@ -60,30 +60,32 @@ use crate::{
     worker::{Answering, Delivering, InjectionSettings, ReplySettings, Retry, Upkeep, Worker},
 };
 
-/// How long the end may take: the drain of the milter's, and what a step of the
-/// worker may need. systemd waits for 90 s.
+/// Limit of the whole end: the milter's drain and a step of the worker. systemd
+/// waits for 90 s.
 const END_TIME: Duration = Duration::from_secs(30);
 
-/// How long the store may take to finish what waits for it.
+/// Limit for the store to finish its pending work.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
 
 /// Run the gateway: milter and worker.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Ends on SIGTERM or SIGINT: takes no new session, lets messages on their way
-finish, for 20 seconds at most, and stops the worker between two steps. A
-second signal ends the wait for messages: Postfix has them and offers them
-again. SIGHUP reads the configuration again; messages on their way keep the
-rules they began with, and a bad configuration changes nothing. Tells systemd
-(Type=notify) when it is ready, reloads and stops, what it does, and, with
-WatchdogSec=, that it is well.
+SIGTERM or SIGINT stops the gateway. It takes no new session, lets messages on
+their way finish for at most 20 seconds, and stops the worker between two steps.
+A second signal ends the wait for messages: Postfix delivers them again later.
+
+SIGHUP reads the configuration again. Messages on their way keep the rules they
+began with. A bad configuration changes nothing.
+
+The gateway notifies systemd (Type=notify) when it is ready, reloads or stops,
+and reports a status. With WatchdogSec= it also reports that it is well.
 
 Example:
   kms-gateway --config /etc/kms-gateway/gateway.toml serve")]
 pub(super) struct Arguments {}
 
 pub(super) async fn run(path: &Path, _: &Arguments) -> Result<Ending, CommandError> {
-    // Before all that takes time: until here each signal kills.
+    // Comes before everything slow: until here a signal kills the process.
     let mut signals = Signals::listen()?;
     let log = Log::begin()?;
     let ended = serve(path, &mut signals, &log).await;
@@ -121,33 +123,33 @@ async fn serve(path: &Path, signals: &mut Signals, log: &Log) -> Result<Ending, 
         NotifyState::Status("Stopping: messages on their way are finished."),
     ]);
     tracing::info!("stopping");
-    // Who asks once more need not wait for messages: Postfix has them, and
-    // offers them again.
+    // A second signal ends the wait for messages: Postfix has them and delivers
+    // them again.
     let hurried = async {
         signals.end().await;
-        tracing::warn!("asked again to end: no waiting for messages on their way");
+        tracing::warn!("second signal: stopping without waiting for messages on their way");
     };
     service.end(hurried).await;
-    // Up to here systemd is to know that the end is no hanging.
+    // The pulse beats until here, so that systemd does not take the end for a hang.
     pulse.abort();
     tracing::info!("stopped");
     asked.map(|()| Ending::Done)
 }
 
-/// Says for `check` which ports are this gateway's, until it is dropped.
+/// Records for `check` which ports this gateway holds. Dropping it ends the record.
 fn say_what_it_holds(config: &Config) -> Option<Serving> {
     Serving::begin(config).unwrap_or_else(|error| {
-        tracing::warn!(%error, "check will not know this gateway's ports for its own");
+        tracing::warn!(%error, "check will report this gateway's ports as in use");
         None
     })
 }
 
-/// Reads the configuration in a thread that the end need not wait for: a file may
-/// lie where nobody answers.
+/// Reads the configuration in a thread of its own. A file on a dead network mount
+/// then does not delay the end.
 async fn load(path: &Path) -> Result<Config, CommandError> {
     let (sender, loaded) = oneshot::channel();
     let path = path.to_owned();
-    // Nobody receives it if the end was asked for meanwhile.
+    // The receiver is gone if a signal came meanwhile.
     let load = move || drop(sender.send(Config::load(&path)));
     let failed = |error: &dyn std::fmt::Display| {
         CommandError::other(format_args!("the configuration can't be read: {error}"))
@@ -157,8 +159,8 @@ async fn load(path: &Path) -> Result<Config, CommandError> {
     Ok(loaded.await.map_err(|error| failed(&error))??)
 }
 
-/// Counts from here on, and shows the pages for Prometheus and probes, if the
-/// configuration has a port for them. The latter are to be told by what comes back.
+/// Starts to count, and serves the pages for Prometheus and probes, if the
+/// configuration has a port for them. Returns the channel that feeds the probes.
 async fn show_pages(
     path: &Path,
     config: &Config,
@@ -189,7 +191,7 @@ pub struct Service {
     live: Live,
     connections: Arc<Connections>,
     memory: Arc<Memory>,
-    /// The sealed rows that somebody altered, as upkeep sees them.
+    /// The altered sealed rows that upkeep found last.
     altered_rows: watch::Sender<AlteredRows>,
     tasks: Tasks,
     stop: watch::Sender<bool>,
@@ -200,13 +202,13 @@ impl Service {
     /// Starts the gateway of the configuration at `path`, by this clock.
     ///
     /// # Errors
-    /// Any [`CommandError`] that `serve` may end with at its start.
+    /// Any [`CommandError`] that can keep `serve` from starting.
     pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, CommandError> {
         Self::of(path, Config::load(path)?, clock).await
     }
 
-    /// Waits until a task ends by itself, which none may, and says which and why:
-    /// the gateway is no gateway without it.
+    /// Waits until a task ends by itself. No task may, so the returned error names
+    /// the task and the reason.
     pub async fn failure(&mut self) -> CommandError {
         let Some(ended) = self.tasks.next_to_end().await else {
             return CommandError::other("nothing runs");
@@ -312,10 +314,10 @@ impl Service {
         }
     }
 
-    /// Takes signals until one asks for the end.
+    /// Handles signals until SIGTERM or SIGINT.
     ///
     /// # Errors
-    /// A task ended before.
+    /// A task ended first.
     async fn attend(&mut self, signals: &mut Signals) -> Result<(), CommandError> {
         loop {
             tokio::select! {
@@ -327,8 +329,8 @@ impl Service {
         }
     }
 
-    /// Has all tasks end, and takes no longer than [`END_TIME`] over it. Messages
-    /// on their way are not waited for once `hurried` is done.
+    /// Ends all tasks within [`END_TIME`]. Once `hurried` is done, the end no longer
+    /// waits for messages on their way.
     async fn end(mut self, hurried: impl Future<Output = ()>) {
         self.stop.send_replace(true);
         let deadline = Instant::now() + END_TIME;
@@ -344,23 +346,23 @@ impl Service {
         if !left.is_empty() {
             tracing::warn!(
                 ?left,
-                "still at work; what they had begun is done again after the next start"
+                "tasks still at work are abandoned; the next start repeats their steps"
             );
         }
         if !in_time(CLOSING_TIME, self.store.close()).await {
-            tracing::error!("the store does not close; what is committed is safe");
+            tracing::error!("the store does not close; committed data is safe");
         }
     }
 }
 
-/// What a reload replaces while the gateway runs.
+/// The parts that a reload replaces while the gateway runs.
 struct Live {
     kms: Arc<dyn Kms>,
     rules: watch::Sender<Arc<Rules>>,
     answering: watch::Sender<Arc<Answering>>,
     delivering: watch::Sender<Arc<Delivering>>,
     audit_keep: watch::Sender<Period>,
-    /// What is wrong with the newest configuration, if anything.
+    /// The error in the newest configuration, if it has one.
     bad_reload: watch::Sender<Option<String>>,
 }
 
@@ -377,7 +379,7 @@ impl Live {
         })
     }
 
-    /// All of it or, if the new configuration can't be put to work, nothing.
+    /// Replaces everything, or nothing if the new configuration does not work.
     fn replace(&self, config: &Config) -> Result<(), CommandError> {
         let new = Reloadable::new(config);
         self.rules.send_replace(asking(new.rules, new.dnsbl)?);
@@ -389,10 +391,10 @@ impl Live {
     }
 }
 
-/// All that a reload replaces, as settings alone.
+/// The settings that a reload replaces.
 #[derive(Debug)]
 struct Reloadable {
-    /// Without its blocklists.
+    /// Has no blocklists yet: [`asking`] adds them.
     rules: Rules,
     dnsbl: Option<dnsbl::Settings>,
     reply: ReplySettings,
@@ -430,7 +432,7 @@ impl Reloadable {
     }
 }
 
-/// The domain of the gateway's own address is a name that Postfix knows.
+/// The domain of the first gateway address, a name that Postfix knows.
 fn helo_name(config: &Config) -> String {
     config.gateway.addresses.first().map_or_else(
         || "localhost".to_owned(),
@@ -438,7 +440,7 @@ fn helo_name(config: &Config) -> String {
     )
 }
 
-/// The rules with the blocklists that they ask.
+/// Adds the blocklists to the rules.
 fn asking(rules: Rules, dnsbl: Option<dnsbl::Settings>) -> Result<Arc<Rules>, CommandError> {
     let blocklists = dnsbl.map(Blocklists::new).transpose()?;
     for warning in blocklists.iter().flat_map(Blocklists::warnings) {
@@ -455,10 +457,10 @@ fn answering(settings: ReplySettings, kms: Arc<dyn Kms>) -> Arc<Answering> {
     Arc::new(Answering { kms, settings })
 }
 
-/// How long replay marks are kept: as long as a request may wait that was
-/// fresh when it was accepted. Behind that a module's watermark refuses all,
-/// and must not refuse a request that only waited. Fixed at start, as what it
-/// follows from is, but for `throttle.block_for`: a day of slack is for that.
+/// How long replay marks are kept: the longest wait of a request that was fresh at
+/// its acceptance. A module's watermark refuses everything older than its marks,
+/// and must not refuse a request that only waited. All parts are fixed at start
+/// except `throttle.block_for`; the slack of a day covers that.
 fn replay_marks_kept(config: &Config) -> Period {
     const SLACK: Period = Period::from_secs(24 * 3600);
     let freshness = &config.key_load_file;
@@ -497,7 +499,7 @@ fn worker(
     })
 }
 
-/// The signals that are heeded.
+/// The signals that `serve` handles.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -505,7 +507,7 @@ struct Signals {
 }
 
 impl Signals {
-    /// From now on none of them kills.
+    /// After this call these signals no longer kill the process.
     fn listen() -> Result<Self, CommandError> {
         let listen = |kind| {
             signal(kind)
@@ -518,7 +520,7 @@ impl Signals {
         })
     }
 
-    /// Waits until somebody asks for the end.
+    /// Waits for SIGTERM or SIGINT.
     async fn end(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

@@ -1,5 +1,5 @@
-//! `queue`: the operator's hands on what waits. Opens the store, finds the
-//! request that is meant, and has the order carried out and told.
+//! `queue`: lists, shows, retries and drops waiting requests and replies. Opens the
+//! store and runs the subcommand.
 
 mod counted;
 mod drop;
@@ -24,12 +24,12 @@ use crate::{
     store::{SqliteStore, Store},
 };
 
-/// What a request is called.
+/// The words for requests.
 pub(super) const REQUESTS: Named = Named {
     one: "request",
     many: "requests",
-    remedy: "give its id, the beginning of one, or Postfix's queue id; audit list --request tells of \
-             mail that was none, unless it is only counted there",
+    remedy: "give its id, the beginning of its id, or Postfix's queue id; audit list --request \
+             shows mail that was no request, unless the log only counts it",
 };
 
 #[derive(Debug, Subcommand)]
@@ -53,7 +53,7 @@ pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandEr
     done.map(|()| Ending::Done)
 }
 
-/// Who only looks needs no secret.
+/// Opens the store. Only commands that change it need the master secret.
 async fn open(
     path: &Path,
     config: &Config,
@@ -68,7 +68,7 @@ async fn open(
     existing_store(config, key).await
 }
 
-/// The one request that a name names.
+/// Finds a request by its id, the beginning of its id, or Postfix's queue id.
 async fn find(store: &dyn Store, name: &str) -> Result<RequestId, CommandError> {
     let found = store.requests_named(name.trim()).await?;
     match found.as_slice() {

@@ -1,5 +1,5 @@
-//! Comma-separated values (RFC 4180) that a spreadsheet can open without
-//! taking a stranger's text for a formula.
+//! Comma-separated values (RFC 4180). A spreadsheet can open them, and takes no
+//! stranger's text for a formula.
 
 use std::io::{self, Write};
 
@@ -36,12 +36,12 @@ const COLUMNS: [&str; 27] = [
     "smid",
 ];
 
-/// Writes the line of names.
+/// Writes the line of column names.
 pub(super) fn write_names(out: &mut impl Write) -> io::Result<()> {
     write_line(out, COLUMNS.map(str::to_owned))
 }
 
-/// Writes an entry's line.
+/// Writes the line of an entry.
 pub(super) fn write(out: &mut impl Write, placed: &Placed) -> io::Result<()> {
     write_line(out, cells(placed.sequence, &placed.entry))
 }
@@ -51,7 +51,7 @@ fn write_line(out: &mut impl Write, cells: [String; COLUMNS.len()]) -> io::Resul
     write!(out, "{}\r\n", quoted.join(","))
 }
 
-/// The text in one line, with an apostrophe where a spreadsheet would
+/// Escapes a text to one line. Puts an apostrophe before it if a spreadsheet would
 /// evaluate it (OWASP, CSV Injection).
 fn inert(text: &str) -> String {
     let shown = Printable(text).to_string();

@@ -31,7 +31,7 @@ use crate::{
     store::{SqliteStore, Store, StoreError},
 };
 
-/// How many entries are read at once.
+/// Number of entries that are read at once.
 const PAGE: u32 = 1_000;
 
 #[derive(Debug, Subcommand)]
@@ -44,37 +44,38 @@ pub(super) enum Action {
 /// Show entries, the oldest first.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-On a terminal each line is cut to its width, and a wide one tells how long ago
-it was. All filters must match. --json has each entry whole, its times exact.
+A terminal cuts each line to its width; a wide one also shows each entry's age.
+All filters must match. --json prints each entry whole, with exact times.
 
 Example:
   kms-gateway audit list --since 2d --rule mailing-list --limit 20")]
 pub(super) struct List {
     #[command(flatten)]
     selection: Selection,
-    /// Print an array of objects, each entry whole.
+    /// Print a JSON array of whole entries.
     #[arg(long)]
     json: bool,
 }
 
-/// Verify the chain over the log, and that every sealed row opens; exit code 1 if not.
+/// Verify the log's chain, and that every sealed row opens; exit code 1 if not.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-`serve` logs the newest head each hour; keep that log on another machine.
+`serve` logs the newest head each hour; keep its log on another machine.
 
 --json prints an object with
   holds              whether the chain holds
   first              the sequence number of the oldest entry, or null
   head               the newest entry as SEQ:HASH; null if the chain is broken
-  kept_head          the head that was given and that the log has, or null
+  kept_head          the given head, if the log has that entry, or null
   secret_changed_at  the entries at which the master secret was changed
   broken             {entry, fault} where the chain is broken, or null
-  altered_rows       which rows of keys and modules somebody altered, or null
+  altered_rows       the rows of keys and modules that somebody altered, or null
 
-Example:
-  kms-gateway audit verify --head 1217:6f0c…")]
+Examples:
+  kms-gateway audit verify --json | jq -r .head > head.txt
+  kms-gateway audit verify --head \"$(cat head.txt)\"")]
 pub(super) struct Verify {
-    /// A head that was kept elsewhere: the log must still have that entry.
+    /// A head kept elsewhere: the log must still have that entry.
     #[arg(long, value_name = "SEQ:HASH", value_parser = parse_head)]
     head: Option<Head>,
     /// Print a JSON object.
@@ -85,8 +86,8 @@ pub(super) struct Verify {
 /// Write entries for other programs, the oldest first.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-In CSV a cell that a spreadsheet would take for a formula begins with an
-apostrophe, and characters that aren't printable are escaped.
+In CSV an apostrophe begins each cell that a spreadsheet would take for a formula.
+Unprintable characters are escaped.
 
 Example:
   kms-gateway audit export --format csv --since 2026-11-01 > november.csv")]
@@ -133,7 +134,6 @@ pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandEr
     }
 }
 
-/// Writes the selected entries to standard output.
 async fn show(
     config: &Config,
     mut selection: Selection,
@@ -162,7 +162,7 @@ async fn show(
     Ok(Ending::ProblemFound)
 }
 
-/// All of them, or the newest so many, the oldest first.
+/// Writes all selected entries, or the newest `limit` of them, the oldest first.
 async fn write_selected(
     reader: &mut Reader<'_>,
     limit: Option<usize>,
@@ -202,17 +202,18 @@ impl From<io::Error> for Trouble {
     }
 }
 
-/// Reads the entries that a filter lets by.
+/// Reads the entries that pass a filter.
 struct Reader<'a> {
     store: &'a SqliteStore,
     filter: Filter<'a>,
     next: i64,
-    /// How many entries were no entries.
+    /// Number of rows that hold no readable entry.
     unreadable: u64,
 }
 
 impl Reader<'_> {
-    /// Adds the selected ones of the next page; false if there is none.
+    /// Reads the next page, and adds its selected entries. Returns false at the end of
+    /// the log.
     async fn read_page(&mut self, entries: &mut VecDeque<Placed>) -> Result<bool, StoreError> {
         let page = self.store.audit_entries(self.next, PAGE).await?;
         let Some(last) = page.last() else {
@@ -253,7 +254,7 @@ impl Verify {
                 }
                 Err(broken) => write_line(format_args!(
                     "{broken}\n\
-                     Entries before it hold. Entries from it on prove nothing: compare them with \
+                     Entries before it hold. It and later entries prove nothing: compare them with \
                      Postfix's log and with a backup, and find out who could write the database."
                 ))?,
             }
@@ -265,7 +266,7 @@ impl Verify {
         })
     }
 
-    /// The object that scripts rely on.
+    /// The JSON object; **contract**.
     fn object(
         &self,
         verified: &Result<Head, BrokenAt>,
@@ -296,8 +297,8 @@ impl Verify {
         };
         let tail = match self.head {
             Some(kept) => format!(
-                "Shown too: entry {} is the one that the given head names, so nothing up to it \
-                 was cut off or rolled back.\n\
+                "Shown too: entry {} matches the given head, so nothing up to it was cut off or \
+                 rolled back.\n\
                  Not shown: whether entries after it were cut off the end.",
                 kept.sequence
             ),
@@ -315,15 +316,15 @@ impl Verify {
     }
 }
 
-/// What another master secret means for the entries before.
+/// The limits of former master secrets, if the master secret was changed.
 fn passed_on(hand_overs: &[i64]) -> String {
     let Some(newest) = hand_overs.last() else {
         return String::new();
     };
     let all: Vec<String> = hand_overs.iter().map(ToString::to_string).collect();
     format!(
-        "The master secret was changed at entry {}. Who has none but a former one could change \
-         entries until then; since entry {newest} he can change none, not even those before it.\n",
+        "The master secret was changed at entry {}. A former secret could change entries until \
+         then. Since entry {newest} a former secret can change none, not even earlier ones.\n",
         all.join(" and ")
     )
 }

@@ -1,4 +1,4 @@
-//! The module or request that a filter names by the beginning of its name.
+//! Completes the beginning of a module's or request's name in a filter.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +12,10 @@ use crate::{
     sts::SmId,
 };
 
-/// The most SMIDs that are kept of a log. Strangers can name any number.
+/// Limit of the SMIDs that are collected from a log: strangers can name any number.
 const SMIDS: usize = 10_000;
 
-/// Puts whole names in the place of beginnings. A name that nothing has stays.
+/// Replaces beginnings by whole names. A name that fits nothing stays.
 pub(super) async fn complete(
     selection: &mut Selection,
     store: &SqliteStore,
@@ -42,7 +42,7 @@ async fn complete_smid(name: &mut String, store: &SqliteStore) -> Result<(), Com
     Ok(())
 }
 
-/// The SMIDs of the log that begin so.
+/// The SMIDs of the log that begin with `beginning`.
 async fn named_in_log(
     beginning: &str,
     store: &SqliteStore,
@@ -62,7 +62,8 @@ async fn named_in_log(
     }
 }
 
-/// A queue id may name several messages, and all of them are shown.
+/// Completes a request's id. A queue id stays: it may name several messages, and all
+/// of them are shown.
 async fn complete_request(name: &mut String, store: &SqliteStore) -> Result<(), CommandError> {
     let found = store.requests_named(name).await?;
     let beginning = name.to_ascii_lowercase();

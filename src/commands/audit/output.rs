@@ -1,5 +1,5 @@
-//! The forms in which entries are written, one after the other, so that a
-//! long log needs no memory.
+//! Writes entries in each form, one after the other, so that a long log needs no
+//! memory.
 
 use std::io::{self, Write};
 
@@ -19,7 +19,6 @@ pub(super) struct Placed {
     pub(super) entry: Entry,
 }
 
-/// A form.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Form {
     /// A table for people.
@@ -32,7 +31,7 @@ pub(super) enum Form {
     Csv,
 }
 
-/// Writes entries in a form.
+/// Writes entries in one form.
 pub(super) struct Output<W> {
     form: Form,
     out: W,
@@ -40,7 +39,7 @@ pub(super) struct Output<W> {
 }
 
 impl<W: Write> Output<W> {
-    /// Writes what stands before the entries.
+    /// Writes the text before the entries.
     pub(super) fn begin(form: Form, mut out: W) -> io::Result<Self> {
         match form {
             Form::Table(look) => table::write_names(&mut out, look)?,
@@ -55,7 +54,6 @@ impl<W: Write> Output<W> {
         })
     }
 
-    /// Writes an entry.
     pub(super) fn write(&mut self, placed: &Placed) -> io::Result<()> {
         let out = &mut self.out;
         match self.form {
@@ -71,7 +69,7 @@ impl<W: Write> Output<W> {
         Ok(())
     }
 
-    /// Writes what stands behind the entries.
+    /// Writes the text after the entries.
     pub(super) fn end(mut self) -> io::Result<()> {
         if let Form::JsonArray = self.form {
             writeln!(self.out, "\n]")?;

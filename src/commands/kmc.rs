@@ -1,4 +1,4 @@
-//! `kmc`: the key management centre's own key.
+//! `kmc`: makes, rotates, lists and exports the key management centre's own keys.
 
 use std::path::{Path, PathBuf};
 
@@ -30,8 +30,9 @@ pub(super) enum Action {
     Rotate(Rotate),
     /// List the key pairs: KMCID, state, curve, activation, expiry.
     #[command(after_help = "\
-A key is coming, active (handed out and served), retiring (served) or expired.
---json prints an array of {kmcid, state, curve, activation, expiry}.
+A key is coming, active (handed out, and its requests are answered), retiring (its
+requests are answered) or expired. --json prints an array of {kmcid, state, curve,
+activation, expiry}.
 
 Example:
   kms-gateway kmc list")]
@@ -45,7 +46,7 @@ Example:
 /// Make the KMC's first key pair, or import one.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Refused while a key serves: kmc rotate adds the one that follows it.
+Refused while there is an active key: kmc rotate adds the next one.
 
 Example:
   kms-gateway kmc init --create-master-secret \\
@@ -60,19 +61,18 @@ pub(super) struct Init {
     /// P-384 or P-256.
     #[arg(long, default_value_t = Curve::P384)]
     curve: Curve,
-    /// Make the master secret's file too, if it isn't there.
+    /// Make the master secret's file if it does not exist.
     #[arg(long)]
     create_master_secret: bool,
     #[command(flatten)]
     pair: Pair,
 }
 
-/// Add the key pair that follows the active one, which serves on until it
-/// expires.
+/// Add the next key pair. The active one stays in use until it expires.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Modules that ask for the public key get the new one from its activation on;
-what they made for the old one is answered as before.
+From its activation on, modules that ask for the public key get the new one.
+Requests made for the old one are still answered.
 
 Example:
   kms-gateway kmc rotate --name K0002 --expires 20360101T000000Z")]
@@ -80,21 +80,20 @@ pub(super) struct Rotate {
     /// Name in the KMCID.
     #[arg(long)]
     name: Ident,
-    /// Issuer in the KMCID; that of the active key if it isn't given.
+    /// Issuer in the KMCID [default: the active key's].
     #[arg(long)]
     issuer: Option<Ident>,
-    /// P-384 or P-256; that of the active key if it isn't given.
+    /// P-384 or P-256 [default: the active key's].
     #[arg(long)]
     curve: Option<Curve>,
-    /// From when on it is handed out, yyyymmddThhmmssZ; from now on if it
-    /// isn't given.
+    /// When the KMC begins to hand the key out, yyyymmddThhmmssZ [default: now].
     #[arg(long, value_name = "TIME")]
     activation: Option<StsTime>,
     #[command(flatten)]
     pair: Pair,
 }
 
-/// Where a key pair comes from and when it ends.
+/// The source of a key pair, and its end.
 #[derive(Debug, Args)]
 struct Pair {
     /// When the key expires, yyyymmddThhmmssZ.
@@ -103,7 +102,7 @@ struct Pair {
     /// Import this encrypted PKCS#8 PEM instead of making a key pair.
     #[arg(long, value_name = "FILE", requires = "passphrase_file")]
     import: Option<PathBuf>,
-    /// The file whose first line is the passphrase of the PEM.
+    /// The file with the passphrase of the PEM in its first line.
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
 }
@@ -114,7 +113,7 @@ struct Pair {
 Example:
   kms-gateway kmc export --passphrase-file passphrase --out kmc-K0001.pem")]
 pub(super) struct Export {
-    /// The file whose first line is the passphrase of the PEM.
+    /// The file with the passphrase of the PEM in its first line.
     #[arg(long, value_name = "FILE")]
     passphrase_file: PathBuf,
     /// The file to write; it must not exist.
@@ -151,7 +150,7 @@ async fn init(path: &Path, arguments: Init) -> Result<Ending, CommandError> {
     steps.end().map(|()| Ending::Done)
 }
 
-/// What the key that the KMC begins with is called, and when it ends.
+/// The name and end of the KMC's first key.
 pub(super) struct FirstKey {
     pub(super) issuer: Ident,
     pub(super) name: Ident,
@@ -159,7 +158,7 @@ pub(super) struct FirstKey {
 }
 
 impl FirstKey {
-    /// Adds it, active from now on, and describes it.
+    /// Adds the key, active from now on. Returns its description.
     pub(super) async fn add_to(
         self,
         environment: &Environment,
@@ -215,7 +214,7 @@ impl Pair {
     }
 }
 
-/// Adds the key, and describes it.
+/// Adds the key. Returns its description.
 async fn add(
     environment: &Environment,
     new: NewKmcKey<'_>,
@@ -263,8 +262,8 @@ async fn list(path: &Path, form: &Form) -> Result<Ending, CommandError> {
     Ok(Ending::Done)
 }
 
-/// Makes the master secret where it is to be in a file that isn't there, and
-/// describes it.
+/// Makes the master secret if the configuration names a file for it that does not
+/// exist. Returns a line about it.
 pub(super) fn create_master_secret(config: &Config) -> Result<Option<String>, CommandError> {
     let secrets = &config.secrets;
     let file = master_secret_file(secrets);
@@ -314,7 +313,7 @@ fn active(rows: &[KmcKeyRow], now: Timestamp) -> Result<&KmcKeyRow, CommandError
         .ok_or_else(|| CommandError::other("there is no active KMC key; make one with kmc init"))
 }
 
-/// The first line of a file, without its end.
+/// Reads a passphrase: the first line of a file, without its line end.
 pub(super) fn passphrase(path: &Path) -> Result<Zeroizing<String>, CommandError> {
     let text = input::read_secret_text(path)?;
     let line = text.lines().next().unwrap_or_default();
@@ -327,13 +326,13 @@ pub(super) fn passphrase(path: &Path) -> Result<Zeroizing<String>, CommandError>
     Ok(Zeroizing::new(line.to_owned()))
 }
 
-/// A file in UTF-8.
+/// Reads a file in UTF-8.
 pub(super) fn text(path: &Path) -> Result<String, CommandError> {
     String::from_utf8(input::read(path)?)
         .map_err(|_| CommandError::Other(format!("{}: not a text in UTF-8", path.display())))
 }
 
-/// Writes a file that nobody else may read and that was not there.
+/// Writes a new file that only its owner may read. Fails if it exists.
 pub(super) fn write_new(path: &Path, content: &[u8]) -> Result<(), CommandError> {
     new_file::create(path, 0o600, content)
         .map_err(|error| CommandError::file(path, "written", &error))

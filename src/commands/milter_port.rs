@@ -1,5 +1,5 @@
-//! Who can speak for Postfix: where the milter listens by `init`, the directory of
-//! its socket, and what `check` has to say of it. Knows no milter.
+//! Keeps everybody but Postfix away from the milter: proposes its address for `init`,
+//! makes the directory of its socket, and warns in `check`. Knows no milter.
 
 use std::{
     fs::{self, DirBuilder, Permissions},
@@ -15,18 +15,19 @@ use rustix::process::geteuid;
 use super::CommandError;
 use crate::config::{Config, ListenAddress};
 
-/// The socket's place in Postfix's queue directory, which a chrooted smtpd sees.
+/// The socket's path in Postfix's queue directory, which a chrooted smtpd can see.
 const SOCKET: &str = "kms-gateway/milter";
 
-/// Owner and Postfix's group; the socket inherits the group.
+/// For the owner and Postfix's group. The set-group-id bit hands the group to the
+/// socket.
 const DIRECTORY_MODE: u32 = 0o2750;
 
-/// What whoever connects can do.
+/// The harm that anybody who connects can do.
 const FORGE: &str = "can speak for Postfix there, and forge clients, logins and \
                      Authentication-Results";
 
-/// Where the milter should listen: a socket for Postfix alone, or, where there is no
-/// Postfix, the port of the example.
+/// The proposed address of the milter: a socket for Postfix alone, or without a
+/// Postfix the default port.
 pub(super) fn proposal() -> ListenAddress {
     match postfix(&["postconf", "-h", "queue_directory"]) {
         Some(queue) => ListenAddress::Unix(Path::new(queue.trim()).join(SOCKET)),
@@ -34,8 +35,8 @@ pub(super) fn proposal() -> ListenAddress {
     }
 }
 
-/// Makes the directory of the socket, if there is to be one, for the gateway's user
-/// and Postfix's group. Says what is left to be done where root must do it.
+/// Makes the directory of the configured socket for the gateway's user and Postfix's
+/// group. Returns a hint if only root can do that.
 pub(super) fn make_directory(config: &Config) -> Result<Option<String>, CommandError> {
     let Some(directory) = socket_directory(config) else {
         return Ok(None);
@@ -60,12 +61,12 @@ pub(super) fn make_directory(config: &Config) -> Result<Option<String>, CommandE
     Ok(None)
 }
 
-/// What others than Postfix could do, and what keeps Postfix from it.
+/// Warns if others than Postfix can connect to the milter, or if Postfix can't.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let listen = &config.milter.listen;
     match listen {
         ListenAddress::Inet(_) if !is_on_loopback(listen) => vec![format!(
-            "milter.listen is {listen}: whoever reaches that address {FORGE}; {}, or write an \
+            "milter.listen is {listen}: anybody who reaches that address {FORGE}; {}, or write an \
              address on loopback",
             remedy()
         )],
@@ -74,7 +75,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     }
 }
 
-/// What is to be known though it is no fault.
+/// Notes that local users can connect to a port on loopback, which is no fault.
 pub(super) fn note(config: &Config) -> Option<String> {
     let listen = &config.milter.listen;
     is_on_loopback(listen).then(|| {
@@ -85,12 +86,12 @@ pub(super) fn note(config: &Config) -> Option<String> {
     })
 }
 
-/// Whether only this machine reaches a port; false of a Unix socket.
+/// Whether only this machine can reach the port. False for a Unix socket.
 pub(super) fn is_on_loopback(listen: &ListenAddress) -> bool {
     let ListenAddress::Inet(address) = listen else {
         return false;
     };
-    // Who can't be found out is no loopback.
+    // A name that can't be resolved does not count as loopback.
     address.to_socket_addrs().is_ok_and(|mut addresses| {
         addresses.all(|address| IpAddr::is_loopback(&address.ip().to_canonical()))
     })
@@ -122,7 +123,7 @@ fn socket_warnings(config: &Config, socket: &Path) -> Vec<String> {
     let Some(directory) = socket_directory(config) else {
         return Vec::new();
     };
-    // The directory of a socket that can't be bound keeps the gateway from its start.
+    // A missing directory needs no warning: the gateway does not start without it.
     let Ok(found) = fs::metadata(&directory) else {
         return Vec::new();
     };
@@ -154,13 +155,13 @@ fn socket_warnings(config: &Config, socket: &Path) -> Vec<String> {
     warnings
 }
 
-/// A directory that is not there, and how to make it.
+/// A missing directory, and how to make it.
 pub(super) struct Missing {
     pub(super) problem: String,
     pub(super) remedy: String,
 }
 
-/// The directory of the milter's socket, if it is not there.
+/// The directory of the milter's socket, if it is missing.
 pub(super) fn missing_directory(config: &Config) -> Option<Missing> {
     let directory = socket_directory(config)?;
     (!directory.exists()).then(|| missing(&directory))
@@ -169,9 +170,9 @@ pub(super) fn missing_directory(config: &Config) -> Option<Missing> {
 fn missing(directory: &Path) -> Missing {
     let shown = directory.display();
     Missing {
-        problem: format!("{shown} is not there"),
+        problem: format!("{shown} does not exist"),
         remedy: format!(
-            "kms-gateway-postfix (postfix/install) makes it, or: install -d -o kms-gateway -g \
+            "make it with kms-gateway postfix install, or with install -d -o kms-gateway -g \
              postfix -m 2750 {shown}"
         ),
     }
@@ -181,14 +182,14 @@ fn mail_owner() -> Option<String> {
     postfix(&["postconf", "-h", "mail_owner"]).map(|owner| owner.trim().to_owned())
 }
 
-/// The number of Postfix's own group.
+/// The number of Postfix's group.
 fn postfix_group() -> Option<u32> {
     postfix(&["id", "-g", &mail_owner()?])?.trim().parse().ok()
 }
 
-/// The group as which this process sees a file of `group`, by the content of
-/// `/proc/self/gid_map`. With the unit's `PrivateUsers=` files of every group but
-/// its own seem to belong to `nogroup` (user_namespaces(7)).
+/// The group that this process sees on a file of `group`, by the content of
+/// `/proc/self/gid_map`. With the unit's `PrivateUsers=` files of all other groups
+/// seem to belong to `nogroup` (user_namespaces(7)).
 fn seen_as(group: u32, group_map: &str) -> u32 {
     const NOGROUP: u32 = 65534;
     let is_mapped = group_map.lines().any(|line| {
@@ -207,7 +208,7 @@ fn seen_as(group: u32, group_map: &str) -> u32 {
     }
 }
 
-/// What a command prints; none where it fails or there is no Postfix.
+/// Runs a command, and returns its standard output. None if it fails or is missing.
 pub(super) fn postfix(command: &[&str]) -> Option<String> {
     let (program, arguments) = command.split_first()?;
     let output = Command::new(program).args(arguments).output().ok()?;

@@ -28,17 +28,17 @@ pub(super) enum Action {
     Open(Open),
 }
 
-/// Make a module with a DAK of its own, and the registration for the KMC.
+/// Make a module with its own DAK, and its registration for the KMC.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
   kms-gateway sm init --state module.json --registration registration.json \\
       --issuer Example --name 90000001 --hardware SOFT-1 --firmware 1.0")]
 pub(super) struct Init {
-    /// The module's state: its secrets are in it.
+    /// The file for the module's state, which is secret.
     #[arg(long, value_name = "FILE")]
     state: PathBuf,
-    /// Where to write SMID, hardware id and DAK for the KMC. A secret too.
+    /// The file for SMID, hardware id and DAK, to hand to the KMC. Secret, too.
     #[arg(long, value_name = "FILE")]
     registration: PathBuf,
     /// Issuer in the SMID.
@@ -72,7 +72,7 @@ pub(super) struct Request {
 /// Open a key load file and print the key check value of each key.
 #[derive(Debug, Args)]
 #[command(after_help = "\
---json prints an array of {sgc, krn, kt, dkga, kcv}, each a text.
+--json prints an array of {sgc, krn, kt, dkga, kcv}, all texts.
 
 Example:
   kms-gateway sm open --state module.json KLF_90000001.txt")]

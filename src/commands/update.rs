@@ -1,5 +1,5 @@
-//! `update`: security-module update files, the STSA's side. Needs no
-//! configuration of a gateway.
+//! `update`: makes and signs security-module update files, the STS Association's
+//! part. Needs no configuration of a gateway.
 
 use std::{collections::BTreeSet, path::PathBuf, str::FromStr};
 
@@ -30,7 +30,7 @@ pub(super) enum Action {
     Sign(Sign),
 }
 
-/// Make a key that the STSA signs with, and print its public half for the
+/// Make a signing key of the STS Association, and print its public half for the
 /// KMC's configuration.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -45,31 +45,32 @@ pub(super) struct NewKey {
     out: PathBuf,
 }
 
-/// Make an update file, still to be signed, and print it.
+/// Make an update file without a signature, and print it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
   kms-gateway update build --public-key public-key.txt --serial 7 \\
       --add registration.json=000439,123456 \\
-      --revoke SMID.1:…=SOFT-1 > update-7.txt")]
+      --revoke SMID.1:Example:90000001:20260102T030405Z:09D598DBA26CF3AC:318F=SOFT-1 \\
+      > update-7.txt")]
 pub(super) struct Build {
     /// The KMC's PK.ECDH.1 as it came by mail, or - for standard input.
     #[arg(long, value_name = "FILE")]
     public_key: PathBuf,
-    /// The last file's serial by the same STSA key, and one.
+    /// The serial of the last file under the same STSA key, plus one.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     serial: u32,
-    /// A module that may ask: the file that `sm init --registration` wrote, and
-    /// its supply groups by comma. May be given more than once.
+    /// A module to register: the file that `sm init --registration` wrote, and the
+    /// module's supply groups, separated by commas. May be given more than once.
     #[arg(long, value_name = "REGISTRATION=SGC,…")]
     add: Vec<Added>,
-    /// A module that may ask no more, and its hardware id. May be given more
-    /// than once.
+    /// A module to revoke: its SMID and its hardware id. May be given more than
+    /// once.
     #[arg(long, value_name = "SMID=HARDWARE")]
     revoke: Vec<Revoked>,
 }
 
-/// Sign an update file, and print the whole of it.
+/// Sign an update file, and print the signed file.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -82,7 +83,7 @@ pub(super) struct Sign {
     /// The file whose first line is the passphrase of the PEM.
     #[arg(long, value_name = "FILE")]
     passphrase_file: PathBuf,
-    /// What `update build` printed, or - for standard input.
+    /// The file that `update build` printed, or - for standard input.
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
@@ -100,7 +101,7 @@ impl FromStr for Added {
     fn from_str(text: &str) -> Result<Self, String> {
         let (registration, sgcs) = text
             .rsplit_once('=')
-            .ok_or("write the registration's file, =, and supply groups by comma")?;
+            .ok_or("write the registration's file, =, and supply groups separated by commas")?;
         let sgcs = sgcs
             .split_terminator(',')
             .map(|sgc| sgc.parse().map_err(|error| format!("{sgc:?}: {error}")))
@@ -208,7 +209,7 @@ fn sign_file(arguments: &Sign) -> Result<Ending, CommandError> {
     Ok(Ending::Done)
 }
 
-/// As it is attached: with CRLF.
+/// Prints records with CRLF, as the file is attached to mail.
 fn print_file(records: &[Record]) -> Result<(), CommandError> {
     write_text(file::write(records))
 }

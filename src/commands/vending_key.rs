@@ -1,4 +1,5 @@
-//! `vending-key`: the keys that key load files carry.
+//! `vending-key`: makes, imports, retires and lists the keys that key load files
+//! carry.
 
 use std::path::{Path, PathBuf};
 
@@ -26,7 +27,7 @@ pub(super) enum Action {
     /// List the vending keys with their key check values.
     #[command(after_help = "\
 --json prints an array of {sgc, krn, kt, ken, bdt, dkga, act, iut, ulm, clm, exp,
-kcv}, each a text as in the glossary; iut and exp are null where there is none.
+kcv}, all texts as in the glossary; iut and exp are null if they are not set.
 
 Example:
   kms-gateway vending-key list")]
@@ -44,7 +45,7 @@ pub(super) struct Generate {
     attributes: Attributes,
 }
 
-/// Take a vending key in and print its key check value.
+/// Import a vending key and print its key check value.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -58,10 +59,10 @@ pub(super) struct Import {
     key_file: PathBuf,
 }
 
-/// Issue a vending key no more; modules that have it keep it.
+/// Stop issuing a vending key. Modules that have it keep it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Its EXP becomes the second that has just passed, or the one given.
+Sets the key's EXP to the given time, or else to the second that has just passed.
 
 Example:
   kms-gateway vending-key retire --sgc 000439 --krn 1")]
@@ -72,12 +73,12 @@ pub(super) struct Retire {
     /// Key revision number.
     #[arg(long)]
     krn: Krn,
-    /// When the KMC stops to issue it, yyyymmddThhmmssZ.
+    /// When the KMC stops issuing it, yyyymmddThhmmssZ.
     #[arg(long, value_name = "TIME")]
     exp: Option<StsTime>,
 }
 
-/// Attributes by the STS Association's glossary of key management.
+/// The attributes, named as in the STS Association's glossary of key management.
 #[derive(Debug, Args)]
 struct Attributes {
     /// Supply group code, 6 digits.
@@ -98,10 +99,10 @@ struct Attributes {
     /// Decoder key generation algorithm: 01, 02 or 04.
     #[arg(long)]
     dkga: Dkga,
-    /// Active from, yyyymmddThhmmssZ; now if it isn't given.
+    /// Active from, yyyymmddThhmmssZ [default: now].
     #[arg(long, value_name = "TIME")]
     act: Option<StsTime>,
-    /// Issued until; for ever if it isn't given.
+    /// Issued until, yyyymmddThhmmssZ [default: for ever].
     #[arg(long, value_name = "TIME")]
     iut: Option<StsTime>,
     /// Unit limit, 8 hex digits.
@@ -110,11 +111,11 @@ struct Attributes {
     /// Currency limit, 8 hex digits.
     #[arg(long, default_value = "FFFFFFFF", value_parser = limit)]
     clm: u32,
-    /// When the KMC itself stops to issue the key.
+    /// When the KMC itself stops issuing the key, yyyymmddThhmmssZ.
     #[arg(long, value_name = "TIME")]
     exp: Option<StsTime>,
-    /// Take the place of the key with this SGC and KRN, which must be issued no
-    /// more and is lost then: after KRN 9 comes 1 again.
+    /// Replace the key with this SGC and KRN, which must be retired. The old key is
+    /// lost. After KRN 9 comes 1 again.
     #[arg(long)]
     replace: bool,
 }
@@ -127,7 +128,7 @@ fn limit(text: &str) -> Result<u32, String> {
 }
 
 impl Attributes {
-    /// The attributes that key load files carry, and the KMC's own EXP.
+    /// Returns the attributes that key load files carry, and the KMC's own EXP.
     fn split(
         self,
         now: Timestamp,
@@ -169,7 +170,7 @@ async fn act(environment: &Environment, action: Action) -> Result<Ending, Comman
             key_file,
         }) => {
             let text = input::read_secret(&key_file)?;
-            // What isn't text has no hex digits, and is refused as such.
+            // A file that is no text has no hex digits, and is refused for that.
             let digits = std::str::from_utf8(&text).unwrap_or_default().trim();
             let key = VendingKey::from_hex(attributes.dkga, digits)?;
             add(environment, attributes, &key).await?;

@@ -1,4 +1,4 @@
-//! `backup`: copies the database while the gateway runs.
+//! `backup`: copies the database. The gateway may run meanwhile.
 
 use std::path::{Path, PathBuf};
 
@@ -15,15 +15,17 @@ use crate::config::Config;
 /// Copy the database to a new file, while the gateway runs.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The copy holds requests, replies, the audit log and the sealed keys. The master
-secret, which opens them, is not in it: keep that apart. It is checked before
-this command is done. --json prints {file, bytes, head}; head names the newest audit
-entry in the copy, as audit verify --head takes it. How to restore one is in the README, under Backup.
+The copy holds requests, replies, the audit log and the sealed keys. It does not
+hold the master secret, which opens the keys: keep that apart. The command checks
+the copy. The guide for mail admins says how to restore it.
+
+--json prints {file, bytes, head}; head names the newest audit entry in the copy,
+as audit verify --head takes it.
 
 Example:
   kms-gateway backup /var/backups/kms-gateway/2026-11-24.sqlite3")]
 pub(super) struct Arguments {
-    /// The file to make; it must not be there.
+    /// The file to make; it must not exist.
     file: PathBuf,
     /// Print a JSON object.
     #[arg(long)]

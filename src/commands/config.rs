@@ -1,5 +1,5 @@
-//! `config`: one key of the configuration file, asked for or set, as
-//! postconf(1) does for Postfix. Needs no secret and no database.
+//! `config`: prints or sets a key of the configuration file, as postconf(1) does
+//! for Postfix. Needs no secret and no database.
 
 use std::path::Path;
 
@@ -19,34 +19,34 @@ pub(super) enum Action {
     Set(Set),
 }
 
-/// Print the value in force of a key, its default where the file has none.
+/// Print the value of a key that is in force: the file's, or the default.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A list is printed one element a line. Nothing is printed for a key that is not
-set and has no default. For a table, or without KEY, TOML is printed.
+Prints a list one element a line. Prints nothing for a key that is not set and has
+no default. Prints TOML for a table, or without KEY for the whole configuration.
 
 Examples:
   kms-gateway config get gateway.addresses
   kms-gateway config get")]
 pub(super) struct Get {
-    /// The key, with its table: milter.listen.
+    /// The key with its table: milter.listen.
     key: Option<String>,
 }
 
 /// Set a key in the configuration file; its comments and layout stay.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The file is replaced only by a valid one, at once and as a whole. A running
-gateway takes it at its next reload (SIGHUP, systemctl reload).
+The file is replaced as a whole, and only if the new one is valid. A running gateway
+takes the change at its next reload (SIGHUP, systemctl reload) or start.
 
 Examples:
   kms-gateway config set milter.keep_bcc true
   kms-gateway config set gateway.addresses gateway@kms.example.org kms@example.org
   kms-gateway config set dnsbl.zones '{ site = \"bl.example\", ipv6 = false }'")]
 pub(super) struct Set {
-    /// The key, with its table: milter.listen.
+    /// The key with its table: milter.listen.
     key: String,
-    /// Its value; for a list, its elements.
+    /// The value; for a list, its elements.
     #[arg(value_name = "VALUE", allow_hyphen_values = true)]
     values: Vec<String>,
 }
@@ -83,15 +83,15 @@ fn get(path: &Path, key: Option<&str>) -> Result<Ending, CommandError> {
 
 fn set(path: &Path, arguments: &Set) -> Result<Ending, CommandError> {
     let key = &arguments.key;
-    let become_of_it = match Config::set(path, key, &arguments.values)? {
+    let done = match Config::set(path, key, &arguments.values)? {
         true => "set",
-        false => "is so already",
+        false => "has this value already",
     };
-    write_line(format_args!("{}: {key} {become_of_it}", path.display()))?;
+    write_line(format_args!("{}: {key} {done}", path.display()))?;
     Ok(Ending::Done)
 }
 
-/// A text without its quotes, anything else as TOML writes it on one line.
+/// A text without its quotes; any other value as one line of TOML.
 fn as_line(value: &Json) -> Result<String, CommandError> {
     match value {
         Json::String(text) => Ok(text.clone()),
@@ -105,7 +105,7 @@ fn as_toml(value: &impl serde::Serialize) -> Result<String, CommandError> {
     toml::to_string(value).map_err(CommandError::other)
 }
 
-/// TOML has no word for what is not set.
+/// Removes unset keys: TOML has no null.
 fn without_unset(mut table: Json) -> Json {
     if let Json::Object(keys) = &mut table {
         keys.retain(|_, value| !value.is_null());

@@ -1,13 +1,13 @@
-//! Asks a person whether an order is really meant, before what can't be undone.
+//! Asks a person to confirm an order that can't be undone.
 
 use std::io::{self, BufRead, IsTerminal as _, Write};
 
 use super::CommandError;
 
-/// Asks whoever sits at the terminal, unless `yes` was given.
+/// Asks at the terminal, unless `yes` was given.
 ///
 /// # Errors
-/// The answer was not yes, or nobody can be asked: nothing was done then.
+/// The answer was not yes, or standard input is no terminal.
 pub(super) fn confirm(question: &str, yes: bool) -> Result<(), CommandError> {
     let stdin = io::stdin();
     let answers = stdin.is_terminal().then(|| stdin.lock());
@@ -25,8 +25,8 @@ fn confirmed(
     }
     let Some(mut answers) = answers else {
         return Err(CommandError::usage(format_args!(
-            "{question} Nothing was done: standard input is no terminal, so that nobody can be \
-             asked. Give --yes"
+            "{question} Nothing was done: standard input is no terminal to confirm this at; give \
+             --yes"
         )));
     };
     let answer = ask(question, &mut answers, &mut prompts)
@@ -38,7 +38,7 @@ fn confirmed(
 }
 
 fn ask(question: &str, answers: &mut impl BufRead, prompts: &mut impl Write) -> io::Result<String> {
-    /// More than any answer.
+    /// In bytes; more than any answer.
     const LONGEST_LINE: u64 = 1024;
     write!(prompts, "{question} Go on? [y/N]: ")?;
     prompts.flush()?;

@@ -1,4 +1,5 @@
-//! What ends a command: one line that says what, where and what to do.
+//! The error that ends a command: one line with what is wrong, where, and what to
+//! do.
 
 use std::{fmt, io, path::Path};
 
@@ -14,71 +15,71 @@ use crate::{
     wiring::WiringError,
 };
 
-/// Why a command could not be carried out.
+/// The reason why a command could not be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The configuration.
+    /// The configuration is missing, unreadable or not valid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The name servers that blocklists are asked by.
+    /// The blocklists' name servers are not known.
     #[error(transparent)]
     Resolver(#[from] ResolverError),
-    /// The database.
+    /// The database can't be opened, read or changed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A copy of the database.
+    /// The database can't be copied.
     #[error(transparent)]
     Backup(#[from] BackupError),
-    /// The master secret.
+    /// The master secret can't be read or made.
     #[error(transparent)]
     MasterSecret(#[from] MasterSecretError),
-    /// The key that seals the others.
+    /// The storage key, which seals the other keys, can't be opened.
     #[error(transparent)]
     StorageKey(#[from] StorageKeyError),
-    /// The key management system.
+    /// The key management system has no answer.
     #[error(transparent)]
     Kms(#[from] KmsError),
-    /// A private key in a file.
+    /// The PEM file of a private key can't be read or made.
     #[error(transparent)]
     Pem(#[from] PemError),
-    /// A vending key that was given.
+    /// A given vending key is not one.
     #[error(transparent)]
     VendingKey(#[from] VendingKeyError),
-    /// No random bytes.
+    /// The system gives no random bytes.
     #[error(transparent)]
     Random(#[from] RandomError),
-    /// The tables of the key management system.
+    /// The tables of the key management system can't be read or changed.
     #[error(transparent)]
     Tables(#[from] TablesError),
-    /// Keys, modules and what may be done with them.
+    /// A change of keys or modules was refused.
     #[error(transparent)]
     Administration(#[from] AdministrationError),
-    /// The software security module.
+    /// The software security module refused.
     #[error(transparent)]
     Module(#[from] ModuleError),
-    /// Postfix's configuration.
+    /// Postfix's configuration can't be read or changed.
     #[error(transparent)]
     Wiring(#[from] WiringError),
-    /// The command can't be meant so: exit code 2.
+    /// The command line is wrong: exit code 2.
     #[error("{0}")]
     Usage(String),
-    /// Anything else, in words.
+    /// Any other reason.
     #[error("{0}")]
     Other(String),
 }
 
 impl CommandError {
-    /// A file that can't be read or written.
+    /// A file that can't be `action`: read, written, made.
     pub(super) fn file(path: &Path, action: &str, error: &io::Error) -> Self {
         Self::Other(format!("{}: can't be {action}: {error}", path.display()))
     }
 
-    /// What the command line lacks that only shows when it is carried out.
+    /// A wrong command line that clap could not find.
     pub(super) fn usage(text: impl fmt::Display) -> Self {
         Self::Usage(text.to_string())
     }
 
-    /// Anything else.
+    /// Any other reason.
     pub(super) fn other(text: impl fmt::Display) -> Self {
         Self::Other(text.to_string())
     }

@@ -1,5 +1,5 @@
-//! The rules as they are now, at a message that was accepted before. What they
-//! say may differ from what was decided then.
+//! Judges an accepted message by the rules in force now. The result may differ from
+//! the judgement at its acceptance.
 
 use serde_json::{Value, json};
 
@@ -15,13 +15,13 @@ use crate::{
     store::SpooledMessage,
 };
 
-/// What each rule finds.
+/// The findings of each rule.
 pub(in super::super) struct RulesToday(Vec<Row>);
 
 impl RulesToday {
-    /// The rules' looks at a message, its recipients and size from the entry of
-    /// its acceptance. Blocklists are not asked, and whether its client was
-    /// logged in nobody knows any more.
+    /// Judges a message. Recipients and size come from the entry of its acceptance.
+    /// Blocklists are not asked, and the client counts as not logged in, as that was
+    /// not kept.
     pub(in super::super) fn of(
         config: &Config,
         spooled: &SpooledMessage,
@@ -54,12 +54,12 @@ impl RulesToday {
         Self(Row::all(&facts))
     }
 
-    /// A table, for standard output.
+    /// The table for standard output.
     pub(in super::super) fn lines(&self) -> Vec<String> {
         table::lines(&self.0, Style::of_stdout())
     }
 
-    /// An object for each rule.
+    /// A JSON array with an object for each rule.
     pub(in super::super) fn json(&self) -> Value {
         let rows = self.0.iter().map(table::cells);
         rows.map(|[rule, looked_at, found, verdict]| {
@@ -69,7 +69,7 @@ impl RulesToday {
     }
 }
 
-/// An envelope recipient as the audit log has it.
+/// Parses an envelope recipient of the audit log.
 fn address(text: &str) -> Option<Address> {
     Address::parse(text.trim_start_matches('<').trim_end_matches('>')).ok()
 }

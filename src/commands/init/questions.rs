@@ -1,5 +1,5 @@
-//! Asks a person for what was not given on the command line. Knows a terminal
-//! as lines that come and go.
+//! Asks a person for missing options. Knows a terminal only as lines that come and
+//! go.
 
 use std::{
     fmt::{Display, Write as _},
@@ -9,22 +9,22 @@ use std::{
 
 use crate::commands::CommandError;
 
-/// What is asked for, and the option that gives it without being asked.
+/// A question, and the option that answers it on the command line.
 pub(super) struct Question {
-    /// The option, without its dashes.
+    /// The option's name, without its dashes.
     pub(super) option: &'static str,
-    /// What is asked for, in words.
+    /// The question's words, such as `Database file`.
     pub(super) text: &'static str,
 }
 
-/// Somebody who answers, or nobody.
+/// Asks a person at a terminal, or nobody.
 pub(super) struct Questions<In, Out> {
     answers: Option<In>,
     prompts: Out,
 }
 
 impl Questions<io::StdinLock<'static>, io::Stderr> {
-    /// Whoever sits at the terminal, if standard input is one.
+    /// Asks at the terminal, if standard input is one.
     pub(super) fn of_terminal() -> Self {
         let stdin = io::stdin();
         Self {
@@ -35,16 +35,16 @@ impl Questions<io::StdinLock<'static>, io::Stderr> {
 }
 
 impl<In: BufRead, Out: Write> Questions<In, Out> {
-    /// Whether a proposal can be turned down.
+    /// Whether there is a person, who can turn a proposal down.
     pub(super) fn has_somebody(&self) -> bool {
         self.answers.is_some()
     }
 
-    /// What was given; else the answer of whoever can be asked, a proposal
-    /// standing for an empty one; else the proposal.
+    /// Returns the given value, or else a person's answer. An empty answer, or a missing
+    /// person, takes the proposal.
     ///
     /// # Errors
-    /// Nobody can be asked, and there is no proposal; or the answers ended.
+    /// There is neither a person nor a proposal, or the answers ended.
     pub(super) fn ask<T>(
         &mut self,
         question: &Question,
@@ -86,7 +86,7 @@ fn next_line(
     prompts: &mut impl Write,
     prompt: &str,
 ) -> io::Result<Option<String>> {
-    /// More than any answer.
+    /// In bytes; more than any answer.
     const LONGEST_LINE: u64 = 64 * 1024;
     write!(prompts, "{prompt}: ")?;
     prompts.flush()?;
@@ -97,7 +97,7 @@ fn next_line(
 
 fn missing(question: &Question) -> CommandError {
     CommandError::other(format_args!(
-        "nobody answers the question for {}: give --{}",
+        "no answer for {}; give --{}",
         question.text, question.option
     ))
 }
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn without_anybody_to_ask_the_proposal_counts_or_the_option_is_named() {
         assert_eq!(asked(None, None, Some(3)), (Ok(3), String::new()));
-        let problem = "nobody answers the question for a number: give --number".to_owned();
+        let problem = "no answer for a number; give --number".to_owned();
         assert_eq!(
             asked(None, None, None),
             (Err(problem.clone()), String::new())

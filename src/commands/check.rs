@@ -196,3 +196,21 @@ async fn key_warning(config: &Config, store: &SqliteStore) -> Result<Option<Stri
     let ending = keys.run_out(warning.as_signed());
     Ok(ending.map(|ending| ending.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_help_names_every_field() {
+        let help = Arguments::augment_args(clap::Command::new("check"))
+            .render_long_help()
+            .to_string();
+        let report = Report::new(Path::new("/etc/gateway.toml"), Vec::new());
+        for (field, _) in serde_json::to_value(report).unwrap().as_object().unwrap() {
+            assert!(help.contains(&format!("\n  {field} ")), "{field}: {help}");
+        }
+    }
+}

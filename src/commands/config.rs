@@ -13,6 +13,9 @@ use super::{
 };
 use crate::config::{Config, ConfigError};
 
+/// The configuration file unless `--config` names another.
+pub(super) const DEFAULT_CONFIG: &str = "/etc/kms-gateway/gateway.toml";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
     Get(Get),

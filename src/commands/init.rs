@@ -15,7 +15,8 @@ use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
 
 use self::questions::{Question, Questions};
 use super::{
-    CommandError, DEFAULT_CONFIG, Ending, clock,
+    CommandError, Ending, clock,
+    config::DEFAULT_CONFIG,
     environment::{DEFAULT_MASTER_SECRET, Environment, master_secret_file, sts_time},
     kmc::{FirstKey, create_master_secret},
     milter_port,

@@ -7,6 +7,7 @@ mod check;
 mod clock;
 mod config;
 mod confirmation;
+mod ending;
 mod environment;
 mod error;
 mod explain;
@@ -51,10 +52,8 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-pub use self::{error::CommandError, postfix::Alone, serve::Service};
-
-/// The configuration file unless `--config` names another.
-const DEFAULT_CONFIG: &str = "/etc/kms-gateway/gateway.toml";
+use self::config::DEFAULT_CONFIG;
+pub use self::{ending::Ending, error::CommandError, postfix::Alone, serve::Service};
 
 /// KMS e-mail gateway (STS600-9-2) as a Postfix milter.
 #[derive(Debug, Parser)]
@@ -125,17 +124,6 @@ enum Command {
     /// Security-module update files, made by the STS Association.
     #[command(subcommand)]
     Update(update::Action),
-}
-
-/// The end of a command that could be carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// Exit code 0.
-    Done,
-    /// The command looks for problems and found one: exit code 1.
-    ProblemFound,
-    /// The service ended by an error that it has logged: exit code 1.
-    Failed,
 }
 
 /// Runs a command line. `words` includes the program's name. Exit codes: 0 done, 1 a

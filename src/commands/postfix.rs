@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 
 use super::{
-    CommandError, DEFAULT_CONFIG, Ending, standard_error,
+    CommandError, Ending,
+    config::DEFAULT_CONFIG,
+    standard_error,
     standard_output::{write_json, write_line, write_lines},
 };
 use crate::{

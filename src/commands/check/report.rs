@@ -99,10 +99,9 @@ impl Report {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-    use clap::Args;
     use serde_json::json;
 
-    use super::{super::Arguments, *};
+    use super::*;
 
     fn report() -> Report {
         let mut report = Report::new(Path::new("/etc/gateway.toml"), Vec::new());
@@ -146,15 +145,5 @@ mod tests {
         assert!(alone.is_well());
         alone.refuse(["the port is in use".to_owned()]);
         assert!(!alone.is_well());
-    }
-
-    #[test]
-    fn the_help_names_every_field() {
-        let help = Arguments::augment_args(clap::Command::new("check"))
-            .render_long_help()
-            .to_string();
-        for (field, _) in serde_json::to_value(report()).unwrap().as_object().unwrap() {
-            assert!(help.contains(&format!("\n  {field} ")), "{field}: {help}");
-        }
     }
 }

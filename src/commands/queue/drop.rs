@@ -13,7 +13,7 @@ use super::{
         standard_output::write_lines,
     },
     counted::{Counted, counted, finished},
-    find,
+    named::find,
 };
 use crate::{
     config::Network,

@@ -5,6 +5,7 @@ mod counted;
 mod drop;
 mod item;
 mod list;
+mod named;
 mod retry;
 mod show;
 mod story;
@@ -13,24 +14,12 @@ use std::{path::Path, sync::Arc};
 
 use clap::Subcommand;
 
+pub(super) use self::named::REQUESTS;
 use super::{
     CommandError, Ending,
     environment::{chain_key, existing_store, master_secret},
-    named::Named,
 };
-use crate::{
-    config::Config,
-    kms::RequestId,
-    store::{SqliteStore, Store},
-};
-
-/// The words for requests.
-pub(super) const REQUESTS: Named = Named {
-    one: "request",
-    many: "requests",
-    remedy: "give its id, the beginning of its id, or Postfix's queue id; audit list --request \
-             shows mail that was no request, unless the log only counts it",
-};
+use crate::{config::Config, store::SqliteStore};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
@@ -66,13 +55,4 @@ async fn open(
         }
     };
     existing_store(config, key).await
-}
-
-/// Finds a request by its id, the beginning of its id, or Postfix's queue id.
-async fn find(store: &dyn Store, name: &str) -> Result<RequestId, CommandError> {
-    let found = store.requests_named(name.trim()).await?;
-    match found.as_slice() {
-        [one] => Ok(*one),
-        many => Err(REQUESTS.not_one(name, many.iter())),
-    }
 }

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use super::{
     super::{CommandError, confirmation::confirm, operator::order, standard_output::write_lines},
     counted::{Counted, counted, finished},
-    find,
     item::Item,
+    named::find,
 };
 use crate::{
     config::Config,

@@ -13,8 +13,8 @@ use super::{
         reply_port,
         standard_output::{write_json, write_lines},
     },
-    find,
     item::{Item, trouble_json},
+    named::find,
     story::{self, Placed},
 };
 use crate::{

@@ -24,6 +24,7 @@ mod module;
 mod named;
 mod named_service;
 mod operator;
+mod placed;
 mod postfix;
 mod queue;
 mod record;

@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use super::output::Placed;
+use super::super::placed::Placed;
 use crate::{audit::Entry, printable::Printable};
 
 const COLUMNS: [&str; 27] = [

@@ -4,23 +4,26 @@
 mod csv;
 mod naming;
 mod output;
+mod pages;
 mod selection;
 mod table;
 
-use std::{collections::VecDeque, io, path::Path};
+use std::{collections::VecDeque, path::Path};
 
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use self::{
-    output::{Form, Output, Placed},
-    selection::{Filter, Selection},
+    output::{Form, Output},
+    pages::Pages,
+    selection::Selection,
     table::Look,
 };
 use super::{
     CommandError, Ending,
     environment::{chain_key, existing_store, master_secret},
+    placed::Placed,
     sealed_rows, standard_error,
     standard_output::{excused, write_json, write_line, write_lines, write_text, writer},
     table::terminal_width,
@@ -28,11 +31,8 @@ use super::{
 use crate::{
     audit::{BrokenAt, Head, HeadSyntax},
     config::Config,
-    store::{SqliteStore, Store, StoreError},
+    store::{SqliteStore, Store},
 };
-
-/// Number of entries that are read at once.
-const PAGE: u32 = 1_000;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
@@ -134,6 +134,7 @@ pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandEr
     }
 }
 
+/// Writes the selected entries, the oldest first: all of them, or the newest `limit`.
 async fn show(
     config: &Config,
     mut selection: Selection,
@@ -141,97 +142,42 @@ async fn show(
 ) -> Result<Ending, CommandError> {
     let store = existing_store(config, None).await?;
     naming::complete(&mut selection, &store).await?;
-    let mut reader = Reader {
-        store: &store,
-        filter: selection.filter(Timestamp::now()),
-        next: i64::MIN,
-        unreadable: 0,
-    };
-    match write_selected(&mut reader, selection.limit, form).await {
-        Ok(()) => {}
-        Err(Trouble::Output(error)) => excused(error)?,
-        Err(Trouble::Store(error)) => return Err(error.into()),
+    let filter = selection.filter(Timestamp::now());
+    let mut output = Output::new(form, writer());
+    output.begin().or_else(excused)?;
+    let mut newest = VecDeque::new();
+    let mut unreadable = 0_u64;
+    let mut pages = Pages::of(&store);
+    while let Some(page) = pages.next().await? {
+        for stored in &page {
+            let Some(placed) = Placed::read(stored) else {
+                unreadable += 1;
+                continue;
+            };
+            if !filter.matches(&placed.entry) {
+                continue;
+            }
+            let Some(limit) = selection.limit else {
+                output.write(&placed).or_else(excused)?;
+                continue;
+            };
+            newest.push_back(placed);
+            if newest.len() > limit {
+                newest.pop_front();
+            }
+        }
     }
-    if reader.unreadable == 0 {
+    for placed in &newest {
+        output.write(placed).or_else(excused)?;
+    }
+    output.end().or_else(excused)?;
+    if unreadable == 0 {
         return Ok(Ending::Done);
     }
     standard_error::write_line(format_args!(
-        "kms-gateway: {} entries can't be read; run kms-gateway audit verify",
-        reader.unreadable
+        "kms-gateway: {unreadable} entries can't be read; run kms-gateway audit verify"
     ));
     Ok(Ending::ProblemFound)
-}
-
-/// Writes all selected entries, or the newest `limit` of them, the oldest first.
-async fn write_selected(
-    reader: &mut Reader<'_>,
-    limit: Option<usize>,
-    form: Form,
-) -> Result<(), Trouble> {
-    let mut output = Output::begin(form, writer())?;
-    let mut entries = VecDeque::new();
-    while reader.read_page(&mut entries).await? {
-        let surplus = entries.len().saturating_sub(limit.unwrap_or(0));
-        for placed in entries.drain(..surplus) {
-            if limit.is_none() {
-                output.write(&placed)?;
-            }
-        }
-    }
-    for placed in &entries {
-        output.write(placed)?;
-    }
-    Ok(output.end()?)
-}
-
-/// What can go wrong between the log and standard output.
-enum Trouble {
-    Store(StoreError),
-    Output(io::Error),
-}
-
-impl From<StoreError> for Trouble {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<io::Error> for Trouble {
-    fn from(error: io::Error) -> Self {
-        Self::Output(error)
-    }
-}
-
-/// Reads the entries that pass a filter.
-struct Reader<'a> {
-    store: &'a SqliteStore,
-    filter: Filter<'a>,
-    next: i64,
-    /// Number of rows that hold no readable entry.
-    unreadable: u64,
-}
-
-impl Reader<'_> {
-    /// Reads the next page, and adds its selected entries. Returns false at the end of
-    /// the log.
-    async fn read_page(&mut self, entries: &mut VecDeque<Placed>) -> Result<bool, StoreError> {
-        let page = self.store.audit_entries(self.next, PAGE).await?;
-        let Some(last) = page.last() else {
-            return Ok(false);
-        };
-        self.next = last.head.sequence.saturating_add(1);
-        for stored in &page {
-            match stored.entry() {
-                Ok(entry) if self.filter.matches(&entry) => entries.push_back(Placed {
-                    sequence: stored.head.sequence,
-                    entry,
-                }),
-                Ok(_) => {}
-                Err(_) => self.unreadable += 1,
-            }
-        }
-        Ok(true)
-    }
 }
 
 impl Verify {

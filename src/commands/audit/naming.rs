@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     super::{CommandError, module::MODULES, queue::REQUESTS},
-    PAGE,
+    pages::Pages,
     selection::{Selection, smids},
 };
 use crate::{
@@ -48,18 +48,14 @@ async fn named_in_log(
     store: &SqliteStore,
 ) -> Result<BTreeSet<String>, StoreError> {
     let mut found = BTreeSet::new();
-    let mut next = i64::MIN;
-    loop {
-        let page = store.audit_entries(next, PAGE).await?;
-        let Some(last) = page.last() else {
-            return Ok(found);
-        };
-        next = last.head.sequence.saturating_add(1);
+    let mut pages = Pages::of(store);
+    while let Some(page) = pages.next().await? {
         for entry in page.iter().filter_map(|stored| stored.entry().ok()) {
             let begin_so = smids(&entry).filter(|smid| smid.starts_with(beginning));
             found.extend(begin_so.take(SMIDS - found.len()).map(str::to_owned));
         }
     }
+    Ok(found)
 }
 
 /// Completes a request's id. A queue id stays: it may name several messages, and all

@@ -3,21 +3,12 @@
 
 use std::io::{self, Write};
 
-use serde::Serialize;
-
 use super::{
+    super::placed::Placed,
     csv,
     table::{self, Look},
 };
-use crate::{audit::Entry, printable::PrintableJson};
-
-/// An entry with its place in the chain.
-#[derive(Debug, Serialize)]
-pub(super) struct Placed {
-    pub(super) sequence: i64,
-    #[serde(flatten)]
-    pub(super) entry: Entry,
-}
+use crate::printable::PrintableJson;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Form {
@@ -39,19 +30,20 @@ pub(super) struct Output<W> {
 }
 
 impl<W: Write> Output<W> {
+    pub(super) fn new(form: Form, out: W) -> Self {
+        let written = 0;
+        Self { form, out, written }
+    }
+
     /// Writes the text before the entries.
-    pub(super) fn begin(form: Form, mut out: W) -> io::Result<Self> {
-        match form {
-            Form::Table(look) => table::write_names(&mut out, look)?,
-            Form::JsonArray => write!(out, "[")?,
-            Form::JsonLines => {}
-            Form::Csv => csv::write_names(&mut out)?,
+    pub(super) fn begin(&mut self) -> io::Result<()> {
+        let out = &mut self.out;
+        match self.form {
+            Form::Table(look) => table::write_names(out, look),
+            Form::JsonArray => write!(out, "["),
+            Form::JsonLines => Ok(()),
+            Form::Csv => csv::write_names(out),
         }
-        Ok(Self {
-            form,
-            out,
-            written: 0,
-        })
     }
 
     pub(super) fn write(&mut self, placed: &Placed) -> io::Result<()> {

@@ -4,12 +4,10 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 
-use super::{
-    super::{
-        relative::ago,
-        table::{fit, line},
-    },
-    output::Placed,
+use super::super::{
+    placed::Placed,
+    relative::ago,
+    table::{fit, line},
 };
 use crate::{
     audit::{Entry, Event},

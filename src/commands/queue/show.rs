@@ -3,19 +3,20 @@
 
 use clap::Args;
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     super::{
         CommandError,
         explain::RulesToday,
+        placed::Placed,
         relative::ago,
         reply_port,
         standard_output::{write_json, write_lines},
     },
     item::{Item, trouble_json},
     named::find,
-    story::{self, Placed},
+    story,
 };
 use crate::{
     audit::Entry,
@@ -84,7 +85,7 @@ struct Shown {
 
 impl Shown {
     fn new(config: &Config, story: RequestStory, port: Option<PortTrouble>) -> Self {
-        let history = story::read(&story.entries);
+        let history: Vec<Placed> = story.entries.iter().filter_map(Placed::read).collect();
         let rules_today = story
             .message
             .as_ref()
@@ -182,49 +183,32 @@ impl Shown {
             .collect()
     }
 
+    /// The JSON object; **contract**.
     fn json(&self) -> Value {
-        let entry = self.acceptance();
-        let field = |name: &str| {
-            let entry = entry.and_then(|entry| serde_json::to_value(entry).ok());
-            entry.and_then(|entry| entry.get(name).cloned())
-        };
-        let mut object = Map::new();
-        let mut put = |name: &str, value: Value| object.insert(name.to_owned(), value);
-        put("request_id", self.story.request_id.to_string().into());
-        put("queue_id", self.queue_id().into());
-        put(
-            "accepted_at",
-            self.accepted_at().map(|time| time.to_string()).into(),
-        );
-        for name in [
-            "client",
-            "helo",
-            "reverse_path",
-            "from",
-            "subject",
-            "message_id",
-            "size",
-            "service",
-        ] {
-            put(name, field(name).unwrap_or_default());
-        }
-        put("recipients", field("recipients").unwrap_or(json!([])));
-        let judged = entry.map(
+        let entry = json!(self.acceptance());
+        let waiting = self.story.waiting.iter();
+        let waiting = waiting.map(|attempted| waiting_json(attempted, self.port.as_ref()));
+        let judged = self.acceptance().map(
             |entry| json!({"verdict": entry.verdict, "rule": entry.rule, "reason": entry.reason}),
         );
-        put("judged", judged.into());
-        put(
-            "waiting",
-            self.story
-                .waiting
-                .iter()
-                .map(|attempted| waiting_json(attempted, self.port.as_ref()))
-                .collect(),
-        );
-        put("history", self.history.iter().map(placed_json).collect());
-        let rules_today = self.rules_today.as_ref().map(RulesToday::json);
-        put("rules_today", rules_today.into());
-        Value::Object(object)
+        json!({
+            "request_id": self.story.request_id.to_string(),
+            "queue_id": self.queue_id(),
+            "accepted_at": self.accepted_at().map(|time| time.to_string()),
+            "client": entry["client"],
+            "helo": entry["helo"],
+            "reverse_path": entry["reverse_path"],
+            "from": entry["from"],
+            "subject": entry["subject"],
+            "message_id": entry["message_id"],
+            "size": entry["size"],
+            "service": entry["service"],
+            "recipients": self.acceptance().map_or(&[][..], |entry| &entry.recipients),
+            "judged": judged,
+            "waiting": waiting.collect::<Value>(),
+            "history": self.history,
+            "rules_today": self.rules_today.as_ref().map(RulesToday::json),
+        })
     }
 }
 
@@ -274,14 +258,6 @@ fn waiting_json(attempted: &Attempted, port: Option<&PortTrouble>) -> Value {
     if let Some(fields) = object.as_object_mut() {
         let troubles = attempted.troubles.iter().map(trouble_json).collect();
         fields.insert("troubles".to_owned(), troubles);
-    }
-    object
-}
-
-fn placed_json(placed: &Placed) -> Value {
-    let mut object = serde_json::to_value(&placed.entry).unwrap_or_default();
-    if let Some(fields) = object.as_object_mut() {
-        fields.insert("sequence".to_owned(), placed.sequence.into());
     }
     object
 }

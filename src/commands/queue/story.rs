@@ -2,29 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::super::relative::ago;
+use super::super::{placed::Placed, relative::ago};
 use crate::{
     audit::{Entry, Event},
     printable::Printable,
-    store::StoredEntry,
 };
-
-/// An entry with its place in the log.
-pub(super) struct Placed {
-    pub(super) sequence: i64,
-    pub(super) entry: Entry,
-}
-
-/// The readable ones of the log's entries.
-pub(super) fn read(entries: &[StoredEntry]) -> Vec<Placed> {
-    let read = |stored: &StoredEntry| {
-        Some(Placed {
-            sequence: stored.head.sequence,
-            entry: stored.entry().ok()?,
-        })
-    };
-    entries.iter().filter_map(read).collect()
-}
 
 /// The entry of the request's acceptance. None if retention has removed it.
 pub(super) fn acceptance(history: &[Placed]) -> Option<&Entry> {

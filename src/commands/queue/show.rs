@@ -141,40 +141,36 @@ impl Shown {
 
     /// The message's origin and its judgement.
     fn head(&self, now: Timestamp) -> Vec<String> {
-        let entry = self.acceptance();
-        let text = |of: fn(&Entry) -> &Option<String>| entry.and_then(|entry| of(entry).clone());
-        let client = text(|entry| &entry.client).map(|client| match text(|entry| &entry.helo) {
+        let entry = json!(self.acceptance());
+        let text = |field| entry.get(field).and_then(Value::as_str).map(str::to_owned);
+        let client = text("client").map(|client| match text("helo") {
             Some(helo) => format!("{client}, which called itself {helo}"),
             None => client,
         });
-        let recipients = entry.map(|entry| entry.recipients.join(", "));
-        let subject = text(|entry| &entry.subject)
-            .map(|subject| Header::new(b"Subject", subject.as_bytes()).decoded());
-        let accepted_at = self.accepted_at();
+        let recipients = self.acceptance().map(|entry| entry.recipients.join(", "));
+        let subject =
+            text("subject").map(|subject| Header::new(b"Subject", subject.as_bytes()).decoded());
+        let accepted = self.accepted_at();
+        let accepted = accepted.map(|time| format!("{time}, {}", ago(time, now)));
+        let size = entry.get("size").map(|size| format!("{size} bytes"));
         let rows = [
             ("request", Some(self.story.request_id.to_string())),
             ("queue id", self.queue_id().map(str::to_owned)),
-            (
-                "accepted",
-                accepted_at.map(|time| format!("{time}, {}", ago(time, now))),
-            ),
+            ("accepted", accepted),
             ("client", client),
-            ("sender", text(|entry| &entry.reverse_path)),
+            ("sender", text("reverse_path")),
             ("recipients", recipients),
-            ("From", text(|entry| &entry.from)),
+            ("From", text("from")),
             ("Subject", subject),
-            ("Message-ID", text(|entry| &entry.message_id)),
-            (
-                "size",
-                entry.and_then(|entry| Some(format!("{} bytes", entry.size?))),
-            ),
-            ("service", text(|entry| &entry.service)),
+            ("Message-ID", text("message_id")),
+            ("size", size),
+            ("service", text("service")),
         ];
         let known = rows.into_iter().filter_map(|(name, value)| {
             let value = value?;
             Some(format!("{name:<11} {}", Printable(&value)))
         });
-        let judged = match entry {
+        let judged = match self.acceptance() {
             Some(entry) => story::judgement(entry),
             None => "no longer in the audit log".to_owned(),
         };
@@ -203,7 +199,7 @@ impl Shown {
             "message_id": entry["message_id"],
             "size": entry["size"],
             "service": entry["service"],
-            "recipients": self.acceptance().map_or(&[][..], |entry| &entry.recipients),
+            "recipients": self.acceptance().map_or(&Vec::new(), |entry| &entry.recipients),
             "judged": judged,
             "waiting": waiting.collect::<Value>(),
             "history": self.history,

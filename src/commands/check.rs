@@ -15,8 +15,7 @@ use super::{
     environment::sts_time,
     key_management,
     memory_limit::message_memory,
-    milter_port,
-    reply_port::{self, Tried},
+    milter_port, reply_port,
     standard_output::{write_json, write_lines},
     start,
 };
@@ -96,8 +95,8 @@ async fn examine(path: &Path, config: &Config) -> Result<Report, CommandError> {
         None => {}
     }
     match reply_port::try_port(config).await {
-        Tried::Said(what) => report.fact("reply port", what),
-        Tried::Warned(problem) => report.warn([problem]),
+        Ok(answer) => report.fact("reply port", answer),
+        Err(problem) => report.warn([problem]),
     }
     examine_start(path, config, &mut report).await?;
     Ok(report)

@@ -56,22 +56,14 @@ pub(super) fn sentence(trouble: &PortTrouble, now: Timestamp) -> String {
     )
 }
 
-/// The result of a trial.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Tried {
-    /// The port takes replies, or nothing listens there yet.
-    Said(String),
-    /// The port takes no replies, and the operator should mend it.
-    Warned(String),
-}
-
 /// Tries the configured port up to a reply's recipient, which is the gateway's own
-/// address. Delivers nothing.
-pub(super) async fn try_port(config: &Config) -> Tried {
+/// address. Delivers nothing. Returns a fact if the port takes replies or nothing listens
+/// there yet, and else a warning as the error.
+pub(super) async fn try_port(config: &Config) -> Result<String, String> {
     let port = config.reply.smtp;
     if let Err(error) = TcpStream::connect(port).await {
         // No fault: Postfix may not be set up yet.
-        return Tried::Said(format!(
+        return Ok(format!(
             "nothing takes connections at {port} ({error}): replies wait until Postfix does"
         ));
     }
@@ -82,14 +74,14 @@ pub(super) async fn try_port(config: &Config) -> Tried {
                 false => "; without SMTPUTF8 no reply goes to an address outside ASCII",
             };
             session.quit().await;
-            Tried::Said(format!("{port}, which takes replies{smtputf8}"))
+            Ok(format!("{port}, which takes replies{smtputf8}"))
         }
-        Ok(Err(error)) => Tried::Warned(format!(
+        Ok(Err(error)) => Err(format!(
             "Postfix's reply port {port} (reply.smtp) takes no reply: {}; compare its service in \
              master.cf with postfix/README.md",
             Printable(&error.to_string())
         )),
-        Err(_) => Tried::Warned(format!(
+        Err(_) => Err(format!(
             "Postfix's reply port {port} (reply.smtp) has not answered within {} s; look at \
              Postfix's log, and at the milters of that service",
             TIME.as_secs()

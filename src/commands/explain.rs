@@ -148,9 +148,8 @@ async fn ask_blocklists(
     client: &Client,
     dns: bool,
 ) -> Result<Option<Score>, CommandError> {
-    let address = match client.address {
-        Some(address) if dns && !settings.trusts(client) => address,
-        _ => return Ok(None),
+    let Some(address) = client.address.filter(|_| dns && !settings.trusts(client)) else {
+        return Ok(None);
     };
     match blocklists(config)? {
         Some(blocklists) => Ok(Some(blocklists.ask(address).await)),
@@ -258,9 +257,7 @@ impl Explainer<'_> {
         .await
         .map_err(|error| error.to_string())
     }
-}
 
-impl Explainer<'_> {
     async fn kms(&self) -> &dyn Kms {
         let open = || open_kms(self.path, self.config);
         self.kms.get_or_init(open).await.as_ref()
@@ -285,23 +282,15 @@ impl Explainer<'_> {
 
 fn recipients(arguments: &Arguments, config: &Config) -> Result<Vec<Address>, CommandError> {
     if arguments.rcpt_to.is_empty() {
-        return Ok(config
-            .gateway
-            .addresses
-            .iter()
-            .take(1)
-            .map(|address| address.0.clone())
-            .collect());
+        let first = config.gateway.addresses.first();
+        return Ok(first.map(|address| address.0.clone()).into_iter().collect());
     }
-    arguments
-        .rcpt_to
-        .iter()
-        .map(|text| {
-            Address::parse(text.trim_start_matches('<').trim_end_matches('>')).map_err(|error| {
-                CommandError::other(format!("--rcpt-to {text}: {error}; write local@domain"))
-            })
+    let recipients = arguments.rcpt_to.iter().map(|text| {
+        today::address(text).map_err(|error| {
+            CommandError::other(format!("--rcpt-to {text}: {error}; write local@domain"))
         })
-        .collect()
+    });
+    recipients.collect()
 }
 
 /// Opens the key management system. If this user can't open the embedded one's keys,

@@ -188,22 +188,14 @@ async fn prepare(
 /// Says how to put the new master secret where the configuration expects it.
 fn next_step(secrets: &Secrets, file: &Path) -> String {
     let file = file.display();
-    match secrets {
-        Secrets {
-            master_secret_credential: Some(name),
-            ..
-        } => format!(
-            "Before the next start: write LoadCredential={name}:{file} in the service's unit."
-        ),
-        Secrets {
-            master_secret_environment: Some(variable),
-            ..
-        } => format!("Before the next start: set ${variable} to the content of {file}."),
-        _ => format!(
-            "Before the next start: mv {file} {}",
-            master_secret_file(secrets).display()
-        ),
-    }
+    let step = if let Some(name) = &secrets.master_secret_credential {
+        format!("write LoadCredential={name}:{file} in the service's unit.")
+    } else if let Some(variable) = &secrets.master_secret_environment {
+        format!("set ${variable} to the content of {file}.")
+    } else {
+        format!("mv {file} {}", master_secret_file(secrets).display())
+    };
+    format!("Before the next start: {step}")
 }
 
 fn warning(rekey: bool) -> &'static str {

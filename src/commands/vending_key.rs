@@ -127,31 +127,6 @@ fn limit(text: &str) -> Result<u32, String> {
     }
 }
 
-impl Attributes {
-    /// Returns the attributes that key load files carry, and the KMC's own EXP.
-    fn split(
-        self,
-        now: Timestamp,
-    ) -> Result<(VendingKeyAttributes, Option<StsTime>), CommandError> {
-        let attributes = VendingKeyAttributes {
-            sgc: self.sgc,
-            krn: self.krn,
-            kt: self.kt,
-            ken: self.ken,
-            bdt: self.bdt,
-            dkga: self.dkga,
-            act: match self.act {
-                Some(time) => time,
-                None => sts_time(now)?,
-            },
-            iut: self.iut,
-            ulm: self.ulm,
-            clm: self.clm,
-        };
-        Ok((attributes, self.exp))
-    }
-}
-
 pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandError> {
     let (_, environment) = key_management::load_embedded(path).await?;
     let ending = act(&environment, action).await;
@@ -194,22 +169,30 @@ async fn act(environment: &Environment, action: Action) -> Result<Ending, Comman
 
 async fn add(
     environment: &Environment,
-    attributes: Attributes,
+    asked: Attributes,
     key: &VendingKey,
 ) -> Result<(), CommandError> {
     let now = Timestamp::now();
-    let is_replacement = attributes.replace;
-    let (attributes, expires) = attributes.split(now)?;
     let new = NewVendingKey {
-        attributes,
-        expires,
+        attributes: VendingKeyAttributes {
+            sgc: asked.sgc,
+            krn: asked.krn,
+            kt: asked.kt,
+            ken: asked.ken,
+            bdt: asked.bdt,
+            dkga: asked.dkga,
+            act: asked.act.map_or_else(|| sts_time(now), Ok)?,
+            iut: asked.iut,
+            ulm: asked.ulm,
+            clm: asked.clm,
+        },
+        expires: asked.exp,
         key,
     };
     let administration = environment.administration();
-    let row = if is_replacement {
-        administration.replace_vending_key(new, now).await?
-    } else {
-        administration.add_vending_key(new, now).await?
+    let row = match asked.replace {
+        true => administration.replace_vending_key(new, now).await?,
+        false => administration.add_vending_key(new, now).await?,
     };
     write_line(line(&row))
 }
@@ -243,10 +226,12 @@ fn line(row: &VendingKeyRow) -> String {
         key.bdt,
         key.dkga,
         key.act,
-        key.iut
-            .map_or_else(|| "-".to_owned(), |time| time.to_string()),
-        row.expires
-            .map_or_else(|| "-".to_owned(), |time| time.to_string()),
+        or_dash(key.iut),
+        or_dash(row.expires),
         row.kcv,
     )
+}
+
+fn or_dash(time: Option<StsTime>) -> String {
+    time.map_or_else(|| "-".to_owned(), |time| time.to_string())
 }

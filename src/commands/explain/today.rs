@@ -10,7 +10,7 @@ use super::{
 use crate::{
     audit::Entry,
     config::Config,
-    mail::{Address, Client, Message, ReversePath},
+    mail::{Address, AddressError, Client, Message, ReversePath},
     policy::{Envelope, Facts, Listener},
     store::SpooledMessage,
 };
@@ -32,7 +32,7 @@ impl RulesToday {
         let message = Message::from_bytes(&spooled.message);
         let reverse_path = ReversePath::from_smtp(&spooled.reverse_path);
         let recipients = acceptance.into_iter().flat_map(|entry| &entry.recipients);
-        let recipients: Vec<Address> = recipients.filter_map(|text| address(text)).collect();
+        let recipients: Vec<Address> = recipients.filter_map(|text| address(text).ok()).collect();
         let size = acceptance.and_then(|entry| entry.size);
         let facts = Facts {
             envelope: Envelope {
@@ -69,7 +69,7 @@ impl RulesToday {
     }
 }
 
-/// Parses an envelope recipient of the audit log.
-fn address(text: &str) -> Option<Address> {
-    Address::parse(text.trim_start_matches('<').trim_end_matches('>')).ok()
+/// Parses an envelope recipient, with or without angle brackets.
+pub(super) fn address(text: &str) -> Result<Address, AddressError> {
+    Address::parse(text.trim_start_matches('<').trim_end_matches('>'))
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal as _, Write};
 
-use super::CommandError;
+use super::{CommandError, prompt::next_line};
 
 /// Asks at the terminal, unless `yes` was given.
 ///
@@ -29,22 +29,12 @@ fn confirmed(
              --yes"
         )));
     };
-    let answer = ask(question, &mut answers, &mut prompts)
-        .map_err(|error| CommandError::other(format_args!("can't ask: {error}")))?;
+    let prompt = format!("{question} Go on? [y/N]");
+    let answer = next_line(&mut answers, &mut prompts, &prompt)?.unwrap_or_default();
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
         _ => Err(CommandError::other("nothing was done")),
     }
-}
-
-fn ask(question: &str, answers: &mut impl BufRead, prompts: &mut impl Write) -> io::Result<String> {
-    /// In bytes; more than any answer.
-    const LONGEST_LINE: u64 = 1024;
-    write!(prompts, "{question} Go on? [y/N]: ")?;
-    prompts.flush()?;
-    let mut line = String::new();
-    io::Read::take(answers, LONGEST_LINE).read_line(&mut line)?;
-    Ok(line)
 }
 
 #[cfg(test)]

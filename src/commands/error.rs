@@ -71,7 +71,12 @@ pub enum CommandError {
 impl CommandError {
     /// A file that can't be `action`: read, written, made.
     pub(super) fn file(path: &Path, action: &str, error: &io::Error) -> Self {
-        Self::Other(format!("{}: can't be {action}: {error}", path.display()))
+        Self::at(path, format_args!("can't be {action}: {error}"))
+    }
+
+    /// A file with a problem, and the remedy.
+    pub(crate) fn at(path: &Path, problem: impl fmt::Display) -> Self {
+        Self::Other(format!("{}: {problem}", path.display()))
     }
 
     /// A wrong command line that clap could not find.

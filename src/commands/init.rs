@@ -137,11 +137,11 @@ impl Configuration {
             return Ok(Self::New { config, text });
         }
         if arguments.is_about_configuration() {
-            return Err(CommandError::other(format_args!(
-                "{}: exists already, and its address, paths and key management system are used; \
-                 change them with kms-gateway config set, or move the file away",
-                path.display()
-            )));
+            return Err(CommandError::at(
+                path,
+                "exists already, and its address, paths and key management system are used; change \
+                 them with kms-gateway config set, or move the file away",
+            ));
         }
         Ok(Self::Present(Config::load(path)?))
     }
@@ -175,26 +175,17 @@ fn new_configuration(
         addresses => addresses.to_vec(),
     };
     let database = questions.ask(
-        &Question {
-            option: "database",
-            text: "Database file",
-        },
+        Question("database", "Database file"),
         arguments.database.as_deref().map(shown),
         Some(shown(&crate::config::Store::default().path)),
     )?;
     let master_secret_file = questions.ask(
-        &Question {
-            option: "master-secret-file",
-            text: "Master secret's file",
-        },
+        Question("master-secret-file", "Master secret's file"),
         arguments.master_secret_file.as_deref().map(shown),
         Some(DEFAULT_MASTER_SECRET.to_owned()),
     )?;
     let milter_listen = questions.ask(
-        &Question {
-            option: "milter-listen",
-            text: "The gateway's address for Postfix",
-        },
+        Question("milter-listen", "The gateway's address for Postfix"),
         arguments.milter_listen.clone(),
         Some(milter_port::proposal()),
     )?;
@@ -225,10 +216,7 @@ fn ask_for_address(
         .ok()
         .filter(|_| questions.has_somebody());
     questions.ask(
-        &Question {
-            option: "address",
-            text: "Address that people write to",
-        },
+        Question("address", "Address that people write to"),
         None,
         proposal.and_then(|domain| at(domain.trim()).ok()),
     )
@@ -239,22 +227,13 @@ fn first_key(
     arguments: &Arguments,
     questions: &mut Questions<impl io::BufRead, impl io::Write>,
 ) -> Result<FirstKey, CommandError> {
-    let issuer = Question {
-        option: "issuer",
-        text: "Issuer in the KMC's identifier",
-    };
-    let name = Question {
-        option: "name",
-        text: "Name in the KMC's identifier",
-    };
-    let expires = Question {
-        option: "expires",
-        text: "End of the KMC's key, yyyymmddThhmmssZ",
-    };
+    let issuer = Question("issuer", "Issuer in the KMC's identifier");
+    let name = Question("name", "Name in the KMC's identifier");
+    let expires = Question("expires", "End of the KMC's key, yyyymmddThhmmssZ");
     Ok(FirstKey {
-        issuer: questions.ask(&issuer, arguments.issuer.clone(), None)?,
-        name: questions.ask(&name, arguments.name.clone(), "K0001".parse().ok())?,
-        expires: questions.ask(&expires, arguments.expires, in_three_years())?,
+        issuer: questions.ask(issuer, arguments.issuer.clone(), None)?,
+        name: questions.ask(name, arguments.name.clone(), "K0001".parse().ok())?,
+        expires: questions.ask(expires, arguments.expires, in_three_years())?,
     })
 }
 
@@ -303,11 +282,11 @@ impl Database {
 }
 
 fn finished(config: &Config) -> CommandError {
-    CommandError::other(format_args!(
-        "{}: exists already, and nothing is left to be set up; for another installation give \
-         another --config, or move a file without use away",
-        config.store.path.display()
-    ))
+    CommandError::at(
+        &config.store.path,
+        "exists already, and nothing is left to be set up; for another installation give another \
+         --config, or move a file without use away",
+    )
 }
 
 /// Writes the configuration, which is readable for all: it holds no secret.

@@ -26,11 +26,9 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, CommandError> {
     };
     let bytes = read.map_err(|error| CommandError::file(path, "read", &error))?;
     if bytes.len() as u64 > LIMIT {
-        return Err(CommandError::Other(format!(
-            "{}: larger than {} MiB; give a smaller file",
-            path.display(),
-            LIMIT / 1024 / 1024
-        )));
+        let limit = LIMIT / 1024 / 1024;
+        let problem = format_args!("larger than {limit} MiB; give a smaller file");
+        return Err(CommandError::at(path, problem));
     }
     Ok(bytes)
 }
@@ -49,22 +47,20 @@ pub(super) fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, CommandErro
         .and_then(|mut file| fill(&mut file, &mut bytes))
         .map_err(|error| CommandError::file(path, "read", &error))?;
     if length > SECRET_LIMIT {
-        return Err(CommandError::Other(format!(
-            "{}: larger than {} KiB; give the file with the secret alone",
-            path.display(),
-            SECRET_LIMIT / 1024
-        )));
+        let limit = SECRET_LIMIT / 1024;
+        let problem = format_args!("larger than {limit} KiB; give the file with the secret alone");
+        return Err(CommandError::at(path, problem));
     }
     bytes.truncate(length);
     Ok(bytes)
 }
 
-/// Reads a secret text in UTF-8.
+/// Reads a secret text in UTF-8, as [`read_secret`] does.
 pub(super) fn read_secret_text(path: &Path) -> Result<Zeroizing<String>, CommandError> {
     let bytes = read_secret(path)?;
     std::str::from_utf8(&bytes)
         .map(|text| Zeroizing::new(text.to_owned()))
-        .map_err(|_| CommandError::Other(format!("{}: not a text in UTF-8", path.display())))
+        .map_err(|_| CommandError::at(path, "not a text in UTF-8; give another file"))
 }
 
 /// Reads until `buffer` is full or the file ends.

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     config::Config,
     kms::{
-        Curve, Fingerprint, KmcKeyRow, KmcKeys, Kms, KmsTables, PrivateKey,
+        Curve, KmcKeyRow, KmcKeys, Kms, KmsTables, PrivateKey,
         administration::{NewKmcKey, new_kmcid},
     },
     new_file,
@@ -171,10 +171,9 @@ impl FirstKey {
             activation: sts_time(now)?,
             expiry: self.expires,
         };
-        let fingerprint = private_key.public_point().fingerprint();
         let administration = environment.administration();
         let row = administration.add_first_kmc_key(new, now).await?;
-        Ok(described(&row, &fingerprint))
+        Ok(described(&row, private_key))
     }
 }
 
@@ -191,41 +190,29 @@ async fn rotate(path: &Path, arguments: Rotate) -> Result<Ending, CommandError> 
     let new = NewKmcKey {
         kmcid: new_kmcid(issuer, arguments.name, now)?,
         private_key: &private_key,
-        activation: match arguments.activation {
-            Some(time) => time,
-            None => sts_time(now)?,
-        },
+        activation: arguments.activation.map_or_else(|| sts_time(now), Ok)?,
         expiry: arguments.pair.expires,
     };
-    let added = add(&environment, new, now).await?;
+    let row = environment.administration().add_kmc_key(new, now).await?;
     environment.store.close().await;
-    write_lines(added)?;
+    write_lines(described(&row, &private_key))?;
     Ok(Ending::Done)
 }
 
 impl Pair {
     fn private_key(&self, curve: Curve) -> Result<PrivateKey, CommandError> {
         Ok(match (&self.import, &self.passphrase_file) {
-            (Some(file), Some(passphrase_file)) => {
-                PrivateKey::from_encrypted_pem(&text(file)?, &passphrase(passphrase_file)?)?
-            }
+            (Some(file), Some(passphrase_file)) => PrivateKey::from_encrypted_pem(
+                &input::read_secret_text(file)?,
+                &passphrase(passphrase_file)?,
+            )?,
             _ => PrivateKey::generate(curve)?,
         })
     }
 }
 
-/// Adds the key. Returns its description.
-async fn add(
-    environment: &Environment,
-    new: NewKmcKey<'_>,
-    now: Timestamp,
-) -> Result<[String; 5], CommandError> {
-    let fingerprint = new.private_key.public_point().fingerprint();
-    let row = environment.administration().add_kmc_key(new, now).await?;
-    Ok(described(&row, &fingerprint))
-}
-
-fn described(row: &KmcKeyRow, fingerprint: &Fingerprint) -> [String; 5] {
+fn described(row: &KmcKeyRow, private_key: &PrivateKey) -> [String; 5] {
+    let fingerprint = private_key.public_point().fingerprint();
     [
         format!("KMCID:       {}", row.kmcid),
         format!("curve:       {}", row.curve),
@@ -318,18 +305,10 @@ pub(super) fn passphrase(path: &Path) -> Result<Zeroizing<String>, CommandError>
     let text = input::read_secret_text(path)?;
     let line = text.lines().next().unwrap_or_default();
     if line.is_empty() {
-        return Err(CommandError::Other(format!(
-            "{}: its first line is empty; write the passphrase there",
-            path.display()
-        )));
+        let problem = "its first line is empty; write the passphrase there";
+        return Err(CommandError::at(path, problem));
     }
     Ok(Zeroizing::new(line.to_owned()))
-}
-
-/// Reads a file in UTF-8.
-pub(super) fn text(path: &Path) -> Result<String, CommandError> {
-    String::from_utf8(input::read(path)?)
-        .map_err(|_| CommandError::Other(format!("{}: not a text in UTF-8", path.display())))
 }
 
 /// Writes a new file that only its owner may read. Fails if it exists.

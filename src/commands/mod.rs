@@ -26,6 +26,7 @@ mod named_service;
 mod operator;
 mod placed;
 mod postfix;
+mod prompt;
 mod queue;
 mod record;
 mod registration;

@@ -97,10 +97,8 @@ pub(super) fn run(action: Action) -> Result<Ending, CommandError> {
 
 fn init(arguments: Init) -> Result<Ending, CommandError> {
     if arguments.registration.exists() {
-        return Err(CommandError::Other(format!(
-            "{}: exists already; name another file",
-            arguments.registration.display()
-        )));
+        let problem = "exists already; name another file";
+        return Err(CommandError::at(&arguments.registration, problem));
     }
     let identity = Identity {
         smid: new_smid(arguments.issuer, arguments.name, Timestamp::now())?,
@@ -119,9 +117,8 @@ fn init(arguments: Init) -> Result<Ending, CommandError> {
 
 fn request(arguments: &Request) -> Result<Ending, CommandError> {
     let text = String::from_utf8_lossy(&input::read(&arguments.public_key)?).into_owned();
-    let kmc_key: PkEcdh = single_in_mail(&text).map_err(|error| {
-        CommandError::Other(format!("{}: {error}", arguments.public_key.display()))
-    })?;
+    let kmc_key: PkEcdh =
+        single_in_mail(&text).map_err(|error| CommandError::at(&arguments.public_key, error))?;
     let request =
         SecurityModule::load(&arguments.state)?.request(kmc_key, sts_time(Timestamp::now())?)?;
     write_text(write_in_mail(&request.to_record()).replace("\r\n", "\n"))?;

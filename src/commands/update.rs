@@ -10,7 +10,7 @@ use super::{
     CommandError, Ending,
     environment::sts_time,
     input,
-    kmc::{passphrase, text, write_new},
+    kmc::{passphrase, write_new},
     registration::Registration,
     standard_error,
     standard_output::{write_line, write_text},
@@ -157,15 +157,15 @@ fn new_key(arguments: &NewKey) -> Result<Ending, CommandError> {
 
 fn build(arguments: &Build) -> Result<Ending, CommandError> {
     let public_key = &arguments.public_key;
-    let wrong = |error: &dyn std::fmt::Display| {
-        CommandError::Other(format!("{}: {error}", public_key.display()))
-    };
     let text = String::from_utf8_lossy(&input::read(public_key)?).into_owned();
-    let kmc_key: PkEcdh = single_in_mail(&text).map_err(|error| wrong(&error))?;
+    let kmc_key: PkEcdh =
+        single_in_mail(&text).map_err(|error| CommandError::at(public_key, error))?;
     let kmc_point = [Curve::P384, Curve::P256]
         .into_iter()
         .find_map(|curve| PublicPoint::read(curve, kmc_key.public_key.as_str()).ok())
-        .ok_or_else(|| wrong(&"the public key is no point on P-384 or P-256"))?;
+        .ok_or_else(|| {
+            CommandError::at(public_key, "the public key is no point on P-384 or P-256")
+        })?;
     let registrations = arguments
         .add
         .iter()
@@ -195,16 +195,12 @@ fn build(arguments: &Build) -> Result<Ending, CommandError> {
 
 fn sign_file(arguments: &Sign) -> Result<Ending, CommandError> {
     let records = file::parse(&input::read(&arguments.file)?)
-        .map_err(|error| CommandError::Other(format!("{}: {error}", arguments.file.display())))?;
-    let pem = text(&arguments.key)?;
+        .map_err(|error| CommandError::at(&arguments.file, error))?;
+    let pem = input::read_secret_text(&arguments.key)?;
     let private_key =
         PrivateKey::from_encrypted_pem(&pem, &passphrase(&arguments.passphrase_file)?)?;
-    let key = StsaSigningKey::new(&private_key).map_err(|_| {
-        CommandError::Other(format!(
-            "{}: the STSA signs with a key on P-384",
-            arguments.key.display()
-        ))
-    })?;
+    let key = StsaSigningKey::new(&private_key)
+        .map_err(|_| CommandError::at(&arguments.key, "give a key on P-384, as the STSA has"))?;
     print_file(&sign(records, &key))?;
     Ok(Ending::Done)
 }

@@ -2,20 +2,15 @@
 //! go.
 
 use std::{
-    fmt::{Display, Write as _},
+    fmt::Display,
     io::{self, BufRead, IsTerminal as _, Write},
     str::FromStr,
 };
 
-use crate::commands::CommandError;
+use crate::commands::{CommandError, prompt::next_line};
 
-/// A question, and the option that answers it on the command line.
-pub(super) struct Question {
-    /// The option's name, without its dashes.
-    pub(super) option: &'static str,
-    /// The question's words, such as `Database file`.
-    pub(super) text: &'static str,
-}
+/// A question: the option that answers it, without its dashes, and its words.
+pub(super) struct Question(pub(super) &'static str, pub(super) &'static str);
 
 /// Asks a person at a terminal, or nobody.
 pub(super) struct Questions<In, Out> {
@@ -47,7 +42,7 @@ impl<In: BufRead, Out: Write> Questions<In, Out> {
     /// There is neither a person nor a proposal, or the answers ended.
     pub(super) fn ask<T>(
         &mut self,
-        question: &Question,
+        Question(option, text): Question,
         given: Option<T>,
         proposal: Option<T>,
     ) -> Result<T, CommandError>
@@ -57,49 +52,26 @@ impl<In: BufRead, Out: Write> Questions<In, Out> {
         if let Some(given) = given {
             return Ok(given);
         }
+        let missing = || CommandError::other(format_args!("no answer for {text}; give --{option}"));
         let Some(answers) = &mut self.answers else {
-            return proposal.ok_or_else(|| missing(question));
+            return proposal.ok_or_else(missing);
         };
-        let mut prompt = question.text.to_owned();
-        if let Some(proposal) = &proposal {
-            // Writing to a string does not fail.
-            let _ = write!(prompt, " [{proposal}]");
-        }
+        let mut prompt = match &proposal {
+            Some(proposal) => format!("{text} [{proposal}]"),
+            None => text.to_owned(),
+        };
         loop {
-            let line = next_line(answers, &mut self.prompts, &prompt)
-                .map_err(|error| CommandError::other(format_args!("can't ask: {error}")))?
-                .ok_or_else(|| missing(question))?;
+            let line = next_line(answers, &mut self.prompts, &prompt)?.ok_or_else(missing)?;
             match (line.trim(), proposal.is_some()) {
-                ("", true) => return proposal.ok_or_else(|| missing(question)),
+                ("", true) => return proposal.ok_or_else(missing),
                 ("", false) => {}
                 (answer, _) => match answer.parse() {
                     Ok(answer) => return Ok(answer),
-                    Err(problem) => prompt = format!("{problem}\n{}", question.text),
+                    Err(problem) => prompt = format!("{problem}\n{text}"),
                 },
             }
         }
     }
-}
-
-fn next_line(
-    answers: &mut impl BufRead,
-    prompts: &mut impl Write,
-    prompt: &str,
-) -> io::Result<Option<String>> {
-    /// In bytes; more than any answer.
-    const LONGEST_LINE: u64 = 64 * 1024;
-    write!(prompts, "{prompt}: ")?;
-    prompts.flush()?;
-    let mut line = String::new();
-    let read = io::Read::take(answers, LONGEST_LINE).read_line(&mut line)?;
-    Ok((read > 0).then_some(line))
-}
-
-fn missing(question: &Question) -> CommandError {
-    CommandError::other(format_args!(
-        "no answer for {}; give --{}",
-        question.text, question.option
-    ))
 }
 
 #[cfg(test)]
@@ -107,11 +79,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-
-    const NUMBER: Question = Question {
-        option: "number",
-        text: "a number",
-    };
 
     fn asked(
         answers: Option<&str>,
@@ -123,7 +90,7 @@ mod tests {
             prompts: Vec::new(),
         };
         let answer = questions
-            .ask(&NUMBER, given, proposal)
+            .ask(Question("number", "a number"), given, proposal)
             .map_err(|error| error.to_string());
         (answer, String::from_utf8(questions.prompts).unwrap())
     }

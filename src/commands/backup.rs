@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
-    CommandError, Ending,
+    CommandError,
     environment::existing_store,
     standard_output::{write_json, write_line},
 };
@@ -32,7 +32,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, CommandError> {
+pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<(), CommandError> {
     let config = Config::load(path)?;
     let store = existing_store(&config, None).await?;
     let made = store.backup(&arguments.file).await;
@@ -45,10 +45,9 @@ pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, Co
             "file": file.to_string(),
             "bytes": bytes,
             "head": head.to_string(),
-        }))?,
+        })),
         false => write_line(format_args!(
             "{file}: {bytes} bytes, checked and on the disk\naudit head {head}"
-        ))?,
+        )),
     }
-    Ok(Ending::Done)
 }

@@ -75,10 +75,7 @@ pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, Co
         true => write_json(&report)?,
         false => write_lines(report.lines())?,
     }
-    Ok(match report.is_well() {
-        true => Ending::Done,
-        false => Ending::ProblemFound,
-    })
+    Ok(Ending::of_search(report.is_well()))
 }
 
 /// Examines everything that a configuration names.

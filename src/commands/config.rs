@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value as Json;
 
 use super::{
-    CommandError, Ending,
+    CommandError,
     environment::master_secret_file,
     standard_output::{write_line, write_lines, write_text},
 };
@@ -54,44 +54,41 @@ pub(super) struct Set {
     values: Vec<String>,
 }
 
-pub(super) fn run(path: &Path, action: Action) -> Result<Ending, CommandError> {
+pub(super) fn run(path: &Path, action: Action) -> Result<(), CommandError> {
     match action {
         Action::Get(arguments) => get(path, arguments.key.as_deref()),
         Action::Set(arguments) => set(path, &arguments),
     }
 }
 
-fn get(path: &Path, key: Option<&str>) -> Result<Ending, CommandError> {
+fn get(path: &Path, key: Option<&str>) -> Result<(), CommandError> {
     let mut config = Config::load(path)?;
     let secrets = &mut config.secrets;
     if secrets.places() == 0 {
         secrets.master_secret_file = Some(master_secret_file(secrets).to_owned());
     }
     let Some(key) = key else {
-        write_text(as_toml(&config)?)?;
-        return Ok(Ending::Done);
+        return write_text(as_toml(&config)?);
     };
     match config.value_of(key) {
-        None => return Err(ConfigError::unknown_key(path, key).into()),
-        Some(Json::Null) => {}
+        None => Err(ConfigError::unknown_key(path, key).into()),
+        Some(Json::Null) => Ok(()),
         Some(Json::Array(elements)) => {
             let lines: Result<Vec<String>, _> = elements.iter().map(as_line).collect();
-            write_lines(lines?)?;
+            write_lines(lines?)
         }
-        Some(table @ Json::Object(_)) => write_text(as_toml(&without_unset(table))?)?,
-        Some(value) => write_line(as_line(&value)?)?,
+        Some(table @ Json::Object(_)) => write_text(as_toml(&without_unset(table))?),
+        Some(value) => write_line(as_line(&value)?),
     }
-    Ok(Ending::Done)
 }
 
-fn set(path: &Path, arguments: &Set) -> Result<Ending, CommandError> {
+fn set(path: &Path, arguments: &Set) -> Result<(), CommandError> {
     let key = &arguments.key;
     let done = match Config::set(path, key, &arguments.values)? {
         true => "set",
         false => "has this value already",
     };
-    write_line(format_args!("{}: {key} {done}", path.display()))?;
-    Ok(Ending::Done)
+    write_line(format_args!("{}: {key} {done}", path.display()))
 }
 
 /// A text without its quotes; any other value as one line of TOML.

@@ -10,3 +10,13 @@ pub enum Ending {
     /// The service ended by an error that it has logged: exit code 1.
     Failed,
 }
+
+impl Ending {
+    /// The end of a command that looked for problems.
+    pub(super) fn of_search(is_well: bool) -> Self {
+        match is_well {
+            true => Self::Done,
+            false => Self::ProblemFound,
+        }
+    }
+}

@@ -25,7 +25,7 @@ use self::{
     table::{Row, Style},
 };
 use super::{
-    CommandError, Ending,
+    CommandError,
     environment::{blocklists, gateway_addresses, policy_settings},
     input,
     installation::installation,
@@ -82,7 +82,7 @@ pub(super) struct Arguments {
     file: PathBuf,
 }
 
-pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, CommandError> {
+pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<(), CommandError> {
     let config = Config::load(path)?;
     let unreadable = |error| CommandError::file(&arguments.file, "read", &error);
     let mut mailbox =
@@ -127,7 +127,7 @@ pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, Co
         };
         write_json(&json)?;
     }
-    Ok(Ending::Done)
+    Ok(())
 }
 
 /// How many bytes of a message are kept: as many as the rules look at. The milter

@@ -15,7 +15,7 @@ use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
 
 use self::questions::{Question, Questions};
 use super::{
-    CommandError, Ending, clock,
+    CommandError, clock,
     config::DEFAULT_CONFIG,
     environment::{DEFAULT_MASTER_SECRET, Environment, master_secret_file, sts_time},
     kmc::{FirstKey, create_master_secret},
@@ -83,7 +83,7 @@ pub(super) struct Arguments {
     expires: Option<StsTime>,
 }
 
-pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, CommandError> {
+pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<(), CommandError> {
     let mut questions = Questions::of_terminal();
     // Asks and checks everything before it writes anything.
     let configuration = Configuration::of(path, arguments, &mut questions)?;
@@ -117,7 +117,7 @@ pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, Co
     environment.store.close().await;
     steps.done(milter_port::make_directory(config)?);
     steps.done([next_commands(path)]);
-    steps.end().map(|()| Ending::Done)
+    steps.end()
 }
 
 enum Configuration {

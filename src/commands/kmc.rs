@@ -8,7 +8,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{
-    CommandError, Ending,
+    CommandError,
     environment::{Environment, master_secret_file, new_master_secret, sts_time},
     form::Form,
     input, key_management,
@@ -121,7 +121,7 @@ pub(super) struct Export {
     out: PathBuf,
 }
 
-pub(super) async fn run(config: &Path, action: Action) -> Result<Ending, CommandError> {
+pub(super) async fn run(config: &Path, action: Action) -> Result<(), CommandError> {
     match action {
         Action::Init(arguments) => init(config, arguments).await,
         Action::Rotate(arguments) => rotate(config, arguments).await,
@@ -131,7 +131,7 @@ pub(super) async fn run(config: &Path, action: Action) -> Result<Ending, Command
     }
 }
 
-async fn init(path: &Path, arguments: Init) -> Result<Ending, CommandError> {
+async fn init(path: &Path, arguments: Init) -> Result<(), CommandError> {
     let config = Config::load(path)?;
     key_management::require_embedded(path, &config)?;
     let mut steps = Steps::begin();
@@ -147,7 +147,7 @@ async fn init(path: &Path, arguments: Init) -> Result<Ending, CommandError> {
     };
     steps.done(first.add_to(&environment, &private_key).await?);
     environment.store.close().await;
-    steps.end().map(|()| Ending::Done)
+    steps.end()
 }
 
 /// The name and end of the KMC's first key.
@@ -177,7 +177,7 @@ impl FirstKey {
     }
 }
 
-async fn rotate(path: &Path, arguments: Rotate) -> Result<Ending, CommandError> {
+async fn rotate(path: &Path, arguments: Rotate) -> Result<(), CommandError> {
     let (_, environment) = key_management::load_embedded(path).await?;
     let now = Timestamp::now();
     let rows = environment.store.kmc_keys().await?;
@@ -195,8 +195,7 @@ async fn rotate(path: &Path, arguments: Rotate) -> Result<Ending, CommandError> 
     };
     let row = environment.administration().add_kmc_key(new, now).await?;
     environment.store.close().await;
-    write_lines(described(&row, &private_key))?;
-    Ok(Ending::Done)
+    write_lines(described(&row, &private_key))
 }
 
 impl Pair {
@@ -222,7 +221,7 @@ fn described(row: &KmcKeyRow, private_key: &PrivateKey) -> [String; 5] {
     ]
 }
 
-async fn list(path: &Path, form: &Form) -> Result<Ending, CommandError> {
+async fn list(path: &Path, form: &Form) -> Result<(), CommandError> {
     let (_, environment) = key_management::load_embedded(path).await?;
     let rows = environment.store.kmc_keys().await?;
     let keys = KmcKeys::at(sts_time(Timestamp::now())?, &rows);
@@ -245,8 +244,7 @@ async fn list(path: &Path, form: &Form) -> Result<Ending, CommandError> {
             row.activation,
             row.expiry
         )
-    })?;
-    Ok(Ending::Done)
+    })
 }
 
 /// Makes the master secret if the configuration names a file for it that does not
@@ -264,7 +262,7 @@ pub(super) fn create_master_secret(config: &Config) -> Result<Option<String>, Co
     )))
 }
 
-async fn public_key(path: &Path) -> Result<Ending, CommandError> {
+async fn public_key(path: &Path) -> Result<(), CommandError> {
     let config = Config::load(path)?;
     let kms = key_management::embedded(path, &config).await?;
     let key = kms.public_key(Timestamp::now()).await?;
@@ -272,11 +270,10 @@ async fn public_key(path: &Path) -> Result<Ending, CommandError> {
     write_text(format_args!(
         "KMC Public Key Fingerprint: {}\n\n{record}",
         key.fingerprint
-    ))?;
-    Ok(Ending::Done)
+    ))
 }
 
-async fn export(path: &Path, arguments: &Export) -> Result<Ending, CommandError> {
+async fn export(path: &Path, arguments: &Export) -> Result<(), CommandError> {
     let passphrase = passphrase(&arguments.passphrase_file)?;
     let (_, environment) = key_management::load_embedded(path).await?;
     let rows = environment.store.kmc_keys().await?;
@@ -290,8 +287,7 @@ async fn export(path: &Path, arguments: &Export) -> Result<Ending, CommandError>
         "{} written to {}",
         active.kmcid,
         arguments.out.display()
-    ))?;
-    Ok(Ending::Done)
+    ))
 }
 
 fn active(rows: &[KmcKeyRow], now: Timestamp) -> Result<&KmcKeyRow, CommandError> {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    CommandError, Ending,
+    CommandError,
     environment::Environment,
     form::Form,
     key_management,
@@ -142,14 +142,14 @@ impl Authorise {
     }
 }
 
-pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandError> {
+pub(super) async fn run(path: &Path, action: Action) -> Result<(), CommandError> {
     let (_, environment) = key_management::load_embedded(path).await?;
     let ending = act(&environment, action).await;
     environment.store.close().await;
     ending
 }
 
-async fn act(environment: &Environment, action: Action) -> Result<Ending, CommandError> {
+async fn act(environment: &Environment, action: Action) -> Result<(), CommandError> {
     let administration = environment.administration();
     let now = Timestamp::now();
     match action {
@@ -161,20 +161,20 @@ async fn act(environment: &Environment, action: Action) -> Result<Ending, Comman
                 sgcs: arguments.sgc.into_iter().collect(),
                 dak: &registration.dak,
             };
-            write_line(line(&administration.add_module(new, now).await?))?;
+            write_line(line(&administration.add_module(new, now).await?))
         }
         Action::List(form) => {
             let modules = environment.store.modules().await?;
-            form.write(&modules, object, line)?;
+            form.write(&modules, object, line)
         }
-        Action::History(arguments) => history(environment, &arguments).await?,
+        Action::History(arguments) => history(environment, &arguments).await,
         Action::Revoke(arguments) => {
             let smid = meant(environment, &arguments.smid).await?;
-            write_line(line(&administration.revoke(&smid, now).await?))?;
+            write_line(line(&administration.revoke(&smid, now).await?))
         }
         Action::Restore(arguments) => {
             let smid = meant(environment, &arguments.smid).await?;
-            write_line(line(&administration.restore(&smid, now).await?))?;
+            write_line(line(&administration.restore(&smid, now).await?))
         }
         Action::Authorise(arguments) => {
             let groups = arguments.groups()?;
@@ -185,10 +185,9 @@ async fn act(environment: &Environment, action: Action) -> Result<Ending, Comman
                 line(&after),
                 format!("before: {}", groups_of(&before)),
                 format!("after:  {}", groups_of(&after)),
-            ])?;
+            ])
         }
     }
-    Ok(Ending::Done)
 }
 
 /// The words for modules.

@@ -77,7 +77,7 @@ struct Options {
     /// They see 127.0.0.1 as the client.
     #[arg(long, value_name = "MILTER")]
     signer: Vec<String>,
-    /// The listener to which Postfix hands the gateway's mail from the queue
+    /// Address of the internal listener, which gets the gateway's mail from the queue
     /// [default: 127.0.0.1:18026].
     #[arg(long, value_name = "HOST:PORT")]
     internal: Option<String>,
@@ -228,10 +228,8 @@ fn show_findings(findings: &Findings, json: bool) -> Result<Ending, CommandError
     } else {
         write_lines(lines(findings))?;
     }
-    Ok(match wiring.is_some() && differences.is_empty() {
-        true => Ending::Done,
-        false => Ending::ProblemFound,
-    })
+    let is_well = wiring.is_some() && differences.is_empty();
+    Ok(Ending::of_search(is_well))
 }
 
 fn lines(findings: &Findings) -> Vec<String> {

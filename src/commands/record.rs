@@ -47,10 +47,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, CommandError> {
         false => write_lines(text(&findings))?,
     }
     let is_well = !findings.is_empty() && findings.iter().all(Finding::is_valid);
-    Ok(match is_well {
-        true => Ending::Done,
-        false => Ending::ProblemFound,
-    })
+    Ok(Ending::of_search(is_well))
 }
 
 fn find(bytes: &[u8]) -> Vec<Finding> {

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::{
-    CommandError, Ending,
+    CommandError,
     environment::{
         chain_key, master_secret, master_secret_file, new_master_secret, store_settings,
     },
@@ -58,13 +58,13 @@ pub(super) struct Rewrap {
     rekey: bool,
 }
 
-pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandError> {
+pub(super) async fn run(path: &Path, action: Action) -> Result<(), CommandError> {
     match action {
         Action::Rewrap(arguments) => rewrap(path, &arguments).await,
     }
 }
 
-async fn rewrap(path: &Path, arguments: &Rewrap) -> Result<Ending, CommandError> {
+async fn rewrap(path: &Path, arguments: &Rewrap) -> Result<(), CommandError> {
     let config = Config::load(path)?;
     let present = master_secret(path, &config.secrets)?;
     let new = match &arguments.new_file {
@@ -97,7 +97,7 @@ async fn rewrap(path: &Path, arguments: &Rewrap) -> Result<Ending, CommandError>
     }
     let written = write_lines(lines);
     standard_error::write_line(warning(arguments.rekey));
-    written.map(|()| Ending::Done)
+    written
 }
 
 /// The lines about the change.

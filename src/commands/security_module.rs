@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    CommandError, Ending,
+    CommandError,
     environment::sts_time,
     form::Form,
     input,
@@ -87,7 +87,7 @@ pub(super) struct Open {
     form: Form,
 }
 
-pub(super) fn run(action: Action) -> Result<Ending, CommandError> {
+pub(super) fn run(action: Action) -> Result<(), CommandError> {
     match action {
         Action::Init(arguments) => init(arguments),
         Action::Request(arguments) => request(&arguments),
@@ -95,7 +95,7 @@ pub(super) fn run(action: Action) -> Result<Ending, CommandError> {
     }
 }
 
-fn init(arguments: Init) -> Result<Ending, CommandError> {
+fn init(arguments: Init) -> Result<(), CommandError> {
     if arguments.registration.exists() {
         let problem = "exists already; name another file";
         return Err(CommandError::at(&arguments.registration, problem));
@@ -111,25 +111,22 @@ fn init(arguments: Init) -> Result<Ending, CommandError> {
         &arguments.registration,
         &Registration::json(smid, hardware, module.dak())?,
     )?;
-    write_line(smid)?;
-    Ok(Ending::Done)
+    write_line(smid)
 }
 
-fn request(arguments: &Request) -> Result<Ending, CommandError> {
+fn request(arguments: &Request) -> Result<(), CommandError> {
     let text = String::from_utf8_lossy(&input::read(&arguments.public_key)?).into_owned();
     let kmc_key: PkEcdh =
         single_in_mail(&text).map_err(|error| CommandError::at(&arguments.public_key, error))?;
     let request =
         SecurityModule::load(&arguments.state)?.request(kmc_key, sts_time(Timestamp::now())?)?;
-    write_text(write_in_mail(&request.to_record()).replace("\r\n", "\n"))?;
-    Ok(Ending::Done)
+    write_text(write_in_mail(&request.to_record()).replace("\r\n", "\n"))
 }
 
-fn open(arguments: &Open) -> Result<Ending, CommandError> {
+fn open(arguments: &Open) -> Result<(), CommandError> {
     let file = input::read(&arguments.file)?;
     let keys = SecurityModule::load(&arguments.state)?.open(&file)?;
-    arguments.form.write(&keys, object, line)?;
-    Ok(Ending::Done)
+    arguments.form.write(&keys, object, line)
 }
 
 fn object(key: &LoadedKey) -> Value {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    CommandError, Ending,
+    CommandError,
     environment::Environment,
     named::Named,
     operator::order,
@@ -55,7 +55,7 @@ pub(super) struct Unblock {
     sender: String,
 }
 
-pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandError> {
+pub(super) async fn run(path: &Path, action: Action) -> Result<(), CommandError> {
     let (_, environment) = Environment::load(path).await?;
     let store = environment.store.as_ref();
     let ending = match action {
@@ -66,24 +66,20 @@ pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandEr
     ending
 }
 
-async fn list(store: &dyn Store, arguments: &List) -> Result<Ending, CommandError> {
+async fn list(store: &dyn Store, arguments: &List) -> Result<(), CommandError> {
     let now = Timestamp::now();
     let senders = store.throttled_senders(now).await?;
-    if arguments.json {
-        let senders: Value = senders.iter().map(as_json).collect();
-        write_json(&senders)?;
-    } else {
-        write_lines(table(&senders, now).lines(terminal_width()))?;
+    match arguments.json {
+        true => write_json(&senders.iter().map(as_json).collect::<Value>()),
+        false => write_lines(table(&senders, now).lines(terminal_width())),
     }
-    Ok(Ending::Done)
 }
 
-async fn unblock(store: &dyn Store, arguments: &Unblock) -> Result<Ending, CommandError> {
+async fn unblock(store: &dyn Store, arguments: &Unblock) -> Result<(), CommandError> {
     let senders = store.throttled_senders(Timestamp::now()).await?;
     let named = SENDERS.find(&arguments.sender, &senders, |sender| &sender.key)?;
     if store.unblock(&named.key, order()).await? {
-        write_line(format_args!("unblocked: {}", Printable(&named.key)))?;
-        return Ok(Ending::Done);
+        return write_line(format_args!("unblocked: {}", Printable(&named.key)));
     }
     Err(CommandError::other(format_args!(
         "{:?} is no longer among the senders; see senders list",

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::{
-    CommandError, Ending,
+    CommandError,
     environment::sts_time,
     input,
     kmc::{passphrase, write_new},
@@ -136,7 +136,7 @@ impl FromStr for Revoked {
     }
 }
 
-pub(super) fn run(action: &Action) -> Result<Ending, CommandError> {
+pub(super) fn run(action: &Action) -> Result<(), CommandError> {
     match action {
         Action::NewKey(arguments) => new_key(arguments),
         Action::Build(arguments) => build(arguments),
@@ -144,18 +144,17 @@ pub(super) fn run(action: &Action) -> Result<Ending, CommandError> {
     }
 }
 
-fn new_key(arguments: &NewKey) -> Result<Ending, CommandError> {
+fn new_key(arguments: &NewKey) -> Result<(), CommandError> {
     let passphrase = passphrase(&arguments.passphrase_file)?;
     let private_key = PrivateKey::generate(Curve::P384)?;
     let pem = private_key.to_encrypted_pem(&passphrase)?;
     write_new(&arguments.out, pem.as_bytes())?;
     let point = private_key.public_point();
     standard_error::write_line(format_args!("fingerprint: {}", point.fingerprint()));
-    write_line(format_args!("public_key = \"{}\"", point.to_text()))?;
-    Ok(Ending::Done)
+    write_line(format_args!("public_key = \"{}\"", point.to_text()))
 }
 
-fn build(arguments: &Build) -> Result<Ending, CommandError> {
+fn build(arguments: &Build) -> Result<(), CommandError> {
     let public_key = &arguments.public_key;
     let text = String::from_utf8_lossy(&input::read(public_key)?).into_owned();
     let kmc_key: PkEcdh =
@@ -189,11 +188,10 @@ fn build(arguments: &Build) -> Result<Ending, CommandError> {
         ephemeral: &PrivateKey::generate(kmc_point.curve())?,
         changes: added.chain(revoked).collect(),
     };
-    print_file(&new.build().map_err(CommandError::other)?)?;
-    Ok(Ending::Done)
+    print_file(&new.build().map_err(CommandError::other)?)
 }
 
-fn sign_file(arguments: &Sign) -> Result<Ending, CommandError> {
+fn sign_file(arguments: &Sign) -> Result<(), CommandError> {
     let records = file::parse(&input::read(&arguments.file)?)
         .map_err(|error| CommandError::at(&arguments.file, error))?;
     let pem = input::read_secret_text(&arguments.key)?;
@@ -201,8 +199,7 @@ fn sign_file(arguments: &Sign) -> Result<Ending, CommandError> {
         PrivateKey::from_encrypted_pem(&pem, &passphrase(&arguments.passphrase_file)?)?;
     let key = StsaSigningKey::new(&private_key)
         .map_err(|_| CommandError::at(&arguments.key, "give a key on P-384, as the STSA has"))?;
-    print_file(&sign(records, &key))?;
-    Ok(Ending::Done)
+    print_file(&sign(records, &key))
 }
 
 /// Prints records with CRLF, as the file is attached to mail.

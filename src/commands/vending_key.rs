@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{
-    CommandError, Ending,
+    CommandError,
     environment::{Environment, sts_time},
     form::Form,
     input, key_management,
@@ -114,8 +114,8 @@ struct Attributes {
     /// When the KMC itself stops issuing the key, yyyymmddThhmmssZ.
     #[arg(long, value_name = "TIME")]
     exp: Option<StsTime>,
-    /// Replace the key with this SGC and KRN, which must be retired. The old key is
-    /// lost. After KRN 9 comes 1 again.
+    /// Replace the key with this SGC and KRN, which must no longer be issued. The old
+    /// key is lost. After KRN 9 comes 1 again.
     #[arg(long)]
     replace: bool,
 }
@@ -127,18 +127,18 @@ fn limit(text: &str) -> Result<u32, String> {
     }
 }
 
-pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandError> {
+pub(super) async fn run(path: &Path, action: Action) -> Result<(), CommandError> {
     let (_, environment) = key_management::load_embedded(path).await?;
     let ending = act(&environment, action).await;
     environment.store.close().await;
     ending
 }
 
-async fn act(environment: &Environment, action: Action) -> Result<Ending, CommandError> {
+async fn act(environment: &Environment, action: Action) -> Result<(), CommandError> {
     match action {
         Action::Generate(Generate { attributes }) => {
             let key = VendingKey::generate(attributes.dkga)?;
-            add(environment, attributes, &key).await?;
+            add(environment, attributes, &key).await
         }
         Action::Import(Import {
             attributes,
@@ -148,7 +148,7 @@ async fn act(environment: &Environment, action: Action) -> Result<Ending, Comman
             // A file that is no text has no hex digits, and is refused for that.
             let digits = std::str::from_utf8(&text).unwrap_or_default().trim();
             let key = VendingKey::from_hex(attributes.dkga, digits)?;
-            add(environment, attributes, &key).await?;
+            add(environment, attributes, &key).await
         }
         Action::Retire(Retire { sgc, krn, exp }) => {
             let now = Timestamp::now();
@@ -157,14 +157,13 @@ async fn act(environment: &Environment, action: Action) -> Result<Ending, Comman
                 None => sts_time(now - SignedDuration::from_secs(1))?,
             };
             let administration = environment.administration();
-            write_line(line(&administration.retire(sgc, krn, expires, now).await?))?;
+            write_line(line(&administration.retire(sgc, krn, expires, now).await?))
         }
         Action::List(form) => {
             let rows = environment.store.vending_keys().await?;
-            form.write(&rows, object, line)?;
+            form.write(&rows, object, line)
         }
     }
-    Ok(Ending::Done)
 }
 
 async fn add(

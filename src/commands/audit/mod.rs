@@ -171,13 +171,12 @@ async fn show(
         output.write(placed).or_else(excused)?;
     }
     output.end().or_else(excused)?;
-    if unreadable == 0 {
-        return Ok(Ending::Done);
+    if unreadable > 0 {
+        standard_error::write_line(format_args!(
+            "kms-gateway: {unreadable} entries can't be read; run kms-gateway audit verify"
+        ));
     }
-    standard_error::write_line(format_args!(
-        "kms-gateway: {unreadable} entries can't be read; run kms-gateway audit verify"
-    ));
-    Ok(Ending::ProblemFound)
+    Ok(Ending::of_search(unreadable == 0))
 }
 
 impl Verify {
@@ -206,10 +205,7 @@ impl Verify {
             }
             write_lines(altered.as_ref().map(|alarm| format!("\n{alarm}.")))?;
         }
-        Ok(match (verified, altered) {
-            (Ok(_), None) => Ending::Done,
-            _ => Ending::ProblemFound,
-        })
+        Ok(Ending::of_search(verified.is_ok() && altered.is_none()))
     }
 
     /// The JSON object; **contract**.

@@ -16,7 +16,7 @@ use clap::Subcommand;
 
 pub(super) use self::named::REQUESTS;
 use super::{
-    CommandError, Ending,
+    CommandError,
     environment::{chain_key, existing_store, master_secret},
 };
 use crate::{config::Config, store::SqliteStore};
@@ -29,7 +29,7 @@ pub(super) enum Action {
     Drop(drop::Drop),
 }
 
-pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandError> {
+pub(super) async fn run(path: &Path, action: Action) -> Result<(), CommandError> {
     let config = Config::load(path)?;
     let store = open(path, &config, &action).await?;
     let done = match &action {
@@ -39,7 +39,7 @@ pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandEr
         Action::Drop(arguments) => drop::run(store.as_ref(), arguments).await,
     };
     store.close().await;
-    done.map(|()| Ending::Done)
+    done
 }
 
 /// Opens the store. Only commands that change it need the master secret.

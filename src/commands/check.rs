@@ -34,18 +34,19 @@ Reports a problem for each thing that keeps serve from starting. The whole datab
 must be readable, and the master secret must open it. The ports must be free, or
 held by the running gateway of this database. The name servers must be known.
 
-Reports a warning where
-- Postfix differs from what the gateway needs (kms-gateway postfix check),
-- others than Postfix can reach the milter,
-- the last KMC key expires soon,
-- somebody altered a sealed row,
-- an external key management system does not answer,
-- a name server can't be asked,
-- Postfix's reply port refuses replies. The trial ends at a reply's recipient, which
-  is the gateway's own address.
+Reports a warning if
+  - Postfix differs from what the gateway needs (kms-gateway postfix check)
+  - others than Postfix can reach the milter
+  - the last KMC key expires soon
+  - somebody altered a sealed row
+  - an external key management system does not answer
+  - a name server can't be asked
+  - Postfix's reply port refuses replies
+The port is tried up to a reply's recipient, which is the gateway's own address.
+Nothing is delivered.
 
-Reports a note, which is no fault, where every user of this machine can reach a
-milter on loopback, and where the gateway is not in Postfix yet.
+Reports a note, which is no fault, if every user of this machine can reach a milter
+on loopback, or if the gateway is not in Postfix yet.
 
 The exit code is 1 if there is a problem or a warning.
 

@@ -16,11 +16,11 @@ use crate::config::Config;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The copy holds requests, replies, the audit log and the sealed keys. It does not
-hold the master secret, which opens the keys: keep that apart. The command checks
-the copy. The guide for mail admins says how to restore it.
+hold the master secret, which opens the keys: keep that apart. The command
+checks the copy. The guide for mail admins says how to restore it.
 
---json prints {file, bytes, head}; head names the newest audit entry in the copy,
-as audit verify --head takes it.
+--json prints {file, bytes, head}; head names the newest audit entry in the
+copy, as audit verify --head takes it.
 
 Example:
   kms-gateway backup /var/backups/kms-gateway/2026-11-24.sqlite3")]

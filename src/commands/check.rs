@@ -30,9 +30,10 @@ use crate::{
 /// Validate the configuration and print the policy table with its settings.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Reports a problem for each thing that keeps serve from starting. The whole database
-must be readable, and the master secret must open it. The ports must be free, or
-held by the running gateway of this database. The name servers must be known.
+Reports a problem for each thing that keeps serve from starting. The whole
+database must be readable, and the master secret must open it. The ports must be
+free, or held by the running gateway of this database. The name servers must be
+known.
 
 Reports a warning if
   - Postfix differs from what the gateway needs (kms-gateway postfix check)
@@ -45,8 +46,8 @@ Reports a warning if
 The port is tried up to a reply's recipient, which is the gateway's own address.
 Nothing is delivered.
 
-Reports a note, which is no fault, if every user of this machine can reach a milter
-on loopback, or if the gateway is not in Postfix yet.
+Reports a note, which is no fault, if every user of this machine can reach a
+milter on loopback, or if the gateway is not in Postfix yet.
 
 The exit code is 1 if there is a problem or a warning.
 

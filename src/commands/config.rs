@@ -25,8 +25,9 @@ pub(super) enum Action {
 /// Print the value of a key that is in force: the file's, or the default.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Prints a list one element a line. Prints nothing for a key that is not set and has
-no default. Prints TOML for a table, or without KEY for the whole configuration.
+Prints a list one element a line. Prints nothing for a key that is not set and
+has no default. Prints TOML for a table, or without KEY for the whole
+configuration.
 
 Examples:
   kms-gateway config get gateway.addresses
@@ -39,8 +40,8 @@ pub(super) struct Get {
 /// Set a key in the configuration file; its comments and layout stay.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The file is replaced as a whole, and only if the new one is valid. A running gateway
-takes the change at its next reload (SIGHUP, systemctl reload) or start.
+The file is replaced as a whole, and only if the new one is valid. A running
+gateway takes the change at its next reload (SIGHUP, systemctl reload) or start.
 
 Examples:
   kms-gateway config set milter.keep_bcc true

@@ -51,13 +51,14 @@ use crate::{
 /// Show how a message would be judged and why, rule by rule, without any side effect.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without --mail-from the reverse path is the message's Return-Path, else its From.
-Without --rcpt-to the recipient is the gateway. DNS blocklists are asked only with
---dns, and only if --client-ip is given. Each message of an mbox is explained.
+Without --mail-from the reverse path is the message's Return-Path, else its
+From. Without --rcpt-to the recipient is the gateway. DNS blocklists are asked
+only with --dns, and only if --client-ip is given. Each message of an mbox is
+explained.
 
 The message is read as Postfix hands it to the gateway: a line that is no field
-ends the header, and a field is cut after 60,000 octets. The table has colours on a
-terminal, unless NO_COLOR is set.
+ends the header, and a field is cut after 60,000 octets. The table has colours
+on a terminal, unless NO_COLOR is set.
 
 Example:
   kms-gateway explain --client-ip 192.0.2.1 --dns message.eml")]

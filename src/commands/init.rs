@@ -40,12 +40,14 @@ const MAIL_NAME: &str = "/etc/mailname";
 /// Set up a new installation: configuration, master secret, database, KMC key.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-At a terminal it asks for each missing option, and proposes a usual value. Without
-a terminal it takes these values, and needs --address (or --domain) and --issuer.
+At a terminal it asks for each missing option, and proposes a usual value.
+Without a terminal it takes these values, and needs --address (or --domain) and
+--issuer.
 
-It changes nothing that exists. If the configuration exists, its address, paths and
-key management system are used. Run by root, it makes all files for the owner of the
-database's directory. The directory of the milter's socket gets Postfix's group too.
+It changes nothing that exists. If the configuration exists, its address, paths
+and key management system are used. Run by root, it makes all files for the
+owner of the database's directory. The directory of the milter's socket gets
+Postfix's group too.
 
 Example:
   kms-gateway init --address kms@example.org --issuer Example")]

@@ -30,9 +30,9 @@ pub(super) enum Action {
     Rotate(Rotate),
     /// List the key pairs: KMCID, state, curve, activation, expiry.
     #[command(after_help = "\
-A key is coming, active (handed out, and its requests are answered), retiring (its
-requests are answered) or expired. --json prints an array of {kmcid, state, curve,
-activation, expiry}.
+A key is coming, active (handed out, and its requests are answered), retiring
+(its requests are answered) or expired. --json prints an array of {kmcid, state,
+curve, activation, expiry}.
 
 Example:
   kms-gateway kmc list")]

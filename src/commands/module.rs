@@ -33,7 +33,8 @@ pub(super) enum Action {
     Add(Add),
     /// List the modules: SMID, state, hardware id, supply groups.
     #[command(after_help = "\
---json prints an array of {smid, state, hardware, sgcs}; sgcs is an array itself.
+--json prints an array of {smid, state, hardware, sgcs}; sgcs is an array
+itself.
 
 Example:
   kms-gateway module list")]
@@ -62,8 +63,8 @@ pub(super) struct Add {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Prints for each the time of its issue, the request's id, the time in the request
-and its vending keys as SGC/KRN. --json prints an array of {issued_at, request_id,
-request_time, keys}; keys is an array itself.
+and its vending keys as SGC/KRN. --json prints an array of {issued_at,
+request_id, request_time, keys}; keys is an array itself.
 
 Example:
   kms-gateway module history SMID.1:Example:90000001")]
@@ -91,9 +92,9 @@ pub(super) struct Revoke {
 /// Undo a revocation: answer the module again.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The module keeps its DAK, hardware id and supply groups. A request that was answered
-before is not answered again. If others may know the DAK, register the module anew
-instead, with another SMID.
+The module keeps its DAK, hardware id and supply groups. A request that was
+answered before is not answered again. If others may know the DAK, register the
+module anew instead, with another SMID.
 
 Example:
   kms-gateway module restore SMID.1:Example:90000001")]
@@ -105,8 +106,9 @@ pub(super) struct Restore {
 /// Set the supply groups that a module may have.
 #[derive(Debug, Args)]
 #[command(after_help = "\
---sgc gives the module these supply groups and no others. --add and --remove change
-the ones that it has. Prints the module, and its supply groups before and after.
+--sgc gives the module these supply groups and no others. --add and --remove
+change the ones that it has. Prints the module, and its supply groups before and
+after.
 
 Examples:
   kms-gateway module authorise SMID.1:Example:90000001 --sgc 000439,123456

@@ -41,9 +41,10 @@ struct Directory {
     args_override_self = true,
     after_help = "\
 Run it again after a change of gateway.toml or of your own milters. It remembers
---wiring, --signer and --internal. It makes every change with postconf(1), and prints
-that command. It keeps the original files in DIR/kms-gateway until `kms-gateway
-postfix uninstall`. It does not reload Postfix: its last lines say what to run next.
+--wiring, --signer and --internal. It makes every change with postconf(1), and
+prints that command. It keeps the original files in DIR/kms-gateway until
+`kms-gateway postfix uninstall`. It does not reload Postfix: its last lines say
+what to run next.
 
 Example:
   kms-gateway postfix install --dry-run"
@@ -86,8 +87,8 @@ struct Options {
 /// Remove the gateway from Postfix, and restore main.cf, master.cf and gateway.toml.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Restores the files byte for byte. If a file was edited since, the edits stay, and only
-the installer's own lines are removed.
+Restores the files byte for byte. If a file was edited since, the edits stay,
+and only the installer's own lines are removed.
 
 Example:
   kms-gateway postfix uninstall --dry-run")]
@@ -102,8 +103,9 @@ pub(super) struct Uninstall {
 /// Report where Postfix differs from the gateway's needs, with the remedy.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Compares main.cf, master.cf and the tables that they name with the gateway's needs.
-The exit code is 1 if anything differs. `kms-gateway check` does this too.
+Compares main.cf, master.cf and the tables that they name with the gateway's
+needs. The exit code is 1 if anything differs. `kms-gateway check` does this
+too.
 
 Example:
   kms-gateway postfix check")]

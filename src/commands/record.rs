@@ -17,9 +17,10 @@ use crate::sts::{
 /// Find and check STS records in a mail body or a file of records.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Reads the records between BEGINS and ENDS lines, or without such lines one record a
-line. A record is valid if the gateway would read it: its CRC fits, and every field
-is well formed. The exit code is 1 if no record is found, or if one is not valid.
+Reads the records between BEGINS and ENDS lines, or without such lines one
+record a line. A record is valid if the gateway would read it: its CRC fits, and
+every field is well formed. The exit code is 1 if no record is found, or if one
+is not valid.
 
 Example:
   kms-gateway record --json request.txt")]

@@ -27,9 +27,9 @@ pub(super) enum Action {
 /// Change the master secret, and with --rekey also the storage key.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Stop serve first, and run this as its user or root. The command refuses while another
-process uses the database. The configuration must still name the present master
-secret.
+Stop serve first, and run this as its user or root. The command refuses while
+another process uses the database. The configuration must still name the present
+master secret.
 
 One transaction changes everything. Then the database file is rebuilt, so that
 nothing of the old keys is left in it. That takes as much memory as the file is

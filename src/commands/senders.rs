@@ -31,8 +31,8 @@ pub(super) enum Action {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A sender is open (its requests are answered at once), deferring (they wait for
-their turn) or blocked. Under \"ends\" is when the block ends, or when its backlog is
-worked off. Long names are cut on a terminal, but not in a pipe.
+their turn) or blocked. Under \"ends\" is when the block ends, or when its
+backlog is worked off. Long names are cut on a terminal, but not in a pipe.
 
 --json prints an array of {sender, stage, until}, the names whole and the times
 exact.

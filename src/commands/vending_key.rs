@@ -26,8 +26,9 @@ pub(super) enum Action {
     Retire(Retire),
     /// List the vending keys with their key check values.
     #[command(after_help = "\
---json prints an array of {sgc, krn, kt, ken, bdt, dkga, act, iut, ulm, clm, exp,
-kcv}, all texts as in the glossary; iut and exp are null if they are not set.
+--json prints an array of {sgc, krn, kt, ken, bdt, dkga, act, iut, ulm, clm,
+exp, kcv}, all texts as in the glossary; iut and exp are null if they are not
+set.
 
 Example:
   kms-gateway vending-key list")]
@@ -62,7 +63,8 @@ pub(super) struct Import {
 /// Stop issuing a vending key. Modules that have it keep it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Sets the key's EXP to the given time, or else to the second that has just passed.
+Sets the key's EXP to the given time, or else to the second that has just
+passed.
 
 Example:
   kms-gateway vending-key retire --sgc 000439 --krn 1")]

@@ -86,8 +86,8 @@ pub(super) struct Verify {
 /// Write entries for other programs, the oldest first.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-In CSV an apostrophe begins each cell that a spreadsheet would take for a formula.
-Unprintable characters are escaped.
+In CSV an apostrophe begins each cell that a spreadsheet would take for a
+formula. Unprintable characters are escaped.
 
 Example:
   kms-gateway audit export --format csv --since 2026-11-01 > november.csv")]

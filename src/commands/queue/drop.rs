@@ -33,20 +33,20 @@ const PUTTING_OFF: [RuleName; 2] = [RuleName::Flood, RuleName::Blocked];
 /// Drop requests that are not answered yet, or replies that are not handed over.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The senders are not notified. A dropped request is never answered, and neither is the
-same message if it comes again within 7 days. A dropped reply is never sent. The audit
-log names the person and the reason of each drop.
+The senders are not notified. A dropped request is never answered, and neither
+is the same message if it comes again within 7 days. A dropped reply is never
+sent. The audit log names the person and the reason of each drop.
 
 A key load file that was issued stays issued: the module can't ask with the same
-record again, and its history names the file. A request may be dropped while a worker
-has it, and the worker's result is refused. An external key management system may
-have issued a key load file even so. A reply that is being handed to Postfix can't be
-dropped.
+record again, and its history names the file. A request may be dropped while a
+worker has it, and the worker's result is refused. An external key management
+system may have issued a key load file even so. A reply that is being handed to
+Postfix can't be dropped.
 
---sender, --client and --rule select many requests; all that are given must match.
-The notices of a request are dropped with it, and so are the replies of an answered
-one. The command prints how many they are and asks; a script gives --yes. It does not
-ask for an id.
+--sender, --client and --rule select many requests; all that are given must
+match. The notices of a request are dropped with it, and so are the replies of
+an answered one. The command prints how many they are and asks; a script gives
+--yes. It does not ask for an id.
 
 Examples:
   kms-gateway queue drop 0f3c52a1 --reason \"withdrawn by phone\"

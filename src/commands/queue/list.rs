@@ -29,9 +29,9 @@ use crate::{
 /// handed to Postfix, each target on its own line; the oldest first.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A second line shows the sender or the target, the number of attempts, and the last
-trouble. A terminal cuts lines to its width, and ids to their beginning, which queue
-show takes too.
+A second line shows the sender or the target, the number of attempts, and the
+last trouble. A terminal cuts lines to its width, and ids to their beginning,
+which queue show takes too.
 
 --json prints an array of objects, each with
   request_id    the gateway's id of the request

@@ -18,16 +18,16 @@ use crate::{
 /// Try waiting requests and replies again now.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Ends the wait after a failed attempt, of the request itself and of its replies. A
-running gateway notices within about a second. A request in work stays with its
-worker, and one behind another stays there. If Postfix's reply port is in trouble, the
-gateway tries it at once; replies for it go out when it works again. The audit log
-names the person who ended the wait.
+Ends the wait after a failed attempt, of the request itself and of its replies.
+A running gateway notices within about a second. A request in work stays with
+its worker, and one behind another stays there. If Postfix's reply port is in
+trouble, the gateway tries it at once; replies for it go out when it works
+again. The audit log names the person who ended the wait.
 
-Requests that wait for their turn under an allowance are left alone. Many of them may
-be a flood of strangers, and all replies would go out at once. --throttled ends these
-waits too. With --all it prints how many they are and asks; a script gives --yes. For
-one sender, senders unblock is the better way.
+Requests that wait for their turn under an allowance are left alone. Many of
+them may be a flood of strangers, and all replies would go out at once.
+--throttled ends these waits too. With --all it prints how many they are and
+asks; a script gives --yes. For one sender, senders unblock is the better way.
 
 Examples:
   kms-gateway queue retry 0f3c52a1

@@ -29,13 +29,14 @@ use crate::{
 /// Show a request's whole story, finished or not.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Shows the request's sender, judgement, troubles and result, and the result of each
-reply, as long as the audit log has them. The last 20 attempts of a waiting request
-or reply are kept with their troubles; a finished one keeps only their number.
+Shows the request's sender, judgement, troubles and result, and the result of
+each reply, as long as the audit log has them. The last 20 attempts of a waiting
+request or reply are kept with their troubles; a finished one keeps only their
+number.
 
 The judgement is the one at the acceptance. Until the request is answered, the
-findings of the rules in force now are shown too, as explain does. These ask no DNS
-blocklists and know no logins.
+findings of the rules in force now are shown too, as explain does. These ask no
+DNS blocklists and know no logins.
 
 --json prints an object with
   request_id, queue_id, accepted_at, client, helo, reverse_path, recipients,

@@ -549,8 +549,8 @@ fn a_hand_over_that_panics_is_tried_again_and_ends_nothing() {
     let reply = site.ask(&help(ALICE, "{KMS:Help}"));
     assert_eq!(reply.result()[0], "Success");
     let gateway = site.gateway.as_ref().expect("it runs");
-    let log = gateway.wait_for_log("told to panic BeforeFinalDot");
-    let said = log.lines().find(|line| line.contains("told to panic"));
+    let log = gateway.wait_for_log("ordered to panic BeforeFinalDot");
+    let said = log.lines().find(|line| line.contains("ordered to panic"));
     let said = said.expect("a line");
     assert!(said.contains("ERROR panicked place="), "{said}");
     queue_when(&site, "the queue is empty", <[Value]>::is_empty);

@@ -320,7 +320,7 @@ fn away_slow_or_talking_nonsense_it_makes_requests_wait_and_nothing_worse() {
     logged("the answer took longer than 1s");
     Impostor::at(&kms.socket(), GARBAGE, Duration::ZERO);
     ask(&mut sent);
-    logged("none of the protocol");
+    logged("does not follow the protocol");
     // Who needs no key is answered; only Alice's mail waits behind Alice's.
     let help = Draft::request("{KMS:Help}", "").with("From", BOB);
     let taken = site.smtp().send(BOB, &[GATEWAY], &help.to_bytes());

@@ -22,9 +22,10 @@ use kms_gateway::{
     audit::ChainKey,
     faults::{FaultPoint, VARIABLE},
     kms::{
-        KmsTables, MasterSecret, StorageKey, VendingKey,
+        KmsTables, VendingKey,
         administration::{Administration, NewVendingKey},
     },
+    secrets::{MasterSecret, StorageKey},
     store::{SqliteStore, StoreSettings},
     sts::{Dkga, VendingKeyAttributes},
 };

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kms_gateway::audit::{ChainKey, Entry};
 use kms_gateway::clock::{Clock, WatchedClock};
-use kms_gateway::kms::{EmbeddedKms, Freshness, StorageKey};
 use kms_gateway::milter::{Gateway, InFlight, Memory, Rules};
 use kms_gateway::policy::{Settings, Throttle};
 use kms_gateway::store::{Shares, SqliteStore, Store as _, StoreSettings};
+use kms_gateway::{
+    kms::{EmbeddedKms, Freshness},
+    secrets::StorageKey,
+};
 use tempfile::TempDir;
 use tokio::sync::watch;
 

@@ -15,8 +15,8 @@ use std::{
 use jiff::Timestamp;
 use kms_gateway::{
     audit::{ChainKey, Entry, Event},
-    kms::RequestId,
     policy::{Charges, Trust},
+    request_id::RequestId,
     store::{Accepted, NewRequest, NoticeWriter, SqliteStore, Store, StoreSettings},
 };
 use tokio::{runtime::Runtime, task::JoinSet};

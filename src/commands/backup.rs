@@ -7,10 +7,10 @@ use serde_json::json;
 
 use super::{
     CommandError,
-    environment::existing_store,
     standard_output::{write_json, write_line},
 };
 use crate::config::Config;
+use crate::gateway::environment::existing_store;
 
 /// Copy the database to a new file, while the gateway runs.
 #[derive(Debug, Args)]

@@ -11,17 +11,15 @@ use jiff::Timestamp;
 use self::report::Report;
 use super::{
     CommandError, Ending,
-    clock::watched,
-    environment::sts_time,
-    key_management,
-    memory_limit::message_memory,
-    milter_port, reply_port,
     standard_output::{write_json, write_lines},
-    start,
 };
 use crate::{
     clock::SystemClock,
     config::Config,
+    gateway::{
+        clock::watched, environment::sts_time, key_management, memory_limit::message_memory,
+        milter_port, reply_port, start,
+    },
     kms::{KmcKeys, KmsTables},
     store::SqliteStore,
     wiring,

@@ -8,10 +8,10 @@ use serde_json::Value as Json;
 
 use super::{
     CommandError,
-    environment::master_secret_file,
     standard_output::{write_line, write_lines, write_text},
 };
 use crate::config::{Config, ConfigError};
+use crate::gateway::environment::master_secret_file;
 
 /// The configuration file unless `--config` names another.
 pub(super) const DEFAULT_CONFIG: &str = "/etc/kms-gateway/gateway.toml";

@@ -4,53 +4,28 @@
 use std::{fmt, io, path::Path};
 
 use crate::{
-    config::ConfigError,
-    dnsbl::ResolverError,
-    kms::{
-        KmsError, MasterSecretError, PemError, RandomError, StorageKeyError, TablesError,
-        VendingKeyError, administration::AdministrationError,
-    },
+    gateway::GatewayError,
+    kms::{PemError, VendingKeyError, administration::AdministrationError},
     security_module::ModuleError,
-    store::{BackupError, StoreError},
+    store::BackupError,
     wiring::WiringError,
 };
 
 /// The reason why a command could not be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The configuration is missing, unreadable or not valid.
+    /// The gateway's own parts failed: configuration, store, keys or ports.
     #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The blocklists' name servers are not known.
-    #[error(transparent)]
-    Resolver(#[from] ResolverError),
-    /// The database can't be opened, read or changed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
+    Gateway(GatewayError),
     /// The database can't be copied.
     #[error(transparent)]
     Backup(#[from] BackupError),
-    /// The master secret can't be read or made.
-    #[error(transparent)]
-    MasterSecret(#[from] MasterSecretError),
-    /// The storage key, which seals the other keys, can't be opened.
-    #[error(transparent)]
-    StorageKey(#[from] StorageKeyError),
-    /// The key management system has no answer.
-    #[error(transparent)]
-    Kms(#[from] KmsError),
     /// The PEM file of a private key can't be read or made.
     #[error(transparent)]
     Pem(#[from] PemError),
     /// A given vending key is not one.
     #[error(transparent)]
     VendingKey(#[from] VendingKeyError),
-    /// The system gives no random bytes.
-    #[error(transparent)]
-    Random(#[from] RandomError),
-    /// The tables of the key management system can't be read or changed.
-    #[error(transparent)]
-    Tables(#[from] TablesError),
     /// A change of keys or modules was refused.
     #[error(transparent)]
     Administration(#[from] AdministrationError),
@@ -66,6 +41,16 @@ pub enum CommandError {
     /// Any other reason.
     #[error("{0}")]
     Other(String),
+}
+
+/// Every error that can end the gateway can end a command.
+impl<E> From<E> for CommandError
+where
+    GatewayError: From<E>,
+{
+    fn from(error: E) -> Self {
+        Self::Gateway(error.into())
+    }
 }
 
 impl CommandError {

@@ -25,25 +25,24 @@ use self::{
     table::{Row, Style},
 };
 use super::{
-    CommandError,
-    environment::{blocklists, gateway_addresses, policy_settings},
-    input,
-    installation::installation,
-    key_management,
+    CommandError, input,
     standard_output::{write_json, write_lines},
 };
 use crate::{
     config::Config,
-    kms::{
-        Issue, IssueQuestion, Kms, KmsError, PublicKeyAnswer, Refusal, RequestId, Update,
-        UpdateQuestion,
+    gateway::{
+        environment::{blocklists, gateway_addresses, policy_settings},
+        installation::installation,
+        key_management,
     },
+    kms::{Issue, IssueQuestion, Kms, KmsError, PublicKeyAnswer, Refusal, Update, UpdateQuestion},
     mail::{
         Address, Client, GatewayAddresses, Message, Outcome, Request, ReversePath, ServiceCode,
         parse_subject,
     },
     policy::{self, Asked, Envelope, Facts, Judgement, Listener, dnsbl::Score},
     printable::Printable,
+    request_id::RequestId,
     services::{self, Call},
     sts::{VkloadReq, single_in_mail},
 };

@@ -15,16 +15,19 @@ use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
 
 use self::questions::{Question, Questions};
 use super::{
-    CommandError, clock,
+    CommandError,
     config::DEFAULT_CONFIG,
-    environment::{DEFAULT_MASTER_SECRET, Environment, master_secret_file, sts_time},
     kmc::{FirstKey, create_master_secret},
-    milter_port,
     standard_output::Steps,
 };
 use crate::{
     clock::SystemClock,
     config::{Config, GatewayAddress, ListenAddress},
+    gateway::{
+        clock,
+        environment::{DEFAULT_MASTER_SECRET, Environment, master_secret_file, sts_time},
+        milter_port,
+    },
     kms::{Curve, KmsTables as _, PrivateKey},
     new_file,
     store::Store as _,

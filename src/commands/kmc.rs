@@ -9,13 +9,16 @@ use zeroize::Zeroizing;
 
 use super::{
     CommandError,
-    environment::{Environment, master_secret_file, new_master_secret, sts_time},
     form::Form,
-    input, key_management,
+    input,
     standard_output::{Steps, write_line, write_lines, write_text},
 };
 use crate::{
     config::Config,
+    gateway::{
+        environment::{Environment, master_secret_file, new_master_secret, sts_time},
+        key_management,
+    },
     kms::{
         Curve, KmcKeyRow, KmcKeys, Kms, KmsTables, PrivateKey,
         administration::{NewKmcKey, new_kmcid},

@@ -4,22 +4,16 @@
 mod audit;
 mod backup;
 mod check;
-mod clock;
 mod config;
 mod confirmation;
 mod ending;
-mod environment;
 mod error;
 mod explain;
 mod form;
 mod hardening;
 mod init;
 mod input;
-mod installation;
-mod key_management;
 mod kmc;
-mod memory_limit;
-mod milter_port;
 mod module;
 mod named;
 mod named_service;
@@ -30,17 +24,13 @@ mod prompt;
 mod queue;
 mod record;
 mod registration;
-mod relative;
-mod reply_port;
 mod sealed_rows;
 mod secret;
 mod security_module;
 mod senders;
 mod serve;
-mod serving;
 mod standard_error;
 mod standard_output;
-mod start;
 mod table;
 mod update;
 mod vending_key;
@@ -55,7 +45,7 @@ use std::{
 use clap::{Parser, Subcommand};
 
 use self::config::DEFAULT_CONFIG;
-pub use self::{ending::Ending, error::CommandError, postfix::Alone, serve::Service};
+pub use self::{ending::Ending, error::CommandError, postfix::Alone};
 
 /// KMS e-mail gateway (STS600-9-2) as a Postfix milter.
 #[derive(Debug, Parser)]

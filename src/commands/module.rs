@@ -11,15 +11,14 @@ use serde_json::{Value, json};
 
 use super::{
     CommandError,
-    environment::Environment,
     form::Form,
-    key_management,
     named::Named,
     registration::Registration,
     standard_output::{write_line, write_lines},
     table::second,
 };
 use crate::{
+    gateway::{environment::Environment, key_management},
     kms::{
         KmsTables, ModuleRow,
         administration::{ModuleReplaced, NewModule, SupplyGroups},

@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 
 use super::{CommandError, input};
 use crate::{
-    kms::{Dak, Secret},
+    kms::Dak,
+    secrets::Secret,
     sts::{Ident, SmId},
 };
 

@@ -2,7 +2,8 @@
 
 use super::CommandError;
 use crate::{
-    kms::{AlteredRows, KmsTables, MasterSecret, StorageKey, StorageKeyError},
+    kms::{AlteredRows, KmsTables},
+    secrets::{MasterSecret, OtherMasterSecret, StorageKey},
     store::SqliteStore,
 };
 
@@ -18,11 +19,10 @@ pub(super) async fn altered(
     match StorageKey::unwrap(&wrapped, secret) {
         Ok(storage_key) => Ok(AlteredRows::find(store, &storage_key).await?),
         // The audit log opened with this secret, so that the storage key's row is wrong.
-        Err(StorageKeyError::OtherMasterSecret) => {
+        Err(OtherMasterSecret) => {
             let mut altered = AlteredRows::default();
             altered.add("the storage key".to_owned());
             Ok(altered)
         }
-        Err(error) => Err(error.into()),
     }
 }

@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
-use super::{
-    CommandError,
-    environment::{
-        chain_key, master_secret, master_secret_file, new_master_secret, store_settings,
-    },
-    standard_error,
-    standard_output::write_lines,
-};
+use super::{CommandError, standard_error, standard_output::write_lines};
 use crate::{
     config::{Config, Secrets},
-    kms::{KmsTables, MasterSecret, StorageKey},
+    gateway::{
+        GatewayError,
+        environment::{
+            chain_key, master_secret, master_secret_file, new_master_secret, store_settings,
+        },
+    },
+    kms::{KmsTables, StorageKeyError},
+    secrets::{MasterSecret, StorageKey},
     store::{SecretChange, Store as _, StoreAlone, StoreError},
 };
 
@@ -79,7 +79,7 @@ async fn rewrap(path: &Path, arguments: &Rewrap) -> Result<(), CommandError> {
     let next = new.as_ref().unwrap_or(&present);
     let (store, secret) = match open(&config, &present).await {
         // An earlier change was killed after its transaction.
-        Err(CommandError::Store(StoreError::OtherChainKey { .. })) => {
+        Err(CommandError::Gateway(GatewayError::Store(StoreError::OtherChainKey { .. }))) => {
             (open(&config, next).await?, next)
         }
         opened => (opened?, &present),
@@ -146,7 +146,10 @@ async fn check(
     secret: &MasterSecret,
 ) -> Result<Option<StorageKey>, CommandError> {
     match store.store().wrapped_storage_key().await? {
-        Some(wrapped) => Ok(Some(StorageKey::unwrap(&wrapped, secret)?)),
+        Some(wrapped) => {
+            let opened = StorageKey::unwrap(&wrapped, secret);
+            Ok(Some(opened.map_err(StorageKeyError::from)?))
+        }
         None => match store.store().verify_audit(None).await? {
             Ok(_) => Ok(None),
             Err(broken) => Err(CommandError::other(format!(

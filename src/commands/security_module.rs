@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::{
     CommandError,
-    environment::sts_time,
     form::Form,
     input,
     kmc::write_new,
@@ -16,6 +15,7 @@ use super::{
     standard_output::{write_line, write_text},
 };
 use crate::{
+    gateway::environment::sts_time,
     kms::administration::new_smid,
     security_module::{Identity, LoadedKey, SecurityModule},
     sts::{Ident, PkEcdh, TypedRecord, single_in_mail, write_in_mail},

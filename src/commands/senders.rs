@@ -8,16 +8,16 @@ use serde_json::{Value, json};
 
 use super::{
     CommandError,
-    environment::Environment,
     named::Named,
     operator::order,
-    relative::until,
     standard_output::{write_json, write_line, write_lines},
     table::{Column, Table, second, terminal_width},
 };
 use crate::{
+    gateway::environment::Environment,
     policy::throttle::Stage,
     printable::Printable,
+    relative::until,
     store::{Store, ThrottledSender},
 };
 

@@ -7,15 +7,14 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::{
-    CommandError,
-    environment::sts_time,
-    input,
+    CommandError, input,
     kmc::{passphrase, write_new},
     registration::Registration,
     standard_error,
     standard_output::{write_line, write_text},
 };
 use crate::{
+    gateway::environment::sts_time,
     kms::{
         Curve, PrivateKey, PublicPoint,
         update::{Change, NewUpdate, StsaSigningKey, sign},

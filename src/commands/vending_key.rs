@@ -7,14 +7,12 @@ use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::{
-    CommandError,
-    environment::{Environment, sts_time},
-    form::Form,
-    input, key_management,
-    standard_output::write_line,
-};
+use super::{CommandError, form::Form, input, standard_output::write_line};
 use crate::{
+    gateway::{
+        environment::{Environment, sts_time},
+        key_management,
+    },
     kms::{KmsTables, VendingKey, VendingKeyRow, administration::NewVendingKey},
     sts::{BaseDate, Dkga, KeyType, Krn, Sgc, StsTime, VendingKeyAttributes},
 };

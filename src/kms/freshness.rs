@@ -1,4 +1,4 @@
-//! How old or how far ahead a request may be.
+//! The window in which the time of a request must lie.
 
 use std::time::Duration;
 
@@ -6,18 +6,18 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::sts::StsTime;
 
-/// The window that the time of a request must lie in, seen from the time at
-/// which the gateway accepted it (records.md, section 6).
+/// How far the time of a request may be from the time at which the gateway
+/// accepted it (records.md, section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {
-    /// The greatest age.
+    /// Greatest age of a request.
     pub past: Duration,
-    /// The farthest ahead.
+    /// Greatest lead of a request's clock.
     pub future: Duration,
 }
 
 impl Default for Freshness {
-    /// 24 hours and 5 minutes.
+    /// 24 hours past and 5 minutes future.
     fn default() -> Self {
         Self {
             past: Duration::from_hours(24),
@@ -36,8 +36,8 @@ impl Freshness {
     }
 }
 
-/// Record times reach to the end of 9999, some hours beyond any [`Timestamp`]:
-/// hence the difference of two spans since 1970.
+/// Subtracts two spans since 1970, because record times reach to the end of 9999,
+/// some hours beyond any [`Timestamp`].
 fn age(time: StsTime, accepted_at: Timestamp) -> SignedDuration {
     accepted_at.as_duration() - SignedDuration::from_secs(time.unix_seconds())
 }

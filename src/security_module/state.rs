@@ -5,12 +5,16 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::kms::klf::OpenedFile;
-use crate::kms::{Dak, Secret};
-use crate::sts::{FieldError, Ident, Record, SmId, TypedRecord, VkloadRsp, file};
+use crate::{
+    kms::{Dak, klf::OpenedFile},
+    secrets::Secret,
+    sts::{FieldError, Ident, Record, SmId, TypedRecord, VkloadRsp, file},
+};
 
-use super::error::{ModuleError, StateError};
-use super::pending::Pending;
+use super::{
+    error::{ModuleError, StateError},
+    pending::Pending,
+};
 
 /// Room for the JSON of one pending request.
 const PENDING_LENGTH: usize = 4096;

@@ -53,11 +53,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::audit::{BrokenAt, Entry, Head};
-use crate::clock_record::ClockRecord;
-use crate::kms::{KmsTables, RequestId};
-use crate::policy::ClientNetwork;
-use crate::sts::{SmId, StsTime};
+use crate::{
+    audit::{BrokenAt, Entry, Head},
+    clock_record::ClockRecord,
+    kms::KmsTables,
+    policy::ClientNetwork,
+    request_id::RequestId,
+    sts::{SmId, StsTime},
+};
 
 pub use arrivals::Arrivals;
 pub use backup::{Backup, BackupError};

@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::audit::{Entry, Head};
-use crate::kms::{Effects, RequestId};
-use crate::mail::NoticeCode;
-use crate::policy::throttle::Bucket;
-use crate::policy::{Charges, ClientNetwork, Requester, RuleName, Trust, Verdict};
-use crate::sts::StsTime;
+use crate::{
+    audit::{Entry, Head},
+    kms::Effects,
+    mail::NoticeCode,
+    policy::{Charges, ClientNetwork, Requester, RuleName, Trust, Verdict, throttle::Bucket},
+    request_id::RequestId,
+    sts::StsTime,
+};
 
 /// A request for the spool.
 #[derive(Clone, Debug)]

@@ -22,7 +22,6 @@ use self::{
 };
 use super::{
     CommandError, Ending,
-    environment::{chain_key, existing_store, master_secret},
     placed::Placed,
     sealed_rows, standard_error,
     standard_output::{excused, write_json, write_line, write_lines, write_text, writer},
@@ -31,6 +30,7 @@ use super::{
 use crate::{
     audit::{BrokenAt, Head, HeadSyntax},
     config::Config,
+    gateway::environment::{chain_key, existing_store, master_secret},
     store::{SqliteStore, Store},
 };
 

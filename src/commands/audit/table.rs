@@ -6,13 +6,13 @@ use jiff::Timestamp;
 
 use super::super::{
     placed::Placed,
-    relative::ago,
     table::{fit, line},
 };
 use crate::{
     audit::{Entry, Event},
     mail::Header,
     printable::Printable,
+    relative::ago,
 };
 
 const NAMES: [&str; 6] = [

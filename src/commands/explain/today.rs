@@ -3,13 +3,11 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    super::environment::{gateway_addresses, policy_settings},
-    table::{self, Row, Style},
-};
+use super::table::{self, Row, Style};
 use crate::{
     audit::Entry,
     config::Config,
+    gateway::environment::{gateway_addresses, policy_settings},
     mail::{Address, AddressError, Client, Message, ReversePath},
     policy::{Envelope, Facts, Listener},
     store::SpooledMessage,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::CommandError;
-use crate::{kms::RequestId, printable::Printable, store::Selected};
+use crate::{printable::Printable, request_id::RequestId, store::Selected};
 
 /// Number of senders that are named as examples.
 const EXAMPLES: usize = 3;

@@ -8,18 +8,16 @@ use clap::{
 use jiff::Timestamp;
 
 use super::{
-    super::{
-        CommandError, confirmation::confirm, operator::order, relative::until,
-        standard_output::write_lines,
-    },
+    super::{CommandError, confirmation::confirm, operator::order, standard_output::write_lines},
     counted::{Counted, counted, finished},
     named::find,
 };
 use crate::{
     config::Network,
-    kms::RequestId,
     policy::RuleName,
     printable::Printable,
+    relative::until,
+    request_id::RequestId,
     store::{Dropped, DroppedAll, Selected, Selection, Store, ToDrop, ToDropAll},
 };
 

@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::super::relative::{ago, until};
 use crate::{
-    kms::RequestId,
     mail::{Message, REPLY_PREFIX, gateway_result, parse_subject},
     printable::Printable,
+    relative::{ago, until},
+    request_id::RequestId,
     store::{PortTrouble, QueueState, Queued, Trouble, Waits},
 };
 

@@ -10,8 +10,6 @@ use super::{
     super::{
         CommandError,
         named_service::NamedService,
-        relative::{ago, length},
-        reply_port,
         standard_output::{write_json, write_lines},
         table::{Column, Table, cut, terminal_width},
     },
@@ -20,8 +18,10 @@ use super::{
 };
 use crate::{
     config::{Config, Period},
-    kms::RequestId,
+    gateway::reply_port,
     printable::Printable,
+    relative::{ago, length},
+    request_id::RequestId,
     store::{Selection, Store, Waits},
 };
 
@@ -223,7 +223,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        kms::RequestId,
+        request_id::RequestId,
         store::{PortTrouble, QueueState, Queued, Trouble},
     };
 

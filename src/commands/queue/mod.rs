@@ -15,11 +15,12 @@ use std::{path::Path, sync::Arc};
 use clap::Subcommand;
 
 pub(super) use self::named::REQUESTS;
-use super::{
-    CommandError,
-    environment::{chain_key, existing_store, master_secret},
+use super::CommandError;
+use crate::{
+    config::Config,
+    gateway::environment::{chain_key, existing_store, master_secret},
+    store::SqliteStore,
 };
-use crate::{config::Config, store::SqliteStore};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
@@ -54,5 +55,5 @@ async fn open(
             Some(chain_key(&master_secret(path, &config.secrets)?))
         }
     };
-    existing_store(config, key).await
+    Ok(existing_store(config, key).await?)
 }

@@ -1,7 +1,7 @@
 //! Finds the request that an operator names.
 
 use super::super::{CommandError, named::Named};
-use crate::{kms::RequestId, store::Store};
+use crate::{request_id::RequestId, store::Store};
 
 /// The words for requests.
 pub(in super::super) const REQUESTS: Named = Named {

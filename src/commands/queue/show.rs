@@ -10,8 +10,6 @@ use super::{
         CommandError,
         explain::RulesToday,
         placed::Placed,
-        relative::ago,
-        reply_port,
         standard_output::{write_json, write_lines},
     },
     item::{Item, trouble_json},
@@ -21,8 +19,10 @@ use super::{
 use crate::{
     audit::Entry,
     config::Config,
+    gateway::reply_port,
     mail::Header,
     printable::Printable,
+    relative::ago,
     store::{Attempted, PortTrouble, RequestStory, Store},
 };
 

@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::super::{placed::Placed, relative::ago};
+use super::super::placed::Placed;
 use crate::{
     audit::{Entry, Event},
     printable::Printable,
+    relative::ago,
 };
 
 /// The entry of the request's acceptance. None if retention has removed it.

@@ -1,4 +1,4 @@
-//! The order of checks, each refusal, and what a granted file holds.
+//! The order of checks, each refusal, and the content of a granted file.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -6,12 +6,19 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::world::{NOW, World, at, attributes};
-use super::*;
-use crate::kms::administration::{Administration, SupplyGroups, new_kmcid, new_smid};
-use crate::kms::klf::Opener;
-use crate::kms::{Curve, PrivateKey, RequestId};
-use crate::sts::{Dkga, Krn, PointText, Sgc, VendingKeyAttributes};
+use super::{
+    world::{NOW, World, at, attributes},
+    *,
+};
+use crate::{
+    kms::{
+        Curve, PrivateKey,
+        administration::{Administration, SupplyGroups, new_kmcid, new_smid},
+        klf::Opener,
+    },
+    request_id::RequestId,
+    sts::{Dkga, Krn, PointText, Sgc, VendingKeyAttributes},
+};
 
 fn refusal(issue: Issue) -> Refusal {
     match issue {
@@ -117,8 +124,8 @@ async fn no_two_files_are_the_same() {
     }
 }
 
-/// A request with everything wrong that can be; the faults are mended one by
-/// one, and each time the next of the order shows.
+/// A request with every possible fault. The faults are mended one by one, and each
+/// time the next one in the order shows.
 #[tokio::test]
 async fn the_first_failure_in_the_order_decides() {
     let world = World::new(Curve::P256).await;
@@ -196,8 +203,8 @@ async fn each_failure_of_authenticity_is_told_apart_for_the_audit() {
     authentication(&world.request(), Revoked).await;
 }
 
-/// A private key that doesn't open is trouble as soon as it is touched: a
-/// request without a right MAC never gets that far.
+/// A private key that doesn't open is trouble as soon as it is used. A request
+/// without a right MAC never gets that far.
 #[tokio::test]
 async fn the_kmcs_private_key_is_not_touched_before_the_mac_is_verified() {
     let world = World::new(Curve::P256).await;
@@ -210,8 +217,8 @@ async fn the_kmcs_private_key_is_not_touched_before_the_mac_is_verified() {
     assert!(matches!(error, KmsError::Sealed(_)), "{error}");
 }
 
-/// What a module may have takes the longer to read the more it is, and whoever
-/// measures that would know which modules there are.
+/// The time to read a module's keys grows with their number. A stranger who measured
+/// it would know which modules exist.
 #[tokio::test]
 async fn what_a_module_may_have_is_not_read_before_its_mac_is_verified() {
     let world = World::new(Curve::P256).await;
@@ -411,8 +418,8 @@ async fn a_module_without_supply_groups_gets_nothing() {
     );
 }
 
-/// Whoever can write to the tables, but lacks the storage key, can't make the
-/// KMC issue what it shouldn't: it stops.
+/// An attacker who can write to the tables but lacks the storage key can't make the
+/// KMC issue anything more: it stops.
 #[tokio::test]
 async fn an_altered_row_stops_the_issue() {
     use crate::kms::memory_tables::Content;

@@ -5,17 +5,22 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::kms::administration::{
-    Administration, NewKmcKey, NewModule, NewVendingKey, new_kmcid, new_smid,
+use crate::{
+    kms::{
+        Curve, PrivateKey, VendingKey,
+        administration::{
+            Administration, NewKmcKey, NewModule, NewVendingKey, new_kmcid, new_smid,
+        },
+        memory_tables::MemoryTables,
+    },
+    request_id::RequestId,
+    sts::{Dkga, KmcId, Krn, Sgc, SmId, VendingKeyAttributes},
 };
-use crate::kms::memory_tables::MemoryTables;
-use crate::kms::{Curve, PrivateKey, RequestId, VendingKey};
-use crate::sts::{Dkga, Krn, Sgc, SmId, VendingKeyAttributes};
 
 pub(super) const NOW: &str = "2026-03-01T12:00:00Z";
 
-/// A KMC with one key, one module and three vending keys, of which the module
-/// may have two; and the module's own secrets.
+/// A KMC with one key, one module and three vending keys, and the module's own
+/// secrets. The module may have two of the vending keys.
 pub(super) struct World {
     pub(super) tables: Arc<MemoryTables>,
     sealing: Secret<32>,
@@ -80,7 +85,7 @@ impl World {
         world
     }
 
-    /// Another on the same tables.
+    /// Another KMS on the same tables.
     pub(super) fn new_kms(&self) -> EmbeddedKms {
         EmbeddedKms::new(
             self.tables.clone(),

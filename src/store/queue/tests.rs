@@ -6,15 +6,21 @@ use std::ops::RangeInclusive;
 
 use jiff::SignedDuration;
 
-use super::super::testing::{HOLD, TestStore, at, completion, id, order, reply, request};
-use super::super::{
-    Completed, LeasedDelivery, LeasedRequest, NewRequest, Postponement, SpoolUsage, Store,
+use super::{
+    super::{
+        Completed, LeasedDelivery, LeasedRequest, NewRequest, Postponement, SpoolUsage, Store,
+        testing::{HOLD, TestStore, at, completion, id, order, reply, request},
+    },
+    *,
 };
-use super::*;
-use crate::audit::Event;
-use crate::kms::RequestId;
-use crate::policy::throttle::{Allowance, Excess};
-use crate::policy::{Charge, Charges, RuleName, ThrottleKey};
+use crate::{
+    audit::Event,
+    policy::{
+        Charge, Charges, RuleName, ThrottleKey,
+        throttle::{Allowance, Excess},
+    },
+    request_id::RequestId,
+};
 
 async fn states(test: &TestStore, second: i64) -> Vec<(RequestId, QueueState)> {
     let queue = test.store.queue(at(second)).await.unwrap();

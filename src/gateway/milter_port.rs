@@ -1,5 +1,5 @@
-//! Who can speak for Postfix: where the milter listens by `init`, the directory of
-//! its socket, and what `check` has to say of it. Knows no milter.
+//! Keeps everybody but Postfix away from the milter: proposes its address for `init`,
+//! makes the directory of its socket, and warns in `check`. Knows no milter.
 
 use std::{
     fs,
@@ -17,15 +17,15 @@ use crate::{
     wiring::SocketDirectory,
 };
 
-/// The socket's place in Postfix's queue directory, which a chrooted smtpd sees.
+/// The socket's path in Postfix's queue directory, which a chrooted smtpd can see.
 const SOCKET: &str = "kms-gateway/milter";
 
-/// What whoever connects can do.
+/// The harm that anybody who connects can do.
 const FORGE: &str = "can speak for Postfix there, and forge clients, logins and \
                      Authentication-Results";
 
-/// Where the milter should listen: a socket for Postfix alone, or, where there is no
-/// Postfix, the port of the example.
+/// The proposed address of the milter: a socket for Postfix alone, or without a
+/// Postfix the default port.
 pub(crate) fn proposal() -> ListenAddress {
     match postfix(&["postconf", "-h", "queue_directory"]) {
         Some(queue) => ListenAddress::Unix(Path::new(queue.trim()).join(SOCKET)),
@@ -33,8 +33,8 @@ pub(crate) fn proposal() -> ListenAddress {
     }
 }
 
-/// Makes the directory of the socket, if there is to be one, for the gateway's user
-/// and Postfix's group. Says what is left to be done where root must do it.
+/// Makes the directory of the configured socket for the gateway's user and Postfix's
+/// group. Returns a hint if only root can do that.
 pub(crate) fn make_directory(config: &Config) -> Result<Option<String>, GatewayError> {
     let directory = SocketDirectory::of(&config.milter.listen);
     let Some(directory) = directory.filter(|directory| !directory.path().exists()) else {
@@ -54,12 +54,12 @@ pub(crate) fn make_directory(config: &Config) -> Result<Option<String>, GatewayE
     Ok(None)
 }
 
-/// What others than Postfix could do, and what keeps Postfix from it.
+/// Warns if others than Postfix can connect to the milter, or if Postfix can't.
 pub(crate) fn warnings(config: &Config) -> Vec<String> {
     let listen = &config.milter.listen;
     match listen {
         ListenAddress::Inet(_) if !is_on_loopback(listen) => vec![format!(
-            "milter.listen is {listen}: whoever reaches that address {FORGE}; {}, or write an \
+            "milter.listen is {listen}: anybody who reaches that address {FORGE}; {}, or write an \
              address on loopback",
             remedy()
         )],
@@ -68,7 +68,7 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
     }
 }
 
-/// What is to be known though it is no fault.
+/// Notes that local users can connect to a port on loopback, which is no fault.
 pub(crate) fn note(config: &Config) -> Option<String> {
     let listen = &config.milter.listen;
     is_on_loopback(listen).then(|| {
@@ -79,12 +79,12 @@ pub(crate) fn note(config: &Config) -> Option<String> {
     })
 }
 
-/// Whether only this machine reaches a port; false of a Unix socket.
+/// Whether only this machine can reach the port. False for a Unix socket.
 pub(crate) fn is_on_loopback(listen: &ListenAddress) -> bool {
     let ListenAddress::Inet(address) = listen else {
         return false;
     };
-    // Who can't be found out is no loopback.
+    // A name that can't be resolved does not count as loopback.
     address.to_socket_addrs().is_ok_and(|mut addresses| {
         addresses.all(|address| IpAddr::is_loopback(&address.ip().to_canonical()))
     })
@@ -108,7 +108,7 @@ fn socket_warnings(config: &Config, socket: &Path) -> Vec<String> {
     let Some(directory) = SocketDirectory::of(&config.milter.listen) else {
         return Vec::new();
     };
-    // The directory of a socket that can't be bound keeps the gateway from its start.
+    // A missing directory needs no warning: the gateway does not start without it.
     let Ok(found) = fs::metadata(directory.path()) else {
         return Vec::new();
     };
@@ -131,13 +131,13 @@ fn socket_warnings(config: &Config, socket: &Path) -> Vec<String> {
     warnings
 }
 
-/// A directory that is not there, and how to make it.
+/// A missing directory, and how to make it.
 pub(crate) struct Missing {
     pub(crate) problem: String,
     pub(crate) remedy: String,
 }
 
-/// The directory of the milter's socket, if it is not there.
+/// The directory of the milter's socket, if it is missing.
 pub(crate) fn missing_directory(config: &Config) -> Option<Missing> {
     let directory = SocketDirectory::of(&config.milter.listen)?;
     (!directory.path().exists()).then(|| missing(&directory))
@@ -146,9 +146,9 @@ pub(crate) fn missing_directory(config: &Config) -> Option<Missing> {
 fn missing(directory: &SocketDirectory) -> Missing {
     let shown = directory.path().display();
     Missing {
-        problem: format!("{shown} is not there"),
+        problem: format!("{shown} does not exist"),
         remedy: format!(
-            "kms-gateway-postfix (postfix/install) makes it, or: install -d -o kms-gateway -g \
+            "make it with kms-gateway postfix install, or with install -d -o kms-gateway -g \
              postfix -m 2750 {shown}"
         ),
     }
@@ -158,7 +158,7 @@ fn mail_owner() -> Option<String> {
     postfix(&["postconf", "-h", "mail_owner"]).map(|owner| owner.trim().to_owned())
 }
 
-/// What a command prints; none where it fails or there is no Postfix.
+/// Runs a command, and returns its standard output. None if it fails or is missing.
 fn postfix(command: &[&str]) -> Option<String> {
     let (program, arguments) = command.split_first()?;
     let output = Command::new(program).args(arguments).output().ok()?;

@@ -9,7 +9,6 @@
 mod address;
 mod address_list;
 mod charset;
-mod comments;
 mod encoded_word;
 mod envelope;
 mod flowed;
@@ -17,6 +16,7 @@ mod gateway_addresses;
 pub mod gateway_result;
 mod header;
 mod identity;
+pub(crate) mod lexer;
 mod message;
 mod mime;
 mod named_gateway;

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use encodify::{base64, qp};
 
-use super::comments::without_comments;
 use super::header::Headers;
+use super::lexer::without_comments;
 
 /// How the octets of a part are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 //! `explain`: what would happen to a message, rule by rule, with no side
 //! effect.
 
-mod looks;
 mod mailbox;
 mod received;
 mod table;

@@ -5,6 +5,7 @@
 mod addresses;
 mod edit;
 mod error;
+mod keys;
 mod kms;
 mod log_level;
 mod values;
@@ -13,7 +14,6 @@ use std::{fs, net::SocketAddr, num::NonZeroU32, path::Path, path::PathBuf, time:
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 
 use crate::{
     mail::Address,
@@ -532,16 +532,6 @@ impl Config {
             .map_err(|error| ConfigError::key(path, text, &error))?;
         config.check_values(path)?;
         Ok(config)
-    }
-
-    /// What a key such as `milter.listen`, or a table, holds, written in the
-    /// file or not; null for a key that may be and isn't set. None if there is
-    /// no such key.
-    #[must_use]
-    pub fn value_of(&self, key: &str) -> Option<Json> {
-        let all = serde_json::to_value(self).ok()?;
-        let mut parts = key.split('.');
-        parts.try_fold(all, |mut table, part| table.get_mut(part).map(Json::take))
     }
 
     /// What the types of single keys can't say.

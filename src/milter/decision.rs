@@ -81,7 +81,7 @@ impl<'a> Decision<'a> {
         Self {
             decided: Decided {
                 verdict: Some(Verdict::Defer),
-                rule: Some(RuleName::Crowded),
+                rule: Some(RuleName::CROWDED),
             },
             reason: Some(reason),
             ..self
@@ -106,7 +106,7 @@ impl<'a> Decision<'a> {
 
 /// Counts a message that is for others alone, of which the log says nothing.
 pub(super) fn count_passed() {
-    let rule = Some(RuleName::NotForGateway);
+    let rule = Some(RuleName::NOT_FOR_GATEWAY);
     let verdict = Some(Verdict::Pass);
     MESSAGES.at(Decided { verdict, rule }).increment(1);
 }

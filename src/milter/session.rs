@@ -599,7 +599,7 @@ impl Transaction {
         let entry = Entry {
             event: Event::Judged,
             verdict: Some(Verdict::Defer.to_string()),
-            rule: Some(RuleName::Crowded.to_string()),
+            rule: Some(RuleName::CROWDED.to_string()),
             reason: Some(reason),
             ..self.entry(session, queue_id, judgement, now)
         };

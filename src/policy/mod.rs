@@ -13,12 +13,14 @@ mod facts;
 mod finding;
 mod judgement;
 pub mod lists;
+mod looked_at;
 mod mailbox;
 mod requester;
 mod rule;
 mod rules;
 pub mod throttle;
 mod tokens;
+mod verdict;
 
 #[cfg(test)]
 mod tests;
@@ -26,10 +28,12 @@ mod tests;
 pub use charges::{Charge, Charges, Newcomers, Throttle, ThrottleKey, mailbox};
 pub use checks::addressing::whom_to_answer;
 pub use facts::{Authentication, Envelope, Facts, Listener, Settings};
-pub use finding::{Finding, Outcome};
+pub use finding::Finding;
 pub use judgement::{
-    Asked, Judgement, Looked, RuleResult, Ruling, Verdict, explain, judge, judge_recipients,
+    Asked, Judgement, Looked, RuleResult, Ruling, explain, judge, judge_recipients,
 };
+pub use looked_at::LooksAt;
 pub use requester::{ClientNetwork, Requester, Sender, Trust, UnknownRequester};
 pub use rule::{Check, Listeners, Rule, RuleName, Stage};
 pub use rules::RULES;
+pub use verdict::Verdict;

@@ -28,7 +28,7 @@ use crate::{
 const AT_ONCE: usize = 100;
 
 /// The rules by which requests wait for an allowance.
-const PUTTING_OFF: [RuleName; 2] = [RuleName::Flood, RuleName::Blocked];
+const PUTTING_OFF: [RuleName; 2] = [RuleName::FLOOD, RuleName::BLOCKED];
 
 /// Drop requests that are not answered yet, or replies that are not handed over.
 #[derive(Debug, Args)]

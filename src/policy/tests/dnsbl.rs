@@ -33,7 +33,7 @@ fn with(score: Score) -> Mail {
 fn a_listed_client_is_refused_and_told_where() {
     let judgement = with(listed()).judge();
     assert_eq!(judgement.verdict(), Verdict::Reject);
-    assert_eq!(judgement.rule(), Some(RuleName::Dnsbl));
+    assert_eq!(judgement.rule(), Some(RuleName("dnsbl")));
     assert_eq!(
         judgement.reason(),
         Some("client [192.0.2.9] is listed in bl.example (127.0.0.2)")

@@ -1,11 +1,6 @@
 //! Opens what the configuration names: master secret, store and keys.
 
-use std::{
-    io::ErrorKind,
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{io::ErrorKind, path::Path, sync::Arc, time::Instant};
 
 use jiff::Timestamp;
 
@@ -13,17 +8,14 @@ use super::CommandError;
 use crate::{
     audit::ChainKey,
     config::{Config, ConfigError, Secrets},
-    dnsbl::{self, Blocklists, ConfiguredSite, Families, NameServer, ResolverError},
+    dnsbl::{Blocklists, ResolverError},
     kms::{
-        EmbeddedKms, Freshness, IssueLimit, KmsTables, MasterSecret, MasterSecretError, StorageKey,
+        EmbeddedKms, KmsTables, MasterSecret, MasterSecretError, StorageKey,
         administration::Administration, secrets_are_kept_in_memory, update::StsaKey,
     },
     mail::GatewayAddresses,
-    policy::{
-        self,
-        throttle::{Allowance, Excess},
-    },
-    store::{Shares, SqliteStore, StoreSettings, Synchronous, give_to_owner},
+    policy::{self, dnsbl},
+    store::{SqliteStore, give_to_owner},
     sts::StsTime,
 };
 
@@ -40,7 +32,7 @@ impl Environment {
     /// Opens store and keys, and makes what isn't there yet.
     pub(super) async fn open(path: &Path, config: &Config) -> Result<Self, CommandError> {
         let secret = master_secret(path, &config.secrets)?;
-        let store = SqliteStore::open(&store_settings(config), Some(chain_key(&secret))).await?;
+        let store = SqliteStore::open(&config.store, Some(chain_key(&secret))).await?;
         Self::with(store, &secret).await
     }
 
@@ -48,9 +40,8 @@ impl Environment {
     /// not put them into a damaged file.
     pub(super) async fn open_checked(path: &Path, config: &Config) -> Result<Self, CommandError> {
         let secret = master_secret(path, &config.secrets)?;
-        let settings = store_settings(config);
         let begun = Instant::now();
-        let store = SqliteStore::open_checked(&settings, Some(chain_key(&secret))).await?;
+        let store = SqliteStore::open_checked(&config.store, Some(chain_key(&secret))).await?;
         tracing::debug!(path = %store.path().display(), took = ?begun.elapsed(), "database checked");
         Self::with(store, &secret).await
     }
@@ -74,22 +65,14 @@ impl Environment {
 
     /// The embedded key management system on this store.
     pub(super) fn into_kms(self, config: &Config) -> Result<EmbeddedKms, CommandError> {
-        let freshness = Freshness {
-            past: config.key_load_file.max_age.as_std(),
-            future: config.key_load_file.max_ahead.as_std(),
-        };
         let tables: Arc<dyn KmsTables> = self.store;
         let stsa_keys = config.module_update.stsa_keys.iter().map(|own| StsaKey {
             key: own.public_key.0.clone(),
             valid_from: own.valid_from.0,
             valid_until: own.valid_until.0,
         });
-        let kms = EmbeddedKms::new(tables, self.storage_key, freshness)?;
-        let limit = IssueLimit {
-            at_most: config.key_load_file.max_issues,
-            within: config.key_load_file.max_issues_within.as_signed(),
-        };
-        Ok(kms.trusting(stsa_keys.collect()).limited_to(limit))
+        let kms = EmbeddedKms::new(tables, self.storage_key, config.key_load_file.clone())?;
+        Ok(kms.trusting(stsa_keys.collect()))
     }
 }
 
@@ -110,7 +93,7 @@ pub(super) async fn existing_store(
             path.display()
         )));
     }
-    Ok(SqliteStore::open(&store_settings(config), chain_key).await?)
+    Ok(SqliteStore::open(&config.store, chain_key).await?)
 }
 
 /// The master secret from the place that the configuration at `path` names.
@@ -169,30 +152,6 @@ pub(super) fn master_secret_file(secrets: &Secrets) -> &Path {
         .unwrap_or(Path::new(DEFAULT_MASTER_SECRET))
 }
 
-pub(super) fn store_settings(config: &Config) -> StoreSettings {
-    #[cfg(not(feature = "test-faults"))]
-    let synchronous = Synchronous::Full;
-    #[cfg(feature = "test-faults")]
-    let synchronous = if config.store.synchronous_off {
-        Synchronous::Off
-    } else {
-        Synchronous::Full
-    };
-    StoreSettings {
-        path: config.store.path.clone(),
-        max_requests: config.store.max_requests,
-        max_bytes: config.store.max_bytes,
-        min_free_bytes: config.store.min_free_bytes,
-        shares: Shares {
-            strangers: config.store.strangers_percent,
-            newcomers: config.store.newcomers_percent,
-            network: config.store.network_percent,
-        },
-        busy_timeout: Duration::from_secs(10),
-        synchronous,
-    }
-}
-
 /// Whose mail is the gateway's.
 pub(super) fn gateway_addresses(config: &Config) -> GatewayAddresses {
     GatewayAddresses::new(
@@ -206,73 +165,20 @@ pub(super) fn gateway_addresses(config: &Config) -> GatewayAddresses {
     )
 }
 
-/// The limits that the rules apply.
+/// The settings that the rules apply.
 pub(super) fn policy_settings(config: &Config) -> policy::Settings {
-    let trusted = config.policy.trusted_networks.iter();
     policy::Settings {
-        trusted_networks: trusted.map(|network| network.0).collect(),
-        authentication: policy::Authentication {
-            authserv_ids: config.sender_authentication.authserv_ids.clone(),
-            is_required: config.sender_authentication.require,
-        },
-        max_received: config.policy.max_received,
-        max_message_bytes: config.policy.max_message_bytes,
-        max_unexpected_attachment_bytes: config.policy.max_unexpected_attachment_bytes,
-        max_headers: config.policy.max_headers,
-        max_header_bytes: config.policy.max_header_bytes,
+        limits: config.policy.clone(),
+        authentication: config.sender_authentication.clone(),
         max_targets: config.reply.max_targets,
     }
 }
 
-/// The DNS blocklists to ask, if there are any: who has none needs no resolver.
-pub(super) fn blocklists(config: &Config) -> Result<Option<Blocklists>, ResolverError> {
-    dnsbl_settings(config).map(Blocklists::new).transpose()
-}
-
-/// What is asked, of whom and for how long, if anything.
-pub(super) fn dnsbl_settings(config: &Config) -> Option<dnsbl::Settings> {
-    let dnsbl = &config.dnsbl;
-    if dnsbl.zones.is_empty() {
-        return None;
-    }
-    let sites = dnsbl.zones.iter().map(|zone| ConfiguredSite {
-        site: zone.site.clone(),
-        families: match (zone.ipv4, zone.ipv6) {
-            (true, false) => Families::V4,
-            (false, true) => Families::V6,
-            _ => Families::Both,
-        },
-        has_test_entries: zone.health,
-    });
-    Some(dnsbl::Settings {
-        sites: sites.collect(),
-        threshold: dnsbl.threshold,
-        name_server: dnsbl.resolver.map_or(NameServer::System, NameServer::At),
-        time_limit: dnsbl.time_limit.as_std(),
-        recheck: dnsbl.recheck.as_std(),
-    })
-}
-
-/// How much a sender may ask.
-pub(super) fn throttle(config: &Config) -> policy::Throttle {
-    let throttle = &config.throttle;
-    let sender = Allowance {
-        at_once: throttle.at_once,
-        every: throttle.every.as_signed(),
-        excess: Excess::Block {
-            above: throttle.block_above,
-            lasting: throttle.block_for.as_signed(),
-        },
-    };
-    policy::Throttle {
-        sender,
-        many: throttle.network_factor,
-        target: sender.for_target(throttle.target_factor),
-        newcomers: Allowance {
-            at_once: throttle.newcomers_at_once,
-            every: throttle.newcomers_every.as_signed(),
-            excess: Excess::Defer,
-        },
+/// The DNS blocklists to ask. Without any no resolver is needed.
+pub(super) fn blocklists(settings: &dnsbl::Settings) -> Result<Option<Blocklists>, ResolverError> {
+    match settings.zones.is_empty() {
+        true => Ok(None),
+        false => Blocklists::new(settings).map(Some),
     }
 }
 

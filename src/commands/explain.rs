@@ -149,7 +149,7 @@ async fn ask_blocklists(
         Some(address) if dns && !settings.trusts(client) => address,
         _ => return Ok(None),
     };
-    match blocklists(config)? {
+    match blocklists(&config.dnsbl)? {
         Some(blocklists) => Ok(Some(blocklists.ask(address).await)),
         None => Ok(None),
     }

@@ -7,9 +7,7 @@ use jiff::Timestamp;
 
 use super::{
     CommandError, Ending,
-    environment::{
-        chain_key, master_secret, master_secret_file, new_master_secret, store_settings,
-    },
+    environment::{chain_key, master_secret, master_secret_file, new_master_secret},
     standard_error,
     standard_output::write_lines,
 };
@@ -118,7 +116,7 @@ fn done(arguments: &Rewrap, was_changed: bool) -> Vec<String> {
 
 /// The store, if `secret` is the master secret of its audit log.
 async fn open(config: &Config, secret: &MasterSecret) -> Result<StoreAlone, CommandError> {
-    Ok(StoreAlone::open(&store_settings(config), chain_key(secret)).await?)
+    Ok(StoreAlone::open(&config.store, chain_key(secret)).await?)
 }
 
 async fn change(

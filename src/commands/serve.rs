@@ -41,7 +41,7 @@ use self::{
 use super::{
     CommandError, Ending,
     clock::watched,
-    environment::{dnsbl_settings, gateway_addresses, policy_settings, throttle},
+    environment::{blocklists, gateway_addresses, policy_settings},
     installation::installation,
     key_management,
     memory_limit::message_memory,
@@ -52,7 +52,7 @@ use super::{
 use crate::{
     clock::{Clock, SystemClock, WatchedClock},
     config::{Config, Period},
-    dnsbl::{self, Blocklists},
+    dnsbl::Blocklists,
     kms::{AlteredRows, Kms},
     measures::{RELOAD_IS_GOOD, RELOADS, Reloaded},
     milter::{self, Connections, Gateway, InFlight, Memory, MilterSocket, Rules},
@@ -368,7 +368,7 @@ impl Live {
     fn new(config: &Config, kms: Arc<dyn Kms>) -> Result<Self, CommandError> {
         let new = Reloadable::new(config);
         Ok(Self {
-            rules: watch::Sender::new(asking(new.rules, new.dnsbl)?),
+            rules: watch::Sender::new(asking(new.rules, &new.dnsbl)?),
             answering: watch::Sender::new(answering(new.reply, kms.clone())),
             delivering: watch::Sender::new(delivering(new.injection)),
             audit_keep: watch::Sender::new(new.audit_keep),
@@ -380,7 +380,7 @@ impl Live {
     /// All of it or, if the new configuration can't be put to work, nothing.
     fn replace(&self, config: &Config) -> Result<(), CommandError> {
         let new = Reloadable::new(config);
-        self.rules.send_replace(asking(new.rules, new.dnsbl)?);
+        self.rules.send_replace(asking(new.rules, &new.dnsbl)?);
         self.answering
             .send_replace(answering(new.reply, self.kms.clone()));
         self.delivering.send_replace(delivering(new.injection));
@@ -394,7 +394,7 @@ impl Live {
 struct Reloadable {
     /// Without its blocklists.
     rules: Rules,
-    dnsbl: Option<dnsbl::Settings>,
+    dnsbl: dnsbl::Settings,
     reply: ReplySettings,
     injection: InjectionSettings,
     audit_keep: Period,
@@ -407,13 +407,13 @@ impl Reloadable {
                 blocklists: None,
                 addresses: gateway_addresses(config),
                 policy: policy_settings(config),
-                throttle: throttle(config),
+                throttle: config.throttle.allowances(),
                 reply_reverse_path: config.reply.reverse_path.clone(),
                 max_stranger_subject: config.reply.max_stranger_subject,
                 internal_daemon_name: config.milter.internal_daemon_name.clone(),
                 keep_bcc: config.milter.keep_bcc,
             },
-            dnsbl: dnsbl_settings(config),
+            dnsbl: config.dnsbl.clone(),
             reply: ReplySettings {
                 addresses: gateway_addresses(config),
                 max_targets: config.reply.max_targets,
@@ -439,8 +439,8 @@ fn helo_name(config: &Config) -> String {
 }
 
 /// The rules with the blocklists that they ask.
-fn asking(rules: Rules, dnsbl: Option<dnsbl::Settings>) -> Result<Arc<Rules>, CommandError> {
-    let blocklists = dnsbl.map(Blocklists::new).transpose()?;
+fn asking(rules: Rules, dnsbl: &dnsbl::Settings) -> Result<Arc<Rules>, CommandError> {
+    let blocklists = blocklists(dnsbl)?;
     for warning in blocklists.iter().flat_map(Blocklists::warnings) {
         tracing::warn!("{warning}");
     }

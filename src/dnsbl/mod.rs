@@ -12,43 +12,13 @@ use std::{net::IpAddr, time::Duration};
 use futures_util::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
+pub use self::resolver::ResolverError;
 use self::{resolver::Resolver, zone::Zone};
-pub use self::{
-    resolver::{NameServer, ResolverError},
-    zone::Families,
-};
-use crate::policy::dnsbl::{Hit, Score, Site, ZoneName, ZoneReply};
+use crate::policy::dnsbl::{Hit, Score, Settings, Site, ZoneName, ZoneReply};
 
 /// The longest of a zone's words that is kept, in characters; a TXT record may have
 /// 65,535 octets.
 const MAX_TEXT: usize = 500;
-
-/// What is asked, of whom and for how long.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// The sites, weighed in this order.
-    pub sites: Vec<ConfiguredSite>,
-    /// From which score on a client counts as listed.
-    pub threshold: i32,
-    /// Whom to ask.
-    pub name_server: NameServer,
-    /// The longest that all questions about one client take together.
-    pub time_limit: Duration,
-    /// After which time a zone that was switched off is tried again.
-    pub recheck: Duration,
-}
-
-/// A site and what its zone is like. Of a zone that is named more than once
-/// the first naming says that.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfiguredSite {
-    /// Zone, filter and weight.
-    pub site: Site,
-    /// Whose addresses it lists.
-    pub families: Families,
-    /// Whether it has RFC 5782's test entries, by which its health is seen.
-    pub has_test_entries: bool,
-}
 
 /// The blocklists of an installation.
 pub struct Blocklists {
@@ -64,19 +34,19 @@ impl Blocklists {
     ///
     /// # Errors
     /// No resolver can be made.
-    pub fn new(settings: Settings) -> Result<Self, ResolverError> {
+    pub fn new(settings: &Settings) -> Result<Self, ResolverError> {
         let mut zones: Vec<Zone> = Vec::new();
-        for configured in &settings.sites {
+        for configured in &settings.zones {
             if !zones.iter().any(|zone| zone.is(&configured.site.zone)) {
-                zones.push(Zone::new(configured, settings.recheck));
+                zones.push(Zone::new(configured, settings.recheck.as_std()));
             }
         }
         Ok(Self {
-            sites: settings.sites.into_iter().map(|own| own.site).collect(),
+            sites: settings.zones.iter().map(|own| own.site.clone()).collect(),
             threshold: settings.threshold,
             zones,
-            resolver: Resolver::new(settings.name_server)?,
-            time_limit: settings.time_limit,
+            resolver: Resolver::new(settings.resolver)?,
+            time_limit: settings.time_limit.as_std(),
         })
     }
 

@@ -18,15 +18,6 @@ use thiserror::Error;
 use super::name_servers;
 use crate::policy::dnsbl::Reply;
 
-/// Whom to ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NameServer {
-    /// Those of /etc/resolv.conf, as the C library reads it.
-    System,
-    /// This one.
-    At(SocketAddr),
-}
-
 /// Nobody can be asked.
 #[derive(Debug, Error)]
 #[error("no name server can be asked: {0}; set dnsbl.resolver to one")]
@@ -44,13 +35,14 @@ pub(super) struct Resolver {
 }
 
 impl Resolver {
-    pub(super) fn new(name_server: NameServer) -> Result<Self, ResolverError> {
+    /// Asks this name server, or those of /etc/resolv.conf as the C library reads it.
+    pub(super) fn new(name_server: Option<SocketAddr>) -> Result<Self, ResolverError> {
         let (config, warnings) = match name_server {
-            NameServer::System => {
+            None => {
                 let servers = name_servers::of_system();
                 (asking(&servers.addresses), servers.warnings)
             }
-            NameServer::At(address) => (only(address), Vec::new()),
+            Some(address) => (only(address), Vec::new()),
         };
         Ok(Self {
             kept: build(config.clone(), None)?,

@@ -10,30 +10,19 @@ use metrics::{Counter, Histogram};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    ConfiguredSite,
     health::{Checkup, Health},
     query_name,
     resolver::Resolver,
 };
 use crate::{
     measures::{DNSBL_LOOK_UPS, DNSBL_TIME, LookUp, ZoneSeries},
-    policy::dnsbl::{Reply, ZoneName},
+    policy::dnsbl::{ConfiguredSite, Reply, ZoneName},
 };
-
-/// Whose addresses a zone lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Families {
-    /// IPv4 and IPv6.
-    Both,
-    /// IPv4 alone.
-    V4,
-    /// IPv6 alone.
-    V6,
-}
 
 pub(super) struct Zone {
     name: ZoneName,
-    families: Families,
+    ipv4: bool,
+    ipv6: bool,
     /// None where nothing can be seen of it.
     health: Option<Health>,
     look_ups: ZoneSeries<Counter, LookUp>,
@@ -44,8 +33,9 @@ impl Zone {
     pub(super) fn new(configured: &ConfiguredSite, recheck: Duration) -> Self {
         Self {
             name: configured.site.zone.clone(),
-            families: configured.families,
-            health: configured.has_test_entries.then(|| Health::new(recheck)),
+            ipv4: configured.ipv4,
+            ipv6: configured.ipv6,
+            health: configured.health.then(|| Health::new(recheck)),
             look_ups: DNSBL_LOOK_UPS.of(configured.site.zone.public()),
             times: DNSBL_TIME.of(configured.site.zone.public()),
         }
@@ -66,10 +56,9 @@ impl Zone {
         resolver: &Resolver,
         deadline: Instant,
     ) -> Option<Reply> {
-        let listed_here = match self.families {
-            Families::Both => true,
-            Families::V4 => client.is_ipv4(),
-            Families::V6 => client.is_ipv6(),
+        let listed_here = match client {
+            IpAddr::V4(_) => self.ipv4,
+            IpAddr::V6(_) => self.ipv6,
         };
         if !listed_here {
             return None;
@@ -111,9 +100,9 @@ impl Zone {
     async fn examine(&self, resolver: &Resolver, deadline: Instant) -> Result<(), String> {
         let test = |octet| -> IpAddr {
             let address = Ipv4Addr::new(127, 0, 0, octet);
-            match self.families {
-                Families::Both | Families::V4 => address.into(),
-                Families::V6 => address.to_ipv6_mapped().into(),
+            match self.ipv4 {
+                true => address.into(),
+                false => address.to_ipv6_mapped().into(),
             }
         };
         let (never, always) = (test(1), test(2));

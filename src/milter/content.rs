@@ -57,7 +57,7 @@ impl Content {
 
     /// One header field, its value raw. One past a limit is enough for the rule
     /// to see it, and of that one no more than the limit.
-    pub(super) fn field(&mut self, name: &[u8], value: &[u8], limits: &policy::Settings) {
+    pub(super) fn field(&mut self, name: &[u8], value: &[u8], limits: &policy::Limits) {
         self.add_size(name.len() + value.len() + ":\r\n".len());
         let limit = limits.max_header_bytes;
         let headers = &mut self.message.headers;
@@ -79,7 +79,7 @@ impl Content {
 
     /// A piece of the body. Of a message over its limit none is kept: the rule
     /// needs only its size.
-    pub(super) fn body(&mut self, piece: &[u8], limits: &policy::Settings) {
+    pub(super) fn body(&mut self, piece: &[u8], limits: &policy::Limits) {
         self.add_size(piece.len());
         if self.size > limits.max_message_bytes {
             self.message.body = Vec::new();

@@ -60,7 +60,7 @@ pub struct Rules {
     /// The DNS blocklists to ask, if there are any.
     pub blocklists: Option<Arc<Blocklists>>,
     /// How much a sender may ask.
-    pub throttle: policy::Throttle,
+    pub throttle: policy::Allowances,
     /// Reverse path of notices; empty for null.
     pub reply_reverse_path: String,
     /// Characters that a notice repeats of what follows the service code in the
@@ -225,14 +225,14 @@ impl Session {
     /// One header field, its value raw.
     pub fn header(&mut self, name: &[u8], value: &[u8]) {
         if let Some(Transaction { rules, content, .. }) = self.our_message() {
-            content.field(name, value, &rules.policy);
+            content.field(name, value, &rules.policy.limits);
         }
     }
 
     /// A piece of the body.
     pub fn body(&mut self, piece: &[u8]) {
         if let Some(Transaction { rules, content, .. }) = self.our_message() {
-            content.body(piece, &rules.policy);
+            content.body(piece, &rules.policy.limits);
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
     audit::{ChainKey, Entry, Event},
     clock::{Clock, SystemClock, WatchedClock},
     kms::{
-        Dak, EmbeddedKms, Freshness, Secret, StorageKey,
+        Dak, EmbeddedKms, KeyLoadFileSettings, Secret, StorageKey,
         administration::{Administration, NewModule, new_smid},
     },
     mail::{Address, GatewayAddresses},
@@ -48,7 +48,7 @@ fn rules(keep_bcc: bool) -> Arc<Rules> {
         addresses: GatewayAddresses::new(vec![address], "+"),
         policy: Settings::default(),
         blocklists: None,
-        throttle: Throttle::default(),
+        throttle: Throttle::default().allowances(),
         max_stranger_subject: 256,
         reply_reverse_path: String::new(),
         internal_daemon_name: "internal".to_owned(),
@@ -70,7 +70,8 @@ async fn house_with(change: impl FnOnce(&mut StoreSettings)) -> House {
     let (sender, receiver) = watch::channel(rules(false));
     let sealing: Secret<32> = Secret::random().unwrap();
     let storage_key = || StorageKey::new(Secret::copied_from(sealing.expose()).unwrap());
-    let kms = EmbeddedKms::new(store.clone(), storage_key(), Freshness::default()).unwrap();
+    let kms =
+        EmbeddedKms::new(store.clone(), storage_key(), KeyLoadFileSettings::default()).unwrap();
     let gateway = Arc::new(Gateway {
         store: store.clone(),
         kms: Arc::new(kms),

@@ -243,7 +243,7 @@ mod tests {
         audit::{ChainKey, Entry, Event},
         clock::{Clock, SystemClock},
         clock_record::{ClockRecord, Look},
-        kms::{Effects, EmbeddedKms, Freshness, KmsTables, StorageKey},
+        kms::{Effects, EmbeddedKms, KeyLoadFileSettings, KmsTables, StorageKey},
         store::{
             Completion, SqliteStore, StoreSettings,
             testing::{TestStore, at, completion, klf_issued, module_row, request, smid},
@@ -311,11 +311,11 @@ mod tests {
     }
 
     fn kms(tables: Arc<SqliteStore>) -> Arc<dyn Kms> {
-        let freshness = Freshness {
-            past: DAY,
-            future: MINUTE,
+        let settings = KeyLoadFileSettings {
+            max_ahead: Period::from_secs(60),
+            ..KeyLoadFileSettings::default()
         };
-        Arc::new(EmbeddedKms::new(tables, StorageKey::random().unwrap(), freshness).unwrap())
+        Arc::new(EmbeddedKms::new(tables, StorageKey::random().unwrap(), settings).unwrap())
     }
 
     fn upkeep_at(test: &TestStore, second: i64) -> Upkeep {

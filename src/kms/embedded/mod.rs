@@ -19,9 +19,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::kms::curve::PublicPoint;
 use crate::kms::dak::Dak;
 use crate::kms::examination::AlteredRows;
-use crate::kms::freshness::Freshness;
+use crate::kms::freshness::KeyLoadFileSettings;
 use crate::kms::issue::{
-    AuthenticationFailure, Effects, Grant, Issue, IssueLimit, IssueQuestion, KlfIssued, KmsError,
+    AuthenticationFailure, Effects, Grant, Issue, IssueQuestion, KlfIssued, KmsError,
     PublicKeyAnswer, Refusal, sts_time,
 };
 use crate::kms::kmc_keys::KmcKeys;
@@ -38,8 +38,7 @@ use crate::sts::{KmcId, PkEcdh, Reserved, StsTime, VkloadReq};
 pub struct EmbeddedKms {
     tables: Arc<dyn KmsTables>,
     storage_key: StorageKey,
-    freshness: Freshness,
-    limit: Option<IssueLimit>,
+    settings: KeyLoadFileSettings,
     /// Whose update files are taken.
     stsa_keys: Vec<StsaKey>,
     decoy: Decoy,
@@ -53,14 +52,13 @@ impl EmbeddedKms {
     pub fn new(
         tables: Arc<dyn KmsTables>,
         storage_key: StorageKey,
-        freshness: Freshness,
+        settings: KeyLoadFileSettings,
     ) -> Result<Self, RandomError> {
         let decoy = Decoy::new(&storage_key)?;
         Ok(Self {
             tables,
             storage_key,
-            freshness,
-            limit: None,
+            settings,
             stsa_keys: Vec::new(),
             decoy,
         })
@@ -72,13 +70,6 @@ impl EmbeddedKms {
         Self { stsa_keys, ..self }
     }
 
-    /// Issues no more than so many files to one module; without, any number.
-    #[must_use]
-    pub fn limited_to(self, limit: IssueLimit) -> Self {
-        let limit = Some(limit);
-        Self { limit, ..self }
-    }
-
     async fn asker(&self, request: &VkloadReq) -> Result<Asker, KmsError> {
         let replay_key = klf::replay_key(&request.smid, &request.public_key);
         Ok(self.tables.asker(&request.smid, &replay_key).await?)
@@ -87,10 +78,8 @@ impl EmbeddedKms {
     /// What the module may have, former issues that count for the limit
     /// included.
     async fn issuable(&self, question: &IssueQuestion) -> Result<Issuable, KmsError> {
-        let began = |limit: IssueLimit| question.now.checked_sub(limit.within);
-        let since = self
-            .limit
-            .map(|limit| began(limit).unwrap_or(Timestamp::MIN));
+        let began = question.now.checked_sub(self.settings.limit().within);
+        let since = Some(began.unwrap_or(Timestamp::MIN));
         let smid = &question.request.smid;
         Ok(self.tables.issuable(smid, since).await?)
     }
@@ -145,10 +134,10 @@ impl EmbeddedKms {
 
     fn check_freshness(&self, request: &VkloadReq, accepted_at: Timestamp) -> Result<(), Stop> {
         let now = sts_time(accepted_at)?;
-        if self.freshness.is_past(request.time, accepted_at) {
+        if self.settings.is_past(request.time, accepted_at) {
             return Err(Refusal::Expired { now }.into());
         }
-        if self.freshness.is_future(request.time, accepted_at) {
+        if self.settings.is_future(request.time, accepted_at) {
             return Err(Refusal::Future { now }.into());
         }
         Ok(())
@@ -156,9 +145,7 @@ impl EmbeddedKms {
 
     /// `issued`: when, within the limit's time, in order.
     fn check_limit(&self, issued: &[Timestamp]) -> Result<(), Stop> {
-        let Some(limit) = self.limit else {
-            return Ok(());
-        };
+        let limit = self.settings.limit();
         let place = usize::try_from(limit.at_most.get()).unwrap_or(usize::MAX);
         // The one after which there are fewer than the limit.
         let Some(last_too_many) = issued.iter().rev().nth(place - 1) else {
@@ -230,7 +217,7 @@ impl EmbeddedKms {
             replay_key: klf::replay_key(&request.smid, &request.public_key),
             request_time: request.time,
             keys: keys.clone(),
-            limit: self.limit,
+            limit: Some(self.settings.limit()),
             basis: admitted.basis,
         });
         Ok(Grant {

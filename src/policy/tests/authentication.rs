@@ -14,7 +14,7 @@ fn verified(fields: &[&str]) -> Mail {
 
 fn required(fields: &[&str]) -> Mail {
     let mut mail = verified(fields);
-    mail.settings.authentication.is_required = true;
+    mail.settings.authentication.require = true;
     mail
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::{GATEWAY, Mail};
 use crate::mail::{Address, Client, ReversePath};
 use crate::policy::dnsbl::{Reply, Score, Site, ZoneReply};
-use crate::policy::{Envelope, Listener, RuleName, Settings, Verdict, judge_recipients};
+use crate::policy::{Envelope, Limits, Listener, RuleName, Settings, Verdict, judge_recipients};
 
 /// The score of a client that one zone lists.
 pub(super) fn listed() -> Score {
@@ -91,9 +91,12 @@ fn logins_and_trusted_networks_are_the_sites_own() {
         authenticated,
     };
     let settings = Settings {
-        trusted_networks: ["10.0.0.0/8", "2001:db8::/32", "127.0.0.0/8"]
-            .map(|network| network.parse().unwrap())
-            .to_vec(),
+        limits: Limits {
+            trusted_networks: ["10.0.0.0/8", "2001:db8::/32", "127.0.0.0/8"]
+                .map(|network| network.parse().unwrap())
+                .to_vec(),
+            ..Limits::default()
+        },
         ..Settings::default()
     };
     for own in ["10.9.8.7", "2001:db8::1", "127.3.2.1"] {

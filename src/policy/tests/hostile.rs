@@ -4,14 +4,19 @@ use proptest::prelude::*;
 
 use super::{GATEWAY, Mail};
 use crate::mail::{Client, Message, ReversePath};
-use crate::policy::{Envelope, Facts, Listener, RuleName, Settings, Verdict, explain, judge};
+use crate::policy::{
+    Envelope, Facts, Limits, Listener, RuleName, Settings, Verdict, explain, judge,
+};
 
 /// Limits that no message reaches, so that every rule looks at everything.
 fn unlimited() -> Settings {
     Settings {
-        max_headers: usize::MAX,
-        max_header_bytes: usize::MAX,
-        max_message_bytes: u64::MAX,
+        limits: Limits {
+            max_headers: usize::MAX,
+            max_header_bytes: usize::MAX,
+            max_message_bytes: u64::MAX,
+            ..Limits::default()
+        },
         ..Settings::default()
     }
 }

@@ -163,7 +163,7 @@ fn hops() {
             mail.with("Received", "from x by y; z")
         })
     };
-    let limit = hopped(1).settings.max_received;
+    let limit = hopped(1).settings.limits.max_received;
     hopped(limit).is_answered();
     let reason = hopped(limit + 1).is_ignored_by(RuleName("hops"));
     assert_eq!(reason, "31 Received fields, the limit is 30");
@@ -186,14 +186,14 @@ fn malformed() {
         mail.is_ignored_by(RuleName("malformed"));
     }
     let mut small = Mail::request();
-    small.settings.max_headers = small.fields.len();
+    small.settings.limits.max_headers = small.fields.len();
     small.is_answered();
     small
         .clone()
         .with("X-One", "more")
         .is_ignored_by(RuleName("malformed"));
     let mut small = Mail::request();
-    small.settings.max_header_bytes = 1_000;
+    small.settings.limits.max_header_bytes = 1_000;
     small.is_answered();
     small
         .with("X-Long", &"x".repeat(1_000))
@@ -395,7 +395,13 @@ pub(super) fn with_file(subject: &str, media_type: &str, octets: usize) -> Mail 
 
 #[test]
 fn size() {
-    let limit = usize::try_from(Mail::request().settings.max_unexpected_attachment_bytes).unwrap();
+    let limit = usize::try_from(
+        Mail::request()
+            .settings
+            .limits
+            .max_unexpected_attachment_bytes,
+    )
+    .unwrap();
     with_file("{KMS:Help}", "image/png", limit).is_answered();
     let reason = with_file("{KMS:Help}", "image/png", limit + 1).is_ignored_by(RuleName("size"));
     assert_eq!(
@@ -406,7 +412,7 @@ fn size() {
     with_file("{KMS:SmUpdateStsEd2}", "text/plain", limit + 1).is_answered();
     with_file("{KMS:SmUpdateStsEd2}", "application/zip", limit + 1).is_ignored_by(RuleName("size"));
     let mut large = Mail::request();
-    large.settings.max_message_bytes = 2_000;
+    large.settings.limits.max_message_bytes = 2_000;
     large.is_answered();
     large
         .body(&"x".repeat(2_000))
@@ -416,7 +422,13 @@ fn size() {
 
 #[test]
 fn one_expected_file_is_expected_and_no_other() {
-    let octets = usize::try_from(Mail::request().settings.max_unexpected_attachment_bytes).unwrap();
+    let octets = usize::try_from(
+        Mail::request()
+            .settings
+            .limits
+            .max_unexpected_attachment_bytes,
+    )
+    .unwrap();
     let file = format!(
         "--b\nContent-Type: text/plain\nContent-Disposition: attachment\n\n{}\n",
         "x".repeat(octets + 1)

@@ -24,6 +24,7 @@
 // They panic where nothing can be written.
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
+mod as_text;
 pub mod audit;
 pub mod clock;
 pub mod clock_record;
@@ -37,6 +38,7 @@ pub mod mail;
 pub mod measures;
 pub mod milter;
 pub mod new_file;
+pub mod period;
 pub mod policy;
 pub mod printable;
 pub mod relative;

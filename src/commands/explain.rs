@@ -1,7 +1,6 @@
 //! `explain`: shows how a message would be judged, rule by rule, without any side
 //! effect.
 
-mod looks;
 mod mailbox;
 mod received;
 mod table;
@@ -151,7 +150,7 @@ async fn ask_blocklists(
     let Some(address) = client.address.filter(|_| dns && !settings.trusts(client)) else {
         return Ok(None);
     };
-    match blocklists(config)? {
+    match blocklists(&config.dnsbl)? {
         Some(blocklists) => Ok(Some(blocklists.ask(address).await)),
         None => Ok(None),
     }

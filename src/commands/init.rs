@@ -182,7 +182,7 @@ fn new_configuration(
     let database = questions.ask(
         Question("database", "Database file"),
         arguments.database.as_deref().map(shown),
-        Some(shown(&crate::config::Store::default().path)),
+        Some(shown(&crate::store::StoreSettings::default().path)),
     )?;
     let master_secret_file = questions.ask(
         Question("master-secret-file", "Master secret's file"),

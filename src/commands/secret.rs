@@ -10,9 +10,7 @@ use crate::{
     config::{Config, Secrets},
     gateway::{
         GatewayError,
-        environment::{
-            chain_key, master_secret, master_secret_file, new_master_secret, store_settings,
-        },
+        environment::{chain_key, master_secret, master_secret_file, new_master_secret},
     },
     kms::{KmsTables, StorageKeyError},
     secrets::{MasterSecret, StorageKey},
@@ -120,7 +118,7 @@ fn done(arguments: &Rewrap, was_changed: bool) -> Vec<String> {
 
 /// Opens the store. Fails if `secret` is not the master secret of its audit log.
 async fn open(config: &Config, secret: &MasterSecret) -> Result<StoreAlone, CommandError> {
-    Ok(StoreAlone::open(&store_settings(config), chain_key(secret)).await?)
+    Ok(StoreAlone::open(&config.store, chain_key(secret)).await?)
 }
 
 async fn change(

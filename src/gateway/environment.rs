@@ -1,11 +1,6 @@
 //! Opens the parts that the configuration names: master secret, store and keys.
 
-use std::{
-    io::ErrorKind,
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{io::ErrorKind, path::Path, sync::Arc, time::Instant};
 
 use jiff::Timestamp;
 
@@ -13,18 +8,12 @@ use super::GatewayError;
 use crate::{
     audit::ChainKey,
     config::{Config, ConfigError, Secrets},
-    dnsbl::{self, Blocklists, ConfiguredSite, Families, NameServer, ResolverError},
-    kms::{
-        EmbeddedKms, Freshness, IssueLimit, KmsTables, administration::Administration,
-        update::StsaKey,
-    },
+    dnsbl::{Blocklists, ResolverError},
+    kms::{EmbeddedKms, KmsTables, administration::Administration, update::StsaKey},
     mail::GatewayAddresses,
-    policy::{
-        self,
-        throttle::{Allowance, Excess},
-    },
+    policy::{self, dnsbl},
     secrets::{MasterSecret, MasterSecretError, StorageKey, secrets_are_kept_in_memory},
-    store::{Shares, SqliteStore, StoreSettings, Synchronous, give_to_owner},
+    store::{SqliteStore, give_to_owner},
     sts::StsTime,
 };
 
@@ -42,7 +31,7 @@ impl Environment {
     /// missing.
     pub(crate) async fn open(path: &Path, config: &Config) -> Result<Self, GatewayError> {
         let secret = master_secret(path, &config.secrets)?;
-        let store = SqliteStore::open(&store_settings(config), Some(chain_key(&secret))).await?;
+        let store = SqliteStore::open(&config.store, Some(chain_key(&secret))).await?;
         Self::with(store, &secret).await
     }
 
@@ -50,9 +39,8 @@ impl Environment {
     /// first: the gateway must not put requests into a damaged file.
     pub(crate) async fn open_checked(path: &Path, config: &Config) -> Result<Self, GatewayError> {
         let secret = master_secret(path, &config.secrets)?;
-        let settings = store_settings(config);
         let begun = Instant::now();
-        let store = SqliteStore::open_checked(&settings, Some(chain_key(&secret))).await?;
+        let store = SqliteStore::open_checked(&config.store, Some(chain_key(&secret))).await?;
         tracing::debug!(path = %store.path().display(), took = ?begun.elapsed(), "database checked");
         Self::with(store, &secret).await
     }
@@ -76,22 +64,14 @@ impl Environment {
 
     /// The embedded key management system on this store.
     pub(crate) fn into_kms(self, config: &Config) -> Result<EmbeddedKms, GatewayError> {
-        let freshness = Freshness {
-            past: config.key_load_file.max_age.as_std(),
-            future: config.key_load_file.max_ahead.as_std(),
-        };
         let tables: Arc<dyn KmsTables> = self.store;
         let stsa_keys = config.module_update.stsa_keys.iter().map(|own| StsaKey {
             key: own.public_key.0.clone(),
             valid_from: own.valid_from.0,
             valid_until: own.valid_until.0,
         });
-        let kms = EmbeddedKms::new(tables, self.storage_key, freshness)?;
-        let limit = IssueLimit {
-            at_most: config.key_load_file.max_issues,
-            within: config.key_load_file.max_issues_within.as_signed(),
-        };
-        Ok(kms.trusting(stsa_keys.collect()).limited_to(limit))
+        let kms = EmbeddedKms::new(tables, self.storage_key, config.key_load_file.clone())?;
+        Ok(kms.trusting(stsa_keys.collect()))
     }
 }
 
@@ -112,7 +92,7 @@ pub(crate) async fn existing_store(
             path.display()
         )));
     }
-    Ok(SqliteStore::open(&store_settings(config), chain_key).await?)
+    Ok(SqliteStore::open(&config.store, chain_key).await?)
 }
 
 /// Reads the master secret from the place that the configuration at `path` names.
@@ -171,30 +151,6 @@ pub(crate) fn master_secret_file(secrets: &Secrets) -> &Path {
         .unwrap_or(Path::new(DEFAULT_MASTER_SECRET))
 }
 
-pub(crate) fn store_settings(config: &Config) -> StoreSettings {
-    #[cfg(not(feature = "test-faults"))]
-    let synchronous = Synchronous::Full;
-    #[cfg(feature = "test-faults")]
-    let synchronous = if config.store.synchronous_off {
-        Synchronous::Off
-    } else {
-        Synchronous::Full
-    };
-    StoreSettings {
-        path: config.store.path.clone(),
-        max_requests: config.store.max_requests,
-        max_bytes: config.store.max_bytes,
-        min_free_bytes: config.store.min_free_bytes,
-        shares: Shares {
-            strangers: config.store.strangers_percent,
-            newcomers: config.store.newcomers_percent,
-            network: config.store.network_percent,
-        },
-        busy_timeout: Duration::from_secs(10),
-        synchronous,
-    }
-}
-
 /// The addresses whose mail is the gateway's.
 pub(crate) fn gateway_addresses(config: &Config) -> GatewayAddresses {
     GatewayAddresses::new(
@@ -208,73 +164,20 @@ pub(crate) fn gateway_addresses(config: &Config) -> GatewayAddresses {
     )
 }
 
-/// The limits that the rules apply.
+/// The settings that the rules apply.
 pub(crate) fn policy_settings(config: &Config) -> policy::Settings {
-    let trusted = config.policy.trusted_networks.iter();
     policy::Settings {
-        trusted_networks: trusted.map(|network| network.0).collect(),
-        authentication: policy::Authentication {
-            authserv_ids: config.sender_authentication.authserv_ids.clone(),
-            is_required: config.sender_authentication.require,
-        },
-        max_received: config.policy.max_received,
-        max_message_bytes: config.policy.max_message_bytes,
-        max_unexpected_attachment_bytes: config.policy.max_unexpected_attachment_bytes,
-        max_headers: config.policy.max_headers,
-        max_header_bytes: config.policy.max_header_bytes,
+        limits: config.policy.clone(),
+        authentication: config.sender_authentication.clone(),
         max_targets: config.reply.max_targets,
     }
 }
 
 /// Opens the DNS blocklists. None if there are none: then no resolver is needed.
-pub(crate) fn blocklists(config: &Config) -> Result<Option<Blocklists>, ResolverError> {
-    dnsbl_settings(config).map(Blocklists::new).transpose()
-}
-
-/// The settings of the DNS blocklists. None if there are none.
-pub(crate) fn dnsbl_settings(config: &Config) -> Option<dnsbl::Settings> {
-    let dnsbl = &config.dnsbl;
-    if dnsbl.zones.is_empty() {
-        return None;
-    }
-    let sites = dnsbl.zones.iter().map(|zone| ConfiguredSite {
-        site: zone.site.clone(),
-        families: match (zone.ipv4, zone.ipv6) {
-            (true, false) => Families::V4,
-            (false, true) => Families::V6,
-            _ => Families::Both,
-        },
-        has_test_entries: zone.health,
-    });
-    Some(dnsbl::Settings {
-        sites: sites.collect(),
-        threshold: dnsbl.threshold,
-        name_server: dnsbl.resolver.map_or(NameServer::System, NameServer::At),
-        time_limit: dnsbl.time_limit.as_std(),
-        recheck: dnsbl.recheck.as_std(),
-    })
-}
-
-/// How many requests a sender may send.
-pub(crate) fn throttle(config: &Config) -> policy::Throttle {
-    let throttle = &config.throttle;
-    let sender = Allowance {
-        at_once: throttle.at_once,
-        every: throttle.every.as_signed(),
-        excess: Excess::Block {
-            above: throttle.block_above,
-            lasting: throttle.block_for.as_signed(),
-        },
-    };
-    policy::Throttle {
-        sender,
-        many: throttle.network_factor,
-        target: sender.for_target(throttle.target_factor),
-        newcomers: Allowance {
-            at_once: throttle.newcomers_at_once,
-            every: throttle.newcomers_every.as_signed(),
-            excess: Excess::Defer,
-        },
+pub(crate) fn blocklists(settings: &dnsbl::Settings) -> Result<Option<Blocklists>, ResolverError> {
+    match settings.zones.is_empty() {
+        true => Ok(None),
+        false => Blocklists::new(settings).map(Some),
     }
 }
 

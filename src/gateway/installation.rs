@@ -3,7 +3,7 @@
 
 use crate::{
     config::Config,
-    policy::{RULES, Rule, RuleName},
+    policy::RULES,
     services::{Installation, Limits},
 };
 
@@ -27,17 +27,11 @@ pub(crate) fn installation(config: &Config) -> Installation {
     }
 }
 
-/// Why a message may get no answer, by the rules that are in force.
+/// Why a message may get no answer, by the rules that are switched on.
 fn unanswered(config: &Config) -> Vec<&'static str> {
-    let in_force = |rule: &&Rule| match rule.name {
-        RuleName::Dnsbl => !config.dnsbl.zones.is_empty(),
-        RuleName::SenderAuthentication => {
-            config.sender_authentication.require
-                || !config.sender_authentication.authserv_ids.is_empty()
-        }
-        _ => true,
-    };
-    let rules = RULES.iter().filter(in_force);
+    let rules = RULES
+        .iter()
+        .filter(|rule| rule.switch.is_none_or(|key| config.is_set(key)));
     rules.filter_map(|rule| rule.unanswered).collect()
 }
 

@@ -7,14 +7,15 @@ use tokio::sync::watch;
 
 use super::{
     GatewayError,
-    environment::{dnsbl_settings, gateway_addresses, policy_settings, throttle},
+    environment::{blocklists, gateway_addresses, policy_settings},
     installation::installation,
 };
 use crate::{
     config::{Config, Period},
-    dnsbl::{self, Blocklists},
+    dnsbl::Blocklists,
     kms::Kms,
     milter::Rules,
+    policy::dnsbl,
     worker::{Answering, InjectionSettings, ReplySettings},
 };
 
@@ -33,7 +34,7 @@ impl Live {
     pub(super) fn new(config: &Config, kms: Arc<dyn Kms>) -> Result<Self, GatewayError> {
         let new = Reloadable::new(config);
         Ok(Self {
-            rules: watch::Sender::new(asking(new.rules, new.dnsbl)?),
+            rules: watch::Sender::new(asking(new.rules, &new.dnsbl)?),
             answering: watch::Sender::new(answering(new.reply, kms.clone())),
             delivering: watch::Sender::new(new.injection),
             audit_keep: watch::Sender::new(new.audit_keep),
@@ -45,7 +46,7 @@ impl Live {
     /// Replaces everything, or nothing if the new configuration does not work.
     pub(super) fn replace(&self, config: &Config) -> Result<(), GatewayError> {
         let new = Reloadable::new(config);
-        self.rules.send_replace(asking(new.rules, new.dnsbl)?);
+        self.rules.send_replace(asking(new.rules, &new.dnsbl)?);
         self.answering
             .send_replace(answering(new.reply, self.kms.clone()));
         self.delivering.send_replace(new.injection);
@@ -59,7 +60,7 @@ impl Live {
 pub(super) struct Reloadable {
     /// Has no blocklists yet: [`asking`] adds them.
     rules: Rules,
-    dnsbl: Option<dnsbl::Settings>,
+    dnsbl: dnsbl::Settings,
     reply: ReplySettings,
     injection: InjectionSettings,
     audit_keep: Period,
@@ -72,13 +73,13 @@ impl Reloadable {
                 blocklists: None,
                 addresses: gateway_addresses(config),
                 policy: policy_settings(config),
-                throttle: throttle(config),
+                throttle: config.throttle.allowances(),
                 reply_reverse_path: config.reply.reverse_path.clone(),
                 max_stranger_subject: config.reply.max_stranger_subject,
                 internal_daemon_name: config.milter.internal_daemon_name.clone(),
                 keep_bcc: config.milter.keep_bcc,
             },
-            dnsbl: dnsbl_settings(config),
+            dnsbl: config.dnsbl.clone(),
             reply: ReplySettings {
                 addresses: gateway_addresses(config),
                 max_targets: config.reply.max_targets,
@@ -104,8 +105,8 @@ fn helo_name(config: &Config) -> String {
 }
 
 /// Adds the blocklists to the rules.
-fn asking(rules: Rules, dnsbl: Option<dnsbl::Settings>) -> Result<Arc<Rules>, GatewayError> {
-    let blocklists = dnsbl.map(Blocklists::new).transpose()?;
+fn asking(rules: Rules, dnsbl: &dnsbl::Settings) -> Result<Arc<Rules>, GatewayError> {
+    let blocklists = blocklists(dnsbl)?;
     for warning in blocklists.iter().flat_map(Blocklists::warnings) {
         tracing::warn!("{warning}");
     }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::config::{Config, least_memory};
+use crate::config::{Config, Milter};
 
 /// Messages get at most a fourth of the control group's memory. Connections, the
 /// worker, the database and the allocator's losses need the rest.
@@ -16,7 +16,7 @@ const PART: u64 = 4;
 /// is less; but always enough for one message.
 pub(crate) fn message_memory(config: &Config) -> usize {
     let allowed = group_limit().map_or(u64::MAX, |limit| limit / PART);
-    let least = least_memory(config.policy.max_message_bytes);
+    let least = Milter::least_memory(config.policy.max_message_bytes);
     let bytes = config.milter.max_memory.min(allowed).max(least);
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }

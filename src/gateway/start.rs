@@ -90,7 +90,7 @@ pub(crate) async fn rehearse(path: &Path, config: &Config) -> Rehearsal {
     if !holds_milter {
         problems.extend(milter(path, config).await.err());
     }
-    let blocklists = kept(blocklists(config), &mut problems).flatten();
+    let blocklists = kept(blocklists(&config.dnsbl), &mut problems).flatten();
     Rehearsal {
         opened,
         blocklists,

@@ -32,7 +32,7 @@ pub use curve::{Curve, Fingerprint, PointError, PrivateKey, PublicPoint, Unknown
 pub use dak::Dak;
 pub use embedded::EmbeddedKms;
 pub use examination::AlteredRows;
-pub use freshness::Freshness;
+pub use freshness::KeyLoadFileSettings;
 pub use interface::Kms;
 pub use issue::{
     AuthenticationFailure, Effects, Grant, Issue, IssueLimit, IssueQuestion, KlfIssued, KmsError,

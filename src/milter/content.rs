@@ -55,7 +55,7 @@ impl Content {
 
     /// Adds one header field with its raw value. The first field past a limit is
     /// kept, cut to the limit, so that the rule notices it.
-    pub(super) fn field(&mut self, name: &[u8], value: &[u8], limits: &policy::Settings) {
+    pub(super) fn field(&mut self, name: &[u8], value: &[u8], limits: &policy::Limits) {
         self.add_size(name.len() + value.len() + ":\r\n".len());
         let limit = limits.max_header_bytes;
         let headers = &mut self.message.headers;
@@ -77,7 +77,7 @@ impl Content {
 
     /// Adds a piece of the body. If the message is over its limit, no body is kept:
     /// the rule needs only the size.
-    pub(super) fn body(&mut self, piece: &[u8], limits: &policy::Settings) {
+    pub(super) fn body(&mut self, piece: &[u8], limits: &policy::Limits) {
         self.add_size(piece.len());
         if self.size > limits.max_message_bytes {
             self.message.body = Vec::new();

@@ -80,7 +80,7 @@ impl<'a> Decision<'a> {
         Self {
             decided: Decided {
                 verdict: Some(Verdict::Defer),
-                rule: Some(RuleName::Crowded),
+                rule: Some(RuleName::CROWDED),
             },
             reason: Some(reason),
             ..self
@@ -105,7 +105,7 @@ impl<'a> Decision<'a> {
 
 /// Counts a message that is not for the gateway. The log does not mention it.
 pub(super) fn count_passed() {
-    let rule = Some(RuleName::NotForGateway);
+    let rule = Some(RuleName::NOT_FOR_GATEWAY);
     let verdict = Some(Verdict::Pass);
     MESSAGES.at(Decided { verdict, rule }).increment(1);
 }

@@ -61,7 +61,7 @@ pub struct Rules {
     /// The DNS blocklists to ask, if there are any.
     pub blocklists: Option<Arc<Blocklists>>,
     /// The allowances of senders and targets.
-    pub throttle: policy::Throttle,
+    pub throttle: policy::Allowances,
     /// Reverse path of notices; empty for the null reverse path.
     pub reply_reverse_path: String,
     /// Most characters after the service code that a notice repeats of the Subject of a
@@ -227,14 +227,14 @@ impl Session {
     /// One header field with its raw value.
     pub fn header(&mut self, name: &[u8], value: &[u8]) {
         if let Some(Transaction { rules, content, .. }) = self.our_message() {
-            content.field(name, value, &rules.policy);
+            content.field(name, value, &rules.policy.limits);
         }
     }
 
     /// A piece of the body.
     pub fn body(&mut self, piece: &[u8]) {
         if let Some(Transaction { rules, content, .. }) = self.our_message() {
-            content.body(piece, &rules.policy);
+            content.body(piece, &rules.policy.limits);
         }
     }
 
@@ -600,7 +600,7 @@ impl Transaction {
         let entry = Entry {
             event: Event::Judged,
             verdict: Some(Verdict::Defer.to_string()),
-            rule: Some(RuleName::Crowded.to_string()),
+            rule: Some(RuleName::CROWDED.to_string()),
             reason: Some(reason),
             ..self.entry(session, queue_id, judgement, now)
         };

@@ -70,7 +70,7 @@ impl Intent for NewRequest {
                 self.audit.event = Event::Judged;
                 self.audit.request_id = None;
                 self.audit.verdict = Some(Verdict::Ignore.to_string());
-                self.audit.rule = Some(RuleName::Blocked.to_string());
+                self.audit.rule = Some(RuleName::BLOCKED.to_string());
                 self.audit.reason = Some(format!("{because_of} is blocked until {until}"));
                 self.note(changes).await?;
                 Ok(Accepted::Blocked { until })

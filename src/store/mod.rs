@@ -71,7 +71,7 @@ pub use queue::{
     SpooledMessage, ToDrop, ToDropAll, ToRetry, Waits, WaitsEnded,
 };
 pub use secret_change::{SecretChange, StoreAlone};
-pub use settings::{Shares, StoreSettings, Synchronous};
+pub use settings::StoreSettings;
 pub use sqlite::SqliteStore;
 pub use values::{
     Accepted, Backlog, Completed, Completion, FinishedReply, First, GivenUp, HandOver, LeaseToken,

@@ -131,8 +131,8 @@ pub enum Accepted {
 /// The rule by which a request is put off whose sender gets this notice.
 pub(super) fn rule_of(notice: Option<NoticeCode>) -> RuleName {
     match notice {
-        Some(NoticeCode::Blocked) => RuleName::Blocked,
-        Some(NoticeCode::Deferred) | None => RuleName::Flood,
+        Some(NoticeCode::Blocked) => RuleName::BLOCKED,
+        Some(NoticeCode::Deferred) | None => RuleName::FLOOD,
     }
 }
 
@@ -144,7 +144,7 @@ impl Accepted {
         match self {
             Accepted::New | Accepted::Duplicate(_) => None,
             Accepted::Deferred { notice, .. } => Some((Verdict::Defer, rule_of(notice))),
-            Accepted::Blocked { .. } => Some((Verdict::Ignore, RuleName::Blocked)),
+            Accepted::Blocked { .. } => Some((Verdict::Ignore, RuleName::BLOCKED)),
         }
     }
 }

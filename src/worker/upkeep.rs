@@ -242,7 +242,7 @@ mod tests {
         audit::{ChainKey, Entry, Event},
         clock::{Clock, SystemClock},
         clock_record::{ClockRecord, Look},
-        kms::{Effects, EmbeddedKms, Freshness, KmsTables},
+        kms::{Effects, EmbeddedKms, KeyLoadFileSettings, KmsTables},
         secrets::StorageKey,
         store::{
             Completion, SqliteStore, StoreSettings,
@@ -311,11 +311,11 @@ mod tests {
     }
 
     fn kms(tables: Arc<SqliteStore>) -> Arc<dyn Kms> {
-        let freshness = Freshness {
-            past: DAY,
-            future: MINUTE,
+        let settings = KeyLoadFileSettings {
+            max_ahead: Period::from_secs(60),
+            ..KeyLoadFileSettings::default()
         };
-        Arc::new(EmbeddedKms::new(tables, StorageKey::random().unwrap(), freshness).unwrap())
+        Arc::new(EmbeddedKms::new(tables, StorageKey::random().unwrap(), settings).unwrap())
     }
 
     fn upkeep_at(test: &TestStore, second: i64) -> Upkeep {

@@ -2,10 +2,7 @@
 
 use std::env;
 
-use super::{
-    super::table::{Column, Table, terminal_width},
-    looks::looked_at,
-};
+use super::super::table::{Column, Table, terminal_width};
 use crate::policy::{self, Facts, Looked, RuleResult};
 
 const COLUMNS: [Column; 4] = [
@@ -27,7 +24,7 @@ impl Row {
         policy::explain(facts)
             .into_iter()
             .map(|result| Self {
-                looked_at: looked_at(result.rule, facts),
+                looked_at: result.rule.looked_at(facts),
                 result,
             })
             .collect()
@@ -88,8 +85,8 @@ pub(super) fn cells(row: &Row) -> [String; 4] {
     let (found, verdict) = match &row.result.looked {
         Looked::NotAsked => ("-", "not asked".to_owned()),
         Looked::Clear => ("-", "no match".to_owned()),
-        Looked::Decides(finding) => (finding.reason.as_str(), finding.outcome.to_string()),
-        Looked::WouldMatch(finding) => (finding.reason.as_str(), format!("({})", finding.outcome)),
+        Looked::Decides(finding) => (finding.reason.as_str(), finding.verdict.to_string()),
+        Looked::WouldMatch(finding) => (finding.reason.as_str(), format!("({})", finding.verdict)),
     };
     [
         row.result.rule.name.to_string(),
@@ -114,11 +111,11 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::policy::{Finding, Outcome, RULES};
+    use crate::policy::{Finding, RULES, Verdict};
 
     fn rows() -> Vec<Row> {
         let finding = || Finding {
-            outcome: Outcome::Ignore,
+            verdict: Verdict::Ignore,
             reason: "a reason of some length ".repeat(6),
         };
         let looked = [Looked::NotAsked, Looked::Clear, Looked::Decides(finding())];

@@ -13,7 +13,7 @@ use super::{
     named::find,
 };
 use crate::{
-    config::Network,
+    policy::Network,
     policy::RuleName,
     printable::Printable,
     relative::until,
@@ -26,7 +26,7 @@ use crate::{
 const AT_ONCE: usize = 100;
 
 /// The rules that put requests off until an allowance has room.
-const PUTTING_OFF: [RuleName; 2] = [RuleName::Flood, RuleName::Blocked];
+const PUTTING_OFF: [RuleName; 2] = [RuleName::FLOOD, RuleName::BLOCKED];
 
 /// Drop requests that are not answered yet, or replies that are not handed over.
 #[derive(Debug, Args)]

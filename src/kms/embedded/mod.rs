@@ -22,10 +22,10 @@ use self::updating::Updating;
 use crate::kms::curve::PublicPoint;
 use crate::kms::dak::Dak;
 use crate::kms::examination::AlteredRows;
-use crate::kms::freshness::Freshness;
+use crate::kms::freshness::KeyLoadFileSettings;
 use crate::kms::interface::Kms;
 use crate::kms::issue::{
-    AuthenticationFailure, Effects, Grant, Issue, IssueLimit, IssueQuestion, KlfIssued, KmsError,
+    AuthenticationFailure, Effects, Grant, Issue, IssueQuestion, KlfIssued, KmsError,
     PublicKeyAnswer, Refusal, sts_time,
 };
 use crate::kms::klf;
@@ -43,8 +43,7 @@ use crate::sts::{PkEcdh, Reserved, StsTime, VkloadReq};
 pub struct EmbeddedKms {
     tables: Arc<dyn KmsTables>,
     storage_key: StorageKey,
-    freshness: Freshness,
-    limit: Option<IssueLimit>,
+    settings: KeyLoadFileSettings,
     /// The keys whose update files are accepted.
     stsa_keys: Vec<StsaKey>,
     decoy: Decoy,
@@ -55,14 +54,13 @@ impl EmbeddedKms {
     pub fn new(
         tables: Arc<dyn KmsTables>,
         storage_key: StorageKey,
-        freshness: Freshness,
+        settings: KeyLoadFileSettings,
     ) -> Result<Self, RandomError> {
         let decoy = Decoy::new(&storage_key)?;
         Ok(Self {
             tables,
             storage_key,
-            freshness,
-            limit: None,
+            settings,
             stsa_keys: Vec::new(),
             decoy,
         })
@@ -74,13 +72,6 @@ impl EmbeddedKms {
         Self { stsa_keys, ..self }
     }
 
-    /// Limits the files for one module. Without a limit, their number is unlimited.
-    #[must_use]
-    pub fn limited_to(self, limit: IssueLimit) -> Self {
-        let limit = Some(limit);
-        Self { limit, ..self }
-    }
-
     async fn asker(&self, request: &VkloadReq) -> Result<Asker, KmsError> {
         let replay_key = klf::replay_key(&request.smid, &request.public_key);
         Ok(self.tables.asker(&request.smid, &replay_key).await?)
@@ -89,10 +80,8 @@ impl EmbeddedKms {
     /// Reads what the module may have, and the former issues that count towards the
     /// limit.
     async fn issuable(&self, question: &IssueQuestion) -> Result<Issuable, KmsError> {
-        let began = |limit: IssueLimit| question.now.checked_sub(limit.within);
-        let since = self
-            .limit
-            .map(|limit| began(limit).unwrap_or(Timestamp::MIN));
+        let began = question.now.checked_sub(self.settings.limit().within);
+        let since = Some(began.unwrap_or(Timestamp::MIN));
         let smid = &question.request.smid;
         Ok(self.tables.issuable(smid, since).await?)
     }
@@ -163,10 +152,10 @@ impl EmbeddedKms {
         accepted_at: Timestamp,
     ) -> Result<(), Stop<Refusal>> {
         let now = sts_time(accepted_at)?;
-        if self.freshness.is_past(request.time, accepted_at) {
+        if self.settings.is_past(request.time, accepted_at) {
             return Err(Stop::Refused(Refusal::Expired { now }));
         }
-        if self.freshness.is_future(request.time, accepted_at) {
+        if self.settings.is_future(request.time, accepted_at) {
             return Err(Stop::Refused(Refusal::Future { now }));
         }
         Ok(())
@@ -174,9 +163,7 @@ impl EmbeddedKms {
 
     /// `issued` has the times of former issues within the limit's time, ascending.
     fn check_limit(&self, issued: &[Timestamp]) -> Result<(), Stop<Refusal>> {
-        let Some(limit) = self.limit else {
-            return Ok(());
-        };
+        let limit = self.settings.limit();
         let place = usize::try_from(limit.at_most.get()).unwrap_or(usize::MAX);
         // When this issue leaves the limit's time, fewer than `at_most` are left.
         let Some(last_too_many) = issued.iter().rev().nth(place - 1) else {
@@ -249,7 +236,7 @@ impl EmbeddedKms {
             replay_key: klf::replay_key(&request.smid, &request.public_key),
             request_time: request.time,
             keys: keys.clone(),
-            limit: self.limit,
+            limit: Some(self.settings.limit()),
             basis: admitted.basis,
         });
         Ok(Grant {

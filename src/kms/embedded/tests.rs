@@ -4,20 +4,16 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
-use std::time::Duration;
 
-use super::{
-    world::{NOW, World, at, attributes},
-    *,
-};
+use super::world::{NOW, World, at, attributes};
+use super::*;
+use crate::kms::administration::{Administration, SupplyGroups, new_kmcid, new_smid};
+use crate::kms::klf::Opener;
+use crate::period::Period;
+use crate::sts::{Dkga, Krn, PointText, Sgc, VendingKeyAttributes};
 use crate::{
-    kms::{
-        Curve, PrivateKey,
-        administration::{Administration, SupplyGroups, new_kmcid, new_smid},
-        klf::Opener,
-    },
+    kms::{Curve, IssueLimit, PrivateKey},
     request_id::RequestId,
-    sts::{Dkga, Krn, PointText, Sgc, VendingKeyAttributes},
 };
 
 fn refusal(issue: Issue) -> Refusal {
@@ -90,7 +86,8 @@ async fn a_module_gets_no_more_files_than_its_limit_within_the_time() {
         at_most: NonZeroU32::new(2).unwrap(),
         within: SignedDuration::from_hours(1),
     };
-    world.kms = world.new_kms().limited_to(limit);
+    world.kms.settings.max_issues = limit.at_most;
+    world.kms.settings.max_issues_within = Period::from_secs(3600);
     let issued = |times: &[&str]| {
         world.tables.content().issued = times.iter().copied().map(at).collect();
     };
@@ -289,10 +286,8 @@ async fn freshness_is_judged_at_the_time_of_acceptance() {
 #[tokio::test]
 async fn the_window_is_a_setting() {
     let mut world = World::new(Curve::P256).await;
-    world.kms.freshness = Freshness {
-        past: Duration::ZERO,
-        future: Duration::ZERO,
-    };
+    world.kms.settings.max_age = Period::from_secs(0);
+    world.kms.settings.max_ahead = Period::from_secs(0);
     let request = world.request();
     world.granted(&request).await;
     for accepted_at in ["2026-03-01T12:00:01Z", "2026-03-01T11:59:59Z"] {
@@ -497,7 +492,7 @@ async fn the_decoy_is_of_this_process_and_no_modules_key() {
     let other = EmbeddedKms::new(
         world.tables.clone(),
         world.storage_key(),
-        Freshness::default(),
+        KeyLoadFileSettings::default(),
     )
     .unwrap();
     let storage_key = world.storage_key();

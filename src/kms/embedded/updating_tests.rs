@@ -35,7 +35,7 @@ impl Stsa {
         let kms = EmbeddedKms::new(
             world.tables.clone(),
             world.storage_key(),
-            Freshness::default(),
+            KeyLoadFileSettings::default(),
         );
         world.kms = kms.unwrap().trusting(vec![trusted]);
         let ours = world.kms.public_key(at(NOW)).await.unwrap().record;

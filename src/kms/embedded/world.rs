@@ -56,7 +56,12 @@ impl World {
         let tables = Arc::new(MemoryTables::default());
         let sealing = Secret::random().unwrap();
         let storage_key = || StorageKey::new(Secret::copied_from(sealing.expose()).unwrap());
-        let kms = EmbeddedKms::new(tables.clone(), storage_key(), Freshness::default()).unwrap();
+        let kms = EmbeddedKms::new(
+            tables.clone(),
+            storage_key(),
+            KeyLoadFileSettings::default(),
+        )
+        .unwrap();
         let issuer = "Example".parse().unwrap();
         let mut world = Self {
             kms,
@@ -83,16 +88,6 @@ impl World {
             .add_vending_key(attributes("999999", 1, Dkga::D02), None)
             .await;
         world
-    }
-
-    /// Another KMS on the same tables.
-    pub(super) fn new_kms(&self) -> EmbeddedKms {
-        EmbeddedKms::new(
-            self.tables.clone(),
-            self.storage_key(),
-            Freshness::default(),
-        )
-        .unwrap()
     }
 
     pub(super) fn storage_key(&self) -> StorageKey {

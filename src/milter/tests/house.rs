@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::{
     audit::{ChainKey, Event},
     clock::{SystemClock, WatchedClock},
-    kms::{EmbeddedKms, Freshness},
+    kms::{EmbeddedKms, KeyLoadFileSettings},
     mail::{Address, GatewayAddresses},
     milter::{Answer, Gateway, InFlight, Memory, Rules, Session},
     policy::{Settings, Throttle},
@@ -39,7 +39,7 @@ pub(super) fn rules(keep_bcc: bool) -> Arc<Rules> {
         addresses: GatewayAddresses::new(vec![address], "+"),
         policy: Settings::default(),
         blocklists: None,
-        throttle: Throttle::default(),
+        throttle: Throttle::default().allowances(),
         max_stranger_subject: 256,
         reply_reverse_path: String::new(),
         internal_daemon_name: "internal".to_owned(),
@@ -61,7 +61,8 @@ pub(super) async fn house_with(change: impl FnOnce(&mut StoreSettings)) -> House
     let (sender, receiver) = watch::channel(rules(false));
     let sealing: Secret<32> = Secret::random().unwrap();
     let storage_key = || StorageKey::new(Secret::copied_from(sealing.expose()).unwrap());
-    let kms = EmbeddedKms::new(store.clone(), storage_key(), Freshness::default()).unwrap();
+    let kms =
+        EmbeddedKms::new(store.clone(), storage_key(), KeyLoadFileSettings::default()).unwrap();
     let gateway = Arc::new(Gateway {
         store: store.clone(),
         kms: Arc::new(kms),

@@ -457,11 +457,11 @@ async fn requests_are_selected_by_sender_client_and_rule() {
         [1, 2, 3, 4]
     );
     assert!(selected(&test, by_client("2001:db8::/32")).await.is_empty());
-    assert_eq!(selected(&test, by_rule(RuleName::Flood)).await, [2, 3]);
-    assert!(selected(&test, by_rule(RuleName::Blocked)).await.is_empty());
+    assert_eq!(selected(&test, by_rule(RuleName::FLOOD)).await, [2, 3]);
+    assert!(selected(&test, by_rule(RuleName::BLOCKED)).await.is_empty());
     let both = Selection {
         client: Some("192.0.2.3/32".parse().unwrap()),
-        ..by_rule(RuleName::Flood)
+        ..by_rule(RuleName::FLOOD)
     };
     assert_eq!(selected(&test, both).await, [3]);
 

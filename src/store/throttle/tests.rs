@@ -3,26 +3,18 @@
 
 use jiff::SignedDuration;
 
-use super::{
-    super::{
-        Accepted, NewRequest, Store, StoreError,
-        buckets::{KEPT, senders},
-        testing::{TestStore, at, completion, id, notice, order, request},
-    },
-    *,
-};
-use crate::{
-    mail::Address,
-    policy::{
-        Charges, Requester, Sender, Throttle,
-        throttle::{Allowance, Excess},
-    },
-    request_id::RequestId,
-};
+use super::super::buckets::{KEPT, senders};
+use super::super::testing::{TestStore, at, completion, id, notice, order, request};
+use super::super::{Accepted, NewRequest, Store, StoreError};
+use super::*;
+use crate::mail::Address;
+use crate::policy::throttle::{Allowance, Excess};
+use crate::policy::{Allowances, Charges, Requester, Sender};
+use crate::request_id::RequestId;
 
 /// One at once and one a minute; more than three lead to an hour's block.
 /// Two newcomers at once and one each ten seconds.
-const SMALL: Throttle = Throttle {
+const SMALL: Allowances = Allowances {
     sender: Allowance {
         at_once: 1,
         every: SignedDuration::from_mins(1),

@@ -21,7 +21,7 @@ use harness::{ALICE, BOB, CAROL, Draft, GATEWAY, Layout, Mail, Site, until};
 use jiff::{SignedDuration, Timestamp};
 use kms_gateway::{
     clock::{Clock, SystemClock},
-    commands::Service,
+    gateway::Service,
 };
 use serde_json::Value;
 use tokio::runtime::Runtime;

@@ -10,11 +10,11 @@ use std::fmt::{self, Display, Formatter};
 
 use jiff::Timestamp;
 use kms_gateway::{
-    kms::{Secret, primitives},
     mail::{
         Address, GatewayAddresses, Headers, Message, Outcome, ReplyStamp, ReplyText, Request,
         compose, from_addresses, reply_targets, to_addresses,
     },
+    secrets::{Secret, primitives},
     sts::Checksum,
 };
 use serde::{Deserialize, de::DeserializeOwned};

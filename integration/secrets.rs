@@ -25,7 +25,8 @@ use harness::{
     run, until, words,
 };
 use kms_gateway::{
-    kms::{KmsTables, MasterSecret, PrivateKey, StorageKey, primitives::hkdf_sha384},
+    kms::{KmsTables, PrivateKey},
+    secrets::{MasterSecret, StorageKey, primitives::hkdf_sha384},
     store::{SqliteStore, StoreSettings},
 };
 use serde_json::Value;

@@ -1,6 +1,6 @@
-//! The one source of "now". Whoever needs the time takes a [`Clock`] or a
-//! [`Timestamp`], so that a test can set it and the pure parts stay pure. Whoever
-//! ends something for good by its age takes a [`WatchedClock`].
+//! The one source of "now". Code that needs the time takes a [`Clock`] or a
+//! [`Timestamp`], so that a test can set it and the pure parts stay pure. Code that
+//! ends something for good because of its age takes a [`WatchedClock`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,21 +9,21 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::clock_record::{ClockRecord, Doubt, Look};
 
-/// Something that tells the time.
+/// A source of the time.
 pub trait Clock: Send + Sync {
-    /// The present moment.
+    /// The present time by this clock.
     fn now(&self) -> Timestamp;
 
-    /// How long the machine has run, sleep included. No setting of the clock
-    /// changes it.
+    /// Time since the machine was started, sleep included. Setting the clock does
+    /// not change it.
     fn uptime(&self) -> SignedDuration {
         let uptime = clock_gettime(ClockId::Boottime);
-        // Below a thousand millions of nanoseconds.
+        // Always below 1,000,000,000.
         let nanoseconds = i32::try_from(uptime.tv_nsec).unwrap_or_default();
         SignedDuration::new(uptime.tv_sec, nanoseconds)
     }
 
-    /// Both.
+    /// Clock and uptime, read one after the other.
     fn look(&self) -> Look {
         Look {
             now: self.now(),
@@ -42,15 +42,15 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock with the record of how it ran. Each question for the time is a look,
-/// so that no stamp is made that the record doesn't know of.
+/// A clock with the record of how it ran. Each reading of the time enters the
+/// record, so that the record knows every stamp.
 pub struct WatchedClock {
     clock: Arc<dyn Clock>,
     record: Mutex<ClockRecord>,
 }
 
 impl WatchedClock {
-    /// A clock that ran like this until now.
+    /// A clock that ran until now as `record` says.
     pub fn new(clock: Arc<dyn Clock>, record: ClockRecord) -> Self {
         Self {
             clock,
@@ -58,29 +58,29 @@ impl WatchedClock {
         }
     }
 
-    /// One of which nothing is known.
+    /// A clock without a former record.
     pub fn unknown(clock: Arc<dyn Clock>) -> Self {
         let record = ClockRecord::new(clock.look());
         Self::new(clock, record)
     }
 
-    /// A time so that whatever was stamped before it is surely older than `age`.
+    /// A time: everything that was stamped before it is surely older than `age`.
     pub fn surely_before(&self, age: SignedDuration) -> Timestamp {
         self.looked().surely_before(age)
     }
 
-    /// Whether the clock is so far off that somebody should look at it.
+    /// The doubt, if the clock is so far off that a person should check it.
     pub fn doubt(&self) -> Option<Doubt> {
         self.looked().doubt()
     }
 
-    /// How it ran until now.
+    /// The record up to now.
     pub fn record(&self) -> ClockRecord {
         self.looked().clone()
     }
 
-    /// The record with a look at this moment. The look is taken under the lock:
-    /// looks come in order.
+    /// The record with a look at this moment. The look is taken under the lock, so
+    /// that looks are in order.
     fn looked(&self) -> MutexGuard<'_, ClockRecord> {
         let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
         record.look(self.clock.look());

@@ -1,91 +1,92 @@
-//! How the clock ran beside the machine's uptime, and what follows from it: the
-//! time that has surely passed. Facts in, times out; reads no clock itself.
+//! The record of how the clock ran beside the machine's uptime, and the time that
+//! has surely passed by it. Pure: reads no clock.
 //!
-//! The uptime counts on whatever the clock is set to, and while the machine
-//! sleeps. The _line_ is a time that advances with it alone. A clock that leaves
-//! the line was set, or the machine was off: how much time has passed then,
-//! nobody knows. So the clock is believed again only when it has run on evenly
-//! for [`BELIEVED_AFTER`], which brings the line to it.
+//! The uptime counts on whatever the clock is set to, and while the machine sleeps.
+//! The _line_ is a time that advances with the uptime alone. A clock that leaves the
+//! line was set, or the machine was off. Nobody knows then how much time has passed.
+//! So the clock is believed again only after it has run on evenly for
+//! [`BELIEVED_AFTER`]. Then the line is moved to the clock.
 //!
 //! - A clock that is ahead for a while makes nothing older than it is.
-//! - Of what was stamped while the clock was behind, or before it was set
-//!   forward, the age is counted by the uptime.
+//! - A stamp made while the clock was behind, or before the clock was set forward,
+//!   ages by the uptime.
 //! - Time for which the machine was off counts once the clock is believed.
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// How long the clock must run on evenly to be believed. Long enough for a
-/// person to see the alarm; short enough for a machine that is switched off each
-/// night.
+/// Time for which the clock must run on evenly to be believed. Long enough for a
+/// person to see the alarm, and short enough for a machine that is switched off
+/// each night.
 pub const BELIEVED_AFTER: SignedDuration = SignedDuration::from_hours(6);
 
-/// The clock is in doubt if it is off by more. A restart of the machine takes
+/// A clock that is off by more than this is in doubt. A restart of the machine takes
 /// less.
 const DOUBTED_FROM: SignedDuration = SignedDuration::from_mins(30);
 
-/// Two looks at clock and uptime may differ by so much although nobody set the
-/// clock: a thread can be held up between the two.
+/// Drift between clock and uptime that does not count as setting the clock. A thread
+/// can be delayed between reading the two.
 const TOLERANCE: SignedDuration = SignedDuration::from_mins(1);
 
-/// So many past stretches are kept. Beyond that the two oldest become one.
+/// Number of past stretches that are kept. Beyond that the two oldest become one.
 const STRETCHES_KEPT: usize = 32;
 
-/// What the clock says at a moment, and how long the machine has run by then.
+/// A reading of the clock and the uptime at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
-    /// By the clock.
+    /// Time by the clock.
     pub now: Timestamp,
-    /// Since the machine was started, sleep included.
+    /// Time since the machine was started, sleep included.
     pub uptime: SignedDuration,
 }
 
-/// A time during which the clock ran evenly.
+/// A period during which the clock ran evenly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stretch {
-    /// The first that the clock said in it.
+    /// Earliest time of the clock in the stretch.
     pub from: Timestamp,
-    /// The last that it said.
+    /// Latest time of the clock in the stretch.
     pub until: Timestamp,
     /// How far the clock was behind the line; below zero if it was ahead.
     pub behind: SignedDuration,
-    /// Whether the machine has not been started again since.
+    /// True until the machine is started again.
     pub of_this_boot: bool,
 }
 
-/// How the clock ran.
+/// The record of how the clock ran.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClockRecord {
     /// The line at the last look.
     pub line: Timestamp,
     /// The last look.
     pub last: Look,
-    /// The stretch that the last look is in.
+    /// The stretch of the last look.
     pub present: Stretch,
-    /// Those before it of which something still depends, the oldest first.
+    /// Earlier stretches that still matter, the oldest first.
     pub past: Vec<Stretch>,
 }
 
 /// A clock that is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Doubt {
-    /// How far it is behind the line; below zero if it is ahead.
+    /// How far the clock is behind the line; below zero if it is ahead.
     pub behind: SignedDuration,
-    /// How long it must run on evenly until it is believed.
+    /// Time for which the clock must still run on evenly to be believed.
     pub believed_in: SignedDuration,
 }
 
 impl ClockRecord {
-    /// The record of a clock of which nothing is known: it is believed.
-    #[must_use]
+    /// The record of a clock without a history. The clock is believed.
     pub fn new(look: Look) -> Self {
         Self::after(look.now, look)
     }
 
-    /// The record of a clock of which only the newest time that it stamped is
-    /// known.
-    #[must_use]
+    /// The record of a clock without a history except `newest`, the latest time that
+    /// it stamped.
     pub fn after(newest: Timestamp, look: Look) -> Self {
         Self {
             line: newest,
@@ -95,10 +96,10 @@ impl ClockRecord {
         }
     }
 
-    /// Takes in another look. Looks come in order.
+    /// Adds a look. Looks must come in order.
     pub fn look(&mut self, look: Look) {
         let is_other_boot = look.uptime < self.last.uptime;
-        // The machine ran at least so long since the last look.
+        // The machine ran at least this long since the last look.
         let ran = match is_other_boot {
             true => look.uptime,
             false => look.uptime.saturating_sub(self.last.uptime),
@@ -133,16 +134,16 @@ impl ClockRecord {
         }
     }
 
-    /// Brings the line to a clock that has run on evenly for long enough.
+    /// Moves the line to a clock that has run on evenly for long enough.
     fn believe(&mut self) {
         if self.time_to_believe() > SignedDuration::ZERO {
             return;
         }
         let behind = std::mem::take(&mut self.present.behind);
         self.line = earlier(self.line, behind);
-        // What the clock stamped since the machine was started is as old as the
-        // uptime says, whatever it was set to in between. What it stamped before
-        // that grows older by the time for which the machine was off.
+        // Stamps since the machine was started are as old as the uptime says,
+        // whatever the clock was set to in between. Earlier stamps grow older by
+        // the time for which the machine was off.
         let is_line_set_back = behind > SignedDuration::ZERO;
         let moves = |stretch: &&mut Stretch| stretch.of_this_boot || is_line_set_back;
         for stretch in self.past.iter_mut().filter(moves) {
@@ -155,15 +156,13 @@ impl ClockRecord {
         BELIEVED_AFTER.saturating_sub(self.line.duration_since(begun))
     }
 
-    /// The greatest time that has surely passed at the last look.
-    #[must_use]
+    /// The latest time that had surely passed at the last look.
     pub fn surely_passed(&self) -> Timestamp {
         self.line.min(self.last.now)
     }
 
-    /// A time so that whatever the clock stamped before it is surely older than
+    /// A time: everything that the clock stamped before it was surely older than
     /// `age` at the last look.
-    #[must_use]
     pub fn surely_before(&self, age: SignedDuration) -> Timestamp {
         let before = earlier(self.surely_passed(), age);
         let on_line = earlier(self.line, age);
@@ -174,7 +173,7 @@ impl ClockRecord {
             .fold(before, Timestamp::min)
     }
 
-    /// Whether the clock is so far off that somebody should look at it.
+    /// The doubt, if the clock is so far off that a person should check it.
     #[must_use]
     pub fn doubt(&self) -> Option<Doubt> {
         let behind = self.present.behind;
@@ -195,15 +194,15 @@ impl Stretch {
         }
     }
 
-    /// A clock may go back by less than counts as setting it.
+    /// Extends the stretch both ways, because a clock may go back by less than
+    /// [`TOLERANCE`] without being set.
     fn take_in(&mut self, now: Timestamp) {
         self.from = self.from.min(now);
         self.until = self.until.max(now);
     }
 
-    /// A time so that whatever was stamped before it, in this stretch or before
-    /// this stretch, was stamped before `on_line` by the line. The end of all times
-    /// if all of this stretch was.
+    /// A time: everything stamped before it, in this stretch or earlier, was stamped
+    /// before `on_line` by the line. [`Timestamp::MAX`] if the whole stretch was.
     fn surely_before(&self, on_line: Timestamp) -> Timestamp {
         match later(self.until, self.behind) < on_line {
             true => Timestamp::MAX,
@@ -211,13 +210,13 @@ impl Stretch {
         }
     }
 
-    /// A stretch of an earlier boot stays as it is: nothing depends on it unless
-    /// the clock was behind.
+    /// Whether an age depends on this stretch. A stretch of an earlier boot no longer
+    /// changes, and matters only if the clock was behind.
     fn matters(&self) -> bool {
         self.of_this_boot || self.behind > TOLERANCE
     }
 
-    /// One for two, which makes nothing older than they do.
+    /// One stretch in place of two. It makes nothing older than the two do.
     fn joined(self, next: Self) -> Self {
         Self {
             from: self.from.min(next.from),
@@ -246,7 +245,6 @@ impl fmt::Display for Doubt {
 }
 
 /// A length of time in its largest unit, cut: `59 s`, `3 min`, `47 h`, `12 days`.
-#[must_use]
 pub fn length(length: SignedDuration) -> String {
     const MINUTE: i64 = 60;
     const HOUR: i64 = 60 * MINUTE;
@@ -265,292 +263,4 @@ fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
 
 fn earlier(time: Timestamp, by: SignedDuration) -> Timestamp {
     time.saturating_sub(by).unwrap_or(Timestamp::MIN)
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const DAY: SignedDuration = SignedDuration::from_hours(24);
-    const SECOND: SignedDuration = SignedDuration::from_secs(1);
-
-    /// A machine with a clock that people and programs set.
-    struct Machine {
-        /// What a right clock would say.
-        real: Timestamp,
-        uptime: SignedDuration,
-        /// What the clock is ahead by.
-        ahead: SignedDuration,
-        record: ClockRecord,
-    }
-
-    impl Machine {
-        fn new() -> Self {
-            let real: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
-            let uptime = SignedDuration::from_secs(100);
-            let record = ClockRecord::new(Look { now: real, uptime });
-            let ahead = SignedDuration::ZERO;
-            Self {
-                real,
-                uptime,
-                ahead,
-                record,
-            }
-        }
-
-        /// What the clock says. Whoever stamps something looks.
-        fn stamp(&mut self) -> Timestamp {
-            let (now, uptime) = (self.real + self.ahead, self.uptime);
-            self.record.look(Look { now, uptime });
-            now
-        }
-
-        fn run(&mut self, time: SignedDuration) {
-            self.real += time;
-            self.uptime += time;
-            self.stamp();
-        }
-
-        fn set(&mut self, by: SignedDuration) {
-            self.ahead += by;
-            self.stamp();
-        }
-
-        /// Switched off for this time. Somebody looks half a minute after the start.
-        fn start_again(&mut self, off: SignedDuration) {
-            self.uptime = SignedDuration::from_secs(30);
-            self.real += off + self.uptime;
-            self.stamp();
-        }
-
-        fn is_older(&self, stamp: Timestamp, age: SignedDuration) -> bool {
-            stamp < self.record.surely_before(age)
-        }
-    }
-
-    #[test]
-    fn a_clock_that_runs_evenly_is_taken_at_its_word() {
-        let mut machine = Machine::new();
-        let stamp = machine.stamp();
-        machine.run(DAY);
-        assert_eq!(machine.record.surely_passed(), stamp + DAY);
-        assert!(!machine.is_older(stamp, DAY));
-        machine.run(SECOND);
-        assert!(machine.is_older(stamp, DAY));
-        assert_eq!(machine.record.doubt(), None);
-    }
-
-    #[test]
-    fn a_clock_that_is_ahead_makes_nothing_older() {
-        let mut machine = Machine::new();
-        let stamp = machine.stamp();
-        machine.run(DAY);
-        for _ in 0..10 {
-            machine.set(6 * DAY);
-            assert!(!machine.is_older(stamp, 2 * DAY));
-            let doubt = machine.record.doubt().unwrap();
-            assert_eq!(
-                (doubt.behind, doubt.believed_in),
-                (-6 * DAY, BELIEVED_AFTER)
-            );
-            machine.run(8 * SECOND);
-            machine.set(-6 * DAY);
-            assert_eq!(machine.record.doubt(), None);
-        }
-        assert_eq!(machine.record.surely_passed(), machine.real);
-        assert!(machine.is_older(stamp, DAY));
-    }
-
-    /// Not even when it is believed in the end.
-    #[test]
-    fn a_clock_that_stays_ahead_makes_nothing_older_than_it_is() {
-        let mut machine = Machine::new();
-        let stamp = machine.stamp();
-        machine.set(402 * DAY);
-        machine.run(BELIEVED_AFTER - SECOND);
-        assert!(machine.record.doubt().is_some());
-        machine.run(SECOND);
-        assert_eq!(machine.record.doubt(), None);
-        assert_eq!(machine.record.surely_passed(), machine.real + 402 * DAY);
-        assert!(!machine.is_older(stamp, DAY));
-        let later = machine.stamp();
-        machine.run(DAY);
-        assert!(machine.is_older(stamp, DAY));
-        machine.run(SECOND);
-        assert!(machine.is_older(later, DAY));
-    }
-
-    #[test]
-    fn what_was_stamped_while_the_clock_was_behind_is_no_older_than_it_is() {
-        let mut machine = Machine::new();
-        machine.run(30 * DAY);
-        machine.set(-20 * DAY);
-        let stamp = machine.stamp();
-        machine.run(8 * SECOND);
-        assert!(machine.record.doubt().is_some());
-        machine.set(20 * DAY);
-        assert!(!machine.is_older(stamp, DAY));
-        machine.run(BELIEVED_AFTER);
-        assert!(!machine.is_older(stamp, DAY));
-        machine.run(DAY);
-        assert!(machine.is_older(stamp, DAY));
-    }
-
-    #[test]
-    fn a_battery_that_is_empty_makes_nothing_older() {
-        let mut machine = Machine::new();
-        let before = machine.stamp();
-        machine.ahead = -9000 * DAY;
-        machine.start_again(SignedDuration::from_mins(2));
-        let behind = machine.stamp();
-        machine.run(SignedDuration::from_mins(1));
-        machine.set(9000 * DAY);
-        for _ in 0..23 {
-            machine.run(SignedDuration::from_hours(1));
-            assert!(!machine.is_older(before, DAY) && !machine.is_older(behind, DAY));
-        }
-        machine.run(SignedDuration::from_hours(2));
-        assert!(machine.is_older(before, DAY) && machine.is_older(behind, DAY));
-        assert_eq!(machine.record.surely_passed(), machine.real);
-    }
-
-    /// Time for which the machine was off counts once the clock is believed.
-    #[test]
-    fn a_machine_that_was_off_for_long_works_on_when_its_clock_is_believed() {
-        let mut machine = Machine::new();
-        let stamp = machine.stamp();
-        machine.start_again(402 * DAY);
-        assert!(!machine.is_older(stamp, DAY));
-        assert!(machine.record.doubt().is_some());
-        machine.run(BELIEVED_AFTER);
-        assert!(machine.is_older(stamp, 402 * DAY));
-        assert_eq!(machine.record.doubt(), None);
-    }
-
-    #[test]
-    fn a_short_restart_is_no_reason_for_doubt() {
-        let mut machine = Machine::new();
-        machine.start_again(SignedDuration::from_mins(5));
-        assert_eq!(machine.record.doubt(), None);
-        machine.start_again(SignedDuration::from_hours(1));
-        assert!(machine.record.doubt().is_some());
-    }
-
-    #[test]
-    fn the_newest_time_of_a_database_without_a_record_counts() {
-        let now: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
-        let look = Look {
-            now: now + 402 * DAY,
-            uptime: SECOND,
-        };
-        let record = ClockRecord::after(now, look);
-        assert_eq!(record.surely_passed(), now);
-        assert_eq!(record.doubt().unwrap().behind, -402 * DAY);
-        assert_eq!(ClockRecord::new(look).doubt(), None);
-    }
-
-    #[test]
-    fn times_at_the_ends_of_the_calendar_are_no_trouble() {
-        let mut machine = Machine::new();
-        for now in [Timestamp::MAX, Timestamp::MIN, machine.real] {
-            let uptime = machine.uptime;
-            machine.record.look(Look { now, uptime });
-            let _ = machine.record.surely_before(SignedDuration::MAX);
-            let _ = machine.record.surely_before(SignedDuration::MIN);
-            let uptime = SignedDuration::MAX;
-            machine.record.look(Look { now, uptime });
-        }
-    }
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Run(SignedDuration),
-        Set(SignedDuration),
-        StartAgain(SignedDuration),
-    }
-
-    fn some_time() -> impl Strategy<Value = SignedDuration> {
-        prop_oneof![
-            (1..60_i64).prop_map(SignedDuration::from_secs),
-            (1..600_i64).prop_map(SignedDuration::from_mins),
-            (1..500_i64).prop_map(|days| DAY * i32::try_from(days).unwrap()),
-        ]
-    }
-
-    fn steps(sets: bool, is_started_again: bool) -> impl Strategy<Value = Vec<Step>> {
-        let step = prop_oneof![
-            4 => some_time().prop_map(Step::Run),
-            u32::from(sets) * 3 => (some_time(), any::<bool>())
-                .prop_map(|(time, back)| Step::Set(if back { -time } else { time })),
-            u32::from(is_started_again) * 2 => some_time().prop_map(Step::StartAgain),
-        ];
-        prop::collection::vec(step, 1..80)
-    }
-
-    /// Takes the steps, with something stamped after each; what is found to be
-    /// older than `age` has to be.
-    fn nothing_is_older_than_it_is(steps: Vec<Step>, age: SignedDuration) -> Machine {
-        let mut machine = Machine::new();
-        let mut stamps = vec![(machine.real, machine.stamp())];
-        for step in steps {
-            match step {
-                Step::Run(time) => machine.run(time),
-                Step::Set(by) => machine.set(by),
-                Step::StartAgain(off) => machine.start_again(off),
-            }
-            let made = machine.real;
-            stamps.push((made, machine.stamp()));
-            for (made, stamp) in &stamps {
-                let real_age = machine.real.duration_since(*made);
-                assert!(!machine.is_older(*stamp, age) || real_age + TOLERANCE > age);
-            }
-        }
-        let bound = STRETCHES_KEPT + 1;
-        assert!(machine.record.past.len() <= bound, "not bounded");
-        machine
-    }
-
-    proptest! {
-        /// However the clock is set while the machine runs.
-        #[test]
-        fn no_setting_of_the_clock_makes_anything_older(
-            steps in steps(true, false),
-            age in some_time(),
-        ) {
-            nothing_is_older_than_it_is(steps, age);
-        }
-
-        /// However often it is started, as long as its clock is right.
-        #[test]
-        fn no_start_of_the_machine_makes_anything_older(
-            steps in steps(false, true),
-            age in some_time(),
-        ) {
-            nothing_is_older_than_it_is(steps, age);
-        }
-
-        /// Whatever happened, a clock that runs on is believed, and after that
-        /// everything grows old.
-        #[test]
-        fn everything_comes_to_an_end(steps in steps(true, true), age in some_time()) {
-            let mut machine = nothing_is_checked(steps);
-            let stamp = machine.stamp();
-            machine.run(BELIEVED_AFTER);
-            prop_assert_eq!(machine.record.doubt(), None);
-            let passed = machine.record.surely_passed();
-            prop_assert!((machine.stamp().duration_since(passed)).abs() <= TOLERANCE);
-            machine.run(age + TOLERANCE);
-            prop_assert!(machine.is_older(stamp, age));
-            let newest = machine.stamp();
-            prop_assert!(!machine.is_older(newest, SECOND));
-        }
-    }
-
-    fn nothing_is_checked(steps: Vec<Step>) -> Machine {
-        nothing_is_older_than_it_is(steps, SignedDuration::MAX)
-    }
 }

@@ -1,58 +1,58 @@
-//! Places at which a test kills the gateway, or has it panic, each before or
-//! after something that counts. Only a build with the feature `test-faults` has them: in any
-//! other they do nothing, and nothing of them is in the program.
+//! Points at which a test kills the gateway or makes it panic, each before or after
+//! a step that counts. Only a build with the feature `test-faults` has them; any
+//! other program contains nothing of them.
 
-/// Where the gateway can be killed.
+/// A point at which the gateway can be killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FaultPoint {
     /// A request is in the transaction that puts it on disk.
     BeforeSpoolCommit,
-    /// It is on disk, and nobody knows yet.
+    /// The request is on disk, and no one was notified yet.
     AfterSpoolCommit,
-    /// Postfix is about to be told so.
+    /// Postfix is about to be notified that the request is kept.
     BeforeAnswer,
-    /// Postfix was told.
+    /// Postfix was notified.
     AfterAnswer,
     /// A worker is about to take a request.
     BeforeLease,
-    /// It has taken one.
+    /// The worker has taken the request.
     AfterLease,
     /// The service is about to be carried out.
     BeforeIssue,
-    /// It is carried out, its result in memory alone.
+    /// The service was carried out, and its result is in memory only.
     AfterIssue,
     /// A result is in the transaction that puts it on disk.
     BeforeCompletionCommit,
-    /// It is on disk, and nobody knows yet.
+    /// The result is on disk, and no one was notified yet.
     AfterCompletionCommit,
     /// Postfix is about to be given a reply's recipient.
     BeforeRecipient,
-    /// It has taken the recipient.
+    /// Postfix has taken the recipient.
     AfterRecipient,
-    /// It is about to be given the message.
+    /// Postfix is about to be given the message.
     BeforeFinalDot,
-    /// It was given all of it.
+    /// Postfix was given the whole message.
     AfterFinalDot,
-    /// It has answered to that, and nobody has read it.
+    /// Postfix has answered, and the answer is not read yet.
     BeforeTaken,
-    /// It has the reply, and we know.
+    /// Postfix has the reply, and the worker has read the answer.
     AfterTaken,
-    /// We are about to note that.
+    /// The worker is about to note the delivery.
     BeforeNote,
-    /// It is noted on disk.
+    /// The delivery is noted on disk.
     AfterNote,
-    /// A secret was sealed anew in the transaction of another storage key.
+    /// A secret was sealed anew, in the transaction of a new storage key.
     AmidResealing,
-    /// Another master secret or storage key is in its transaction.
+    /// A new master secret or storage key is in its transaction.
     BeforeSecretCommit,
-    /// It is on disk, and what it replaced is still in the file.
+    /// The new secret is on disk, and the replaced one is still in the file.
     AfterSecretCommit,
-    /// The file is built anew, and the write-ahead log not emptied.
+    /// The file is built anew, and the write-ahead log is not emptied yet.
     AfterVacuum,
 }
 
 impl FaultPoint {
-    /// Those of a request's life, in its order.
+    /// The points of a request's life, in order.
     pub const ALL: [FaultPoint; 18] = [
         FaultPoint::BeforeSpoolCommit,
         FaultPoint::AfterSpoolCommit,
@@ -74,7 +74,7 @@ impl FaultPoint {
         FaultPoint::AfterNote,
     ];
 
-    /// Those of a change of secrets, in its order.
+    /// The points of a change of secrets, in order.
     pub const OF_A_SECRET_CHANGE: [FaultPoint; 4] = [
         FaultPoint::AmidResealing,
         FaultPoint::BeforeSecretCommit,
@@ -97,8 +97,9 @@ mod deadly {
 
     use super::FaultPoint;
 
-    /// Names the point, as `{:?}` shows it, and a number: at which passing the
-    /// gateway is killed. `AfterLease:3`, or `AfterLease:3:panic` for a panic.
+    /// Environment variable with a point, as `{:?}` shows it, and the number of the
+    /// pass that kills the gateway: `AfterLease:3`, or `AfterLease:3:panic` for a
+    /// panic.
     pub const VARIABLE: &str = "KMS_GATEWAY_FAULT";
 
     struct Fault {
@@ -122,7 +123,7 @@ mod deadly {
         FAULT.get_or_init(read).as_ref()
     }
 
-    /// Kills the gateway if it is told to die here.
+    /// Kills the gateway if [`VARIABLE`] names this pass of this point.
     #[allow(clippy::panic, reason = "as a fault of ours would")]
     pub(crate) fn pass(point: FaultPoint) {
         let Some(fault) = fault() else { return };
@@ -130,28 +131,28 @@ mod deadly {
             && fault.passings_left.fetch_sub(1, Ordering::SeqCst) == 1
         {
             if fault.panics {
-                panic!("told to panic {point:?}");
+                panic!("ordered to panic {point:?}");
             }
             let _ = kill_process(getpid(), Signal::KILL);
         }
     }
 
-    /// Whether the next answer to be written is one that says a request is kept.
+    /// Whether the next answer to Postfix says that a request is kept.
     static ANSWER_EXPECTED: AtomicBool = AtomicBool::new(false);
 
-    /// The next answer says that a request is kept.
+    /// Notes that the next answer says that a request is kept.
     pub(crate) fn expect_answer() {
         ANSWER_EXPECTED.store(true, Ordering::SeqCst);
     }
 
-    /// An answer is about to be written to a milter connection.
+    /// Called before an answer is written to a milter connection.
     pub(crate) fn answering() {
         if ANSWER_EXPECTED.load(Ordering::SeqCst) {
             pass(FaultPoint::BeforeAnswer);
         }
     }
 
-    /// It is written.
+    /// Called after an answer was written.
     pub(crate) fn answered() {
         if ANSWER_EXPECTED.swap(false, Ordering::SeqCst) {
             pass(FaultPoint::AfterAnswer);

@@ -1,5 +1,5 @@
-//! New files, and new content of files, that a crash leaves whole or not at all, and
-//! whose names are on disk when they are made.
+//! Writes new files, and new content of files. A crash leaves all of it or nothing,
+//! and the names are on disk when a function returns.
 
 use std::{
     ffi::OsString,
@@ -14,18 +14,18 @@ use rustix::{
     io::Errno,
 };
 
-/// Makes a file with this content, synced before this returns. It is written
-/// under another name first: `key.pem.partial` for `key.pem`.
+/// Makes a file with this content and mode, synced before this returns. It is
+/// written under another name first: `key.pem.partial` for `key.pem`.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] for a file that is there; nothing is ever
-/// overwritten. Any other as the operating system says.
+/// [`io::ErrorKind::AlreadyExists`] if the file exists; nothing is ever
+/// overwritten. Any other error as the operating system gives it.
 pub fn create(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     if path.symlink_metadata().is_ok() {
         return Err(Errno::EXIST.into());
     }
     let partial = partial_name(path);
-    // A crash may have left one.
+    // A crash may have left a partial file.
     match fs::remove_file(&partial) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -54,13 +54,13 @@ fn write(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Gives a file that is synced a name that no other has, and syncs the name.
+/// Renames a synced file to a name that no other file has, and syncs the name.
 ///
 /// # Errors
 /// As [`create`].
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // The file system can't do both at once (NFS).
+        // The file system can't check and rename at once (NFS).
         Err(Errno::INVAL | Errno::NOSYS) if to.symlink_metadata().is_err() => {
             fs::rename(from, to)?;
         }
@@ -69,11 +69,11 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     sync(directory_of(to))
 }
 
-/// Gives a file that is there new content. Owner and mode stay. The content is
-/// written to `partial` first, in the same directory; a crash may leave that.
+/// Replaces the content of an existing file. Owner and mode stay. The content is
+/// written to `partial` first, in the same directory; a crash may leave that file.
 ///
 /// # Errors
-/// As the operating system says; the file is as it was then.
+/// As the operating system gives them; the file stays as it was.
 pub fn replace(path: &Path, partial: &Path, content: &[u8]) -> io::Result<()> {
     let write = || -> io::Result<()> {
         let like = fs::metadata(path)?;
@@ -98,10 +98,7 @@ pub fn replace(path: &Path, partial: &Path, content: &[u8]) -> io::Result<()> {
     sync(directory_of(path))
 }
 
-/// Makes a directory with those above it, where they aren't there yet.
-///
-/// # Errors
-/// As the operating system says.
+/// Makes a directory, and the directories above it that are missing.
 pub fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
     let missing: Vec<&Path> = path
         .ancestors()
@@ -114,9 +111,6 @@ pub fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
 }
 
 /// Waits until a file, or the names in a directory, are on disk.
-///
-/// # Errors
-/// As the operating system says.
 pub fn sync(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }

@@ -1,11 +1,11 @@
-//! Text of strangers where people read it. Knows characters, not what the
-//! text says.
+//! Makes texts of strangers safe for people to read. Knows characters, not what a
+//! text means.
 
 use std::fmt::{self, Display, Formatter, Write};
 
-/// A text in one line that does nothing but stand there: no line break or
-/// other control, no escape sequence, nothing that turns the writing around.
-/// What isn't printable is escaped as in Rust's literals.
+/// Shows a text on one line and without effects: no line break or other control, no
+/// escape sequence, no change of the writing's direction. Characters that aren't
+/// printable are escaped as in Rust's literals.
 #[derive(Clone, Copy, Debug)]
 pub struct Printable<'a>(pub &'a str);
 
@@ -23,7 +23,6 @@ impl Display for Printable<'_> {
 
 /// Characters without width: the soft hyphen, zero-width spaces and joiners,
 /// marks of direction, and the byte order mark.
-#[must_use]
 pub fn is_invisible(c: char) -> bool {
     matches!(
         c,
@@ -37,16 +36,16 @@ pub fn is_invisible(c: char) -> bool {
     )
 }
 
-/// JSON that is as safe to look at: the same value, with each character in
-/// its strings that isn't printable written `\uXXXX`.
+/// Shows JSON just as safely. The value stays the same: each character in its
+/// strings that isn't printable is written `\uXXXX`.
 #[derive(Clone, Copy, Debug)]
 pub struct PrintableJson<'a>(pub &'a str);
 
 impl Display for PrintableJson<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for c in self.0.chars() {
-            // What is ASCII the serialiser has escaped, but for DEL; the line
-            // ends of JSON in many lines are its own.
+            // The serialiser has escaped every ASCII control in a string but DEL.
+            // Line ends between values are its own.
             let is_safe = match c {
                 '\u{7f}' => false,
                 '\0'..='\u{7e}' => true,
@@ -72,7 +71,8 @@ mod tests {
 
     use super::*;
 
-    /// Controls, line ends and what changes the direction of writing.
+    /// Whether a character is a control or a line end, or changes the direction of
+    /// writing.
     fn acts(c: char) -> bool {
         c.is_control()
             || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kms_gateway::audit::{ChainKey, Entry};
 use kms_gateway::clock::{Clock, WatchedClock};
-use kms_gateway::kms::{EmbeddedKms, Freshness, StorageKey};
 use kms_gateway::milter::{Gateway, InFlight, Memory, Rules};
 use kms_gateway::policy::{Settings, Throttle};
-use kms_gateway::store::{Shares, SqliteStore, Store as _, StoreSettings};
+use kms_gateway::store::{SqliteStore, Store as _, StoreSettings};
+use kms_gateway::{
+    kms::{EmbeddedKms, KeyLoadFileSettings},
+    secrets::StorageKey,
+};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -50,17 +53,16 @@ impl House {
         let mut settings =
             StoreSettings::new(directory.path().join("state").join("gateway.sqlite3"));
         settings.max_requests = MAX_REQUESTS;
-        settings.shares = Shares {
-            strangers: STRANGERS_PERCENT,
-            newcomers: STRANGERS_PERCENT,
-            network: STRANGERS_PERCENT,
-        };
+        settings.strangers_percent = STRANGERS_PERCENT;
+        settings.newcomers_percent = STRANGERS_PERCENT;
+        settings.network_percent = STRANGERS_PERCENT;
         settings.min_free_bytes = 0;
         let store = SqliteStore::open(&settings, Some(ChainKey::new(&[7; 32])))
             .await
             .unwrap();
         let storage_key = StorageKey::random().unwrap();
-        let kms = EmbeddedKms::new(store.clone(), storage_key, Freshness::default()).unwrap();
+        let kms =
+            EmbeddedKms::new(store.clone(), storage_key, KeyLoadFileSettings::default()).unwrap();
         let (sender, receiver) = watch::channel(rules(false));
         let gateway = Gateway {
             store: store.clone(),
@@ -113,7 +115,7 @@ pub fn rules(keep_bcc: bool) -> Arc<Rules> {
         addresses: gateway::addresses(),
         policy: Settings::default(),
         blocklists: None,
-        throttle: Throttle::default(),
+        throttle: Throttle::default().allowances(),
         max_stranger_subject: 256,
         reply_reverse_path: String::new(),
         internal_daemon_name: INTERNAL.to_owned(),

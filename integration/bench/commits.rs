@@ -15,8 +15,8 @@ use std::{
 use jiff::Timestamp;
 use kms_gateway::{
     audit::{ChainKey, Entry, Event},
-    kms::RequestId,
     policy::{Charges, Trust},
+    request_id::RequestId,
     store::{Accepted, NewRequest, NoticeWriter, SqliteStore, Store, StoreSettings},
 };
 use tokio::{runtime::Runtime, task::JoinSet};
@@ -84,7 +84,9 @@ async fn accepts(directory: &Path, tasks: usize, count: usize) -> Vec<f64> {
         .mode(0o700)
         .create(&path)
         .expect("a directory");
-    let settings = StoreSettings::new(path.join("gateway.sqlite3"));
+    let mut settings = StoreSettings::new(path.join("gateway.sqlite3"));
+    settings.max_requests = 100_000;
+    settings.max_bytes = 1 << 30;
     let opened = SqliteStore::open(&settings, Some(ChainKey::new(&[7; 32])));
     let store = opened.await.expect("a store");
     let commits = store.commits();

@@ -35,7 +35,8 @@ use harness::{
 use jiff::Timestamp;
 use kms_gateway::{
     audit::{ChainKey, Entry, Event},
-    kms::{KmsTables, MasterSecret},
+    kms::KmsTables,
+    secrets::MasterSecret,
     store::{SqliteStore, Store, StoreError, StoreSettings},
 };
 use tempfile::TempDir;

@@ -1,16 +1,19 @@
 //! The chain over the audit log: HMAC-SHA-256 (RFC 2104) of each entry's
-//! sequence number, the link before it and its stored bytes. It may not know
-//! what an entry says.
+//! sequence number, the link before it and its stored bytes. Knows nothing of the
+//! meaning of an entry.
 //!
-//! Whoever lacks the key can't change, remove, insert or reorder an entry
-//! unseen. Cutting the newest entries, or putting back an older copy of the
-//! whole log, shows only against a [`Head`] that was kept elsewhere.
+//! Without the key, nobody can change, remove, insert or reorder an entry unseen.
+//! A cut of the newest entries, or an older copy of the whole log, shows only
+//! against a [`Head`] that was kept elsewhere.
 //!
-//! With another master secret the chain goes on under another key: the first
-//! link under it covers the last one under the key before, so that from then on
-//! whoever has only the former master secret can change nothing unseen either,
-//! not even what was written under it. Each key seals the one before it, so
-//! that the newest verifies the whole log.
+//! With another master secret the chain goes on under another key. The first link
+//! under the new key covers the last link under the old one. From then on, the
+//! former master secret alone can change nothing unseen, not even entries that were
+//! written under it. Each key seals the one before it, so that the newest key
+//! verifies the whole log.
+
+#[cfg(test)]
+mod tests;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -19,24 +22,25 @@ use std::str::FromStr;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::kms::primitives::hkdf_sha384;
-use crate::kms::{AssociatedData, DoesNotOpen, RandomError, Sealed, Secret, StorageKey};
+use crate::secrets::{
+    AssociatedData, DoesNotOpen, RandomError, Sealed, Secret, StorageKey, primitives::hkdf_sha384,
+};
 
-/// The key of the chain, derived from the master secret, with those before it.
+/// The key of the chain, derived from the master secret, with the keys before it.
 pub struct ChainKey {
     newest: Key,
     /// The keys before it, the oldest first.
     former: Vec<FormerKey>,
 }
 
-/// A key that another has followed.
+/// A key that another one has replaced.
 struct FormerKey {
     key: Key,
     /// The first entry under the next key.
     until: i64,
 }
 
-/// Where the chain passed to another key.
+/// The passage of the chain to another key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandOver {
     /// The first entry under the new key.
@@ -46,7 +50,7 @@ pub struct HandOver {
 }
 
 impl ChainKey {
-    /// Takes the derived key.
+    /// Takes the key derived from the master secret.
     pub fn new(key: &[u8; 32]) -> Self {
         Self {
             newest: Key::new(key),
@@ -54,11 +58,12 @@ impl ChainKey {
         }
     }
 
-    /// The same with the keys before it, which the hand-overs hold, the newest
+    /// Adds the former keys that the hand-overs hold. The newest hand-over comes
     /// first.
     ///
     /// # Errors
-    /// [`DoesNotOpen`]: the newest hand-over was to another key than this.
+    /// [`DoesNotOpen`]: the newest hand-over was made to another key than this one,
+    /// or one after it is altered or missing.
     pub fn with_former(
         mut self,
         hand_overs: impl IntoIterator<Item = HandOver>,
@@ -76,10 +81,10 @@ impl ChainKey {
         Ok(self)
     }
 
-    /// Hands the chain over to `next`, whose first entry is `first`.
+    /// Hands the chain over to `next`. `first` is the first entry under `next`.
     ///
     /// # Errors
-    /// [`RandomError`]: no nonce to seal with.
+    /// [`RandomError`] if the operating system gives no nonce.
     pub fn hand_over(&self, next: &Self, first: i64) -> Result<HandOver, RandomError> {
         Ok(HandOver {
             first,
@@ -87,7 +92,7 @@ impl ChainKey {
         })
     }
 
-    /// The first entry under each key but the oldest known, in order.
+    /// The first entry under each key but the oldest known, ascending.
     pub fn hand_overs(&self) -> impl Iterator<Item = i64> {
         self.former.iter().map(|former| former.until)
     }
@@ -145,7 +150,7 @@ impl Key {
         key.map(Self::new).map_err(|_| row(first).does_not_open())
     }
 
-    /// What seals the key before, and nothing else.
+    /// The key that seals the former key, and nothing else.
     fn sealing_key(&self) -> StorageKey {
         let (key, _padding) = self.0.split::<32, 32>();
         StorageKey::new(hkdf_sha384(
@@ -166,7 +171,7 @@ impl fmt::Debug for ChainKey {
     }
 }
 
-/// What ties an entry to all before it.
+/// Ties an entry to all entries before it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Link(pub [u8; 32]);
 
@@ -187,7 +192,7 @@ impl fmt::Debug for Link {
 pub struct Head {
     /// The sequence number, 0 before the first entry.
     pub sequence: i64,
-    /// The link.
+    /// The link of that entry, zeros before the first.
     pub link: Link,
 }
 
@@ -207,7 +212,11 @@ impl Head {
         }
     }
 
-    /// The head after the stored entry that should come next.
+    /// Verifies the stored entry that should come next, and returns the head after
+    /// it.
+    ///
+    /// # Errors
+    /// [`BrokenAt`]: the entry is missing, or its link does not fit.
     pub fn follow(
         &self,
         key: &ChainKey,
@@ -260,13 +269,13 @@ impl FromStr for Head {
     }
 }
 
-/// A text that is no head.
+/// A text that is not a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a head of the audit log is written SEQ:HASH, the hash in 64 hex digits")]
 pub struct HeadSyntax;
 
-/// What retention leaves where it cut the oldest entries away: the head that the
-/// first entry kept follows, authenticated like an entry.
+/// The mark that retention leaves in place of the oldest entries: the head before
+/// the first entry that is kept, authenticated like an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Anchor {
     /// The last entry that was cut.
@@ -276,12 +285,12 @@ pub struct Anchor {
 }
 
 impl Anchor {
-    /// Stands where an entry's bytes do. Those begin with `{`, so no entry's
-    /// link can pass for an authenticator.
+    /// Used in place of an entry's bytes. Entries begin with `{`, so no entry's link
+    /// can pass for an authenticator.
     const BYTES: &'static [u8] = b"anchor";
 
-    /// Authenticates a cut, by the newest key whatever the entries' own: an
-    /// anchor is made anew when the chain passes to another.
+    /// Authenticates a cut by the newest key, whatever key the entries have. When
+    /// the chain passes to another key, the anchor is made anew.
     pub fn new(key: &ChainKey, head: Head) -> Self {
         let authenticator = key.newest.link(head.sequence, &head.link, Self::BYTES);
         Self {
@@ -290,7 +299,10 @@ impl Anchor {
         }
     }
 
-    /// The head to go on from, if the anchor is authentic.
+    /// Verifies the anchor, and returns the head that the first kept entry follows.
+    ///
+    /// # Errors
+    /// [`BrokenAt`]: the anchor is not authentic.
     pub fn check(&self, key: &ChainKey) -> Result<Head, BrokenAt> {
         let sequence = self.head.sequence;
         key.newest
@@ -310,11 +322,11 @@ impl Anchor {
 pub struct BrokenAt {
     /// The entry's sequence number.
     pub sequence: i64,
-    /// What is wrong with it.
+    /// The fault at that entry.
     pub fault: Fault,
 }
 
-/// What is wrong with an entry.
+/// The fault at an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The entry isn't there, though later ones are.
@@ -338,156 +350,5 @@ impl fmt::Display for Fault {
             Self::Anchor => "the anchor that stands for the entries cut by retention is not authentic",
             Self::Head => "it is gone or not the entry that the given head names: the log was cut or replaced by another",
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    fn key() -> ChainKey {
-        ChainKey::new(&[7; 32])
-    }
-
-    #[test]
-    fn a_link_is_the_hmac_of_sequence_previous_and_bytes() {
-        // Computed by Python's hmac.
-        let link = key().link(1, &Head::EMPTY.link, b"{}");
-        assert_eq!(
-            link.to_string(),
-            "f8b9f8bf32b5d19b48f8cd65a5f8a1787fecdcd0bad512ccbd211727b6d4d435"
-        );
-    }
-
-    #[test]
-    fn a_head_reads_back() {
-        let head = Head::EMPTY.append(&key(), b"{}");
-        assert_eq!(head.to_string().parse(), Ok(head));
-        for text in ["", "1", "1:", "x:00", "1:zz", &head.to_string()[..40]] {
-            assert_eq!(text.parse::<Head>(), Err(HeadSyntax));
-        }
-    }
-
-    #[test]
-    fn what_was_appended_follows_and_nothing_else_does() {
-        let first = Head::EMPTY.append(&key(), b"{1}");
-        let second = first.append(&key(), b"{2}");
-        let follow = |bytes: &[u8], sequence, link| first.follow(&key(), sequence, bytes, link);
-
-        assert_eq!(follow(b"{2}", 2, &second.link), Ok(second));
-        let changed = BrokenAt {
-            sequence: 2,
-            fault: Fault::Link,
-        };
-        assert_eq!(follow(b"{3}", 2, &second.link), Err(changed));
-        assert_eq!(follow(b"{2}", 2, &first.link), Err(changed));
-        let missing = BrokenAt {
-            sequence: 2,
-            fault: Fault::Missing,
-        };
-        assert_eq!(follow(b"{2}", 3, &second.link), Err(missing));
-        let again = BrokenAt {
-            sequence: 1,
-            fault: Fault::Link,
-        };
-        assert_eq!(follow(b"{1}", 1, &first.link), Err(again));
-        let other = ChainKey::new(&[8; 32]);
-        assert_eq!(first.follow(&other, 2, b"{2}", &second.link), Err(changed));
-    }
-
-    #[test]
-    fn an_anchor_needs_the_key_and_no_link_passes_for_one() {
-        let head = Head::EMPTY.append(&key(), b"{1}");
-        let anchor = Anchor::new(&key(), head);
-        assert_eq!(anchor.check(&key()), Ok(head));
-
-        let forged = BrokenAt {
-            sequence: 1,
-            fault: Fault::Anchor,
-        };
-        let next = head.append(&key(), b"{2}");
-        let other_key = Anchor::new(&ChainKey::new(&[8; 32]), head);
-        let link = Anchor {
-            head,
-            authenticator: next.link,
-        };
-        for anchor in [other_key, link] {
-            assert_eq!(anchor.check(&key()), Err(forged));
-        }
-        let moved = Anchor {
-            head: next,
-            ..anchor
-        };
-        assert_eq!(moved.check(&key()).unwrap_err().fault, Fault::Anchor);
-    }
-
-    /// The key after two hand-overs, at entries 3 and 5.
-    fn thrice() -> (Vec<HandOver>, [u8; 32]) {
-        let keys = [[7; 32], [8; 32], [9; 32]].map(|key| ChainKey::new(&key));
-        let [first, second, third] = &keys;
-        let hand_overs = vec![
-            second.hand_over(third, 5).unwrap(),
-            first.hand_over(second, 3).unwrap(),
-        ];
-        (hand_overs, [9; 32])
-    }
-
-    #[test]
-    fn the_newest_key_verifies_what_those_before_it_wrote() {
-        let (hand_overs, newest) = thrice();
-        let key = ChainKey::new(&newest).with_former(hand_overs).unwrap();
-        assert_eq!(key.hand_overs().collect::<Vec<_>>(), [3, 5]);
-        let mut head = Head::EMPTY;
-        for (sequence, byte) in [(1, 7), (2, 7), (3, 8), (4, 8), (5, 9), (6, 9)] {
-            let written = head.append(&ChainKey::new(&[byte; 32]), b"{}");
-            head = head.follow(&key, sequence, b"{}", &written.link).unwrap();
-        }
-        assert_eq!(head.sequence, 6);
-        let anchor = Anchor::new(
-            &ChainKey::new(&newest),
-            Head {
-                sequence: 2,
-                ..head
-            },
-        );
-        assert!(anchor.check(&key).is_ok(), "by the newest key");
-    }
-
-    #[test]
-    fn hand_overs_open_only_as_they_were_made() {
-        let (hand_overs, newest) = thrice();
-        let open = |hand_overs: Vec<HandOver>, key| ChainKey::new(key).with_former(hand_overs);
-        assert!(open(hand_overs.clone(), &newest).is_ok());
-        assert!(
-            open(hand_overs.clone(), &[8; 32]).is_err(),
-            "another secret"
-        );
-        let mut moved = hand_overs.clone();
-        moved.first_mut().unwrap().first = 6;
-        assert!(open(moved, &newest).is_err());
-        let mut missing = hand_overs;
-        missing.remove(0);
-        assert!(open(missing, &newest).is_err());
-    }
-
-    #[test]
-    fn whoever_has_a_former_key_alone_changes_nothing_unseen() {
-        let (old, new) = (ChainKey::new(&[7; 32]), ChainKey::new(&[8; 32]));
-        let written = Head::EMPTY.append(&old, b"{1}");
-        let handed_over = written.append(&new, b"{2}");
-        let hand_over = old.hand_over(&new, 2).unwrap();
-        let key = ChainKey::new(&[8; 32]).with_former([hand_over]).unwrap();
-        // Its link is right by the former key, and the next one tells.
-        let forged = Head::EMPTY.append(&old, b"{0}");
-        let forged = Head::EMPTY.follow(&key, 1, b"{0}", &forged.link).unwrap();
-        let fault = forged.follow(&key, 2, b"{2}", &handed_over.link);
-        assert_eq!(fault.unwrap_err().sequence, 2);
-    }
-
-    #[test]
-    fn the_key_is_not_shown() {
-        assert_eq!(format!("{:?}", key()), "ChainKey(..)");
     }
 }

@@ -1,10 +1,10 @@
-//! One entry of the audit log and its canonical bytes. It may not know who
-//! writes entries or where they are kept.
+//! One entry of the audit log and its canonical bytes. Knows neither who writes
+//! entries nor where they are kept.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// What an entry tells of.
+/// The kind of event that an entry records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -13,7 +13,7 @@ pub enum Event {
     Judged,
     /// A request is in the spool.
     Accepted,
-    /// The same message came again and is answered already, or will be.
+    /// A message came again. It is answered already, or will be.
     Duplicate,
     /// A request has its final result: effects and reply are committed.
     Completed,
@@ -39,7 +39,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// The name that stands in the entry.
+    /// The event's name in the entry.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Judged => "judged",
@@ -63,10 +63,10 @@ impl Event {
 /// field may be added but none moved, renamed or removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// When it happened.
+    /// Time of the event.
     #[serde(with = "timestamp")]
     pub time: Timestamp,
-    /// What happened.
+    /// Kind of the event.
     pub event: Event,
     /// Postfix's queue id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -77,7 +77,7 @@ pub struct Entry {
     /// The SMTP client's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
-    /// What the client said in HELO or EHLO.
+    /// The client's name for itself in HELO or EHLO.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub helo: Option<String>,
     /// The envelope's reverse path, empty for the null one.
@@ -104,7 +104,7 @@ pub struct Entry {
     /// The rule that gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
-    /// Why, in words.
+    /// The reason, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The service code.
@@ -116,7 +116,7 @@ pub struct Entry {
     /// The error or notice code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// What the code alone doesn't say; never a body or a key.
+    /// Details that the code alone doesn't give; never a body or a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// The address that a reply goes to.
@@ -125,18 +125,18 @@ pub struct Entry {
     /// The reply's Message-ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_message_id: Option<String>,
-    /// Of how many alike, this one the last, the entry tells; or how many
-    /// entries were cut, or waits ended.
+    /// Number of identical events that this entry, the last of them, stands for. Or
+    /// number of entries that were cut, or of waits that were ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
-    /// How many attempts led here.
+    /// Number of attempts up to this event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
-    /// The person whose hand it was.
+    /// The person who gave the order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<String>,
-    /// The network of the clients of all that the entry counts, or `others`: of
-    /// those that are not counted by themselves.
+    /// Network of the clients whose events the entry counts, or `others` for all
+    /// networks that are not counted separately.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
     /// The SMID of the security module that a request names, authentic or not.
@@ -145,18 +145,18 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The longest text kept of one field, in bytes as they are stored: JSON has
-    /// six for a control character. A sender chooses most texts, and the log must
-    /// not grow as they wish.
+    /// Length of the longest text kept of one field, in bytes as stored: JSON writes
+    /// a control character in six. Senders choose most texts, and must not be able
+    /// to fill the log.
     pub const TEXT_LIMIT: usize = 1_000;
 
-    /// How many recipients are kept.
+    /// Number of recipients that are kept.
     pub const RECIPIENT_LIMIT: usize = 50;
 
-    /// The bytes kept of all recipients together.
+    /// Number of bytes that are kept of all recipients together.
     const RECIPIENTS_LIMIT: usize = 4 * Self::TEXT_LIMIT;
 
-    /// An entry that says no more than when and what.
+    /// An entry with its time and event only.
     pub fn new(time: Timestamp, event: Event) -> Self {
         Self {
             time,
@@ -188,21 +188,21 @@ impl Entry {
         }
     }
 
-    /// The canonical text, whose bytes are stored and chained: JSON in the order
-    /// of the fields, what is absent left out, each text and the list of
-    /// recipients cut to their limits.
+    /// The canonical text; its bytes are stored and chained. It is JSON in the order
+    /// of the fields, without absent fields. Each text and the list of recipients
+    /// are cut to their limits.
     ///
     /// # Errors
-    /// None that can happen; the type is the serialiser's.
+    /// The serialiser's error, which never happens.
     pub fn canonical_json(mut self) -> Result<String, serde_json::Error> {
         self.bound();
         serde_json::to_string(&self)
     }
 
-    /// Reads a stored text again.
+    /// Reads a stored text.
     ///
     /// # Errors
-    /// If it is no entry, or one of a newer version.
+    /// The text is not an entry, or an entry of a newer version.
     pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text)
     }
@@ -235,7 +235,8 @@ impl Entry {
         self.bound_recipients();
     }
 
-    /// The mark at the end counts too: what was bounded once stays as it is.
+    /// The mark at the end counts as a recipient, so that a list that was bounded
+    /// once stays as it is.
     fn bound_recipients(&mut self) {
         let lengths: Vec<usize> = self
             .recipients
@@ -275,7 +276,7 @@ fn cut(text: &mut String) {
     text.push(MARK);
 }
 
-/// The bytes of a text between the quotes of JSON.
+/// Length in bytes of a text between the quotes of JSON.
 fn stored_length(text: &str) -> usize {
     text.chars().map(stored_length_of).sum()
 }

@@ -1,7 +1,7 @@
 //! The audit log: one entry for each decision, chained so that any change shows.
 //!
-//! This folder says what an entry is, which bytes of it count and how the chain
-//! is computed. Where entries are kept is the store's business.
+//! This folder defines an entry, its canonical bytes and the chain over them. The
+//! store keeps the entries.
 
 mod chain;
 mod entry;

@@ -1,84 +1,75 @@
-//! What ends a command: one line that says what, where and what to do.
+//! The error that ends a command: one line with what is wrong, where, and what to
+//! do.
 
 use std::{fmt, io, path::Path};
 
 use crate::{
-    config::ConfigError,
-    dnsbl::ResolverError,
-    kms::{
-        KmsError, MasterSecretError, PemError, RandomError, StorageKeyError, TablesError,
-        VendingKeyError, administration::AdministrationError,
-    },
+    gateway::GatewayError,
+    kms::{PemError, VendingKeyError, administration::AdministrationError},
     security_module::ModuleError,
-    store::{BackupError, StoreError},
+    store::BackupError,
     wiring::WiringError,
 };
 
-/// Why a command could not be carried out.
+/// The reason why a command could not be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The configuration.
+    /// The gateway's own parts failed: configuration, store, keys or ports.
     #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The name servers that blocklists are asked by.
-    #[error(transparent)]
-    Resolver(#[from] ResolverError),
-    /// The database.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A copy of the database.
+    Gateway(GatewayError),
+    /// The database can't be copied.
     #[error(transparent)]
     Backup(#[from] BackupError),
-    /// The master secret.
-    #[error(transparent)]
-    MasterSecret(#[from] MasterSecretError),
-    /// The key that seals the others.
-    #[error(transparent)]
-    StorageKey(#[from] StorageKeyError),
-    /// The key management system.
-    #[error(transparent)]
-    Kms(#[from] KmsError),
-    /// A private key in a file.
+    /// The PEM file of a private key can't be read or made.
     #[error(transparent)]
     Pem(#[from] PemError),
-    /// A vending key that was given.
+    /// A given vending key is not one.
     #[error(transparent)]
     VendingKey(#[from] VendingKeyError),
-    /// No random bytes.
-    #[error(transparent)]
-    Random(#[from] RandomError),
-    /// The tables of the key management system.
-    #[error(transparent)]
-    Tables(#[from] TablesError),
-    /// Keys, modules and what may be done with them.
+    /// A change of keys or modules was refused.
     #[error(transparent)]
     Administration(#[from] AdministrationError),
-    /// The software security module.
+    /// The software security module refused.
     #[error(transparent)]
     Module(#[from] ModuleError),
-    /// Postfix's configuration.
+    /// Postfix's configuration can't be read or changed.
     #[error(transparent)]
     Wiring(#[from] WiringError),
-    /// The command can't be meant so: exit code 2.
+    /// The command line is wrong: exit code 2.
     #[error("{0}")]
     Usage(String),
-    /// Anything else, in words.
+    /// Any other reason.
     #[error("{0}")]
     Other(String),
 }
 
+/// Every error that can end the gateway can end a command.
+impl<E> From<E> for CommandError
+where
+    GatewayError: From<E>,
+{
+    fn from(error: E) -> Self {
+        Self::Gateway(error.into())
+    }
+}
+
 impl CommandError {
-    /// A file that can't be read or written.
+    /// A file that can't be `action`: read, written, made.
     pub(super) fn file(path: &Path, action: &str, error: &io::Error) -> Self {
-        Self::Other(format!("{}: can't be {action}: {error}", path.display()))
+        Self::at(path, format_args!("can't be {action}: {error}"))
     }
 
-    /// What the command line lacks that only shows when it is carried out.
+    /// A file with a problem, and the remedy.
+    pub(crate) fn at(path: &Path, problem: impl fmt::Display) -> Self {
+        Self::Other(format!("{}: {problem}", path.display()))
+    }
+
+    /// A wrong command line that clap could not find.
     pub(super) fn usage(text: impl fmt::Display) -> Self {
         Self::Usage(text.to_string())
     }
 
-    /// Anything else.
+    /// Any other reason.
     pub(super) fn other(text: impl fmt::Display) -> Self {
         Self::Other(text.to_string())
     }

@@ -1,12 +1,14 @@
-//! The sealed rows of an installation, opened for an operator.
+//! Finds altered sealed rows in a store.
 
 use super::CommandError;
 use crate::{
-    kms::{AlteredRows, KmsTables, MasterSecret, StorageKey, StorageKeyError},
+    kms::{AlteredRows, KmsTables},
+    secrets::{MasterSecret, OtherMasterSecret, StorageKey},
     store::SqliteStore,
 };
 
-/// Those that somebody altered, of a store that this master secret opens.
+/// Returns the altered rows. `secret` must be the master secret of the store's audit
+/// log.
 pub(super) async fn altered(
     store: &SqliteStore,
     secret: &MasterSecret,
@@ -16,12 +18,11 @@ pub(super) async fn altered(
     };
     match StorageKey::unwrap(&wrapped, secret) {
         Ok(storage_key) => Ok(AlteredRows::find(store, &storage_key).await?),
-        // The master secret is the right one: it opens the audit log's key.
-        Err(StorageKeyError::OtherMasterSecret) => {
+        // The audit log opened with this secret, so that the storage key's row is wrong.
+        Err(OtherMasterSecret) => {
             let mut altered = AlteredRows::default();
             altered.add("the storage key".to_owned());
             Ok(altered)
         }
-        Err(error) => Err(error.into()),
     }
 }

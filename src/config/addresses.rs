@@ -1,29 +1,28 @@
 //! Addresses that one configuration gives to two services. Each is good by
 //! itself; together they can't be meant.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-    path::Path,
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use super::{Config, ConfigError, ListenAddress};
+use super::{
+    Config, ListenAddress,
+    error::{Checked, refuse},
+};
 
 impl Config {
     /// Refuses ports that nobody can listen at, and ports and sockets that have
     /// two owners.
-    pub(super) fn check_addresses(&self, path: &Path) -> Result<(), ConfigError> {
-        self.check_ports(path)?;
+    pub(super) fn check_addresses(&self) -> Checked {
+        self.check_ports()?;
         let milter = &self.milter.listen;
         if milter.takes(self.reply.smtp) {
-            return Err(ConfigError::value(
-                path,
+            return refuse(
                 "reply.smtp",
                 format_args!(
                     "{} is where the gateway itself listens, by milter.listen = \"{milter}\"",
                     self.reply.smtp
                 ),
                 "name Postfix's port for replies, such as \"127.0.0.1:18025\"",
-            ));
+            );
         }
         if let Some(metrics) = self.metrics.listen {
             for (key, is_taken) in [
@@ -31,32 +30,30 @@ impl Config {
                 ("reply.smtp", overlap(metrics, self.reply.smtp)),
             ] {
                 if is_taken {
-                    return Err(ConfigError::value(
-                        path,
+                    return refuse(
                         "metrics.listen",
                         format_args!("{metrics} is the address of {key} too"),
                         "write another port, such as \"127.0.0.1:9890\"",
-                    ));
+                    );
                 }
             }
         }
         if let (ListenAddress::Unix(milter), Some(kms)) = (milter, &self.kms.socket)
             && milter == kms
         {
-            return Err(ConfigError::value(
-                path,
+            return refuse(
                 "kms.socket",
                 format_args!(
                     "{} is where the gateway itself listens, by milter.listen",
                     kms.display()
                 ),
                 "name the socket of the external key management system",
-            ));
+            );
         }
         Ok(())
     }
 
-    fn check_ports(&self, path: &Path) -> Result<(), ConfigError> {
+    fn check_ports(&self) -> Checked {
         let milter = match &self.milter.listen {
             ListenAddress::Inet(address) => port_of(address),
             ListenAddress::Unix(_) => None,
@@ -68,12 +65,11 @@ impl Config {
             ("dnsbl.resolver", self.dnsbl.resolver.map(|at| at.port())),
         ];
         match ports.iter().find(|(_, port)| *port == Some(0)) {
-            Some((key, _)) => Err(ConfigError::value(
-                path,
+            Some((key, _)) => refuse(
                 key,
                 "its port is 0, which names none",
                 "write a port from 1 to 65535",
-            )),
+            ),
             None => Ok(()),
         }
     }

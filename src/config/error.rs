@@ -14,6 +14,35 @@ pub struct ConfigError {
     remedy: String,
 }
 
+/// A value that can't be meant, before the file is known.
+pub(super) struct Problem {
+    key: &'static str,
+    problem: String,
+    remedy: String,
+}
+
+pub(super) type Checked = Result<(), Problem>;
+
+/// Refuses the value of `key`.
+pub(super) fn refuse(
+    key: &'static str,
+    problem: impl fmt::Display,
+    remedy: impl fmt::Display,
+) -> Checked {
+    Err(Problem {
+        key,
+        problem: problem.to_string(),
+        remedy: remedy.to_string(),
+    })
+}
+
+impl Problem {
+    /// The error for the file at `path`.
+    pub(super) fn of_file(self, path: &Path) -> ConfigError {
+        ConfigError::value(path, self.key, self.problem, self.remedy)
+    }
+}
+
 impl ConfigError {
     fn new(
         place: impl fmt::Display,
@@ -92,7 +121,7 @@ impl ConfigError {
         Self::new(place(path, text, Some(&key), inner), message, remedy)
     }
 
-    /// A value that is of the right type and yet can't be.
+    /// A value that is of the right type and yet can't be meant.
     pub(crate) fn value(
         path: &Path,
         key: &str,

@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use crate::as_text::as_text;
+
 /// The levels that a line of the log may have.
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
@@ -48,6 +50,8 @@ impl fmt::Display for LogLevel {
         formatter.write_str(&self.0)
     }
 }
+
+as_text!(LogLevel);
 
 fn listed(directives: &[Directive<'_>]) -> String {
     let texts: Vec<String> = directives.iter().map(ToString::to_string).collect();

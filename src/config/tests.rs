@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use std::path::Path;
+
 use super::*;
 
 const MINIMAL: &str = "[gateway]\naddresses = [\"gateway@kms.example.org\"]\n";

@@ -13,30 +13,12 @@ use std::{net::IpAddr, time::Duration};
 use futures_util::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
+pub use self::resolver::ResolverError;
 use self::{resolver::Resolver, zone::Zone};
-pub use self::{
-    resolver::{NameServer, ResolverError},
-    zone::{ConfiguredSite, Families},
-};
-use crate::policy::dnsbl::{Hit, Score, Site, ZoneName, ZoneReply};
+use crate::policy::dnsbl::{Hit, Score, Settings, Site, ZoneName, ZoneReply};
 
 /// Characters of a zone's TXT record that are kept. The record may have 65,535 octets.
 const MAX_TEXT: usize = 500;
-
-/// The sites to ask, the name server and the time limit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// The sites, weighed in this order.
-    pub sites: Vec<ConfiguredSite>,
-    /// A client with at least this score counts as listed.
-    pub threshold: i32,
-    /// The name server to ask.
-    pub name_server: NameServer,
-    /// Time limit for all questions about one client together.
-    pub time_limit: Duration,
-    /// A zone that was switched off is tested again after this time.
-    pub recheck: Duration,
-}
 
 /// The blocklists of an installation.
 pub struct Blocklists {
@@ -50,20 +32,21 @@ pub struct Blocklists {
 impl Blocklists {
     /// Must be called within a Tokio runtime.
     ///
-    /// # Errors Fails if no resolver can be made.
-    pub fn new(settings: Settings) -> Result<Self, ResolverError> {
+    /// # Errors
+    /// No resolver can be made.
+    pub fn new(settings: &Settings) -> Result<Self, ResolverError> {
         let mut zones: Vec<Zone> = Vec::new();
-        for configured in &settings.sites {
+        for configured in &settings.zones {
             if !zones.iter().any(|zone| zone.is(&configured.site.zone)) {
-                zones.push(Zone::new(configured, settings.recheck));
+                zones.push(Zone::new(configured, settings.recheck.as_std()));
             }
         }
         Ok(Self {
-            sites: settings.sites.into_iter().map(|own| own.site).collect(),
+            sites: settings.zones.iter().map(|own| own.site.clone()).collect(),
             threshold: settings.threshold,
             zones,
-            resolver: Resolver::new(settings.name_server)?,
-            time_limit: settings.time_limit,
+            resolver: Resolver::new(settings.resolver)?,
+            time_limit: settings.time_limit.as_std(),
         })
     }
 

@@ -17,16 +17,7 @@ use thiserror::Error;
 use super::name_servers;
 use crate::policy::dnsbl::Reply;
 
-/// The name server to ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NameServer {
-    /// The name servers of /etc/resolv.conf, as the C library reads it.
-    System,
-    /// The name server at this address.
-    At(SocketAddr),
-}
-
-/// No name server can be asked.
+/// Nobody can be asked.
 #[derive(Debug, Error)]
 #[error("no name server can be asked: {0}; set dnsbl.resolver to one")]
 pub struct ResolverError(String);
@@ -43,13 +34,14 @@ pub(super) struct Resolver {
 }
 
 impl Resolver {
-    pub(super) fn new(name_server: NameServer) -> Result<Self, ResolverError> {
+    /// Asks this name server, or those of /etc/resolv.conf as the C library reads it.
+    pub(super) fn new(name_server: Option<SocketAddr>) -> Result<Self, ResolverError> {
         let (config, warnings) = match name_server {
-            NameServer::System => {
+            None => {
                 let servers = name_servers::of_system();
                 (asking(&servers.addresses), servers.warnings)
             }
-            NameServer::At(address) => (only(address), Vec::new()),
+            Some(address) => (only(address), Vec::new()),
         };
         Ok(Self {
             kept: build(config.clone(), None)?,

@@ -16,36 +16,14 @@ use super::{
 };
 use crate::{
     measures::{DNSBL_LOOK_UPS, DNSBL_TIME, LookUp, ZoneSeries},
-    policy::dnsbl::{Reply, Site, ZoneName},
+    policy::dnsbl::{ConfiguredSite, Reply, ZoneName},
 };
-
-/// The address families that a zone lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Families {
-    /// IPv4 and IPv6.
-    Both,
-    /// IPv4 only.
-    V4,
-    /// IPv6 only.
-    V6,
-}
-
-/// A site and the properties of its zone. If several sites have the same zone,
-/// the properties of the first one count.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfiguredSite {
-    /// Zone, filter and weight.
-    pub site: Site,
-    /// The address families that the zone lists.
-    pub families: Families,
-    /// Whether the zone has the test entries of RFC 5782, which show its health.
-    pub has_test_entries: bool,
-}
 
 pub(super) struct Zone {
     name: ZoneName,
-    families: Families,
-    /// `None` if the zone has no test entries.
+    ipv4: bool,
+    ipv6: bool,
+    /// None where nothing can be seen of it.
     health: Option<Health>,
     look_ups: ZoneSeries<Counter, LookUp>,
     times: ZoneSeries<Histogram, ()>,
@@ -55,8 +33,9 @@ impl Zone {
     pub(super) fn new(configured: &ConfiguredSite, recheck: Duration) -> Self {
         Self {
             name: configured.site.zone.clone(),
-            families: configured.families,
-            health: configured.has_test_entries.then(|| Health::new(recheck)),
+            ipv4: configured.ipv4,
+            ipv6: configured.ipv6,
+            health: configured.health.then(|| Health::new(recheck)),
             look_ups: DNSBL_LOOK_UPS.of(configured.site.zone.public()),
             times: DNSBL_TIME.of(configured.site.zone.public()),
         }
@@ -78,10 +57,9 @@ impl Zone {
         resolver: &Resolver,
         deadline: Instant,
     ) -> Option<Reply> {
-        let listed_here = match self.families {
-            Families::Both => true,
-            Families::V4 => client.is_ipv4(),
-            Families::V6 => client.is_ipv6(),
+        let listed_here = match client {
+            IpAddr::V4(_) => self.ipv4,
+            IpAddr::V6(_) => self.ipv6,
         };
         if !listed_here {
             return None;
@@ -124,9 +102,9 @@ impl Zone {
     async fn examine(&self, resolver: &Resolver, deadline: Instant) -> Result<(), String> {
         let test = |octet| -> IpAddr {
             let address = Ipv4Addr::new(127, 0, 0, octet);
-            match self.families {
-                Families::Both | Families::V4 => address.into(),
-                Families::V6 => address.to_ipv6_mapped().into(),
+            match self.ipv4 {
+                true => address.into(),
+                false => address.to_ipv6_mapped().into(),
             }
         };
         let (never, always) = (test(1), test(2));

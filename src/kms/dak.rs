@@ -1,8 +1,10 @@
-//! The Device Authentication Key of a module and the two keys that are made
-//! of it; it is used in no other way (records.md, section 6).
+//! The Device Authentication Key (DAK) of a module and the two keys derived from
+//! it. The DAK is used in no other way (records.md, section 6).
 
-use super::primitives::{self, MacBytes, hkdf_sha384};
-use super::secret::{RandomError, Secret};
+use crate::secrets::{
+    RandomError, Secret,
+    primitives::{self, MacBytes, hkdf_sha384},
+};
 use crate::sts::VkloadReq;
 
 /// A Device Authentication Key: 32 random bytes that a module and the KMC
@@ -11,52 +13,46 @@ use crate::sts::VkloadReq;
 pub struct Dak(Secret<32>);
 
 impl Dak {
-    /// The one of these bytes.
-    #[must_use]
+    /// Takes the bytes of a DAK.
     pub fn new(bytes: Secret<32>) -> Self {
         Self(bytes)
     }
 
-    /// Reads 64 hexadecimal digits, of either case.
-    #[must_use]
+    /// Reads 64 hexadecimal digits of either case; none if they are not that.
     pub fn from_hex(digits: &str) -> Option<Self> {
         Secret::from_hex(digits).map(Self)
     }
 
-    /// A fresh one.
-    ///
-    /// # Errors
-    /// [`RandomError`] when the operating system refuses.
+    /// A fresh random DAK.
     pub fn random() -> Result<Self, RandomError> {
         Ok(Self(Secret::random()?))
     }
 
-    /// The bytes, for sealing it or handing it to its module.
-    #[must_use]
+    /// The bytes, for sealing the DAK or handing it to its module.
     pub fn expose(&self) -> &[u8; 32] {
         self.0.expose()
     }
 
-    /// The message authentication code of a request by its text up to and
+    /// The message authentication code of a request, over its text up to and
     /// including the `|` before the MAC field.
     #[must_use]
     pub fn request_mac(&self, authenticated_text: &str) -> MacBytes {
         primitives::mac(&self.request_key(), authenticated_text.as_bytes())
     }
 
-    /// Whether `request` was made with this key, found out in constant time.
+    /// Whether the MAC of `request` is by this DAK, compared in constant time.
     #[must_use]
     pub fn authenticates(&self, request: &VkloadReq) -> bool {
         let text = request.authenticated_text();
         primitives::mac_is_valid(&self.request_key(), text.as_bytes(), &request.mac)
     }
 
-    /// `K_req`.
+    /// `K_req`, the key of request MACs.
     pub(super) fn request_key(&self) -> Secret<48> {
         hkdf_sha384(self.expose(), b"", b"STSGW-REQ-MAC-1")
     }
 
-    /// `K_dak`.
+    /// `K_dak`, the DAK's part in the keys of a key load file.
     pub(super) fn file_key(&self) -> Secret<32> {
         hkdf_sha384(self.expose(), b"", b"STSGW-KLF-DAK-1")
     }
@@ -67,7 +63,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::kms::secret::assert_debug_hides;
+    use crate::secrets::assert_debug_hides;
 
     #[test]
     fn is_read_from_hexadecimal_digits_and_shown_by_no_formatter() {

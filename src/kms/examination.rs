@@ -1,19 +1,18 @@
-//! Opens every sealed row, so that one that somebody altered shows before a
-//! request needs it. Each secret is wiped before the next is opened.
+//! Opens every sealed row, so that an altered row is found before a request needs
+//! it. Each secret is wiped before the next is opened.
 
 use std::fmt::{self, Display, Formatter};
 
 use tokio::task::yield_now;
 
-use super::{
-    sealing::{DoesNotOpen, StorageKey},
-    tables::{KmsTables, TablesError},
-};
+use super::rows::{KmcKeyRow, ModuleRow, VendingKeyRow};
+use super::tables::{KmsTables, TablesError};
+use crate::secrets::{DoesNotOpen, StorageKey};
 
-/// So many are named; the others are counted.
+/// Number of altered rows that are named. The others are only counted.
 const NAMED: usize = 5;
 
-/// After so many rows the others on this thread have their turn.
+/// Number of rows after which other tasks on this thread have their turn.
 const ROWS_AT_ONCE: usize = 32;
 
 /// The rows that somebody altered.
@@ -34,13 +33,13 @@ impl AlteredRows {
     ) -> Result<Self, TablesError> {
         let mut altered = Self::default();
         let rows = tables.kmc_keys().await;
-        let open = |row: &_| super::KmcKeyRow::open(row, storage_key).err();
+        let open = |row: &KmcKeyRow| row.open(storage_key).err();
         altered.examine("a KMC key", rows, open).await?;
         let rows = tables.modules().await;
-        let open = |row: &_| super::ModuleRow::open(row, storage_key).err();
+        let open = |row: &ModuleRow| row.open(storage_key).err();
         altered.examine("a module", rows, open).await?;
         let rows = tables.vending_keys().await;
-        let open = |row: &_| super::VendingKeyRow::open(row, storage_key).err();
+        let open = |row: &VendingKeyRow| row.open(storage_key).err();
         altered.examine("a vending key", rows, open).await?;
         Ok(altered)
     }
@@ -52,7 +51,7 @@ impl AlteredRows {
         open: impl Fn(&Row) -> Option<DoesNotOpen>,
     ) -> Result<(), TablesError> {
         let rows = match rows {
-            // Not even its attributes can be read.
+            // Not even the attributes of a row can be read.
             Err(TablesError::Unreadable(why)) => {
                 self.add(format!("{kind} ({why})"));
                 return Ok(());
@@ -68,7 +67,7 @@ impl AlteredRows {
         Ok(())
     }
 
-    /// Adds one that is known by this name.
+    /// Counts an altered row, by the name that people know it by.
     pub fn add(&mut self, name: String) {
         self.count = self.count.saturating_add(1);
         if self.named.len() < NAMED {
@@ -76,13 +75,12 @@ impl AlteredRows {
         }
     }
 
-    /// How many there are.
-    #[must_use]
+    /// Number of altered rows.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// What an operator should know, if there are any.
+    /// The alarm for the operator; none if no row was altered.
     #[must_use]
     pub fn alarm(&self) -> Option<String> {
         (self.count > 0).then(|| self.to_string())

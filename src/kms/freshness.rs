@@ -1,49 +1,62 @@
-//! How old or how far ahead a request may be.
+//! `[key_load_file]`: how old a request may be, and how many files a module gets.
 
-use std::time::Duration;
+use std::num::NonZeroU32;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
+use super::issue::IssueLimit;
+use crate::period::Period;
 use crate::sts::StsTime;
 
-/// The window that the time of a request must lie in, seen from the time at
-/// which the gateway accepted it (records.md, section 6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Freshness {
-    /// The greatest age.
-    pub past: Duration,
-    /// The farthest ahead.
-    pub future: Duration,
+/// `[key_load_file]`: freshness and number of VKLOAD.REQ.1. Both are judged at the
+/// time at which the gateway accepted the message (records.md, section 6).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeyLoadFileSettings {
+    /// The greatest age of a request.
+    pub max_age: Period,
+    /// How far a request's time may be ahead of the gateway's clock.
+    pub max_ahead: Period,
+    /// The most key load files that a module is issued within `max_issues_within`.
+    pub max_issues: NonZeroU32,
+    /// The time in which `max_issues` are counted.
+    pub max_issues_within: Period,
 }
 
-impl Default for Freshness {
-    /// 24 hours and 5 minutes.
+impl Default for KeyLoadFileSettings {
     fn default() -> Self {
         Self {
-            past: Duration::from_hours(24),
-            future: Duration::from_mins(5),
+            max_age: Period::from_secs(24 * 3600),
+            max_ahead: Period::from_secs(5 * 60),
+            // More than any module needs, fewer than its allowance would be in a day.
+            max_issues: NonZeroU32::MIN.saturating_add(999),
+            max_issues_within: Period::from_secs(24 * 3600),
         }
     }
 }
 
-impl Freshness {
+impl KeyLoadFileSettings {
+    pub(super) fn limit(&self) -> IssueLimit {
+        IssueLimit {
+            at_most: self.max_issues,
+            within: self.max_issues_within.as_signed(),
+        }
+    }
+
     pub(super) fn is_past(&self, time: StsTime, accepted_at: Timestamp) -> bool {
-        age(time, accepted_at) > signed(self.past)
+        age(time, accepted_at) > self.max_age.as_signed()
     }
 
     pub(super) fn is_future(&self, time: StsTime, accepted_at: Timestamp) -> bool {
-        -age(time, accepted_at) > signed(self.future)
+        -age(time, accepted_at) > self.max_ahead.as_signed()
     }
 }
 
-/// Record times reach to the end of 9999, some hours beyond any [`Timestamp`]:
-/// hence the difference of two spans since 1970.
+/// Subtracts two spans since 1970, because record times reach to the end of 9999,
+/// some hours beyond any [`Timestamp`].
 fn age(time: StsTime, accepted_at: Timestamp) -> SignedDuration {
     accepted_at.as_duration() - SignedDuration::from_secs(time.unix_seconds())
-}
-
-fn signed(duration: Duration) -> SignedDuration {
-    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
 
 #[cfg(test)]
@@ -54,10 +67,10 @@ mod tests {
 
     fn judged(time: &str, accepted_at: &str) -> (bool, bool) {
         let (time, accepted_at) = (time.parse().unwrap(), accepted_at.parse().unwrap());
-        let freshness = Freshness::default();
+        let settings = KeyLoadFileSettings::default();
         (
-            freshness.is_past(time, accepted_at),
-            freshness.is_future(time, accepted_at),
+            settings.is_past(time, accepted_at),
+            settings.is_future(time, accepted_at),
         )
     }
 
@@ -91,9 +104,10 @@ mod tests {
 
     #[test]
     fn a_window_without_end_takes_everything() {
-        let endless = Freshness {
-            past: Duration::MAX,
-            future: Duration::MAX,
+        let endless = KeyLoadFileSettings {
+            max_age: Period::from_secs(u64::MAX),
+            max_ahead: Period::from_secs(u64::MAX),
+            ..KeyLoadFileSettings::default()
         };
         let now = "2026-03-01T12:00:00Z".parse().unwrap();
         for time in ["20000101T000000Z", "99991231T235959Z"] {

@@ -1,65 +1,68 @@
-//! A question for a key load file, its answer, and what the answer changes.
+//! A question for a key load file, its answer, and the effects of the answer.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
 use thiserror::Error;
 
-use super::curve::Fingerprint;
-use super::request_id::RequestId;
-use super::rows::ModuleRow;
-use super::sealing::DoesNotOpen;
-use super::secret::RandomError;
-use super::tables::{Revision, TablesError};
-use crate::sts::{KmcId, Krn, PkEcdh, PointText, Record, Sgc, SmId, StsTime, VkloadReq};
+use super::{
+    curve::Fingerprint,
+    rows::ModuleRow,
+    tables::{Revision, TablesError},
+};
+use crate::{
+    request_id::RequestId,
+    secrets::{DoesNotOpen, RandomError},
+    sts::{KmcId, Krn, PkEcdh, PointText, Record, Sgc, SmId, StsTime, VkloadReq},
+};
 
 /// The answer to `{KMS:GetPublicKey}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicKeyAnswer {
     /// The current public key.
     pub record: PkEcdh,
-    /// Its fingerprint (records.md, section 5).
+    /// Fingerprint of the key (records.md, section 5).
     pub fingerprint: Fingerprint,
 }
 
-/// Who asks for what, and when.
+/// A question for a key load file.
 #[derive(Clone, Debug)]
 pub struct IssueQuestion {
     /// The accepted request that carried the record.
     pub request_id: RequestId,
-    /// The record, whose form and checksum have been found good.
+    /// The record. Its form and checksum are verified already.
     pub request: VkloadReq,
-    /// When the gateway accepted it: freshness is judged at that time, so that
-    /// a deferral of ours expires nothing.
+    /// When the gateway accepted the request. Freshness is judged at that time, so
+    /// a request does not expire while the gateway defers it.
     pub accepted_at: Timestamp,
-    /// When it is answered: keys are chosen for that time.
+    /// When the request is answered. Keys are chosen for that time.
     pub now: Timestamp,
 }
 
 /// The answer to an [`IssueQuestion`].
 #[derive(Clone, Debug)]
 pub enum Issue {
-    /// A key load file.
+    /// A key load file was made.
     Granted(Box<Grant>),
-    /// None, for a reason that is the requester's to mend.
+    /// No file is issued, for a reason that the requester can mend.
     Refused(Refusal),
 }
 
-/// A key load file that has been made and is issued once its effects are
-/// committed.
+/// A key load file. It counts as issued once its effects are committed.
 #[derive(Clone, Debug)]
 pub struct Grant {
     /// The file, record by record.
     pub key_load_file: Vec<Record>,
-    /// What must be committed with the reply.
+    /// Changes to commit together with the reply.
     pub effects: Effects,
-    /// The vending keys in the file, in its order.
+    /// SGC and KRN of the vending keys in the file, in its order.
     pub keys: Vec<(Sgc, Krn)>,
 }
 
-/// Why no key load file is issued, in the order in which it is found out
-/// (records.md, section 6).
+/// Why no key load file is issued, in the order of the checks (records.md,
+/// section 6).
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Refusal {
     /// Too old when it was accepted.
@@ -74,44 +77,46 @@ pub enum Refusal {
         /// The time at which that was judged.
         now: StsTime,
     },
-    /// Made for a KMC key that is not served.
+    /// Made for a KMC key that does not serve.
     #[error("the VKLOAD.REQ.1 was made for another KMC key than {current}")]
     Kmc {
         /// The key that the module should use.
         current: KmcId,
     },
-    /// Not by a module that may ask; one answer for every cause.
+    /// Not made by a module that may ask. Every cause gets the same answer.
     #[error("the VKLOAD.REQ.1 is not authentic: {0}")]
     Authentication(AuthenticationFailure),
-    /// The module's public key is none on the curve of the KMC key.
+    /// The module's public key is not a point on the KMC key's curve.
     #[error("the module's public key is refused: {0}")]
     PublicKey(String),
-    /// Answered before, or older than what is remembered.
+    /// Answered before, or older than the replay keys that are kept.
     #[error("the VKLOAD.REQ.1 has been used before")]
     Replayed,
-    /// Nothing that this module may have.
+    /// The module has no supply group with a vending key that is issued now.
     #[error("there is no vending key for this module")]
     NoVendingKeys,
-    /// As many were issued to this module as may be for now.
+    /// The module has reached its [`IssueLimit`].
     #[error("the module gets no further key load file before {until}")]
     Limit {
-        /// When it may have one again.
+        /// When the module may have a file again.
         until: StsTime,
     },
 }
 
-/// How many key load files a module is issued.
+/// The limit of key load files for one module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IssueLimit {
-    /// So many at most …
+    /// Greatest number of files …
     pub at_most: NonZeroU32,
-    /// … within so long.
+    /// … within this time.
     pub within: SignedDuration,
 }
 
-/// Which check of authenticity failed. For the audit alone: an answer that
-/// told would tell which modules there are.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+/// The check of authenticity that failed. For the audit log alone: an answer that
+/// named it would reveal which modules exist. An external system sends these names
+/// (`docs/kms-protocol.md`).
+#[derive(Clone, Copy, Debug, Deserialize, Error, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
 pub enum AuthenticationFailure {
     /// No such module is registered.
     #[error("unknown module")]
@@ -127,11 +132,11 @@ pub enum AuthenticationFailure {
     Mac,
 }
 
-/// What the transaction that commits a reply must write with it.
+/// The changes that the transaction of a reply must write too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Effects {
-    /// Nothing: nothing was changed, or an external key management system has
-    /// written it.
+    /// Nothing: nothing changes, or an external key management system has written
+    /// the change itself.
     #[default]
     None,
     /// A key load file was made.
@@ -140,63 +145,65 @@ pub enum Effects {
     ModulesUpdated(ModulesUpdated),
 }
 
-/// The trace of an update file, and what it changes.
+/// The record of an update file, and the changes that it makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModulesUpdated {
-    /// The STSA's key that signed it: serials are counted for each.
+    /// The STSA key that signed the file. Serials are counted for each key.
     pub stsa_key: PointText,
-    /// The same for people.
+    /// Fingerprint of that key.
     pub signer: Fingerprint,
-    /// The file's serial.
+    /// Serial of the file.
     pub serial: u32,
-    /// What it has in common with a file that says the same.
+    /// Content digest: equal for two files that say the same.
     pub digest: [u8; 48],
-    /// What becomes of which module.
+    /// The modules that change.
     pub changed: Vec<ModuleChanged>,
-    /// The tables that all this was made from.
+    /// Revision of the tables that the answer was made from.
     pub basis: Revision,
 }
 
 /// A module's row before and after.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModuleChanged {
-    /// As it was read; none where it is new.
+    /// The row as it was read; none for a new module.
     pub read: Option<ModuleRow>,
-    /// As it becomes.
+    /// The row to write.
     pub row: ModuleRow,
 }
 
-/// The trace of an issued key load file.
+/// The record of an issued key load file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KlfIssued {
     /// The module.
     pub smid: SmId,
-    /// What may not come again: see [`replay_key`](super::klf::replay_key).
+    /// Refuses the same request next time: see
+    /// [`replay_key`](super::klf::replay_key).
     pub replay_key: [u8; 32],
-    /// The time in the request, by which old replay keys are pruned.
+    /// The time in the request. Old replay keys are pruned by it.
     pub request_time: StsTime,
-    /// The vending keys in the file.
+    /// SGC and KRN of the vending keys in the file.
     pub keys: Vec<(Sgc, Krn)>,
-    /// What the transaction must keep too: the files issued at once with this
-    /// one count.
+    /// The limit that the transaction must check again, because other files may
+    /// have been issued at the same time.
     pub limit: Option<IssueLimit>,
-    /// The tables that the answer was made from: if they have changed since,
-    /// the transaction is refused and the question asked again.
+    /// Revision of the tables that the answer was made from. If it has changed,
+    /// the transaction is refused and the question is asked again.
     pub basis: Revision,
 }
 
-/// Trouble of ours or of the operator's, never the requester's: the question
-/// is asked again later.
+/// Trouble of the gateway or its operator, never of the requester. The question is
+/// asked again later.
 #[derive(Debug, Error)]
 pub enum KmsError {
-    /// There is no key to answer with, or something that cannot be encoded.
+    /// No KMC key is active, a value cannot be encoded, or an external system
+    /// gave no usable answer.
     #[error("the key management system cannot answer: {0}")]
     Unavailable(String),
-    /// It did not answer another request a moment ago, and was not asked for this
-    /// one.
+    /// The external system did not answer another request a moment ago, and was
+    /// not asked for this one.
     #[error("the key management system cannot answer: {text}")]
     Away {
-        /// The trouble that the other request met.
+        /// The trouble of the other request.
         text: String,
         /// When to ask again.
         again_in: Duration,
@@ -212,9 +219,11 @@ pub enum KmsError {
     Random(#[from] RandomError),
 }
 
-/// `at` as records have it.
+/// `at` as records write it.
 pub(super) fn sts_time(at: Timestamp) -> Result<StsTime, KmsError> {
     StsTime::from_timestamp(at).ok_or_else(|| {
-        KmsError::Unavailable(format!("the clock says {at}, which no record can hold"))
+        KmsError::Unavailable(format!(
+            "the clock says {at}, which no record can hold: set the clock"
+        ))
     })
 }

@@ -1,24 +1,25 @@
-//! Which KMC key serves at a given time, and for how long there is one.
+//! The KMC keys that serve at a given time, and how long one will.
 
 use std::fmt;
 
 use jiff::SignedDuration;
 use thiserror::Error;
 
+use super::issue::KmsError;
 use super::rows::KmcKeyRow;
 use crate::sts::{KmcId, StsTime};
 
-/// Where a KMC key stands in its life.
+/// The stage of a KMC key's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KmcKeyState {
-    /// Its activation is still to come.
+    /// Not activated yet.
     Coming,
-    /// The one that is handed out: of those that are activated and not expired,
-    /// the one activated last.
+    /// Handed out to modules: the key activated last among those that are
+    /// activated and not expired.
     Active,
-    /// Followed by another, but not expired: requests made for it are answered.
+    /// Followed by another key, but not expired: requests made for it are answered.
     Retiring,
-    /// It answers nothing any more.
+    /// Requests made for it are no longer answered.
     Expired,
 }
 
@@ -33,18 +34,18 @@ impl fmt::Display for KmcKeyState {
     }
 }
 
-/// The end of the last KMC key is near, or past.
+/// The warning that the last KMC key expires soon, or has expired.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum KeysRunOut {
     /// No key serves.
     #[error("no KMC key serves; make one by kms-gateway kmc init")]
     Now,
-    /// None will.
+    /// No key will serve.
     #[error(
         "no KMC key serves from {from} on (days left: {days}); make the next by kms-gateway kmc rotate"
     )]
     Soon {
-        /// When the last one that leaves no gap expires.
+        /// Expiry of the last key in the row of keys that leaves no gap.
         from: StsTime,
         /// Whole days until then.
         days: i64,
@@ -60,29 +61,35 @@ pub struct KmcKeys<'a> {
 
 impl<'a> KmcKeys<'a> {
     /// The keys in `rows` as they stand at `now`.
-    #[must_use]
     pub fn at(now: StsTime, rows: &'a [KmcKeyRow]) -> Self {
         Self { rows, now }
     }
 
     /// The key that modules should now use.
-    #[must_use]
     pub fn active(&self) -> Option<&'a KmcKeyRow> {
         let serving = self.rows.iter().filter(|row| serves_at(row, self.now));
-        // Of two activated in the same second always the same one.
+        // The KMCID decides between two keys activated in the same second.
         serving.max_by_key(|row| (row.activation, &row.kmcid))
     }
 
-    /// The key of that name, if requests made for it are answered.
-    #[must_use]
+    /// The key that modules should now use, for an answer that needs one.
+    ///
+    /// # Errors
+    /// [`KmsError::Unavailable`]: no key is active.
+    pub(super) fn required(&self) -> Result<&'a KmcKeyRow, KmsError> {
+        let why = "no KMC key is active: make one by kms-gateway kmc init";
+        let none = || KmsError::Unavailable(why.to_owned());
+        self.active().ok_or_else(none)
+    }
+
+    /// The key with this KMCID, if requests made for it are answered.
     pub fn serving(&self, kmcid: &KmcId) -> Option<&'a KmcKeyRow> {
         self.rows
             .iter()
             .find(|row| row.kmcid == *kmcid && serves_at(row, self.now))
     }
 
-    /// Where `row` stands.
-    #[must_use]
+    /// The stage of `row`, which is one of these keys.
     pub fn state(&self, row: &KmcKeyRow) -> KmcKeyState {
         if row.expiry <= self.now {
             KmcKeyState::Expired
@@ -98,8 +105,8 @@ impl<'a> KmcKeys<'a> {
         }
     }
 
-    /// What to warn of if [`served_until`](Self::served_until) is within that
-    /// time.
+    /// The warning, if [`served_until`](Self::served_until) is `within` that time
+    /// from now.
     #[must_use]
     pub fn run_out(&self, within: SignedDuration) -> Option<KeysRunOut> {
         let Some(until) = self.served_until() else {
@@ -112,9 +119,8 @@ impl<'a> KmcKeys<'a> {
         })
     }
 
-    /// When the last key expires of those that serve from now on, each taken up
-    /// by the next without a gap. None if no key serves now.
-    #[must_use]
+    /// Time up to which keys serve from now on without a gap. None if no key
+    /// serves now.
     pub fn served_until(&self) -> Option<StsTime> {
         let mut until = None;
         let mut at = self.now;
@@ -140,7 +146,10 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::kms::{Curve, PrivateKey, Sealed};
+    use crate::{
+        kms::{Curve, PrivateKey},
+        secrets::Sealed,
+    };
 
     /// Activation and expiry, January 2026 by day.
     fn key(name: &str, activation: u8, expiry: u8) -> KmcKeyRow {

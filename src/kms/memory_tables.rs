@@ -1,5 +1,5 @@
-//! Tables in memory, for the tests of what is computed from them. The store
-//! tests the real ones.
+//! Tables in memory, for the tests of answers computed from them. The store tests
+//! its own tables.
 
 #![allow(clippy::unwrap_used)]
 
@@ -9,10 +9,14 @@ use std::sync::{Mutex, MutexGuard};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::rows::{KmcKeyRow, ModuleRow, VendingKeyRow};
-use super::sealing::Sealed;
-use super::tables::{Asker, Issuable, KmsTables, Revision, TablesError, UpdateBasis};
-use crate::sts::{PointText, SmId, StsTime};
+use super::{
+    rows::{KmcKeyRow, ModuleRow, VendingKeyRow},
+    tables::{Asker, Issuable, KmsTables, Revision, TablesError, UpdateBasis},
+};
+use crate::{
+    secrets::Sealed,
+    sts::{PointText, SmId, StsTime},
+};
 
 #[derive(Debug, Default)]
 pub(crate) struct Content {
@@ -21,11 +25,11 @@ pub(crate) struct Content {
     pub(crate) modules: Vec<ModuleRow>,
     pub(crate) vending_keys: Vec<VendingKeyRow>,
     pub(crate) storage_key: Option<Sealed>,
-    /// The next read of the storage key finds none.
+    /// Makes the next read of the storage key find none.
     pub(crate) misses_storage_key: bool,
-    /// What was read of a request, in order.
+    /// The reads for a request, in order.
     pub(crate) reads: Vec<&'static str>,
-    /// Somebody changes the tables before the next read of what is issuable.
+    /// Changes the tables before the next `issuable`, as another writer would.
     pub(crate) changes_between_reads: bool,
     pub(crate) replay_keys: HashSet<[u8; 32]>,
     pub(crate) issued: Vec<Timestamp>,
@@ -37,7 +41,7 @@ pub(crate) struct Content {
 pub(crate) struct MemoryTables(Mutex<Content>);
 
 impl MemoryTables {
-    /// The content, to look at or to tamper with.
+    /// The content, for a test to read or to tamper with.
     pub(crate) fn content(&self) -> MutexGuard<'_, Content> {
         self.0.lock().unwrap()
     }
@@ -83,7 +87,7 @@ impl KmsTables for MemoryTables {
         }
         Ok(Issuable {
             revision: Revision(content.revision),
-            // More than was asked for: who answers may not rely on the filter.
+            // Returns more than the caller may issue: the caller has to filter.
             vending_keys: content.vending_keys.clone(),
             issued: content
                 .issued

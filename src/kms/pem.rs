@@ -9,36 +9,36 @@ use zeroize::Zeroizing;
 
 use super::curve::PrivateKey;
 
-/// Why a PEM file is not read, or none is written.
+/// Why a PEM file could not be read or written.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum PemError {
-    /// No PEM at all.
-    #[error("this is no PEM file of an ENCRYPTED PRIVATE KEY")]
+    /// No PEM, or a PEM of something else.
+    #[error("this is not a PEM file of an ENCRYPTED PRIVATE KEY")]
     NotPem,
-    /// A private key in clear, or encrypted in OpenSSL's old way.
+    /// A private key in clear, or encrypted in OpenSSL's traditional format.
     #[error(
-        "the private key is not an ENCRYPTED PRIVATE KEY, and no other is taken: encrypt it by \
+        "the private key is not an ENCRYPTED PRIVATE KEY, the only kind that is read: encrypt it by \
          openssl pkcs8 -topk8 -v2 aes-256-cbc -scrypt -in FILE -out NEWFILE"
     )]
     NotEncrypted,
-    /// No passphrase at all.
-    #[error("the passphrase is empty")]
+    /// A key is never written under an empty passphrase.
+    #[error("the passphrase is empty: give one")]
     NoPassphrase,
-    /// A wrong passphrase, a damaged file, or an algorithm of old.
+    /// A wrong passphrase, a damaged file, or an outdated algorithm.
     #[error(
         "the private key does not decrypt: the passphrase is wrong, the file is damaged, or it is \
          not encrypted by PBES2 with AES"
     )]
     Decryption,
-    /// Some other kind of key.
-    #[error("the private key is not one on P-384 or P-256")]
+    /// A key on another curve, or of another kind.
+    #[error("the private key is not on P-384 or P-256")]
     OtherKey,
-    /// The key could not be encrypted.
+    /// No random bytes for salt and initialisation vector.
     #[error("the private key could not be encrypted")]
     Encryption,
 }
 
-/// Labels of private keys that are not encrypted PKCS#8.
+/// First lines of PEM files whose private key is not encrypted PKCS#8.
 const OTHER_LABELS: [&str; 2] = [
     "-----BEGIN PRIVATE KEY-----",
     "-----BEGIN EC PRIVATE KEY-----",
@@ -48,7 +48,7 @@ impl PrivateKey {
     /// The key as encrypted PKCS#8 PEM.
     ///
     /// # Errors
-    /// [`PemError::NoPassphrase`]; [`PemError::Encryption`] without random
+    /// [`PemError::NoPassphrase`]; [`PemError::Encryption`] if there are no random
     /// bytes.
     pub fn to_encrypted_pem(
         &self,
@@ -65,8 +65,8 @@ impl PrivateKey {
         .map_err(|_| PemError::Encryption)
     }
 
-    /// Reads an encrypted PKCS#8 PEM of a key on either curve, whose algorithm
-    /// is PBES2 with scrypt or PBKDF2 and AES.
+    /// Reads a key on either curve from an encrypted PKCS#8 PEM: PBES2 with scrypt
+    /// or PBKDF2, and AES.
     ///
     /// # Errors
     /// [`PemError`]: no such PEM, not encrypted, a wrong passphrase, or another

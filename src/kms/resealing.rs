@@ -1,59 +1,19 @@
-//! Another storage key: every row opened by the old one and sealed under the
-//! new one. A row that doesn't open stops it, for it would be lost.
+//! A change of the storage key: every row is opened by the old key and sealed under
+//! the new one. A row that doesn't open stops the change, because it would be lost.
 
 use thiserror::Error;
 
-use super::rows::{KmcKeyRow, ModuleRow, VendingKeyRow};
-use super::sealing::{AssociatedData, DoesNotOpen, Sealed, StorageKey};
-use super::secret::RandomError;
-use super::tables::Revision;
+use crate::secrets::{AssociatedData, DoesNotOpen, RandomError, Sealed, StorageKey};
 
 /// Why a row could not be sealed anew.
 #[derive(Debug, Error)]
 pub enum ResealError {
-    /// It was altered, or sealed under another key.
+    /// The row was altered, or sealed under another key.
     #[error("{0}; nothing was changed: restore that row from a backup first")]
     Sealed(#[from] DoesNotOpen),
     /// The operating system gave no random bytes.
     #[error(transparent)]
     Random(#[from] RandomError),
-}
-
-/// Every row that the storage key seals, as the tables had them at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SealedRows {
-    /// The moment.
-    pub revision: Revision,
-    /// Every KMC key.
-    pub kmc_keys: Vec<KmcKeyRow>,
-    /// Every module.
-    pub modules: Vec<ModuleRow>,
-    /// Every vending key.
-    pub vending_keys: Vec<VendingKeyRow>,
-}
-
-impl SealedRows {
-    /// The same rows sealed under `to`.
-    ///
-    /// # Errors
-    /// [`ResealError`] of the first row that doesn't open by `from`.
-    pub fn reseal(&self, from: &StorageKey, to: &StorageKey) -> Result<Self, ResealError> {
-        let (kmc_keys, modules) = (self.kmc_keys.iter(), self.modules.iter());
-        Ok(Self {
-            revision: self.revision,
-            kmc_keys: kmc_keys
-                .map(|row| row.reseal(from, to))
-                .collect::<Result<_, _>>()?,
-            modules: modules
-                .map(|row| row.reseal(from, to))
-                .collect::<Result<_, _>>()?,
-            vending_keys: self
-                .vending_keys
-                .iter()
-                .map(|row| row.reseal(from, to))
-                .collect::<Result<_, _>>()?,
-        })
-    }
 }
 
 impl StorageKey {

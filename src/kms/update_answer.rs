@@ -1,73 +1,73 @@
-//! A module update put to the key management system, and its answer.
+//! A question to apply an update file of the STSA's, and its answer.
 
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::curve::Fingerprint;
-use super::issue::Effects;
-use super::request_id::RequestId;
-use super::update::SignatureFailure;
-use crate::sts::{KmcId, SmId};
+use super::{curve::Fingerprint, issue::Effects, update::SignatureFailure};
+use crate::{
+    request_id::RequestId,
+    sts::{KmcId, SmId},
+};
 
-/// A file that came with a request.
+/// An update file that came with a request.
 #[derive(Clone, Debug)]
 pub struct UpdateQuestion {
     /// The accepted request that carried it.
     pub request_id: RequestId,
-    /// The file as it was attached.
+    /// The attachment, byte for byte.
     pub file: Vec<u8>,
-    /// When the gateway accepted it: the STSA's keys are judged at that time.
+    /// When the gateway accepted the request. The STSA's keys must be valid at
+    /// that time.
     pub accepted_at: Timestamp,
-    /// When it is answered.
+    /// When the request is answered.
     pub now: Timestamp,
 }
 
 /// The answer to an [`UpdateQuestion`].
 #[derive(Clone, Debug)]
 pub enum Update {
-    /// What is to be written: the file counts as applied once its effects are
-    /// committed.
+    /// The file is good. It counts as applied once its effects are committed.
     Applied(Box<Applied>),
     /// The same file was applied before.
     AlreadyApplied {
-        /// Its serial.
+        /// Serial of the file.
         serial: u32,
     },
-    /// Nothing of it is applied.
+    /// No part of the file is applied.
     Refused(UpdateRefusal),
 }
 
-/// A file that is to be applied.
+/// An update file to apply.
 #[derive(Clone, Debug)]
 pub struct Applied {
-    /// Its serial.
+    /// Serial of the file.
     pub serial: u32,
-    /// The key that signed it.
+    /// Fingerprint of the STSA key that signed the file.
     pub signer: Fingerprint,
-    /// The modules that may ask by it.
+    /// Modules that the file adds.
     pub added: Vec<SmId>,
-    /// Those that may no longer.
+    /// Modules that the file revokes.
     pub revoked: Vec<SmId>,
-    /// What must be committed with the reply.
+    /// Changes to commit together with the reply.
     pub effects: Effects,
 }
 
-/// Why an update file is not applied, in the order in which it is found out.
+/// Why an update file is not applied, in the order of the checks.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum UpdateRefusal {
-    /// It is no update file, or contradicts itself or the tables.
+    /// The file is malformed, or contradicts itself or the tables.
     #[error("{0}")]
     Format(String),
-    /// Nobody's word.
+    /// No configured STSA key signed the file.
     #[error("the signature is refused: {0}")]
     Signature(SignatureFailure),
-    /// A file was left out, or this one comes too late.
+    /// A file before this one is missing, or this one comes too late.
     #[error("the next serial of this key of the STSA's is {expected}")]
     Serial {
-        /// The one that would be taken.
+        /// The serial that would be taken.
         expected: u32,
     },
-    /// Made for a KMC key that is not served.
+    /// Made for a KMC key that does not serve.
     #[error("the update file was made for another KMC key than {current}")]
     Kmc {
         /// The key that the STSA should use.

@@ -1,5 +1,5 @@
-//! A vending key: what it must be by its algorithm, how a new one is made, and
-//! its check value.
+//! A vending key: the rules of its algorithm, making a new one, and its check
+//! value.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,31 +7,31 @@ use std::str::FromStr;
 use sha2::{Digest as _, Sha256, digest::consts::U3};
 use thiserror::Error;
 
-use super::secret::{RandomError, SecretBytes, fill_random};
-use crate::sts::{Dkga, VendingKeyAttributes};
+use crate::secrets::{RandomError, SecretBytes, fill_random};
+use crate::sts::{Dkga, Hex, VendingKeyAttributes};
 
-/// Why some bytes are no vending key.
+/// Why bytes are not a vending key.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum VendingKeyError {
-    /// Not as long as the algorithm wants.
-    #[error("a vending key for DKGA {dkga} has {} bytes", dkga.key_length())]
+    /// Not the length that the algorithm needs.
+    #[error("a vending key for DKGA {dkga} has exactly {} bytes", dkga.key_length())]
     Length {
-        /// The algorithm.
+        /// Decoder key generation algorithm of the key.
         dkga: Dkga,
     },
     /// Something other than hexadecimal digits.
     #[error("a vending key is written in hexadecimal digits")]
     Digits,
     /// A byte with an even number of ones.
-    #[error("the vending key has not the odd parity of a DES key: it may have been mistyped")]
+    #[error("the vending key lacks the odd parity of a DES key: check it for typing errors")]
     Parity,
     /// A weak, semi-weak or possibly weak DES key.
-    #[error("the vending key is one of the weak DES keys")]
+    #[error("the vending key is one of the weak DES keys: use another")]
     Weak,
 }
 
-/// A vending key as its algorithm wants it: 8 bytes of odd parity that are no
-/// weak DES key for DKGA 01 and 02, any 20 bytes for 04.
+/// A vending key that is valid for its algorithm. For DKGA 01 and 02 it has 8
+/// bytes of odd parity and is not a weak DES key; for DKGA 04 it is any 20 bytes.
 #[derive(Debug)]
 pub struct VendingKey(SecretBytes);
 
@@ -47,7 +47,7 @@ impl VendingKey {
         match <&[u8; 8]>::try_from(key.expose()) {
             Ok(des_key) if !has_odd_parity(des_key) => Err(VendingKeyError::Parity),
             Ok(des_key) if is_weak(des_key) => Err(VendingKeyError::Weak),
-            // Odd and strong, or no DES key: 20 bytes.
+            // A DES key that is odd and not weak, or 20 bytes of any value.
             Ok(_) | Err(_) => Ok(Self(key)),
         }
     }
@@ -69,9 +69,6 @@ impl VendingKey {
     }
 
     /// A fresh key for `dkga`.
-    ///
-    /// # Errors
-    /// [`RandomError`] when the operating system refuses.
     pub fn generate(dkga: Dkga) -> Result<Self, RandomError> {
         loop {
             let key = SecretBytes::filled_by(dkga.key_length(), |key| {
@@ -81,7 +78,7 @@ impl VendingKey {
                 }
                 Ok::<_, RandomError>(key.len())
             })?;
-            // Fails for a weak key alone, once in 2⁵⁰ times.
+            // Only a weak key is refused, once in 2⁵⁰ times.
             if let Ok(key) = Self::new(dkga, key) {
                 return Ok(key);
             }
@@ -89,15 +86,12 @@ impl VendingKey {
     }
 
     /// The bytes, for wrapping or sealing them.
-    #[must_use]
     pub fn expose(&self) -> &[u8] {
         self.0.expose()
     }
 
-    /// The check value, which both sides show and nobody sends: leftmost 3
-    /// bytes of SHA-256 over `KCV.1|SGC|KRN|KT|DKGA|` and the key (records.md,
-    /// section 7).
-    #[must_use]
+    /// The check value: leftmost 3 bytes of SHA-256 over `KCV.1|SGC|KRN|KT|DKGA|`
+    /// and the key (records.md, section 7). Both sides show it; it is never sent.
     pub fn kcv(&self, attributes: &VendingKeyAttributes) -> Kcv {
         let VendingKeyAttributes {
             sgc, krn, kt, dkga, ..
@@ -112,7 +106,8 @@ impl VendingKey {
 }
 
 fn has_odd_parity(key: &[u8; 8]) -> bool {
-    // No early end, so that time doesn't tell which byte it was.
+    // Looks at every byte, so that the time taken does not reveal which one was
+    // even.
     key.iter().fold(1, |odd, byte| odd & byte.count_ones()) & 1 == 1
 }
 
@@ -134,7 +129,7 @@ impl fmt::Display for Kcv {
     }
 }
 
-/// A text that is no key check value.
+/// A text that is not a key check value.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("a key check value is 6 upper-case hexadecimal digits")]
 pub struct NoKcv;
@@ -143,14 +138,8 @@ impl FromStr for Kcv {
     type Err = NoKcv;
 
     fn from_str(text: &str) -> Result<Self, NoKcv> {
-        let mut bytes = [0; 3];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| NoKcv)?;
-        let kcv = Self(bytes);
-        if kcv.to_string() == text {
-            Ok(kcv)
-        } else {
-            Err(NoKcv)
-        }
+        let Hex(bytes) = text.parse().map_err(|_| NoKcv)?;
+        Ok(Self(bytes))
     }
 }
 
@@ -159,7 +148,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use super::*;
-    use crate::kms::secret::assert_debug_hides;
+    use crate::secrets::assert_debug_hides;
 
     #[test]
     fn keys_of_the_wrong_length_are_refused() {

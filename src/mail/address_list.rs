@@ -7,8 +7,8 @@
 //! the ones beside it are read still.
 
 use super::address::{Address, without_route};
-use super::comments::{comment_length, delimited_length};
 use super::header::{Header, Headers};
+use super::lexer::{Kind, Lexer, Syntax, Token, is_plain_blank};
 
 /// The addresses of all To fields.
 #[must_use]
@@ -41,79 +41,25 @@ fn addresses(list: &str) -> Vec<Address> {
 pub(super) fn mailboxes(list: &str) -> Vec<Result<Address, String>> {
     let mut found = Vec::new();
     let mut mailbox = Mailbox::default();
-    for token in (Lexer { rest: list }) {
-        match token {
-            Token::Special(',' | ';') if !mailbox.in_brackets() => {
+    for token in Lexer::new(list, SYNTAX) {
+        match (token.kind, token.text) {
+            (Kind::Special, "," | ";") if !mailbox.in_brackets() => {
                 found.push(std::mem::take(&mut mailbox).finish());
             }
-            // What came before is the name of a group.
-            Token::Special(':') if !mailbox.in_brackets() => mailbox = Mailbox::default(),
-            token => mailbox.take(token),
+            // The text before it is the name of a group.
+            (Kind::Special, ":") if !mailbox.in_brackets() => mailbox = Mailbox::default(),
+            _ => mailbox.take(token),
         }
     }
     found.push(mailbox.finish());
     found
 }
 
-/// What a list is made of.
-#[derive(Clone, Copy)]
-enum Token<'a> {
-    /// `< > , ; : @ .`
-    Special(char),
-    /// Anything else that belongs together; a quoted string or a domain
-    /// literal with its delimiters.
-    Text(&'a str),
-    /// Blanks and comments, RFC 5322's CFWS.
-    Blank,
-}
-
-struct Lexer<'a> {
-    rest: &'a str,
-}
-
-impl<'a> Lexer<'a> {
-    fn take(&mut self, length: usize) -> &'a str {
-        let (taken, rest) = self
-            .rest
-            .split_at_checked(length)
-            .unwrap_or((self.rest, ""));
-        self.rest = rest;
-        taken
-    }
-}
-
-impl<'a> Iterator for Lexer<'a> {
-    type Item = Token<'a>;
-
-    fn next(&mut self) -> Option<Token<'a>> {
-        let first = self.rest.chars().next()?;
-        Some(match first {
-            '<' | '>' | ',' | ';' | ':' | '@' | '.' => {
-                self.take(first.len_utf8());
-                Token::Special(first)
-            }
-            ' ' | '\t' => {
-                let blanks = self.rest.find(|c| !matches!(c, ' ' | '\t'));
-                self.take(blanks.unwrap_or(self.rest.len()));
-                Token::Blank
-            }
-            '(' => {
-                self.take(comment_length(self.rest));
-                Token::Blank
-            }
-            '"' => Token::Text(self.take(delimited_length(self.rest, '"'))),
-            '[' => Token::Text(self.take(delimited_length(self.rest, ']'))),
-            _ => {
-                let end = self.rest.find(is_delimiter).unwrap_or(self.rest.len());
-                Token::Text(self.take(end.max(first.len_utf8())))
-            }
-        })
-    }
-}
-
-fn is_delimiter(c: char) -> bool {
-    " \t<>,;:@.()\"[".contains(c)
-}
+const SYNTAX: Syntax = Syntax {
+    is_blank: is_plain_blank,
+    is_special: |c| matches!(c, '<' | '>' | ',' | ';' | ':' | '@' | '.' | ')'),
+    enclosing: Some(('[', ']')),
+};
 
 /// One mailbox while it is read.
 #[derive(Default)]
@@ -142,17 +88,14 @@ impl Mailbox {
     }
 
     fn take(&mut self, token: Token<'_>) {
-        match token {
-            Token::Special(c) => self.source.push(c),
-            Token::Text(text) => self.source.push_str(text),
-            Token::Blank => self.source.push(' '),
-        }
-        match token {
-            Token::Special('<') => self.open(),
-            Token::Special('>') => self.close(),
-            Token::Special(c) => self.push(c.encode_utf8(&mut [0; 4])),
-            Token::Text(text) => self.push(text),
-            Token::Blank => self.blank_pending = true,
+        let is_blank = matches!(token.kind, Kind::Blank | Kind::Comment);
+        self.source
+            .push_str(if is_blank { " " } else { token.text });
+        match (token.kind, token.text) {
+            _ if is_blank => self.blank_pending = true,
+            (Kind::Special, "<") => self.open(),
+            (Kind::Special, ">") => self.close(),
+            (_, text) => self.push(text),
         }
     }
 

@@ -1,8 +1,8 @@
 //! The fields by which a reply refers to its request, In-Reply-To and
 //! References (RFC 5322 3.6.4), and the reply's own Message-ID.
 
-use super::comments::without_comments;
 use super::header::Headers;
+use super::lexer::without_comments;
 
 /// Octets of the longest id that a reply repeats.
 const MAX_ID: usize = 900;

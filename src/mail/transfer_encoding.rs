@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use encodify::{base64, qp};
 
 use super::base64_symbols::base64_symbols;
-use super::comments::without_comments;
 use super::header::Headers;
+use super::lexer::without_comments;
 
 /// How the octets of a part are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

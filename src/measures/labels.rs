@@ -154,7 +154,7 @@ impl Place for Decided {
                 verdict: Some(verdict),
                 rule: Some(row.name),
             };
-            verdicts(row.name).iter().copied().map(decided)
+            row.verdicts.iter().copied().map(decided)
         });
         let unruled = [Some(Verdict::Request), None].map(|verdict| Self {
             verdict,
@@ -165,18 +165,6 @@ impl Place for Decided {
 
     fn values(self) -> Vec<&'static str> {
         vec![self.verdict(), self.rule.map_or(NONE, RuleName::as_str)]
-    }
-}
-
-/// What a rule leads to.
-const fn verdicts(rule: RuleName) -> &'static [Verdict] {
-    match rule {
-        RuleName::NotForGateway => &[Verdict::Pass],
-        RuleName::Dnsbl => &[Verdict::Reject],
-        // The message that leads to the block is kept.
-        RuleName::Blocked => &[Verdict::Defer, Verdict::Ignore],
-        RuleName::Flood | RuleName::Crowded => &[Verdict::Defer],
-        _ => &[Verdict::Ignore],
     }
 }
 

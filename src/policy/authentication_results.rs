@@ -2,7 +2,8 @@
 //! nothing of whom to believe or what a result means.
 
 use std::iter::Peekable;
-use std::str::Chars;
+
+use crate::mail::lexer::{Kind, Lexer, Syntax, Token, is_blank_or_control, unquoted};
 
 /// What one host says of how a message authenticated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,9 +66,9 @@ impl MethodResult {
 /// Reads an unfolded value. None where not even an authserv-id stands there.
 pub(super) fn parse(value: &str) -> Option<AuthenticationResults> {
     let mut reader = Reader {
-        chars: value.chars().peekable(),
+        tokens: Lexer::new(value, SYNTAX).peekable(),
     };
-    let authserv_id = AuthservId::parse(&reader.word(|c| c == ';')?)?;
+    let authserv_id = AuthservId::parse(&reader.word(ends_statement)?)?;
     reader.skip_statement();
     let mut results = Vec::new();
     while reader.next_statement() {
@@ -80,19 +81,25 @@ pub(super) fn parse(value: &str) -> Option<AuthenticationResults> {
     })
 }
 
-/// A value read from its start on.
+const SYNTAX: Syntax = Syntax {
+    is_blank: is_blank_or_control,
+    is_special: |c| matches!(c, '=' | ';'),
+    enclosing: None,
+};
+
+/// Reads a value from its start to its end.
 struct Reader<'a> {
-    chars: Peekable<Chars<'a>>,
+    tokens: Peekable<Lexer<'a>>,
 }
 
 impl Reader<'_> {
     /// `method=result name=value …`, its end being left where it is.
     fn method_result(&mut self) -> Option<MethodResult> {
         let method = self.name()?;
-        let result = self.word(ends_value)?.to_ascii_lowercase();
+        let result = self.word(ends_statement)?.to_ascii_lowercase();
         let mut properties = Vec::new();
         while let Some(name) = self.name() {
-            let Some(value) = self.word(ends_value) else {
+            let Some(value) = self.word(ends_statement) else {
                 break;
             };
             properties.push((name, value));
@@ -109,79 +116,47 @@ impl Reader<'_> {
     /// A name and the `=` behind it.
     fn name(&mut self) -> Option<String> {
         let mut name = String::new();
-        while let Some(part) = self.word(|c| matches!(c, '=' | ';')) {
+        while let Some(part) = self.word(|token| token.kind == Kind::Special) {
             name.push_str(&part);
         }
-        self.chars.next_if_eq(&'=')?;
+        self.tokens.next_if(|token| token.is_special('='))?;
         (!name.is_empty()).then(|| name.to_ascii_lowercase())
     }
 
-    /// What stands up to the next blank, comment or character that ends it;
-    /// quoted strings within it lose their quotes.
-    fn word(&mut self, ends: fn(char) -> bool) -> Option<String> {
-        self.skip_blanks_and_comments();
-        let mut word = String::new();
-        let mut found = false;
-        while let Some(c) = self
-            .chars
-            .next_if(|&c| !ends(c) && !is_blank(c) && c != '(')
+    /// The text up to the next blank, comment or token that ends it. Quoted
+    /// strings in it lose their quotes.
+    fn word(&mut self, ends: fn(&Token<'_>) -> bool) -> Option<String> {
+        while self.tokens.next_if(is_blank).is_some() {}
+        let mut word = None;
+        while let Some(token) = self
+            .tokens
+            .next_if(|token| !ends(token) && !is_blank(token))
         {
-            found = true;
-            match c {
-                '"' => self.quoted_string(&mut word),
-                _ => word.push(c),
+            let word = word.get_or_insert_with(String::new);
+            match token.kind {
+                Kind::Quoted => word.push_str(&unquoted(token.text)),
+                _ => word.push_str(token.text),
             }
         }
-        found.then_some(word)
+        word
     }
 
-    fn quoted_string(&mut self, word: &mut String) {
-        while let Some(c) = self.chars.next() {
-            match c {
-                '"' => return,
-                '\\' => word.extend(self.chars.next()),
-                _ => word.push(c),
-            }
-        }
-    }
-
-    fn skip_blanks_and_comments(&mut self) {
-        let mut depth = 0_usize;
-        while let Some(c) = self
-            .chars
-            .next_if(|&c| depth > 0 || is_blank(c) || c == '(')
-        {
-            match c {
-                '(' => depth += 1,
-                ')' => depth = depth.saturating_sub(1),
-                '\\' => _ = self.chars.next(),
-                _ => (),
-            }
-        }
-    }
-
-    /// Up to the `;` that ends a statement, or to the end.
+    /// Skips everything up to the `;` that ends a statement, or to the end.
     fn skip_statement(&mut self) {
-        loop {
-            while self.word(|c| c == ';').is_some() {}
-            match self.chars.peek() {
-                None | Some(';') => return,
-                Some(_) => _ = self.chars.next(),
-            }
-        }
+        while self.word(ends_statement).is_some() {}
     }
 
     fn next_statement(&mut self) -> bool {
-        self.chars.next_if_eq(&';').is_some()
+        self.tokens.next_if(ends_statement).is_some()
     }
 }
 
-fn ends_value(c: char) -> bool {
-    c == ';'
+fn is_blank(token: &Token<'_>) -> bool {
+    matches!(token.kind, Kind::Blank | Kind::Comment)
 }
 
-fn is_blank(c: char) -> bool {
-    c.is_whitespace() || c.is_control()
+fn ends_statement(token: &Token<'_>) -> bool {
+    token.is_special(';')
 }
 
 #[cfg(test)]

@@ -3,8 +3,6 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use jiff::SignedDuration;
-
 use crate::mail::Address;
 
 use super::requester::{ClientNetwork, Sender, Trust};
@@ -109,9 +107,9 @@ pub struct Newcomers {
     pub pools: Vec<Charge>,
 }
 
-/// The allowances as they are configured.
+/// The allowances that the settings give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Throttle {
+pub struct Allowances {
     /// One sender's.
     pub sender: Allowance,
     /// How many times as much a network or a domain has, and an address that
@@ -123,32 +121,7 @@ pub struct Throttle {
     pub newcomers: Allowance,
 }
 
-impl Default for Throttle {
-    /// A person never writes twenty requests within minutes; a program that
-    /// asks for a hundred modules at once gets all its answers within the hour.
-    fn default() -> Self {
-        let sender = Allowance {
-            at_once: 20,
-            every: SignedDuration::from_secs(30),
-            excess: Excess::Block {
-                above: 100,
-                lasting: SignedDuration::from_hours(1),
-            },
-        };
-        Self {
-            sender,
-            many: 20,
-            target: sender.for_target(4),
-            newcomers: Allowance {
-                at_once: 100,
-                every: SignedDuration::from_secs(10),
-                excess: Excess::Defer,
-            },
-        }
-    }
-}
-
-impl Throttle {
+impl Allowances {
     /// The allowances that a request of `sender` is taken out of, its reply
     /// going to `targets`.
     #[must_use]
@@ -287,6 +260,7 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
+    use crate::policy::Throttle;
 
     fn address(text: &str) -> Address {
         Address::parse(text).unwrap()
@@ -303,7 +277,7 @@ mod tests {
 
     fn charges(sender: &Sender, targets: &[&str]) -> Charges {
         let targets: Vec<Address> = targets.iter().map(|text| address(text)).collect();
-        Throttle::default().charges(sender, &targets)
+        Throttle::default().allowances().charges(sender, &targets)
     }
 
     fn keys(sender: &Sender) -> (String, Option<String>) {

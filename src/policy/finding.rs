@@ -2,57 +2,27 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
-/// What becomes of a message that a rule matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Not the gateway's business: it goes on untouched.
-    Pass,
-    /// Refused, so that the sender's server tells the sender.
-    Reject,
-    /// Accepted and dropped; nobody is told.
-    Ignore,
-    /// Kept for later.
-    Defer,
-}
-
-impl Outcome {
-    /// The word as it is written everywhere.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Outcome::Pass => "pass",
-            Outcome::Reject => "reject",
-            Outcome::Ignore => "ignore",
-            Outcome::Defer => "defer",
-        }
-    }
-}
-
-impl Display for Outcome {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
+use super::verdict::Verdict;
 
 /// A rule matched: what follows, and why in words for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What follows.
-    pub outcome: Outcome,
+    /// What becomes of the message; never [`Verdict::Request`].
+    pub verdict: Verdict,
     /// One line of printable text; what it quotes is bounded.
     pub reason: String,
 }
 
 impl Finding {
-    pub(super) fn new(outcome: Outcome, reason: impl Display) -> Self {
+    pub(super) fn new(verdict: Verdict, reason: impl Display) -> Self {
         Finding {
-            outcome,
+            verdict,
             reason: reason.to_string(),
         }
     }
 
     pub(super) fn ignore(reason: impl Display) -> Self {
-        Self::new(Outcome::Ignore, reason)
+        Self::new(Verdict::Ignore, reason)
     }
 }
 

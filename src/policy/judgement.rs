@@ -1,59 +1,14 @@
 //! From facts to a judgement: the first rule that matches decides; where none
 //! does, the message is a request.
 
-use std::fmt::{self, Display, Formatter};
-
 use crate::mail::{Address, ServiceCode, Targets};
 
 use super::checks::{addressing, authentication, service};
 use super::facts::{Envelope, Facts, Listener};
-use super::finding::{Finding, Outcome};
+use super::finding::Finding;
 use super::rule::{Rule, RuleName};
 use super::rules::RULES;
-
-/// What becomes of a message, in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Verdict {
-    /// It goes on untouched.
-    Pass,
-    /// It is refused.
-    Reject,
-    /// It is accepted and dropped.
-    Ignore,
-    /// It is kept for later.
-    Defer,
-    /// It is answered.
-    Request,
-}
-
-impl Verdict {
-    /// All of them.
-    pub const ALL: [Verdict; 5] = [
-        Verdict::Pass,
-        Verdict::Reject,
-        Verdict::Ignore,
-        Verdict::Defer,
-        Verdict::Request,
-    ];
-
-    /// The word as it is written everywhere.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Verdict::Pass => "pass",
-            Verdict::Reject => "reject",
-            Verdict::Ignore => "ignore",
-            Verdict::Defer => "defer",
-            Verdict::Request => "request",
-        }
-    }
-}
-
-impl Display for Verdict {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
+use super::verdict::Verdict;
 
 /// The policy's word on a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,12 +46,7 @@ impl Judgement {
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self {
-            Judgement::Ruled(ruling) => match ruling.finding.outcome {
-                Outcome::Pass => Verdict::Pass,
-                Outcome::Reject => Verdict::Reject,
-                Outcome::Ignore => Verdict::Ignore,
-                Outcome::Defer => Verdict::Defer,
-            },
+            Judgement::Ruled(ruling) => ruling.finding.verdict,
             Judgement::Request(_) => Verdict::Request,
         }
     }
@@ -133,8 +83,8 @@ impl Ruling {
     /// Our own Postfix stands before the internal listener: refused there, a
     /// message would be bounced to a sender who may be forged.
     pub(super) fn new(rule: RuleName, mut finding: Finding, listener: Listener) -> Self {
-        if listener == Listener::Internal && finding.outcome == Outcome::Reject {
-            finding.outcome = Outcome::Ignore;
+        if listener == Listener::Internal && finding.verdict == Verdict::Reject {
+            finding.verdict = Verdict::Ignore;
         }
         Ruling { rule, finding }
     }
@@ -167,9 +117,9 @@ pub fn judge(facts: &Facts<'_>) -> Judgement {
 fn asked(facts: &Facts<'_>) -> Result<Asked, Ruling> {
     let ruled_by = |rule| move |finding| Ruling::new(rule, finding, facts.envelope.listener);
     Ok(Asked {
-        service: service::service(facts).map_err(ruled_by(RuleName::Subject))?,
-        gateway: addressing::named_gateway(facts).map_err(ruled_by(RuleName::NotInTo))?,
-        targets: addressing::targets(facts).map_err(ruled_by(RuleName::ReplyTarget))?,
+        service: service::service(facts).map_err(ruled_by(RuleName::SUBJECT))?,
+        gateway: addressing::named_gateway(facts).map_err(ruled_by(RuleName::NOT_IN_TO))?,
+        targets: addressing::targets(facts).map_err(ruled_by(RuleName::REPLY_TARGET))?,
         authenticated: authentication::authenticated_author(facts),
     })
 }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use crate::mail::{Address, GatewayAddresses, Header};
 
-use super::tokens::{Token, Tokens};
+use super::tokens::{Token, tokens};
 
 /// A mailbox as it stands, valid or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Mailbox {
 pub(super) fn mailboxes(value: &str) -> Vec<Mailbox> {
     let mut found = Vec::new();
     let mut reader = Reader::default();
-    for token in Tokens::of(value) {
+    for token in tokens(value) {
         match token {
             Token::Special(',' | ';') if !reader.in_brackets => found.extend(reader.finish()),
             // What stands before is the name of a group, or `mailto`.

@@ -13,23 +13,31 @@ mod facts;
 mod finding;
 mod judgement;
 pub mod lists;
+mod looked_at;
 mod mailbox;
+mod network;
 mod requester;
 mod rule;
 mod rules;
+mod settings;
 pub mod throttle;
 mod tokens;
+mod verdict;
 
 #[cfg(test)]
 mod tests;
 
-pub use charges::{Charge, Charges, Newcomers, Throttle, ThrottleKey, mailbox};
+pub use charges::{Allowances, Charge, Charges, Newcomers, ThrottleKey, mailbox};
 pub use checks::addressing::whom_to_answer;
-pub use facts::{Authentication, Envelope, Facts, Listener, Settings};
-pub use finding::{Finding, Outcome};
+pub use facts::{Envelope, Facts, Listener};
+pub use finding::Finding;
 pub use judgement::{
-    Asked, Judgement, Looked, RuleResult, Ruling, Verdict, explain, judge, judge_recipients,
+    Asked, Judgement, Looked, RuleResult, Ruling, explain, judge, judge_recipients,
 };
+pub use looked_at::LooksAt;
+pub use network::Network;
 pub use requester::{ClientNetwork, Requester, Sender, Trust, UnknownRequester};
 pub use rule::{Check, Listeners, Rule, RuleName, Stage};
 pub use rules::RULES;
+pub use settings::{Authentication, Limits, Settings, Throttle};
+pub use verdict::Verdict;

@@ -1,79 +1,38 @@
-//! A row of the rule table.
+//! The columns of the rule table. Knows no rule.
 
 use std::fmt::{self, Display, Formatter};
 
 use super::dnsbl;
 use super::facts::{Envelope, Facts, Listener};
 use super::finding::Finding;
+use super::looked_at::LooksAt;
+use super::verdict::Verdict;
 
 /// The name of a rule, in the audit log, the metrics and the documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RuleName {
-    /// `not-for-gateway`
-    NotForGateway,
-    /// `dnsbl`
-    Dnsbl,
-    /// `return-path`
-    ReturnPath,
-    /// `own-mail`
-    OwnMail,
-    /// `hops`
-    Hops,
-    /// `malformed`
-    Malformed,
-    /// `auto-submitted`
-    AutoSubmitted,
-    /// `precedence`
-    Precedence,
-    /// `mailing-list`
-    MailingList,
-    /// `auto-responder`
-    AutoResponder,
-    /// `report`
-    Report,
-    /// `not-in-to`
-    NotInTo,
-    /// `subject`
-    Subject,
-    /// `reply-target`
-    ReplyTarget,
-    /// `size`
-    Size,
-    /// `sender-authentication`
-    SenderAuthentication,
-    /// `blocked`
-    Blocked,
-    /// `flood`
-    Flood,
-    /// `crowded`
-    Crowded,
-}
+pub struct RuleName(pub(super) &'static str);
 
+/// The rules that code outside their own rows refers to.
 impl RuleName {
+    /// The rule by which mail for others passes.
+    pub const NOT_FOR_GATEWAY: RuleName = RuleName("not-for-gateway");
+    /// The rule that wants the gateway's address in To.
+    pub const NOT_IN_TO: RuleName = RuleName("not-in-to");
+    /// The rule that wants a service code in the Subject.
+    pub const SUBJECT: RuleName = RuleName("subject");
+    /// The rule that wants an address to answer.
+    pub const REPLY_TARGET: RuleName = RuleName("reply-target");
+    /// The rule by which the store drops mail of a blocked sender.
+    pub const BLOCKED: RuleName = RuleName("blocked");
+    /// The rule by which the store puts a request off.
+    pub const FLOOD: RuleName = RuleName("flood");
+    /// The rule by which the store refuses strangers' mail for a time.
+    pub const CROWDED: RuleName = RuleName("crowded");
+
     /// The name as it is written everywhere.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
-        match self {
-            RuleName::NotForGateway => "not-for-gateway",
-            RuleName::Dnsbl => "dnsbl",
-            RuleName::ReturnPath => "return-path",
-            RuleName::OwnMail => "own-mail",
-            RuleName::Hops => "hops",
-            RuleName::Malformed => "malformed",
-            RuleName::AutoSubmitted => "auto-submitted",
-            RuleName::Precedence => "precedence",
-            RuleName::MailingList => "mailing-list",
-            RuleName::AutoResponder => "auto-responder",
-            RuleName::Report => "report",
-            RuleName::NotInTo => "not-in-to",
-            RuleName::Subject => "subject",
-            RuleName::ReplyTarget => "reply-target",
-            RuleName::Size => "size",
-            RuleName::SenderAuthentication => "sender-authentication",
-            RuleName::Blocked => "blocked",
-            RuleName::Flood => "flood",
-            RuleName::Crowded => "crowded",
-        }
+        self.0
     }
 }
 
@@ -83,7 +42,7 @@ impl Display for RuleName {
     }
 }
 
-/// When a rule can first be looked at.
+/// When a rule can decide at the earliest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// At RCPT.
@@ -92,49 +51,59 @@ pub enum Stage {
     EndOfMessage,
 }
 
-/// Which listeners' mail a rule looks at.
+/// The listeners whose mail a rule judges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listeners {
-    /// All mail.
+    /// Both listeners.
     All,
-    /// Not what comes by the internal listener.
+    /// The outer listener only.
     OuterOnly,
 }
 
-/// A rule's look at the facts: None where it doesn't match.
+/// The function behind a rule. It returns None if the rule doesn't match.
 #[derive(Clone, Copy, Debug)]
 pub enum Check {
-    /// It needs the envelope only, so it can decide at RCPT.
+    /// Needs the envelope only, so the rule can decide at RCPT.
     Envelope(fn(&Envelope<'_>) -> Option<Finding>),
-    /// It needs what blocklists say of the client, if they were asked.
+    /// Needs the answers of the DNS blocklists. Not called if they were not asked.
     Dnsbl(fn(&Envelope<'_>, &dnsbl::Score) -> Option<Finding>),
-    /// It needs the message.
+    /// Needs the message.
     Message(fn(&Facts<'_>) -> Option<Finding>),
-    /// It needs what was asked before, which the store alone knows: it looks
-    /// when it takes the message, by [`super::throttle::step`].
+    /// Needs the earlier requests, which only the store knows. The store decides
+    /// by [`super::throttle::step`] when it takes the message.
     Store,
 }
 
-/// A row of the rule table.
+/// A row of the rule table: everything that belongs to one rule.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
-    /// Its name.
+    /// The name, different from all others.
     pub name: RuleName,
-    /// Whose mail it looks at.
+    /// The listeners whose mail the rule judges.
     pub listeners: Listeners,
-    /// The clause of STS600-9-2 or the document that asks for it.
+    /// The verdicts that the rule can give.
+    pub verdicts: &'static [Verdict],
+    /// The clause of STS600-9-2 or the document that asks for the rule.
     pub source: &'static str,
-    /// What it matches, in a line.
+    /// What the rule matches, in one line.
     pub summary: &'static str,
-    /// What the help text says to somebody who waits in vain for an answer;
-    /// none where the sender gets one, or asked for none.
+    /// Why no answer came, for the help text. None if the sender gets an answer
+    /// in any case, or asked for none.
     pub unanswered: Option<&'static str>,
-    /// The look itself.
+    /// Number of entries in the list that the rule searches; None without a list.
+    pub patterns: Option<usize>,
+    /// The settings that the rule reads, as `section.key` of the configuration.
+    pub settings: &'static [&'static str],
+    /// The setting without which the rule never matches; None if it is always on.
+    pub switch: Option<&'static str>,
+    /// What `explain` shows of the message beside the rule.
+    pub looks_at: LooksAt,
+    /// The function that decides.
     pub check: Check,
 }
 
 impl Rule {
-    /// When it can first be looked at.
+    /// When the rule can decide at the earliest.
     #[must_use]
     pub const fn stage(&self) -> Stage {
         match self.check {
@@ -143,10 +112,17 @@ impl Rule {
         }
     }
 
-    /// Whether it looks at mail that came in there.
+    /// Whether the rule judges mail of this listener.
     #[must_use]
     pub fn applies_to(&self, listener: Listener) -> bool {
         self.listeners == Listeners::All || listener == Listener::Outer
+    }
+
+    /// The part of a message that the rule looks at, in one printable line.
+    #[must_use]
+    pub fn looked_at(&self, facts: &Facts<'_>) -> String {
+        let shown = self.looks_at.shown(facts);
+        shown.unwrap_or_else(|| self.summary.to_owned())
     }
 
     pub(super) fn look(&self, facts: &Facts<'_>) -> Option<Finding> {
@@ -168,7 +144,7 @@ impl Rule {
         }
     }
 
-    /// Whether it can say anything of this message at all.
+    /// Whether [`Rule::look`] can find anything in this message.
     pub(super) fn is_asked(&self, envelope: &Envelope<'_>) -> bool {
         self.applies_to(envelope.listener)
             && match self.check {

@@ -1,109 +1,48 @@
-//! Reads the value of a structured field as RFC 5322 3.2 tokens: comments and
+//! The words and specials of a structured field (RFC 5322 3.2): comments and
 //! blanks fall away, quoted strings lose their quotes. Knows no field's meaning.
 
 use std::borrow::Cow;
-use std::iter::Peekable;
-use std::str::CharIndices;
+
+use crate::mail::lexer::{self, Kind, Lexer, Syntax, is_blank_or_control};
 
 /// A token of a structured field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Token<'a> {
-    /// An atom, dots included, or what a quoted string holds.
+    /// An atom, dots included, or the content of a quoted string.
     Word(Cow<'a, str>),
-    /// One of the specials that part words.
+    /// One of the specials that separate words.
     Special(char),
 }
 
-/// The tokens of an unfolded value. Whatever is left open, a comment or a
-/// quoted string, ends with the value.
-pub(super) struct Tokens<'a> {
-    text: &'a str,
-    chars: Peekable<CharIndices<'a>>,
-}
+/// RFC 5322 3.2.3 without the dot, so that a dot-atom is one word.
+const SYNTAX: Syntax = Syntax {
+    is_blank: is_blank_or_control,
+    is_special: |c| {
+        matches!(
+            c,
+            ')' | '<' | '>' | '[' | ']' | ':' | ';' | '@' | '\\' | ','
+        )
+    },
+    enclosing: None,
+};
 
-impl<'a> Tokens<'a> {
-    /// Reads an unfolded value.
-    pub(super) fn of(text: &'a str) -> Self {
-        Tokens {
-            text,
-            chars: text.char_indices().peekable(),
-        }
-    }
-
-    fn skip_comment(&mut self) {
-        let mut depth = 1_usize;
-        while let Some((_, c)) = self.chars.next() {
-            match c {
-                '\\' => _ = self.chars.next(),
-                '(' => depth += 1,
-                ')' => depth -= 1,
-                _ => (),
-            }
-            if depth == 0 {
-                return;
-            }
-        }
-    }
-
-    fn quoted_string(&mut self) -> String {
-        let mut content = String::new();
-        while let Some((_, c)) = self.chars.next() {
-            match c {
-                '"' => break,
-                '\\' => content.extend(self.chars.next().map(|(_, escaped)| escaped)),
-                _ => content.push(c),
-            }
-        }
-        content
-    }
-
-    fn atom(&mut self, start: usize) -> &'a str {
-        while self.chars.next_if(|&(_, c)| is_word(c)).is_some() {}
-        let end = self.chars.peek().map_or(self.text.len(), |&(at, _)| at);
-        self.text.get(start..end).unwrap_or_default()
-    }
-}
-
-impl<'a> Iterator for Tokens<'a> {
-    type Item = Token<'a>;
-
-    fn next(&mut self) -> Option<Token<'a>> {
-        loop {
-            let (at, c) = self.chars.next()?;
-            match c {
-                '(' => self.skip_comment(),
-                '"' => return Some(Token::Word(self.quoted_string().into())),
-                _ if is_blank(c) => (),
-                _ if is_special(c) => return Some(Token::Special(c)),
-                _ => return Some(Token::Word(self.atom(at).into())),
-            }
-        }
-    }
-}
-
-/// The words of an unfolded value, in order.
-pub(super) fn words(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
-    Tokens::of(text).filter_map(|token| match token {
-        Token::Word(word) => Some(word),
-        Token::Special(_) => None,
+/// The tokens of an unfolded value. A comment or a quoted string that is not
+/// closed ends with the value.
+pub(super) fn tokens(value: &str) -> impl Iterator<Item = Token<'_>> {
+    Lexer::new(value, SYNTAX).filter_map(|token| match token.kind {
+        Kind::Blank | Kind::Comment => None,
+        Kind::Quoted => Some(Token::Word(lexer::unquoted(token.text).into())),
+        Kind::Special => token.text.chars().next().map(Token::Special),
+        Kind::Atom | Kind::Enclosed => Some(Token::Word(token.text.into())),
     })
 }
 
-/// Controls part words too: no word can carry one into a comparison.
-fn is_blank(c: char) -> bool {
-    c.is_whitespace() || c.is_control()
-}
-
-/// RFC 5322 3.2.3 without the dot, so that a dot-atom is one word.
-fn is_special(c: char) -> bool {
-    matches!(
-        c,
-        '(' | ')' | '<' | '>' | '[' | ']' | ':' | ';' | '@' | '\\' | ',' | '"'
-    )
-}
-
-fn is_word(c: char) -> bool {
-    !is_blank(c) && !is_special(c)
+/// The words of an unfolded value, in order.
+pub(super) fn words(value: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    tokens(value).filter_map(|token| match token {
+        Token::Word(word) => Some(word),
+        Token::Special(_) => None,
+    })
 }
 
 #[cfg(test)]
@@ -138,7 +77,7 @@ mod tests {
 
     #[test]
     fn specials_part_words() {
-        let tokens: Vec<_> = Tokens::of("A <b.c@d>,").collect();
+        let tokens: Vec<_> = super::tokens("A <b.c@d>,").collect();
         let word = |text: &'static str| Token::Word(Cow::Borrowed(text));
         assert_eq!(
             tokens,

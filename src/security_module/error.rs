@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::kms::klf::OpenError;
-use crate::kms::{PointError, RandomError};
-use crate::sts::file::FileError;
-use crate::sts::{FieldError, RecordError, SmId, StsTime};
+use crate::{
+    kms::{PointError, klf::OpenError},
+    secrets::RandomError,
+    sts::{FieldError, RecordError, SmId, StsTime, file::FileError},
+};
 
 /// Why a security module refuses, with the remedy. Never holds a secret.
 #[derive(Debug, Error)]

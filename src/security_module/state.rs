@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::kms::klf::OpenedFile;
-use crate::kms::{Dak, Secret};
 use crate::sts::{FieldError, Record, TypedRecord, VkloadRsp, file};
+use crate::{kms::Dak, secrets::Secret};
 
 use super::error::{ModuleError, StateError};
 use super::identity::Identity;

@@ -6,8 +6,9 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
 use crate::{
-    kms::{Effects, Kms, KmsError, RequestId},
+    kms::{Effects, Kms, KmsError},
     mail::{Address, ErrorCode, Outcome, ReplyText, Request, ServiceCode, wrap_prose},
+    request_id::RequestId,
     sts::SmId,
 };
 

@@ -7,21 +7,23 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::types::Text;
 
-use super::acquaintance::Acquaintance;
-use super::audit_counts;
-use super::buckets;
-use super::columns::Moment;
-use super::deliveries::{self, Answered, ReplyKind};
-use super::error::Failure;
-use super::intent::{Changes, Intent};
-use super::room;
-use super::shares;
-use super::throttle::{self, Later, Turn};
-use super::values::{Accepted, NewRequest, SpoolUsage, rule_of};
-use crate::audit::Event;
-use crate::faults::{self, FaultPoint};
-use crate::kms::RequestId;
-use crate::policy::{Requester, RuleName, Trust, Verdict};
+use super::{
+    acquaintance::Acquaintance,
+    audit_counts, buckets,
+    columns::Moment,
+    deliveries::{self, Answered, ReplyKind},
+    error::Failure,
+    intent::{Changes, Intent},
+    room, shares,
+    throttle::{self, Later, Turn},
+    values::{Accepted, NewRequest, SpoolUsage, rule_of},
+};
+use crate::{
+    audit::Event,
+    faults::{self, FaultPoint},
+    policy::{Requester, RuleName, Trust, Verdict},
+    request_id::RequestId,
+};
 
 impl Intent for NewRequest {
     type Answer = Accepted;
@@ -68,7 +70,7 @@ impl Intent for NewRequest {
                 self.audit.event = Event::Judged;
                 self.audit.request_id = None;
                 self.audit.verdict = Some(Verdict::Ignore.to_string());
-                self.audit.rule = Some(RuleName::Blocked.to_string());
+                self.audit.rule = Some(RuleName::BLOCKED.to_string());
                 self.audit.reason = Some(format!("{because_of} is blocked until {until}"));
                 self.note(changes).await?;
                 Ok(Accepted::Blocked { until })

@@ -5,11 +5,15 @@ use jiff::Timestamp;
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
-use super::audit_log::{anchor, head, set_anchor};
-use super::error::Failure;
-use super::intent::Changes;
-use crate::audit::{Anchor, ChainKey, Entry, Event, HandOver};
-use crate::kms::Sealed;
+use super::{
+    audit_log::{anchor, head, set_anchor},
+    error::Failure,
+    intent::Changes,
+};
+use crate::{
+    audit::{Anchor, ChainKey, Entry, Event, HandOver},
+    secrets::Sealed,
+};
 
 /// The hand-overs that concern entries still kept, the newest first.
 pub(super) async fn hand_overs(

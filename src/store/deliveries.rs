@@ -8,21 +8,21 @@ use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::types::Text;
 use sqlx::{QueryBuilder, Row};
 
-use super::acquaintance;
-use super::buckets;
-use super::columns::{Moment, text};
-use super::error::Failure;
-use super::intent::{Changes, Intent};
-use super::leases;
-use super::reply_port;
-use super::values::{
-    FinishedReply, First, GivenUp, LeaseToken, LeasedDelivery, Leasing, PortTrouble,
+use super::{
+    acquaintance, buckets,
+    columns::{Moment, text},
+    error::Failure,
+    intent::{Changes, Intent},
+    leases, reply_port,
+    values::{FinishedReply, First, GivenUp, LeaseToken, LeasedDelivery, Leasing, PortTrouble},
+    wait::Wait,
 };
-use super::wait::Wait;
-use crate::audit::{Entry, Event};
-use crate::kms::RequestId;
-use crate::mail::NoticeCode;
-use crate::policy::Requester;
+use crate::{
+    audit::{Entry, Event},
+    mail::NoticeCode,
+    policy::Requester,
+    request_id::RequestId,
+};
 
 /// The request that a reply is for.
 #[derive(Clone, Copy)]

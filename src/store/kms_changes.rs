@@ -6,11 +6,16 @@ use sqlx::QueryBuilder;
 use sqlx::sqlite::{Sqlite, SqliteConnection};
 use sqlx::types::Text;
 
-use super::error::Failure;
-use super::intent::{Changes, Intent};
-use super::kms_tables::{module, vending_key};
-use crate::audit::{Entry, Event};
-use crate::kms::{KmcKeyRow, ModuleRow, Sealed, TablesError, VendingKeyRow};
+use super::{
+    error::Failure,
+    intent::{Changes, Intent},
+    kms_tables::{module, vending_key},
+};
+use crate::{
+    audit::{Entry, Event},
+    kms::{KmcKeyRow, ModuleRow, TablesError, VendingKeyRow},
+    secrets::Sealed,
+};
 
 /// Done, or refused with nothing written.
 pub(super) type Outcome = Result<(), TablesError>;

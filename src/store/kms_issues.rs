@@ -7,14 +7,19 @@ use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::types::Text;
 
-use super::columns::{Moment, text};
-use super::error::Failure;
-use super::intent::{Changes, Intent};
-use super::kms_changes::{AddModule, ReplaceModule};
-use super::kms_tables::revision;
-use super::values::PastIssue;
-use crate::kms::{Effects, KlfIssued, ModuleChanged, ModulesUpdated, RequestId};
-use crate::sts::{SmId, StsTime};
+use super::{
+    columns::{Moment, text},
+    error::Failure,
+    intent::{Changes, Intent},
+    kms_changes::{AddModule, ReplaceModule},
+    kms_tables::revision,
+    values::PastIssue,
+};
+use crate::{
+    kms::{Effects, KlfIssued, ModuleChanged, ModulesUpdated},
+    request_id::RequestId,
+    sts::{SmId, StsTime},
+};
 
 /// Writes what a service changes. False, and nothing written, if that rests on
 /// tables that have changed since.
@@ -215,7 +220,10 @@ mod tests {
     use super::super::testing::{TestStore, at, completion, klf_issued, module_row, request, smid};
     use super::super::{Completed, Completion, Store};
     use super::*;
-    use crate::kms::{Asker, IssueLimit, KmsTables, ModuleRow, ModuleState, Sealed};
+    use crate::{
+        kms::{Asker, IssueLimit, KmsTables, ModuleRow, ModuleState},
+        secrets::Sealed,
+    };
 
     /// A store with the module.
     async fn with_module() -> TestStore {

@@ -9,18 +9,24 @@ use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::types::Text;
 
-use super::columns::{Moment, optional_text, text};
-use super::error::StoreError;
-use super::intent::Intent;
-use super::kms_changes::{
-    AddKmcKey, AddModule, AddVendingKey, Outcome, ReplaceModule, ReplaceVendingKey, SetStorageKey,
+use super::{
+    columns::{Moment, optional_text, text},
+    error::StoreError,
+    intent::Intent,
+    kms_changes::{
+        AddKmcKey, AddModule, AddVendingKey, Outcome, ReplaceModule, ReplaceVendingKey,
+        SetStorageKey,
+    },
+    sqlite::SqliteStore,
 };
-use super::sqlite::SqliteStore;
-use crate::kms::{
-    Asker, Issuable, KmcKeyRow, KmsTables, ModuleRow, Revision, Sealed, SealedRows, TablesError,
-    UpdateBasis, VendingKeyRow,
+use crate::{
+    kms::{
+        Asker, Issuable, KmcKeyRow, KmsTables, ModuleRow, Revision, SealedRows, TablesError,
+        UpdateBasis, VendingKeyRow,
+    },
+    secrets::Sealed,
+    sts::{Krn, PointText, Sgc, SmId, VendingKeyAttributes},
 };
-use crate::sts::{Krn, PointText, Sgc, SmId, VendingKeyAttributes};
 
 #[async_trait]
 impl KmsTables for SqliteStore {

@@ -53,11 +53,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::audit::{BrokenAt, Entry, Head};
-use crate::clock_record::ClockRecord;
-use crate::kms::{KmsTables, RequestId};
-use crate::policy::ClientNetwork;
-use crate::sts::{SmId, StsTime};
+use crate::{
+    audit::{BrokenAt, Entry, Head},
+    clock_record::ClockRecord,
+    kms::KmsTables,
+    policy::ClientNetwork,
+    request_id::RequestId,
+    sts::{SmId, StsTime},
+};
 
 pub use arrivals::Arrivals;
 pub use backup::{Backup, BackupError};
@@ -68,7 +71,7 @@ pub use queue::{
     SpooledMessage, ToDrop, ToDropAll, ToRetry, Waits, WaitsEnded,
 };
 pub use secret_change::{SecretChange, StoreAlone};
-pub use settings::{Shares, StoreSettings, Synchronous};
+pub use settings::StoreSettings;
 pub use sqlite::SqliteStore;
 pub use values::{
     Accepted, Backlog, Completed, Completion, FinishedReply, First, GivenUp, HandOver, LeaseToken,

@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use jiff::SignedDuration;
 use proptest::prelude::*;
 
-use super::testing::{HOLD, PORT, TestStore, at, completion, id, request};
-use super::*;
-use crate::audit::Event;
-use crate::kms::RequestId;
+use super::{
+    testing::{HOLD, PORT, TestStore, at, completion, id, request},
+    *,
+};
+use crate::{audit::Event, request_id::RequestId};
 
 #[derive(Clone, Debug)]
 enum Step {

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use super::error::{Failure, SQLITE_BUSY, SQLITE_NOTADB, StoreError, primary_code};
 use super::integrity;
 use super::owner::give_to_owner;
-use super::settings::{StoreSettings, Synchronous};
+use super::settings::StoreSettings;
 use crate::new_file;
 
 /// The steps of the schema, oldest first: version, description, statements.
@@ -77,10 +77,9 @@ pub(super) fn writer_options(settings: &StoreSettings) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(&settings.path)
         .busy_timeout(settings.busy_timeout)
-        .synchronous(match settings.synchronous {
-            Synchronous::Full => SqliteSynchronous::Full,
-            #[cfg(feature = "test-faults")]
-            Synchronous::Off => SqliteSynchronous::Off,
+        .synchronous(match settings.is_synchronous() {
+            true => SqliteSynchronous::Full,
+            false => SqliteSynchronous::Off,
         })
         .foreign_keys(true)
         .pragma("journal_size_limit", JOURNAL_SIZE_LIMIT.to_string())

@@ -5,21 +5,25 @@ use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::types::Text;
 
-use super::columns::{Moment, text};
-use super::deliveries::{self, Answered, ReplyKind};
-use super::error::Failure;
-use super::intent::{Changes, Intent};
-use super::kms_issues;
-use super::leases;
-use super::troubles::{self, Of};
-use super::values::{
-    Completed, Completion, FinishedReply, First, LeaseToken, LeasedRequest, Leasing, WaitingRequest,
+use super::{
+    columns::{Moment, text},
+    deliveries::{self, Answered, ReplyKind},
+    error::Failure,
+    intent::{Changes, Intent},
+    kms_issues, leases,
+    troubles::{self, Of},
+    values::{
+        Completed, Completion, FinishedReply, First, LeaseToken, LeasedRequest, Leasing,
+        WaitingRequest,
+    },
+    wait::Wait,
 };
-use super::wait::Wait;
-use crate::audit::{Entry, Event};
-use crate::faults::{self, FaultPoint};
-use crate::kms::RequestId;
-use crate::policy::Requester;
+use crate::{
+    audit::{Entry, Event},
+    faults::{self, FaultPoint},
+    policy::Requester,
+    request_id::RequestId,
+};
 
 /// When the next request falls due, or the lease of one ends.
 pub(super) async fn next_due(

@@ -9,17 +9,22 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::types::Text;
 use sqlx::{ConnectOptions, Connection, Row};
 
-use super::audit_hand_over::hand_over;
-use super::error::{Failure, StoreError};
-use super::in_use::InUse;
-use super::intent::{Changes, Intent};
-use super::kms_changes::Outcome;
-use super::settings::StoreSettings;
-use super::sqlite::SqliteStore;
-use super::{kms_tables, open};
-use crate::audit::ChainKey;
-use crate::faults::{self, FaultPoint};
-use crate::kms::{Revision, Sealed, SealedRows, TablesError};
+use super::{
+    audit_hand_over::hand_over,
+    error::{Failure, StoreError},
+    in_use::InUse,
+    intent::{Changes, Intent},
+    kms_changes::Outcome,
+    kms_tables, open,
+    settings::StoreSettings,
+    sqlite::SqliteStore,
+};
+use crate::{
+    audit::ChainKey,
+    faults::{self, FaultPoint},
+    kms::{Revision, SealedRows, TablesError},
+    secrets::Sealed,
+};
 
 /// What shall be in place of the secrets that were read.
 pub struct SecretChange {

@@ -1,26 +1,55 @@
-//! Where the store is and what it may hold.
+//! `[store]`: the place of the store and its bounds.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Where the store is and what it may hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use serde::{Deserialize, Serialize};
+
+/// `[store]`: the place of the store and its bounds.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct StoreSettings {
-    /// The database file. Its directory must be the gateway's own.
+    /// The database file; its directory must belong to the gateway's user.
     pub path: PathBuf,
-    /// How many requests and undelivered replies the spool may hold.
+    /// Requests and undelivered replies in the spool before new requests get 452.
     pub max_requests: u64,
-    /// How many bytes of messages the spool may hold.
+    /// Bytes of messages in the spool before new requests get 452.
     pub max_bytes: u64,
-    /// How many bytes of the file system are left to what was accepted: below
-    /// that no more is. 0 for none.
+    /// Bytes of the file system that are left to what was accepted: below that
+    /// new requests get 452. 0 for none.
     pub min_free_bytes: u64,
-    /// What of the spool strangers may hold.
-    pub shares: Shares,
+    /// The part of the spool, in percent, that strangers' requests and their
+    /// replies may hold: rule `crowded`. The rest is for modules, logins,
+    /// authenticated mail and the site's own networks.
+    pub strangers_percent: u8,
+    /// The part that strangers may hold whose address was never answered.
+    pub newcomers_percent: u8,
+    /// The part that the strangers of one client network may hold.
+    pub network_percent: u8,
     /// How long to wait for the write lock while another process holds it.
+    #[serde(skip)]
     pub busy_timeout: Duration,
-    /// When a commit is on the disk.
-    pub synchronous: Synchronous,
+    /// Commits without waiting for the disk. This breaks the first promise, for the
+    /// test that shows that the promise is kept otherwise.
+    #[cfg(feature = "test-faults")]
+    pub synchronous_off: bool,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from("/var/lib/kms-gateway/gateway.sqlite3"),
+            max_requests: 10_000,
+            max_bytes: 512 << 20,
+            min_free_bytes: 64 << 20,
+            strangers_percent: 50,
+            newcomers_percent: 10,
+            network_percent: 5,
+            busy_timeout: Duration::from_secs(10),
+            #[cfg(feature = "test-faults")]
+            synchronous_off: false,
+        }
+    }
 }
 
 impl StoreSettings {
@@ -28,39 +57,17 @@ impl StoreSettings {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
-            max_requests: 100_000,
-            max_bytes: 1 << 30,
-            min_free_bytes: 64 << 20,
-            shares: Shares {
-                strangers: 50,
-                newcomers: 10,
-                network: 5,
-            },
-            busy_timeout: Duration::from_secs(10),
-            synchronous: Synchronous::Full,
+            ..Self::default()
         }
     }
-}
 
-/// The parts of the spool, in percent, that strangers' requests and the replies
-/// to them may hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shares {
-    /// All strangers together.
-    pub strangers: u8,
-    /// Those whose address was never answered.
-    pub newcomers: u8,
-    /// Those of one client network.
-    pub network: u8,
-}
-
-/// When a commit is on the disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Synchronous {
-    /// Before it returns. The gateway's 250 is worth nothing otherwise.
-    #[default]
-    Full,
-    /// Whenever the kernel likes: for the test that shows the difference.
-    #[cfg(feature = "test-faults")]
-    Off,
+    /// Whether a commit is on the disk before it returns. The gateway's 250 is
+    /// worth nothing otherwise.
+    pub(super) fn is_synchronous(&self) -> bool {
+        #[cfg(feature = "test-faults")]
+        if self.synchronous_off {
+            return false;
+        }
+        true
+    }
 }

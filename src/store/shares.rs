@@ -21,21 +21,20 @@ fn shares_of(
     network: Option<ClientNetwork>,
     settings: &StoreSettings,
 ) -> Vec<Share> {
-    let percent = &settings.shares;
     let strangers = match requester {
         Requester::Verified | Requester::SitesOwn => return Vec::new(),
         Requester::Known | Requester::Answered | Requester::Newcomer => Share {
             name: "strangers".to_owned(),
-            percent: percent.strangers,
+            percent: settings.strangers_percent,
         },
     };
     let newcomers = (requester == Requester::Newcomer).then(|| Share {
         name: "newcomers".to_owned(),
-        percent: percent.newcomers,
+        percent: settings.newcomers_percent,
     });
     let of_network = network.map(|network| Share {
         name: network.to_string(),
-        percent: percent.network,
+        percent: settings.network_percent,
     });
     [Some(strangers), newcomers, of_network]
         .into_iter()

@@ -13,37 +13,43 @@ use sqlx::{Sqlite, Transaction};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::arrivals::Arrivals;
-use super::audit_counts::{NoteIgnored, NoteRejected, SettleCounts};
-use super::audit_hand_over::hand_overs;
-use super::deliveries::{self, Delivered, GiveUp, LeaseDelivery, ReleaseDelivery, Undeliverable};
-use super::error::{Failure, StoreError};
-use super::in_use::InUse;
-use super::intent::{self, Inbox, Intent};
-use super::kms_issues::{self, PruneHistory, PruneReplayMarks};
-use super::leases::Renew;
-use super::postponing::{PostponeDelivery, TellLate};
-use super::queue::{
-    self, DropAll, DropNow, Dropped, DroppedAll, Order, Queued, RequestStory, RetryNow, Selected,
-    Selection, ToDrop, ToDropAll, ToRetry, WaitsEnded,
+use super::{
+    Store, acceptance,
+    arrivals::Arrivals,
+    audit_counts::{NoteIgnored, NoteRejected, SettleCounts},
+    audit_hand_over::hand_overs,
+    audit_log, audit_retention, backlog, buckets, clock,
+    deliveries::{self, Delivered, GiveUp, LeaseDelivery, ReleaseDelivery, Undeliverable},
+    error::{Failure, StoreError},
+    in_use::InUse,
+    intent::{self, Inbox, Intent},
+    kms_issues::{self, PruneHistory, PruneReplayMarks},
+    leases::Renew,
+    open,
+    postponing::{PostponeDelivery, TellLate},
+    queue::{
+        self, DropAll, DropNow, Dropped, DroppedAll, Order, Queued, RequestStory, RetryNow,
+        Selected, Selection, ToDrop, ToDropAll, ToRetry, WaitsEnded,
+    },
+    reply_port::{self, PortFails, PortWorks},
+    requests::{self, Complete, Lease, Postpone, Tell},
+    settings::StoreSettings,
+    throttle::Unblock,
+    values::{
+        Accepted, Backlog, Completed, Completion, FinishedReply, GivenUp, HandOver, LeaseToken,
+        LeasedDelivery, LeasedRequest, Leasing, NewRequest, PastIssue, PortFailure, Postponement,
+        SpoolUsage, StoredEntry, ThrottledSender, WaitingRequest,
+    },
+    writer::{self, Writer},
 };
-use super::reply_port::{self, PortFails, PortWorks};
-use super::requests::{self, Complete, Lease, Postpone, Tell};
-use super::settings::StoreSettings;
-use super::throttle::Unblock;
-use super::values::{
-    Accepted, Backlog, Completed, Completion, FinishedReply, GivenUp, HandOver, LeaseToken,
-    LeasedDelivery, LeasedRequest, Leasing, NewRequest, PastIssue, PortFailure, Postponement,
-    SpoolUsage, StoredEntry, ThrottledSender, WaitingRequest,
-};
-use super::writer::{self, Writer};
-use super::{Store, acceptance, audit_log, audit_retention, backlog, buckets, clock, open};
 use crate::audit::{BrokenAt, ChainKey, Entry, Head};
 
-use crate::clock_record::ClockRecord;
-use crate::kms::RequestId;
-use crate::policy::ClientNetwork;
-use crate::sts::{SmId, StsTime};
+use crate::{
+    clock_record::ClockRecord,
+    policy::ClientNetwork,
+    request_id::RequestId,
+    sts::{SmId, StsTime},
+};
 
 /// The store in an SQLite database. Several may be open on one database, in one
 /// process or in several.

@@ -12,17 +12,20 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, SqlSafeStr};
 use tempfile::TempDir;
 
-use super::error::Failure;
-use super::intent::{Changes, Intent};
-use super::*;
-use crate::audit::{ChainKey, Event};
-use crate::kms::{
-    Curve, Effects, KlfIssued, KmcKeyRow, ModuleRow, ModuleState, RequestId, Revision, Sealed,
-    VendingKeyRow,
+use super::{
+    error::Failure,
+    intent::{Changes, Intent},
+    *,
 };
-use crate::mail::NoticeCode;
-use crate::policy::{Charges, Trust};
-use crate::sts::{Dkga, Sgc, SmId, VendingKeyAttributes};
+use crate::{
+    audit::{ChainKey, Event},
+    kms::{Curve, Effects, KlfIssued, KmcKeyRow, ModuleRow, ModuleState, Revision, VendingKeyRow},
+    mail::NoticeCode,
+    policy::{Charges, Trust},
+    request_id::RequestId,
+    secrets::Sealed,
+    sts::{Dkga, Sgc, SmId, VendingKeyAttributes},
+};
 
 /// A store in a directory of its own.
 pub struct TestStore {

@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::audit::{Entry, Head};
-use crate::kms::{Effects, RequestId};
-use crate::mail::NoticeCode;
-use crate::policy::throttle::Bucket;
-use crate::policy::{Charges, ClientNetwork, Requester, RuleName, Trust, Verdict};
-use crate::sts::StsTime;
+use crate::{
+    audit::{Entry, Head},
+    kms::Effects,
+    mail::NoticeCode,
+    policy::{Charges, ClientNetwork, Requester, RuleName, Trust, Verdict, throttle::Bucket},
+    request_id::RequestId,
+    sts::StsTime,
+};
 
 /// A request for the spool.
 #[derive(Clone, Debug)]
@@ -129,8 +131,8 @@ pub enum Accepted {
 /// The rule by which a request is put off whose sender gets this notice.
 pub(super) fn rule_of(notice: Option<NoticeCode>) -> RuleName {
     match notice {
-        Some(NoticeCode::Blocked) => RuleName::Blocked,
-        Some(NoticeCode::Deferred) | None => RuleName::Flood,
+        Some(NoticeCode::Blocked) => RuleName::BLOCKED,
+        Some(NoticeCode::Deferred) | None => RuleName::FLOOD,
     }
 }
 
@@ -142,7 +144,7 @@ impl Accepted {
         match self {
             Accepted::New | Accepted::Duplicate(_) => None,
             Accepted::Deferred { notice, .. } => Some((Verdict::Defer, rule_of(notice))),
-            Accepted::Blocked { .. } => Some((Verdict::Ignore, RuleName::Blocked)),
+            Accepted::Blocked { .. } => Some((Verdict::Ignore, RuleName::BLOCKED)),
         }
     }
 }

@@ -4,15 +4,15 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     config::Config,
-    policy::{self, Rule, RuleName, Stage, lists},
+    policy::{self, Rule, Stage},
 };
 
-/// A rule with what it reads.
+/// A rule with its settings.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
     rule: &'static str,
     stage: &'static str,
-    /// Number of entries in the list that the rule looks things up in.
+    /// Number of entries in the list that the rule searches.
     patterns: Option<usize>,
     source: &'static str,
     summary: &'static str,
@@ -40,11 +40,19 @@ fn row(rule: &Rule, config: &Config) -> Row {
             Stage::Recipient => "RCPT",
             Stage::EndOfMessage => "end of message",
         },
-        patterns: patterns(rule.name),
+        patterns: rule.patterns,
         source: rule.source,
         summary: rule.summary,
-        settings: settings(rule.name, config),
+        settings: rule
+            .settings
+            .iter()
+            .map(|key| (without_section(key), config.text_of(key)))
+            .collect(),
     }
+}
+
+fn without_section(key: &'static str) -> &'static str {
+    key.rsplit_once('.').map_or(key, |(_, name)| name)
 }
 
 /// The rows as lines under the names of their columns.
@@ -72,84 +80,5 @@ impl Row {
             "{:<21} {:<15} {patterns:<8} {:<40} {}{settings}",
             self.rule, self.stage, self.source, self.summary
         )
-    }
-}
-
-/// Number of entries in the list that a rule looks things up in.
-fn patterns(rule: RuleName) -> Option<usize> {
-    let lists = [
-        (RuleName::ReturnPath, lists::SENDERS.len()),
-        (RuleName::AutoSubmitted, lists::AUTO_SUBMITTED.len()),
-        (RuleName::Precedence, lists::PRECEDENCE.len()),
-        (RuleName::MailingList, lists::MAILING_LIST.len()),
-        (RuleName::AutoResponder, lists::AUTO_RESPONDER.len()),
-        (RuleName::Report, lists::REPORTS.len()),
-        (RuleName::Subject, lists::SUBJECT_MARKS.len()),
-        (RuleName::ReplyTarget, lists::SENDERS.len()),
-    ];
-    lists
-        .into_iter()
-        .find(|(name, _)| *name == rule)
-        .map(|(_, count)| count)
-}
-
-/// The settings that a rule applies, by their keys in the configuration.
-fn settings(rule: RuleName, config: &Config) -> Vec<(&'static str, String)> {
-    let policy = &config.policy;
-    let dnsbl = &config.dnsbl;
-    let authentication = &config.sender_authentication;
-    let throttle = &config.throttle;
-    let store = &config.store;
-    match rule {
-        RuleName::Dnsbl => vec![
-            ("zones", list(dnsbl.zones.iter().map(|zone| &zone.site))),
-            ("threshold", dnsbl.threshold.to_string()),
-            ("time_limit", dnsbl.time_limit.to_string()),
-            ("trusted_networks", list(&policy.trusted_networks)),
-        ],
-        RuleName::Hops => vec![("max_received", policy.max_received.to_string())],
-        RuleName::Malformed => vec![
-            ("max_headers", policy.max_headers.to_string()),
-            ("max_header_bytes", policy.max_header_bytes.to_string()),
-        ],
-        RuleName::ReplyTarget => vec![("max_targets", config.reply.max_targets.to_string())],
-        RuleName::Size => vec![
-            ("max_message_bytes", policy.max_message_bytes.to_string()),
-            (
-                "max_unexpected_attachment_bytes",
-                policy.max_unexpected_attachment_bytes.to_string(),
-            ),
-        ],
-        RuleName::SenderAuthentication => vec![
-            ("authserv_ids", list(&authentication.authserv_ids)),
-            ("require", authentication.require.to_string()),
-            ("trusted_networks", list(&policy.trusted_networks)),
-        ],
-        RuleName::Blocked => vec![
-            ("block_above", throttle.block_above.to_string()),
-            ("block_for", throttle.block_for.to_string()),
-        ],
-        RuleName::Flood => vec![
-            ("at_once", throttle.at_once.to_string()),
-            ("every", throttle.every.to_string()),
-            ("network_factor", throttle.network_factor.to_string()),
-            ("target_factor", throttle.target_factor.to_string()),
-            ("newcomers_at_once", throttle.newcomers_at_once.to_string()),
-            ("newcomers_every", throttle.newcomers_every.to_string()),
-        ],
-        RuleName::Crowded => vec![
-            ("strangers_percent", store.strangers_percent.to_string()),
-            ("newcomers_percent", store.newcomers_percent.to_string()),
-            ("network_percent", store.network_percent.to_string()),
-        ],
-        _ => Vec::new(),
-    }
-}
-
-fn list(items: impl IntoIterator<Item = impl ToString>) -> String {
-    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
-    match items.is_empty() {
-        true => "none".to_owned(),
-        false => items.join(" "),
     }
 }

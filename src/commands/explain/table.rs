@@ -1,14 +1,10 @@
-//! The rules' looks at a message as a table, in colour on a terminal.
+//! Shows how each rule judged a message: a table, in colour on a terminal.
 
 use std::env;
 
-use super::{
-    super::table::{Column, Table, terminal_width},
-    looks::looked_at,
-};
+use super::super::table::{Column, Table, terminal_width};
 use crate::policy::{self, Facts, Looked, RuleResult};
 
-/// The columns, the deciding row's mark before them.
 const COLUMNS: [Column; 4] = [
     Column::whole("rule"),
     Column::at_least(12, "looked at"),
@@ -16,36 +12,34 @@ const COLUMNS: [Column; 4] = [
     Column::whole("verdict"),
 ];
 
-/// A rule's look, and what it looked at.
+/// A rule's result, and the part of the message that it looked at.
 pub(super) struct Row {
     pub(super) result: RuleResult,
     pub(super) looked_at: String,
 }
 
 impl Row {
-    /// Those of all rules, in order.
+    /// The rows of all rules, in their order.
     pub(super) fn all(facts: &Facts<'_>) -> Vec<Self> {
         policy::explain(facts)
             .into_iter()
             .map(|result| Self {
-                looked_at: looked_at(result.rule, facts),
+                looked_at: result.rule.looked_at(facts),
                 result,
             })
             .collect()
     }
 }
 
-/// How the table is to look.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Style {
-    /// The terminal's columns, if it is one.
+    /// The terminal's width in columns. None if there is no terminal.
     pub(super) width: Option<usize>,
-    /// Whether it shows colours.
     pub(super) colour: bool,
 }
 
 impl Style {
-    /// For standard output. Colour by <https://no-color.org>.
+    /// The style for standard output. Colour follows <https://no-color.org>.
     pub(super) fn of_stdout() -> Self {
         let width = terminal_width();
         let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
@@ -57,7 +51,7 @@ impl Style {
     }
 }
 
-/// The table, a line each.
+/// The table's lines. `>` marks the deciding row.
 pub(super) fn lines(rows: &[Row], style: Style) -> Vec<String> {
     const NO_MARK: &str = "  ";
     let mut table = Table::new(COLUMNS);
@@ -86,13 +80,13 @@ fn decides(row: &Row) -> bool {
     matches!(row.result.looked, Looked::Decides(_))
 }
 
-/// Rule, what it looked at, what it found, and its verdict.
+/// The cells of a row: rule, looked at, found, verdict.
 pub(super) fn cells(row: &Row) -> [String; 4] {
     let (found, verdict) = match &row.result.looked {
         Looked::NotAsked => ("-", "not asked".to_owned()),
         Looked::Clear => ("-", "no match".to_owned()),
-        Looked::Decides(finding) => (finding.reason.as_str(), finding.outcome.to_string()),
-        Looked::WouldMatch(finding) => (finding.reason.as_str(), format!("({})", finding.outcome)),
+        Looked::Decides(finding) => (finding.reason.as_str(), finding.verdict.to_string()),
+        Looked::WouldMatch(finding) => (finding.reason.as_str(), format!("({})", finding.verdict)),
     };
     [
         row.result.rule.name.to_string(),
@@ -102,7 +96,8 @@ pub(super) fn cells(row: &Row) -> [String; 4] {
     ]
 }
 
-/// Bold red decides, yellow would have, what doesn't match is dim.
+/// Bold red for the deciding rule, yellow for rules that would have matched, dim for
+/// the others.
 fn colour_of(row: &Row) -> Option<&'static str> {
     match row.result.looked {
         Looked::NotAsked | Looked::Clear => Some("2"),
@@ -116,11 +111,11 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::policy::{Finding, Outcome, RULES};
+    use crate::policy::{Finding, RULES, Verdict};
 
     fn rows() -> Vec<Row> {
         let finding = || Finding {
-            outcome: Outcome::Ignore,
+            verdict: Verdict::Ignore,
             reason: "a reason of some length ".repeat(6),
         };
         let looked = [Looked::NotAsked, Looked::Clear, Looked::Decides(finding())];

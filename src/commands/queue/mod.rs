@@ -1,10 +1,11 @@
-//! `queue`: the operator's hands on what waits. Opens the store, finds the
-//! request that is meant, and has the order carried out and told.
+//! `queue`: lists, shows, retries and drops waiting requests and replies. Opens the
+//! store and runs the subcommand.
 
 mod counted;
 mod drop;
 mod item;
 mod list;
+mod named;
 mod retry;
 mod show;
 mod story;
@@ -13,23 +14,12 @@ use std::{path::Path, sync::Arc};
 
 use clap::Subcommand;
 
-use super::{
-    CommandError, Ending,
-    environment::{chain_key, existing_store, master_secret},
-    named::Named,
-};
+pub(super) use self::named::REQUESTS;
+use super::CommandError;
 use crate::{
     config::Config,
-    kms::RequestId,
-    store::{SqliteStore, Store},
-};
-
-/// What a request is called.
-pub(super) const REQUESTS: Named = Named {
-    one: "request",
-    many: "requests",
-    remedy: "give its id, the beginning of one, or Postfix's queue id; audit list --request tells of \
-             mail that was none, unless it is only counted there",
+    gateway::environment::{chain_key, existing_store, master_secret},
+    store::SqliteStore,
 };
 
 #[derive(Debug, Subcommand)]
@@ -40,7 +30,7 @@ pub(super) enum Action {
     Drop(drop::Drop),
 }
 
-pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandError> {
+pub(super) async fn run(path: &Path, action: Action) -> Result<(), CommandError> {
     let config = Config::load(path)?;
     let store = open(path, &config, &action).await?;
     let done = match &action {
@@ -50,10 +40,10 @@ pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandEr
         Action::Drop(arguments) => drop::run(store.as_ref(), arguments).await,
     };
     store.close().await;
-    done.map(|()| Ending::Done)
+    done
 }
 
-/// Who only looks needs no secret.
+/// Opens the store. Only commands that change it need the master secret.
 async fn open(
     path: &Path,
     config: &Config,
@@ -65,14 +55,5 @@ async fn open(
             Some(chain_key(&master_secret(path, &config.secrets)?))
         }
     };
-    existing_store(config, key).await
-}
-
-/// The one request that a name names.
-async fn find(store: &dyn Store, name: &str) -> Result<RequestId, CommandError> {
-    let found = store.requests_named(name.trim()).await?;
-    match found.as_slice() {
-        [one] => Ok(*one),
-        many => Err(REQUESTS.not_one(name, many.iter())),
-    }
+    Ok(existing_store(config, key).await?)
 }

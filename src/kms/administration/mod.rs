@@ -1,6 +1,6 @@
-//! What an operator does to the tables of the embedded key management system:
-//! KMC keys, modules, vending keys. Checked here, so that a command only reads
-//! its arguments and shows the outcome.
+//! An operator's changes to the tables of the embedded key management system:
+//! KMC keys, modules, vending keys. The checks are here, so that a command only
+//! reads its arguments and shows the outcome.
 
 #[cfg(test)]
 mod tests;
@@ -14,10 +14,9 @@ use crate::kms::curve::PrivateKey;
 use crate::kms::dak::Dak;
 use crate::kms::kmc_keys::KmcKeys;
 use crate::kms::rows::{KmcKeyRow, ModuleRow, ModuleState, VendingKeyRow};
-use crate::kms::sealing::{DoesNotOpen, StorageKey};
-use crate::kms::secret::{RandomError, random_array};
 use crate::kms::tables::{KmsTables, TablesError};
 use crate::kms::vending_key::VendingKey;
+use crate::secrets::{DoesNotOpen, RandomError, StorageKey, random_array};
 use crate::sts::{
     Ident, KmcId, Krn, MAXIMUM_SUPPLY_GROUPS, Sgc, SmId, StsTime, VendingKeyAttributes,
 };
@@ -25,13 +24,13 @@ use crate::sts::{
 /// Why an operator's order was not carried out.
 #[derive(Debug, Error)]
 pub enum AdministrationError {
-    /// A key that would never serve.
-    #[error("a KMC key expires after it is activated and after now, not at {expiry}")]
+    /// The key would never serve.
+    #[error("a KMC key must expire after its activation and after now, not at {expiry}")]
     KmcKeyTimes {
         /// The expiry that was asked for.
         expiry: StsTime,
     },
-    /// The first key is there. Another would take its place at once.
+    /// A key serves already. Another one would take its place at once.
     #[error(
         "{kmcid} serves already; kms-gateway kmc rotate adds the key that follows it, and kmc list \
          shows all"
@@ -43,13 +42,13 @@ pub enum AdministrationError {
     /// A key pair has one KMCID.
     #[error("{kmcid} has this key pair already")]
     KmcKeyInUse {
-        /// Who has it.
+        /// The KMC key that has it.
         kmcid: KmcId,
     },
-    /// More than one key load file is sure to hold.
+    /// The keys of more supply groups may not fit in one key load file.
     #[error("a module has at most {MAXIMUM_SUPPLY_GROUPS} supply groups, not {0}")]
     TooManySupplyGroups(usize),
-    /// A supply group to take away that the module does not have.
+    /// The module does not have a supply group that should be removed.
     #[error("{smid} does not have supply group {sgc}; module list shows what each has")]
     NoSuchSupplyGroup {
         /// The module.
@@ -57,36 +56,36 @@ pub enum AdministrationError {
         /// The supply group.
         sgc: Sgc,
     },
-    /// The module is there, and may not ask.
+    /// The module exists and was revoked.
     #[error(
-        "{smid} is registered, and was revoked; kms-gateway module restore takes it back, with the \
-         DAK, the hardware id and the supply groups that it had"
+        "{smid} is registered, and was revoked; kms-gateway module restore takes it back, with its \
+         former DAK, hardware id and supply groups"
     )]
     ModuleRevoked {
         /// The module.
         smid: SmId,
     },
-    /// A vending key that would never be active.
+    /// The vending key would never be active.
     #[error("the vending key's IUT, {iut}, is not after its ACT, {act}")]
     Iut {
         /// When the key becomes active.
         act: StsTime,
-        /// Until when it may be used.
+        /// When the key may no longer be used.
         iut: StsTime,
     },
-    /// A vending key that would never be issued while active.
+    /// The vending key would never be issued while active.
     #[error("the vending key's EXP, {expires}, is not after its ACT, {act}")]
     Expires {
         /// When the key becomes active.
         act: StsTime,
-        /// Until when it may be issued.
+        /// Last moment at which the key is issued.
         expires: StsTime,
     },
-    /// What modules may still be given is not thrown away.
-    #[error("{0} is issued still; retire it before another takes its place")]
+    /// A key that modules may still get is not replaced.
+    #[error("{0} is still issued; retire it before you replace it")]
     StillIssued(String),
-    /// The time is outside of what records can hold.
-    #[error("the clock says {0}, which no record can hold")]
+    /// Records cannot hold this time.
+    #[error("the clock says {0}, which no record can hold: set the clock")]
     Clock(Timestamp),
     /// A row was altered, or sealed under another storage key.
     #[error(transparent)]
@@ -102,40 +101,40 @@ pub enum AdministrationError {
 /// A KMC key pair to add, generated or imported.
 #[derive(Debug)]
 pub struct NewKmcKey<'a> {
-    /// Its identifier, from [`new_kmcid`] unless it has one.
+    /// Identifier of the key; [`new_kmcid`] makes a new one.
     pub kmcid: KmcId,
     /// The key pair.
     pub private_key: &'a PrivateKey,
-    /// From when on it serves.
+    /// Requests made for the key are answered from this moment on …
     pub activation: StsTime,
-    /// From when on it no longer serves.
+    /// … and no longer from this moment on.
     pub expiry: StsTime,
 }
 
 /// A module to register.
 #[derive(Debug)]
 pub struct NewModule<'a> {
-    /// Its identifier.
+    /// Identifier of the module; [`new_smid`] makes a new one.
     pub smid: SmId,
-    /// Its hardware id.
+    /// Hardware id that its requests must state.
     pub hardware: Ident,
     /// The supply groups whose vending keys it may have.
     pub sgcs: BTreeSet<Sgc>,
-    /// The key that it shares with the KMC. The module must be given it now:
+    /// The key that the module shares with the KMC. Hand it to the module now:
     /// nobody gets it out of the tables again.
     pub dak: &'a Dak,
 }
 
-/// The supply groups that a module shall have.
+/// The supply groups that a module should have.
 #[derive(Clone, Debug)]
 pub enum SupplyGroups {
-    /// These and no others.
+    /// Only these.
     Exactly(BTreeSet<Sgc>),
-    /// Those that it has, but for these.
+    /// Its present supply groups, with changes.
     Changed {
-        /// More that it shall have.
+        /// Supply groups to add.
         added: BTreeSet<Sgc>,
-        /// Those that it shall lose.
+        /// Supply groups to remove.
         removed: BTreeSet<Sgc>,
     },
 }
@@ -160,48 +159,41 @@ impl SupplyGroups {
 /// A module before and after an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModuleReplaced {
-    /// As it was.
+    /// The row before the order.
     pub before: ModuleRow,
-    /// As it is.
+    /// The row after the order.
     pub after: ModuleRow,
 }
 
 /// A vending key to add, generated or imported.
 #[derive(Debug)]
 pub struct NewVendingKey<'a> {
-    /// What goes into `X.VK.1` beside the key.
+    /// The fields of `X.VK.1` beside the key.
     pub attributes: VendingKeyAttributes,
-    /// The KMC's own last moment for issuing it (EXP).
+    /// EXP, the last moment at which the KMC issues the key; none for no end.
     pub expires: Option<StsTime>,
-    /// The key.
+    /// The key itself.
     pub key: &'a VendingKey,
 }
 
-/// A new KMCID, created now and different from every other.
-///
-/// # Errors
-/// [`AdministrationError::Clock`] and [`AdministrationError::Random`].
+/// A new KMCID, created at `now`. A random part makes it unique.
 pub fn new_kmcid(issuer: Ident, name: Ident, now: Timestamp) -> Result<KmcId, AdministrationError> {
     Ok(KmcId::new(issuer, name, sts_time(now)?, random_array()?))
 }
 
-/// A new SMID, created now and different from every other.
-///
-/// # Errors
-/// [`AdministrationError::Clock`] and [`AdministrationError::Random`].
+/// A new SMID, created at `now`. A random part makes it unique.
 pub fn new_smid(issuer: Ident, name: Ident, now: Timestamp) -> Result<SmId, AdministrationError> {
     Ok(SmId::new(issuer, name, sts_time(now)?, random_array()?))
 }
 
-/// The operator's hands on the tables.
+/// Carries out an operator's orders on the tables.
 pub struct Administration<'a> {
     tables: &'a dyn KmsTables,
     storage_key: &'a StorageKey,
 }
 
 impl<'a> Administration<'a> {
-    /// Over `tables`, whose rows `storage_key` seals.
-    #[must_use]
+    /// Takes the tables and the storage key that seals their rows.
     pub fn new(tables: &'a dyn KmsTables, storage_key: &'a StorageKey) -> Self {
         Self {
             tables,
@@ -209,11 +201,10 @@ impl<'a> Administration<'a> {
         }
     }
 
-    /// Adds the key pair that a KMC begins with, or begins with again when no key
-    /// serves any more.
+    /// Adds a first key pair, to a KMC that has no key that serves.
     ///
     /// # Errors
-    /// [`AdministrationError::KmcKeyServes`]; else as
+    /// [`AdministrationError::KmcKeyServes`]; otherwise as
     /// [`add_kmc_key`](Self::add_kmc_key).
     pub async fn add_first_kmc_key(
         &self,
@@ -232,8 +223,8 @@ impl<'a> Administration<'a> {
     /// Adds a KMC key pair.
     ///
     /// # Errors
-    /// [`AdministrationError`]: times that leave it no life, a key pair or
-    /// KMCID that is there already, trouble with tables or random bytes.
+    /// [`AdministrationError`]: times at which the key would never serve, a key
+    /// pair or KMCID that exists, trouble with tables or random bytes.
     pub async fn add_kmc_key(
         &self,
         new: NewKmcKey<'_>,
@@ -260,40 +251,36 @@ impl<'a> Administration<'a> {
         Ok(row)
     }
 
-    /// Registers a module, which may ask at once.
+    /// Registers a module. It may request key load files at once.
     ///
     /// # Errors
-    /// [`AdministrationError`]: too many supply groups, an SMID that is there
-    /// already, trouble with tables or random bytes.
+    /// [`AdministrationError`]: too many supply groups, an SMID that exists,
+    /// trouble with tables or random bytes.
     pub async fn add_module(
         &self,
         new: NewModule<'_>,
         now: Timestamp,
     ) -> Result<ModuleRow, AdministrationError> {
-        let NewModule {
-            smid,
-            hardware,
-            sgcs,
-            dak,
-        } = new;
-        check_number(&sgcs)?;
-        let active = ModuleState::Active;
-        let row = ModuleRow::seal(self.storage_key, dak, smid, hardware, active, sgcs)?;
+        check_number(&new.sgcs)?;
+        let (key, active) = (self.storage_key, ModuleState::Active);
+        let row = ModuleRow::seal(key, new.dak, new.smid, new.hardware, active, new.sgcs)?;
         match self.tables.add_module(row.clone(), now).await {
             Ok(()) => Ok(row),
-            Err(TablesError::Exists(_)) if self.is_revoked(&row.smid).await? => {
+            Err(TablesError::Exists(_))
+                if self.module(&row.smid).await?.state == ModuleState::Revoked =>
+            {
                 Err(AdministrationError::ModuleRevoked { smid: row.smid })
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Sets the supply groups of a module, whether it may ask or not.
+    /// Sets the supply groups of a module, active or revoked.
     ///
     /// # Errors
-    /// [`AdministrationError`]: too many supply groups, one to remove that the
-    /// module does not have, an SMID that isn't known, a row that doesn't open,
-    /// trouble with tables or random bytes.
+    /// [`AdministrationError`]: too many supply groups, a group to remove that the
+    /// module does not have, an unknown SMID, a row that doesn't open, trouble with
+    /// tables or random bytes.
     pub async fn authorise(
         &self,
         smid: &SmId,
@@ -308,12 +295,12 @@ impl<'a> Administration<'a> {
         Ok(ModuleReplaced { before, after })
     }
 
-    /// Revokes a module: it may no longer ask. Nothing happens to one that is
-    /// revoked.
+    /// Revokes a module: its requests are refused. A module that is revoked
+    /// already stays as it is.
     ///
     /// # Errors
-    /// [`AdministrationError`]: an SMID that isn't known, a row that doesn't
-    /// open, trouble with tables or random bytes.
+    /// [`AdministrationError`]: an unknown SMID, a row that doesn't open, trouble
+    /// with tables or random bytes.
     pub async fn revoke(
         &self,
         smid: &SmId,
@@ -322,10 +309,9 @@ impl<'a> Administration<'a> {
         self.set_state(smid, ModuleState::Revoked, now).await
     }
 
-    /// Takes back a revocation: the module may ask again. It keeps its DAK, its
-    /// hardware id, its supply groups and its replay marks, so that no request
-    /// that was answered before is answered again. Nothing happens to one that
-    /// may ask.
+    /// Takes back a revocation. The module keeps its DAK, its hardware id and its
+    /// supply groups. It also keeps its replay marks, so that no request is
+    /// answered twice. An active module stays as it is.
     ///
     /// # Errors
     /// As [`revoke`](Self::revoke).
@@ -348,15 +334,11 @@ impl<'a> Administration<'a> {
         self.replace(row, state, sgcs, now).await
     }
 
-    async fn is_revoked(&self, smid: &SmId) -> Result<bool, AdministrationError> {
-        Ok(self.module(smid).await?.state == ModuleState::Revoked)
-    }
-
     /// Adds a vending key.
     ///
     /// # Errors
-    /// [`AdministrationError`]: attributes that contradict each other, an SGC
-    /// that has a key of this KRN, trouble with tables or random bytes.
+    /// [`AdministrationError`]: times that contradict each other, an SGC that has a
+    /// key with this KRN, trouble with tables or random bytes.
     pub async fn add_vending_key(
         &self,
         new: NewVendingKey<'_>,
@@ -367,14 +349,12 @@ impl<'a> Administration<'a> {
         Ok(row)
     }
 
-    /// Puts a vending key in place of the one with the same SGC and KRN, which
-    /// is issued no more: after KRN 9 the revisions begin again at 1. The old
-    /// key is gone then.
+    /// Replaces the vending key with the same SGC and KRN, which must be retired:
+    /// after KRN 9 the revisions begin again at 1. The old key is lost.
     ///
     /// # Errors
-    /// [`AdministrationError`]: no such key, one that is issued still,
-    /// attributes that contradict each other, trouble with tables or random
-    /// bytes.
+    /// [`AdministrationError`]: no such key, a key that is still issued, times that
+    /// contradict each other, trouble with tables or random bytes.
     pub async fn replace_vending_key(
         &self,
         new: NewVendingKey<'_>,
@@ -392,12 +372,12 @@ impl<'a> Administration<'a> {
         Ok(row)
     }
 
-    /// Ends the issue of a vending key: `expires` is the last moment for it.
+    /// Ends the issue of a vending key; `expires` is the last moment of issue.
     /// Modules that have the key keep it.
     ///
     /// # Errors
-    /// [`AdministrationError`]: a key that isn't known, a row that doesn't
-    /// open, trouble with tables or random bytes.
+    /// [`AdministrationError`]: an unknown key, a row that doesn't open, trouble
+    /// with tables or random bytes.
     pub async fn retire(
         &self,
         sgc: Sgc,
@@ -419,14 +399,14 @@ impl<'a> Administration<'a> {
     }
 
     fn sealed(&self, new: NewVendingKey<'_>) -> Result<VendingKeyRow, AdministrationError> {
-        let NewVendingKey {
-            attributes,
-            expires,
+        check_times(&new.attributes, new.expires)?;
+        let key = self.storage_key;
+        Ok(VendingKeyRow::seal(
             key,
-        } = new;
-        check_times(&attributes, expires)?;
-        let row = VendingKeyRow::seal(self.storage_key, key, attributes, expires)?;
-        Ok(row)
+            new.key,
+            new.attributes,
+            new.expires,
+        )?)
     }
 
     async fn vending_key(&self, sgc: Sgc, krn: Krn) -> Result<VendingKeyRow, AdministrationError> {
@@ -444,8 +424,7 @@ impl<'a> Administration<'a> {
             .ok_or_else(unknown)
     }
 
-    /// Seals the row anew with these attributes and puts it in place of the one
-    /// that was read.
+    /// Seals the row anew with these attributes and replaces `read` by it.
     async fn replace(
         &self,
         read: ModuleRow,

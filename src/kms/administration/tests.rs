@@ -1,4 +1,4 @@
-//! What an operator may do, and what is refused.
+//! Orders of an operator that are carried out, and orders that are refused.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -6,8 +6,8 @@ use std::slice;
 
 use super::*;
 use crate::kms::memory_tables::MemoryTables;
-use crate::kms::secret::{Secret, assert_debug_hides};
 use crate::kms::{Curve, Kcv};
+use crate::secrets::{Secret, assert_debug_hides};
 use crate::sts::Dkga;
 
 const NOW: &str = "2026-03-01T12:00:00Z";
@@ -148,7 +148,7 @@ async fn a_first_kmc_key_is_refused_while_one_serves() {
         };
         desk.administration().add_first_kmc_key(new, now()).await
     };
-    // One that is still to come leaves the KMC without a key for now.
+    // A key that is still to come leaves the KMC without a key for now.
     let key = PrivateKey::generate(Curve::P256).unwrap();
     desk.add_kmc_key(&key, "20260401T000000Z", "20360101T000000Z")
         .await

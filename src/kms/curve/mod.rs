@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256, digest::consts::U8};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::kms::secret::{RandomError, SecretBytes};
+use crate::secrets::{RandomError, SecretBytes};
 use crate::sts::PointText;
 
 /// The curve of a KMC key, and so of every exchange with it (records.md,
@@ -34,7 +34,6 @@ pub enum Curve {
 
 impl Curve {
     /// Length in bytes of an x-coordinate and of a private scalar.
-    #[must_use]
     pub const fn field_length(self) -> usize {
         match self {
             Self::P384 => 48,
@@ -43,7 +42,6 @@ impl Curve {
     }
 
     /// Length in bytes of a point in SEC1 uncompressed form.
-    #[must_use]
     pub const fn point_length(self) -> usize {
         1 + 2 * self.field_length()
     }
@@ -58,7 +56,7 @@ impl fmt::Display for Curve {
     }
 }
 
-/// Neither of the two curves.
+/// The name of neither curve.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("the curve is either P-384 or P-256")]
 pub struct UnknownCurve;
@@ -75,7 +73,7 @@ impl FromStr for Curve {
     }
 }
 
-/// Why a text is no public key for an exchange, or a number no private one.
+/// Why a text is not a public key, or a number not a private key.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum PointError {
     /// Too long or too short for the curve.
@@ -90,17 +88,17 @@ pub enum PointError {
     /// Something other than `0`–`9` and `A`–`F`.
     #[error("a point is written in upper-case hexadecimal digits")]
     Digits,
-    /// A coordinate too large, or a pair that doesn't satisfy the equation.
+    /// A coordinate is too large, or the pair doesn't satisfy the equation.
     #[error("the point does not lie on {curve}")]
     OffCurve {
         /// The curve that was expected.
         curve: Curve,
     },
-    /// The two keys of an exchange must be of one curve.
+    /// The two keys of an exchange must be on one curve.
     #[error("the two keys are on different curves")]
     TwoCurves,
-    /// Zero, not below the order, or of another length.
-    #[error("the number is no private key on {curve}")]
+    /// Zero, not below the group order, or of the wrong length.
+    #[error("the number is not a private key on {curve}")]
     Scalar {
         /// The curve that was expected.
         curve: Curve,
@@ -117,7 +115,7 @@ pub enum PublicPoint {
 }
 
 impl PublicPoint {
-    /// Reads a point as it stands in a record: SEC1 uncompressed, upper-case
+    /// Reads a point as a record writes it: SEC1 uncompressed, upper-case
     /// hexadecimal, of exactly the curve's length (records.md, section 6).
     ///
     /// # Errors
@@ -130,8 +128,7 @@ impl PublicPoint {
         }
     }
 
-    /// The curve it lies on.
-    #[must_use]
+    /// The curve that the point lies on.
     pub fn curve(&self) -> Curve {
         match self {
             Self::P384(_) => Curve::P384,
@@ -139,8 +136,7 @@ impl PublicPoint {
         }
     }
 
-    /// SEC1 uncompressed form.
-    #[must_use]
+    /// The point in SEC1 uncompressed form.
     pub fn to_sec1(&self) -> Vec<u8> {
         match self {
             Self::P384(point) => point.to_sec1_point(false).as_bytes().to_vec(),
@@ -148,8 +144,7 @@ impl PublicPoint {
         }
     }
 
-    /// As it is written in a record.
-    #[must_use]
+    /// The point as a record writes it.
     pub fn to_text(&self) -> PointText {
         match PointText::from_bytes(&self.to_sec1()) {
             Ok(text) => text,
@@ -158,7 +153,6 @@ impl PublicPoint {
     }
 
     /// The public-key fingerprint (records.md, section 5).
-    #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         let digest = Sha256::digest(self.to_sec1());
         let (leftmost, _) = digest.split_ref::<U8>();
@@ -172,8 +166,8 @@ where
     AffinePoint<C>: FromSec1Point<C> + ToSec1Point<C>,
     FieldBytesSize<C>: ModulusSize,
 {
-    // Checked on the text, before any decoding: the decoder takes compressed
-    // and compact forms too.
+    // The text is checked before it is decoded, because the decoder also takes
+    // compressed and compact forms.
     if text.len() != 2 * (1 + 2 * FieldBytesSize::<C>::USIZE) {
         return Err(PointError::Length { curve });
     }
@@ -193,14 +187,13 @@ where
 /// The public-key fingerprint of this profile: leftmost 8 bytes of SHA-256
 /// over the SEC1 uncompressed point, shown as 16 upper-case hexadecimal digits.
 ///
-/// The fingerprint printed in STS600-9-2, 5.1.3.5, is made in another way that
-/// no common hash of the key explains.
+/// The fingerprint printed in STS600-9-2, 5.1.3.5, is a different one: no common
+/// hash of the key gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 8]);
 
 impl Fingerprint {
-    /// One that somebody else computed.
-    #[must_use]
+    /// Takes a fingerprint that another system computed.
     pub const fn from_bytes(bytes: [u8; 8]) -> Self {
         Self(bytes)
     }
@@ -222,9 +215,6 @@ pub enum PrivateKey {
 
 impl PrivateKey {
     /// A fresh key from the operating system's generator.
-    ///
-    /// # Errors
-    /// [`RandomError`] when the operating system refuses.
     pub fn generate(curve: Curve) -> Result<Self, RandomError> {
         Ok(match curve {
             Curve::P384 => Self::P384(SecretKey::try_generate()?),
@@ -232,12 +222,11 @@ impl PrivateKey {
         })
     }
 
-    /// The key that is this number, big-endian and of exactly the curve's
-    /// length.
+    /// The key with this scalar, big-endian and of exactly the curve's length.
     ///
     /// # Errors
     /// [`PointError::Scalar`] for another length, zero, or a number not below
-    /// the order.
+    /// the group order.
     pub fn from_scalar(curve: Curve, scalar: &[u8]) -> Result<Self, PointError> {
         let refused = PointError::Scalar { curve };
         if scalar.len() != curve.field_length() {
@@ -250,8 +239,7 @@ impl PrivateKey {
         .map_err(|_| refused)
     }
 
-    /// The number, big-endian and of exactly the curve's length.
-    #[must_use]
+    /// The scalar, big-endian and of exactly the curve's length.
     pub fn to_scalar(&self) -> SecretBytes {
         match self {
             Self::P384(key) => SecretBytes::concatenated(&[&*Zeroizing::new(key.to_bytes())]),
@@ -259,8 +247,7 @@ impl PrivateKey {
         }
     }
 
-    /// The curve of the key.
-    #[must_use]
+    /// The curve that the key belongs to.
     pub fn curve(&self) -> Curve {
         match self {
             Self::P384(_) => Curve::P384,
@@ -268,8 +255,7 @@ impl PrivateKey {
         }
     }
 
-    /// The public key that belongs to it.
-    #[must_use]
+    /// The matching public key.
     pub fn public_point(&self) -> PublicPoint {
         match self {
             Self::P384(key) => PublicPoint::P384(key.public_key()),
@@ -293,8 +279,8 @@ impl PrivateKey {
     }
 }
 
-/// The order of both curves is prime, the scalar not zero and the point not
-/// infinity, so neither is their product, and it always has an x-coordinate.
+/// Both curves have prime order, the scalar is not zero and the point is not
+/// infinity. So their product is not infinity either, and has an x-coordinate.
 fn agree<C: CurveArithmetic>(key: &SecretKey<C>, peer: &PublicKey<C>) -> SecretBytes {
     SecretBytes::concatenated(&[key.diffie_hellman(peer).raw_secret_bytes()])
 }

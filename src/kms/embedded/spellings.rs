@@ -1,5 +1,5 @@
-//! A request has one spelling: with any bit or any field written otherwise it
-//! is refused, also under a checksum that was made good again.
+//! A request has one spelling. With any bit or field written otherwise it is
+//! refused, even with a corrected checksum.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -12,7 +12,7 @@ fn read(text: &str) -> Result<VkloadReq, RecordError> {
     VkloadReq::from_record(&Record::parse(text)?)
 }
 
-/// What is covered by the checksum, the last `|` included.
+/// The text that the checksum covers, the last `|` included.
 fn covered(request: &VkloadReq) -> String {
     let record = request.to_record();
     let text = record.text();
@@ -23,12 +23,12 @@ fn flips(text: &str) -> impl Iterator<Item = String> {
     (0..text.len() * 8).map(move |bit| {
         let mut bytes = text.as_bytes().to_vec();
         bytes[bit / 8] ^= 1 << (bit % 8);
-        // What is no UTF-8 comes out of a mail so.
+        // Mail is decoded in this way where it is not UTF-8.
         String::from_utf8_lossy(&bytes).into_owned()
     })
 }
 
-/// The refusal of a request that can be read, or none if it can't.
+/// The refusal of a request, or none if it can't be read.
 async fn refusal(world: &World, text: &str) -> Option<Refusal> {
     match read(text) {
         Err(_) => None,

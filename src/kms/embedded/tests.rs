@@ -1,17 +1,20 @@
-//! The order of checks, each refusal, and what a granted file holds.
+//! The order of checks, each refusal, and the content of a granted file.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
-use std::time::Duration;
 
 use super::world::{NOW, World, at, attributes};
 use super::*;
 use crate::kms::administration::{Administration, SupplyGroups, new_kmcid, new_smid};
 use crate::kms::klf::Opener;
-use crate::kms::{Curve, PrivateKey, RequestId};
+use crate::period::Period;
 use crate::sts::{Dkga, Krn, PointText, Sgc, VendingKeyAttributes};
+use crate::{
+    kms::{Curve, IssueLimit, PrivateKey},
+    request_id::RequestId,
+};
 
 fn refusal(issue: Issue) -> Refusal {
     match issue {
@@ -83,7 +86,8 @@ async fn a_module_gets_no_more_files_than_its_limit_within_the_time() {
         at_most: NonZeroU32::new(2).unwrap(),
         within: SignedDuration::from_hours(1),
     };
-    world.kms = world.new_kms().limited_to(limit);
+    world.kms.settings.max_issues = limit.at_most;
+    world.kms.settings.max_issues_within = Period::from_secs(3600);
     let issued = |times: &[&str]| {
         world.tables.content().issued = times.iter().copied().map(at).collect();
     };
@@ -117,8 +121,8 @@ async fn no_two_files_are_the_same() {
     }
 }
 
-/// A request with everything wrong that can be; the faults are mended one by
-/// one, and each time the next of the order shows.
+/// A request with every possible fault. The faults are mended one by one, and each
+/// time the next one in the order shows.
 #[tokio::test]
 async fn the_first_failure_in_the_order_decides() {
     let world = World::new(Curve::P256).await;
@@ -196,8 +200,8 @@ async fn each_failure_of_authenticity_is_told_apart_for_the_audit() {
     authentication(&world.request(), Revoked).await;
 }
 
-/// A private key that doesn't open is trouble as soon as it is touched: a
-/// request without a right MAC never gets that far.
+/// A private key that doesn't open is trouble as soon as it is used. A request
+/// without a right MAC never gets that far.
 #[tokio::test]
 async fn the_kmcs_private_key_is_not_touched_before_the_mac_is_verified() {
     let world = World::new(Curve::P256).await;
@@ -210,8 +214,8 @@ async fn the_kmcs_private_key_is_not_touched_before_the_mac_is_verified() {
     assert!(matches!(error, KmsError::Sealed(_)), "{error}");
 }
 
-/// What a module may have takes the longer to read the more it is, and whoever
-/// measures that would know which modules there are.
+/// The time to read a module's keys grows with their number. A stranger who measured
+/// it would know which modules exist.
 #[tokio::test]
 async fn what_a_module_may_have_is_not_read_before_its_mac_is_verified() {
     let world = World::new(Curve::P256).await;
@@ -282,10 +286,8 @@ async fn freshness_is_judged_at_the_time_of_acceptance() {
 #[tokio::test]
 async fn the_window_is_a_setting() {
     let mut world = World::new(Curve::P256).await;
-    world.kms.freshness = Freshness {
-        past: Duration::ZERO,
-        future: Duration::ZERO,
-    };
+    world.kms.settings.max_age = Period::from_secs(0);
+    world.kms.settings.max_ahead = Period::from_secs(0);
     let request = world.request();
     world.granted(&request).await;
     for accepted_at in ["2026-03-01T12:00:01Z", "2026-03-01T11:59:59Z"] {
@@ -411,8 +413,8 @@ async fn a_module_without_supply_groups_gets_nothing() {
     );
 }
 
-/// Whoever can write to the tables, but lacks the storage key, can't make the
-/// KMC issue what it shouldn't: it stops.
+/// An attacker who can write to the tables but lacks the storage key can't make the
+/// KMC issue anything more: it stops.
 #[tokio::test]
 async fn an_altered_row_stops_the_issue() {
     use crate::kms::memory_tables::Content;
@@ -490,7 +492,7 @@ async fn the_decoy_is_of_this_process_and_no_modules_key() {
     let other = EmbeddedKms::new(
         world.tables.clone(),
         world.storage_key(),
-        Freshness::default(),
+        KeyLoadFileSettings::default(),
     )
     .unwrap();
     let storage_key = world.storage_key();

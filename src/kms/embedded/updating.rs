@@ -1,22 +1,31 @@
-//! Module updates (records.md, section 8): from a file of the STSA's to the
-//! rows that are to be written, all of them or none.
+//! Module updates (records.md, section 8): turns an update file into the rows to
+//! write, all of them or none.
 
-use super::{EmbeddedKms, Stop, no_active_key, serving_key, sts_time};
+use super::stop::Stop;
 use crate::kms::curve::PublicPoint;
-use crate::kms::issue::{Effects, KmsError, ModuleChanged, ModulesUpdated};
+use crate::kms::issue::{Effects, KmsError, ModuleChanged, ModulesUpdated, sts_time};
 use crate::kms::kmc_keys::KmcKeys;
 use crate::kms::rows::{KmcKeyRow, ModuleRow, ModuleState};
-use crate::kms::tables::UpdateBasis;
-use crate::kms::update::{self, SignedUpdate, UpdateError, UpdateKey};
+use crate::kms::tables::{KmsTables, UpdateBasis};
+use crate::kms::update::{self, SignedUpdate, StsaKey, UpdateError, UpdateKey};
 use crate::kms::update_answer::{Applied, Update, UpdateQuestion, UpdateRefusal};
+use crate::secrets::StorageKey;
 use crate::sts::{SmChange, SmEntry, StsTime};
 
-impl EmbeddedKms {
-    /// Judges a file by the tables as they stand, and makes the rows.
-    pub(super) async fn judge_update(&self, question: &UpdateQuestion) -> Result<Update, KmsError> {
+/// Judges update files.
+pub(super) struct Updating<'a> {
+    pub(super) tables: &'a dyn KmsTables,
+    pub(super) storage_key: &'a StorageKey,
+    /// The keys whose update files are accepted.
+    pub(super) stsa_keys: &'a [StsaKey],
+}
+
+impl Updating<'_> {
+    /// Judges a file by the tables as they are, and makes the rows to write.
+    pub(super) async fn judge(&self, question: &UpdateQuestion) -> Result<Update, KmsError> {
         let now = sts_time(question.now)?;
         let accepted_at = sts_time(question.accepted_at)?;
-        let signed = match update::open(&question.file, &self.stsa_keys, accepted_at) {
+        let signed = match update::open(&question.file, self.stsa_keys, accepted_at) {
             Ok(signed) => signed,
             Err(error) => return Ok(Update::Refused(refusal(error))),
         };
@@ -27,11 +36,11 @@ impl EmbeddedKms {
                 serial: signed.first.serial,
             });
         }
-        match self.apply(&signed, &basis, now) {
-            Ok(applied) => Ok(Update::Applied(Box::new(applied))),
-            Err(StopUpdate::Refused(refusal)) => Ok(Update::Refused(refusal)),
-            Err(StopUpdate::Trouble(error)) => Err(error),
-        }
+        let judged = self.apply(&signed, &basis, now);
+        Ok(match Stop::without_trouble(judged)? {
+            Ok(applied) => Update::Applied(Box::new(applied)),
+            Err(refusal) => Update::Refused(refusal),
+        })
     }
 
     fn apply(
@@ -39,15 +48,19 @@ impl EmbeddedKms {
         signed: &SignedUpdate,
         basis: &UpdateBasis,
         now: StsTime,
-    ) -> Result<Applied, StopUpdate> {
+    ) -> Result<Applied, Stop<UpdateRefusal>> {
         let last = basis.last.map_or(0, |(serial, _)| serial);
-        let expected = last.checked_add(1).ok_or(UpdateRefusal::Format(
-            "this key of the STSA's has no serial left".to_owned(),
-        ))?;
+        let expected = last
+            .checked_add(1)
+            .ok_or_else(|| malformed("this key of the STSA's has no serial left"))?;
         if signed.first.serial != expected {
-            return Err(UpdateRefusal::Serial { expected }.into());
+            return Err(Stop::Refused(UpdateRefusal::Serial { expected }));
         }
-        let kmc_key = self.addressed_key(signed, basis, now)?;
+        let keys = KmcKeys::at(now, &basis.kmc_keys);
+        let Some(kmc_key) = keys.serving(&signed.first.kmcid) else {
+            let current = keys.required()?.kmcid.clone();
+            return Err(Stop::Refused(UpdateRefusal::Kmc { current }));
+        };
         let key = self.update_key(signed, kmc_key)?;
         let mut changed = Vec::with_capacity(signed.entries.len());
         for entry in &signed.entries {
@@ -76,38 +89,15 @@ impl EmbeddedKms {
         })
     }
 
-    /// The KMC key that the file was made for, if it serves.
-    fn addressed_key<'basis>(
-        &self,
-        signed: &SignedUpdate,
-        basis: &'basis UpdateBasis,
-        now: StsTime,
-    ) -> Result<&'basis KmcKeyRow, StopUpdate> {
-        let keys = KmcKeys::at(now, &basis.kmc_keys);
-        match serving_key(&signed.first.kmcid, keys) {
-            Ok(row) => Ok(row),
-            Err(Stop::Trouble(error)) => Err(error.into()),
-            Err(Stop::Refused(_)) => {
-                let current = keys.active().ok_or_else(no_active_key)?;
-                Err(UpdateRefusal::Kmc {
-                    current: current.kmcid.clone(),
-                }
-                .into())
-            }
-        }
-    }
-
     fn update_key(
         &self,
         signed: &SignedUpdate,
         kmc_key: &KmcKeyRow,
-    ) -> Result<UpdateKey, StopUpdate> {
+    ) -> Result<UpdateKey, Stop<UpdateRefusal>> {
         let point = PublicPoint::read(kmc_key.curve, signed.first.public_key.as_str());
-        let point = point.map_err(|error| UpdateRefusal::Format(error.to_string()))?;
-        let private_key = kmc_key.open(&self.storage_key).map_err(KmsError::from)?;
-        let z = private_key
-            .agree(&point)
-            .map_err(|error| UpdateRefusal::Format(error.to_string()))?;
+        let point = point.map_err(malformed)?;
+        let private_key = kmc_key.open(self.storage_key)?;
+        let z = private_key.agree(&point).map_err(malformed)?;
         Ok(UpdateKey::derive(
             &z,
             &private_key.public_point(),
@@ -115,32 +105,32 @@ impl EmbeddedKms {
         ))
     }
 
-    /// What becomes of one module.
+    /// Makes the row for one entry of the file.
     fn changed(
         &self,
         entry: &SmEntry,
         read: Option<&ModuleRow>,
         key: &UpdateKey,
-    ) -> Result<ModuleChanged, StopUpdate> {
+    ) -> Result<ModuleChanged, Stop<UpdateRefusal>> {
         let smid = entry.smid.clone();
         let row = match (&entry.change, read) {
             (SmChange::Add { wrapped_dak, sgcs }, _) => {
-                let dak = key.unwrap(&smid, wrapped_dak).map_err(|_| {
-                    UpdateRefusal::Format(format!("the wrapped DAK of {smid} does not unwrap"))
-                })?;
+                let dak = key
+                    .unwrap(&smid, wrapped_dak)
+                    .map_err(|_| malformed(format!("the wrapped DAK of {smid} does not unwrap")))?;
                 let hardware = entry.hardware.clone();
                 let (state, sgcs) = (ModuleState::Active, sgcs.clone());
-                ModuleRow::seal(&self.storage_key, &dak, smid, hardware, state, sgcs)
+                ModuleRow::seal(self.storage_key, &dak, smid, hardware, state, sgcs)
             }
             (SmChange::Revoke, None) => {
                 let unknown = format!("{smid} is to be revoked and is not known");
-                return Err(UpdateRefusal::Format(unknown).into());
+                return Err(malformed(unknown));
             }
             (SmChange::Revoke, Some(row)) => {
-                let dak = row.open(&self.storage_key).map_err(KmsError::from)?;
+                let dak = row.open(self.storage_key)?;
                 let (hardware, sgcs) = (row.hardware.clone(), row.sgcs.clone());
                 let state = ModuleState::Revoked;
-                ModuleRow::seal(&self.storage_key, &dak, smid, hardware, state, sgcs)
+                ModuleRow::seal(self.storage_key, &dak, smid, hardware, state, sgcs)
             }
         };
         Ok(ModuleChanged {
@@ -157,20 +147,6 @@ fn refusal(error: UpdateError) -> UpdateRefusal {
     }
 }
 
-/// Why a file is not applied.
-enum StopUpdate {
-    Refused(UpdateRefusal),
-    Trouble(KmsError),
-}
-
-impl From<UpdateRefusal> for StopUpdate {
-    fn from(refusal: UpdateRefusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-impl From<KmsError> for StopUpdate {
-    fn from(error: KmsError) -> Self {
-        Self::Trouble(error)
-    }
+fn malformed(reason: impl ToString) -> Stop<UpdateRefusal> {
+    Stop::Refused(UpdateRefusal::Format(reason.to_string()))
 }

@@ -1,13 +1,20 @@
-//! Update files judged by real tables in memory.
+//! Update files judged by tables in memory.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-use super::world::{NOW, World, at};
-use super::*;
-use crate::kms::administration::new_smid;
-use crate::kms::update::{Change, NewUpdate, StsaSigningKey, sign};
-use crate::kms::{Curve, ModulesUpdated, PrivateKey, RequestId, UpdateRefusal};
-use crate::sts::{PkEcdh, SmId, file};
+use super::{
+    world::{NOW, World, at},
+    *,
+};
+use crate::{
+    kms::{
+        Curve, ModulesUpdated, PrivateKey, UpdateRefusal,
+        administration::new_smid,
+        update::{Change, NewUpdate, StsaSigningKey, sign},
+    },
+    request_id::RequestId,
+    sts::{PkEcdh, SmId, file},
+};
 
 /// The world's KMC, and an STSA that it trusts.
 struct Stsa {
@@ -28,7 +35,7 @@ impl Stsa {
         let kms = EmbeddedKms::new(
             world.tables.clone(),
             world.storage_key(),
-            Freshness::default(),
+            KeyLoadFileSettings::default(),
         );
         world.kms = kms.unwrap().trusting(vec![trusted]);
         let ours = world.kms.public_key(at(NOW)).await.unwrap().record;
@@ -78,7 +85,7 @@ impl Stsa {
         }
     }
 
-    /// As the store would commit it.
+    /// Commits the effects as the store would.
     fn commit(&self, updated: &ModulesUpdated) {
         let mut content = self.world.tables.content();
         for change in &updated.changed {
@@ -155,7 +162,7 @@ async fn serials_follow_each_other_and_the_same_file_is_known_again() {
         matches!(again, Update::AlreadyApplied { serial: 1 }),
         "{again:?}"
     );
-    // The same serial with something else to say.
+    // The same serial with other content.
     assert_eq!(stsa.refused(stsa.file(1, vec![])).await, expects(2));
     assert_eq!(stsa.refused(stsa.file(3, vec![])).await, expects(2));
     assert!(matches!(
@@ -192,7 +199,7 @@ async fn a_file_for_another_kmc_key_is_refused_and_names_the_current_one() {
         .add_kmc_key(&key, "20260101T000000Z", "20260302T000000Z")
         .await;
     stsa.ours.kmcid = expired;
-    // It serves still, and the file was wrapped for the other key.
+    // The other key still serves, but the DAK was wrapped for the first one.
     let dak = Dak::random().unwrap();
     let add = Change::Add {
         smid: another(),

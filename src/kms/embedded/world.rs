@@ -5,17 +5,22 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::kms::administration::{
-    Administration, NewKmcKey, NewModule, NewVendingKey, new_kmcid, new_smid,
+use crate::{
+    kms::{
+        Curve, PrivateKey, VendingKey,
+        administration::{
+            Administration, NewKmcKey, NewModule, NewVendingKey, new_kmcid, new_smid,
+        },
+        memory_tables::MemoryTables,
+    },
+    request_id::RequestId,
+    sts::{Dkga, KmcId, Krn, Sgc, SmId, VendingKeyAttributes},
 };
-use crate::kms::memory_tables::MemoryTables;
-use crate::kms::{Curve, PrivateKey, RequestId, VendingKey};
-use crate::sts::{Dkga, Krn, Sgc, SmId, VendingKeyAttributes};
 
 pub(super) const NOW: &str = "2026-03-01T12:00:00Z";
 
-/// A KMC with one key, one module and three vending keys, of which the module
-/// may have two; and the module's own secrets.
+/// A KMC with one key, one module and three vending keys, and the module's own
+/// secrets. The module may have two of the vending keys.
 pub(super) struct World {
     pub(super) tables: Arc<MemoryTables>,
     sealing: Secret<32>,
@@ -51,7 +56,12 @@ impl World {
         let tables = Arc::new(MemoryTables::default());
         let sealing = Secret::random().unwrap();
         let storage_key = || StorageKey::new(Secret::copied_from(sealing.expose()).unwrap());
-        let kms = EmbeddedKms::new(tables.clone(), storage_key(), Freshness::default()).unwrap();
+        let kms = EmbeddedKms::new(
+            tables.clone(),
+            storage_key(),
+            KeyLoadFileSettings::default(),
+        )
+        .unwrap();
         let issuer = "Example".parse().unwrap();
         let mut world = Self {
             kms,
@@ -78,16 +88,6 @@ impl World {
             .add_vending_key(attributes("999999", 1, Dkga::D02), None)
             .await;
         world
-    }
-
-    /// Another on the same tables.
-    pub(super) fn new_kms(&self) -> EmbeddedKms {
-        EmbeddedKms::new(
-            self.tables.clone(),
-            self.storage_key(),
-            Freshness::default(),
-        )
-        .unwrap()
     }
 
     pub(super) fn storage_key(&self) -> StorageKey {

@@ -2,23 +2,23 @@
 
 use thiserror::Error;
 
-use super::{FileKeys, MAXIMUM_KEYS, info};
+use super::keys::{FileKeys, MAXIMUM_KEYS, info};
 use crate::kms::curve::{PointError, PrivateKey, PublicPoint};
 use crate::kms::dak::Dak;
-use crate::kms::primitives::WrapError;
 use crate::kms::vending_key::VendingKey;
+use crate::secrets::primitives::WrapError;
 use crate::sts::{
     Krn, Record, Sgc, StsTime, TypedRecord as _, VendingKeyAttributes, Vk, VkloadMac, VkloadReq,
     VkloadRsp,
 };
 
-/// Why no file can be made of what was given.
+/// Why no key load file could be made.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum BuildError {
     /// More than [`MAXIMUM_KEYS`].
-    #[error("{0} vending keys are more than a key load file holds, {MAXIMUM_KEYS}")]
+    #[error("a key load file holds at most {MAXIMUM_KEYS} vending keys, not {0}")]
     TooManyKeys(usize),
-    /// One revision of a supply group's key twice.
+    /// Two vending keys have the same SGC and KRN.
     #[error("there are two vending keys with SGC {0} and KRN {1}")]
     Twice(Sgc, Krn),
     /// The module's key is on another curve than the KMC's.
@@ -29,16 +29,16 @@ pub enum BuildError {
     Wrap(#[from] WrapError),
 }
 
-/// Everything that a key load file is made of.
+/// Everything that a key load file is made from.
 #[derive(Debug)]
 pub struct NewFile<'a> {
-    /// The request, whose MAC has been verified.
+    /// The request. Its MAC must be verified already.
     pub request: &'a VkloadReq,
-    /// The point in the request.
+    /// The module's public point, read from the request.
     pub module_point: &'a PublicPoint,
     /// The module's Device Authentication Key.
     pub dak: &'a Dak,
-    /// The KMC's private key, the one that the request names.
+    /// The KMC's private key that the request names.
     pub kmc_key: &'a PrivateKey,
     /// The vending keys, in any order.
     pub vending_keys: Vec<(VendingKeyAttributes, VendingKey)>,
@@ -52,7 +52,7 @@ impl NewFile<'_> {
     /// Makes the file.
     ///
     /// # Errors
-    /// [`BuildError`]: too many keys, one twice, or keys on two curves.
+    /// [`BuildError`]: too many keys, a key twice, or keys on two curves.
     pub fn build(mut self) -> Result<Vec<Record>, BuildError> {
         self.vending_keys
             .sort_by_key(|(attributes, _)| (attributes.sgc, attributes.krn));

@@ -1,108 +1,19 @@
 //! The cryptography of a key load file (records.md, sections 6 and 7). Pure:
-//! times, nonce and keys come from outside. What the KMC builds and what the
-//! security module opens goes through the same functions.
+//! times, nonce and keys come from outside. The KMC builds a file and the
+//! security module opens it by the same functions.
 //!
-//! A file is safe as long as either the KMC's private key or the module's DAK
-//! is: who gets both can open every file that was ever made with them. There is
-//! no forward secrecy against that.
+//! To open a file, an attacker needs the module's DAK and one of the two private
+//! keys of the exchange. With the DAK and the KMC's private key they can open every
+//! file that was ever made with both: there is no forward secrecy against that.
 
 mod build;
+mod keys;
 mod open;
 #[cfg(test)]
 mod tampering;
 #[cfg(test)]
 mod vectors;
 
-use sha2::{Digest as _, Sha256, Sha384};
-
-use super::curve::PublicPoint;
-use super::dak::Dak;
-use super::primitives::{self, MacBytes, WrapError, hkdf_sha384};
-use super::secret::{Secret, SecretBytes};
-use super::vending_key::VendingKey;
-use crate::sts::{PointText, Record, SmId, VendingKeyAttributes, VkloadReq, VkloadRsp, file};
-
 pub use build::{BuildError, NewFile};
+pub use keys::{MAXIMUM_KEYS, replay_key};
 pub use open::{OpenError, OpenedFile, Opener};
-
-/// The most vending keys that one file of records holds beside its first and
-/// last record (records.md, section 4).
-pub const MAXIMUM_KEYS: usize = file::MAXIMUM_RECORDS - 2;
-
-/// What may be answered only once: SHA-256 over `SMID|public key`, which have
-/// no `|` of their own.
-#[must_use]
-pub fn replay_key(smid: &SmId, public_key: &PointText) -> [u8; 32] {
-    Sha256::digest(format!("{smid}|{public_key}")).into()
-}
-
-/// What binds the keys of a file to the exchange: the curve, the request, the
-/// KMC's public key and the response up to its nonce.
-#[must_use]
-pub fn info(request: &VkloadReq, kmc_point: &PublicPoint, response: &VkloadRsp) -> String {
-    format!(
-        "STSGW-KLF-1|{}|{}|{}|{}",
-        kmc_point.curve(),
-        hex::encode_upper(Sha384::digest(request.text())),
-        hex::encode_upper(Sha384::digest(kmc_point.to_sec1())),
-        response.text_before_nonce(),
-    )
-}
-
-/// The two keys of one key load file.
-#[derive(Debug)]
-pub struct FileKeys {
-    key_encryption_key: Secret<32>,
-    mac_key: Secret<48>,
-}
-
-impl FileKeys {
-    /// Derives them from Z, the module's `K_dak`, the nonce and [`info`].
-    #[must_use]
-    pub fn derive(z: &SecretBytes, dak: &Dak, nonce: &[u8; 16], info: &str) -> Self {
-        let key_material = SecretBytes::concatenated(&[z.expose(), dak.file_key().expose()]);
-        let keys: Secret<80> = hkdf_sha384(key_material.expose(), nonce, info.as_bytes());
-        let (key_encryption_key, mac_key) = keys.split();
-        Self {
-            key_encryption_key,
-            mac_key,
-        }
-    }
-
-    /// Wraps a vending key together with what it is for.
-    ///
-    /// # Errors
-    /// [`WrapError`], which a key of 8 or 20 bytes never meets.
-    pub fn wrap(
-        &self,
-        attributes: &VendingKeyAttributes,
-        key: &VendingKey,
-    ) -> Result<Vec<u8>, WrapError> {
-        let plain = SecretBytes::concatenated(&[&prefix(attributes), key.expose()]);
-        primitives::wrap(&self.key_encryption_key, plain.expose())
-    }
-
-    /// The message authentication code over the records before its own, each
-    /// with its CRLF.
-    #[must_use]
-    pub fn mac(&self, records: &[Record]) -> MacBytes {
-        primitives::mac(&self.mac_key, &file::covered_text(records))
-    }
-
-    /// Whether `mac` is that code, found out in constant time.
-    #[must_use]
-    pub fn mac_is_valid(&self, records: &[Record], mac: &MacBytes) -> bool {
-        primitives::mac_is_valid(&self.mac_key, &file::covered_text(records), mac)
-    }
-}
-
-/// What is wrapped before a vending key: KRN and KT as a byte each, SGC in
-/// ASCII.
-fn prefix(attributes: &VendingKeyAttributes) -> [u8; 8] {
-    let mut prefix = [0; 8];
-    let [krn, kt, sgc @ ..] = &mut prefix;
-    *krn = attributes.krn.get();
-    *kt = attributes.kt.get();
-    *sgc = *attributes.sgc.as_bytes();
-    prefix
-}

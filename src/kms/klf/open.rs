@@ -2,65 +2,67 @@
 
 use thiserror::Error;
 
-use super::{FileKeys, info, prefix};
+use super::keys::{FileKeys, info, prefix};
 use crate::kms::curve::{PointError, PrivateKey, PublicPoint};
 use crate::kms::dak::Dak;
-use crate::kms::primitives::{self, WrapError};
-use crate::kms::secret::SecretBytes;
 use crate::kms::vending_key::{VendingKey, VendingKeyError};
+use crate::secrets::{
+    SecretBytes,
+    primitives::{self, WrapError},
+};
 use crate::sts::{
     Record, RecordError, TypedRecord as _, VendingKeyAttributes, Vk, VkloadMac, VkloadReq,
     VkloadRsp,
 };
 
-/// Why a key load file is not taken.
+/// Why a key load file could not be opened.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum OpenError {
     /// Fewer records than a first and a last one.
     #[error("the key load file is cut short")]
     Short,
-    /// A record in the wrong place, or with a wrong field.
+    /// A record is in the wrong place, or has a wrong field.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// It answers another request.
+    /// The file answers another request.
     #[error("the key load file answers another request")]
     OtherRequest,
     /// The KMC's key is on another curve than the module's.
     #[error(transparent)]
     Point(#[from] PointError),
-    /// Changed on its way, or not made by this KMC for this module.
+    /// The file was altered, or not made by this KMC for this module.
     #[error("the MAC of the key load file is wrong")]
     Mac,
-    /// The first record counts another number of keys.
+    /// The first record states another number of keys.
     #[error("the key load file states {stated} vending keys and holds {found}")]
     Count {
-        /// By the first record.
+        /// Number in the first record.
         stated: u32,
-        /// By counting.
+        /// Number of keys in the file.
         found: usize,
     },
-    /// Not ascending by SGC and KRN, or one pair twice.
+    /// The keys do not ascend by SGC and KRN, or a pair occurs twice.
     #[error("the vending keys are not in the order of SGC and KRN")]
     Order,
-    /// A wrapped key that doesn't unwrap.
+    /// A wrapped key doesn't unwrap.
     #[error(transparent)]
     Wrap(#[from] WrapError),
-    /// A key wrapped for other attributes than it is sent with.
+    /// A key was wrapped for other attributes than it is sent with.
     #[error("a vending key was wrapped for another SGC, KRN or KT")]
     Attributes,
-    /// A key that its algorithm doesn't allow.
+    /// A key is not valid for its algorithm.
     #[error(transparent)]
     Key(#[from] VendingKeyError),
 }
 
-/// What a module needs to open the answer to its request.
+/// The data with which a module opens the answer to its request.
 #[derive(Clone, Copy, Debug)]
 pub struct Opener<'a> {
-    /// The request that it sent.
+    /// The request that the module sent.
     pub request: &'a VkloadReq,
     /// The private key of the point in the request.
     pub module_key: &'a PrivateKey,
-    /// Its Device Authentication Key.
+    /// The module's Device Authentication Key.
     pub dak: &'a Dak,
     /// The public key of the KMC that the request names.
     pub kmc_point: &'a PublicPoint,
@@ -69,17 +71,17 @@ pub struct Opener<'a> {
 /// An opened key load file.
 #[derive(Debug)]
 pub struct OpenedFile {
-    /// Its first record.
+    /// First record of the file.
     pub response: VkloadRsp,
-    /// Its vending keys, in its order.
+    /// The vending keys, in the order of the file.
     pub vending_keys: Vec<(VendingKeyAttributes, VendingKey)>,
 }
 
 impl Opener<'_> {
-    /// Opens the file; no key is unwrapped before its MAC is verified.
+    /// Opens the file. No key is unwrapped before the MAC is verified.
     ///
     /// # Errors
-    /// [`OpenError`]: the first thing that is not as it should be.
+    /// [`OpenError`]: the first fault that is found.
     pub fn open(&self, records: &[Record]) -> Result<OpenedFile, OpenError> {
         let [first, wrapped @ .., last] = records else {
             return Err(OpenError::Short);

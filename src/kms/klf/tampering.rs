@@ -1,12 +1,18 @@
-//! No change to a request or a key load file goes unnoticed, whoever made it.
+//! Every change to a request or a key load file is noticed, whoever made it.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use super::keys::prefix;
 use super::vectors::{Exchange, Key};
 use super::*;
 use crate::kms::curve::{Curve, PointError, PrivateKey};
-use crate::kms::vending_key::VendingKeyError;
-use crate::sts::{Dkga, Identifier, IdentifierKind, Krn, TypedRecord as _, Vk, file};
+use crate::kms::dak::Dak;
+use crate::kms::vending_key::{VendingKey, VendingKeyError};
+use crate::secrets::primitives::{self, WrapError};
+use crate::sts::{
+    Dkga, Identifier, IdentifierKind, Krn, Record, TypedRecord as _, VendingKeyAttributes, Vk,
+    VkloadReq, file,
+};
 
 #[test]
 fn a_request_with_any_changed_field_is_not_authentic() {
@@ -33,7 +39,7 @@ fn a_request_with_any_changed_field_is_not_authentic() {
     }
 }
 
-/// The identifier whose text before its checksum is this.
+/// The identifier with this text before its checksum.
 fn other<K: IdentifierKind>(covered: &str) -> Identifier<K> {
     let parts: Vec<_> = covered.split(':').collect();
     let unique = hex::decode(parts[4]).unwrap().try_into().unwrap();
@@ -109,7 +115,7 @@ fn every_bit_of_a_file_counts() {
     }
 }
 
-/// The same with the checksum made good again, as somebody would who means it.
+/// The same with the checksum corrected, as a deliberate attacker would do.
 #[test]
 fn every_character_of_a_file_counts() {
     for (_, exchange) in Exchange::all() {
@@ -239,7 +245,7 @@ fn nobody_else_opens_a_file() {
     }
 }
 
-/// What only the KMC itself could get wrong: a module takes none of it.
+/// A module refuses even the faults that only the KMC itself could make.
 #[test]
 fn a_file_that_contradicts_itself_is_refused_under_a_right_mac() {
     for (_, exchange) in Exchange::all() {

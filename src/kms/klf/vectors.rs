@@ -1,14 +1,19 @@
-//! Every value of the project's vectors, which another program made, comes out
-//! of the functions that the gateway and the security module use.
+//! Compares the functions that the gateway and the security module use with the
+//! project's vectors, which another program made.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use serde::Deserialize;
 
+use super::keys::{FileKeys, info};
 use super::*;
-use crate::kms::curve::PrivateKey;
-use crate::kms::secret::assert_debug_hides;
-use crate::sts::{PkEcdh, TypedRecord as _, VkloadMac};
+use crate::kms::curve::{PrivateKey, PublicPoint};
+use crate::kms::dak::Dak;
+use crate::kms::vending_key::VendingKey;
+use crate::secrets::{Secret, assert_debug_hides};
+use crate::sts::{
+    PkEcdh, Record, TypedRecord as _, VendingKeyAttributes, VkloadMac, VkloadReq, VkloadRsp,
+};
 
 #[derive(Deserialize)]
 pub(super) struct Vector {
@@ -151,8 +156,8 @@ impl Exchange {
         FileKeys::derive(&z, &self.dak, &self.response.nonce, &info)
     }
 
-    /// The file with its records changed by `change` and a right MAC again, as
-    /// only the KMC could make it.
+    /// The file with `change` made and a correct MAC, as only the KMC could make
+    /// it.
     pub(super) fn resealed(&self, change: impl FnOnce(&mut Vec<Record>)) -> Vec<Record> {
         let mut records = self.file.clone();
         records.pop();

@@ -1,7 +1,7 @@
-//! Whether the external system is away, which all questions share: while it does
-//! not answer, one question at a time tries it, and all others end at once.
-//! Otherwise each of thousands of requests would wait for it, and keep those from
-//! the worker that need no key. Knows no protocol.
+//! Remembers whether the external system is away. While it is, one question at a
+//! time tries it, and all others end at once. Otherwise thousands of requests would
+//! each wait for it, and keep the worker from requests that need no key. Knows no
+//! protocol.
 
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,19 +11,19 @@ use tokio::time::Instant;
 
 use super::trouble::Trouble;
 
-/// The wait after the first failure; doubled after each further one.
+/// The wait after the first failure. Each further failure doubles it.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
-/// The longest wait between two trials: all that waits for the system goes soon
-/// after it is back. Each trial has its line in the log.
+/// The longest wait between two trials, so that waiting requests are answered soon
+/// after the system is back. Each trial has its line in the log.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// The absence of a system, as its answers to all questions have shown it.
+/// The absence of a system, shared by all questions to it.
 #[derive(Default)]
 pub(super) struct Absence(Mutex<Option<Away>>);
 
 struct Away {
-    /// Trials in a row that nobody answered.
+    /// Trials in a row without an answer.
     failures: u32,
     /// No trial begins before.
     until: Instant,
@@ -33,10 +33,10 @@ struct Away {
 }
 
 impl Absence {
-    /// Asks by `question`, unless the system is away and not to be tried now.
+    /// Awaits `question`, unless the system is away and must not be tried now.
     ///
     /// # Errors
-    /// [`Trouble::Away`] without an attempt; or the question's own.
+    /// [`Trouble::Away`] if no attempt was made; otherwise the question's own.
     pub(super) async fn unless_away<T>(
         &self,
         question: impl Future<Output = Result<T, Trouble>>,
@@ -80,15 +80,15 @@ impl Absence {
     }
 }
 
-/// A question on its way. If it is dropped, another one may try.
+/// A question on its way. If it is dropped, another question may try.
 struct Attempt<'a> {
     absence: &'a Absence,
     is_trial: bool,
 }
 
 impl Attempt<'_> {
-    /// Several questions may be on their way when the system goes away: only the
-    /// first failure tells something new.
+    /// Several questions may be on their way when the system goes away. Only the
+    /// first failure counts.
     fn fails(&self, trouble: &Trouble) {
         let mut known = self.absence.known();
         let failures = match &*known {
@@ -105,7 +105,7 @@ impl Attempt<'_> {
     }
 }
 
-/// The wait after so many failures in a row.
+/// The wait after this number of failures in a row.
 fn wait(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(6);
     FIRST_WAIT.saturating_mul(1 << doublings).min(LONGEST_WAIT)
@@ -139,7 +139,7 @@ mod tests {
         Trouble::Connect(io::Error::from(io::ErrorKind::ConnectionRefused))
     }
 
-    /// Whether the system was asked, which answers so.
+    /// Whether the system, which gives this answer, was asked at all.
     async fn is_asked(absence: &Absence, answer: Result<(), Trouble>) -> bool {
         let mut asked = false;
         let question = async {
@@ -191,7 +191,7 @@ mod tests {
         let absence = Absence::default();
         for answer in [
             Trouble::Its("a disk is full".to_owned()),
-            Trouble::Malformed("it is no JSON at column 1".to_owned()),
+            Trouble::Malformed("it is not JSON at column 1".to_owned()),
         ] {
             let _ = absence.unless_away(ready(Err::<(), _>(answer))).await;
             assert!(is_asked(&absence, Ok(())).await);
@@ -208,7 +208,10 @@ mod tests {
             panic!("{answer:?}");
         };
         assert_eq!(again_in, FIRST_WAIT);
-        let expected = format!("it was not asked, as it is away: {}", refused());
+        let expected = format!(
+            "it was not asked, because it did not answer a moment ago: {}",
+            refused()
+        );
         assert_eq!(trouble.to_string(), expected);
     }
 }

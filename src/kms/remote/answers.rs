@@ -1,22 +1,18 @@
-//! From answers on the wire to what the trait answers. Nothing is believed
-//! that the gateway can check without a key.
+//! Turns answers on the wire into answers of [`Kms`](crate::kms::Kms). Verifies
+//! everything that the gateway can verify without a key.
 
 use super::trouble::Trouble;
-use super::wire::{
-    Answer, WireAuthenticationFailure, WirePointProblem, WireRefusal, WireSignatureFailure,
-    WireUpdateRefusal,
-};
+use super::wire::{Answer, WirePointProblem, WireRefusal, WireUpdateRefusal};
 use crate::kms::curve::{Curve, Fingerprint, PointError, PublicPoint};
-use crate::kms::issue::{AuthenticationFailure, Effects, Grant, Issue, PublicKeyAnswer, Refusal};
+use crate::kms::issue::{Effects, Grant, Issue, PublicKeyAnswer, Refusal};
 use crate::kms::klf;
-use crate::kms::update::SignatureFailure;
 use crate::kms::update_answer::{Applied, Update, UpdateRefusal};
 use crate::sts::{
     Hex, KmcId, Krn, PkEcdh, Record, RecordError, Sgc, SmChange, SmEntry, SmId, SmUpdate, StsTime,
     TypedRecord, Vk, VkloadMac, VkloadReq, VkloadRsp,
 };
 
-/// The longest reason that is told to a requester.
+/// Length in characters of the longest reason that a requester may read.
 const LONGEST_REASON: usize = 200;
 
 pub(super) fn public_key(answer: Answer, now: StsTime) -> Result<PublicKeyAnswer, Trouble> {
@@ -41,7 +37,7 @@ pub(super) fn public_key(answer: Answer, now: StsTime) -> Result<PublicKeyAnswer
     })
 }
 
-/// `asked_at`: the time at which freshness is judged.
+/// `asked_at` is the time at which freshness is judged.
 pub(super) fn issue(
     answer: Answer,
     request: &VkloadReq,
@@ -76,8 +72,8 @@ pub(super) fn is_from_module(answer: Answer) -> Result<bool, Trouble> {
     }
 }
 
-/// The file must be one for this very request; whether its MAC is right only
-/// its module can tell.
+/// Verifies that the file is for this very request. Only the module can verify the
+/// MAC of the file.
 fn grant(texts: &[String], request: &VkloadReq) -> Result<Grant, Trouble> {
     let records = texts
         .iter()
@@ -109,13 +105,14 @@ fn grant(texts: &[String], request: &VkloadReq) -> Result<Grant, Trouble> {
     Ok(Grant {
         keys: keys(vending_keys, response.count)?,
         key_load_file: records,
-        // Its history and its replay marks are the other side's: there the
-        // file was issued when it was answered.
+        // The other side keeps history and replay marks. For it, the file was
+        // issued when it answered.
         effects: Effects::None,
     })
 }
 
-/// The vending keys that stand in a file: some, in their order, no pair twice.
+/// SGC and KRN of the vending keys in a file: at least one, ascending, no pair
+/// twice.
 fn keys(records: &[Record], count: u32) -> Result<Vec<(Sgc, Krn)>, Trouble> {
     let keys = records
         .iter()
@@ -145,12 +142,7 @@ fn refused(
         WireRefusal::Kmc { current } => Refusal::Kmc {
             current: another_key(&current, &request.kmcid)?,
         },
-        WireRefusal::Authentication { failure } => Refusal::Authentication(match failure {
-            WireAuthenticationFailure::UnknownModule => AuthenticationFailure::UnknownModule,
-            WireAuthenticationFailure::Revoked => AuthenticationFailure::Revoked,
-            WireAuthenticationFailure::HardwareId => AuthenticationFailure::HardwareId,
-            WireAuthenticationFailure::Mac => AuthenticationFailure::Mac,
-        }),
+        WireRefusal::Authentication { failure } => Refusal::Authentication(failure),
         WireRefusal::PublicKey { problem, curve } => {
             let curve: Curve = curve.parse().map_err(Trouble::unfit)?;
             let problem = match problem {
@@ -169,14 +161,14 @@ fn refused(
     })
 }
 
-/// What an update file says of itself, for comparison and for the reply.
+/// The content of an update file, for comparison and for the reply.
 struct StatedUpdate {
     first: SmUpdate,
     entries: Vec<SmEntry>,
 }
 
 impl StatedUpdate {
-    /// Reads a file between its first and its last record.
+    /// Reads all records but the last, the signature.
     fn read(records: &[Record]) -> Result<Self, Trouble> {
         let [first, entries @ .., _] = records else {
             return Err(Trouble::unfit("the update file is cut short"));
@@ -196,7 +188,7 @@ impl StatedUpdate {
     }
 }
 
-/// Which modules were added and revoked stands in the file itself.
+/// Takes the added and revoked modules from the file itself.
 pub(super) fn update(answer: Answer, file: &[Record]) -> Result<Update, Trouble> {
     match answer {
         Answer::Applied { serial, signer } => {
@@ -232,12 +224,8 @@ fn stated(file: &[Record], serial: u32) -> Result<StatedUpdate, Trouble> {
 
 fn update_refused(refusal: WireUpdateRefusal, file: &[Record]) -> Result<UpdateRefusal, Trouble> {
     Ok(match refusal {
-        WireUpdateRefusal::Format { reason } => UpdateRefusal::Format(told(reason)?),
-        WireUpdateRefusal::Signature { failure } => UpdateRefusal::Signature(match failure {
-            WireSignatureFailure::NoKeys => SignatureFailure::NoKeys,
-            WireSignatureFailure::NobodyKnown => SignatureFailure::NobodyKnown,
-            WireSignatureFailure::NotValidNow => SignatureFailure::NotValidNow,
-        }),
+        WireUpdateRefusal::Format { reason } => UpdateRefusal::Format(for_requester(reason)?),
+        WireUpdateRefusal::Signature { failure } => UpdateRefusal::Signature(failure),
         WireUpdateRefusal::Serial { expected } => UpdateRefusal::Serial { expected },
         WireUpdateRefusal::Kmc { current } => UpdateRefusal::Kmc {
             current: another_key(&current, &StatedUpdate::read(file)?.first.kmcid)?,
@@ -245,18 +233,18 @@ fn update_refused(refusal: WireUpdateRefusal, file: &[Record]) -> Result<UpdateR
     })
 }
 
-/// A reason that may stand in a reply.
-fn told(reason: String) -> Result<String, Trouble> {
+/// Verifies that a reason may stand in a reply.
+fn for_requester(reason: String) -> Result<String, Trouble> {
     let is_fit = |character| matches!(character, ' '..='~');
     match reason.len() {
         1..=LONGEST_REASON if reason.chars().all(is_fit) => Ok(reason),
         _ => Err(Trouble::unfit(
-            "a reason for the requester is 1 to 200 characters of printable ASCII",
+            "a reason for the requester must be 1 to 200 characters of printable ASCII",
         )),
     }
 }
 
-/// The key to use instead of `used`.
+/// Reads the KMCID of the key to use instead of `used`.
 fn another_key(current: &str, used: &KmcId) -> Result<KmcId, Trouble> {
     let current: KmcId = current.parse().map_err(Trouble::unfit)?;
     if current == *used {
@@ -266,7 +254,7 @@ fn another_key(current: &str, used: &KmcId) -> Result<KmcId, Trouble> {
     Ok(current)
 }
 
-/// A time that is still to come.
+/// Reads a time after `asked_at`.
 fn time_after(text: &str, asked_at: StsTime) -> Result<StsTime, Trouble> {
     let time: StsTime = text.parse().map_err(Trouble::unfit)?;
     if time <= asked_at {

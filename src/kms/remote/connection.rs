@@ -1,23 +1,38 @@
-//! One question over the socket: a connection, a line there, a line back.
-//! Every wait has its limit, and so has what is read.
+//! One question over the socket: a connection, a line there, a line back. Every
+//! wait has its limit, and so has the length of the answer.
 
 use std::future::Future;
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::RemoteSettings;
 use super::trouble::{Trouble, excerpt};
 use super::wire::{Answer, Asked, Envelope, Question, VERSION};
 
-/// The longest answer: the largest file of records, which has 1,000 records of
-/// 998 characters, with its quotes and commas.
+/// Length in bytes of the longest answer. It holds the largest file of records:
+/// 1,000 records of 998 characters, with their quotes and commas.
 pub(super) const LONGEST_ANSWER: usize = 1024 * 1024;
 
-/// Asks, and reads the answer as one of the protocol.
+/// The socket of the external system, and the limits for its answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteSettings {
+    /// Path of the Unix socket.
+    pub socket: PathBuf,
+    /// Limit until the connection is accepted.
+    pub connect_timeout: Duration,
+    /// Limit until the question is sent.
+    pub request_timeout: Duration,
+    /// Limit from there to the end of the answer.
+    pub answer_timeout: Duration,
+    /// Limit for the whole exchange while a message waits to be accepted.
+    pub acceptance_timeout: Duration,
+}
+
+/// Asks a question and reads the answer by the rules of the protocol.
 pub(super) async fn ask(settings: &RemoteSettings, question: &Question) -> Result<Answer, Trouble> {
     let asked = Asked {
         version: VERSION,
@@ -62,7 +77,7 @@ async fn within<T>(
     timeout(limit, step).await.map_err(slow)?
 }
 
-/// The line without its end.
+/// Reads a line and returns it without its end.
 async fn read_line(stream: UnixStream) -> Result<Vec<u8>, Trouble> {
     let longest = u64::try_from(LONGEST_ANSWER).unwrap_or(u64::MAX);
     let mut line = Vec::new();
@@ -77,7 +92,7 @@ async fn read_line(stream: UnixStream) -> Result<Vec<u8>, Trouble> {
     }
 }
 
-/// Who ends while a question is on its way to him resets the connection.
+/// A process that ends before it reads the question resets the connection.
 fn broken(error: io::Error) -> Trouble {
     match error.kind() {
         io::ErrorKind::ConnectionReset => Trouble::CutShort,

@@ -1,8 +1,8 @@
-//! The external key management system: a process of its own that is asked over
-//! a Unix socket and holds every key. This side has none, and keeps nothing.
+//! The external key management system: another process holds every key, and the
+//! gateway asks it over a Unix socket. This side has no key and keeps nothing.
 //!
-//! `docs/kms-protocol.md` is the protocol. That one request has one result
-//! rests on the request id: asked again, the other side answers as it did.
+//! `docs/kms-protocol.md` is the protocol. The request id makes sure that a request
+//! has one result: asked again, the other side gives the same answer.
 
 mod absence;
 mod answers;
@@ -12,8 +12,7 @@ mod tests;
 mod trouble;
 mod wire;
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -21,31 +20,17 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use self::absence::Absence;
+pub use self::connection::RemoteSettings;
 use self::trouble::Trouble;
 use self::wire::Question;
-use crate::kms::Kms;
+use crate::kms::interface::Kms;
 use crate::kms::issue::{Issue, IssueQuestion, KmsError, PublicKeyAnswer, Refusal, sts_time};
 use crate::kms::update_answer::{Update, UpdateQuestion, UpdateRefusal};
 use crate::sts::{VkloadReq, file};
 
-/// The most questions at once about requests that are being accepted: they
-/// come as mail does, and must not take the other side from the worker.
+/// Number of questions at once about requests that are being accepted. Strangers
+/// cause these questions, which must not keep the other side from the worker's.
 const ACCEPTANCES_AT_ONCE: usize = 8;
-
-/// Where the external system is, and how long it may take.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RemoteSettings {
-    /// Its socket.
-    pub socket: PathBuf,
-    /// For a connection to be taken.
-    pub connect_timeout: Duration,
-    /// For a question to be read.
-    pub request_timeout: Duration,
-    /// From there to the end of the answer.
-    pub answer_timeout: Duration,
-    /// For all of it, where a message waits to be accepted.
-    pub acceptance_timeout: Duration,
-}
 
 /// A key management system in another process.
 pub struct RemoteKms {
@@ -55,9 +40,7 @@ pub struct RemoteKms {
 }
 
 impl RemoteKms {
-    /// Connects when it is asked, each time anew: who was away and is back is
-    /// found again.
-    #[must_use]
+    /// Connects anew for each question, so a system that was away is found again.
     pub fn new(settings: RemoteSettings) -> Self {
         Self {
             settings,
@@ -70,7 +53,7 @@ impl RemoteKms {
         &self.settings.socket
     }
 
-    /// Asks, and has `read` make what the trait answers of it.
+    /// Asks `question` and turns the answer by `read` into the caller's.
     async fn ask<T>(
         &self,
         question: Question,
@@ -83,11 +66,11 @@ impl RemoteKms {
             .map_err(|trouble| trouble.at(self.socket()))
     }
 
-    /// Asks even a system that seems to be away: these questions have a short limit
-    /// and turns of their own, and a module's request that is not known as one
-    /// is a stranger's.
+    /// Asks even a system that seems to be away, because without an answer a
+    /// module's request counts as a stranger's. These questions have a short limit
+    /// and turns of their own.
     async fn ask_is_from_module(&self, question: Question) -> Result<bool, KmsError> {
-        // Never closed.
+        // The semaphore is never closed.
         let _turn = self.acceptances.acquire().await;
         connection::ask(&self.settings, &question)
             .await
@@ -136,8 +119,8 @@ impl Kms for RemoteKms {
         .await
     }
 
-    /// A client waits for its answer to the end of the message: all of it, a
-    /// turn included, has one short limit.
+    /// An SMTP client waits for this answer, so one short limit covers all of it,
+    /// the wait for a turn included.
     async fn is_from_module(&self, request: &VkloadReq, now: Timestamp) -> Result<bool, KmsError> {
         let question = Question::IsFromModule {
             record: request.text(),
@@ -156,8 +139,8 @@ impl Kms for RemoteKms {
     }
 
     async fn update(&self, question: &UpdateQuestion) -> Result<Update, KmsError> {
-        // What is no file of records has no form in which it could be asked
-        // about, and would be refused for that first.
+        // The protocol carries records only, and the other side would refuse
+        // anything else for its format first.
         let records = match file::parse(&question.file) {
             Ok(records) => records,
             Err(error) => return Ok(Update::Refused(UpdateRefusal::Format(error.to_string()))),

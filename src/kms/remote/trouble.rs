@@ -1,5 +1,5 @@
-//! What can go wrong between the gateway and an external key management
-//! system. All of it is ours to mend, none the requester's.
+//! The faults between the gateway and an external key management system. The
+//! operator can mend them; the requester can't.
 
 use std::io;
 use std::path::Path;
@@ -11,68 +11,68 @@ use thiserror::Error;
 use crate::kms::issue::KmsError;
 use crate::printable::Printable;
 
-/// The longest text of the other side's that is repeated in an error.
+/// Length in characters of the longest text of the other side that an error repeats.
 const LONGEST_EXCERPT: usize = 200;
 
-/// Why there is no answer that could be used.
+/// Why there is no usable answer.
 #[derive(Debug, Error)]
 pub(super) enum Trouble {
-    /// Nobody listens, or this user may not talk to who does.
+    /// Nobody listens, or this user may not use the socket.
     #[error(
-        "it can't be connected to: {0}; see that it runs, and that the gateway may use the socket"
+        "it can't be connected to: {0}; check that it runs and that the gateway may use the socket"
     )]
     Connect(io::Error),
-    /// It did not answer another question a moment ago.
-    #[error("it was not asked, as it is away: {trouble}")]
+    /// The system did not answer another question a moment ago.
+    #[error("it was not asked, because it did not answer a moment ago: {trouble}")]
     Away {
         /// Why that question had no answer.
         trouble: String,
         /// When to ask again.
         again_in: Duration,
     },
-    /// It took longer than it may.
-    #[error("{what} took longer than {limit:?}; see what holds it up, or raise kms.{setting}")]
+    /// A step took longer than its limit.
+    #[error("{what} took longer than {limit:?}; find out what delays it, or raise kms.{setting}")]
     Slow {
-        /// What was waited for.
+        /// The step, in words.
         what: &'static str,
-        /// How long.
+        /// The limit of the step.
         limit: Duration,
-        /// The setting that says so.
+        /// Name of the setting with the limit.
         setting: &'static str,
     },
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Broken(io::Error),
-    /// It ended before the end of the answer.
+    /// The connection ended before the answer did.
     #[error("it closed the connection before the end of its answer")]
     CutShort,
-    /// More than an answer can be.
+    /// The answer exceeds the limit.
     #[error("its answer is longer than {0} bytes")]
     TooLong(usize),
-    /// No answer of the protocol.
-    #[error("its answer is none of the protocol: {0}")]
+    /// The answer does not follow the protocol.
+    #[error("its answer does not follow the protocol: {0}")]
     Malformed(String),
-    /// An answer of another version.
+    /// The answer has another version of the protocol.
     #[error("it answers by version {0} of the protocol; this gateway speaks version {ours}", ours = super::wire::VERSION)]
     Version(u32),
-    /// An answer that can't be one to this question.
+    /// The answer can't be an answer to this question.
     #[error("its answer does not fit the question: {0}")]
     Unfit(String),
-    /// It says that it can't answer now.
+    /// The system says that it can't answer now.
     #[error("it is in trouble: {0}")]
     Its(String),
-    /// It takes what was asked for no question of the protocol.
+    /// The system says that the question does not follow the protocol.
     #[error("it refuses the question ({error}): {reason}")]
     Refused {
-        /// Its name for the error.
+        /// The system's name for the error.
         error: String,
-        /// Its words.
+        /// The system's words.
         reason: String,
     },
 }
 
 impl Trouble {
-    /// As the trait has it, with the socket that it came by.
+    /// The error for callers. It names the socket.
     pub(super) fn at(self, socket: &Path) -> KmsError {
         let text = format!("the KMS at {}: {self}", socket.display());
         match self {
@@ -81,7 +81,7 @@ impl Trouble {
         }
     }
 
-    /// Whether nobody answered at all.
+    /// Whether there was no answer at all.
     pub(super) fn is_silence(&self) -> bool {
         match self {
             Self::Connect(_) | Self::Slow { .. } | Self::Broken(_) | Self::CutShort => true,
@@ -95,25 +95,25 @@ impl Trouble {
         }
     }
 
-    /// An answer that can't be one to this question.
+    /// The trouble of an answer that can't be an answer to this question.
     pub(super) fn unfit(problem: impl ToString) -> Self {
         Self::Unfit(excerpt(&problem.to_string()))
     }
 
-    /// No answer of the protocol. What stands there instead is repeated
-    /// nowhere: nobody knows what it is.
+    /// The trouble of an answer that does not follow the protocol. The answer is
+    /// repeated nowhere, because it may contain anything.
     pub(super) fn malformed(error: &serde_json::Error) -> Self {
         let text = error.to_string();
         let column = error.column();
         Self::Malformed(match error.classify() {
             Category::Data if text.starts_with("missing field") => excerpt(&text),
             Category::Data => format!("it is JSON with an unknown value before column {column}"),
-            _ => format!("it is no JSON at column {column}"),
+            _ => format!("it is not JSON at column {column}"),
         })
     }
 }
 
-/// The beginning of a text of the other side's, fit to be logged.
+/// The beginning of a text of the other side, escaped so that it can be logged.
 pub(super) fn excerpt(text: &str) -> String {
     let beginning: String = text.chars().take(LONGEST_EXCERPT).collect();
     Printable(&beginning).to_string()

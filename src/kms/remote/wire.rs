@@ -1,12 +1,15 @@
-//! What goes over the socket: questions and answers as JSON. `docs/kms-protocol.md`
-//! describes it for whoever writes the other side.
+//! The JSON on the socket: questions and answers. `docs/kms-protocol.md` describes
+//! it for the author of the other side.
 
 use serde::{Deserialize, Serialize};
 
-/// The version of the protocol that is spoken here.
+use crate::kms::issue::AuthenticationFailure;
+use crate::kms::update::SignatureFailure;
+
+/// Version of the protocol.
 pub(super) const VERSION: u32 = 1;
 
-/// A question with what every question has.
+/// A question with its envelope.
 #[derive(Debug, Serialize)]
 pub(super) struct Asked<'a> {
     pub(super) version: u32,
@@ -14,8 +17,8 @@ pub(super) struct Asked<'a> {
     pub(super) question: &'a Question,
 }
 
-/// A method of [`Kms`](crate::kms::Kms) with its arguments. Records and times
-/// are texts as records have them.
+/// A method of [`Kms`](crate::kms::Kms) with its arguments. Records and times are
+/// texts, as in records.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "question", rename_all = "kebab-case")]
 pub(super) enum Question {
@@ -28,7 +31,7 @@ pub(super) enum Question {
         accepted_at: String,
         now: String,
     },
-    /// Has no effect, and so no id by which one would be found again.
+    /// Has no effect, so it needs no id by which the effect is found again.
     Foretell {
         record: String,
         accepted_at: String,
@@ -47,7 +50,7 @@ pub(super) enum Question {
 }
 
 impl Question {
-    /// The id that its answer must repeat.
+    /// The id that the answer must repeat.
     pub(super) fn request_id(&self) -> Option<&str> {
         match self {
             Self::Issue { request_id, .. } | Self::Update { request_id, .. } => Some(request_id),
@@ -56,16 +59,16 @@ impl Question {
     }
 }
 
-/// What every answer has. Read before the answer itself, so that another
-/// version is found as such, whatever else it says.
+/// The envelope of an answer. It is read before the answer itself, so that another
+/// version is reported as such, whatever else is in the answer.
 #[derive(Debug, Deserialize)]
 pub(super) struct Envelope {
     pub(super) version: u32,
     pub(super) request_id: Option<String>,
 }
 
-/// An answer. What is not known in it is skipped: what an answer of this
-/// version means is changed by no addition.
+/// An answer. Unknown members are skipped: within a version, additions never change
+/// the meaning of an answer.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
 pub(super) enum Answer {
@@ -81,8 +84,8 @@ pub(super) enum Answer {
     ProtocolError { error: String, reason: String },
 }
 
-/// A [`Refusal`](crate::kms::Refusal). No text of the other side's is in it,
-/// as it goes to a stranger: the words are made here.
+/// A [`Refusal`](crate::kms::Refusal). It contains no text of the other side,
+/// because a stranger reads the refusal. The words are made here.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "code", rename_all = "kebab-case")]
 pub(super) enum WireRefusal {
@@ -92,7 +95,7 @@ pub(super) enum WireRefusal {
         current: String,
     },
     Authentication {
-        failure: WireAuthenticationFailure,
+        failure: AuthenticationFailure,
     },
     PublicKey {
         problem: WirePointProblem,
@@ -105,17 +108,7 @@ pub(super) enum WireRefusal {
     },
 }
 
-/// Which check of authenticity failed.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum WireAuthenticationFailure {
-    UnknownModule,
-    Revoked,
-    HardwareId,
-    Mac,
-}
-
-/// What is wrong with a module's point.
+/// The fault of a module's point.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum WirePointProblem {
@@ -125,22 +118,13 @@ pub(super) enum WirePointProblem {
     OffCurve,
 }
 
-/// An [`UpdateRefusal`](crate::kms::UpdateRefusal). The reason of `format` is
-/// told to whoever sent the file.
+/// An [`UpdateRefusal`](crate::kms::UpdateRefusal). The sender of the file reads
+/// the reason of `format`.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "code", rename_all = "kebab-case")]
 pub(super) enum WireUpdateRefusal {
     Format { reason: String },
-    Signature { failure: WireSignatureFailure },
+    Signature { failure: SignatureFailure },
     Serial { expected: u32 },
     Kmc { current: String },
-}
-
-/// Whose word a file is not.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum WireSignatureFailure {
-    NoKeys,
-    NobodyKnown,
-    NotValidNow,
 }

@@ -1,5 +1,5 @@
-//! The rows of the key management system: attributes in clear, each secret
-//! sealed together with all of them.
+//! The rows of the key management system. Attributes are in clear. Each secret is
+//! sealed with all attributes of its row as associated data.
 
 #[cfg(test)]
 mod tests;
@@ -13,30 +13,29 @@ use thiserror::Error;
 use crate::kms::curve::{Curve, PrivateKey};
 use crate::kms::dak::Dak;
 use crate::kms::resealing::ResealError;
-use crate::kms::sealing::{AssociatedData, DoesNotOpen, Sealed, StorageKey};
-use crate::kms::secret::{RandomError, Secret};
 use crate::kms::vending_key::{Kcv, VendingKey};
+use crate::secrets::{AssociatedData, DoesNotOpen, RandomError, Sealed, Secret, StorageKey};
 use crate::sts::{Ident, KmcId, PointText, Sgc, SmId, StsTime, VendingKeyAttributes};
 
 /// A key pair of the KMC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KmcKeyRow {
-    /// The identifier by which requests name it.
+    /// Identifier by which requests name the key.
     pub kmcid: KmcId,
-    /// Its curve.
+    /// Curve of the key pair.
     pub curve: Curve,
-    /// Its public key.
+    /// Public point, as records write it.
     pub public_key: PointText,
-    /// From when on it serves.
+    /// Requests made for the key are answered from this moment on …
     pub activation: StsTime,
-    /// From when on it no longer serves.
+    /// … and no longer from this moment on.
     pub expiry: StsTime,
-    /// The private key, as a number.
+    /// Private scalar, big-endian.
     pub sealed_private_key: Sealed,
 }
 
 impl KmcKeyRow {
-    /// The row of this key pair, its private key sealed to it.
+    /// The row of this key pair, with its private key sealed to the row.
     pub(crate) fn seal(
         storage_key: &StorageKey,
         private_key: &PrivateKey,
@@ -44,33 +43,27 @@ impl KmcKeyRow {
         activation: StsTime,
         expiry: StsTime,
     ) -> Result<Self, RandomError> {
-        let (curve, public_key) = (private_key.curve(), private_key.public_point().to_text());
-        let row = kmc_key_data(&kmcid, curve, &public_key, activation, expiry);
-        let sealed_private_key = storage_key.seal(&row, private_key.to_scalar().expose())?;
-        Ok(Self {
+        let mut row = Self {
             kmcid,
-            curve,
-            public_key,
+            curve: private_key.curve(),
+            public_key: private_key.public_point().to_text(),
             activation,
             expiry,
-            sealed_private_key,
-        })
+            sealed_private_key: not_sealed_yet(),
+        };
+        let scalar = private_key.to_scalar();
+        row.sealed_private_key = storage_key.seal(&row.data(), scalar.expose())?;
+        Ok(row)
     }
 
-    /// The private key, if the row is as it was sealed.
-    ///
-    /// # Errors
-    /// [`DoesNotOpen`] if any part of it has changed.
+    /// Opens the private key.
     pub fn open(&self, storage_key: &StorageKey) -> Result<PrivateKey, DoesNotOpen> {
         let row = self.data();
         let scalar = storage_key.open(&row, &self.sealed_private_key)?;
         PrivateKey::from_scalar(self.curve, scalar.expose()).map_err(|_| row.does_not_open())
     }
 
-    /// The same row, its secret sealed anew under `to`.
-    ///
-    /// # Errors
-    /// [`ResealError`]: the row doesn't open by `from`, or there is no nonce.
+    /// The same row, with its secret sealed anew under `to`.
     pub(crate) fn reseal(&self, from: &StorageKey, to: &StorageKey) -> Result<Self, ResealError> {
         Ok(Self {
             sealed_private_key: from.reseal(&self.data(), &self.sealed_private_key, to)?,
@@ -87,30 +80,33 @@ impl KmcKeyRow {
             expiry,
             sealed_private_key: _,
         } = self;
-        kmc_key_data(kmcid, *curve, public_key, *activation, *expiry)
+        AssociatedData::new("kmc_key", kmcid.as_str())
+            .attribute("curve", [curve])
+            .attribute("public_key", [public_key])
+            .attribute("activation", [activation])
+            .attribute("expiry", [expiry])
     }
 }
 
-fn kmc_key_data(
-    kmcid: &KmcId,
-    curve: Curve,
-    public_key: &PointText,
-    activation: StsTime,
-    expiry: StsTime,
-) -> AssociatedData {
-    AssociatedData::new("kmc_key", kmcid.as_str())
-        .attribute("curve", [curve])
-        .attribute("public_key", [public_key])
-        .attribute("activation", [activation])
-        .attribute("expiry", [expiry])
+/// The changes of a row, in words for the audit log.
+fn in_words(changes: &[String]) -> String {
+    match changes {
+        [] => "sealed anew".to_owned(),
+        changes => changes.join(", "),
+    }
 }
 
-/// Whether a module may ask.
+/// Stands in a new row until its secret is sealed to all its attributes.
+fn not_sealed_yet() -> Sealed {
+    Sealed::from_bytes(Vec::new())
+}
+
+/// Whether a module may request key load files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ModuleState {
-    /// It may.
+    /// The module may request them.
     Active,
-    /// It may no longer.
+    /// The module may no longer request them.
     Revoked,
 }
 
@@ -123,7 +119,7 @@ impl fmt::Display for ModuleState {
     }
 }
 
-/// Neither `active` nor `revoked`.
+/// A text other than `active` and `revoked`.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("a module is either active or revoked")]
 pub struct UnknownModuleState;
@@ -143,20 +139,20 @@ impl FromStr for ModuleState {
 /// A registered security module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModuleRow {
-    /// Its identifier.
+    /// Identifier of the module.
     pub smid: SmId,
-    /// Its hardware id.
+    /// Hardware id that the module's requests must state.
     pub hardware: Ident,
-    /// Whether it may ask.
+    /// Whether the module may request key load files.
     pub state: ModuleState,
     /// The supply groups whose vending keys it may have.
     pub sgcs: BTreeSet<Sgc>,
-    /// Its Device Authentication Key.
+    /// Device Authentication Key of the module.
     pub sealed_dak: Sealed,
 }
 
 impl ModuleRow {
-    /// The row of this module, its Device Authentication Key sealed to it.
+    /// The row of this module, with its Device Authentication Key sealed to the row.
     pub(crate) fn seal(
         storage_key: &StorageKey,
         dak: &Dak,
@@ -165,21 +161,18 @@ impl ModuleRow {
         state: ModuleState,
         sgcs: BTreeSet<Sgc>,
     ) -> Result<Self, RandomError> {
-        let row = module_data(&smid, &hardware, state, &sgcs);
-        let sealed_dak = storage_key.seal(&row, dak.expose())?;
-        Ok(Self {
+        let mut row = Self {
             smid,
             hardware,
             state,
             sgcs,
-            sealed_dak,
-        })
+            sealed_dak: not_sealed_yet(),
+        };
+        row.sealed_dak = storage_key.seal(&row.data(), dak.expose())?;
+        Ok(row)
     }
 
-    /// The Device Authentication Key, if the row is as it was sealed.
-    ///
-    /// # Errors
-    /// [`DoesNotOpen`] if any part of it has changed.
+    /// Opens the Device Authentication Key.
     pub fn open(&self, storage_key: &StorageKey) -> Result<Dak, DoesNotOpen> {
         let row = self.data();
         let bytes = storage_key.open(&row, &self.sealed_dak)?;
@@ -188,10 +181,7 @@ impl ModuleRow {
             .ok_or_else(|| row.does_not_open())
     }
 
-    /// The same row, its secret sealed anew under `to`.
-    ///
-    /// # Errors
-    /// [`ResealError`]: the row doesn't open by `from`, or there is no nonce.
+    /// The same row, with its secret sealed anew under `to`.
     pub(crate) fn reseal(&self, from: &StorageKey, to: &StorageKey) -> Result<Self, ResealError> {
         Ok(Self {
             sealed_dak: from.reseal(&self.data(), &self.sealed_dak, to)?,
@@ -207,11 +197,13 @@ impl ModuleRow {
             sgcs,
             sealed_dak: _,
         } = self;
-        module_data(smid, hardware, *state, sgcs)
+        AssociatedData::new("module", smid.as_str())
+            .attribute("hardware", [hardware])
+            .attribute("state", [state])
+            .attribute("sgcs", sgcs)
     }
 
-    /// What is different from `before`, in words for the audit.
-    #[must_use]
+    /// The differences from `before`, in words for the audit log.
     pub fn change_from(&self, before: &Self) -> String {
         let mut changes = Vec::new();
         if self.hardware != before.hardware {
@@ -232,60 +224,42 @@ impl ModuleRow {
             .difference(&self.sgcs)
             .map(|sgc| format!("-{sgc}"));
         changes.extend(added.chain(removed));
-        if changes.is_empty() {
-            "sealed anew".to_owned()
-        } else {
-            changes.join(", ")
-        }
+        in_words(&changes)
     }
-}
-
-fn module_data(
-    smid: &SmId,
-    hardware: &Ident,
-    state: ModuleState,
-    sgcs: &BTreeSet<Sgc>,
-) -> AssociatedData {
-    AssociatedData::new("module", smid.as_str())
-        .attribute("hardware", [hardware])
-        .attribute("state", [state])
-        .attribute("sgcs", sgcs)
 }
 
 /// A vending key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VendingKeyRow {
-    /// What goes into `X.VK.1` beside the key.
+    /// The fields of `X.VK.1` beside the key.
     pub attributes: VendingKeyAttributes,
-    /// The KMC's own last moment for issuing it (EXP).
+    /// EXP, the last moment at which the KMC issues the key; none for no end.
     pub expires: Option<StsTime>,
-    /// Its check value.
+    /// Check value of the key.
     pub kcv: Kcv,
-    /// The key.
+    /// The key itself.
     pub sealed_key: Sealed,
 }
 
 impl VendingKeyRow {
-    /// The row of this vending key, the key sealed to it.
+    /// The row of this vending key, with the key sealed to the row.
     pub(crate) fn seal(
         storage_key: &StorageKey,
         key: &VendingKey,
         attributes: VendingKeyAttributes,
         expires: Option<StsTime>,
     ) -> Result<Self, RandomError> {
-        let kcv = key.kcv(&attributes);
-        let row = vending_key_data(&attributes, expires, kcv);
-        let sealed_key = storage_key.seal(&row, key.expose())?;
-        Ok(Self {
+        let mut row = Self {
+            kcv: key.kcv(&attributes),
             attributes,
             expires,
-            kcv,
-            sealed_key,
-        })
+            sealed_key: not_sealed_yet(),
+        };
+        row.sealed_key = storage_key.seal(&row.data(), key.expose())?;
+        Ok(row)
     }
 
-    /// What tells it from every other, for people: its SGC and KRN.
-    #[must_use]
+    /// SGC and KRN, which identify the key, in words for people.
     pub fn name(&self) -> String {
         format!(
             "vending key {}/{}",
@@ -293,16 +267,14 @@ impl VendingKeyRow {
         )
     }
 
-    /// Whether it still goes into key load files at `now`: neither its IUT nor
+    /// Whether key load files still contain the key at `now`: neither its IUT nor
     /// its EXP has passed.
-    #[must_use]
     pub fn is_issued_at(&self, now: StsTime) -> bool {
         let passed = |last: Option<StsTime>| last.is_some_and(|last| last < now);
         !passed(self.attributes.iut) && !passed(self.expires)
     }
 
-    /// What is different from `before`, in words for the audit.
-    #[must_use]
+    /// The differences from `before`, in words for the audit log.
     pub fn change_from(&self, before: &Self) -> String {
         let time = |expires: Option<StsTime>| {
             expires.map_or_else(|| "none".to_owned(), |time| time.to_string())
@@ -315,27 +287,17 @@ impl VendingKeyRow {
             let (before, after) = (time(before.expires), time(self.expires));
             changes.push(format!("EXP {before} -> {after}"));
         }
-        if changes.is_empty() {
-            "sealed anew".to_owned()
-        } else {
-            changes.join(", ")
-        }
+        in_words(&changes)
     }
 
-    /// The vending key, if the row is as it was sealed.
-    ///
-    /// # Errors
-    /// [`DoesNotOpen`] if any part of it has changed.
+    /// Opens the vending key.
     pub fn open(&self, storage_key: &StorageKey) -> Result<VendingKey, DoesNotOpen> {
         let row = self.data();
         let bytes = storage_key.open(&row, &self.sealed_key)?;
         VendingKey::new(self.attributes.dkga, bytes).map_err(|_| row.does_not_open())
     }
 
-    /// The same row, its secret sealed anew under `to`.
-    ///
-    /// # Errors
-    /// [`ResealError`]: the row doesn't open by `from`, or there is no nonce.
+    /// The same row, with its secret sealed anew under `to`.
     pub(crate) fn reseal(&self, from: &StorageKey, to: &StorageKey) -> Result<Self, ResealError> {
         Ok(Self {
             sealed_key: from.reseal(&self.data(), &self.sealed_key, to)?,
@@ -344,43 +306,35 @@ impl VendingKeyRow {
     }
 
     fn data(&self) -> AssociatedData {
+        // Names every field, so that a new attribute can't be forgotten here.
         let Self {
-            attributes,
+            attributes:
+                VendingKeyAttributes {
+                    sgc,
+                    krn,
+                    kt,
+                    ken,
+                    bdt,
+                    dkga,
+                    act,
+                    iut,
+                    ulm,
+                    clm,
+                },
             expires,
             kcv,
             sealed_key: _,
         } = self;
-        vending_key_data(attributes, *expires, *kcv)
+        AssociatedData::new("vending_key", &format!("{sgc} {krn}"))
+            .attribute("kt", [kt])
+            .attribute("ken", [ken])
+            .attribute("bdt", [bdt])
+            .attribute("dkga", [dkga])
+            .attribute("act", [act])
+            .attribute("iut", *iut)
+            .attribute("ulm", [ulm])
+            .attribute("clm", [clm])
+            .attribute("expires", *expires)
+            .attribute("kcv", [kcv])
     }
-}
-
-fn vending_key_data(
-    attributes: &VendingKeyAttributes,
-    expires: Option<StsTime>,
-    kcv: Kcv,
-) -> AssociatedData {
-    // All are named, so that a new attribute can't be forgotten here.
-    let VendingKeyAttributes {
-        sgc,
-        krn,
-        kt,
-        ken,
-        bdt,
-        dkga,
-        act,
-        iut,
-        ulm,
-        clm,
-    } = attributes;
-    AssociatedData::new("vending_key", &format!("{sgc} {krn}"))
-        .attribute("kt", [kt])
-        .attribute("ken", [ken])
-        .attribute("bdt", [bdt])
-        .attribute("dkga", [dkga])
-        .attribute("act", [act])
-        .attribute("iut", *iut)
-        .attribute("ulm", [ulm])
-        .attribute("clm", [clm])
-        .attribute("expires", expires)
-        .attribute("kcv", [kcv])
 }

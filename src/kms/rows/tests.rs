@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::kms::secret::assert_debug_hides;
 use crate::kms::{Revision, SealedRows};
+use crate::secrets::assert_debug_hides;
 use crate::sts::Dkga;
 
 fn storage_key() -> StorageKey {
@@ -162,7 +162,7 @@ fn a_vending_key_opens_only_in_its_row_as_it_was() {
             &|row| row.attributes.iut = Some("20360101T000001Z".parse().unwrap()),
             &|row| row.attributes.iut = None,
             &|row| {
-                // The same value in another place.
+                // The same value in another field.
                 row.expires = row.attributes.iut;
                 row.attributes.iut = None;
             },

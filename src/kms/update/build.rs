@@ -1,81 +1,85 @@
-//! The STSA's side: making an update file, and signing it.
+//! The STSA's side: making and signing an update file.
 
 use std::collections::BTreeSet;
 
 use thiserror::Error;
 
+use super::keys::{MAXIMUM_MODULES, UpdateKey};
 use super::signature::StsaSigningKey;
-use super::{MAXIMUM_MODULES, UpdateKey};
-use crate::kms::curve::{PointError, PrivateKey, PublicPoint};
-use crate::kms::dak::Dak;
-use crate::kms::primitives::WrapError;
-use crate::sts::{
-    Ident, MAXIMUM_SUPPLY_GROUPS, PkEcdh, Record, SmChange, SmEntry, SmId, SmUpdate,
-    SmUpdateSignature, StsTime, TypedRecord as _, file,
+use crate::{
+    kms::{
+        curve::{PointError, PrivateKey, PublicPoint},
+        dak::Dak,
+    },
+    secrets::primitives::WrapError,
+    sts::{
+        Ident, MAXIMUM_SUPPLY_GROUPS, PkEcdh, Record, SmChange, SmEntry, SmId, SmUpdate,
+        SmUpdateSignature, StsTime, TypedRecord as _, file,
+    },
 };
 
-/// What shall become of a module.
+/// A change of one module.
 #[derive(Debug)]
 pub enum Change<'a> {
-    /// It may ask, with this key and for these supply groups.
+    /// The module may request keys, with this DAK and for these supply groups.
     Add {
         /// The module.
         smid: SmId,
-        /// Its hardware id.
+        /// Hardware id of the module.
         hardware: Ident,
-        /// The key that it shares with the KMC.
+        /// The key that the module shares with the KMC.
         dak: &'a Dak,
         /// The supply groups whose vending keys it may have.
         sgcs: BTreeSet<crate::sts::Sgc>,
     },
-    /// It may ask no more.
+    /// The module may no longer request keys.
     Revoke {
         /// The module.
         smid: SmId,
-        /// Its hardware id.
+        /// Hardware id of the module.
         hardware: Ident,
     },
 }
 
-/// An update file to be made.
+/// Everything that an update file is made from.
 #[derive(Debug)]
 pub struct NewUpdate<'a> {
     /// The KMC key that the modules' keys are wrapped for.
     pub kmc_key: &'a PkEcdh,
-    /// The point in it, checked.
+    /// The public point in that record, verified.
     pub kmc_point: &'a PublicPoint,
-    /// The last file's serial by the same STSA key, and one.
+    /// One more than the serial of the last file by the same STSA key.
     pub serial: u32,
-    /// Now.
+    /// When the file is made.
     pub time: StsTime,
-    /// A fresh key on the KMC key's curve.
+    /// A fresh key on the KMC key's curve, used for this file only.
     pub ephemeral: &'a PrivateKey,
-    /// What shall become of which module.
+    /// The changes, at most one for each module.
     pub changes: Vec<Change<'a>>,
 }
 
-/// Why no update file is made.
+/// Why no update file could be made.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum BuildError {
-    /// More than one file holds.
+    /// More modules than one file holds.
     #[error("an update file holds at most {MAXIMUM_MODULES} modules, not {0}")]
     TooManyModules(usize),
-    /// More than one record holds.
+    /// More supply groups than one record holds.
     #[error("a module has at most {MAXIMUM_SUPPLY_GROUPS} supply groups, not {0}")]
     TooManySupplyGroups(usize),
     /// The two keys are on different curves.
     #[error(transparent)]
     Point(#[from] PointError),
-    /// Never met.
+    /// Wrapping a DAK failed, which never happens.
     #[error(transparent)]
     Wrap(#[from] WrapError),
 }
 
 impl NewUpdate<'_> {
-    /// The file without its signature.
+    /// Makes the file without its signature.
     ///
     /// # Errors
-    /// [`BuildError`].
+    /// [`BuildError`]: too many modules or supply groups, or keys on two curves.
     pub fn build(self) -> Result<Vec<Record>, BuildError> {
         let too_many = BuildError::TooManyModules(self.changes.len());
         if self.changes.len() > MAXIMUM_MODULES {
@@ -125,7 +129,7 @@ fn entry(change: Change<'_>, key: &UpdateKey) -> Result<SmEntry, BuildError> {
     })
 }
 
-/// Signs what [`NewUpdate::build`] made: the whole file.
+/// Signs the records that [`NewUpdate::build`] made, and returns the whole file.
 #[must_use]
 pub fn sign(mut records: Vec<Record>, key: &StsaSigningKey) -> Vec<Record> {
     let signature = key.sign(&file::covered_text(&records));

@@ -1,78 +1,81 @@
-//! The KMC's side: reading an update file and finding out who signed it.
+//! The KMC's side: reading an update file and verifying its signature.
 
 use std::collections::BTreeSet;
 
+use serde::Deserialize;
 use thiserror::Error;
 
-use super::content_digest;
+use super::keys::content_digest;
 use super::signature::{StsaKey, StsaPublicKey};
 use crate::sts::{
     Record, RecordError, SmEntry, SmUpdate, SmUpdateSignature, StsTime, TypedRecord as _, file,
     file::FileError,
 };
 
-/// A file whose signature is good: what it asks, and whose word that is.
+/// An update file with a valid signature.
 #[derive(Clone, Debug)]
 pub struct SignedUpdate {
-    /// The key that signed it.
+    /// The key that signed the file.
     pub signer: StsaPublicKey,
-    /// Its first record.
+    /// First record of the file.
     pub first: SmUpdate,
-    /// That record's text, which the file's key is bound to.
+    /// The same record as text. The file's key is bound to it.
     pub first_record: Record,
-    /// What becomes of which module; each stands there once.
+    /// The changes, at most one for each module.
     pub entries: Vec<SmEntry>,
-    /// What it has in common with a file that says the same.
+    /// Content digest: equal for two files that say the same.
     pub digest: [u8; 48],
 }
 
-/// Why an update file is not taken.
+/// Why an update file is refused.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum UpdateError {
-    /// No file of records.
+    /// Not a file of records.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A record in the wrong place, or with a wrong field.
+    /// A record is in the wrong place, or has a wrong field.
     #[error(transparent)]
     Record(#[from] RecordError),
     /// Fewer records than a first and a last one.
     #[error("the file is cut short: it begins with X.SMUPDATE.1 and ends with X.SMUPDATE.SIG.1")]
     Short,
-    /// Nobody's word.
+    /// No trusted key signed the file.
     #[error("the signature of the update file is refused: {0}")]
     Signature(SignatureFailure),
-    /// The first record counts another number of modules.
+    /// The first record states another number of modules.
     #[error("the update file states {stated} modules and holds {found}")]
     Count {
-        /// By the first record.
+        /// Number in the first record.
         stated: u32,
-        /// By counting.
+        /// Number of modules in the file.
         found: usize,
     },
-    /// A module stands there twice.
+    /// A module occurs twice.
     #[error("{0} stands in the update file twice")]
     Twice(String),
 }
 
-/// Why a signature is nobody's word. For the audit: the answer doesn't tell.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+/// Why a signature is refused. For the audit log alone: the reply does not say it.
+/// An external system sends these names (`docs/kms-protocol.md`).
+#[derive(Clone, Copy, Debug, Deserialize, Error, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
 pub enum SignatureFailure {
-    /// No key of the STSA's is configured.
+    /// No STSA key is configured.
     #[error("no key of the STSA's is configured")]
     NoKeys,
-    /// By no key that is known.
+    /// No configured key made the signature.
     #[error("no configured key of the STSA's made it")]
     NobodyKnown,
-    /// By a key before or after its time.
+    /// A configured key made it, before or after the time of its validity.
     #[error("it is by a key of the STSA's that is not valid now")]
     NotValidNow,
 }
 
-/// Reads a file and verifies its signature by the keys that are valid at `at`.
-/// Nothing that it says is looked at before that.
+/// Reads a file and verifies its signature by the keys that are valid at `at`. The
+/// signature is verified before any other record is interpreted.
 ///
 /// # Errors
-/// [`UpdateError`]: the first thing that is not as it should be.
+/// [`UpdateError`]: the first fault that is found.
 pub fn open(content: &[u8], keys: &[StsaKey], at: StsTime) -> Result<SignedUpdate, UpdateError> {
     let records = file::parse(content)?;
     let Some((last, covered)) = records.split_last() else {

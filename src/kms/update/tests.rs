@@ -1,13 +1,14 @@
-//! The update files of the project's vectors, which another program made, come
-//! out of these functions and are read by them; whatever is changed is refused.
+//! Compares these functions with the update files of the project's vectors, which
+//! another program made. Every change to a file is refused.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use serde::Deserialize;
 
 use super::*;
-use crate::kms::curve::{Curve, PrivateKey};
-use crate::sts::{PkEcdh, SmChange, SmUpdate, StsTime, TypedRecord as _};
+use crate::kms::curve::{Curve, PrivateKey, PublicPoint};
+use crate::kms::dak::Dak;
+use crate::sts::{PkEcdh, Record, SmChange, SmUpdate, StsTime, TypedRecord as _, file};
 
 #[derive(Deserialize)]
 struct Vector {
@@ -80,7 +81,7 @@ fn the_files_of_another_program_are_read() {
         };
         let dak = key.unwrap(&update.entries[0].smid, wrapped_dak).unwrap();
         assert_eq!(hex::encode_upper(dak.expose()), vector.dak);
-        // Wrapped for one module it is no other's.
+        // A DAK wrapped for one module does not unwrap for another.
         assert!(key.unwrap(&update.entries[1].smid, wrapped_dak).is_err());
     }
 }
@@ -124,7 +125,7 @@ fn the_same_input_makes_the_same_file() {
         let signing_key = private_key(Curve::P384, &vector.stsa_sign_private);
         let signed = sign(records, &StsaSigningKey::new(&signing_key).unwrap());
         let again = vector.open(file::write(&signed).as_bytes()).unwrap();
-        // The signature is another one, and the file says the same.
+        // The signature differs, but the file says the same.
         assert_eq!(again.digest, read.digest);
     }
 }
@@ -154,15 +155,14 @@ fn every_bit_counts() {
     for bit in 0..file.len() * 8 {
         let mut changed = file.clone();
         changed[bit / 8] ^= 1 << (bit % 8);
-        // A line end that is LF alone is as good.
         let error = vector.open(&changed).unwrap_err();
         by_signature += usize::from(matches!(error, UpdateError::Signature(_)));
     }
-    // The checksums find nearly all before the signature is looked at.
+    // The checksums find nearly all changes before the signature is verified.
     assert!(by_signature < file.len(), "{by_signature}");
 }
 
-/// The same with the checksum made good again, as somebody would who means it.
+/// The same with the checksum corrected, as a deliberate attacker would do.
 #[test]
 fn every_character_of_the_signed_records_counts() {
     for vector in vectors() {

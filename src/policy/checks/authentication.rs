@@ -28,7 +28,7 @@ pub(in crate::policy) fn sender_authentication(facts: &Facts<'_>) -> Option<Find
     if let Some(failure) = said.failure() {
         return Some(Finding::ignore(failure));
     }
-    let unproven = settings.authentication.is_required && author_by(facts, &said).is_none();
+    let unproven = settings.authentication.require && author_by(facts, &said).is_none();
     unproven.then(|| Finding::ignore(said.nothing_passed()))
 }
 

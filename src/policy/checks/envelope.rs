@@ -2,7 +2,8 @@
 
 use crate::policy::dnsbl::{Hit, Score};
 use crate::policy::facts::Envelope;
-use crate::policy::finding::{Finding, Outcome, Quoted};
+use crate::policy::finding::{Finding, Quoted};
+use crate::policy::verdict::Verdict;
 
 /// `not-for-gateway`
 pub(in crate::policy) fn not_for_gateway(envelope: &Envelope<'_>) -> Option<Finding> {
@@ -10,7 +11,7 @@ pub(in crate::policy) fn not_for_gateway(envelope: &Envelope<'_>) -> Option<Find
         .recipients
         .iter()
         .any(|recipient| envelope.gateway.contains(recipient));
-    (!is_for_gateway).then(|| Finding::new(Outcome::Pass, "no recipient is the gateway"))
+    (!is_for_gateway).then(|| Finding::new(Verdict::Pass, "no recipient is the gateway"))
 }
 
 /// `dnsbl`
@@ -24,7 +25,7 @@ pub(in crate::policy) fn dnsbl(envelope: &Envelope<'_>, score: &Score) -> Option
         .map_or_else(|| "unknown".to_owned(), |address| address.to_string());
     let zones: Vec<String> = score.against().map(zone_in_words).collect();
     Some(Finding::new(
-        Outcome::Reject,
+        Verdict::Reject,
         format_args!("client [{client}] is listed in {}", zones.join(", ")),
     ))
 }

@@ -59,7 +59,7 @@ pub(in crate::policy) fn hops(facts: &Facts<'_>) -> Option<Finding> {
         .get_all("Received")
         .count()
         .saturating_sub(own);
-    let limit = facts.settings.max_received;
+    let limit = facts.settings.limits.max_received;
     (received > limit).then(|| {
         Finding::ignore(format_args!(
             "{received} Received fields, the limit is {limit}"

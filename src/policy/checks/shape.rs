@@ -9,17 +9,17 @@ use super::service::service;
 /// `malformed`
 pub(in crate::policy) fn malformed(facts: &Facts<'_>) -> Option<Finding> {
     let count = |name| facts.headers.get_all(name).count();
-    let settings = facts.settings;
+    let limits = &facts.settings.limits;
     let fields = facts.headers.len();
     let octets = facts.headers.size();
-    if fields > settings.max_headers {
-        let limit = settings.max_headers;
+    if fields > limits.max_headers {
+        let limit = limits.max_headers;
         return Some(Finding::ignore(format_args!(
             "{fields} header fields, the limit is {limit}"
         )));
     }
-    if octets > settings.max_header_bytes {
-        let limit = settings.max_header_bytes;
+    if octets > limits.max_header_bytes {
+        let limit = limits.max_header_bytes;
         return Some(Finding::ignore(format_args!(
             "a header of {octets} octets, the limit is {limit}"
         )));
@@ -36,7 +36,7 @@ pub(in crate::policy) fn malformed(facts: &Facts<'_>) -> Option<Finding> {
 
 /// `size`
 pub(in crate::policy) fn size(facts: &Facts<'_>) -> Option<Finding> {
-    let limit = facts.settings.max_message_bytes;
+    let limit = facts.settings.limits.max_message_bytes;
     if facts.size > limit {
         let size = facts.size;
         return Some(Finding::ignore(format_args!(
@@ -44,7 +44,7 @@ pub(in crate::policy) fn size(facts: &Facts<'_>) -> Option<Finding> {
         )));
     }
     let unexpected = unexpected_octets(facts);
-    let limit = facts.settings.max_unexpected_attachment_bytes;
+    let limit = facts.settings.limits.max_unexpected_attachment_bytes;
     (unexpected > limit).then(|| {
         Finding::ignore(format_args!(
             "{unexpected} octets of attachments that the service does not expect, the limit is {limit}"

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::mail::{Header, Headers};
 use crate::policy::mailbox::mailboxes;
-use crate::policy::tokens::{Tokens, words};
+use crate::policy::tokens::{tokens, words};
 
 use super::sender::{Role, role_of};
 
@@ -57,7 +57,7 @@ impl FieldEntry {
 
 impl Value {
     fn matches(self, value: &str) -> bool {
-        let says_something = Tokens::of(value).next().is_some();
+        let says_something = tokens(value).next().is_some();
         match self {
             Value::Present => true,
             _ if !says_something => false,

@@ -24,5 +24,5 @@ pub use precedence::PRECEDENCE;
 pub use relay::{Piece, RELAYS, RelayEntry, RelayForm};
 pub use report::{REPORTS, ReportEntry};
 pub use sender::{Form, Role, SENDERS, SenderEntry, is_verp_to, role_of};
-pub use subject::{Mark, MarkKind, SubjectEntry, mark_of};
-pub use subject_marks::SUBJECT_MARKS;
+pub use subject::{Mark, MarkKind, SubjectEntry};
+pub use subject_marks::{SUBJECT_MARKS, mark_of};

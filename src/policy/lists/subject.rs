@@ -2,8 +2,6 @@
 
 use crate::printable::is_invisible;
 
-use super::subject_marks::SUBJECT_MARKS;
-
 /// What stands at the start of a Subject, and what that makes it.
 #[derive(Clone, Copy, Debug)]
 pub struct SubjectEntry {
@@ -59,12 +57,15 @@ impl MarkKind {
 /// The most characters of a Subject that are looked at.
 const MAX_LOOKED_AT: usize = 200;
 
-/// What a decoded Subject begins with, tags in brackets aside.
-#[must_use]
-pub fn mark_of(subject: &str) -> Option<&'static SubjectEntry> {
+/// The first entry of a list that a decoded Subject begins with, tags in
+/// brackets aside.
+pub(super) fn first_that_begins(
+    list: &'static [SubjectEntry],
+    subject: &str,
+) -> Option<&'static SubjectEntry> {
     let folded = fold(subject);
     let start = without_tags(&folded);
-    SUBJECT_MARKS.iter().find(|entry| entry.mark.begins(start))
+    list.iter().find(|entry| entry.mark.begins(start))
 }
 
 /// In lower case, with single plain blanks, without characters that cannot be seen.

@@ -1,9 +1,8 @@
-//! What a Subject begins with that is no request's: the marks that programs
-//! put before it, in the languages of the countries that vend by STS and of
-//! the usual clients. No message is ignored by this list, as each that has no
-//! service code at the start is: it gives the reason its name.
+//! The marks that mail programs put before a Subject, in the languages of the
+//! countries that vend by STS and of the usual clients. This list only words the
+//! reason. A missing service code already means that the message is ignored.
 
-use super::subject::{Mark, MarkKind, SubjectEntry};
+use super::subject::{Mark, MarkKind, SubjectEntry, first_that_begins};
 
 /// The marks that name the reason of the rule `subject`. The first that fits is taken.
 #[rustfmt::skip]
@@ -276,6 +275,12 @@ pub static SUBJECT_MARKS: &[SubjectEntry] = &[
     phrase("please confirm your message", MarkKind::Automatic, "TMDA"),
     phrase("return receipt", MarkKind::Receipt, "Notes"),
 ];
+
+/// The mark that a decoded Subject begins with.
+#[must_use]
+pub fn mark_of(subject: &str) -> Option<&'static SubjectEntry> {
+    first_that_begins(SUBJECT_MARKS, subject)
+}
 
 const fn prefix(mark: &'static str, kind: MarkKind, source: &'static str) -> SubjectEntry {
     SubjectEntry {

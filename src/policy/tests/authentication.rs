@@ -14,7 +14,7 @@ fn verified(fields: &[&str]) -> Mail {
 
 fn required(fields: &[&str]) -> Mail {
     let mut mail = verified(fields);
-    mail.settings.authentication.is_required = true;
+    mail.settings.authentication.require = true;
     mail
 }
 
@@ -40,14 +40,14 @@ fn mail_that_failed_is_ignored() {
         "spf=pass smtp.mailfrom=spammer.example; dmarc=fail header.from=vendor.example",
         "dkim=fail header.d=a.example; dkim=fail header.d=b.example; spf=fail",
     ] {
-        verified(&[&ours(results)]).is_ignored_by(RuleName::SenderAuthentication);
+        verified(&[&ours(results)]).is_ignored_by(RuleName("sender-authentication"));
     }
     // One verifier, one field.
     let reason = verified(&[&ours("dkim=fail"), &ours("spf=fail")])
-        .is_ignored_by(RuleName::SenderAuthentication);
+        .is_ignored_by(RuleName("sender-authentication"));
     assert_eq!(reason, "SPF and DKIM both failed");
     let reason = verified(&[&ours("dmarc=fail header.from=vendor.example")])
-        .is_ignored_by(RuleName::SenderAuthentication);
+        .is_ignored_by(RuleName("sender-authentication"));
     assert_eq!(reason, "DMARC failed for \"vendor.example\"");
 }
 
@@ -90,7 +90,7 @@ fn other_hosts_are_not_believed() {
     ] {
         verified(&[&format!("{id}; {failed}")]).is_answered();
         let passed = format!("{id}; dmarc=pass header.from=vendor.example");
-        required(&[&passed]).is_ignored_by(RuleName::SenderAuthentication);
+        required(&[&passed]).is_ignored_by(RuleName("sender-authentication"));
     }
     for id in [
         "MX.KMS.example.ORG",
@@ -103,10 +103,10 @@ fn other_hosts_are_not_believed() {
         "mx.kms.example.org./4F/AB",
         "mx.kms.example.org/",
     ] {
-        verified(&[&format!("{id}; {failed}")]).is_ignored_by(RuleName::SenderAuthentication);
+        verified(&[&format!("{id}; {failed}")]).is_ignored_by(RuleName("sender-authentication"));
     }
     verified(&["mx.other.example; dmarc=fail", &ours(failed)])
-        .is_ignored_by(RuleName::SenderAuthentication);
+        .is_ignored_by(RuleName("sender-authentication"));
 }
 
 /// What an outsider wrote in the verifiers' name stands below what they write.
@@ -115,11 +115,12 @@ fn of_each_method_the_topmost_word_counts() {
     let forged = "dmarc=pass header.from=vendor.example; dkim=pass header.d=vendor.example; \
                   spf=pass smtp.mailfrom=vendor.example";
     let genuine = "spf=none; dkim=none; dmarc=none";
-    required(&[&ours(genuine), &ours(forged)]).is_ignored_by(RuleName::SenderAuthentication);
+    required(&[&ours(genuine), &ours(forged)]).is_ignored_by(RuleName("sender-authentication"));
     let one_by_one = ["dmarc=none", "dkim=none", "spf=none", forged].map(ours);
     let one_by_one = one_by_one.each_ref().map(String::as_str);
-    required(&one_by_one).is_ignored_by(RuleName::SenderAuthentication);
-    verified(&[&ours("dmarc=fail"), &ours(forged)]).is_ignored_by(RuleName::SenderAuthentication);
+    required(&one_by_one).is_ignored_by(RuleName("sender-authentication"));
+    verified(&[&ours("dmarc=fail"), &ours(forged)])
+        .is_ignored_by(RuleName("sender-authentication"));
     // Several signatures have their results in one field.
     let signatures = "dkim=fail header.d=list.example; dkim=pass header.d=vendor.example";
     let mail = required(&[&ours(signatures), &ours("dkim=none")]);
@@ -139,7 +140,7 @@ fn the_topmost_field_says_whether_a_job_stands_behind_the_host() {
         (ours("spf=none"), with_job(passed)),
         (with_job("spf=none"), ours(passed)),
     ] {
-        required(&[&topmost, &forged]).is_ignored_by(RuleName::SenderAuthentication);
+        required(&[&topmost, &forged]).is_ignored_by(RuleName("sender-authentication"));
     }
 }
 
@@ -148,7 +149,7 @@ fn an_authserv_id_may_be_configured_in_each_form() {
     for id in ["MX.kms.example.org.", "mx.kms.example.org/job"] {
         let mut mail = verified(&[&ours("dmarc=fail")]);
         mail.settings.authentication.authserv_ids = vec![id.to_owned()];
-        mail.is_ignored_by(RuleName::SenderAuthentication);
+        mail.is_ignored_by(RuleName("sender-authentication"));
     }
     for id in ["", ".", "/mx.kms.example.org"] {
         let mut mail = verified(&["; dmarc=fail", "/; dmarc=fail", &ours("dmarc=fail")]);
@@ -204,7 +205,7 @@ fn what_passes_for_another_domain_is_not() {
         "dkim=none header.d=vendor.example",
     ] {
         assert_eq!(author(&verified(&[&ours(results)])), None, "{results}");
-        required(&[&ours(results)]).is_ignored_by(RuleName::SenderAuthentication);
+        required(&[&ours(results)]).is_ignored_by(RuleName("sender-authentication"));
     }
 }
 
@@ -255,10 +256,10 @@ fn who_has_two_authors_has_none_that_is_known() {
 
 #[test]
 fn where_it_is_required_the_reason_says_what_was_found() {
-    let reason = required(&[]).is_ignored_by(RuleName::SenderAuthentication);
+    let reason = required(&[]).is_ignored_by(RuleName("sender-authentication"));
     assert_eq!(reason, "there are no Authentication-Results of this site's");
     let reason = required(&[&ours("spf=none smtp.mailfrom=a@b.example; dkim=neutral")])
-        .is_ignored_by(RuleName::SenderAuthentication);
+        .is_ignored_by(RuleName("sender-authentication"));
     assert_eq!(
         reason,
         "neither SPF nor DKIM passed for the author's domain: \"spf=none dkim=neutral\""

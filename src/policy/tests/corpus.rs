@@ -125,13 +125,13 @@ fn the_corpus_covers_the_table() {
 #[test]
 fn no_subject_makes_an_automatic_message_a_request() {
     let by_sender = [
-        RuleName::ReturnPath,
-        RuleName::OwnMail,
-        RuleName::AutoSubmitted,
-        RuleName::Precedence,
-        RuleName::MailingList,
-        RuleName::AutoResponder,
-        RuleName::Report,
+        RuleName("return-path"),
+        RuleName("own-mail"),
+        RuleName("auto-submitted"),
+        RuleName("precedence"),
+        RuleName("mailing-list"),
+        RuleName("auto-responder"),
+        RuleName("report"),
     ]
     .map(RuleName::as_str);
     for expected in manifest() {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::{GATEWAY, Mail};
 use crate::mail::{Address, Client, ReversePath};
 use crate::policy::dnsbl::{Reply, Score, Site, ZoneReply};
-use crate::policy::{Envelope, Listener, RuleName, Settings, Verdict, judge_recipients};
+use crate::policy::{Envelope, Limits, Listener, RuleName, Settings, Verdict, judge_recipients};
 
 /// The score of a client that one zone lists.
 pub(super) fn listed() -> Score {
@@ -33,7 +33,7 @@ fn with(score: Score) -> Mail {
 fn a_listed_client_is_refused_and_told_where() {
     let judgement = with(listed()).judge();
     assert_eq!(judgement.verdict(), Verdict::Reject);
-    assert_eq!(judgement.rule(), Some(RuleName::Dnsbl));
+    assert_eq!(judgement.rule(), Some(RuleName("dnsbl")));
     assert_eq!(
         judgement.reason(),
         Some("client [192.0.2.9] is listed in bl.example (127.0.0.2)")
@@ -91,9 +91,12 @@ fn logins_and_trusted_networks_are_the_sites_own() {
         authenticated,
     };
     let settings = Settings {
-        trusted_networks: ["10.0.0.0/8", "2001:db8::/32", "127.0.0.0/8"]
-            .map(|network| network.parse().unwrap())
-            .to_vec(),
+        limits: Limits {
+            trusted_networks: ["10.0.0.0/8", "2001:db8::/32", "127.0.0.0/8"]
+                .map(|network| network.parse().unwrap())
+                .to_vec(),
+            ..Limits::default()
+        },
         ..Settings::default()
     };
     for own in ["10.9.8.7", "2001:db8::1", "127.3.2.1"] {

@@ -8,10 +8,10 @@ use crate::policy::lists::{
 };
 
 const FIELD_LISTS: [(RuleName, &[FieldEntry]); 4] = [
-    (RuleName::AutoSubmitted, AUTO_SUBMITTED),
-    (RuleName::Precedence, PRECEDENCE),
-    (RuleName::MailingList, MAILING_LIST),
-    (RuleName::AutoResponder, AUTO_RESPONDER),
+    (RuleName("auto-submitted"), AUTO_SUBMITTED),
+    (RuleName("precedence"), PRECEDENCE),
+    (RuleName("mailing-list"), MAILING_LIST),
+    (RuleName("auto-responder"), AUTO_RESPONDER),
 ];
 
 pub(super) fn field_entries() -> impl Iterator<Item = (RuleName, &'static FieldEntry)> {

@@ -4,14 +4,19 @@ use proptest::prelude::*;
 
 use super::{GATEWAY, Mail};
 use crate::mail::{Client, Message, ReversePath};
-use crate::policy::{Envelope, Facts, Listener, RuleName, Settings, Verdict, explain, judge};
+use crate::policy::{
+    Envelope, Facts, Limits, Listener, RuleName, Settings, Verdict, explain, judge,
+};
 
 /// Limits that no message reaches, so that every rule looks at everything.
 fn unlimited() -> Settings {
     Settings {
-        max_headers: usize::MAX,
-        max_header_bytes: usize::MAX,
-        max_message_bytes: u64::MAX,
+        limits: Limits {
+            max_headers: usize::MAX,
+            max_header_bytes: usize::MAX,
+            max_message_bytes: u64::MAX,
+            ..Limits::default()
+        },
         ..Settings::default()
     }
 }
@@ -39,7 +44,7 @@ fn a_hundred_thousand_fields() {
     is_quick(&mail);
     assert_eq!(mail.judge().verdict(), Verdict::Request);
     mail.settings = Settings::default();
-    mail.is_ignored_by(RuleName::Malformed);
+    mail.is_ignored_by(RuleName("malformed"));
 }
 
 #[test]
@@ -96,7 +101,7 @@ fn fifty_megabytes_of_body() {
         settings: Settings::default(),
         ..mail
     }
-    .is_ignored_by(RuleName::Size);
+    .is_ignored_by(RuleName("size"));
 }
 
 /// What a sender wrote reaches a reason only where it cannot hurt a log or a terminal.

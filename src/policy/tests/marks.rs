@@ -27,7 +27,7 @@ fn each_mark_names_its_reason() {
             assert_eq!(found.kind, entry.kind, "{subject}");
             let reason = Mail::request()
                 .having("Subject", &subject)
-                .is_ignored_by(RuleName::Subject);
+                .is_ignored_by(RuleName("subject"));
             assert!(reason.contains(entry.kind.in_words()), "{reason}");
         }
     }

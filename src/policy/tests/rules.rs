@@ -25,7 +25,7 @@ fn a_request_is_a_request() {
 fn mail_for_others_passes_at_the_outer_listener_alone() {
     let mut mail = Mail::request();
     mail.recipients = vec!["someone@kms.example.org".to_owned()];
-    assert_eq!(mail.judge().rule(), Some(RuleName::NotForGateway));
+    assert_eq!(mail.judge().rule(), Some(RuleName("not-for-gateway")));
     assert_eq!(mail.judge().verdict(), Verdict::Pass);
     mail.recipients.push(GATEWAY.to_owned());
     mail.is_answered();
@@ -85,7 +85,7 @@ fn return_path() {
     ] {
         Mail::request()
             .returning_to(path)
-            .is_ignored_by(RuleName::ReturnPath);
+            .is_ignored_by(RuleName("return-path"));
     }
     for path in [
         "<jane@vendor.example>",
@@ -107,7 +107,7 @@ fn reasons_of_return_path_say_what_the_sender_is() {
     let reason = |path| {
         Mail::request()
             .returning_to(path)
-            .is_ignored_by(RuleName::ReturnPath)
+            .is_ignored_by(RuleName("return-path"))
     };
     assert_eq!(reason("<>"), "the reverse path is null");
     assert_eq!(reason("<jane>"), "the reverse path \"<jane>\" is invalid");
@@ -121,7 +121,7 @@ fn reasons_of_return_path_say_what_the_sender_is() {
     );
     let reason = Mail::request()
         .having("From", "Mail Delivery Subsystem <MAILER-DAEMON>")
-        .is_ignored_by(RuleName::ReturnPath);
+        .is_ignored_by(RuleName("return-path"));
     assert_eq!(
         reason,
         "From \"Mail Delivery Subsystem <MAILER-DAEMON>\" is a mail system's"
@@ -143,7 +143,7 @@ fn own_mail() {
         Mail::request().with("X-Gateway-Result", "Success\tdone"),
         Mail::request().with("x-gateway-result", ""),
     ] {
-        mail.is_ignored_by(RuleName::OwnMail);
+        mail.is_ignored_by(RuleName("own-mail"));
     }
     for mail in [
         Mail::request().having("From", "\"gateway@kms.example.org\" <jane@vendor.example>"),
@@ -163,16 +163,16 @@ fn hops() {
             mail.with("Received", "from x by y; z")
         })
     };
-    let limit = hopped(1).settings.max_received;
+    let limit = hopped(1).settings.limits.max_received;
     hopped(limit).is_answered();
-    let reason = hopped(limit + 1).is_ignored_by(RuleName::Hops);
+    let reason = hopped(limit + 1).is_ignored_by(RuleName("hops"));
     assert_eq!(reason, "31 Received fields, the limit is 30");
     let mut internal = hopped(limit + 1);
     internal.listener = Listener::Internal;
     internal.is_answered();
     internal
         .with("Received", "from x by y; z")
-        .is_ignored_by(RuleName::Hops);
+        .is_ignored_by(RuleName("hops"));
 }
 
 #[test]
@@ -183,21 +183,21 @@ fn malformed() {
         Mail::request().with("Subject", "{KMS:GetPublicKey}"),
         Mail::request().without("From"),
     ] {
-        mail.is_ignored_by(RuleName::Malformed);
+        mail.is_ignored_by(RuleName("malformed"));
     }
     let mut small = Mail::request();
-    small.settings.max_headers = small.fields.len();
+    small.settings.limits.max_headers = small.fields.len();
     small.is_answered();
     small
         .clone()
         .with("X-One", "more")
-        .is_ignored_by(RuleName::Malformed);
+        .is_ignored_by(RuleName("malformed"));
     let mut small = Mail::request();
-    small.settings.max_header_bytes = 1_000;
+    small.settings.limits.max_header_bytes = 1_000;
     small.is_answered();
     small
         .with("X-Long", &"x".repeat(1_000))
-        .is_ignored_by(RuleName::Malformed);
+        .is_ignored_by(RuleName("malformed"));
     Mail::request()
         .without("From")
         .with("Sender", "jane@vendor.example")
@@ -225,7 +225,7 @@ fn not_in_to() {
     ] {
         Mail::request()
             .having("To", to)
-            .is_ignored_by(RuleName::NotInTo);
+            .is_ignored_by(RuleName("not-in-to"));
     }
     for to in [
         "GATEWAY@KMS.EXAMPLE.ORG",
@@ -247,11 +247,11 @@ fn not_in_to() {
     let reason = Mail::request()
         .having("To", "jane@vendor.example")
         .with("Cc", "KMS <gateway@kms.example.org>")
-        .is_ignored_by(RuleName::NotInTo);
+        .is_ignored_by(RuleName("not-in-to"));
     assert_eq!(reason, "the gateway is in Cc and not in To");
     let reason = Mail::request()
         .without("To")
-        .is_ignored_by(RuleName::NotInTo);
+        .is_ignored_by(RuleName("not-in-to"));
     assert_eq!(reason, "the gateway is not in To");
 }
 
@@ -306,13 +306,13 @@ fn subject() {
         assert_eq!(
             Mail::request()
                 .having("Subject", subject)
-                .is_ignored_by(RuleName::Subject),
+                .is_ignored_by(RuleName("subject")),
             reason
         );
     }
     let reason = Mail::request()
         .without("Subject")
-        .is_ignored_by(RuleName::Subject);
+        .is_ignored_by(RuleName("subject"));
     assert_eq!(reason, "there is no Subject");
     for (subject, service) in [
         ("{KMS:Help}", ServiceCode::Help),
@@ -342,7 +342,7 @@ fn reply_target() {
         Mail::request().with("Reply-To", "noreply@vendor.example, listserv@lists.example"),
         Mail::request().having("From", "Vending <No-Reply@vendor.example>"),
     ] {
-        mail.is_ignored_by(RuleName::ReplyTarget);
+        mail.is_ignored_by(RuleName("reply-target"));
     }
     for mail in [
         Mail::request()
@@ -395,26 +395,40 @@ pub(super) fn with_file(subject: &str, media_type: &str, octets: usize) -> Mail 
 
 #[test]
 fn size() {
-    let limit = usize::try_from(Mail::request().settings.max_unexpected_attachment_bytes).unwrap();
+    let limit = usize::try_from(
+        Mail::request()
+            .settings
+            .limits
+            .max_unexpected_attachment_bytes,
+    )
+    .unwrap();
     with_file("{KMS:Help}", "image/png", limit).is_answered();
-    let reason = with_file("{KMS:Help}", "image/png", limit + 1).is_ignored_by(RuleName::Size);
+    let reason = with_file("{KMS:Help}", "image/png", limit + 1).is_ignored_by(RuleName("size"));
     assert_eq!(
         reason,
         "65537 octets of attachments that the service does not expect, the limit is 65536"
     );
-    with_file("{KMS:GetKlfStsEd2}", "text/plain", limit + 1).is_ignored_by(RuleName::Size);
+    with_file("{KMS:GetKlfStsEd2}", "text/plain", limit + 1).is_ignored_by(RuleName("size"));
     with_file("{KMS:SmUpdateStsEd2}", "text/plain", limit + 1).is_answered();
-    with_file("{KMS:SmUpdateStsEd2}", "application/zip", limit + 1).is_ignored_by(RuleName::Size);
+    with_file("{KMS:SmUpdateStsEd2}", "application/zip", limit + 1).is_ignored_by(RuleName("size"));
     let mut large = Mail::request();
-    large.settings.max_message_bytes = 2_000;
+    large.settings.limits.max_message_bytes = 2_000;
     large.is_answered();
-    large.body(&"x".repeat(2_000)).is_ignored_by(RuleName::Size);
+    large
+        .body(&"x".repeat(2_000))
+        .is_ignored_by(RuleName("size"));
     Mail::request().body(&"x\n".repeat(limit)).is_answered();
 }
 
 #[test]
 fn one_expected_file_is_expected_and_no_other() {
-    let octets = usize::try_from(Mail::request().settings.max_unexpected_attachment_bytes).unwrap();
+    let octets = usize::try_from(
+        Mail::request()
+            .settings
+            .limits
+            .max_unexpected_attachment_bytes,
+    )
+    .unwrap();
     let file = format!(
         "--b\nContent-Type: text/plain\nContent-Disposition: attachment\n\n{}\n",
         "x".repeat(octets + 1)
@@ -426,5 +440,5 @@ fn one_expected_file_is_expected_and_no_other() {
             .body(&format!("{}--b--\n", file.repeat(files)))
     };
     mail(1).is_answered();
-    mail(2).is_ignored_by(RuleName::Size);
+    mail(2).is_ignored_by(RuleName("size"));
 }

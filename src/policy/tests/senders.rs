@@ -99,13 +99,13 @@ fn each_sender_is_known() {
                 Role::MailSystem | Role::ListManager => {
                     Mail::request()
                         .returning_to(&format!("<{address}>"))
-                        .is_ignored_by(RuleName::ReturnPath);
+                        .is_ignored_by(RuleName("return-path"));
                 }
                 Role::NoReply => {
                     let mail = Mail::request().returning_to(&format!("<{address}>"));
                     mail.is_answered();
                     mail.having("From", &address.to_string())
-                        .is_ignored_by(RuleName::ReplyTarget);
+                        .is_ignored_by(RuleName("reply-target"));
                 }
             }
         }
@@ -127,10 +127,10 @@ fn each_mail_system_is_known_in_from_and_sender_too() {
         ] {
             Mail::request()
                 .having("From", &from)
-                .is_ignored_by(RuleName::ReturnPath);
+                .is_ignored_by(RuleName("return-path"));
             Mail::request()
                 .with("Sender", &from)
-                .is_ignored_by(RuleName::ReturnPath);
+                .is_ignored_by(RuleName("return-path"));
         }
         for from in [
             format!("\"{local}@other.example\" <jane@vendor.example>"),
@@ -161,7 +161,7 @@ fn each_mail_system_is_known_by_name_where_there_is_no_address() {
             Mail::request()
                 .having("From", &from)
                 .with("Reply-To", "jane@vendor.example")
-                .is_ignored_by(RuleName::ReturnPath);
+                .is_ignored_by(RuleName("return-path"));
         }
     }
     let answered = |from: &str| {
@@ -174,7 +174,7 @@ fn each_mail_system_is_known_by_name_where_there_is_no_address() {
         Mail::request()
             .having("From", from)
             .with("Reply-To", "jane@vendor.example")
-            .is_ignored_by(RuleName::ReturnPath);
+            .is_ignored_by(RuleName("return-path"));
         answered(&from.replace("<>", "<jane@vendor.example>"));
     }
     answered("Jane <>");
@@ -257,12 +257,12 @@ fn each_relay_is_seen_through() {
         if !matches!(entry.form, RelayForm::Service(_)) {
             Mail::request()
                 .returning_to(&format!("<{}@relay.example>", with_robot(entry)))
-                .is_ignored_by(RuleName::ReturnPath);
+                .is_ignored_by(RuleName("return-path"));
         }
     }
     Mail::request()
         .returning_to("<SRS0=HH=TT=relay.example=prvs=0123=mailer-daemon@x.example>")
-        .is_ignored_by(RuleName::ReturnPath);
+        .is_ignored_by(RuleName("return-path"));
 }
 
 /// The example with a mail system in place of its person.
@@ -284,7 +284,7 @@ fn a_spoilt_relay_is_not_seen_through() {
                     assert_eq!(role, Some(Role::ListManager), "{local}");
                     Mail::request()
                         .returning_to(&format!("<{local}@relay.example>"))
-                        .is_ignored_by(RuleName::ReturnPath);
+                        .is_ignored_by(RuleName("return-path"));
                 }
                 _ => assert_ne!(role, Some(Role::MailSystem), "{local}"),
             }
@@ -344,7 +344,7 @@ fn what_only_looks_like_a_relay_is_a_list_managers() {
         let mail = Mail::request().returning_to(&format!("<{local}@x.example>"));
         match local {
             "prvs=0123" => mail.is_answered(),
-            _ => drop(mail.is_ignored_by(RuleName::ReturnPath)),
+            _ => drop(mail.is_ignored_by(RuleName("return-path"))),
         }
     }
 }
@@ -360,12 +360,12 @@ fn a_path_with_the_recipient_in_it_is_a_list_managers() {
         assert!(is_verp_to(local, &own), "{local}");
         Mail::request()
             .returning_to(&format!("<{local}@lists.example>"))
-            .is_ignored_by(RuleName::ReturnPath);
+            .is_ignored_by(RuleName("return-path"));
     }
     let mut extended = Mail::request().returning_to("<m-gateway+17=kms.example.org@lists.example>");
     extended.is_answered();
     extended.recipients = vec!["gateway+17@kms.example.org".to_owned()];
-    extended.is_ignored_by(RuleName::ReturnPath);
+    extended.is_ignored_by(RuleName("return-path"));
     for local in [
         "gateway=kms.example.org",
         "xgateway=kms.example.org",

@@ -6,7 +6,7 @@ use super::dnsbl::listed;
 use super::rules::with_file;
 use super::{GATEWAY, Mail};
 use crate::policy::{
-    Finding, Judgement, Listener, Looked, Outcome, RULES, RuleName, Ruling, Stage, explain,
+    Finding, Judgement, Listener, Looked, RULES, RuleName, Ruling, Stage, Verdict, explain,
 };
 
 /// A message that every rule but the first matches.
@@ -45,9 +45,9 @@ fn explain_tells_what_every_rule_found() {
     for (result, rule) in results.iter().zip(RULES) {
         assert_eq!(result.rule.name, rule.name);
         match rule.name {
-            RuleName::NotForGateway => assert_eq!(result.looked, Looked::Clear),
-            RuleName::Dnsbl => assert!(matches!(result.looked, Looked::Decides(_))),
-            RuleName::Blocked | RuleName::Flood | RuleName::Crowded => {
+            RuleName("not-for-gateway") => assert_eq!(result.looked, Looked::Clear),
+            RuleName("dnsbl") => assert!(matches!(result.looked, Looked::Decides(_))),
+            RuleName("blocked") | RuleName("flood") | RuleName("crowded") => {
                 assert_eq!(result.looked, Looked::NotAsked)
             }
             name => assert!(
@@ -90,11 +90,11 @@ fn explain_says_which_rules_do_not_look_at_the_internal_listener() {
     for result in mail.look(explain) {
         let looks_elsewhere = matches!(
             result.rule.name,
-            RuleName::NotForGateway
-                | RuleName::Dnsbl
-                | RuleName::Blocked
-                | RuleName::Flood
-                | RuleName::Crowded
+            RuleName("not-for-gateway")
+                | RuleName("dnsbl")
+                | RuleName("blocked")
+                | RuleName("flood")
+                | RuleName("crowded")
         );
         assert_eq!(
             result.looked == Looked::NotAsked,
@@ -108,15 +108,15 @@ fn explain_says_which_rules_do_not_look_at_the_internal_listener() {
 #[test]
 fn nothing_is_rejected_by_the_internal_listener() {
     let finding = Finding {
-        outcome: Outcome::Reject,
+        verdict: Verdict::Reject,
         reason: "listed".to_owned(),
     };
     for (listener, outcome) in [
-        (Listener::Outer, Outcome::Reject),
-        (Listener::Internal, Outcome::Ignore),
+        (Listener::Outer, Verdict::Reject),
+        (Listener::Internal, Verdict::Ignore),
     ] {
-        let ruling = Ruling::new(RuleName::NotForGateway, finding.clone(), listener);
-        assert_eq!(ruling.finding.outcome, outcome);
+        let ruling = Ruling::new(RuleName("not-for-gateway"), finding.clone(), listener);
+        assert_eq!(ruling.finding.verdict, outcome);
     }
 }
 
@@ -124,35 +124,35 @@ fn nothing_is_rejected_by_the_internal_listener() {
 #[test]
 fn the_first_rule_that_matches_decides() {
     let mut mail = wrong_in_every_way();
-    assert_eq!(mail.judge().rule(), Some(RuleName::Dnsbl));
+    assert_eq!(mail.judge().rule(), Some(RuleName("dnsbl")));
     mail.dnsbl = None;
-    mail.is_ignored_by(RuleName::ReturnPath);
+    mail.is_ignored_by(RuleName("return-path"));
     mail = mail.returning_to("<jane@vendor.example>");
-    mail.is_ignored_by(RuleName::OwnMail);
+    mail.is_ignored_by(RuleName("own-mail"));
     mail = mail.without("X-Gateway-Result");
-    mail.is_ignored_by(RuleName::Hops);
+    mail.is_ignored_by(RuleName("hops"));
     mail = mail.without("Received");
-    mail.is_ignored_by(RuleName::Malformed);
+    mail.is_ignored_by(RuleName("malformed"));
     mail = mail.with("From", "noreply@vendor.example");
-    mail.is_ignored_by(RuleName::AutoSubmitted);
+    mail.is_ignored_by(RuleName("auto-submitted"));
     mail = mail.without("Auto-Submitted");
-    mail.is_ignored_by(RuleName::Precedence);
+    mail.is_ignored_by(RuleName("precedence"));
     mail = mail.without("Precedence");
-    mail.is_ignored_by(RuleName::MailingList);
+    mail.is_ignored_by(RuleName("mailing-list"));
     mail = mail.without("List-Id");
-    mail.is_ignored_by(RuleName::AutoResponder);
+    mail.is_ignored_by(RuleName("auto-responder"));
     mail = mail.without("X-Autoreply");
-    mail.is_ignored_by(RuleName::Report);
+    mail.is_ignored_by(RuleName("report"));
     mail = mail.having("Content-Type", "multipart/mixed; boundary=b");
-    mail.is_ignored_by(RuleName::NotInTo);
+    mail.is_ignored_by(RuleName("not-in-to"));
     mail = mail.having("To", GATEWAY);
-    mail.is_ignored_by(RuleName::Subject);
+    mail.is_ignored_by(RuleName("subject"));
     mail = mail.having("Subject", "{KMS:Help}");
-    mail.is_ignored_by(RuleName::ReplyTarget);
+    mail.is_ignored_by(RuleName("reply-target"));
     mail = mail.having("From", "jane@vendor.example");
-    mail.is_ignored_by(RuleName::Size);
+    mail.is_ignored_by(RuleName("size"));
     mail = mail.body("");
-    mail.is_ignored_by(RuleName::SenderAuthentication);
+    mail.is_ignored_by(RuleName("sender-authentication"));
     mail.without("Authentication-Results").is_answered();
 }
 
@@ -190,7 +190,7 @@ fn the_table_is_as_the_design_has_it() {
             "{}",
             rule.name
         );
-        let at_rcpt = matches!(rule.name, RuleName::NotForGateway | RuleName::Dnsbl);
+        let at_rcpt = matches!(rule.name, RuleName("not-for-gateway") | RuleName("dnsbl"));
         assert_eq!(rule.stage() == Stage::Recipient, at_rcpt, "{}", rule.name);
     }
 }

@@ -7,14 +7,20 @@ use sqlx::sqlite::{Sqlite, SqliteConnection};
 use sqlx::types::Text;
 use sqlx::{QueryBuilder, Row};
 
-use super::super::arrivals::Due;
-use super::super::columns::{Moment, text};
-use super::super::error::Failure;
-use super::super::intent::{Changes, Intent};
-use super::super::wait::waits_for_allowance;
-use super::values::{Dropped, DroppedAll, Order, ToDrop, ToDropAll};
-use crate::audit::{Entry, Event};
-use crate::kms::RequestId;
+use super::{
+    super::{
+        arrivals::Due,
+        columns::{Moment, text},
+        error::Failure,
+        intent::{Changes, Intent},
+        wait::waits_for_allowance,
+    },
+    values::{Dropped, DroppedAll, Order, ToDrop, ToDropAll},
+};
+use crate::{
+    audit::{Entry, Event},
+    request_id::RequestId,
+};
 
 /// Drops what of a request waits, all or what goes to one address.
 ///

@@ -6,9 +6,8 @@ use std::collections::BTreeSet;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::types::Text;
 
-use super::super::audit_log;
-use super::super::values::StoredEntry;
-use crate::kms::RequestId;
+use super::super::{audit_log, values::StoredEntry};
+use crate::request_id::RequestId;
 
 /// The requests that `name` names: wholly, or else by the beginning of their
 /// id. To be called in a transaction.

@@ -5,13 +5,17 @@ use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::types::Text;
 
-use super::super::columns::{Moment, optional_text, text};
-use super::super::troubles::{self, Of};
-use super::super::values::Trouble;
-use super::super::wait::Wait;
-use super::names::entries_of;
-use super::values::{Attempted, QueueState, Queued, RequestStory, SpooledMessage, Waits};
-use crate::kms::RequestId;
+use super::{
+    super::{
+        columns::{Moment, optional_text, text},
+        troubles::{self, Of},
+        values::Trouble,
+        wait::Wait,
+    },
+    names::entries_of,
+    values::{Attempted, QueueState, Queued, RequestStory, SpooledMessage, Waits},
+};
+use crate::request_id::RequestId;
 
 /// What of a message is read for its header: up to the empty line, or so much.
 macro_rules! header {

@@ -7,11 +7,14 @@ use jiff::Timestamp;
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use super::super::columns::{Moment, optional_text, text};
-use super::super::wait::waits_for_allowance;
-use super::values::{Selected, Selection};
-use crate::kms::RequestId;
-use crate::mail::ReversePath;
+use super::{
+    super::{
+        columns::{Moment, optional_text, text},
+        wait::waits_for_allowance,
+    },
+    values::{Selected, Selection},
+};
+use crate::{mail::ReversePath, request_id::RequestId};
 
 const REQUESTS: &str = concat!(
     "SELECT id, accepted_at, reverse_path, sender, client, rule, ",

@@ -6,15 +6,21 @@ use std::ops::RangeInclusive;
 
 use jiff::SignedDuration;
 
-use super::super::testing::{HOLD, TestStore, at, completion, id, order, reply, request};
-use super::super::{
-    Completed, LeasedDelivery, LeasedRequest, NewRequest, Postponement, SpoolUsage, Store,
+use super::{
+    super::{
+        Completed, LeasedDelivery, LeasedRequest, NewRequest, Postponement, SpoolUsage, Store,
+        testing::{HOLD, TestStore, at, completion, id, order, reply, request},
+    },
+    *,
 };
-use super::*;
-use crate::audit::Event;
-use crate::kms::RequestId;
-use crate::policy::throttle::{Allowance, Excess};
-use crate::policy::{Charge, Charges, RuleName, ThrottleKey};
+use crate::{
+    audit::Event,
+    policy::{
+        Charge, Charges, RuleName, ThrottleKey,
+        throttle::{Allowance, Excess},
+    },
+    request_id::RequestId,
+};
 
 async fn states(test: &TestStore, second: i64) -> Vec<(RequestId, QueueState)> {
     let queue = test.store.queue(at(second)).await.unwrap();
@@ -451,11 +457,11 @@ async fn requests_are_selected_by_sender_client_and_rule() {
         [1, 2, 3, 4]
     );
     assert!(selected(&test, by_client("2001:db8::/32")).await.is_empty());
-    assert_eq!(selected(&test, by_rule(RuleName::Flood)).await, [2, 3]);
-    assert!(selected(&test, by_rule(RuleName::Blocked)).await.is_empty());
+    assert_eq!(selected(&test, by_rule(RuleName::FLOOD)).await, [2, 3]);
+    assert!(selected(&test, by_rule(RuleName::BLOCKED)).await.is_empty());
     let both = Selection {
         client: Some("192.0.2.3/32".parse().unwrap()),
-        ..by_rule(RuleName::Flood)
+        ..by_rule(RuleName::FLOOD)
     };
     assert_eq!(selected(&test, both).await, [3]);
 

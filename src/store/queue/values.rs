@@ -6,8 +6,8 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::super::values::{StoredEntry, Trouble};
-use crate::kms::RequestId;
 use crate::policy::RuleName;
+use crate::request_id::RequestId;
 
 /// A request that waits for its answer, or a finished reply (or notice) that
 /// waits to be handed over to one target.

@@ -7,14 +7,14 @@ use super::super::buckets::{KEPT, senders};
 use super::super::testing::{TestStore, at, completion, id, notice, order, request};
 use super::super::{Accepted, NewRequest, Store, StoreError};
 use super::*;
-use crate::kms::RequestId;
 use crate::mail::Address;
 use crate::policy::throttle::{Allowance, Excess};
-use crate::policy::{Charges, Requester, Sender, Throttle};
+use crate::policy::{Allowances, Charges, Requester, Sender};
+use crate::request_id::RequestId;
 
 /// One at once and one a minute; more than three lead to an hour's block.
 /// Two newcomers at once and one each ten seconds.
-const SMALL: Throttle = Throttle {
+const SMALL: Allowances = Allowances {
     sender: Allowance {
         at_once: 1,
         every: SignedDuration::from_mins(1),

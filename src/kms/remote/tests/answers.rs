@@ -1,4 +1,4 @@
-//! Answers that are taken.
+//! Answers that are accepted.
 
 use super::*;
 
@@ -34,7 +34,7 @@ async fn a_key_load_file_is_taken_with_no_effect_on_our_own_store() {
 async fn every_refusal_is_known_and_in_our_own_words() {
     let other = "KMCID.1:Prism:K0001:20200622T140747Z:9863A537B5AF34F5:6850";
     let at = "20260301T120007Z".parse().unwrap();
-    let mac = Refusal::Authentication(AuthenticationFailure::Mac);
+    let authentication = |failure| Refusal::Authentication(failure);
     let cases = [
         (json!({"code": "expired"}), Refusal::Expired { now: at }),
         (json!({"code": "future"}), Refusal::Future { now: at }),
@@ -44,7 +44,22 @@ async fn every_refusal_is_known_and_in_our_own_words() {
                 current: other.parse().unwrap(),
             },
         ),
-        (json!({"code": "authentication", "failure": "mac"}), mac),
+        (
+            json!({"code": "authentication", "failure": "unknown-module"}),
+            authentication(AuthenticationFailure::UnknownModule),
+        ),
+        (
+            json!({"code": "authentication", "failure": "revoked"}),
+            authentication(AuthenticationFailure::Revoked),
+        ),
+        (
+            json!({"code": "authentication", "failure": "hardware-id"}),
+            authentication(AuthenticationFailure::HardwareId),
+        ),
+        (
+            json!({"code": "authentication", "failure": "mac"}),
+            authentication(AuthenticationFailure::Mac),
+        ),
         (
             json!({"code": "public-key", "problem": "off-curve", "curve": "P-384"}),
             Refusal::PublicKey("the point does not lie on P-384".to_owned()),
@@ -113,15 +128,23 @@ async fn updates_say_what_the_file_says() {
     let answer = again.kms().update(&update_question(&file)).await.unwrap();
     assert!(matches!(answer, Update::AlreadyApplied { serial: 1 }));
 
-    let signature = SignatureFailure::NobodyKnown;
+    let signature = |failure| UpdateRefusal::Signature(failure);
     let cases = [
         (
             json!({"code": "format", "reason": "twice"}),
             UpdateRefusal::Format("twice".to_owned()),
         ),
         (
+            json!({"code": "signature", "failure": "no-keys"}),
+            signature(SignatureFailure::NoKeys),
+        ),
+        (
             json!({"code": "signature", "failure": "nobody-known"}),
-            UpdateRefusal::Signature(signature),
+            signature(SignatureFailure::NobodyKnown),
+        ),
+        (
+            json!({"code": "signature", "failure": "not-valid-now"}),
+            signature(SignatureFailure::NotValidNow),
         ),
         (
             json!({"code": "serial", "expected": 7}),
@@ -153,10 +176,10 @@ async fn what_is_no_file_of_records_is_refused_without_a_question() {
 
 #[tokio::test]
 async fn whether_a_module_asks_is_told() {
-    for told in [true, false] {
-        let answer = json!({"answer": "from-module", "from_module": told});
+    for expected in [true, false] {
+        let answer = json!({"answer": "from-module", "from_module": expected});
         let server = Server::answering_anyone(answer);
         let answer = server.kms().is_from_module(&request(), now()).await;
-        assert_eq!(answer.unwrap(), told);
+        assert_eq!(answer.unwrap(), expected);
     }
 }

@@ -1,5 +1,5 @@
-//! What the other side may answer, and what becomes of it: an answer of the
-//! trait's, or trouble that names the socket and is the gateway's own.
+//! Answers of the other side: each becomes an answer of the trait, or trouble of
+//! the gateway that names the socket.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -8,6 +8,7 @@ mod trouble;
 
 use std::future::pending;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -16,13 +17,15 @@ use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::kms::update::SignatureFailure;
-use crate::kms::{Applied, AuthenticationFailure, Effects, RequestId};
-use crate::sts::{Record, TypedRecord as _};
+use crate::{
+    kms::{Applied, AuthenticationFailure, Effects, update::SignatureFailure},
+    request_id::RequestId,
+    sts::{Record, TypedRecord as _},
+};
 
 const NOW: &str = "2026-03-01T12:00:07.9Z";
 
-/// Files and records of another program, by the curve P-384.
+/// Files and records that another program made, on the curve P-384.
 fn vectors() -> Value {
     let all: Value =
         serde_json::from_str(include_str!("../../../../integration/vectors/vectors.json")).unwrap();
@@ -60,12 +63,12 @@ fn texts(value: &Value) -> Vec<String> {
     serde_json::from_value(value.clone()).unwrap()
 }
 
-/// What the other side does with a question.
+/// The other side's way to treat a question.
 #[derive(Clone)]
 enum Manner {
-    /// Answers by these bytes.
+    /// Answers with these bytes.
     Says(Vec<u8>),
-    /// Takes questions and answers none.
+    /// Accepts questions and never answers.
     Silent,
 }
 
@@ -123,7 +126,7 @@ impl Server {
         }
     }
 
-    /// With what every answer has.
+    /// Gives this answer, with the envelope added.
     fn answering(mut answer: Value) -> Self {
         let object = answer.as_object_mut().unwrap();
         object.entry("version").or_insert(json!(1));

@@ -1,4 +1,4 @@
-//! Answers that are none, and none at all.
+//! Answers that are refused, and missing answers.
 
 use super::*;
 
@@ -38,7 +38,7 @@ async fn an_answer_that_does_not_fit_its_question_is_trouble() {
         (granted(&|file| file[1].push('0')), "CRC"),
         (json!({"answer": "granted"}), "key_load_file"),
         (json!({"answer": "would-grant"}), "granted or refused"),
-        (json!({"answer": "hello"}), "none of the protocol"),
+        (json!({"answer": "hello"}), "does not follow the protocol"),
         (
             json!({"answer": "refused", "refusal": {"code": "moon"}}),
             "an unknown value before column",
@@ -115,11 +115,11 @@ async fn garbage_is_trouble() {
     let cases: [(&[u8], &str); 9] = [
         (b"", "closed the connection before the end"),
         (b"{\"version\": 1", "before the end"),
-        (b"\n", "none of the protocol"),
-        (b"HTTP/1.1 200 OK\r\n", "none of the protocol"),
-        (b"\xff\xfe\x00\n", "none of the protocol"),
-        (b"null\n", "none of the protocol"),
-        (b"{\"version\":-1}\n", "none of the protocol"),
+        (b"\n", "does not follow the protocol"),
+        (b"HTTP/1.1 200 OK\r\n", "does not follow the protocol"),
+        (b"\xff\xfe\x00\n", "does not follow the protocol"),
+        (b"null\n", "does not follow the protocol"),
+        (b"{\"version\":-1}\n", "does not follow the protocol"),
         (&deep, "before the end"),
         (&long, "longer than 1048576 bytes"),
     ];
@@ -129,7 +129,7 @@ async fn garbage_is_trouble() {
     }
     let server = Server::new(Manner::Says([deep, vec![b'\n']].concat()));
     let answer = server.kms().issue(&issue_question()).await;
-    assert_trouble(answer, &server, "none of the protocol");
+    assert_trouble(answer, &server, "does not follow the protocol");
 }
 
 #[tokio::test]

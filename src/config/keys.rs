@@ -1,0 +1,107 @@
+//! Settings by their keys, such as `milter.listen`: the value that a
+//! configuration has for a key, written in the file or not.
+
+use serde_json::Value as Json;
+
+use super::Config;
+
+impl Config {
+    /// The value of a key, or the object of a whole section; null for a key that
+    /// has no value. None if there is no such key.
+    #[must_use]
+    pub fn value_of(&self, key: &str) -> Option<Json> {
+        let all = serde_json::to_value(self).ok()?;
+        let mut parts = key.split('.');
+        parts.try_fold(all, |mut section, part| {
+            section.get_mut(part).map(Json::take)
+        })
+    }
+
+    /// The value of a key as text in one line: the items of a list with blanks
+    /// between them, and `none` for an empty list. Block lists have their public
+    /// names. Empty if there is no such key.
+    #[must_use]
+    pub fn text_of(&self, key: &str) -> String {
+        match (key, self.value_of(key)) {
+            ("dnsbl.zones", _) => listed(self.dnsbl.zones.iter().map(|zone| &zone.site)),
+            (_, Some(Json::Array(items))) => listed(items.iter().map(text)),
+            (_, Some(value)) => text(&value),
+            (_, None) => String::new(),
+        }
+    }
+
+    /// Whether a list has items, or a key that may have no value has one.
+    #[must_use]
+    pub fn is_set(&self, key: &str) -> bool {
+        match self.value_of(key) {
+            Some(Json::Array(items)) => !items.is_empty(),
+            value => value.is_some_and(|value| !value.is_null()),
+        }
+    }
+}
+
+fn text(value: &Json) -> String {
+    match value {
+        Json::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn listed(items: impl Iterator<Item = impl ToString>) -> String {
+    let items: Vec<String> = items.map(|item| item.to_string()).collect();
+    match items.is_empty() {
+        true => "none".to_owned(),
+        false => items.join(" "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::Path;
+
+    use super::*;
+    use crate::policy::RULES;
+
+    fn parse(text: &str) -> Config {
+        let text = format!("[gateway]\naddresses = [\"gateway@kms.example.org\"]\n{text}");
+        Config::parse(Path::new("gateway.toml"), &text).unwrap()
+    }
+
+    #[test]
+    fn every_setting_of_a_rule_is_a_key() {
+        let config = parse("");
+        for rule in RULES {
+            for key in rule.settings.iter().chain(&rule.switch) {
+                assert!(config.value_of(key).is_some(), "{}: {key}", rule.name);
+                assert!(!config.text_of(key).is_empty(), "{}: {key}", rule.name);
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_shown_as_they_are_written() {
+        let config = parse(
+            "[dnsbl]\nzones = [\"bl.example\", \"well.example*7\"]\n\
+             [policy]\ntrusted_networks = [\"192.0.2.0/24\", \"::1\"]\n",
+        );
+        assert_eq!(config.text_of("dnsbl.zones"), "bl.example well.example*7");
+        assert_eq!(
+            config.text_of("policy.trusted_networks"),
+            "192.0.2.0/24 ::1/128"
+        );
+        assert_eq!(config.text_of("throttle.block_for"), "1h");
+        assert_eq!(config.text_of("sender_authentication.authserv_ids"), "none");
+        assert_eq!(config.text_of("policy.max_received"), "30");
+        assert_eq!(config.text_of("policy.nothing"), "");
+    }
+
+    #[test]
+    fn a_key_is_set_once_it_has_a_value() {
+        let config = parse("[dnsbl]\nzones = [\"bl.example\"]\n");
+        assert!(config.is_set("dnsbl.zones") && config.is_set("dnsbl.threshold"));
+        assert!(!config.is_set("dnsbl.resolver") && !config.is_set("dnsbl.nothing"));
+        assert!(!config.is_set("sender_authentication.authserv_ids"));
+    }
+}

@@ -1,0 +1,338 @@
+//! The sections of the configuration file, each key with its default. The rules'
+//! sections are the policy's own types.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{GatewayAddress, ListenAddress, LogFormat, LogLevel, StsTimeText, StsaPublicKeyText};
+use crate::{
+    kms::KeyLoadFileSettings,
+    period::Period,
+    policy::{Authentication, Limits, Throttle, dnsbl},
+    store::StoreSettings,
+};
+
+/// The whole configuration, one field a table of the file.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Which mail is the gateway's.
+    pub gateway: Gateway,
+    /// How Postfix reaches the gateway.
+    #[serde(default)]
+    pub milter: Milter,
+    /// Where requests and keys are kept.
+    #[serde(default)]
+    pub store: StoreSettings,
+    /// Where the master secret is.
+    #[serde(default)]
+    pub secrets: Secrets,
+    /// An external key management system instead of the embedded one.
+    #[serde(default)]
+    pub kms: Kms,
+    /// How replies reach Postfix.
+    #[serde(default)]
+    pub reply: Reply,
+    /// Limits that the policy's rules apply.
+    #[serde(default)]
+    pub policy: Limits,
+    /// DNS blocklists: rule `dnsbl`.
+    #[serde(default)]
+    pub dnsbl: dnsbl::Settings,
+    /// Whose word on SPF, DKIM and DMARC counts: rule `sender-authentication`.
+    #[serde(default)]
+    pub sender_authentication: Authentication,
+    /// How much a sender may ask.
+    #[serde(default)]
+    pub throttle: Throttle,
+    /// The KMC's own keys.
+    #[serde(default)]
+    pub kmc: Kmc,
+    /// Update files of the STSA's.
+    #[serde(default)]
+    pub module_update: ModuleUpdate,
+    /// Freshness and number of key load requests.
+    #[serde(default)]
+    pub key_load_file: KeyLoadFileSettings,
+    /// Work on requests and the hand-over of replies.
+    #[serde(default)]
+    pub worker: Worker,
+    /// The audit log.
+    #[serde(default)]
+    pub audit: Audit,
+    /// The log on standard error.
+    #[serde(default)]
+    pub log: Log,
+    /// Metrics for Prometheus.
+    #[serde(default)]
+    pub metrics: Metrics,
+}
+
+/// `[gateway]`: which mail is the gateway's.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gateway {
+    /// Every address that people write in To, aliases included; the first
+    /// is the one that help texts name.
+    pub addresses: Vec<GatewayAddress>,
+    /// Postfix's `recipient_delimiter`: any of these characters ends the
+    /// local part that counts. Empty, as in Postfix, by default.
+    #[serde(default)]
+    pub recipient_delimiter: String,
+}
+
+/// `[milter]`: how Postfix reaches the gateway.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Milter {
+    /// `inet:HOST:PORT` or `unix:PATH`, as in Postfix's `smtpd_milters`.
+    pub listen: ListenAddress,
+    /// `milter_macro_daemon_name` of the internal listener in master.cf.
+    pub internal_daemon_name: String,
+    /// Delete the gateway's recipients rather than discard the message, so
+    /// that copies by `always_bcc` and its kin survive.
+    pub keep_bcc: bool,
+    /// Milter connections served at once; above Postfix's smtpd process limit.
+    pub max_connections: usize,
+    /// Bytes of memory for messages that come in, until they are on disk.
+    pub max_memory: u64,
+}
+
+impl Default for Milter {
+    fn default() -> Self {
+        Self {
+            listen: ListenAddress::default(),
+            internal_daemon_name: "kms-gateway-internal".to_owned(),
+            keep_bcc: false,
+            max_connections: 1000,
+            max_memory: 256 * 1024 * 1024,
+        }
+    }
+}
+
+impl Milter {
+    /// The least `max_memory` for messages of so many bytes: of the half that is
+    /// for content one message may take three quarters.
+    #[must_use]
+    pub const fn least_memory(max_message_bytes: u64) -> u64 {
+        max_message_bytes.saturating_mul(4).saturating_add(1 << 20)
+    }
+}
+
+/// `[secrets]`: where the master secret is. Exactly one place counts; with
+/// none named it is the file `/etc/kms-gateway/master.secret`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Secrets {
+    /// A file that only the gateway's user can read.
+    pub master_secret_file: Option<PathBuf>,
+    /// The name of a systemd credential (`LoadCredential=`).
+    pub master_secret_credential: Option<String>,
+    /// The name of an environment variable. The weakest of the three:
+    /// the environment is inherited and shown by more tools than one expects.
+    pub master_secret_environment: Option<String>,
+}
+
+impl Secrets {
+    /// How many places are named.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        [
+            self.master_secret_file.is_some(),
+            self.master_secret_credential.is_some(),
+            self.master_secret_environment.is_some(),
+        ]
+        .into_iter()
+        .filter(|named| *named)
+        .count()
+    }
+
+    /// Whether the master secret is in a file, the one that is named or the
+    /// default.
+    #[must_use]
+    pub fn is_in_file(&self) -> bool {
+        self.master_secret_credential.is_none() && self.master_secret_environment.is_none()
+    }
+}
+
+/// `[kms]`: an external key management system instead of the embedded one.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kms {
+    /// Its Unix socket; without one the embedded system answers.
+    pub socket: Option<PathBuf>,
+    /// For a connection to be taken.
+    pub connect_timeout: Period,
+    /// For a question to be read.
+    pub request_timeout: Period,
+    /// From there to the end of the answer.
+    pub answer_timeout: Period,
+    /// For all of it where a message waits to be accepted, to learn whether a
+    /// module made the request. Beyond that it is taken for anybody's.
+    pub acceptance_timeout: Period,
+}
+
+impl Default for Kms {
+    fn default() -> Self {
+        Self {
+            socket: None,
+            connect_timeout: Period::from_secs(2),
+            request_timeout: Period::from_secs(5),
+            answer_timeout: Period::from_secs(20),
+            acceptance_timeout: Period::from_secs(1),
+        }
+    }
+}
+
+/// `[reply]`: how replies reach Postfix.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reply {
+    /// Postfix's milter-free port for replies.
+    pub smtp: SocketAddr,
+    /// Reverse path of replies; empty for the null reverse path (RFC 3834, 3.3).
+    pub reverse_path: String,
+    /// Addresses of one request that are answered, of a stranger's only the
+    /// first; the rest is audited.
+    pub max_targets: usize,
+    /// Characters that come back of what follows the service code in the Subject
+    /// of a request that may be forged.
+    pub max_stranger_subject: usize,
+}
+
+impl Default for Reply {
+    fn default() -> Self {
+        Self {
+            smtp: SocketAddr::from(([127, 0, 0, 1], 18025)),
+            reverse_path: String::new(),
+            max_targets: 5,
+            max_stranger_subject: 256,
+        }
+    }
+}
+
+/// `[metrics]`: what Prometheus may ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Where; nowhere by default.
+    pub listen: Option<SocketAddr>,
+}
+
+/// `[kmc]`: the KMC's own keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kmc {
+    /// For how long the end of the last key that serves is warned of.
+    pub warn_before_expiry: Period,
+}
+
+impl Default for Kmc {
+    fn default() -> Self {
+        Self {
+            warn_before_expiry: Period::from_secs(60 * 24 * 3600),
+        }
+    }
+}
+
+/// `[module_update]`: whose update files are taken, and who is told of them.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModuleUpdate {
+    /// The STSA's keys; without any no update file is taken.
+    pub stsa_keys: Vec<StsaKeySetting>,
+    /// The STSA's addresses: only they are told which modules were added and
+    /// revoked.
+    pub stsa_addresses: Vec<GatewayAddress>,
+}
+
+/// A key of the STSA's, and for how long it is trusted.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct StsaKeySetting {
+    /// A point on P-384, SEC1 uncompressed, in upper-case hex.
+    pub public_key: StsaPublicKeyText,
+    /// From when on, as records write times: yyyymmddThhmmssZ.
+    pub valid_from: StsTimeText,
+    /// From when on no longer.
+    pub valid_until: StsTimeText,
+}
+
+/// `[worker]`: work on requests and the hand-over of replies.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Worker {
+    /// Requests worked on at once.
+    pub parallel_requests: usize,
+    /// Replies handed to Postfix at once.
+    pub parallel_deliveries: usize,
+    /// How long after the death of a gateway another begins anew what it was at.
+    /// A living one renews its leases, however long an attempt takes.
+    pub lease: Period,
+    /// Wait before the first repetition; doubled each time.
+    pub first_retry: Period,
+    /// The longest wait between repetitions.
+    pub longest_retry: Period,
+    /// After this time a request that can't be served gets `EServiceFailed`,
+    /// and a reply that Postfix doesn't take is given up.
+    pub give_up: Period,
+    /// The sender of a request that waits longer than this for its answer gets
+    /// one notice, `Deferred`.
+    pub notice_after: Period,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self {
+            parallel_requests: 2,
+            parallel_deliveries: 4,
+            lease: Period::from_secs(120),
+            first_retry: Period::from_secs(5),
+            longest_retry: Period::from_secs(15 * 60),
+            give_up: Period::from_secs(5 * 24 * 3600),
+            notice_after: Period::from_secs(15 * 60),
+        }
+    }
+}
+
+/// `[audit]`: the audit log.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// How long entries are kept. Older ones are cut once a day, and an
+    /// authenticated anchor is left in their place.
+    pub keep: Period,
+    /// Whether `keep` may be shorter than 30 days. A mistyped unit (`400s` for
+    /// `400d`) would cut the log at the next start, for good.
+    pub keep_less_than_30_days: bool,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self {
+            keep: Period::from_secs(400 * 24 * 3600),
+            keep_less_than_30_days: false,
+        }
+    }
+}
+
+/// `[log]`: the log on standard error.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// A level (`error`, `warn`, `info`, `debug`, `trace`), or a list with levels
+    /// for libraries too.
+    pub level: LogLevel,
+    /// `text` for people, `json` for machines.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: LogLevel::info(),
+            format: LogFormat::Text,
+        }
+    }
+}

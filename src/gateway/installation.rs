@@ -1,0 +1,62 @@
+//! What help texts say of this installation: its addresses and limits, by the
+//! configuration, and why a message gets no answer, by the policy's table.
+
+use crate::{
+    config::Config,
+    policy::RULES,
+    services::{Installation, Limits},
+};
+
+/// What help texts say of this installation.
+pub(crate) fn installation(config: &Config) -> Installation {
+    Installation {
+        addresses: config
+            .gateway
+            .addresses
+            .iter()
+            .map(|address| address.0.clone())
+            .collect(),
+        limits: limits(config),
+        unanswered: unanswered(config),
+        stsa_addresses: config
+            .module_update
+            .stsa_addresses
+            .iter()
+            .map(|address| address.0.clone())
+            .collect(),
+    }
+}
+
+/// Why a message may get no answer, by the rules that are switched on.
+fn unanswered(config: &Config) -> Vec<&'static str> {
+    let rules = RULES
+        .iter()
+        .filter(|rule| rule.switch.is_none_or(|key| config.is_set(key)));
+    rules.filter_map(|rule| rule.unanswered).collect()
+}
+
+fn limits(config: &Config) -> Limits {
+    let Config {
+        policy,
+        key_load_file,
+        throttle,
+        worker,
+        reply,
+        ..
+    } = config;
+    Limits {
+        message_bytes: policy.max_message_bytes,
+        unexpected_attachment_bytes: policy.max_unexpected_attachment_bytes,
+        targets: reply.max_targets,
+        age: key_load_file.max_age.in_words(),
+        ahead: key_load_file.max_ahead.in_words(),
+        issues: key_load_file.max_issues.get(),
+        issues_within: key_load_file.max_issues_within.in_words(),
+        at_once: throttle.at_once,
+        every: throttle.every.in_words(),
+        block_above: throttle.block_above,
+        block_for: throttle.block_for.in_words(),
+        notice_after: worker.notice_after.in_words(),
+        give_up: worker.give_up.in_words(),
+    }
+}

@@ -1,0 +1,116 @@
+//! Opens the key management system of an installation: the embedded one, or an
+//! external one.
+
+use std::{path::Path, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{GatewayError, environment::Environment};
+use crate::{
+    config::{Config, Period},
+    kms::{EmbeddedKms, Kms, KmsTables, RemoteKms, RemoteSettings},
+    store::SqliteStore,
+};
+
+/// Opens store and key management system. The storage key is opened even with an
+/// external system, where it seals nothing: so a wrong master secret is found.
+pub(crate) async fn open(
+    path: &Path,
+    config: &Config,
+) -> Result<(Arc<SqliteStore>, Arc<dyn Kms>), GatewayError> {
+    let environment = Environment::open_checked(path, config).await?;
+    let store = environment.store.clone();
+    let kms: Arc<dyn Kms> = match remote(config) {
+        Some(kms) => Arc::new(kms),
+        None => Arc::new(environment.into_kms(config)?),
+    };
+    Ok((store, kms))
+}
+
+/// The external system, if one is configured.
+pub(crate) fn remote(config: &Config) -> Option<RemoteKms> {
+    let kms = &config.kms;
+    Some(RemoteKms::new(RemoteSettings {
+        socket: kms.socket.clone()?,
+        connect_timeout: kms.connect_timeout.as_std(),
+        request_timeout: kms.request_timeout.as_std(),
+        answer_timeout: kms.answer_timeout.as_std(),
+        acceptance_timeout: kms.acceptance_timeout.as_std(),
+    }))
+}
+
+/// Says which system it is, for people.
+pub(crate) fn description(config: &Config) -> String {
+    match &config.kms.socket {
+        Some(socket) => format!("external, at {}", socket.display()),
+        None => format!("embedded, in {}", config.store.path.display()),
+    }
+}
+
+/// How long before its end the last KMC key causes a warning. None with an external
+/// system, which has its own keys.
+pub(crate) fn key_warning(config: &Config) -> Option<Period> {
+    let is_embedded = config.kms.socket.is_none();
+    is_embedded.then_some(config.kmc.warn_before_expiry)
+}
+
+/// Refuses a command on the embedded system's keys where an external one is used.
+pub(crate) fn require_embedded(path: &Path, config: &Config) -> Result<(), GatewayError> {
+    match &config.kms.socket {
+        None => Ok(()),
+        Some(socket) => Err(GatewayError::other(format!(
+            "{}: kms.socket names an external key management system, at {}; kmc, module and \
+             vending-key work on the embedded one only; use the external system's own tools",
+            path.display(),
+            socket.display(),
+        ))),
+    }
+}
+
+/// Opens the embedded system; an error if an external one is used.
+pub(crate) async fn embedded(path: &Path, config: &Config) -> Result<EmbeddedKms, GatewayError> {
+    require_embedded(path, config)?;
+    Environment::open(path, config).await?.into_kms(config)
+}
+
+/// Loads the configuration at `path`, and opens store and storage key for a command
+/// on the embedded system's tables.
+pub(crate) async fn load_embedded(path: &Path) -> Result<(Config, Environment), GatewayError> {
+    let config = Config::load(path)?;
+    require_embedded(path, &config)?;
+    let environment = Environment::open(path, &config).await?;
+    Ok((config, environment))
+}
+
+/// Warns of embedded keys that are still in the store although an external system
+/// is used.
+pub(crate) async fn keys_left_behind(
+    config: &Config,
+    store: &SqliteStore,
+) -> Result<Option<String>, GatewayError> {
+    if config.kms.socket.is_none() {
+        return Ok(None);
+    }
+    let (kmc_keys, modules, vending_keys) = (
+        store.kmc_keys().await?.len(),
+        store.modules().await?.len(),
+        store.vending_keys().await?.len(),
+    );
+    if kmc_keys + modules + vending_keys == 0 {
+        return Ok(None);
+    }
+    Ok(Some(format!(
+        "{} holds {kmc_keys} KMC keys, {modules} modules and {vending_keys} vending keys of the \
+         embedded key management system, which the external one does not use; make a new \
+         database with init, and keep the old one in a safe",
+        config.store.path.display(),
+    )))
+}
+
+/// Asks an external system for its public key. Returns the KMCID and fingerprint, or
+/// the reason for no answer. None for the embedded system.
+pub(crate) async fn try_remote(config: &Config) -> Option<Result<String, String>> {
+    let answer = remote(config)?.public_key(Timestamp::now()).await;
+    let shown = answer.map(|key| format!("{}, {}", key.record.kmcid, key.fingerprint));
+    Some(shown.map_err(|error| error.to_string()))
+}

@@ -1,0 +1,34 @@
+//! Runs the gateway: milter, worker and upkeep on one store, made from the
+//! configuration. Also reload, systemd, probes and the pages of metrics. Knows nothing
+//! of the command line.
+
+pub(crate) mod clock;
+pub(crate) mod environment;
+mod error;
+mod health;
+pub(crate) mod installation;
+pub(crate) mod key_management;
+mod line_queue;
+mod live;
+mod log;
+pub(crate) mod memory_limit;
+mod metrics;
+pub(crate) mod milter_port;
+mod pages;
+mod pulse;
+mod reload;
+pub(crate) mod reply_port;
+mod restart;
+mod run;
+mod service;
+mod serving;
+mod signals;
+pub(crate) mod start;
+mod systemd;
+mod tasks;
+
+pub use self::{
+    error::GatewayError,
+    run::{Ended, run},
+    service::Service,
+};

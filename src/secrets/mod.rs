@@ -1,0 +1,19 @@
+//! Secrets: locked memory, the master secret, sealing at rest, and the primitives that
+//! both ends of a key load file use. Does not know what a secret is for.
+
+mod master_secret;
+pub mod primitives;
+mod sealing;
+mod secret;
+
+#[cfg(test)]
+pub(crate) use self::secret::assert_debug_hides;
+pub use self::{
+    master_secret::{MasterSecret, MasterSecretError},
+    sealing::{DoesNotOpen, OtherMasterSecret, Sealed, StorageKey},
+    secret::{RandomError, Secret, SecretBytes},
+};
+pub(crate) use self::{
+    sealing::AssociatedData,
+    secret::{are_kept_in_memory as secrets_are_kept_in_memory, fill_random, random_array},
+};

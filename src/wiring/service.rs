@@ -121,16 +121,6 @@ impl Default for Filling {
     }
 }
 
-impl Filling {
-    /// The networks that may use the ports.
-    pub fn networks(&self) -> &'static str {
-        match self.replies.contains('[') || self.internal.contains('[') {
-            true => "127.0.0.0/8,[::1]/128",
-            false => "127.0.0.0/8",
-        }
-    }
-}
-
 /// The settings of the gateway's milter at the internal listener: while the gateway is down
 /// the answer is 451. The times are those of `smtpd_milters` in main.cf.
 const INSISTENT: &str =
@@ -144,7 +134,10 @@ impl Value {
             Self::Milter => format!("{{{},{INSISTENT}}}", filling.milter),
             Self::Signers => filling.signers.clone(),
             Self::DaemonName => filling.daemon_name.clone(),
-            Self::Networks => filling.networks().to_owned(),
+            Self::Networks if filling.replies.contains('[') || filling.internal.contains('[') => {
+                "127.0.0.0/8,[::1]/128".to_owned()
+            }
+            Self::Networks => "127.0.0.0/8".to_owned(),
         }
     }
 }

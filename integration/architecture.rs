@@ -1,13 +1,22 @@
 //! The folders of `docs/architecture.md` are those of `src/`, and import each
 //! other as it says.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod imports;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
+
+use self::imports::Imports;
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -124,16 +133,73 @@ fn word(text: &str) -> Option<String> {
     (!word.is_empty()).then_some(word)
 }
 
+/// The boxes of the picture by their names, each with its folder.
+fn boxes() -> BTreeMap<String, String> {
+    let picture = section("picture");
+    let mut boxes = BTreeMap::new();
+    for (at, _) in picture.match_indices("src/") {
+        let before = picture[..at].trim_end_matches(['[', '(', '"']);
+        let (_, name) = before.rsplit_once(' ').expect("a box has a name");
+        let folder = word(&picture[at + "src/".len()..]).expect("a box has a folder");
+        boxes.insert(name.to_owned(), folder);
+    }
+    boxes
+}
+
+/// The arrows of the picture, from folder to folder.
+fn arrows() -> Vec<(String, String)> {
+    let boxes = boxes();
+    let picture = section("picture");
+    let ends = picture.lines().filter_map(|line| line.split_once("-->"));
+    ends.map(|(from, to)| {
+        let [from, to] = [from, to].map(|end| word(end).expect("a box"));
+        (boxes[&from].clone(), boxes[&to].clone())
+    })
+    .collect()
+}
+
 #[test]
-fn the_picture_and_the_table_have_every_folder() {
-    let pictured: BTreeSet<String> = section("picture")
-        .split("src/")
-        .skip(1)
-        .filter_map(word)
-        .collect();
-    assert_eq!(pictured, folders(), "the picture of docs/architecture.md");
+fn the_table_has_every_folder() {
     let listed: BTreeSet<String> = allowed().into_keys().collect();
     assert_eq!(listed, folders(), "the table of docs/architecture.md");
+}
+
+#[test]
+fn the_picture_is_small_and_each_arrow_is_an_import() {
+    let (boxes, arrows, allowed) = (boxes(), arrows(), allowed());
+    assert!(boxes.len() <= 10, "{boxes:?}");
+    assert!(arrows.len() >= boxes.len() - 1, "{arrows:?}");
+    for (from, to) in &arrows {
+        assert!(allowed[from].contains(to), "{from} does not import {to}");
+    }
+    let connected: BTreeSet<&String> = arrows.iter().flat_map(|(a, b)| [a, b]).collect();
+    assert_eq!(
+        connected,
+        boxes.values().collect(),
+        "boxes without an arrow"
+    );
+}
+
+#[test]
+fn the_front_page_lists_the_rooms_and_each_imports_those_above_it() {
+    let front = read(&root().join("src/lib.rs"));
+    let listed = section("imports");
+    let rows: Vec<String> = listed
+        .lines()
+        .skip(2)
+        .filter_map(|row| row.split('`').nth(1).map(str::to_owned))
+        .collect();
+    let named: Vec<String> = front
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! - [`"))
+        .filter_map(word)
+        .collect();
+    assert_eq!(named, rows, "src/lib.rs and docs/architecture.md");
+    for (at, room) in rows.iter().enumerate() {
+        let above: BTreeSet<String> = rows[..=at].iter().cloned().collect();
+        let below: Vec<_> = allowed()[room].difference(&above).cloned().collect();
+        assert_eq!(below, [""; 0], "{room} imports rooms below it");
+    }
 }
 
 #[test]
@@ -182,4 +248,81 @@ fn imports_are_found_in_every_form() {
     );
     let expected = ["audit", "mail", "store", "sts"].map(str::to_owned);
     assert_eq!(found, BTreeSet::from(expected));
+}
+
+/// The cycles among the files of one crate, a line each.
+fn cycles(imports: &Imports) -> Vec<String> {
+    let files = imports.of_files();
+    let mut lines = Vec::new();
+    for cycle in imports.cycles() {
+        let edges = cycle.iter().flat_map(|&file| {
+            let imported = files[file].intersection(&cycle);
+            imported.map(move |other| format!("{} imports {}", file.display(), other.display()))
+        });
+        lines.push(edges.collect::<Vec<_>>().join(", "));
+    }
+    lines
+}
+
+#[test]
+fn no_two_files_import_each_other() {
+    let mut imports = Imports::default();
+    imports.read(&[], &root().join("src"));
+    assert!(imports.of_files().len() > 300, "the files of src/ are read");
+    assert_eq!(cycles(&imports), [""; 0]);
+}
+
+#[test]
+fn a_planted_cycle_is_found_in_every_form() {
+    let forms = [
+        "use crate::room::two::Two;",
+        "use super::{two::Two as Other, three};",
+        "use super::two;\nfn f(_: two::Two) {}",
+        "fn f(_: &crate::room::two::Two) {}",
+        "fn f() { println!(\"{}\", super::two::NUMBER); }",
+        "use super::Two;",
+    ];
+    for form in forms {
+        let mut imports = planted(form);
+        assert_eq!(
+            cycles(&imports),
+            ["one.rs imports two.rs, two.rs imports one.rs"],
+            "{form}"
+        );
+        imports.add(
+            module(&["room", "two"]),
+            Path::new("two.rs"),
+            "pub struct Two;",
+        );
+        assert_eq!(cycles(&imports), [""; 0], "{form}");
+    }
+}
+
+#[test]
+fn tests_and_other_crates_close_no_cycle() {
+    for form in [
+        "#[cfg(test)]\nmod tests {\n    use super::super::two::Two;\n}",
+        "#[cfg(test)]\nuse super::two::Two;",
+        "use two::Two;",
+        "// use super::two::Two;",
+    ] {
+        assert_eq!(cycles(&planted(form)), [""; 0], "{form}");
+    }
+}
+
+/// A room whose file `one` holds `source`, and whose file `two` imports `one`.
+fn planted(source: &str) -> Imports {
+    let mut imports = Imports::default();
+    imports.add(module(&[]), Path::new("lib.rs"), "mod room;");
+    let room = "mod one;\nmod two;\npub use self::{one::One, two::Two};";
+    imports.add(module(&["room"]), Path::new("room.rs"), room);
+    let one = format!("{source}\npub struct One;");
+    imports.add(module(&["room", "one"]), Path::new("one.rs"), &one);
+    let two = "use super::one::One;\npub struct Two(One);\npub const NUMBER: u8 = 2;";
+    imports.add(module(&["room", "two"]), Path::new("two.rs"), two);
+    imports
+}
+
+fn module(path: &[&str]) -> Vec<String> {
+    path.iter().map(|&segment| segment.to_owned()).collect()
 }

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Runs a program at a terminal of its own.
+"""Runs a program at its own terminal.
 
 at_terminal.py [--columns N] PROGRAM [ARGUMENT]...
 
-Standard input is what a person types, a line whenever the program has asked and
-waits. Prints what was on the terminal and ends as the program does.
+Standard input has the lines that a person types. The program gets one whenever it asks
+and waits. Prints the terminal's content. Has the exit code of the program.
 """
 
 import fcntl

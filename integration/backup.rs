@@ -1,4 +1,4 @@
-//! A backup made under load, and its restore as the README says it: what is
+//! A backup made under load, and its restore as docs/mail-admin.md says it: what is
 //! answered, what comes twice, and that the audit log shows the roll-back.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
@@ -101,7 +101,7 @@ fn count(database: &Path, table: &str) -> usize {
     counted.trim().parse().expect("a number")
 }
 
-/// As the README says it, but for the user.
+/// As docs/mail-admin.md says it, but for the user.
 fn restore(layout: &Layout, backup: &Path) {
     let database = database(layout);
     let aside = layout.directory().join("damaged");

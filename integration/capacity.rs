@@ -215,7 +215,7 @@ fn a_thousand_unfinished_bodies_hold_bounded_memory_and_nobody_up() {
     confined.assert_bounded();
 }
 
-/// The README's figure, in KiB.
+/// The figure of docs/mail-admin.md, in KiB.
 const HOSTILE_CONNECTION: u64 = 170;
 
 #[test]

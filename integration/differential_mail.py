@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Header fields as Python's `email` package reads them.
+"""Reads header fields with Python's `email` package.
 
-    differential_mail.py make SEED COUNT    fields at random, the same for a seed
+    differential_mail.py make SEED COUNT    random fields, the same for one seed
     differential_mail.py read               the fields of standard input
 
-prints a JSON object a line: `name` and `value` of the field as it travels, folds
-included, and `python`: the decoded Subject, or addresses as [local part,
-domain], or null where Python fails. Input has lines with `name` and `value`.
+Prints one JSON object a line. `name` and `value` are the field as it travels, folds
+included. `python` is the decoded Subject, or the addresses as [local part, domain],
+or null if Python fails. Input has lines with `name` and `value`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ WORDS = [
 ]
 LETTERS = "aé ü€ñ漢字ß?=_ж"
 CHARSETS = ["utf-8", "UTF-8", "iso-8859-1", "koi8-r", "shift_jis", "us-ascii", "latin-1", "gb2312", "euc-kr"]
-# Between parts of a Subject: words may be glued to words and to text.
+# Separators of the parts of a Subject. Words may be glued to words and to text.
 BETWEEN = [" ", " ", "  ", "\t", "\r\n ", "\r\n\t", " \r\n ", "", ""]
 
 # Parts of address lists.
@@ -116,7 +116,7 @@ class Fields:
 
 
 def quoted(octets: bytes) -> str:
-    """As the Q encoding writes them."""
+    """Returns the octets in the Q encoding."""
     safe = b"abcdefghijklmnopqrstuvwxyz"
     return "".join(chr(octet) if octet in safe else f"={octet:02X}" for octet in octets)
 
@@ -126,14 +126,14 @@ def read(name: str, value: str) -> Any:
     try:
         field = message_from_bytes(message, policy=policy.default)[name]
     except (AttributeError, IndexError, TypeError):
-        return None  # Some lists are too much for it.
+        return None  # Python fails on some lists.
     if name == "Subject":
         return readable(str(field))
     return [[readable(one.username), readable(one.domain)] for one in field.addresses]
 
 
 def readable(text: str) -> str:
-    """Octets that are in no charset are surrogates in Python, which JSON can't carry."""
+    """Replaces surrogates. Python has them for octets in no charset, and JSON cannot carry them."""
     return text.encode("utf-8", "replace").decode()
 
 

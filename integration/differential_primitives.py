@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Primitives of the profile by Python's `cryptography`, on inputs at random.
+"""Computes the profile's primitives with Python's `cryptography`, on random inputs.
 
     differential_primitives.py SEED COUNT
 
-prints COUNT JSON objects of each kind, one a line: `crc` with `text` and `sum`;
+Prints COUNT JSON objects of each kind, one a line: `crc` with `text` and `sum`;
 `hkdf` with `key_material`, `salt`, `info` and `output`; `wrap` with `key`,
 `plain` and `wrapped`. Octets are in hex. The same seed gives the same inputs.
 """
@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.keywrap import aes_key_wrap_with_padding
 
 
 def crc(source: random.Random) -> dict[str, Any]:
-    """CRC-16/MODBUS, bit by bit."""
+    """Computes CRC-16/MODBUS bit by bit."""
     text = "".join(chr(source.randint(0x20, 0x7E)) for _ in range(source.randint(0, 998)))
     register = 0xFFFF
     for octet in text.encode():

@@ -323,9 +323,7 @@ fn the_key_of_a_block_list_is_for_the_name_server_alone() {
     }
     let noted = site.layout.gateway(&["check"]);
     assert!(
-        noted.contains(
-            "note: dnsbl.zones: the name that is asked for zen.dq.spamhaus.net holds a key"
-        ),
+        noted.contains("note: dnsbl.zones: the queried name of zen.dq.spamhaus.net holds a key"),
         "{noted}"
     );
 }

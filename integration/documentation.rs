@@ -1,5 +1,4 @@
-//! What the README, the guides and the example configuration say is what the
-//! code has.
+//! The README, the guides and the example configuration agree with the code.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -18,22 +17,42 @@ use kms_gateway::{
     policy::{RULES, Stage},
     services::SERVICES,
     wiring::{
+        self,
         parameters::{Standing, parameters},
         services::{Filling, Group, OLDEST, Role},
     },
 };
 
-/// What people read of this project.
-const PROSE: [&str; 9] = [
+/// Every document that people read.
+const PROSE: [&str; 13] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
     "postfix/README.md",
     "docs/architecture.md",
+    "docs/auditor.md",
+    "docs/developing.md",
     "docs/integrating.md",
+    "docs/kmc-operator.md",
     "docs/kms-protocol.md",
-    "docs/operating.md",
+    "docs/mail-admin.md",
+    "docs/performance.md",
+];
+
+/// The guides, one for each reader, and the guides that list commands.
+const GUIDES: [&str; 5] = [
+    "docs/mail-admin.md",
+    "docs/kmc-operator.md",
+    "docs/auditor.md",
+    "docs/integrating.md",
+    "docs/developing.md",
+];
+const WITH_COMMANDS: [&str; 4] = [
+    "docs/mail-admin.md",
+    "docs/kmc-operator.md",
+    "docs/auditor.md",
+    "docs/integrating.md",
 ];
 
 fn read(name: &str) -> String {
@@ -63,13 +82,13 @@ fn the_readme_has_the_policy_table() {
             rule.name, rule.summary, rule.source
         ));
     }
-    let found = section(&read("README.md"), "policy table");
-    assert_eq!(found, table, "put this into README.md:\n{table}");
+    let found = section(&read("docs/mail-admin.md"), "policy table");
+    assert_eq!(found, table, "put this into docs/mail-admin.md:\n{table}");
 }
 
 #[test]
 fn the_readme_has_the_table_of_metrics() {
-    let mut table = "| metric | kind | in | labels | tells |\n|---|---|---|---|---|\n".to_owned();
+    let mut table = "| metric | kind | in | labels | meaning |\n|---|---|---|---|---|\n".to_owned();
     for measure in MEASURES.iter().map(|row| row.measure()) {
         let labels: Vec<String> = measure
             .labels
@@ -88,8 +107,8 @@ fn the_readme_has_the_table_of_metrics() {
             measure.about
         ));
     }
-    let found = section(&read("README.md"), "metrics table");
-    assert_eq!(found, table, "put this into README.md:\n{table}");
+    let found = section(&read("docs/mail-admin.md"), "metrics table");
+    assert_eq!(found, table, "put this into docs/mail-admin.md:\n{table}");
 }
 
 #[test]
@@ -112,7 +131,7 @@ fn the_readme_names_every_dependency_and_no_other() {
         .filter_map(|kind| manifest.get(*kind)?.as_table())
         .flat_map(|table| table.keys().cloned())
         .collect();
-    let named: BTreeSet<String> = section(&read("README.md"), "dependencies")
+    let named: BTreeSet<String> = section(&read("docs/developing.md"), "dependencies")
         .lines()
         .filter_map(|row| row.strip_prefix("| "))
         .flat_map(|row| {
@@ -146,8 +165,9 @@ fn the_guide_has_every_result_code_with_cause_and_remedy() {
 /// The services with a group of overrides, the group itself once.
 fn groups_of_overrides() -> Vec<(Vec<Role>, &'static Group)> {
     let mut found: Vec<(Vec<Role>, &Group)> = Vec::new();
-    for role in Role::ALL {
-        for group in role.service().groups() {
+    for service in wiring::services::SERVICES {
+        let role = service.role;
+        for group in service.groups() {
             match found
                 .iter_mut()
                 .find(|(_, known)| std::ptr::eq(*known, group))
@@ -228,26 +248,41 @@ fn commands() -> BTreeSet<String> {
 
 #[test]
 fn operating_has_every_command_and_no_other() {
-    let operating = read("docs/operating.md");
     let mut listed = BTreeSet::new();
-    for row in section(&operating, "commands").lines().skip(2) {
-        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-        let [_, command, parts, ..] = cells[..] else {
-            panic!("no row: {row}")
-        };
-        let command = command.trim_matches('`');
-        listed.insert(command.to_owned());
-        let parts = parts.split('`').skip(1).step_by(2);
-        listed.extend(parts.map(|part| format!("{command} {part}")));
+    for guide in WITH_COMMANDS {
+        for row in section(&read(guide), "commands").lines().skip(2) {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            let [_, command, parts, ..] = cells[..] else {
+                panic!("{guide}: no row: {row}")
+            };
+            let command = command.trim_matches('`');
+            assert!(
+                listed.insert(command.to_owned()),
+                "{guide} lists {command}, which another guide lists"
+            );
+            let parts = parts.split('`').skip(1).step_by(2);
+            listed.extend(parts.map(|part| format!("{command} {part}")));
+        }
     }
     let there = commands();
     let missing: Vec<_> = there.difference(&listed).collect();
-    assert!(missing.is_empty(), "docs/operating.md lacks {missing:?}");
+    assert!(missing.is_empty(), "the guides lack {missing:?}");
     let gone: Vec<_> = listed.difference(&there).collect();
     assert!(
         gone.is_empty(),
-        "docs/operating.md has {gone:?}, which are no commands"
+        "the guides list {gone:?}, which are no commands"
     );
+}
+
+#[test]
+fn the_readme_is_short_and_each_guide_begins_with_what_its_reader_wants() {
+    let lines = read("README.md").lines().count();
+    assert!(lines <= 150, "README.md has {lines} lines");
+    for guide in GUIDES {
+        let text = read(guide);
+        let table = text.lines().find(|line| line.starts_with('|'));
+        assert_eq!(table, Some("| you want to … | do this |"), "{guide}");
+    }
 }
 
 /// The keys of a table of the configuration, or the tables, as the error about

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """A security module for the tests of the KMS e-mail gateway that shares no code with it.
 
-Written from the description of the records alone, on top of Python's `cryptography`
-package, so that the gateway's own software security module isn't checked by its twin.
-For tests only: the state file holds the module's secrets in clear.
+It was written only from the description of the records, on top of Python's `cryptography`
+package. So a program without common code checks the gateway's own security module. For
+tests only: the state file has the module's secrets in clear.
 
   independent_module.py init sm.json --name 90000001
   independent_module.py request sm.json public-key.txt > request.txt
@@ -58,14 +58,14 @@ WRAPPED_LENGTHS = {"01": 24, "02": 24, "04": 40}
 
 
 class Problem(Exception):
-    """What was read or asked for isn't right."""
+    """The input or the command line is wrong."""
 
 
 # Records
 
 
 def crc(text: str) -> str:
-    """CRC-16/MODBUS over `text`, bit by bit."""
+    """Computes CRC-16/MODBUS over `text`, bit by bit."""
     register = 0xFFFF
     for byte in text.encode("ascii"):
         register ^= byte
@@ -79,7 +79,7 @@ def with_crc(covered: str) -> str:
 
 
 def build(*fields: str) -> str:
-    """The record of `fields`, the first of which is its type."""
+    """Returns the record of `fields`. The first field is the type."""
     return with_crc("|".join(fields) + "|")
 
 
@@ -89,7 +89,7 @@ def identifier(kind: str, issuer: str, name: str) -> str:
 
 
 def parse(record: str, kind: str, field_count: int) -> list[str]:
-    """The fields of `record` between its type and its CRC."""
+    """Returns the fields of `record` between its type and its CRC."""
     if not record.isascii():
         raise Problem(f"{kind}: the record isn't ASCII")
     covered, bar, stated = record.rpartition("|")
@@ -116,7 +116,7 @@ def write_in_mail(record: str) -> str:
 
 
 def read_in_mail(text: str, kind: str) -> str:
-    """The one record of `kind` in `text`: between its markers, or as a line of its own."""
+    """Finds the one record of `kind` in `text`, between its markers or as its own line."""
     name = re.escape(kind)
     marked = rf"^\s*-*\s*STS:{name} BEGINS[\s-]*(.*?)[\s-]*STS:{name} ENDS"
     bare = rf"^({name}\|.*)$"
@@ -187,7 +187,7 @@ def point_of(key: ec.EllipticCurvePublicKey) -> str:
 
 
 def read_point(text: str) -> tuple[str, ec.EllipticCurvePublicKey]:
-    """The curve and the key of a SEC1 uncompressed point; its length tells the curve."""
+    """Reads a SEC1 uncompressed point. Its length gives the curve."""
     for name, curve in CURVES.items():
         length = 1 + 2 * (curve.key_size // 8)
         if len(text) == 2 * length and text.startswith("04"):
@@ -202,7 +202,7 @@ def read_point(text: str) -> tuple[str, ec.EllipticCurvePublicKey]:
 
 @dataclass(frozen=True)
 class FileKeys:
-    """What a key load file's keys are derived from, and the two keys."""
+    """The input of the key derivation for a key load file, and the two derived keys."""
 
     info: str
     kek: bytes
@@ -212,7 +212,7 @@ class FileKeys:
 def derive_file_keys(
     curve: str, z: bytes, dak: bytes, request: str, kmc_point: str, response: str
 ) -> FileKeys:
-    """Derives the keys of the file that `response`, an X.VKLOAD.RSP.1, begins."""
+    """Derives the keys of the file that begins with `response`, an X.VKLOAD.RSP.1."""
     before_nonce, nonce, _ = response.rsplit("|", 2)
     request_hash = upper_hex(sha384(request.encode("ascii")).digest())
     kmc_hash = upper_hex(sha384(bytes.fromhex(kmc_point)).digest())
@@ -222,7 +222,7 @@ def derive_file_keys(
 
 
 def unwrap_vending_key(record: str, kek: bytes) -> tuple[str, str, str]:
-    """SGC, KRN and KCV of an X.VK.1, checked against what is wrapped with the key."""
+    """Returns SGC, KRN and KCV of an X.VK.1, and compares them with the wrapped values."""
     sgc, krn, kt, _, _, dkga, *_, wrapped = parse(record, "X.VK.1", 11)
     if not re.fullmatch("[0-9]{6}", sgc) or krn not in "123456789" or kt not in "0123":
         raise Problem(f"X.VK.1: wrong SGC, KRN or KT: {sgc} {krn} {kt}")
@@ -250,7 +250,7 @@ def read_json(name: str) -> Any:
 
 
 def write_state(path: Path, state: dict[str, Any], new: bool = False) -> None:
-    """Replaces the state file as a whole; a new one must not be there yet."""
+    """Replaces the state file as a whole. A new state file must not exist yet."""
     if new and path.exists():
         raise Problem(f"{path} exists; remove it or choose another name")
     written = path.with_name(path.name + ".new")
@@ -310,7 +310,7 @@ def open_file(arguments: argparse.Namespace) -> None:
 
 
 def find_pending(all_pending: list[dict[str, str]], response: str) -> dict[str, str]:
-    """The request that `response` says it answers."""
+    """Returns the request that `response` names."""
     kmcid, smid, request_time, *_ = parse(response, "X.VKLOAD.RSP.1", 6)
     for pending in all_pending:
         if pending["request"].split("|")[1:4] == [smid, kmcid, request_time]:
@@ -321,7 +321,7 @@ def find_pending(all_pending: list[dict[str, str]], response: str) -> dict[str, 
 def open_records(
     pending: dict[str, str], dak: bytes, records: list[str]
 ) -> list[tuple[str, str, str]]:
-    """Checks a key load file as a whole, then gives SGC, KRN and KCV of its keys."""
+    """Checks a key load file as a whole, then returns SGC, KRN and KCV of its keys."""
     if len(records) < 2:
         raise Problem("the key load file is cut off: it has one record only")
     response, *vending_keys, last = records
@@ -345,7 +345,7 @@ def open_records(
 
 
 def load_key(arguments: argparse.Namespace, name: str) -> ec.EllipticCurvePrivateKey:
-    """The key of an encrypted PEM, whose passphrase is the first line of a file."""
+    """Reads the key of an encrypted PEM. The first line of a file is its passphrase."""
     passphrase = read_input(arguments.passphrase_file).split(b"\n")[0]
     try:
         key = load_pem_private_key(read_input(name), passphrase)
@@ -362,7 +362,7 @@ def update_kek(curve: str, z: bytes, kmc_point: str, first: str) -> bytes:
 
 
 def make_update(arguments: argparse.Namespace) -> None:
-    """Signs a file that adds the module, and revokes those named."""
+    """Signs a file that adds the module and revokes the named ones."""
     state = read_json(str(arguments.state))
     text = read_input(arguments.public_key).decode("utf-8", "replace")
     kmcid, kmc_point, *_ = parse(read_in_mail(text, "PK.ECDH.1"), "PK.ECDH.1", 5)
@@ -389,7 +389,7 @@ def make_update(arguments: argparse.Namespace) -> None:
 
 
 def read_update(arguments: argparse.Namespace) -> None:
-    """Prints what a file does, once its signature is found good."""
+    """Verifies the signature of a file, then prints its changes."""
     first, *entries, last = read_file_of_records(read_input(arguments.file))
     (signature,) = parse(last, "X.SMUPDATE.SIG.1", 1)
     _, signer = read_point(arguments.stsa_public)
@@ -419,7 +419,7 @@ def read_update(arguments: argparse.Namespace) -> None:
 
 
 def check_vectors(arguments: argparse.Namespace) -> None:
-    """Computes every value of the vectors from the private keys and compares."""
+    """Computes every value of the vectors from the private keys, and compares."""
     vectors = read_json(arguments.file)
     wrong = 0
     for vector in vectors:
@@ -437,7 +437,7 @@ def compute_vector(vector: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
 
 
 def compute_request(vector: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Sections 1 to 3, 5 and 6: the public key, and the request made under it."""
+    """Sections 1 to 3, 5 and 6: the public key, and a request made for it."""
     curve, dak = vector["curve"], bytes.fromhex(vector["dak"])
     kmc_point = point_of(private_key(curve, vector["kmc_private"]).public_key())
     yield "kmc_public", vector["kmc_public"], kmc_point
@@ -458,7 +458,7 @@ def compute_request(vector: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
 
 
 def compute_key_load_file(vector: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Section 7: the file as the KMC makes it, and as the module opens it."""
+    """Section 7: the KMC makes the file, and the module opens it."""
     curve, dak, kmc_point = vector["curve"], bytes.fromhex(vector["dak"]), vector["kmc_public"]
     _, module_key = read_point(parse(vector["request"], "VKLOAD.REQ.1", 7)[5])
     z = private_key(curve, vector["kmc_private"]).exchange(ec.ECDH(), module_key)
@@ -487,7 +487,7 @@ def wrap_vending_key(key: dict[str, Any], kek: bytes) -> str:
 
 
 def compute_update(vector: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Section 8: the update file. Its signature is random, so it is verified only."""
+    """Section 8: the update file. Its signature is random, so it is only verified."""
     *records, last = vector["update"]
     kmcid, serial, time, stated_point, _ = parse(records[0], "X.SMUPDATE.1", 5)
     ephemeral = private_key(vector["curve"], vector["stsa_ephemeral_private"])

@@ -332,7 +332,7 @@ fn what_cannot_work_is_refused_before_anything_changes() {
     );
     let Output { code, stderr, .. } = output(installer.command(&[]).env("PATH", &old), b"");
     assert!(
-        code == Some(1) && stderr.contains("3.7 is needed"),
+        code == Some(1) && stderr.contains("upgrade to 3.7 or later"),
         "{stderr}"
     );
 

@@ -96,15 +96,7 @@ fn refused_by_session(log: &str) -> Vec<u32> {
 fn refused_replies_hold_up_no_other() {
     let site = Layout::new().start();
     // Nobody has a mailbox by these names: 550 5.1.1.
-    let targets = (1..5).map(|number| format!("robot{number}@vendor.example"));
-    let reply_to: Vec<String> = targets.chain([ALICE.to_owned()]).collect();
-    for number in 0..6 {
-        let draft = Draft::request(&format!("{{KMS:Help}} {number}"), "")
-            .with("From", ALICE)
-            .with("Reply-To", &reply_to.join(", "));
-        let taken = site.smtp().send(ALICE, &[GATEWAY], &draft.to_bytes());
-        assert_eq!(taken.code, 250, "{taken:?}");
-    }
+    site.send_with_refused_targets("vendor.example", 6);
     site.mailbox(ALICE).wait_for_count(6);
     // Postfix answers late, and then not at all, on a session with many errors.
     let sessions = until("24 are refused", Duration::from_secs(30), || {

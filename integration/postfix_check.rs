@@ -88,7 +88,7 @@ fn each_difference_has_its_remedy() {
         ),
         (
             &["-e", "transport_maps = hash:/none"],
-            &["can't be asked", "hash:/none"],
+            &["can't be read", "hash:/none"],
         ),
         (
             &[
@@ -108,7 +108,7 @@ fn each_difference_has_its_remedy() {
         ),
         (
             &["-P", &timeout],
-            &["mail could pass the gateway by", "postconf -P"],
+            &["mail could bypass the gateway", "postconf -P"],
         ),
         (&["-P", &signer], &["has the gateway among its milters"]),
         (
@@ -198,8 +198,7 @@ fn an_override_that_is_not_there_matters_if_main_cf_says_otherwise() {
     layout.set_postfix("content_filter=scan:[127.0.0.1]:10026");
     let found = installer.differences();
     assert!(
-        found.len() == 1
-            && found[0].contains("takes from main.cf what it must not: content_filter"),
+        found.len() == 1 && found[0].contains("must override what main.cf says: content_filter"),
         "{found:?}"
     );
 }

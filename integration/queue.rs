@@ -149,7 +149,7 @@ fn replies_that_postfix_does_not_take_are_seen_tried_again_and_told_of() {
         "for the port",
         "0 requests and 3 replies wait",
         &why,
-        "refused (os error 111). It is tried again in ",
+        "refused (os error 111). The next attempt is in ",
     ] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
@@ -200,7 +200,7 @@ fn finished_is_told(site: &Site, of: &Value) {
     assert_eq!(history[3]["attempts"], 1);
     let shown = site.layout.gateway(&["queue", "show", queue_id]);
     for part in [
-        "Nothing of it waits.",
+        "Nothing of this request waits.",
         "(entry ",
         "answered Success, by <",
         "handed to Postfix: 250 2.0.0 Ok: queued as",
@@ -234,7 +234,7 @@ fn requests_that_wait_for_their_service_are_answered_when_told_to() {
         "The request: again in ",
         "  attempt 1, ",
         "can't be connected to",
-        "What the rules as they are now find",
+        "Findings of the rules in force now",
         "sender-authentication",
     ] {
         assert!(shown.contains(part), "{part}: {shown}");
@@ -464,7 +464,7 @@ fn a_flood_is_dropped_by_sender_client_and_rule() {
     );
     refused(&site, &["queue", "drop", "--rule", "flood"], 2, "--reason");
     let nobody = site.layout.gateway(&drop(&["--client", "192.0.2.0/24"]));
-    assert_eq!(nobody, "Nothing waits that was sent so.\n");
+    assert_eq!(nobody, "Nothing that waits is selected.\n");
 
     let told = site.layout.gateway(&[&of_bob[..], &["--yes"]].concat());
     assert_eq!(told, "Dropped: 2 requests and 0 replies and notices.\n");

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""Reads a mail as Python's own email package does, which the gateway has no part in.
+"""Reads a mail with Python's own email package, which shares no code with the gateway.
 
-Takes a message from standard input and prints what a requester's program looks at, as JSON:
-the decoded Subject, the elements of X-Gateway-Result, the text body and the attachments.
+Takes a message from standard input. Prints as JSON the parts that a requester's program
+reads: the decoded Subject, the elements of X-Gateway-Result, the text body and the attachments.
 """
 
 import json

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """An external key management system for the tests of the KMS e-mail gateway.
 
-The other side of docs/kms-protocol.md, written from it and from the description of the
-records; the cryptography is independent_module.py's, so that it shares no code with the
-gateway. For tests only: the state file holds every key in clear.
+It speaks the other side of docs/kms-protocol.md, and was written from that page and from the
+description of the records. It takes its cryptography from independent_module.py, so it shares
+no code with the gateway. For tests only: the state file has every key in clear.
 
   reference_kms.py init kms.json --name K0001
   reference_kms.py add-vending-key kms.json --sgc 000439 --krn 1 --dkga 02
@@ -13,8 +13,8 @@ gateway. For tests only: the state file holds every key in clear.
   reference_kms.py show kms.json public-key|vending-keys|history|answer [REQUEST-ID]
   reference_kms.py serve kms.json /run/kms/kms.sock
 
-`serve` reads the state anew for each question and writes it before the answer is sent, so
-that the other commands may be used beside it.
+`serve` reads the state anew for each question and writes it before the answer is sent. So
+the other commands may be used beside it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Iterator
 
-sys.dont_write_bytecode = True  # independent_module lies beside the tests' sources.
+sys.dont_write_bytecode = True  # independent_module is beside the tests' sources.
 
 import independent_module as sts  # noqa: E402
 from reference_kms_answers import Malformed, Trouble, answer  # noqa: E402
@@ -45,7 +45,7 @@ VERSION = 1
 
 @contextmanager
 def state_of(path: Path, new: bool = False) -> Iterator[dict[str, Any]]:
-    """The state, for one at a time; what is changed in it is on disk afterwards."""
+    """Gives the state to one caller at a time. Changes are on the disk afterwards."""
     with open(path.with_name(path.name + ".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         before = "{}" if new else path.read_text("utf-8")
@@ -145,7 +145,7 @@ def show(arguments: argparse.Namespace) -> None:
 
 
 def answer_to(path: Path, line: bytes) -> dict[str, Any]:
-    """The answer to a line, with what every answer has."""
+    """Returns the answer to a line, with the fields of every answer."""
     try:
         question = json.loads(line)
         version, request_id = question["version"], question.get("request_id")
@@ -165,12 +165,12 @@ def answer_to(path: Path, line: bytes) -> dict[str, Any]:
 
 
 def kept_or_new(state: dict[str, Any], question: dict[str, Any], request_id: Any) -> dict[str, Any]:
-    """An answer that has effects is given once, and then again and again."""
+    """Computes an answer with effects once, and then repeats it."""
     if question.get("question") not in ("issue", "update"):
         return answer(state, question)
     if not isinstance(request_id, str):
         raise Malformed("no request_id")
-    # The time may have gone on; what is asked must be the same.
+    # The time may have gone on. The question must be the same.
     asked = json.dumps([question["question"], question.get("record"), question.get("file")])
     digest = sha256(asked.encode()).hexdigest()
     kept = state["answers"].get(request_id)
@@ -194,11 +194,11 @@ class Connection(socketserver.StreamRequestHandler):
         try:
             line = self.rfile.readline(LONGEST_QUESTION)
             if not line.endswith(b"\n"):
-                return  # Nobody asks; or more than a question can be.
+                return  # Nobody asks, or the line is longer than a question may be.
             given = answer_to(self.server.state, line)  # type: ignore[attr-defined]
             self.wfile.write(json.dumps(given).encode() + b"\n")
         except OSError:
-            pass  # Who asked has gone away, and will ask again.
+            pass  # The client has gone away, and will ask again.
 
 
 class Server(socketserver.ThreadingUnixStreamServer):

@@ -1,5 +1,5 @@
-"""What the reference key management system answers: the checks of records.md, sections 6
-and 8, in their order, and the key load file of section 7. Knows no socket and no file."""
+"""Makes the answers of the reference key management system: the checks of records.md, sections
+6 and 8, in their order, and the key load file of section 7. Knows no socket and no file."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ Question = dict[str, Any]
 
 MAXIMUM_AGE = timedelta(hours=24)
 MAXIMUM_AHEAD = timedelta(minutes=5)
-# An unknown module's MAC is computed under it, so that time tells nothing.
+# The key for the MAC of an unknown module, so that the time reveals nothing.
 DECOY = secrets.token_bytes(32)
 
 
 class Malformed(Exception):
-    """No question of the protocol."""
+    """The line is no question of the protocol."""
 
 
 class Trouble(Exception):
-    """Nothing that the requester could mend."""
+    """A fault that the requester cannot mend."""
 
 
 class Refused(Exception):
-    """The requester's to mend: the refusal, as it goes over the socket."""
+    """A fault that the requester can mend, with the refusal for the socket."""
 
     def __init__(self, code: str, **more: Any) -> None:
         super().__init__(code)
@@ -94,10 +94,10 @@ def is_from_module(state: State, question: Question) -> dict[str, Any]:
     failure = authentication_failure(state, question["record"], fields)
     try:
         check_freshness(fields, question["now"])
-        told = failure is None and replay_key(fields) not in state["replayed"]
+        by_module = failure is None and replay_key(fields) not in state["replayed"]
     except Refused:
-        told = False
-    return {"answer": "from-module", "from_module": told}
+        by_module = False
+    return {"answer": "from-module", "from_module": by_module}
 
 
 def read_request(question: Question) -> list[str]:
@@ -112,7 +112,7 @@ def replay_key(fields: list[str]) -> str:
 
 
 def admit(state: State, question: Question) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The checks of section 6; the module, and the keys that it may have."""
+    """Makes the checks of section 6. Returns the module, and the keys that it may have."""
     fields = read_request(question)
     check_freshness(fields, question["accepted_at"])
     kmc = state["kmc"]
@@ -221,7 +221,7 @@ def apply_update(state: State, question: Question) -> dict[str, Any]:
     if kmcid != state["kmc"]["kmcid"]:
         raise Refused("kmc", current=state["kmc"]["kmcid"])
     kek = update_kek(state["kmc"], stated_point, first)
-    # All of a file or nothing: what is refused has changed nothing yet.
+    # A file is applied whole or not at all. A refused file has changed nothing yet.
     modules = dict(state["modules"])
     for change in changes:
         modules[change[0]] = changed(modules.get(change[0]), change, kek)

@@ -458,7 +458,7 @@ fn commands_say_which_kms_is_in_use() {
     ] {
         let refused = layout.try_gateway(&words(command));
         assert_eq!(refused.code, Some(1), "{refused:?}");
-        for part in ["kms.socket", &socket, "use the tools of that system"] {
+        for part in ["kms.socket", &socket, "use the external system's own tools"] {
             assert!(refused.stderr.contains(part), "{part}: {refused:?}");
         }
     }
@@ -472,7 +472,7 @@ fn commands_say_which_kms_is_in_use() {
     assert!(gateway.stop().success());
     assert_holds_no_key(&layout);
     let again = layout.try_gateway(&["init"]);
-    assert!(again.stderr.contains("is there already"), "{again:?}");
+    assert!(again.stderr.contains("exists already"), "{again:?}");
     let other = "5".repeat(64);
     fs::write(layout.directory().join("gateway/master.secret"), other).expect("a secret");
     let refused = layout.try_gateway(&["serve"]);

@@ -438,15 +438,7 @@ fn an_address_that_the_site_refuses_by_a_rule_of_its_own_holds_up_no_other() {
          check_recipient_access,inline:{{refused.example=REJECT}},permit_mynetworks,reject",
     );
     let site = layout.start();
-    let robots = (1..5).map(|number| format!("robot{number}@refused.example"));
-    let reply_to: Vec<String> = robots.chain([ALICE.to_owned()]).collect();
-    for number in 0..4 {
-        let draft = Draft::request(&format!("{{KMS:Help}} {number}"), "")
-            .with("From", ALICE)
-            .with("Reply-To", &reply_to.join(", "));
-        let taken = site.smtp().send(ALICE, &[GATEWAY], &draft.to_bytes());
-        assert_eq!(taken.code, 250, "{taken:?}");
-    }
+    site.send_with_refused_targets("refused.example", 4);
     for number in 0..4 {
         let subject = format!("{{KMS:Help}} {number}");
         site.mailbox(ALICE).wait_for_reply(&subject);

@@ -1,5 +1,5 @@
-"""Sends the message on standard input by STARTTLS, whoever the server's
-certificate is of: send_by_tls.py HOST PORT SENDER RECIPIENT..."""
+"""Sends the message on standard input with STARTTLS, and accepts any certificate of the
+server: send_by_tls.py HOST PORT SENDER RECIPIENT..."""
 
 import smtplib
 import ssl

@@ -220,7 +220,7 @@ fn a_database_that_was_kept_gets_a_configuration_again() {
     fs::remove_file(machine.path("etc/master.secret")).unwrap();
     is_refused(
         &machine.init("--domain example.net --issuer Example", true),
-        &["gateway.sqlite3", "master.secret", "put that back"],
+        &["gateway.sqlite3", "master.secret", "put the secret back"],
     );
     for made in ["etc/gateway.toml", "etc/master.secret"] {
         assert!(!machine.path(made).exists(), "{made}");
@@ -293,7 +293,7 @@ fn whoever_could_speak_for_postfix_is_warned_of() {
     }
     fs::remove_dir(&directory).unwrap();
     let (code, said) = checked(&machine, &unix);
-    assert!(code == Some(1) && said.contains("is not there"), "{said}");
+    assert!(code == Some(1) && said.contains("does not exist"), "{said}");
 }
 
 #[test]

@@ -1,10 +1,10 @@
-# For the scripts beside this file, which source it: packages, root, and words
-# to the person who runs them.
+# The scripts beside this file source it. It has what they share: packages, root, and
+# messages to the person who runs them.
 # shellcheck shell=bash
 
-# Where Debian has Postfix's commands, and rustup puts Rust's.
+# Debian has Postfix's commands in sbin, and rustup puts Rust's into ~/.cargo/bin.
 PATH=$PATH:/usr/sbin:/sbin:${HOME-}/.cargo/bin
-# Decimal points and sort order the same everywhere; UTF-8 stays UTF-8.
+# Makes decimal points and sort order the same everywhere. UTF-8 stays UTF-8.
 export LC_ALL=C.UTF-8
 
 if [[ -t 1 && -z ${NO_COLOR-} ]]; then
@@ -19,7 +19,7 @@ fail() {
     exit 1
 }
 
-# Seconds since $1, a value of EPOCHREALTIME.
+# Prints the seconds since $1, a value of EPOCHREALTIME.
 seconds_since() {
     local microseconds=$((${EPOCHREALTIME/./} - ${1/./}))
     printf '%d.%d' $((microseconds / 1000000)) $((microseconds / 100000 % 10))
@@ -29,12 +29,12 @@ as_root() {
     if [[ $EUID == 0 ]]; then "$@"; else sudo -- "$@"; fi
 }
 
-# Before anything runs whose output hides sudo's question for the password.
+# Call it before anything whose output would hide sudo's question for the password.
 ask_for_root() {
     [[ $EUID == 0 ]] && return
-    command -v sudo >/dev/null || fail "$1 by root only: run this as root, or install sudo"
+    command -v sudo >/dev/null || fail "$1 by root only; run this as root, or install sudo"
     sudo -n true 2>/dev/null || {
-        printf '%s by root only; sudo asks for your password.\n' "$1"
+        printf '%s by root only. sudo asks for your password.\n' "$1"
         sudo -v
     }
 }
@@ -44,33 +44,33 @@ require_rust() {
         fail 'no cargo on the PATH; install Rust from https://rustup.rs, and run this without sudo'
 }
 
-# Runs cargo, in the project's directory, as for a release: the same commit and the
-# same Rust give the same bytes, wherever they lie. Crates have their paths in the
-# program, for the messages of panics; those must not say whose machine it was.
+# Runs cargo as for a release, in the project's directory. The same commit and the
+# same Rust give the same bytes in any directory. Crates put their paths into the
+# program for the messages of panics. These paths must not reveal whose machine it was.
 cargo_as_released() {
     local sources=${CARGO_HOME:-$HOME/.cargo}/registry/src
-    # Separated by a character that no path has.
+    # The separator is a character that no path has.
     CARGO_ENCODED_RUSTFLAGS="--remap-path-prefix=$sources=/registry"$'\x1f'"--remap-path-prefix=$PWD=/kms-gateway" \
         cargo "$@"
 }
 
 readonly tools=target/tools
 
-# Builds a tool of cargo's, of this version, into $tools unless it is there. Hardly
-# optimised: it runs for seconds, and would take minutes more to build.
+# Builds a cargo tool of this version into $tools unless it is there. The build is
+# hardly optimised: the tool runs for seconds, and more would take minutes to build.
 install_cargo_tool() {
     local tool=$1 version=$2
     [[ $("$tools/bin/$tool" "${tool#cargo-}" --version 2>/dev/null) != *" $version" ]] || return 0
-    printf '%s %s is built into %s (minutes) …\n' "$tool" "$version" "$tools" >&2
+    printf 'Building %s %s into %s takes minutes …\n' "$tool" "$version" "$tools" >&2
     CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
         cargo install --quiet --locked --root "$tools" "$tool" --version "$version"
 }
 
 build_release() { cargo_as_released build --release --locked; }
 
-# Has what cargo then builds and runs run as root: only root starts a Postfix. For
-# anybody else cargo builds it and runs it by sudo. Tests are root's own then:
-# private-site would see SUDO_UID.
+# Makes cargo run programs as root, since only root starts a Postfix. For another user
+# cargo builds them, and runs them with sudo. The tests then belong to root:
+# private-site would otherwise see SUDO_UID.
 run_by_root() {
     if [[ $EUID != 0 ]]; then
         local target
@@ -79,7 +79,7 @@ run_by_root() {
     fi
 }
 
-# Those of the packages that aren't installed, one a line.
+# Prints the packages that are not installed, one a line.
 missing_packages() {
     local package
     for package; do
@@ -88,8 +88,8 @@ missing_packages() {
     done
 }
 
-# Installs packages as files only: no service of theirs starts now or at boot,
-# and none that is installed already is removed, another mail server above all.
+# Installs packages as files only. Their services start neither now nor at boot. No
+# installed package is removed, above all no other mail server.
 install_packages() {
     command -v apt-get >/dev/null || fail "no apt-get here; install $* by hand"
     as_root bash -s -- "$@" <<'END'
@@ -103,14 +103,14 @@ if [[ ! -e $policy ]]; then
     chmod 0755 "$policy"
 fi
 for package; do
-    # The answer leaves /etc/postfix without a main.cf.
+    # This answer leaves /etc/postfix without a main.cf.
     if [[ $package == postfix ]] && command -v debconf-set-selections >/dev/null; then
         echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections
     fi
 done
 apt-get -qq update </dev/null
 apt-get -qq install --yes --no-install-recommends --no-remove "$@" </dev/null || {
-    echo "apt-get did not install $*: see above; install them by hand" >&2
+    echo "apt-get did not install $*; see its messages above, and install them by hand" >&2
     exit 1
 }
 for package; do

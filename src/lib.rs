@@ -1,9 +1,25 @@
 //! The KMS e-mail gateway of STS600-9-2 as a Postfix milter.
 //!
-//! Data goes one way: `milter` takes a message from Postfix, `dnsbl` asks about
-//! the client, `policy` judges, `store` keeps the request, `worker` takes it through `services`, `kms`
-//! and `sts` to a reply that `mail` composes and Postfix delivers. Nothing
-//! further along that way imports anything before it.
+//! Mail comes in through the milter, goes onto disk in the store, and leaves as a reply
+//! through the worker. The rooms, in reading order; each imports only rooms above it:
+//!
+//! - [`sts`]: STS records, their checksums, and records in e-mail.
+//! - [`secrets`]: locked memory, the master secret, sealing at rest.
+//! - [`kms`]: the key management system: keys, modules, key load files.
+//! - [`mail`]: a message, the request in it, and the reply to it.
+//! - [`policy`]: the rules that judge mail. Facts in, verdict out.
+//! - [`audit`]: entries of the audit log, and the chain that protects them.
+//! - [`measures`]: the table of metrics.
+//! - [`services`]: the four services: request in, outcome and effects out.
+//! - [`store`]: durable state. Each method of the store is one transaction.
+//! - [`dnsbl`]: block lists, asked by DNS.
+//! - [`config`]: `gateway.toml`, read and validated.
+//! - [`milter`]: Postfix in: sessions, facts, verdicts, acceptance.
+//! - [`worker`]: request to reply, delivery, and upkeep of the store.
+//! - [`wiring`]: the settings that Postfix needs for the gateway.
+//! - [`gateway`]: builds and runs milter and worker.
+//! - [`security_module`]: a security module in software, for tests and integrators.
+//! - [`commands`]: the command line.
 
 // They panic where nothing can be written.
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]

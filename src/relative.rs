@@ -1,12 +1,12 @@
-//! Times as people say them, seen from now. Pure. For programs there are exact
-//! ones.
+//! Times relative to now, in words for people. Programs get exact times instead.
+//! Pure.
 
 use jiff::{SignedDuration, Timestamp};
 
 pub(crate) use crate::clock_record::length;
 
-/// How long ago something happened: `3 min ago`. A clock that was set back since
-/// shows.
+/// How long ago something happened: `3 min ago`. If the clock was set back since:
+/// `3 min ahead of this clock`.
 pub(crate) fn ago(time: Timestamp, now: Timestamp) -> String {
     let past = now.duration_since(time);
     match past.as_secs() {
@@ -16,13 +16,13 @@ pub(crate) fn ago(time: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// When something is due: `in 12 s`, or `now` if it is.
+/// When something is due: `in 12 s` or `now`.
 pub(crate) fn until(time: Timestamp, now: Timestamp) -> String {
     let wait = time.duration_since(now);
     if !wait.is_positive() {
         return "now".to_owned();
     }
-    // What is not over is not `in 0 s`.
+    // A started second counts whole, so that no wait is `in 0 s`.
     let started = i64::from(wait.subsec_nanos() > 0);
     let seconds = wait.as_secs().saturating_add(started);
     format!("in {}", length(SignedDuration::from_secs(seconds)))

@@ -3,11 +3,11 @@
 Sends one request to a KMS e-mail gateway and waits for its answer.
 
 .DESCRIPTION
-Windows has no IMAP client of its own, and .NET's SMTP client is no longer
-maintained: this needs MailKit from NuGet with what it depends on, MimeKit and
-BouncyCastle.Cryptography, as DLLs in the directory -Libraries. The text of the answer goes
-to the output, a key load file to the file that -Attachment names. Ends with 0 after
-Success, 1 after Error, 3 if no answer came in time.
+Windows has no IMAP client of its own, and the SMTP client of .NET is no longer
+maintained. So this needs MailKit from NuGet, and its dependencies MimeKit and
+BouncyCastle.Cryptography, as DLLs in the directory -Libraries. The text of the
+answer goes to the output, a key load file to the file that -Attachment names. The
+exit code is 0 after Success, 1 after Error, and 3 if no answer came in time.
 
 .EXAMPLE
 ./request.ps1 -Libraries C:\MailKit -Gateway gateway@kms.example.org `
@@ -17,7 +17,7 @@ Success, 1 after Error, 3 if no answer came in time.
 param(
     [Parameter(Mandatory)] [string] $Libraries,
     [Parameter(Mandatory)] [string] $Gateway,
-    # Your address, as the login, and its password, which is asked for.
+    # Your address, which is the login. PowerShell asks for the password.
     [Parameter(Mandatory)] [pscredential] $Credential,
     [Parameter(Mandatory)] [string] $Smtp,
     [Parameter(Mandatory)] [string] $Imap,
@@ -34,7 +34,7 @@ foreach ($library in 'BouncyCastle.Cryptography', 'MimeKit', 'MailKit') {
 $login = $Credential.GetNetworkCredential()
 $address = $Credential.UserName
 
-# Comes back in the Subject of the answer.
+# The Subject of the answer repeats it.
 $reference = [guid]::NewGuid().ToString('N')
 $subject = "{KMS:$Service} $reference"
 
@@ -57,7 +57,7 @@ function Send-Request {
     }
 }
 
-# The mails in the inbox that answer this request, the oldest first.
+# Returns the mails in the inbox that answer this request, oldest first.
 function Get-Answer {
     $client = New-Object MailKit.Net.Imap.ImapClient
     try {
@@ -75,7 +75,7 @@ function Get-Answer {
     }
 }
 
-# The elements of X-Gateway-Result: unfolded by deleting line ends, split at tabs.
+# Returns the elements of X-Gateway-Result: deletes line ends, splits at tabs.
 function Get-Result($Mail) {
     $field = $Mail.Headers | Where-Object Field -EQ 'X-Gateway-Result' | Select-Object -First 1
     if (-not $field) { return @('') }
@@ -92,7 +92,7 @@ function Save-Attachment($Mail) {
 }
 
 Send-Request
-$told = @{}
+$shown = @{}
 $end = (Get-Date).AddSeconds($Wait)
 while ((Get-Date) -lt $end) {
     foreach ($mail in @(Get-Answer)) {
@@ -108,8 +108,8 @@ while ((Get-Date) -lt $end) {
                 exit 1
             }
             'Notice' {
-                if (-not $told[$mail.MessageId]) { [Console]::Error.WriteLine($elements -join ': ') }
-                $told[$mail.MessageId] = $true
+                if (-not $shown[$mail.MessageId]) { [Console]::Error.WriteLine($elements -join ': ') }
+                $shown[$mail.MessageId] = $true
             }
         }
     }

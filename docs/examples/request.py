@@ -5,9 +5,9 @@
                [--body FILE] [--attachment FILE] [--wait SECONDS] [--pause SECONDS] SERVICE
 
 SERVICE is a code such as GetPublicKey. The text of the answer goes to standard
-output, a key load file to the file that --attachment names. The mailbox's
-password is taken from KMS_MAIL_PASSWORD. Ends with 0 after Success, 1 after
-Error, 3 if no answer came in time. Needs nothing but Python 3.8.
+output. A key load file goes to the file that --attachment names. The password
+of the mailbox comes from KMS_MAIL_PASSWORD. The exit code is 0 after Success,
+1 after Error, and 3 if no answer came in time. Needs only Python 3.8.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--smtp", required=True, help="host of your mail server, port 587 if none")
     parser.add_argument("--imap", required=True, help="host of your mailbox, port 993 if none")
     parser.add_argument("--body", type=Path, help="file with the record of the request")
-    parser.add_argument("--attachment", type=Path, help="where the key load file goes")
+    parser.add_argument("--attachment", type=Path, help="file to write the key load file to")
     parser.add_argument("--wait", type=float, default=3600, help="seconds, an hour if not given")
     parser.add_argument("--pause", type=float, default=10, help="seconds between two looks")
     parser.add_argument("service", help="such as GetPublicKey")
@@ -41,13 +41,13 @@ def arguments() -> argparse.Namespace:
 
 
 def host_and_port(text: str, port: int) -> "tuple[str, int]":
-    """Takes HOST or HOST:PORT apart."""
+    """Splits HOST or HOST:PORT."""
     host, _, own = text.partition(":")
     return host, int(own or port)
 
 
 def request(options: argparse.Namespace) -> EmailMessage:
-    """The request: plain text, the gateway in To, and a reference behind the code."""
+    """Writes the request: plain text, the gateway in To, a reference after the code."""
     message = EmailMessage(policy=SMTP)
     message["From"] = options.sender
     message["To"] = options.gateway
@@ -59,7 +59,7 @@ def request(options: argparse.Namespace) -> EmailMessage:
 
 
 def send(message: EmailMessage, options: argparse.Namespace, password: str) -> None:
-    """Hands it to your mail server: once, whatever happens later."""
+    """Gives the request to your mail server, once."""
     host, port = host_and_port(options.smtp, 587)
     with smtplib.SMTP(host, port, timeout=60) as server:
         server.starttls(context=ssl.create_default_context())
@@ -68,7 +68,7 @@ def send(message: EmailMessage, options: argparse.Namespace, password: str) -> N
 
 
 def mails_about(reference: str, options: argparse.Namespace, password: str) -> "list[EmailMessage]":
-    """What lies in the inbox and has the reference, the oldest first; all stays unread."""
+    """Fetches the mails in the inbox with the reference, oldest first. All stay unread."""
     host, port = host_and_port(options.imap, 993)
     context = ssl.create_default_context()
     with imaplib.IMAP4_SSL(host, port, ssl_context=context) as mailbox:
@@ -84,30 +84,30 @@ def mails_about(reference: str, options: argparse.Namespace, password: str) -> "
 
 
 def result_of(mail: EmailMessage) -> "list[str]":
-    """The elements of X-Gateway-Result; parsing has unfolded it, and kept its tabs."""
+    """Splits X-Gateway-Result. The parser unfolds the field and keeps its tabs."""
     return str(mail["X-Gateway-Result"] or "").strip(" ").split("\t")
 
 
-def final_answer(mails: "list[EmailMessage]", subject: str, told: "set[str]") -> "EmailMessage | None":
-    """The mail that says Success or Error. Says what else there is, each once."""
+def final_answer(mails: "list[EmailMessage]", subject: str, shown: "set[str]") -> "EmailMessage | None":
+    """Returns the mail with Success or Error. Prints each notice once."""
     for mail in mails:
         if mail.get_content_type() == "multipart/report":
             sys.exit("request.py: the request was not delivered; see your inbox")
-        # Not by In-Reply-To: servers may put in a Message-ID of their own.
+        # In-Reply-To does not serve: servers may replace the Message-ID.
         if mail["Subject"] != f"Auto: {subject}":
             continue
         kind, *elements = result_of(mail)
         if kind in ("Success", "Error"):
             return mail
         identifier = str(mail["Message-ID"])
-        if kind == "Notice" and identifier not in told:
-            told.add(identifier)
+        if kind == "Notice" and identifier not in shown:
+            shown.add(identifier)
             print("request.py:", ": ".join(elements), file=sys.stderr)
     return None
 
 
 def show(answer: EmailMessage, options: argparse.Namespace) -> int:
-    """Prints the answer, and writes the file that it brings."""
+    """Prints the answer and writes its attachment."""
     kind, *elements = result_of(answer)
     if kind == "Error":
         code, description, *parameters = elements
@@ -121,17 +121,17 @@ def show(answer: EmailMessage, options: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """Asks once, and looks into the mailbox until the answer is there."""
+    """Asks once, then reads the mailbox until the answer is there."""
     options = arguments()
     password = os.environ["KMS_MAIL_PASSWORD"]
     message = request(options)
     send(message, options, password)
     subject = message["Subject"]
     end = time.monotonic() + options.wait
-    told: "set[str]" = set()
+    shown: "set[str]" = set()
     while time.monotonic() < end:
         mails = mails_about(subject.split()[-1], options, password)
-        answer = final_answer(mails, subject, told)
+        answer = final_answer(mails, subject, shown)
         if answer is not None:
             return show(answer, options)
         time.sleep(options.pause)

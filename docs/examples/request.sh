@@ -8,11 +8,11 @@
 #       GetKlfStsEd2 request.txt klf.txt
 #
 # The text of the answer goes to standard output, the key load file to the file
-# ATTACHMENT. Login and password are taken from the file that KMS_MAIL_NETRC
-# names, ~/.netrc otherwise, so that no list of processes shows them. Ends with
-# 0 after Success, 1 after Error, 3 if no answer came in an hour (KMS_MAIL_WAIT,
-# in seconds; it looks each KMS_MAIL_PAUSE seconds). Needs curl, awk, od, mktemp
-# and base64.
+# ATTACHMENT. Login and password come from the file in KMS_MAIL_NETRC, or else
+# from ~/.netrc, so that no list of processes shows them. The exit code is 0
+# after Success, 1 after Error, and 3 if no answer came in an hour. KMS_MAIL_WAIT
+# sets another time, and KMS_MAIL_PAUSE the time between two looks, in seconds.
+# Needs curl, awk, od, mktemp and base64.
 set -eu
 
 gateway=$1 from=$2 smtp=$3 imap=$4 service=$5 body=${6-} attachment=${7-}
@@ -24,7 +24,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 2' INT TERM
 
-# Comes back in the Subject of the answer.
+# The Subject of the answer repeats it.
 reference=$(od -An -N8 -tx1 /dev/urandom | tr -d ' \n')
 subject="{KMS:$service} $reference"
 
@@ -42,13 +42,13 @@ send() {
     mail --mail-from "$from" --mail-rcpt "$gateway" --upload-file "$work/request" "$smtp"
 }
 
-# The numbers of the mails in the inbox that have the reference in their Subject.
+# Prints the numbers of the mails in the inbox with the reference in the Subject.
 uids() {
     mail --request "UID SEARCH HEADER SUBJECT $reference" "$imap/INBOX" |
         tr -d '\r' | sed -n 's/^\* SEARCH//p'
 }
 
-# The mail's header, a field a line: a fold is a line end before a blank or tab.
+# Prints the mail's header, one field a line. A fold is a line end before a blank or tab.
 header() {
     awk '
         { sub(/\r$/, "") }
@@ -59,12 +59,12 @@ header() {
     ' "$1"
 }
 
-# The elements of X-Gateway-Result, one a line.
+# Prints the elements of X-Gateway-Result, one a line.
 result() {
     header "$1" | sed -n 's/^X-Gateway-Result: *//p' | tr '\t' '\n'
 }
 
-# The text of an answer, or with "file" what is attached to it, still encoded.
+# Prints the text of an answer, or with "file" its attachment, still encoded.
 part() {
     awk -v wanted="$2" '
         { sub(/\r$/, "") }
@@ -78,7 +78,7 @@ part() {
     ' in_header=1 kind=text "$1"
 }
 
-# Looks at one mail, and ends with the answer if that is it.
+# Reads one mail. Ends the script if it is the answer.
 look_at() {
     header "$1" | grep -qxF "Subject: Auto: $subject" || return 0
     case $(result "$1" | sed -n 1p) in

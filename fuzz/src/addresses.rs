@@ -1,5 +1,5 @@
-//! Addresses out of header fields: each can be written and read again, whom the
-//! gateway answers is never itself, and what a display name says is no address.
+//! Addresses from header fields. Each can be written and read again. The
+//! gateway never answers itself. Text in a display name is no address.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use kms_gateway::mail::{Address, Headers, ReversePath, reply_targets, to_address
 
 use super::gateway;
 
-/// The octets as an address list, in To and in Reply-To.
+/// Takes the octets as an address list, in To and in Reply-To.
 pub fn check(data: &[u8]) {
     let listed = read(data);
     listed.iter().for_each(check_address);
@@ -40,7 +40,7 @@ fn check_address(address: &Address) {
     check_own(address);
 }
 
-/// Case decides of no address whether it is the gateway's.
+/// Case does not decide whether an address is the gateway's.
 fn check_own(address: &Address) {
     let gateway = gateway::addresses();
     if !address.local().is_ascii() {

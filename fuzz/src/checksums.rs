@@ -1,9 +1,9 @@
-//! Checksums made right again. A change at random hardly ever hits one, and
-//! what stands behind the checksum would never be reached.
+//! Corrects checksums. Without this, random changes would always fail at a
+//! checksum and never reach the code behind it.
 
 use kms_gateway::sts::Checksum;
 
-/// A record with the checksums of its identifiers and its own made right.
+/// The record with the right checksums, of its identifiers and its own.
 pub fn corrected(record: &str) -> String {
     let mut fields: Vec<String> = record.split('|').map(corrected_identifier).collect();
     fields.pop();
@@ -11,7 +11,7 @@ pub fn corrected(record: &str) -> String {
     format!("{covered}{}", Checksum::of(&covered))
 }
 
-/// Each line of a file of records so.
+/// The file of records, with each line corrected.
 pub fn corrected_lines(file: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(file);
     let lines = text.lines().map(|line| corrected(line) + "\r\n");

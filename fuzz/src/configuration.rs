@@ -1,5 +1,6 @@
-//! The configuration: an error is one line that names the file and the key or
-//! the line; what is taken says the same when it is written out and read again.
+//! The configuration. An error is one line that names the file, and the key or
+//! line. A valid configuration stays the same when it is written out and read
+//! again.
 
 use std::path::Path;
 
@@ -7,7 +8,7 @@ use kms_gateway::config::{Config, ConfigError};
 
 const FILE: &str = "gateway.toml";
 
-/// The octets as the text of a configuration.
+/// Takes the octets as the text of a configuration.
 pub fn check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
@@ -36,7 +37,7 @@ fn check_error(error: &ConfigError) {
     let names_line = place.starts_with(|c: char| c.is_ascii_digit());
     let key = place.trim_start().split(':').next().unwrap_or_default();
     let names_key = !key.is_empty() && !key.contains(' ');
-    // A whole table is missing, or what is there has no place of its own.
+    // A whole table is missing, or the flaw has no place of its own.
     let quotes_key = place.contains('`');
     assert!(names_line || names_key || quotes_key, "{text}");
     assert!(text.contains("; "), "no remedy: {text}");

@@ -1,11 +1,11 @@
-//! The gateway's addresses, as every target has them.
+//! The gateway's addresses for all targets.
 
 use kms_gateway::mail::{Address, GatewayAddresses};
 
-/// What people write in To.
+/// The address that people write in To.
 pub const GATEWAY: &str = "gateway@kms.example.org";
 
-/// The two addresses, and `+` to extend them.
+/// Two addresses, with `+` as the recipient delimiter.
 pub fn addresses() -> GatewayAddresses {
     let own = [GATEWAY, "kmc@keys.example.org"].map(|own| Address::parse(own).unwrap());
     GatewayAddresses::new(own.to_vec(), "+")

@@ -1,12 +1,12 @@
-//! `X-Gateway-Result`: whatever an outcome says, the field has its lines and
-//! reads back as the same list; whatever is read, nothing is lost of it.
+//! `X-Gateway-Result`. Any outcome gives a well-formed field that reads back as
+//! the same list. Reading loses nothing of a value.
 
 use kms_gateway::mail::{ErrorCode, NoticeCode, Outcome, gateway_result};
 
 /// The longest line of the field.
 const LINE: usize = 900;
 
-/// The octets as a value to read, and as the texts of an outcome: one a line.
+/// Takes the octets as a value to read, and as the texts of an outcome, one a line.
 pub fn check(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     check_reader(&text);

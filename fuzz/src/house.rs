@@ -1,4 +1,4 @@
-//! A gateway with a real store, as a session needs one around it.
+//! A gateway with a real store, for sessions.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use super::gateway;
 
 /// `{daemon_name}` of the internal listener.
 pub const INTERNAL: &str = "internal";
-/// Requests that the spool holds: so few that inputs fill it.
+/// Requests that the spool holds at most. Inputs can fill a spool of this size.
 const MAX_REQUESTS: u64 = 24;
-/// Strangers fill their share of it as well.
+/// Percent of the spool for strangers, which inputs can fill too.
 const STRANGERS_PERCENT: u8 = 50;
-/// Where files cost no disk.
+/// A directory in memory.
 const MEMORY: &str = "/dev/shm";
 
-/// It stands still, so that an input does the same again.
+/// A stopped clock, so that an input has the same effect each time.
 struct StoppedClock;
 
 impl Clock for StoppedClock {
@@ -36,7 +36,7 @@ impl Clock for StoppedClock {
     }
 }
 
-/// The gateway, its store, and the rules to be changed.
+/// The gateway, its store and a sender of new rules.
 pub struct House {
     pub gateway: Arc<Gateway>,
     pub rules: watch::Sender<Arc<Rules>>,
@@ -81,13 +81,14 @@ impl House {
         }
     }
 
-    /// Requests in the spool, and the sequence number of the last audit entry.
+    /// The number of requests in the spool, and the sequence number of the last
+    /// audit entry.
     pub async fn on_disk(&self) -> (u64, i64) {
         let requests = self.store.spool_usage().await.unwrap().requests;
         (requests, self.store.audit_head().await.unwrap().sequence)
     }
 
-    /// The audit entries behind one.
+    /// At most ten audit entries after the one with this sequence number.
     pub async fn entries_after(&self, sequence: i64) -> Vec<Entry> {
         let entries = self.store.audit_entries(sequence + 1, 10).await.unwrap();
         entries
@@ -96,8 +97,8 @@ impl House {
             .collect()
     }
 
-    /// Whether strangers' next requests are not taken. An input may find it so,
-    /// and not every one.
+    /// Whether strangers' share of the spool is full. Then the next input gets
+    /// a new gateway.
     pub async fn is_crowded(&self) -> bool {
         self.on_disk().await.0 >= MAX_REQUESTS * u64::from(STRANGERS_PERCENT) / 100
     }

@@ -1,5 +1,5 @@
-//! A key load file opens as it was made and in no other way, even where whoever
-//! changed it made the checksums right.
+//! A key load file opens only as it was made. A change with right checksums
+//! keeps it closed.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::checksums::corrected_lines;
 
-/// The vectors of the profile, one of each curve.
+/// The vectors of the profile, one for each curve.
 static EXCHANGES: LazyLock<Vec<Exchange>> = LazyLock::new(|| {
     let vectors = include_str!("../../integration/vectors/vectors.json");
     let vectors: Vec<Value> = serde_json::from_str(vectors).unwrap();
@@ -66,7 +66,7 @@ impl Exchange {
     }
 }
 
-/// The octets as the answer to either request, as they are and with right
+/// Takes the octets as the answer to each request, as they are and with right
 /// checksums.
 pub fn check(data: &[u8]) {
     for file in [data, &corrected_lines(data)] {

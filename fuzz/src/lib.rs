@@ -1,8 +1,8 @@
-//! What must hold for any input, whoever sends it: one module a target, each
-//! with a function `check` that takes octets and panics where a promise is
-//! broken. libFuzzer calls them from `fuzz_targets/`, and
-//! `integration/fuzz_corpus.rs` calls them for every file of `corpus/` and
-//! `regressions/`. They know the gateway's public interface alone.
+//! Fuzz targets: promises that hold for any input. Each target is a module with
+//! a function `check`, which takes octets and panics if a promise is broken.
+//! libFuzzer calls them from `fuzz_targets/`, and `integration/fuzz_corpus.rs`
+//! calls them for every file of `corpus/` and `regressions/`. They use only the
+//! gateway's public interface.
 
 #![allow(
     unreachable_pub,
@@ -29,7 +29,7 @@ pub mod session;
 
 use std::fmt::Display;
 
-/// A target: its name, which is that of its directories, and its check.
+/// A target: its name, which its directories have too, and its check.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
@@ -46,8 +46,8 @@ pub const TARGETS: [Target; 10] = [
     ("session", session::check),
 ];
 
-/// Asserts that people can read a text, an error say, in a line of a journal:
-/// it neither ends the line nor fills the screen.
+/// Asserts that a text, such as an error, fits on a line of a log: it is short
+/// and has no control character.
 #[track_caller]
 fn assert_one_line(text: &impl Display) {
     let text = text.to_string();

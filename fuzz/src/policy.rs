@@ -1,6 +1,6 @@
-//! The policy: total, deterministic, and of one mind with what it explains.
-//! What is automatic stays so whatever is added, and whatever is a request can
-//! be answered.
+//! The policy. It judges every message, always in the same way, and its
+//! explanation agrees. Any message with Auto-Submitted is ignored. Every
+//! request can be answered.
 
 use kms_gateway::mail::{Address, Client, GatewayAddresses, Message, Request, ReversePath};
 use kms_gateway::policy::{
@@ -10,7 +10,7 @@ use kms_gateway::policy::{
 use super::assert_one_line;
 use super::gateway::{self, GATEWAY};
 
-/// A message for the gateway, and how it came.
+/// A message for the gateway, with its envelope.
 struct Case {
     listener: Listener,
     reverse_path: ReversePath,
@@ -20,8 +20,8 @@ struct Case {
     settings: Settings,
 }
 
-/// The octets as a message. A first line `outer PATH` or `internal PATH` says
-/// by which listener and with which reverse path it comes.
+/// Takes the octets as a message. A first line `outer PATH` or `internal PATH`
+/// sets the listener and the reverse path.
 pub fn check(data: &[u8]) {
     let mut case = Case::read(data);
     let judgement = case.look(judge);
@@ -32,7 +32,8 @@ pub fn check(data: &[u8]) {
         Judgement::Ruled(ruling) => {
             assert!(RULES.iter().any(|rule| rule.name == ruling.rule));
             assert_one_line(&ruling.finding.reason);
-            // It is for the gateway, and nobody asked a blocklist.
+            // The message is for the gateway and no blocklist was asked, so
+            // only ignoring is left.
             let verdict = Judgement::Ruled(ruling).verdict();
             assert_eq!(verdict, Verdict::Ignore);
         }

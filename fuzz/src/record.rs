@@ -1,5 +1,5 @@
-//! A record: who reads one and writes it again has the same text, and no value
-//! has two spellings.
+//! A record. Reading and writing it gives the same text, and no value has two
+//! spellings.
 
 use std::slice;
 
@@ -11,7 +11,7 @@ use kms_gateway::sts::{
 use super::assert_one_line;
 use super::checksums::corrected;
 
-/// Each known type's reader and writer.
+/// A reader and writer for each known type.
 const REWRITERS: [fn(&Record) -> Option<Record>; 8] = [
     rewritten::<PkEcdh>,
     rewritten::<VkloadReq>,
@@ -23,7 +23,7 @@ const REWRITERS: [fn(&Record) -> Option<Record>; 8] = [
     rewritten::<SmUpdateSignature>,
 ];
 
-/// The octets as a record, as they are and with right checksums.
+/// Takes the octets as a record, as they are and with right checksums.
 pub fn check(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     check_text(&text);
@@ -40,7 +40,7 @@ fn check_text(text: &str) {
     }
 }
 
-/// What holds for every record that was read.
+/// Checks the promises for every record that was read.
 pub fn check_record(record: &Record) {
     let text = record.text();
     assert!(text.len() <= MAXIMUM_LENGTH);

@@ -1,5 +1,5 @@
-//! A file of records: read in the forms that are listed and in no other, and
-//! one text to a list of records, which is what MACs and signatures cover.
+//! A file of records. Only the documented forms are read. Each list of records
+//! has one text, which MACs and signatures cover.
 
 use kms_gateway::sts::{Record, file};
 
@@ -9,7 +9,7 @@ use super::record::check_record;
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
-/// The octets as a file of records, as they are and with right checksums.
+/// Takes the octets as a file of records, as they are and with right checksums.
 pub fn check(data: &[u8]) {
     check_file(data);
     check_file(&corrected_lines(data));
@@ -40,7 +40,7 @@ fn check_forms(records: &[Record], written: &str) {
     }
 }
 
-/// What is left where all forms are one.
+/// The lines without the differences between the forms.
 fn bare(octets: &[u8]) -> Vec<&[u8]> {
     let octets = octets.strip_prefix(BOM).unwrap_or(octets);
     let lines = octets

@@ -1,12 +1,12 @@
-//! Records in the text of an e-mail: what is found is a record, comes back from
-//! where it is written, and does not depend on what stands around it.
+//! Records in the text of an e-mail. A found record is valid. It is found again
+//! after it is written. The text around it has no effect.
 
 use kms_gateway::sts::{Found, find_in_mail, write_in_mail};
 
 use super::assert_one_line;
 use super::record::check_record;
 
-/// The octets as the decoded text of an e-mail.
+/// Takes the octets as the decoded text of an e-mail.
 pub fn check(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let found = find_in_mail(&text);
@@ -39,7 +39,7 @@ fn check_found(found: &Found) {
     assert_eq!(find_in_mail(&quoted), [alone(true)]);
 }
 
-/// A greeting moves what follows by its line, and line ends are all alike.
+/// A greeting moves all records down by one line. CRLF and LF give the same records.
 fn check_surroundings(text: &str, found: &[Found]) {
     let below: Vec<Found> = found
         .iter()

@@ -1,5 +1,5 @@
-//! A request out of a message, and its reply: nothing of the message ends a
-//! field or a line of the reply, and what comes back is what was asked.
+//! A request from a message, and its reply. No text of the message ends a field
+//! or a line of the reply. The reply repeats the request's subject and ids.
 
 use std::slice;
 
@@ -11,7 +11,7 @@ use kms_gateway::mail::{
 
 use super::gateway;
 
-/// The fields of a reply in their order, those aside that only some have.
+/// The fields of every reply, in order.
 const FIELDS: [&str; 12] = [
     "From",
     "To",
@@ -26,10 +26,10 @@ const FIELDS: [&str; 12] = [
     "MIME-Version",
     "Content-Type",
 ];
-/// Those that only some have.
+/// Fields that only some replies have.
 const OPTIONAL: [&str; 3] = ["In-Reply-To", "References", "Content-Transfer-Encoding"];
 
-/// The octets as a message.
+/// Takes the octets as a message.
 pub fn check(data: &[u8]) {
     let message = Message::from_bytes(data);
     assert_eq!(Message::from_bytes(&message.to_bytes()), message);
@@ -43,8 +43,8 @@ pub fn check(data: &[u8]) {
     }
 }
 
-/// What is decoded isn't larger than what was sent, but for characters that
-/// take more octets in UTF-8.
+/// Decoded content isn't larger than the message, except for characters that
+/// need more octets in UTF-8.
 fn check_sizes(message: &Message, request: Option<&Request>) {
     let sent = message.body.len();
     let text = message.structure().plain_text();
@@ -104,7 +104,7 @@ fn check_lines(reply: &[u8]) {
     }
 }
 
-/// No field is there that the gateway doesn't write, and none twice.
+/// The reply has only the gateway's fields, and none of them twice.
 fn check_fields(reply: &Message) {
     let mut names: Vec<String> = reply
         .headers

@@ -1,7 +1,7 @@
-//! A milter session by any sequence of commands, against a model of what
-//! Postfix may be told: a message is taken exactly when it is on disk, others'
-//! copies are left alone, and by the internal listener nothing is refused for
-//! good or passed on.
+//! A milter session with any sequence of commands, compared with a model of the
+//! answers to Postfix. A message is accepted exactly if it is on disk. Copies
+//! for other recipients stay as they are. The internal listener neither refuses
+//! a message permanently nor passes one on.
 
 use std::ffi::CString;
 use std::net::IpAddr;
@@ -15,21 +15,22 @@ use tokio::runtime::{Builder, Runtime};
 use super::gateway;
 use super::house::{House, INTERNAL, rules};
 
-/// The name of our own Postfix, the macro `j`.
+/// The host name of our own Postfix, the macro `j`.
 const HOST: &str = "mail.kms.example.org";
 
-/// Commands of one input that are heard.
+/// Commands of one input that are carried out at most.
 const COMMANDS: usize = 200;
 
-/// A gateway is not made for each input, which would take most of the time.
+/// One gateway for many inputs, as making one takes most of the time.
 static HOUSE: Mutex<Option<(Runtime, House)>> = Mutex::new(None);
 
-/// The octets as commands, one a line: `CONNECT name`, `HELO name`, `MAIL path`,
-/// `LOGIN path` (MAIL after a login), `RCPT argument[HTAB normal form]`, `DATA`,
-/// `HEADER name:value`, `BODY text`, `EOM`, `ABORT`, and `KEEP` or `DROP` for
-/// `milter.keep_bcc`. Other lines are a piece of the body.
+/// Takes the octets as commands, one a line: `CONNECT name`, `HELO name`, `MAIL
+/// path`, `LOGIN path` (MAIL after a login), `RCPT argument[HTAB normal form]`,
+/// `DATA`, `HEADER name:value`, `BODY text`, `EOM`, `ABORT`, and `KEEP` or
+/// `DROP` for `milter.keep_bcc`. Any other line is a piece of the body.
 pub fn check(data: &[u8]) {
-    // Poisoned, it is empty: whatever broke a promise had taken the gateway out.
+    // A poisoned mutex is empty, because the input that panicked had taken the
+    // gateway out.
     let mut place = HOUSE.lock().unwrap_or_else(PoisonError::into_inner);
     let (runtime, house) = place.take().unwrap_or_else(|| {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
@@ -68,7 +69,7 @@ async fn run(house: &House, data: &[u8]) {
     assert_eq!(house.gateway.in_flight.count(), 0);
 }
 
-/// The session, and what must be known to foretell its answers.
+/// The session, and the state that predicts its answers.
 struct Model<'a> {
     house: &'a House,
     session: Session,
@@ -76,7 +77,7 @@ struct Model<'a> {
     transaction: Option<Transaction>,
 }
 
-/// A message on its way, as the model knows it.
+/// A message in transit, as the model knows it.
 struct Transaction {
     is_strangers: bool,
     keep_bcc: bool,
@@ -156,7 +157,8 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// The answer to DATA; the same is given at the end where nobody asked then.
+    /// Checks the answer to DATA. Without a DATA the end of the message gets
+    /// the same answer.
     fn check_data(&mut self, answer: Answer) {
         let without_ours = |message: &mut Transaction| message.ours.is_empty();
         match self.transaction.take_if(without_ours) {
@@ -186,7 +188,8 @@ impl<'a> Model<'a> {
         self.check_taken(queue_id, before, after).await;
     }
 
-    /// What was taken is on disk: one audit entry, and a request where it says so.
+    /// An accepted message is on disk: an audit entry, and a request if the
+    /// entry says so.
     async fn check_taken(&self, queue_id: &str, before: (u64, i64), after: (u64, i64)) {
         let entries = self.house.entries_after(before.1).await;
         let [entry, ..] = &entries[..] else {
@@ -205,8 +208,8 @@ impl<'a> Model<'a> {
 }
 
 impl Transaction {
-    /// The spool is full, or strangers hold their share of it, which is noted in
-    /// the audit log. Others have their mail none the less.
+    /// The spool is full, or strangers have used their share of it, which the
+    /// audit log records. Other recipients still get their mail.
     fn check_not_taken(&self, answer: &Answer, before: (u64, i64), after: (u64, i64)) {
         assert_eq!(after.0, before.0);
         let is_noted = after.1 != before.1;
@@ -225,8 +228,8 @@ impl Transaction {
     }
 }
 
-/// As Postfix's own lookup would have it: the argument, or, where that is no
-/// address, its normal form.
+/// Decides as Postfix's own lookup: by the argument, or by its normal form if
+/// the argument is no address.
 fn is_ours(argument: &CString, normal_form: Option<&str>) -> bool {
     let address = match ReversePath::from_smtp(&argument.to_string_lossy()) {
         ReversePath::Address(address) => Some(address),

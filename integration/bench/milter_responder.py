@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Answers requests for help from within the milter, by pymilter: what a mail
-admin would write in an afternoon. It keeps nothing: what it has taken when it
-dies is lost.
+"""Answers requests for help from within the milter, with pymilter. A mail admin
+could write it in an afternoon. It stores nothing: if it dies, it loses the requests
+that it took.
 
     milter_responder.py ADDRESS:PORT REPLIES:PORT
 """

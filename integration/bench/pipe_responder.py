@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Answers one request for help, which pipe(8) hands to it: what a mail admin
-would write in an afternoon.
+"""Answers one request for help, which pipe(8) hands to it. A mail admin could
+write it in an afternoon.
 
     pipe_responder.py REPLIES:PORT SENDER
 """
@@ -18,7 +18,7 @@ EX_TEMPFAIL = 75
 
 
 def is_request(sender, request):
-    """Whether a person asks, and asks for help."""
+    """Returns whether a person sent the request, and asks for help."""
     return (
         sender not in ("", "MAILER-DAEMON")
         and str(request["Subject"] or "").startswith("{KMS:Help}")

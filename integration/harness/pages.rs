@@ -11,7 +11,7 @@ use super::Layout;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The port that README.md and `postfix/gateway.toml` name.
+/// The port that docs/mail-admin.md and `postfix/gateway.toml` name.
 const PORT: u16 = 9890;
 
 /// The pages of one gateway.

@@ -330,6 +330,20 @@ impl Site {
         assert_eq!(accepted.code, 250, "{accepted:?}");
         self.mailbox(ALICE).wait_for_reply(draft.header("Subject"))
     }
+
+    /// Sends numbered requests from Alice. Each has four reply targets at `domain`, which
+    /// Postfix refuses, before Alice's own.
+    pub fn send_with_refused_targets(&self, domain: &str, count: usize) {
+        let robots = (1..5).map(|number| format!("robot{number}@{domain}"));
+        let reply_to: Vec<String> = robots.chain([ALICE.to_owned()]).collect();
+        for number in 0..count {
+            let draft = Draft::request(&format!("{{KMS:Help}} {number}"), "")
+                .with("From", ALICE)
+                .with("Reply-To", &reply_to.join(", "));
+            let taken = self.smtp().send(ALICE, &[GATEWAY], &draft.to_bytes());
+            assert_eq!(taken.code, 250, "{taken:?}");
+        }
+    }
 }
 
 /// A failed test shows the logs. One that did not fail may yet have had trouble

@@ -1,4 +1,4 @@
-//! `backup`: copies the database while the gateway runs.
+//! `backup`: copies the database. The gateway may run meanwhile.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
-    CommandError, Ending,
+    CommandError,
     standard_output::{write_json, write_line},
 };
 use crate::config::Config;
@@ -15,22 +15,24 @@ use crate::gateway::environment::existing_store;
 /// Copy the database to a new file, while the gateway runs.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The copy holds requests, replies, the audit log and the sealed keys. The master
-secret, which opens them, is not in it: keep that apart. It is checked before
-this command is done. --json prints {file, bytes, head}; head names the newest audit
-entry in the copy, as audit verify --head takes it. How to restore one is in the README, under Backup.
+The copy holds requests, replies, the audit log and the sealed keys. It does not
+hold the master secret, which opens the keys: keep that apart. The command
+checks the copy. docs/mail-admin.md says how to restore it.
+
+--json prints {file, bytes, head}; head names the newest audit entry in the
+copy, as audit verify --head takes it.
 
 Example:
   kms-gateway backup /var/backups/kms-gateway/2026-11-24.sqlite3")]
 pub(super) struct Arguments {
-    /// The file to make; it must not be there.
+    /// The file to make; it must not exist.
     file: PathBuf,
     /// Print a JSON object.
     #[arg(long)]
     json: bool,
 }
 
-pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, CommandError> {
+pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<(), CommandError> {
     let config = Config::load(path)?;
     let store = existing_store(&config, None).await?;
     let made = store.backup(&arguments.file).await;
@@ -43,10 +45,9 @@ pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, Co
             "file": file.to_string(),
             "bytes": bytes,
             "head": head.to_string(),
-        }))?,
+        })),
         false => write_line(format_args!(
             "{file}: {bytes} bytes, checked and on the disk\naudit head {head}"
-        ))?,
+        )),
     }
-    Ok(Ending::Done)
 }

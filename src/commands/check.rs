@@ -1,4 +1,4 @@
-//! `check`: validates the configuration and examines what it names.
+//! `check`: validates the configuration and examines the parts that it names.
 
 mod policy_table;
 mod report;
@@ -17,13 +17,8 @@ use crate::{
     clock::SystemClock,
     config::Config,
     gateway::{
-        clock::watched,
-        environment::sts_time,
-        key_management,
-        memory_limit::message_memory,
-        milter_port,
-        reply_port::{self, Tried},
-        start,
+        clock::watched, environment::sts_time, key_management, memory_limit::message_memory,
+        milter_port, reply_port, start,
     },
     kms::{KmcKeys, KmsTables},
     store::SqliteStore,
@@ -33,19 +28,26 @@ use crate::{
 /// Validate the configuration and print the policy table with its settings.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Tries what serve needs: the database is read as a whole, the master secret must
-open it, the ports must be free or held by the running gateway of this database,
-and the name servers must be known. What would keep serve from starting is a
-problem.
+Reports a problem for each thing that keeps serve from starting. The whole
+database must be readable, and the master secret must open it. The ports must be
+free, or held by the running gateway of this database. The name servers must be
+known.
 
-Warns where Postfix does otherwise than the gateway needs it (kms-gateway postfix
-check), where others than Postfix can reach the milter, when the last KMC key
-expires soon, where somebody altered a sealed row, where an external key management
-system does not answer, where a name server can't be asked, and where Postfix's
-reply port refuses replies: it is tried as far as a reply's recipient, the gateway's
-own address. Notes, which are no fault, that every user of this machine can reach a
-milter on loopback, and that the gateway is not in Postfix yet. The exit code is 1
-if there is a problem or a warning.
+Reports a warning if
+  - Postfix differs from what the gateway needs (kms-gateway postfix check)
+  - others than Postfix can reach the milter
+  - the last KMC key expires soon
+  - somebody altered a sealed row
+  - an external key management system does not answer
+  - a name server can't be asked
+  - Postfix's reply port refuses replies
+The port is tried up to a reply's recipient, which is the gateway's own address.
+Nothing is delivered.
+
+Reports a note, which is no fault, if every user of this machine can reach a
+milter on loopback, or if the gateway is not in Postfix yet.
+
+The exit code is 1 if there is a problem or a warning.
 
 --json prints an object with
   configuration  the file
@@ -54,8 +56,8 @@ if there is a problem or a warning.
                  patterns is null where the rule has no list
   notes          an array of texts
   warnings       an array of texts
-  problems       an array of texts: what keeps serve from starting
-A configuration that is not valid prints no object, only an error.
+  problems       an array of texts: the things that keep serve from starting
+An invalid configuration prints no object, only an error.
 
 Examples:
   kms-gateway --config gateway.toml check
@@ -73,13 +75,10 @@ pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, Co
         true => write_json(&report)?,
         false => write_lines(report.lines())?,
     }
-    Ok(match report.is_well() {
-        true => Ending::Done,
-        false => Ending::ProblemFound,
-    })
+    Ok(Ending::of_search(report.is_well()))
 }
 
-/// Looks at everything that a configuration names.
+/// Examines everything that a configuration names.
 async fn examine(path: &Path, config: &Config) -> Result<Report, CommandError> {
     let mut report = Report::new(path, policy_table::rows(config));
     overview(config, &mut report);
@@ -93,15 +92,15 @@ async fn examine(path: &Path, config: &Config) -> Result<Report, CommandError> {
         None => {}
     }
     match reply_port::try_port(config).await {
-        Tried::Said(what) => report.fact("reply port", what),
-        Tried::Warned(problem) => report.warn([problem]),
+        Ok(answer) => report.fact("reply port", answer),
+        Err(problem) => report.warn([problem]),
     }
     examine_start(path, config, &mut report).await?;
     Ok(report)
 }
 
-/// Compares Postfix's files with what the gateway needs. No Postfix is no fault: it
-/// may run elsewhere.
+/// Compares Postfix's files with the gateway's needs. A missing Postfix is no fault:
+/// it may run elsewhere.
 fn examine_postfix(config: &Config, report: &mut Report) {
     let findings = match wiring::check(None, config) {
         Ok(findings) => findings,
@@ -123,7 +122,7 @@ fn examine_postfix(config: &Config, report: &mut Report) {
     report.note(findings.notes);
 }
 
-/// Tries what `serve` needs, and looks at what there is of it.
+/// Tries the needs of `serve`, and examines the parts that open.
 async fn examine_start(
     path: &Path,
     config: &Config,
@@ -146,7 +145,6 @@ async fn examine_start(
     Ok(())
 }
 
-/// The configuration's main points.
 fn overview(config: &Config, report: &mut Report) {
     for address in &config.gateway.addresses {
         report.fact("gateway address", address.0.to_string());
@@ -173,18 +171,18 @@ fn overview(config: &Config, report: &mut Report) {
     report.fact("key management system", key_management::description(config));
 }
 
-/// The block lists that are shown by another name than they are asked by.
+/// Notes the blocklists whose real name holds a key, and is never shown.
 fn hidden_zones(config: &Config) -> impl Iterator<Item = String> {
     let zones = config.dnsbl.zones.iter().map(|zone| &zone.site.zone);
     zones.filter(|zone| zone.has_key()).map(|zone| {
         format!(
-            "dnsbl.zones: the name that is asked for {zone} holds a key, which nothing shows; \
-             public_name = \"{zone}\" beside its site makes sure of that name"
+            "dnsbl.zones: the queried name of {zone} holds a key, which is never shown; \
+             public_name = \"{zone}\" beside its site fixes the shown name"
         )
     })
 }
 
-/// What is to be said of the KMC's keys.
+/// Warns if the last of the KMC's keys ends soon.
 async fn key_warning(config: &Config, store: &SqliteStore) -> Result<Option<String>, CommandError> {
     let Some(warning) = key_management::key_warning(config) else {
         return Ok(None);
@@ -193,4 +191,22 @@ async fn key_warning(config: &Config, store: &SqliteStore) -> Result<Option<Stri
     let keys = KmcKeys::at(sts_time(Timestamp::now())?, &rows);
     let ending = keys.run_out(warning.as_signed());
     Ok(ending.map(|ending| ending.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_help_names_every_field() {
+        let help = Arguments::augment_args(clap::Command::new("check"))
+            .render_long_help()
+            .to_string();
+        let report = Report::new(Path::new("/etc/gateway.toml"), Vec::new());
+        for (field, _) in serde_json::to_value(report).unwrap().as_object().unwrap() {
+            assert!(help.contains(&format!("\n  {field} ")), "{field}: {help}");
+        }
+    }
 }

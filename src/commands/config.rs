@@ -1,5 +1,5 @@
-//! `config`: one key of the configuration file, asked for or set, as
-//! postconf(1) does for Postfix. Needs no secret and no database.
+//! `config`: prints or sets a key of the configuration file, as postconf(1) does
+//! for Postfix. Needs no secret and no database.
 
 use std::path::Path;
 
@@ -7,11 +7,14 @@ use clap::{Args, Subcommand};
 use serde_json::Value as Json;
 
 use super::{
-    CommandError, Ending,
+    CommandError,
     standard_output::{write_line, write_lines, write_text},
 };
 use crate::config::{Config, ConfigError};
 use crate::gateway::environment::master_secret_file;
+
+/// The configuration file unless `--config` names another.
+pub(super) const DEFAULT_CONFIG: &str = "/etc/kms-gateway/gateway.toml";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
@@ -19,79 +22,77 @@ pub(super) enum Action {
     Set(Set),
 }
 
-/// Print the value in force of a key, its default where the file has none.
+/// Print the value of a key that is in force: the file's, or the default.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A list is printed one element a line. Nothing is printed for a key that is not
-set and has no default. For a table, or without KEY, TOML is printed.
+Prints a list one element a line. Prints nothing for a key that is not set and
+has no default. Prints TOML for a table, or without KEY for the whole
+configuration.
 
 Examples:
   kms-gateway config get gateway.addresses
   kms-gateway config get")]
 pub(super) struct Get {
-    /// The key, with its table: milter.listen.
+    /// The key with its table: milter.listen.
     key: Option<String>,
 }
 
 /// Set a key in the configuration file; its comments and layout stay.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The file is replaced only by a valid one, at once and as a whole. A running
-gateway takes it at its next reload (SIGHUP, systemctl reload).
+The file is replaced as a whole, and only if the new one is valid. A running
+gateway takes the change at its next reload (SIGHUP, systemctl reload) or start.
 
 Examples:
   kms-gateway config set milter.keep_bcc true
   kms-gateway config set gateway.addresses gateway@kms.example.org kms@example.org
   kms-gateway config set dnsbl.zones '{ site = \"bl.example\", ipv6 = false }'")]
 pub(super) struct Set {
-    /// The key, with its table: milter.listen.
+    /// The key with its table: milter.listen.
     key: String,
-    /// Its value; for a list, its elements.
+    /// The value; for a list, its elements.
     #[arg(value_name = "VALUE", allow_hyphen_values = true)]
     values: Vec<String>,
 }
 
-pub(super) fn run(path: &Path, action: Action) -> Result<Ending, CommandError> {
+pub(super) fn run(path: &Path, action: Action) -> Result<(), CommandError> {
     match action {
         Action::Get(arguments) => get(path, arguments.key.as_deref()),
         Action::Set(arguments) => set(path, &arguments),
     }
 }
 
-fn get(path: &Path, key: Option<&str>) -> Result<Ending, CommandError> {
+fn get(path: &Path, key: Option<&str>) -> Result<(), CommandError> {
     let mut config = Config::load(path)?;
     let secrets = &mut config.secrets;
     if secrets.places() == 0 {
         secrets.master_secret_file = Some(master_secret_file(secrets).to_owned());
     }
     let Some(key) = key else {
-        write_text(as_toml(&config)?)?;
-        return Ok(Ending::Done);
+        return write_text(as_toml(&config)?);
     };
     match config.value_of(key) {
-        None => return Err(ConfigError::unknown_key(path, key).into()),
-        Some(Json::Null) => {}
+        None => Err(ConfigError::unknown_key(path, key).into()),
+        Some(Json::Null) => Ok(()),
         Some(Json::Array(elements)) => {
             let lines: Result<Vec<String>, _> = elements.iter().map(as_line).collect();
-            write_lines(lines?)?;
+            write_lines(lines?)
         }
-        Some(table @ Json::Object(_)) => write_text(as_toml(&without_unset(table))?)?,
-        Some(value) => write_line(as_line(&value)?)?,
+        Some(table @ Json::Object(_)) => write_text(as_toml(&without_unset(table))?),
+        Some(value) => write_line(as_line(&value)?),
     }
-    Ok(Ending::Done)
 }
 
-fn set(path: &Path, arguments: &Set) -> Result<Ending, CommandError> {
+fn set(path: &Path, arguments: &Set) -> Result<(), CommandError> {
     let key = &arguments.key;
-    let become_of_it = match Config::set(path, key, &arguments.values)? {
+    let done = match Config::set(path, key, &arguments.values)? {
         true => "set",
-        false => "is so already",
+        false => "has this value already",
     };
-    write_line(format_args!("{}: {key} {become_of_it}", path.display()))?;
-    Ok(Ending::Done)
+    write_line(format_args!("{}: {key} {done}", path.display()))
 }
 
-/// A text without its quotes, anything else as TOML writes it on one line.
+/// A text without its quotes; any other value as one line of TOML.
 fn as_line(value: &Json) -> Result<String, CommandError> {
     match value {
         Json::String(text) => Ok(text.clone()),
@@ -105,7 +106,7 @@ fn as_toml(value: &impl serde::Serialize) -> Result<String, CommandError> {
     toml::to_string(value).map_err(CommandError::other)
 }
 
-/// TOML has no word for what is not set.
+/// Removes unset keys: TOML has no null.
 fn without_unset(mut table: Json) -> Json {
     if let Json::Object(keys) = &mut table {
         keys.retain(|_, value| !value.is_null());

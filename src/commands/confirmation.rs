@@ -1,13 +1,13 @@
-//! Asks a person whether an order is really meant, before what can't be undone.
+//! Asks a person to confirm an order that can't be undone.
 
 use std::io::{self, BufRead, IsTerminal as _, Write};
 
-use super::CommandError;
+use super::{CommandError, prompt::next_line};
 
-/// Asks whoever sits at the terminal, unless `yes` was given.
+/// Asks at the terminal, unless `yes` was given.
 ///
 /// # Errors
-/// The answer was not yes, or nobody can be asked: nothing was done then.
+/// The answer was not yes, or standard input is no terminal.
 pub(super) fn confirm(question: &str, yes: bool) -> Result<(), CommandError> {
     let stdin = io::stdin();
     let answers = stdin.is_terminal().then(|| stdin.lock());
@@ -25,26 +25,16 @@ fn confirmed(
     }
     let Some(mut answers) = answers else {
         return Err(CommandError::usage(format_args!(
-            "{question} Nothing was done: standard input is no terminal, so that nobody can be \
-             asked. Give --yes"
+            "{question} Nothing was done: standard input is no terminal to confirm this at; give \
+             --yes"
         )));
     };
-    let answer = ask(question, &mut answers, &mut prompts)
-        .map_err(|error| CommandError::other(format_args!("can't ask: {error}")))?;
+    let prompt = format!("{question} Go on? [y/N]");
+    let answer = next_line(&mut answers, &mut prompts, &prompt)?.unwrap_or_default();
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
         _ => Err(CommandError::other("nothing was done")),
     }
-}
-
-fn ask(question: &str, answers: &mut impl BufRead, prompts: &mut impl Write) -> io::Result<String> {
-    /// More than any answer.
-    const LONGEST_LINE: u64 = 1024;
-    write!(prompts, "{question} Go on? [y/N]: ")?;
-    prompts.flush()?;
-    let mut line = String::new();
-    io::Read::take(answers, LONGEST_LINE).read_line(&mut line)?;
-    Ok(line)
 }
 
 #[cfg(test)]

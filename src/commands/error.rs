@@ -1,4 +1,5 @@
-//! What ends a command: one line that says what, where and what to do.
+//! The error that ends a command: one line with what is wrong, where, and what to
+//! do.
 
 use std::{fmt, io, path::Path};
 
@@ -10,34 +11,34 @@ use crate::{
     wiring::WiringError,
 };
 
-/// Why a command could not be carried out.
+/// The reason why a command could not be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The parts of the gateway itself: configuration, store, keys, ports.
+    /// The gateway's own parts failed: configuration, store, keys or ports.
     #[error(transparent)]
     Gateway(GatewayError),
-    /// A copy of the database.
+    /// The database can't be copied.
     #[error(transparent)]
     Backup(#[from] BackupError),
-    /// A private key in a file.
+    /// The PEM file of a private key can't be read or made.
     #[error(transparent)]
     Pem(#[from] PemError),
-    /// A vending key that was given.
+    /// A given vending key is not one.
     #[error(transparent)]
     VendingKey(#[from] VendingKeyError),
-    /// Keys, modules and what may be done with them.
+    /// A change of keys or modules was refused.
     #[error(transparent)]
     Administration(#[from] AdministrationError),
-    /// The software security module.
+    /// The software security module refused.
     #[error(transparent)]
     Module(#[from] ModuleError),
-    /// Postfix's configuration.
+    /// Postfix's configuration can't be read or changed.
     #[error(transparent)]
     Wiring(#[from] WiringError),
-    /// The command can't be meant so: exit code 2.
+    /// The command line is wrong: exit code 2.
     #[error("{0}")]
     Usage(String),
-    /// Anything else, in words.
+    /// Any other reason.
     #[error("{0}")]
     Other(String),
 }
@@ -53,17 +54,22 @@ where
 }
 
 impl CommandError {
-    /// A file that can't be read or written.
+    /// A file that can't be `action`: read, written, made.
     pub(super) fn file(path: &Path, action: &str, error: &io::Error) -> Self {
-        Self::Other(format!("{}: can't be {action}: {error}", path.display()))
+        Self::at(path, format_args!("can't be {action}: {error}"))
     }
 
-    /// What the command line lacks that only shows when it is carried out.
+    /// A file with a problem, and the remedy.
+    pub(crate) fn at(path: &Path, problem: impl fmt::Display) -> Self {
+        Self::Other(format!("{}: {problem}", path.display()))
+    }
+
+    /// A wrong command line that clap could not find.
     pub(super) fn usage(text: impl fmt::Display) -> Self {
         Self::Usage(text.to_string())
     }
 
-    /// Anything else.
+    /// Any other reason.
     pub(super) fn other(text: impl fmt::Display) -> Self {
         Self::Other(text.to_string())
     }

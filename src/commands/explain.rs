@@ -1,4 +1,4 @@
-//! `explain`: what would happen to a message, rule by rule, with no side
+//! `explain`: shows how a message would be judged, rule by rule, without any side
 //! effect.
 
 mod looks;
@@ -25,7 +25,7 @@ use self::{
     table::{Row, Style},
 };
 use super::{
-    CommandError, Ending, input,
+    CommandError, input,
     standard_output::{write_json, write_lines},
 };
 use crate::{
@@ -47,15 +47,17 @@ use crate::{
     sts::{VkloadReq, single_in_mail},
 };
 
-/// Say what would happen to a message and why, rule by rule, with no side
-/// effect.
+/// Show how a message would be judged and why, rule by rule, without any side effect.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Without --mail-from the reverse path is the message's Return-Path, else its
-From; without --rcpt-to the recipient is the gateway. DNS blocklists are asked
-only with --dns, and only about a client that is given. Of an mbox each message
-is explained. The message is read as Postfix hands it to the gateway: a line that
-is no field ends the header, and a field is cut after 60,000 octets. Colour on terminals only, and not if NO_COLOR is set.
+From. Without --rcpt-to the recipient is the gateway. DNS blocklists are asked
+only with --dns, and only if --client-ip is given. Each message of an mbox is
+explained.
+
+The message is read as Postfix hands it to the gateway: a line that is no field
+ends the header, and a field is cut after 60,000 octets. The table has colours
+on a terminal, unless NO_COLOR is set.
 
 Example:
   kms-gateway explain --client-ip 192.0.2.1 --dns message.eml")]
@@ -72,7 +74,7 @@ pub(super) struct Arguments {
     /// Ask the DNS blocklists about the client's address.
     #[arg(long)]
     dns: bool,
-    /// Print one JSON object; for an mbox an array of them.
+    /// Print a JSON object; for an mbox an array of objects.
     #[arg(long)]
     json: bool,
     /// The message or mbox, or - for standard input.
@@ -80,7 +82,7 @@ pub(super) struct Arguments {
     file: PathBuf,
 }
 
-pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, CommandError> {
+pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<(), CommandError> {
     let config = Config::load(path)?;
     let unreadable = |error| CommandError::file(&arguments.file, "read", &error);
     let mut mailbox =
@@ -125,10 +127,11 @@ pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, Co
         };
         write_json(&json)?;
     }
-    Ok(Ending::Done)
+    Ok(())
 }
 
-/// As much of a message as any rule looks at; the milter keeps no more either.
+/// How many bytes of a message are kept: as many as the rules look at. The milter
+/// keeps no more either.
 fn kept_bytes(config: &Config) -> usize {
     const SLACK: usize = 64 * 1024;
     usize::try_from(config.policy.max_message_bytes)
@@ -137,17 +140,16 @@ fn kept_bytes(config: &Config) -> usize {
         .saturating_add(SLACK)
 }
 
-/// What blocklists say of the client, where they are asked: as the milter does,
-/// nobody is about a client that is trusted.
+/// Asks the blocklists about the client, if `dns` is set. As in the milter, nothing is
+/// asked about a trusted client.
 async fn ask_blocklists(
     config: &Config,
     settings: &policy::Settings,
     client: &Client,
     dns: bool,
 ) -> Result<Option<Score>, CommandError> {
-    let address = match client.address {
-        Some(address) if dns && !settings.trusts(client) => address,
-        _ => return Ok(None),
+    let Some(address) = client.address.filter(|_| dns && !settings.trusts(client)) else {
+        return Ok(None);
     };
     match blocklists(config)? {
         Some(blocklists) => Ok(Some(blocklists.ask(address).await)),
@@ -156,25 +158,25 @@ async fn ask_blocklists(
 }
 
 struct Explanation {
-    /// Its Subject, decoded.
+    /// The decoded Subject.
     title: String,
     rows: Vec<Row>,
     judgement: Judgement,
-    /// Who would be answered: nobody unless it is a request.
+    /// The addresses that would be answered. Empty unless the message is a request.
     reply_to: Vec<Address>,
     service: Option<ServiceCode>,
-    /// Foretold for a request; or why it can't be.
+    /// A request's foretold answer, or the reason why it can't be foretold.
     answer: Option<Result<Outcome, String>>,
 }
 
-/// What explanations are made with.
+/// Makes explanations by one configuration and command line.
 struct Explainer<'a> {
     path: &'a Path,
     config: &'a Config,
     arguments: &'a Arguments,
     settings: policy::Settings,
     client: Client,
-    /// None where nobody was asked.
+    /// None if the blocklists were not asked.
     dnsbl: Option<Score>,
     /// Opened when the first request needs it.
     kms: OnceCell<Box<dyn Kms>>,
@@ -184,7 +186,7 @@ impl Explainer<'_> {
     async fn explain(&self, piece: &Piece) -> Result<Explanation, CommandError> {
         let addresses = gateway_addresses(self.config);
         let Received { message, size } = received(&piece.bytes);
-        // A message that is not kept whole has the size of its file.
+        // A message that was not kept whole counts with its size in the file.
         let is_whole = piece.size == piece.bytes.len() as u64;
         let size = if is_whole { size } else { piece.size };
         let headers = &message.headers;
@@ -230,7 +232,7 @@ impl Explainer<'_> {
         })
     }
 
-    /// The service's answer as of now, with nothing issued.
+    /// The service's answer at this time. Issues nothing.
     async fn foretell(
         &self,
         addresses: &GatewayAddresses,
@@ -247,7 +249,7 @@ impl Explainer<'_> {
             installation: &installation(self.config),
             id: &id,
             request: &request,
-            // Its length is all that follows from that.
+            // Affects only the length of a help reply.
             may_be_forged: false,
             accepted_at: now,
             now,
@@ -255,15 +257,13 @@ impl Explainer<'_> {
         .await
         .map_err(|error| error.to_string())
     }
-}
 
-impl Explainer<'_> {
     async fn kms(&self) -> &dyn Kms {
         let open = || open_kms(self.path, self.config);
         self.kms.get_or_init(open).await.as_ref()
     }
 
-    /// Whether nothing vouches for its sender, as far as a client was given.
+    /// Whether nothing vouches for the sender. Without a given client, something does.
     async fn is_of_a_stranger(&self, message: &Message, asked: &Asked) -> bool {
         let is_vouched_for = self.client.address.is_none()
             || self.settings.trusts(&self.client)
@@ -282,27 +282,19 @@ impl Explainer<'_> {
 
 fn recipients(arguments: &Arguments, config: &Config) -> Result<Vec<Address>, CommandError> {
     if arguments.rcpt_to.is_empty() {
-        return Ok(config
-            .gateway
-            .addresses
-            .iter()
-            .take(1)
-            .map(|address| address.0.clone())
-            .collect());
+        let first = config.gateway.addresses.first();
+        return Ok(first.map(|address| address.0.clone()).into_iter().collect());
     }
-    arguments
-        .rcpt_to
-        .iter()
-        .map(|text| {
-            Address::parse(text.trim_start_matches('<').trim_end_matches('>')).map_err(|error| {
-                CommandError::other(format!("--rcpt-to {text}: {error}; write local@domain"))
-            })
+    let recipients = arguments.rcpt_to.iter().map(|text| {
+        today::address(text).map_err(|error| {
+            CommandError::other(format!("--rcpt-to {text}: {error}; write local@domain"))
         })
-        .collect()
+    });
+    recipients.collect()
 }
 
-/// The key management system. Without a store and master secret that this
-/// user may read, what needs the embedded one's keys can't be foretold.
+/// Opens the key management system. If this user can't open the embedded one's keys,
+/// the answers that need them can't be foretold.
 async fn open_kms(path: &Path, config: &Config) -> Box<dyn Kms> {
     if let Some(kms) = key_management::remote(config) {
         return Box::new(kms);
@@ -317,8 +309,7 @@ async fn open_kms(path: &Path, config: &Config) -> Box<dyn Kms> {
     }
 }
 
-/// Stands where the keys can't be opened: every question that needs them gets
-/// the reason.
+/// Stands for keys that can't be opened, and answers every question with the reason.
 struct NoKms(String);
 
 #[async_trait]

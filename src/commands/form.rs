@@ -1,4 +1,4 @@
-//! The two forms of a list: lines for people, JSON for scripts.
+//! The two forms of a list: lines for people, a JSON array for scripts.
 
 use std::fmt::Display;
 
@@ -10,7 +10,7 @@ use super::{
     standard_output::{write_json, write_lines},
 };
 
-/// The form that a command was asked for.
+/// The form that the command line asks for.
 #[derive(Debug, Args)]
 pub(super) struct Form {
     /// Print a JSON array.
@@ -19,7 +19,7 @@ pub(super) struct Form {
 }
 
 impl Form {
-    /// Writes a list, of each element its object or its line.
+    /// Writes a list: an object or a line for each element.
     pub(super) fn write<T, L: Display>(
         &self,
         list: &[T],

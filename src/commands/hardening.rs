@@ -1,20 +1,19 @@
-//! What keeps secrets within the process, for `serve` and every other command.
+//! Keeps secrets within the process, for `serve` and every other command.
 //!
-//! No core is dumped, whatever limits the process was started with, and it is
-//! not dumpable: only root may trace it or read its memory and environment by
-//! `/proc`, another process of the same user may not.
+//! The process dumps no core, whatever limits it was started with. It is not
+//! dumpable: only root can trace it, or read its memory and environment in
+//! `/proc`. Another process of the same user cannot.
 //!
-//! Secrets lie in a place of their own that is locked into memory (`Secret` and
-//! `SecretBytes`), whether they live as long as the process or are opened for
-//! one answer. What the ciphers hold of them while they work, on the stack and
-//! in their own types, is wiped but not locked: against that an administrator
-//! has `MemorySwapMax=0` in the service's unit, or encrypted swap.
+//! `Secret` and `SecretBytes` hold secrets in memory that is locked against
+//! swapping. The ciphers' own copies, on the stack and in their types, are wiped
+//! but not locked. `MemorySwapMax=0` in the service's unit, or encrypted swap,
+//! protects those too.
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 use super::CommandError;
 
-/// Turns core dumps and tracing off, for good.
+/// Turns core dumps and tracing off, for the rest of the process.
 pub(super) fn keep_secrets_in() -> Result<(), CommandError> {
     let none = Rlimit {
         current: Some(0),

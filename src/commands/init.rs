@@ -1,7 +1,6 @@
-//! `init`: a new installation. Configuration, master secret, database and the
-//! KMC's key, each made where it isn't there yet, so that a run that was cut
-//! short is finished by another. `serve` makes none of it: what is missing then
-//! was lost.
+//! `init`: makes a new installation: configuration, master secret, database and the
+//! KMC's key. It makes only missing parts, so that a second run finishes one that
+//! was cut short. `serve` makes none of them: a part that it misses was lost.
 
 mod questions;
 
@@ -16,7 +15,8 @@ use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
 
 use self::questions::{Question, Questions};
 use super::{
-    CommandError, DEFAULT_CONFIG, Ending,
+    CommandError,
+    config::DEFAULT_CONFIG,
     kmc::{FirstKey, create_master_secret},
     standard_output::Steps,
 };
@@ -34,38 +34,40 @@ use crate::{
     sts::{Ident, StsTime},
 };
 
-/// The configuration as it is shipped, each key with its default.
+/// The shipped configuration: each key with its default.
 const TEMPLATE: &str = include_str!("../../postfix/gateway.toml");
 
-/// Where Debian writes the domain of the machine's mail.
+/// Debian's file with the domain of the machine's mail.
 const MAIL_NAME: &str = "/etc/mailname";
 
 /// Set up a new installation: configuration, master secret, database, KMC key.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Asks for what is not given, if there is somebody at a terminal, and proposes
-what most want; without one it takes the proposals, and needs an address (or a
-domain) and an issuer. Nothing that is there is changed: with a configuration
-that is there already, its own address, paths and key management system count.
-Run by root, what it makes belongs to the owner of the database's directory, and
-the directory of the milter's socket to Postfix's group as well.
+At a terminal it asks for each missing option, and proposes a usual value.
+Without a terminal it takes these values, and needs --address (or --domain) and
+--issuer.
+
+It changes nothing that exists. If the configuration exists, its address, paths
+and key management system are used. Run by root, it makes all files for the
+owner of the database's directory. The directory of the milter's socket gets
+Postfix's group too.
 
 Example:
   kms-gateway init --address kms@example.org --issuer Example")]
 pub(super) struct Arguments {
-    /// Address that people write to; once for each.
+    /// Address that people write to. May be given more than once.
     #[arg(long, value_name = "ADDRESS")]
     address: Vec<GatewayAddress>,
-    /// Domain of the mail; kms@DOMAIN is the address then.
+    /// Domain of the mail; the address is then kms@DOMAIN.
     #[arg(long, conflicts_with = "address")]
     domain: Option<String>,
     /// Database file to make.
     #[arg(long, value_name = "FILE")]
     database: Option<PathBuf>,
-    /// Master secret's file, made if it isn't there.
+    /// Master secret's file, made if it does not exist.
     #[arg(long, value_name = "FILE")]
     master_secret_file: Option<PathBuf>,
-    /// Where Postfix reaches the gateway, unix:PATH or inet:HOST:PORT; by default a
+    /// The gateway's address for Postfix, unix:PATH or inet:HOST:PORT. The default is a
     /// socket in Postfix's queue directory, for Postfix alone.
     #[arg(long, value_name = "ADDRESS")]
     milter_listen: Option<ListenAddress>,
@@ -81,15 +83,14 @@ pub(super) struct Arguments {
     /// P-384 or P-256.
     #[arg(long)]
     curve: Option<Curve>,
-    /// When the KMC's key expires, yyyymmddThhmmssZ; in three years if it isn't
-    /// given.
+    /// When the KMC's key expires, yyyymmddThhmmssZ [default: in three years].
     #[arg(long, value_name = "TIME")]
     expires: Option<StsTime>,
 }
 
-pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, CommandError> {
+pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<(), CommandError> {
     let mut questions = Questions::of_terminal();
-    // All is asked and checked before anything is written.
+    // Asks and checks everything before it writes anything.
     let configuration = Configuration::of(path, arguments, &mut questions)?;
     let config = configuration.config();
     let database = Database::of(path, config).await?;
@@ -110,7 +111,8 @@ pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, Co
     steps.done(create_master_secret(config)?);
     let environment = Environment::open(path, config).await?;
     steps.done([format!("database:      {}", config.store.path.display())]);
-    // Or the time until `serve` first starts would look like a clock set forward.
+    // Without a record, the time until `serve` starts would look like a clock that was
+    // set forward.
     let clock = clock::watched(Arc::new(SystemClock), &environment.store).await?;
     environment.store.keep_clock_record(clock.record()).await?;
     if let Some(key) = first_key {
@@ -120,10 +122,9 @@ pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<Ending, Co
     environment.store.close().await;
     steps.done(milter_port::make_directory(config)?);
     steps.done([next_commands(path)]);
-    steps.end().map(|()| Ending::Done)
+    steps.end()
 }
 
-/// The installation's configuration.
 enum Configuration {
     Present(Config),
     New { config: Config, text: String },
@@ -141,11 +142,11 @@ impl Configuration {
             return Ok(Self::New { config, text });
         }
         if arguments.is_about_configuration() {
-            return Err(CommandError::other(format_args!(
-                "{}: is there already, so that its address, paths and key management system count; \
-                 change them by kms-gateway config set, or move the file away",
-                path.display()
-            )));
+            return Err(CommandError::at(
+                path,
+                "exists already, and its address, paths and key management system are used; change \
+                 them with kms-gateway config set, or move the file away",
+            ));
         }
         Ok(Self::Present(Config::load(path)?))
     }
@@ -168,7 +169,7 @@ impl Arguments {
     }
 }
 
-/// The text of the configuration that was asked for.
+/// The text of the new configuration, by arguments and answers.
 fn new_configuration(
     path: &Path,
     arguments: &Arguments,
@@ -179,26 +180,17 @@ fn new_configuration(
         addresses => addresses.to_vec(),
     };
     let database = questions.ask(
-        &Question {
-            option: "database",
-            text: "Database file",
-        },
+        Question("database", "Database file"),
         arguments.database.as_deref().map(shown),
         Some(shown(&crate::config::Store::default().path)),
     )?;
     let master_secret_file = questions.ask(
-        &Question {
-            option: "master-secret-file",
-            text: "Master secret's file",
-        },
+        Question("master-secret-file", "Master secret's file"),
         arguments.master_secret_file.as_deref().map(shown),
         Some(DEFAULT_MASTER_SECRET.to_owned()),
     )?;
     let milter_listen = questions.ask(
-        &Question {
-            option: "milter-listen",
-            text: "Where Postfix reaches the gateway",
-        },
+        Question("milter-listen", "The gateway's address for Postfix"),
         arguments.milter_listen.clone(),
         Some(milter_port::proposal()),
     )?;
@@ -224,58 +216,45 @@ fn ask_for_address(
         return at(domain)
             .map_err(|error| CommandError::other(format_args!("--domain {domain}: {error}")));
     }
-    // Only a person can tell whether the machine's domain is meant.
+    // Only a person can confirm that the machine's domain is meant.
     let proposal = fs::read_to_string(MAIL_NAME)
         .ok()
         .filter(|_| questions.has_somebody());
     questions.ask(
-        &Question {
-            option: "address",
-            text: "Address that people write to",
-        },
+        Question("address", "Address that people write to"),
         None,
         proposal.and_then(|domain| at(domain.trim()).ok()),
     )
 }
 
-/// The key that the KMC begins with.
+/// Asks for the KMC's first key.
 fn first_key(
     arguments: &Arguments,
     questions: &mut Questions<impl io::BufRead, impl io::Write>,
 ) -> Result<FirstKey, CommandError> {
-    let issuer = Question {
-        option: "issuer",
-        text: "Issuer in the KMC's identifier",
-    };
-    let name = Question {
-        option: "name",
-        text: "Name in the KMC's identifier",
-    };
-    let expires = Question {
-        option: "expires",
-        text: "End of the KMC's key, yyyymmddThhmmssZ",
-    };
+    let issuer = Question("issuer", "Issuer in the KMC's identifier");
+    let name = Question("name", "Name in the KMC's identifier");
+    let expires = Question("expires", "End of the KMC's key, yyyymmddThhmmssZ");
     Ok(FirstKey {
-        issuer: questions.ask(&issuer, arguments.issuer.clone(), None)?,
-        name: questions.ask(&name, arguments.name.clone(), "K0001".parse().ok())?,
-        expires: questions.ask(&expires, arguments.expires, in_three_years())?,
+        issuer: questions.ask(issuer, arguments.issuer.clone(), None)?,
+        name: questions.ask(name, arguments.name.clone(), "K0001".parse().ok())?,
+        expires: questions.ask(expires, arguments.expires, in_three_years())?,
     })
 }
 
-/// As long as the standard's own example of a public key is good for.
+/// The lifetime of the standard's own example of a public key.
 fn in_three_years() -> Option<StsTime> {
     let now = Timestamp::now().to_zoned_datetime(TimeZone::UTC);
     let day = now.checked_add(3.years()).ok()?.start_of_day().ok()?;
     sts_time(day.timestamp()).ok()
 }
 
-/// What there is of the database.
+/// The state of the database.
 enum Database {
     Missing,
-    /// Its key was not made: a run was cut short.
+    /// An earlier run was cut short before it made the KMC's key.
     WithoutKey,
-    /// It needs nothing, and may be older than the configuration: a package
-    /// that is purged can leave it.
+    /// May be older than the configuration: a purged package can leave the database.
     Complete,
 }
 
@@ -288,8 +267,8 @@ impl Database {
         let secret = master_secret_file(&config.secrets);
         if config.secrets.is_in_file() && !secret.exists() {
             return Err(CommandError::other(format_args!(
-                "{}: is there, but not its master secret, {}: put that back, or move the database \
-                 away if it is of no use",
+                "{}: exists, but its master secret, {}, does not; put the secret back, or move a \
+                 database without use away",
                 file.display(),
                 secret.display()
             )));
@@ -308,15 +287,14 @@ impl Database {
 }
 
 fn finished(config: &Config) -> CommandError {
-    CommandError::other(format_args!(
-        "{}: is there already; nothing is left to be set up. For another installation give another \
-         --config, or move this file away if it is of no use",
-        config.store.path.display()
-    ))
+    CommandError::at(
+        &config.store.path,
+        "exists already, and nothing is left to be set up; for another installation give another \
+         --config, or move a file without use away",
+    )
 }
 
-/// There is no secret in it. The directory may be the only thing that keeps
-/// others out.
+/// Writes the configuration, which is readable for all: it holds no secret.
 fn write_configuration(path: &Path, text: &str) -> Result<(), CommandError> {
     let write = || -> io::Result<()> {
         if let Some(directory) = path.parent() {
@@ -327,7 +305,7 @@ fn write_configuration(path: &Path, text: &str) -> Result<(), CommandError> {
     write().map_err(|error| CommandError::file(path, "written", &error))
 }
 
-/// What is to be done next, as the package has it or as the sources have.
+/// The commands to run next, for an installed package or for a build.
 fn next_commands(path: &Path) -> String {
     let is_packaged = Path::new("/usr/sbin/kms-gateway-postfix").exists();
     let config = match path == Path::new(DEFAULT_CONFIG) {
@@ -342,8 +320,8 @@ fn next_commands(path: &Path) -> String {
         "\nNext:\n  \
          1. kms-gateway{config} check\n  \
          2. {start}\n  \
-         3. kms-gateway{config} postfix install --dry-run    (without --dry-run once you like what it says)\n\n\
-         Security modules and vending keys come after that: kms-gateway module add --help,\n\
+         3. kms-gateway{config} postfix install --dry-run    (if that is right, without --dry-run)\n\n\
+         Then add security modules and vending keys: kms-gateway module add --help,\n\
          kms-gateway vending-key --help."
     )
 }

@@ -1,4 +1,4 @@
-//! Reads what a command is given: a file, or standard input for `-`.
+//! Reads a command's input: a file, or standard input for `-`.
 
 use std::{
     fs,
@@ -11,13 +11,13 @@ use zeroize::Zeroizing;
 
 use super::CommandError;
 
-/// More than any message or file of records that a command is for.
+/// In bytes; more than any message or file of records.
 const LIMIT: u64 = 128 * 1024 * 1024;
 
-/// More than any passphrase, key or registration.
+/// In bytes; more than any passphrase, key or registration.
 const SECRET_LIMIT: usize = 64 * 1024;
 
-/// The bytes of `path`, or of standard input if it is `-`.
+/// Reads a file, or standard input for `-`, up to [`LIMIT`].
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, CommandError> {
     let read = if path == Path::new("-") {
         read_limited(io::stdin().lock())
@@ -26,18 +26,16 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, CommandError> {
     };
     let bytes = read.map_err(|error| CommandError::file(path, "read", &error))?;
     if bytes.len() as u64 > LIMIT {
-        return Err(CommandError::Other(format!(
-            "{}: larger than {} MiB; give a smaller file",
-            path.display(),
-            LIMIT / 1024 / 1024
-        )));
+        let limit = LIMIT / 1024 / 1024;
+        let problem = format_args!("larger than {limit} MiB; give a smaller file");
+        return Err(CommandError::at(path, problem));
     }
     Ok(bytes)
 }
 
-/// A secret of `path`, or of standard input if it is `-`. It is read into its
-/// place at once: a vector that grows, and the buffer of standard input, would
-/// leave copies behind.
+/// Reads a secret from a file, or from standard input for `-`. It uses neither a
+/// vector that grows nor the buffer of standard input: both would leave copies of
+/// the secret behind.
 pub(super) fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, CommandError> {
     let opened = if path == Path::new("-") {
         io::stdin().as_fd().try_clone_to_owned().map(fs::File::from)
@@ -49,22 +47,20 @@ pub(super) fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, CommandErro
         .and_then(|mut file| fill(&mut file, &mut bytes))
         .map_err(|error| CommandError::file(path, "read", &error))?;
     if length > SECRET_LIMIT {
-        return Err(CommandError::Other(format!(
-            "{}: larger than {} KiB; give the file with the secret alone",
-            path.display(),
-            SECRET_LIMIT / 1024
-        )));
+        let limit = SECRET_LIMIT / 1024;
+        let problem = format_args!("larger than {limit} KiB; give the file with the secret alone");
+        return Err(CommandError::at(path, problem));
     }
     bytes.truncate(length);
     Ok(bytes)
 }
 
-/// The same, of a text in UTF-8.
+/// Reads a secret text in UTF-8, as [`read_secret`] does.
 pub(super) fn read_secret_text(path: &Path) -> Result<Zeroizing<String>, CommandError> {
     let bytes = read_secret(path)?;
     std::str::from_utf8(&bytes)
         .map(|text| Zeroizing::new(text.to_owned()))
-        .map_err(|_| CommandError::Other(format!("{}: not a text in UTF-8", path.display())))
+        .map_err(|_| CommandError::at(path, "not a text in UTF-8; give another file"))
 }
 
 /// Reads until `buffer` is full or the file ends.
@@ -81,7 +77,7 @@ fn fill(file: &mut fs::File, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(length)
 }
 
-/// What [`read`] reads, to be read bit by bit.
+/// Opens a file, or standard input for `-`, for reading piece by piece.
 pub(super) fn open(path: &Path) -> Result<Box<dyn BufRead>, CommandError> {
     if path == Path::new("-") {
         return Ok(Box::new(io::stdin().lock()));

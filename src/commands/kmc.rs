@@ -1,4 +1,4 @@
-//! `kmc`: the key management centre's own key.
+//! `kmc`: makes, rotates, lists and exports the key management centre's own keys.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{
-    CommandError, Ending,
+    CommandError,
     form::Form,
     input,
     standard_output::{Steps, write_line, write_lines, write_text},
@@ -20,7 +20,7 @@ use crate::{
         key_management,
     },
     kms::{
-        Curve, Fingerprint, KmcKeyRow, KmcKeys, Kms, KmsTables, PrivateKey,
+        Curve, KmcKeyRow, KmcKeys, Kms, KmsTables, PrivateKey,
         administration::{NewKmcKey, new_kmcid},
     },
     new_file,
@@ -33,8 +33,9 @@ pub(super) enum Action {
     Rotate(Rotate),
     /// List the key pairs: KMCID, state, curve, activation, expiry.
     #[command(after_help = "\
-A key is coming, active (handed out and served), retiring (served) or expired.
---json prints an array of {kmcid, state, curve, activation, expiry}.
+A key is coming, active (handed out, and its requests are answered), retiring
+(its requests are answered) or expired. --json prints an array of {kmcid, state,
+curve, activation, expiry}.
 
 Example:
   kms-gateway kmc list")]
@@ -48,7 +49,7 @@ Example:
 /// Make the KMC's first key pair, or import one.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Refused while a key serves: kmc rotate adds the one that follows it.
+Refused while there is an active key: kmc rotate adds the next one.
 
 Example:
   kms-gateway kmc init --create-master-secret \\
@@ -63,19 +64,18 @@ pub(super) struct Init {
     /// P-384 or P-256.
     #[arg(long, default_value_t = Curve::P384)]
     curve: Curve,
-    /// Make the master secret's file too, if it isn't there.
+    /// Make the master secret's file if it does not exist.
     #[arg(long)]
     create_master_secret: bool,
     #[command(flatten)]
     pair: Pair,
 }
 
-/// Add the key pair that follows the active one, which serves on until it
-/// expires.
+/// Add the next key pair. The active one stays in use until it expires.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Modules that ask for the public key get the new one from its activation on;
-what they made for the old one is answered as before.
+From its activation on, modules that ask for the public key get the new one.
+Requests made for the old one are still answered.
 
 Example:
   kms-gateway kmc rotate --name K0002 --expires 20360101T000000Z")]
@@ -83,21 +83,20 @@ pub(super) struct Rotate {
     /// Name in the KMCID.
     #[arg(long)]
     name: Ident,
-    /// Issuer in the KMCID; that of the active key if it isn't given.
+    /// Issuer in the KMCID [default: the active key's].
     #[arg(long)]
     issuer: Option<Ident>,
-    /// P-384 or P-256; that of the active key if it isn't given.
+    /// P-384 or P-256 [default: the active key's].
     #[arg(long)]
     curve: Option<Curve>,
-    /// From when on it is handed out, yyyymmddThhmmssZ; from now on if it
-    /// isn't given.
+    /// When the KMC begins to hand the key out, yyyymmddThhmmssZ [default: now].
     #[arg(long, value_name = "TIME")]
     activation: Option<StsTime>,
     #[command(flatten)]
     pair: Pair,
 }
 
-/// Where a key pair comes from and when it ends.
+/// The source of a key pair, and its end.
 #[derive(Debug, Args)]
 struct Pair {
     /// When the key expires, yyyymmddThhmmssZ.
@@ -106,7 +105,7 @@ struct Pair {
     /// Import this encrypted PKCS#8 PEM instead of making a key pair.
     #[arg(long, value_name = "FILE", requires = "passphrase_file")]
     import: Option<PathBuf>,
-    /// The file whose first line is the passphrase of the PEM.
+    /// The file with the passphrase of the PEM in its first line.
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
 }
@@ -117,7 +116,7 @@ struct Pair {
 Example:
   kms-gateway kmc export --passphrase-file passphrase --out kmc-K0001.pem")]
 pub(super) struct Export {
-    /// The file whose first line is the passphrase of the PEM.
+    /// The file with the passphrase of the PEM in its first line.
     #[arg(long, value_name = "FILE")]
     passphrase_file: PathBuf,
     /// The file to write; it must not exist.
@@ -125,7 +124,7 @@ pub(super) struct Export {
     out: PathBuf,
 }
 
-pub(super) async fn run(config: &Path, action: Action) -> Result<Ending, CommandError> {
+pub(super) async fn run(config: &Path, action: Action) -> Result<(), CommandError> {
     match action {
         Action::Init(arguments) => init(config, arguments).await,
         Action::Rotate(arguments) => rotate(config, arguments).await,
@@ -135,7 +134,7 @@ pub(super) async fn run(config: &Path, action: Action) -> Result<Ending, Command
     }
 }
 
-async fn init(path: &Path, arguments: Init) -> Result<Ending, CommandError> {
+async fn init(path: &Path, arguments: Init) -> Result<(), CommandError> {
     let config = Config::load(path)?;
     key_management::require_embedded(path, &config)?;
     let mut steps = Steps::begin();
@@ -151,10 +150,10 @@ async fn init(path: &Path, arguments: Init) -> Result<Ending, CommandError> {
     };
     steps.done(first.add_to(&environment, &private_key).await?);
     environment.store.close().await;
-    steps.end().map(|()| Ending::Done)
+    steps.end()
 }
 
-/// What the key that the KMC begins with is called, and when it ends.
+/// The name and end of the KMC's first key.
 pub(super) struct FirstKey {
     pub(super) issuer: Ident,
     pub(super) name: Ident,
@@ -162,7 +161,7 @@ pub(super) struct FirstKey {
 }
 
 impl FirstKey {
-    /// Adds it, active from now on, and describes it.
+    /// Adds the key, active from now on. Returns its description.
     pub(super) async fn add_to(
         self,
         environment: &Environment,
@@ -175,14 +174,13 @@ impl FirstKey {
             activation: sts_time(now)?,
             expiry: self.expires,
         };
-        let fingerprint = private_key.public_point().fingerprint();
         let administration = environment.administration();
         let row = administration.add_first_kmc_key(new, now).await?;
-        Ok(described(&row, &fingerprint))
+        Ok(described(&row, private_key))
     }
 }
 
-async fn rotate(path: &Path, arguments: Rotate) -> Result<Ending, CommandError> {
+async fn rotate(path: &Path, arguments: Rotate) -> Result<(), CommandError> {
     let (_, environment) = key_management::load_embedded(path).await?;
     let now = Timestamp::now();
     let rows = environment.store.kmc_keys().await?;
@@ -195,41 +193,28 @@ async fn rotate(path: &Path, arguments: Rotate) -> Result<Ending, CommandError> 
     let new = NewKmcKey {
         kmcid: new_kmcid(issuer, arguments.name, now)?,
         private_key: &private_key,
-        activation: match arguments.activation {
-            Some(time) => time,
-            None => sts_time(now)?,
-        },
+        activation: arguments.activation.map_or_else(|| sts_time(now), Ok)?,
         expiry: arguments.pair.expires,
     };
-    let added = add(&environment, new, now).await?;
+    let row = environment.administration().add_kmc_key(new, now).await?;
     environment.store.close().await;
-    write_lines(added)?;
-    Ok(Ending::Done)
+    write_lines(described(&row, &private_key))
 }
 
 impl Pair {
     fn private_key(&self, curve: Curve) -> Result<PrivateKey, CommandError> {
         Ok(match (&self.import, &self.passphrase_file) {
-            (Some(file), Some(passphrase_file)) => {
-                PrivateKey::from_encrypted_pem(&text(file)?, &passphrase(passphrase_file)?)?
-            }
+            (Some(file), Some(passphrase_file)) => PrivateKey::from_encrypted_pem(
+                &input::read_secret_text(file)?,
+                &passphrase(passphrase_file)?,
+            )?,
             _ => PrivateKey::generate(curve)?,
         })
     }
 }
 
-/// Adds the key, and describes it.
-async fn add(
-    environment: &Environment,
-    new: NewKmcKey<'_>,
-    now: Timestamp,
-) -> Result<[String; 5], CommandError> {
-    let fingerprint = new.private_key.public_point().fingerprint();
-    let row = environment.administration().add_kmc_key(new, now).await?;
-    Ok(described(&row, &fingerprint))
-}
-
-fn described(row: &KmcKeyRow, fingerprint: &Fingerprint) -> [String; 5] {
+fn described(row: &KmcKeyRow, private_key: &PrivateKey) -> [String; 5] {
+    let fingerprint = private_key.public_point().fingerprint();
     [
         format!("KMCID:       {}", row.kmcid),
         format!("curve:       {}", row.curve),
@@ -239,7 +224,7 @@ fn described(row: &KmcKeyRow, fingerprint: &Fingerprint) -> [String; 5] {
     ]
 }
 
-async fn list(path: &Path, form: &Form) -> Result<Ending, CommandError> {
+async fn list(path: &Path, form: &Form) -> Result<(), CommandError> {
     let (_, environment) = key_management::load_embedded(path).await?;
     let rows = environment.store.kmc_keys().await?;
     let keys = KmcKeys::at(sts_time(Timestamp::now())?, &rows);
@@ -262,12 +247,11 @@ async fn list(path: &Path, form: &Form) -> Result<Ending, CommandError> {
             row.activation,
             row.expiry
         )
-    })?;
-    Ok(Ending::Done)
+    })
 }
 
-/// Makes the master secret where it is to be in a file that isn't there, and
-/// describes it.
+/// Makes the master secret if the configuration names a file for it that does not
+/// exist. Returns a line about it.
 pub(super) fn create_master_secret(config: &Config) -> Result<Option<String>, CommandError> {
     let secrets = &config.secrets;
     let file = master_secret_file(secrets);
@@ -281,7 +265,7 @@ pub(super) fn create_master_secret(config: &Config) -> Result<Option<String>, Co
     )))
 }
 
-async fn public_key(path: &Path) -> Result<Ending, CommandError> {
+async fn public_key(path: &Path) -> Result<(), CommandError> {
     let config = Config::load(path)?;
     let kms = key_management::embedded(path, &config).await?;
     let key = kms.public_key(Timestamp::now()).await?;
@@ -289,11 +273,10 @@ async fn public_key(path: &Path) -> Result<Ending, CommandError> {
     write_text(format_args!(
         "KMC Public Key Fingerprint: {}\n\n{record}",
         key.fingerprint
-    ))?;
-    Ok(Ending::Done)
+    ))
 }
 
-async fn export(path: &Path, arguments: &Export) -> Result<Ending, CommandError> {
+async fn export(path: &Path, arguments: &Export) -> Result<(), CommandError> {
     let passphrase = passphrase(&arguments.passphrase_file)?;
     let (_, environment) = key_management::load_embedded(path).await?;
     let rows = environment.store.kmc_keys().await?;
@@ -307,8 +290,7 @@ async fn export(path: &Path, arguments: &Export) -> Result<Ending, CommandError>
         "{} written to {}",
         active.kmcid,
         arguments.out.display()
-    ))?;
-    Ok(Ending::Done)
+    ))
 }
 
 fn active(rows: &[KmcKeyRow], now: Timestamp) -> Result<&KmcKeyRow, CommandError> {
@@ -317,26 +299,18 @@ fn active(rows: &[KmcKeyRow], now: Timestamp) -> Result<&KmcKeyRow, CommandError
         .ok_or_else(|| CommandError::other("there is no active KMC key; make one with kmc init"))
 }
 
-/// The first line of a file, without its end.
+/// Reads a passphrase: the first line of a file, without its line end.
 pub(super) fn passphrase(path: &Path) -> Result<Zeroizing<String>, CommandError> {
     let text = input::read_secret_text(path)?;
     let line = text.lines().next().unwrap_or_default();
     if line.is_empty() {
-        return Err(CommandError::Other(format!(
-            "{}: its first line is empty; write the passphrase there",
-            path.display()
-        )));
+        let problem = "its first line is empty; write the passphrase there";
+        return Err(CommandError::at(path, problem));
     }
     Ok(Zeroizing::new(line.to_owned()))
 }
 
-/// A file in UTF-8.
-pub(super) fn text(path: &Path) -> Result<String, CommandError> {
-    String::from_utf8(input::read(path)?)
-        .map_err(|_| CommandError::Other(format!("{}: not a text in UTF-8", path.display())))
-}
-
-/// Writes a file that nobody else may read and that was not there.
+/// Writes a new file that only its owner may read. Fails if it exists.
 pub(super) fn write_new(path: &Path, content: &[u8]) -> Result<(), CommandError> {
     new_file::create(path, 0o600, content)
         .map_err(|error| CommandError::file(path, "written", &error))

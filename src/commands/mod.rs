@@ -1,11 +1,12 @@
-//! The command line: one file a subcommand. Parses arguments, calls the parts
-//! and shows what they say; decides nothing of its own.
+//! The command line: one file a subcommand. Parses arguments, calls the parts and
+//! shows their results; decides nothing itself.
 
 mod audit;
 mod backup;
 mod check;
 mod config;
 mod confirmation;
+mod ending;
 mod error;
 mod explain;
 mod form;
@@ -17,7 +18,9 @@ mod module;
 mod named;
 mod named_service;
 mod operator;
+mod placed;
 mod postfix;
+mod prompt;
 mod queue;
 mod record;
 mod registration;
@@ -41,10 +44,8 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-pub use self::{error::CommandError, postfix::Alone};
-
-/// Where the configuration is unless `--config` says otherwise.
-const DEFAULT_CONFIG: &str = "/etc/kms-gateway/gateway.toml";
+use self::config::DEFAULT_CONFIG;
+pub use self::{ending::Ending, error::CommandError, postfix::Alone};
 
 /// KMS e-mail gateway (STS600-9-2) as a Postfix milter.
 #[derive(Debug, Parser)]
@@ -58,7 +59,7 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Parses the command line of `kms-gateway`, or of the installer's own name.
+    /// Parses the command line of `kms-gateway` or of `kms-gateway-postfix`.
     fn read(words: Vec<OsString>) -> Result<Self, clap::Error> {
         let is_installer = words
             .first()
@@ -78,7 +79,7 @@ impl Arguments {
 enum Command {
     Serve(serve::Arguments),
     Check(check::Arguments),
-    /// The configuration file: ask for a key's value, or set it.
+    /// The configuration file: print the value of a key, or set it.
     #[command(subcommand)]
     Config(config::Action),
     Explain(explain::Arguments),
@@ -90,11 +91,11 @@ enum Command {
     /// The audit log.
     #[command(subcommand)]
     Audit(audit::Action),
-    /// Senders that asked too much.
+    /// Senders that sent too many requests.
     #[command(subcommand)]
     Senders(senders::Action),
     Init(init::Arguments),
-    /// Postfix's main.cf and master.cf: add the gateway, take it out, compare.
+    /// The gateway in Postfix's main.cf and master.cf: add, remove, compare.
     #[command(subcommand)]
     Postfix(postfix::Action),
     /// The key management centre's own key.
@@ -106,42 +107,31 @@ enum Command {
     /// Vending keys.
     #[command(subcommand)]
     VendingKey(vending_key::Action),
-    /// The master secret, which every key at rest depends on.
+    /// The master secret, under which every stored key is sealed.
     #[command(subcommand)]
     Secret(secret::Action),
     /// A software security module: makes requests and opens key load files.
     #[command(subcommand)]
     Sm(security_module::Action),
-    /// Security-module update files, the STSA's side.
+    /// Security-module update files, made by the STS Association.
     #[command(subcommand)]
     Update(update::Action),
 }
 
-/// How a command ended that was carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// All is well: exit code 0.
-    Done,
-    /// The command looked for problems and found one: exit code 1.
-    ProblemFound,
-    /// The service ended by an error that it has logged: exit code 1.
-    Failed,
-}
-
-/// Runs the command line, the program's name included. Exit codes: 0 done, 1 a
+/// Runs a command line. `words` includes the program's name. Exit codes: 0 done, 1 a
 /// problem, 2 usage.
 #[must_use]
 pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = match Arguments::read(words.into_iter().collect()) {
         Ok(arguments) => arguments,
         Err(shown) if shown.use_stderr() => {
-            // Nobody is left to be told if this fails.
+            // A failure to print can't be reported anywhere.
             let _ = shown.print();
             return ExitCode::from(2);
         }
         Err(help) => return exit_code(show(&help)),
     };
-    // As other programs do: who reads no more (`| head`) ends the command. A
+    // A command ends when its reader does (`| head`), as other programs do. The
     // service goes on without its log.
     if !matches!(arguments.command, Command::Serve(_)) {
         sigpipe::reset();
@@ -150,7 +140,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     exit_code(ended)
 }
 
-/// Prints the help or version that was asked for.
+/// Prints the requested help or version.
 fn show(help: &clap::Error) -> Result<Ending, CommandError> {
     let printed = help.print().and_then(|()| io::stdout().flush());
     printed.or_else(standard_output::excused)?;
@@ -175,22 +165,23 @@ fn exit_code(ended: Result<Ending, CommandError>) -> ExitCode {
 async fn dispatch(arguments: Arguments) -> Result<Ending, CommandError> {
     let config = arguments.config;
     match arguments.command {
-        Command::Serve(arguments) => serve::run(&config, &arguments).await,
-        Command::Check(arguments) => check::run(&config, &arguments).await,
-        Command::Config(action) => config::run(&config, action),
-        Command::Explain(arguments) => explain::run(&config, &arguments).await,
-        Command::Record(arguments) => record::run(&arguments),
-        Command::Backup(arguments) => backup::run(&config, &arguments).await,
-        Command::Queue(action) => queue::run(&config, action).await,
-        Command::Audit(action) => audit::run(&config, action).await,
-        Command::Senders(action) => senders::run(&config, action).await,
-        Command::Init(arguments) => init::run(&config, &arguments).await,
-        Command::Postfix(action) => postfix::run(&config, action),
-        Command::Kmc(action) => kmc::run(&config, action).await,
-        Command::Module(action) => module::run(&config, action).await,
-        Command::VendingKey(action) => vending_key::run(&config, action).await,
-        Command::Secret(action) => secret::run(&config, action).await,
-        Command::Sm(action) => security_module::run(action),
-        Command::Update(action) => update::run(&action),
+        Command::Serve(arguments) => return serve::run(&config, &arguments).await,
+        Command::Check(arguments) => return check::run(&config, &arguments).await,
+        Command::Record(arguments) => return record::run(&arguments),
+        Command::Audit(action) => return audit::run(&config, action).await,
+        Command::Postfix(action) => return postfix::run(&config, action),
+        Command::Config(action) => config::run(&config, action)?,
+        Command::Explain(arguments) => explain::run(&config, &arguments).await?,
+        Command::Backup(arguments) => backup::run(&config, &arguments).await?,
+        Command::Queue(action) => queue::run(&config, action).await?,
+        Command::Senders(action) => senders::run(&config, action).await?,
+        Command::Init(arguments) => init::run(&config, &arguments).await?,
+        Command::Kmc(action) => kmc::run(&config, action).await?,
+        Command::Module(action) => module::run(&config, action).await?,
+        Command::VendingKey(action) => vending_key::run(&config, action).await?,
+        Command::Secret(action) => secret::run(&config, action).await?,
+        Command::Sm(action) => security_module::run(action)?,
+        Command::Update(action) => update::run(&action)?,
     }
+    Ok(Ending::Done)
 }

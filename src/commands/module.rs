@@ -1,4 +1,4 @@
-//! `module`: security modules registered at the key management centre.
+//! `module`: registers, lists, revokes and authorises security modules.
 
 use std::{
     collections::BTreeSet,
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    CommandError, Ending,
+    CommandError,
     form::Form,
     named::Named,
     registration::Registration,
@@ -32,7 +32,8 @@ pub(super) enum Action {
     Add(Add),
     /// List the modules: SMID, state, hardware id, supply groups.
     #[command(after_help = "\
---json prints an array of {smid, state, hardware, sgcs}; sgcs is an array.
+--json prints an array of {smid, state, hardware, sgcs}; sgcs is an array
+itself.
 
 Example:
   kms-gateway module list")]
@@ -43,7 +44,7 @@ Example:
     Authorise(Authorise),
 }
 
-/// Register a module from the registration that its maker handed over.
+/// Register a module from its maker's registration.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -52,24 +53,24 @@ pub(super) struct Add {
     /// The file that `sm init --registration` wrote: SMID, hardware id and DAK.
     #[arg(long, value_name = "FILE")]
     registration: PathBuf,
-    /// Supply groups that the module may have, by comma.
+    /// Supply groups that the module may have, separated by commas.
     #[arg(long, value_delimiter = ',')]
     sgc: Vec<Sgc>,
 }
 
-/// List the key load files that a module was issued, the latest first.
+/// List the key load files that were issued to a module, the latest first.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Each with the time of its issue, the request's id, the time in the request and
-its vending keys as SGC/KRN. --json prints an array of {issued_at, request_id,
-request_time, keys}; keys is an array.
+Prints for each the time of its issue, the request's id, the time in the request
+and its vending keys as SGC/KRN. --json prints an array of {issued_at,
+request_id, request_time, keys}; keys is an array itself.
 
 Example:
   kms-gateway module history SMID.1:Example:90000001")]
 pub(super) struct History {
-    /// The module's SMID, or the beginning that no other has.
+    /// The module's SMID, or a beginning that no other has.
     smid: String,
-    /// How many at most.
+    /// The most files to list.
     #[arg(long, value_name = "NUMBER", default_value_t = 100)]
     limit: u32,
     #[command(flatten)]
@@ -83,44 +84,44 @@ Example:
   kms-gateway module revoke \\
       SMID.1:Example:90000001:20260102T030405Z:09D598DBA26CF3AC:318F")]
 pub(super) struct Revoke {
-    /// The module's SMID, or the beginning that no other has.
+    /// The module's SMID, or a beginning that no other has.
     smid: String,
 }
 
-/// Take back a revocation: answer the module again.
+/// Undo a revocation: answer the module again.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The module keeps the DAK, the hardware id and the supply groups that it had. No
-request that was answered before is answered again. Where the DAK may be known to
-others, register the module anew instead, with another SMID.
+The module keeps its DAK, hardware id and supply groups. A request that was
+answered before is not answered again. If others may know the DAK, register the
+module anew instead, with another SMID.
 
 Example:
   kms-gateway module restore SMID.1:Example:90000001")]
 pub(super) struct Restore {
-    /// The module's SMID, or the beginning that no other has.
+    /// The module's SMID, or a beginning that no other has.
     smid: String,
 }
 
-/// Set which supply groups a module may have.
+/// Set the supply groups that a module may have.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-With --sgc the module has those and loses the others. --add and --remove change
-the supply groups that it has. Printed are the module, and its supply groups
-before and after.
+--sgc gives the module these supply groups and no others. --add and --remove
+change the ones that it has. Prints the module, and its supply groups before and
+after.
 
 Examples:
   kms-gateway module authorise SMID.1:Example:90000001 --sgc 000439,123456
   kms-gateway module authorise SMID.1:Example:90000001 --add 123456 --remove 000439")]
 pub(super) struct Authorise {
-    /// The module's SMID, or the beginning that no other has.
+    /// The module's SMID, or a beginning that no other has.
     smid: String,
-    /// Supply groups, by comma: those and no others.
+    /// These supply groups and no others, separated by commas.
     #[arg(long, value_delimiter = ',', conflicts_with_all = ["add", "remove"])]
     sgc: Vec<Sgc>,
-    /// Supply groups to add to those that it has.
+    /// Supply groups to add, separated by commas.
     #[arg(long, value_name = "SGC", value_delimiter = ',')]
     add: Vec<Sgc>,
-    /// Supply groups to take from those that it has.
+    /// Supply groups to remove, separated by commas.
     #[arg(long, value_name = "SGC", value_delimiter = ',')]
     remove: Vec<Sgc>,
 }
@@ -132,7 +133,7 @@ impl Authorise {
         }
         match self.add.iter().find(|sgc| self.remove.contains(sgc)) {
             Some(sgc) => Err(CommandError::usage(format_args!(
-                "{sgc} is both to be added and to be removed; name it once"
+                "{sgc} is in both --add and --remove; name it once"
             ))),
             None => Ok(SupplyGroups::Changed {
                 added: self.add.iter().copied().collect(),
@@ -142,14 +143,14 @@ impl Authorise {
     }
 }
 
-pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandError> {
+pub(super) async fn run(path: &Path, action: Action) -> Result<(), CommandError> {
     let (_, environment) = key_management::load_embedded(path).await?;
     let ending = act(&environment, action).await;
     environment.store.close().await;
     ending
 }
 
-async fn act(environment: &Environment, action: Action) -> Result<Ending, CommandError> {
+async fn act(environment: &Environment, action: Action) -> Result<(), CommandError> {
     let administration = environment.administration();
     let now = Timestamp::now();
     match action {
@@ -161,20 +162,20 @@ async fn act(environment: &Environment, action: Action) -> Result<Ending, Comman
                 sgcs: arguments.sgc.into_iter().collect(),
                 dak: &registration.dak,
             };
-            write_line(line(&administration.add_module(new, now).await?))?;
+            write_line(line(&administration.add_module(new, now).await?))
         }
         Action::List(form) => {
             let modules = environment.store.modules().await?;
-            form.write(&modules, object, line)?;
+            form.write(&modules, object, line)
         }
-        Action::History(arguments) => history(environment, &arguments).await?,
+        Action::History(arguments) => history(environment, &arguments).await,
         Action::Revoke(arguments) => {
             let smid = meant(environment, &arguments.smid).await?;
-            write_line(line(&administration.revoke(&smid, now).await?))?;
+            write_line(line(&administration.revoke(&smid, now).await?))
         }
         Action::Restore(arguments) => {
             let smid = meant(environment, &arguments.smid).await?;
-            write_line(line(&administration.restore(&smid, now).await?))?;
+            write_line(line(&administration.restore(&smid, now).await?))
         }
         Action::Authorise(arguments) => {
             let groups = arguments.groups()?;
@@ -185,27 +186,26 @@ async fn act(environment: &Environment, action: Action) -> Result<Ending, Comman
                 line(&after),
                 format!("before: {}", groups_of(&before)),
                 format!("after:  {}", groups_of(&after)),
-            ])?;
+            ])
         }
     }
-    Ok(Ending::Done)
 }
 
-/// What a module is called.
+/// The words for modules.
 pub(super) const MODULES: Named = Named {
     one: "module",
     many: "modules",
-    remedy: "module list lists those that are known",
+    remedy: "module list lists the known ones",
 };
 
-/// The module that a name names: its SMID, or the beginning that no other has.
+/// Finds a module by its SMID, or by a beginning that no other has.
 async fn named(environment: &Environment, name: &str) -> Result<SmId, CommandError> {
     let modules = environment.store.modules().await?;
     let module = MODULES.find(name, &modules, |module| module.smid.as_str())?;
     Ok(module.smid.clone())
 }
 
-/// The same before a change: shows which module a beginning means.
+/// Finds a module for a change, and prints which one a beginning means.
 async fn meant(environment: &Environment, name: &str) -> Result<SmId, CommandError> {
     let smid = named(environment, name).await?;
     if smid.as_str() != name {

@@ -1,23 +1,23 @@
-//! Naming one of many: by its whole name, or by a beginning that no other has.
+//! Finds one of many by its whole name, or by a beginning that no other has.
 
 use super::CommandError;
 use crate::printable::Printable;
 
-/// How many of those that a name may mean an error lists.
+/// How many candidates an error lists.
 const CANDIDATES: usize = 10;
 
-/// Those that are named, in words.
+/// The words for a kind of thing that has names.
 pub(super) struct Named {
-    /// The word for one of them.
+    /// The singular.
     pub(super) one: &'static str,
-    /// The word for many.
+    /// The plural.
     pub(super) many: &'static str,
-    /// The remedy if a name means none.
+    /// The remedy if a name fits none.
     pub(super) remedy: &'static str,
 }
 
 impl Named {
-    /// The one that is called `name`, or else the only one whose name begins so.
+    /// Finds the one with this name, or else the only one whose name begins so.
     pub(super) fn find<'a, T>(
         &self,
         name: &str,
@@ -35,7 +35,7 @@ impl Named {
         }
     }
 
-    /// Why a name names none, or more than one.
+    /// The error for a name that fits none, or more than one.
     pub(super) fn not_one(
         &self,
         name: &str,

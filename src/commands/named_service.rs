@@ -1,16 +1,16 @@
-//! A service as an operator names it, to select by.
+//! A service as an operator names it in a filter.
 
 use std::str::FromStr;
 
 use crate::mail::{ServiceCode, parse_subject};
 
-/// One of ours by its name, or any code in full with its braces: strangers ask
-/// for services that do not exist.
+/// One of the gateway's services by its name, or any service code with its braces:
+/// strangers ask for services that do not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NamedService(ServiceCode);
 
 impl NamedService {
-    /// Whether a code names the service; case does not count.
+    /// Whether a code names this service. Case does not count.
     pub(super) fn is(&self, code: &str) -> bool {
         self.0.as_str().eq_ignore_ascii_case(code)
     }
@@ -38,7 +38,7 @@ fn unknown(text: &str) -> String {
     let known = ServiceCode::KNOWN.iter();
     let known: Vec<&str> = known.map(ServiceCode::as_str).collect();
     format!(
-        "{text:?} is no service; write one of {}, or the code of another one with its braces",
+        "{text:?} is no service; write one of {}, or any other service code with its braces",
         known.join(", ")
     )
 }

@@ -1,4 +1,4 @@
-//! Whose hand it is: the person who gives a command, for the audit log.
+//! Identifies the person who gives a command, for the audit log.
 
 use std::env;
 
@@ -7,7 +7,7 @@ use rustix::process::getuid;
 
 use crate::store::Order;
 
-/// An order of this person, given now.
+/// An order, given by this person now.
 pub(super) fn order() -> Order {
     Order {
         at: Timestamp::now(),
@@ -15,15 +15,15 @@ pub(super) fn order() -> Order {
     }
 }
 
-/// The person, as far as the system knows: a name from the environment, which
-/// sudo sets for its caller, and the user id, which the kernel knows.
+/// The person: a name from the environment, which sudo sets for its caller, and the
+/// user id, which the kernel knows.
 fn operator() -> String {
     let names = ["SUDO_USER", "USER", "LOGNAME"];
     let name = names.into_iter().find_map(|name| env::var(name).ok());
-    told(name.as_deref(), getuid().as_raw())
+    shown(name.as_deref(), getuid().as_raw())
 }
 
-fn told(name: Option<&str>, user: u32) -> String {
+fn shown(name: Option<&str>, user: u32) -> String {
     match name.filter(|name| !name.is_empty()) {
         Some(name) => format!("{name} (uid {user})"),
         None => format!("uid {user}"),
@@ -36,8 +36,8 @@ mod tests {
 
     #[test]
     fn the_user_id_is_always_told() {
-        assert_eq!(told(Some("jane"), 0), "jane (uid 0)");
-        assert_eq!(told(Some(""), 1000), "uid 1000");
-        assert_eq!(told(None, 1000), "uid 1000");
+        assert_eq!(shown(Some("jane"), 0), "jane (uid 0)");
+        assert_eq!(shown(Some(""), 1000), "uid 1000");
+        assert_eq!(shown(None, 1000), "uid 1000");
     }
 }

@@ -1,5 +1,5 @@
-//! `postfix`: adds the gateway to Postfix, takes it out again, and says where Postfix
-//! does otherwise than the gateway needs it.
+//! `postfix`: adds the gateway to Postfix, removes it, and compares Postfix with the
+//! gateway's needs.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 
 use super::{
-    CommandError, DEFAULT_CONFIG, Ending, standard_error,
+    CommandError, Ending,
+    config::DEFAULT_CONFIG,
+    standard_error,
     standard_output::{write_json, write_line, write_lines},
 };
 use crate::{
@@ -15,7 +17,7 @@ use crate::{
     wiring::{self, Difference, Findings, Installation, Line, Removal, Report, Wiring},
 };
 
-/// The name by which the installer is called alone.
+/// The installer's name as a program of its own.
 const ALONE: &str = "kms-gateway-postfix";
 
 #[derive(Debug, Subcommand)]
@@ -25,24 +27,24 @@ pub(super) enum Action {
     Check(Check),
 }
 
-/// Which Postfix is meant.
+/// The Postfix to work on.
 #[derive(Debug, Args)]
 struct Directory {
-    /// Postfix's configuration [default: postconf's own].
+    /// Postfix's configuration directory [default: postconf's own].
     #[arg(long, value_name = "DIR")]
     config_directory: Option<PathBuf>,
 }
 
-/// Add the gateway to a Postfix 3.7 or later, or carry over what has changed.
+/// Add the gateway to a Postfix 3.7 or later, or update it there.
 #[derive(Debug, Args)]
 #[command(
     args_override_self = true,
     after_help = "\
-Run it again after a change of gateway.toml or of your own milters. Wiring, signers
-and --internal are remembered. Every change is made by postconf(1), and is said with
-the command that makes it. What was there before is kept in DIR/kms-gateway until
-`kms-gateway postfix uninstall`. Postfix is not reloaded: the last lines say what to
-run next.
+Run it again after a change of gateway.toml or of your own milters. It remembers
+--wiring, --signer and --internal. It makes every change with postconf(1), and
+prints that command. It keeps the original files in DIR/kms-gateway until
+`kms-gateway postfix uninstall`. It does not reload Postfix: its last lines say
+what to run next.
 
 Example:
   kms-gateway postfix install --dry-run"
@@ -52,7 +54,7 @@ pub(super) struct Install {
     directory: Directory,
     #[command(flatten)]
     options: Options,
-    /// Say what would be done, and change nothing.
+    /// Print the changes, and make none.
     #[arg(long)]
     dry_run: bool,
 }
@@ -60,8 +62,8 @@ pub(super) struct Install {
 /// The options that an installation remembers.
 #[derive(Debug, Args)]
 struct Options {
-    /// edge: the gateway is a milter of every smtpd that has no smtpd_milters of its
-    /// own. internal: it sees only the mail that is for it, out of the queue
+    /// edge: the gateway is a milter of every smtpd without its own smtpd_milters.
+    /// internal: the gateway sees only its own mail, which comes out of the queue
     /// [default: edge].
     #[arg(
         long,
@@ -70,38 +72,40 @@ struct Options {
         value_name = "edge|internal"
     )]
     wiring: Option<Wiring>,
-    /// A milter of yours that signs replies, as smtpd_milters names it
-    /// (inet:localhost:8891); more than once for several, none for none. By default
-    /// all that Postfix uses for local mail (non_smtpd_milters), or else those of
-    /// smtpd_milters. They see 127.0.0.1 as the client.
+    /// A milter of yours that signs replies, as in smtpd_milters (inet:localhost:8891).
+    /// Give it once for each milter; give none for no milter. The default is Postfix's
+    /// milters for local mail (non_smtpd_milters), or else those of smtpd_milters.
+    /// They see 127.0.0.1 as the client.
     #[arg(long, value_name = "MILTER")]
     signer: Vec<String>,
-    /// Where mail for the gateway comes out of the queue [default: 127.0.0.1:18026].
+    /// Address of the internal listener, which gets the gateway's mail from the queue
+    /// [default: 127.0.0.1:18026].
     #[arg(long, value_name = "HOST:PORT")]
     internal: Option<String>,
 }
 
-/// Take the gateway out of Postfix: main.cf, master.cf and gateway.toml as they were.
+/// Remove the gateway from Postfix, and restore main.cf, master.cf and gateway.toml.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The files become what they were, byte for byte. Where they were edited since, the edits
-stay, and only what was added is taken out.
+Restores the files byte for byte. If a file was edited since, the edits stay,
+and only the installer's own lines are removed.
 
 Example:
   kms-gateway postfix uninstall --dry-run")]
 pub(super) struct Uninstall {
     #[command(flatten)]
     directory: Directory,
-    /// Say what would be done, and change nothing.
+    /// Print the changes, and make none.
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Say where Postfix does otherwise than the gateway needs it, with the remedy.
+/// Report where Postfix differs from the gateway's needs, with the remedy.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Compares main.cf, master.cf and the tables that they name with what the gateway needs.
-Exit code 1 if anything differs. `kms-gateway check` does this too.
+Compares main.cf, master.cf and the tables that they name with the gateway's
+needs. The exit code is 1 if anything differs. `kms-gateway check` does this
+too.
 
 Example:
   kms-gateway postfix check")]
@@ -112,14 +116,14 @@ pub(super) struct Check {
     /// "notes"}.
     #[arg(long)]
     json: bool,
-    /// A check changes nothing, with this option or without it.
+    /// Accepted, but a check never changes anything.
     #[arg(long, hide = true)]
     dry_run: bool,
 }
 
-/// Adds the KMS e-mail gateway to a Postfix 3.7 or later, and takes it out again.
+/// Adds the KMS e-mail gateway to a Postfix 3.7 or later, and removes it.
 ///
-/// The same as `kms-gateway postfix install` and `kms-gateway postfix uninstall`.
+/// Does the same as `kms-gateway postfix install` and `kms-gateway postfix uninstall`.
 #[derive(Debug, Parser)]
 #[command(name = ALONE, version, max_term_width = 100, args_override_self = true)]
 pub struct Alone {
@@ -130,22 +134,22 @@ pub struct Alone {
     directory: Directory,
     #[command(flatten)]
     options: Options,
-    /// Put main.cf, master.cf and gateway.toml back, byte for byte. Where they were
-    /// edited since, the edits stay and only what was added is taken out.
+    /// Restore main.cf, master.cf and gateway.toml byte for byte. If a file was edited
+    /// since, the edits stay, and only the installer's own lines are removed.
     #[arg(long)]
     uninstall: bool,
-    /// Say what would be done, and change nothing.
+    /// Print the changes, and make none.
     #[arg(long)]
     dry_run: bool,
 }
 
 impl Alone {
-    /// Whether the program was called by that name.
+    /// Whether the program was called by the installer's own name.
     pub(super) fn is_meant(program: &Path) -> bool {
         program.file_name().is_some_and(|name| name == ALONE)
     }
 
-    /// The configuration, and the action that is meant.
+    /// The configuration and the action on the command line.
     pub(super) fn action(self) -> (PathBuf, Action) {
         let Self {
             config,
@@ -200,7 +204,7 @@ fn show(report: &Report) -> Result<Ending, CommandError> {
     Ok(Ending::Done)
 }
 
-/// The findings for scripts.
+/// The JSON of the findings.
 #[derive(Serialize)]
 struct Json<'a> {
     directory: &'a str,
@@ -226,10 +230,8 @@ fn show_findings(findings: &Findings, json: bool) -> Result<Ending, CommandError
     } else {
         write_lines(lines(findings))?;
     }
-    Ok(match wiring.is_some() && differences.is_empty() {
-        true => Ending::Done,
-        false => Ending::ProblemFound,
-    })
+    let is_well = wiring.is_some() && differences.is_empty();
+    Ok(Ending::of_search(is_well))
 }
 
 fn lines(findings: &Findings) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! `record`: finds and checks STS records, for people and for scripts.
+//! `record`: finds and checks STS records in a file.
 
 use std::path::PathBuf;
 
@@ -17,15 +17,16 @@ use crate::sts::{
 /// Find and check STS records in a mail body or a file of records.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Reads records between BEGINS and ENDS lines if there are any, else one
-record a line. A record is valid if the gateway would read it: its CRC fits,
-and every field has its form. Exit code 1 if none is found or one is not valid.
+Reads the records between BEGINS and ENDS lines, or without such lines one
+record a line. A record is valid if the gateway would read it: its CRC fits, and
+every field is well formed. The exit code is 1 if no record is found, or if one
+is not valid.
 
 Example:
   kms-gateway record --json request.txt")]
 pub(super) struct Arguments {
-    /// Print an array of {"type","valid","error","fields"}; the fields are
-    /// those between the type and the CRC.
+    /// Print a JSON array of {"type","valid","error","fields"}. The fields are those
+    /// between the type and the CRC.
     #[arg(long)]
     json: bool,
     /// The file, or - for standard input.
@@ -33,10 +34,10 @@ pub(super) struct Arguments {
     file: PathBuf,
 }
 
-/// One record, as found.
+/// A record that was found.
 struct Finding {
     kind: String,
-    /// The fields of a valid one; or why it is not valid.
+    /// The fields of a valid record, or the reason why it is not valid.
     fields: Result<Vec<String>, String>,
 }
 
@@ -47,10 +48,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending, CommandError> {
         false => write_lines(text(&findings))?,
     }
     let is_well = !findings.is_empty() && findings.iter().all(Finding::is_valid);
-    Ok(match is_well {
-        true => Ending::Done,
-        false => Ending::ProblemFound,
-    })
+    Ok(Ending::of_search(is_well))
 }
 
 fn find(bytes: &[u8]) -> Vec<Finding> {
@@ -62,8 +60,8 @@ fn find(bytes: &[u8]) -> Vec<Finding> {
     in_mail.into_iter().map(Finding::in_mail).collect()
 }
 
-/// The records of a file, one a line. In a file of records every line must be
-/// one. Other text is looked through for lines that may be one.
+/// Finds records that stand one a line. In a file of records, which begins with one,
+/// every line must be a record. In other text only lines with a `|` count.
 fn in_lines(text: &str) -> Vec<Finding> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let is_file = text.lines().next().is_some_and(|line| line.contains('|'));
@@ -83,7 +81,7 @@ fn in_lines(text: &str) -> Vec<Finding> {
 }
 
 impl Finding {
-    /// A record as its service reads it: its text, and each field by its type.
+    /// Checks a record as its service does: its text, and each field by its type.
     fn new(record: Result<Record, RecordError>) -> Self {
         let checked = record.and_then(|record| sts::check_fields(&record).map(|()| record));
         match checked {
@@ -98,12 +96,13 @@ impl Finding {
         }
     }
 
-    /// A record between its marks. A service takes a quoted one for a copy.
+    /// Checks a record between its marks. A quoted one is not valid: a service takes
+    /// it for a copy.
     fn in_mail(found: Found) -> Self {
         match found.quoted {
             true => Self {
                 kind: found.kind,
-                fields: Err("it stands in a quotation".to_owned()),
+                fields: Err("it is quoted".to_owned()),
             },
             false => Self::new(found.record),
         }
@@ -113,7 +112,7 @@ impl Finding {
         self.fields.is_ok()
     }
 
-    /// The object that scripts rely on.
+    /// The JSON object; **contract**.
     fn json(&self) -> Value {
         json!({
             "type": self.kind,
@@ -153,7 +152,7 @@ mod tests {
         VkloadRsp, file, single_in_mail, write_in_mail,
     };
 
-    /// A good record of every type that is known.
+    /// A good record of each known type.
     fn good() -> Vec<Record> {
         let vectors = include_str!("../../integration/vectors/vectors.json");
         let vectors: Value = serde_json::from_str(vectors).unwrap();
@@ -167,7 +166,7 @@ mod tests {
             .collect()
     }
 
-    /// The record with another text in a field, and a CRC that fits.
+    /// Puts another text into a field of the record, with a CRC that fits.
     fn changed(record: &Record, index: usize, text: &str) -> Record {
         let fields = record.fields().into_iter().enumerate();
         let fields = fields.map(|(at, field)| match at == index {
@@ -177,7 +176,7 @@ mod tests {
         Record::build(record.kind(), fields).unwrap()
     }
 
-    /// What the service that reads such a record says of it.
+    /// The answer of the service that reads such a record.
     fn read_by_service(mail: &str, kind: &str) -> Result<(), RecordError> {
         fn read<T: TypedRecord>(mail: &str) -> Result<(), RecordError> {
             single_in_mail::<T>(mail).map(drop)
@@ -195,7 +194,7 @@ mod tests {
         }
     }
 
-    /// The one record of a mail and of a file, and the error of each.
+    /// The errors of the record in a mail and in a file.
     fn errors(record: &Record) -> [Option<String>; 2] {
         let texts = [
             write_in_mail(record),
@@ -224,7 +223,7 @@ mod tests {
     fn no_record_with_a_malformed_field_is_valid_though_its_crc_fits() {
         for record in good() {
             for (index, field) in record.fields().into_iter().enumerate() {
-                // The meaning of the fields that the standard leaves empty is not known.
+                // The standard gives no meaning to these empty fields.
                 let malformed = match field.is_empty() {
                     true => "a b".to_owned(),
                     false => format!("{field}!"),
@@ -232,7 +231,7 @@ mod tests {
                 let record = changed(&record, index, &malformed);
                 let [in_mail, in_file] = errors(&record);
                 assert!(in_file.is_some(), "{record}");
-                // White space between marks carries nothing.
+                // White space between marks does not count.
                 assert!(in_mail.is_some() || malformed == "a b", "{record}");
             }
         }

@@ -1,5 +1,5 @@
-//! What a module's maker hands to the KMC: identifier, hardware id and DAK,
-//! as a JSON file that holds a secret.
+//! The registration of a module, which its maker hands to the KMC: SMID, hardware
+//! id and DAK in a JSON file. The file is secret.
 
 use std::path::Path;
 
@@ -16,7 +16,6 @@ use crate::{
 /// More than the JSON of any registration.
 const ROOM: usize = 4096;
 
-/// A module to be registered.
 pub(super) struct Registration {
     pub(super) smid: SmId,
     pub(super) hardware: Ident,
@@ -32,16 +31,17 @@ struct RegistrationText {
 }
 
 impl Registration {
-    /// Reads the file that [`Registration::json`] was written to.
+    /// Reads a file with the content of [`Registration::json`].
     pub(super) fn read(path: &Path) -> Result<Self, CommandError> {
         let wrong = |problem: String| {
-            CommandError::Other(format!(
-                "{}: no registration of a module: {problem}; take the file that sm init wrote",
-                path.display()
-            ))
+            let problem = format_args!("not the registration of a module: {problem}");
+            CommandError::at(
+                path,
+                format_args!("{problem}; give the file that sm init wrote"),
+            )
         };
         let bytes = input::read_secret(path)?;
-        // serde_json's message may quote a value, and the DAK be that value.
+        // serde_json's message is left out: it may quote the DAK.
         let text: RegistrationText = serde_json::from_slice(&bytes).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             wrong(format!(
@@ -63,7 +63,7 @@ impl Registration {
         })
     }
 
-    /// The file's content.
+    /// The content of a registration file.
     pub(super) fn json(
         smid: &SmId,
         hardware: &Ident,
@@ -74,7 +74,7 @@ impl Registration {
             hardware: hardware.to_string(),
             dak: Zeroizing::new(hex::encode_upper(dak.expose())),
         };
-        // Reserved at once, so that growing leaves no copy of the DAK behind.
+        // Never grows: growing would leave a copy of the DAK behind.
         let mut json = Zeroizing::new(Vec::with_capacity(ROOM));
         serde_json::to_writer_pretty(&mut *json, &text).map_err(CommandError::other)?;
         Ok(json)

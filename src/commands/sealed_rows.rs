@@ -1,4 +1,4 @@
-//! The sealed rows of an installation, opened for an operator.
+//! Finds altered sealed rows in a store.
 
 use super::CommandError;
 use crate::{
@@ -7,7 +7,8 @@ use crate::{
     store::SqliteStore,
 };
 
-/// Those that somebody altered, of a store that this master secret opens.
+/// Returns the altered rows. `secret` must be the master secret of the store's audit
+/// log.
 pub(super) async fn altered(
     store: &SqliteStore,
     secret: &MasterSecret,
@@ -17,7 +18,7 @@ pub(super) async fn altered(
     };
     match StorageKey::unwrap(&wrapped, secret) {
         Ok(storage_key) => Ok(AlteredRows::find(store, &storage_key).await?),
-        // The master secret is the right one: it opens the audit log's key.
+        // The audit log opened with this secret, so that the storage key's row is wrong.
         Err(OtherMasterSecret) => {
             let mut altered = AlteredRows::default();
             altered.add("the storage key".to_owned());

@@ -1,11 +1,11 @@
-//! `secret`: another master secret, another storage key.
+//! `secret`: changes the master secret and the storage key.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
-use super::{CommandError, Ending, standard_error, standard_output::write_lines};
+use super::{CommandError, standard_error, standard_output::write_lines};
 use crate::{
     config::{Config, Secrets},
     gateway::{
@@ -24,18 +24,20 @@ pub(super) enum Action {
     Rewrap(Rewrap),
 }
 
-/// Change the master secret, and with --rekey the storage key under it.
+/// Change the master secret, and with --rekey also the storage key.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Stop serve first, and run this as its user or root: the command refuses while another
-process uses the database. The configuration must still name the present master
-secret. All is changed in one transaction, then the file is built anew (which
-takes as much memory as it is large) so that nothing of the old is left in it.
-Killed at any moment, the database opens either with the old master secret or
-with the new one; give the same command again to finish.
+Stop serve first, and run this as its user or root. The command refuses while
+another process uses the database. The configuration must still name the present
+master secret.
+
+One transaction changes everything. Then the database file is rebuilt, so that
+nothing of the old keys is left in it. That takes as much memory as the file is
+large. If the command is killed, the database opens either with the old master
+secret or with the new one; run the same command again to finish.
 
 The audit log goes on under a key of the new master secret. `audit verify` still
-verifies all of it; the new secret is enough for that.
+verifies all of it, and needs only the new secret.
 
 Example:
   systemctl stop kms-gateway
@@ -48,27 +50,27 @@ pub(super) struct Rewrap {
     /// The file with the new master secret.
     #[arg(long, value_name = "FILE", required_unless_present = "rekey")]
     new_file: Option<PathBuf>,
-    /// Make that file too, if it isn't there.
+    /// Make that file if it does not exist.
     #[arg(long, requires = "new_file")]
     create: bool,
-    /// Make a new storage key and seal every key in the database anew.
+    /// Make a new storage key, and seal every key in the database under it.
     #[arg(long)]
     rekey: bool,
 }
 
-pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandError> {
+pub(super) async fn run(path: &Path, action: Action) -> Result<(), CommandError> {
     match action {
         Action::Rewrap(arguments) => rewrap(path, &arguments).await,
     }
 }
 
-async fn rewrap(path: &Path, arguments: &Rewrap) -> Result<Ending, CommandError> {
+async fn rewrap(path: &Path, arguments: &Rewrap) -> Result<(), CommandError> {
     let config = Config::load(path)?;
     let present = master_secret(path, &config.secrets)?;
     let new = match &arguments.new_file {
         Some(file) if file.exists() || !arguments.create => Some(MasterSecret::from_file(file)?),
         Some(file) => {
-            // Nothing is made before it is known that the change can be.
+            // Makes no file before the database has opened.
             open(&config, &present).await?.close().await;
             Some(new_master_secret(&config, file)?)
         }
@@ -76,7 +78,7 @@ async fn rewrap(path: &Path, arguments: &Rewrap) -> Result<Ending, CommandError>
     };
     let next = new.as_ref().unwrap_or(&present);
     let (store, secret) = match open(&config, &present).await {
-        // A change that was cut short before it could say so.
+        // An earlier change was killed after its transaction.
         Err(CommandError::Gateway(GatewayError::Store(StoreError::OtherChainKey { .. }))) => {
             (open(&config, next).await?, next)
         }
@@ -95,10 +97,10 @@ async fn rewrap(path: &Path, arguments: &Rewrap) -> Result<Ending, CommandError>
     }
     let written = write_lines(lines);
     standard_error::write_line(warning(arguments.rekey));
-    written.map(|()| Ending::Done)
+    written
 }
 
-/// What is so now.
+/// The lines about the change.
 fn done(arguments: &Rewrap, was_changed: bool) -> Vec<String> {
     let of_secret = |file: &PathBuf| match was_changed {
         true => format!(
@@ -116,7 +118,7 @@ fn done(arguments: &Rewrap, was_changed: bool) -> Vec<String> {
     of_secret.into_iter().chain(of_keys).collect()
 }
 
-/// The store, if `secret` is the master secret of its audit log.
+/// Opens the store. Fails if `secret` is not the master secret of its audit log.
 async fn open(config: &Config, secret: &MasterSecret) -> Result<StoreAlone, CommandError> {
     Ok(StoreAlone::open(&store_settings(config), chain_key(secret)).await?)
 }
@@ -137,8 +139,8 @@ async fn change(
     Ok(store.change(change).await?)
 }
 
-/// The storage key, if there is one, opened by `secret`; without one the audit
-/// log tells whether it is the right master secret.
+/// Verifies that `secret` is the store's master secret. Returns the storage key that
+/// it opens. A store without a storage key is judged by its audit log.
 async fn check(
     store: &StoreAlone,
     secret: &MasterSecret,
@@ -151,8 +153,8 @@ async fn check(
         None => match store.store().verify_audit(None).await? {
             Ok(_) => Ok(None),
             Err(broken) => Err(CommandError::other(format!(
-                "{broken}; nothing was changed: give the master secret that the log was written \
-                 with"
+                "{broken}; nothing was changed; give the master secret under which the log was \
+                 written"
             ))),
         },
     }
@@ -186,35 +188,26 @@ async fn prepare(
     Ok(change)
 }
 
-/// How the gateway gets the new master secret, from where it is told to look.
+/// Says how to put the new master secret where the configuration expects it.
 fn next_step(secrets: &Secrets, file: &Path) -> String {
     let file = file.display();
-    match secrets {
-        Secrets {
-            master_secret_credential: Some(name),
-            ..
-        } => format!(
-            "Before the next start: have LoadCredential={name}: in the service's unit name {file}."
-        ),
-        Secrets {
-            master_secret_environment: Some(variable),
-            ..
-        } => format!("Before the next start: set ${variable} to what is in {file}."),
-        _ => format!(
-            "Before the next start: mv {file} {}",
-            master_secret_file(secrets).display()
-        ),
-    }
+    let step = if let Some(name) = &secrets.master_secret_credential {
+        format!("write LoadCredential={name}:{file} in the service's unit.")
+    } else if let Some(variable) = &secrets.master_secret_environment {
+        format!("set ${variable} to the content of {file}.")
+    } else {
+        format!("mv {file} {}", master_secret_file(secrets).display())
+    };
+    format!("Before the next start: {step}")
 }
 
 fn warning(rekey: bool) -> &'static str {
     if rekey {
-        "Warning: backups and other copies made before stay readable by the old master secret, \
-         keys and all. Destroy them, or keep the old secret as safe as ever; then make a backup."
+        "Warning: the old master secret still opens earlier backups and copies with all their \
+         keys. Destroy them, or keep the old secret safe. Then make a new backup."
     } else {
-        "Warning: backups and other copies made before stay readable by the old master secret; \
-         make a backup now. The storage key is the same as in them: whoever has one of them and \
-         the old secret can open this database too. If the old secret may be known to others, \
-         give --rekey."
+        "Warning: the old master secret still opens earlier backups and copies. Make a new backup \
+         now. This database has the same storage key as they: a copy and the old secret together \
+         open it too. If others may know the old secret, give --rekey."
     }
 }

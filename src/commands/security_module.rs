@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    CommandError, Ending,
+    CommandError,
     form::Form,
     input,
     kmc::write_new,
@@ -28,17 +28,17 @@ pub(super) enum Action {
     Open(Open),
 }
 
-/// Make a module with a DAK of its own, and the registration for the KMC.
+/// Make a module with its own DAK, and its registration for the KMC.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
   kms-gateway sm init --state module.json --registration registration.json \\
       --issuer Example --name 90000001 --hardware SOFT-1 --firmware 1.0")]
 pub(super) struct Init {
-    /// The module's state: its secrets are in it.
+    /// The file for the module's state, which is secret.
     #[arg(long, value_name = "FILE")]
     state: PathBuf,
-    /// Where to write SMID, hardware id and DAK for the KMC. A secret too.
+    /// The file for SMID, hardware id and DAK, to hand to the KMC. Secret, too.
     #[arg(long, value_name = "FILE")]
     registration: PathBuf,
     /// Issuer in the SMID.
@@ -72,7 +72,7 @@ pub(super) struct Request {
 /// Open a key load file and print the key check value of each key.
 #[derive(Debug, Args)]
 #[command(after_help = "\
---json prints an array of {sgc, krn, kt, dkga, kcv}, each a text.
+--json prints an array of {sgc, krn, kt, dkga, kcv}, all texts.
 
 Example:
   kms-gateway sm open --state module.json KLF_90000001.txt")]
@@ -87,7 +87,7 @@ pub(super) struct Open {
     form: Form,
 }
 
-pub(super) fn run(action: Action) -> Result<Ending, CommandError> {
+pub(super) fn run(action: Action) -> Result<(), CommandError> {
     match action {
         Action::Init(arguments) => init(arguments),
         Action::Request(arguments) => request(&arguments),
@@ -95,12 +95,10 @@ pub(super) fn run(action: Action) -> Result<Ending, CommandError> {
     }
 }
 
-fn init(arguments: Init) -> Result<Ending, CommandError> {
+fn init(arguments: Init) -> Result<(), CommandError> {
     if arguments.registration.exists() {
-        return Err(CommandError::Other(format!(
-            "{}: exists already; name another file",
-            arguments.registration.display()
-        )));
+        let problem = "exists already; name another file";
+        return Err(CommandError::at(&arguments.registration, problem));
     }
     let identity = Identity {
         smid: new_smid(arguments.issuer, arguments.name, Timestamp::now())?,
@@ -113,26 +111,22 @@ fn init(arguments: Init) -> Result<Ending, CommandError> {
         &arguments.registration,
         &Registration::json(smid, hardware, module.dak())?,
     )?;
-    write_line(smid)?;
-    Ok(Ending::Done)
+    write_line(smid)
 }
 
-fn request(arguments: &Request) -> Result<Ending, CommandError> {
+fn request(arguments: &Request) -> Result<(), CommandError> {
     let text = String::from_utf8_lossy(&input::read(&arguments.public_key)?).into_owned();
-    let kmc_key: PkEcdh = single_in_mail(&text).map_err(|error| {
-        CommandError::Other(format!("{}: {error}", arguments.public_key.display()))
-    })?;
+    let kmc_key: PkEcdh =
+        single_in_mail(&text).map_err(|error| CommandError::at(&arguments.public_key, error))?;
     let request =
         SecurityModule::load(&arguments.state)?.request(kmc_key, sts_time(Timestamp::now())?)?;
-    write_text(write_in_mail(&request.to_record()).replace("\r\n", "\n"))?;
-    Ok(Ending::Done)
+    write_text(write_in_mail(&request.to_record()).replace("\r\n", "\n"))
 }
 
-fn open(arguments: &Open) -> Result<Ending, CommandError> {
+fn open(arguments: &Open) -> Result<(), CommandError> {
     let file = input::read(&arguments.file)?;
     let keys = SecurityModule::load(&arguments.state)?.open(&file)?;
-    arguments.form.write(&keys, object, line)?;
-    Ok(Ending::Done)
+    arguments.form.write(&keys, object, line)
 }
 
 fn object(key: &LoadedKey) -> Value {

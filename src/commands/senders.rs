@@ -1,4 +1,4 @@
-//! `senders`: who asked too much lately.
+//! `senders`: lists the senders that sent too many requests, and unblocks them.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    CommandError, Ending,
+    CommandError,
     named::Named,
     operator::order,
     standard_output::{write_json, write_line, write_lines},
@@ -27,13 +27,15 @@ pub(super) enum Action {
     Unblock(Unblock),
 }
 
-/// List the senders that asked lately, those that asked last first.
+/// List the senders of recent requests, the latest first.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A sender is open (all is done at once), deferring (requests wait for their
-turn) or blocked; that ends when the block does, or when all that it asked is
-worked off. A terminal cuts long names; whole they are when piped, and by
---json: an array of {sender, stage, until}, the time exact.
+A sender is open (its requests are answered at once), deferring (they wait for
+their turn) or blocked. Under \"ends\" is when the block ends, or when its
+backlog is worked off. Long names are cut on a terminal, but not in a pipe.
+
+--json prints an array of {sender, stage, until}, the names whole and the times
+exact.
 
 Example:
   kms-gateway senders list")]
@@ -43,17 +45,17 @@ pub(super) struct List {
     json: bool,
 }
 
-/// End a sender's block, and do at once what waits for its turn.
+/// End a sender's block, and answer its waiting requests at once.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
   kms-gateway senders unblock \"address jane@vendor.example from 192.0.2.0/24\"")]
 pub(super) struct Unblock {
-    /// The sender as senders list names it, or the beginning that no other has.
+    /// The sender as senders list names it, or a beginning that no other has.
     sender: String,
 }
 
-pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandError> {
+pub(super) async fn run(path: &Path, action: Action) -> Result<(), CommandError> {
     let (_, environment) = Environment::load(path).await?;
     let store = environment.store.as_ref();
     let ending = match action {
@@ -64,36 +66,31 @@ pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandEr
     ending
 }
 
-async fn list(store: &dyn Store, arguments: &List) -> Result<Ending, CommandError> {
+async fn list(store: &dyn Store, arguments: &List) -> Result<(), CommandError> {
     let now = Timestamp::now();
     let senders = store.throttled_senders(now).await?;
-    if arguments.json {
-        let senders: Value = senders.iter().map(as_json).collect();
-        write_json(&senders)?;
-    } else {
-        write_lines(table(&senders, now).lines(terminal_width()))?;
+    match arguments.json {
+        true => write_json(&senders.iter().map(as_json).collect::<Value>()),
+        false => write_lines(table(&senders, now).lines(terminal_width())),
     }
-    Ok(Ending::Done)
 }
 
-async fn unblock(store: &dyn Store, arguments: &Unblock) -> Result<Ending, CommandError> {
+async fn unblock(store: &dyn Store, arguments: &Unblock) -> Result<(), CommandError> {
     let senders = store.throttled_senders(Timestamp::now()).await?;
     let named = SENDERS.find(&arguments.sender, &senders, |sender| &sender.key)?;
     if store.unblock(&named.key, order()).await? {
-        write_line(format_args!("unblocked: {}", Printable(&named.key)))?;
-        return Ok(Ending::Done);
+        return write_line(format_args!("unblocked: {}", Printable(&named.key)));
     }
     Err(CommandError::other(format_args!(
-        "{:?} is not among the senders any more; see senders list",
+        "{:?} is no longer among the senders; see senders list",
         named.key
     )))
 }
 
-/// What a sender is called.
 const SENDERS: Named = Named {
     one: "sender",
     many: "senders",
-    remedy: "write it, or its beginning, as senders list does",
+    remedy: "write a sender, or its beginning, as senders list does",
 };
 
 fn table(senders: &[ThrottledSender], now: Timestamp) -> Table<3> {
@@ -106,7 +103,7 @@ fn table(senders: &[ThrottledSender], now: Timestamp) -> Table<3> {
         table.push([
             stage(sender).to_owned(),
             end(sender).map_or_else(String::new, |end| until(end, now)),
-            // An address is whatever a sender wrote.
+            // An address can hold anything that a sender wrote.
             Printable(&sender.key).to_string(),
         ]);
     }
@@ -126,7 +123,7 @@ fn stage(sender: &ThrottledSender) -> &'static str {
     }
 }
 
-/// When a block ends, or all that was asked is worked off.
+/// When the sender's block ends, or its backlog is worked off.
 fn end(sender: &ThrottledSender) -> Option<Timestamp> {
     let bucket = &sender.bucket;
     let worked_off = || bucket.seen.checked_add(bucket.backlog).ok();

@@ -10,13 +10,15 @@ use crate::gateway::{self, Ended};
 /// Run the gateway: milter and worker.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Ends on SIGTERM or SIGINT: takes no new session, lets messages on their way
-finish, for 20 seconds at most, and stops the worker between two steps. A
-second signal ends the wait for messages: Postfix has them and offers them
-again. SIGHUP reads the configuration again; messages on their way keep the
-rules they began with, and a bad configuration changes nothing. Tells systemd
-(Type=notify) when it is ready, reloads and stops, what it does, and, with
-WatchdogSec=, that it is well.
+SIGTERM or SIGINT stops the gateway. It takes no new session, lets messages on
+their way finish for at most 20 seconds, and stops the worker between two steps.
+A second signal ends the wait for messages: Postfix delivers them again later.
+
+SIGHUP reads the configuration again. Messages on their way keep the rules they
+began with. A bad configuration changes nothing.
+
+The gateway notifies systemd (Type=notify) when it is ready, reloads or stops,
+and reports a status. With WatchdogSec= it also reports that it is well.
 
 Example:
   kms-gateway --config /etc/kms-gateway/gateway.toml serve")]

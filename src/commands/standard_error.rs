@@ -1,13 +1,12 @@
-//! Writing to standard error. If that fails there is nobody left to be told.
+//! Writing to standard error. A failure is ignored: it can't be reported anywhere.
 
 use std::{
     fmt::Display,
     io::{self, Write as _},
 };
 
-/// Writes a line.
 pub(super) fn write_line(line: impl Display) {
-    // In one piece, so that no other process writes within it.
+    // One write, so that no other process writes within the line.
     let line = format!("{line}\n");
     let _ = io::stderr().write_all(line.as_bytes());
 }

@@ -1,5 +1,4 @@
-//! Writing to standard output, whoever reads it. What can't be written is an
-//! error of the command.
+//! Writing to standard output. A failure to write is an error of the command.
 
 use std::{
     fmt::Display,
@@ -11,12 +10,11 @@ use serde::Serialize;
 use super::CommandError;
 use crate::printable::PrintableJson;
 
-/// Standard output, to be flushed in the end.
+/// Standard output, buffered. The caller flushes it at the end.
 pub(super) fn writer() -> BufWriter<StdoutLock<'static>> {
     BufWriter::new(io::stdout().lock())
 }
 
-/// Writes lines.
 pub(super) fn write_lines(
     lines: impl IntoIterator<Item = impl Display>,
 ) -> Result<(), CommandError> {
@@ -26,12 +24,11 @@ pub(super) fn write_lines(
     written.and_then(|()| out.flush()).or_else(excused)
 }
 
-/// Writes a line.
 pub(super) fn write_line(line: impl Display) -> Result<(), CommandError> {
     write_lines([line])
 }
 
-/// Writes a value as JSON in one line, which is safe to look at.
+/// Writes a value as one line of JSON that is safe to show on a terminal.
 pub(super) fn write_json(value: &impl Serialize) -> Result<(), CommandError> {
     let json = serde_json::to_string(value).map_err(CommandError::other)?;
     write_line(PrintableJson(&json))
@@ -44,19 +41,20 @@ pub(super) fn write_text(text: impl Display) -> Result<(), CommandError> {
     written.and_then(|()| out.flush()).or_else(excused)
 }
 
-/// A reader that has seen enough, such as `head`, is no trouble.
+/// Turns a failure to write into an error of the command. A reader that stops
+/// early, such as `head`, is no failure.
 pub(super) fn excused(error: io::Error) -> Result<(), CommandError> {
     match error.kind() {
         ErrorKind::BrokenPipe => Ok(()),
         _ => Err(CommandError::other(format!(
-            "standard output can't be written: {error}; make room, or name another file. What the \
-             command changed stays changed"
+            "standard output can't be written: {error}; make room, or name another file. Changes \
+             that the command made stay"
         ))),
     }
 }
 
-/// The steps of a command, each written as soon as it is done. None is left
-/// out because the one before couldn't be written: that is an error in the end.
+/// Reports the steps of a command, each as soon as it is done. A failure to write
+/// stops no step: the command goes on, and ends with the error.
 pub(super) struct Steps(Result<(), CommandError>);
 
 impl Steps {
@@ -71,7 +69,7 @@ impl Steps {
         }
     }
 
-    /// Whether all could be written.
+    /// The first failure to write, if there was one.
     pub(super) fn end(self) -> Result<(), CommandError> {
         self.0
     }

@@ -1,23 +1,22 @@
-//! What the tables of commands share: columns that fit the terminal. Cells must
-//! be printable.
+//! Tables whose columns fit the terminal. Cells must be printable.
 
 use std::io::{self, IsTerminal};
 
 use jiff::Timestamp;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// The columns of a terminal that doesn't tell.
+/// The width of a terminal that does not report it.
 const DEFAULT_WIDTH: usize = 80;
 
-/// What stands between two columns.
+/// Stands between two columns.
 const GAP: &str = "  ";
 
-/// A time to the second.
+/// A time in UTC, to the second.
 pub(super) fn second(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// The columns of the terminal on standard output; none if it is no terminal.
+/// The width of standard output in columns; none if it is no terminal.
 pub(super) fn terminal_width() -> Option<usize> {
     let width = || terminal_size::terminal_size().map(|(width, _)| width.0.into());
     io::stdout()
@@ -25,7 +24,7 @@ pub(super) fn terminal_width() -> Option<usize> {
         .then(|| width().unwrap_or(DEFAULT_WIDTH))
 }
 
-/// At most `width` columns, a cut marked.
+/// Cuts a text to `width` columns, and marks the cut by `…`.
 pub(super) fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
@@ -47,28 +46,26 @@ pub(super) struct Table<const N: usize> {
     rows: Vec<[String; N]>,
 }
 
-/// A column.
 #[derive(Clone, Copy)]
 pub(super) struct Column {
     name: &'static str,
-    /// The least that it is cut to.
+    /// The least width that it may be cut to.
     narrowest: usize,
 }
 
 impl Column {
-    /// One that gives no room to others.
+    /// A column that is never cut.
     pub(super) const fn whole(name: &'static str) -> Self {
         Self::at_least(usize::MAX, name)
     }
 
-    /// One that is cut where room is needed, to so much at the least.
+    /// A column that may be cut to `narrowest`.
     pub(super) const fn at_least(narrowest: usize, name: &'static str) -> Self {
         Self { name, narrowest }
     }
 }
 
 impl<const N: usize> Table<N> {
-    /// A table without rows.
     pub(super) fn new(columns: [Column; N]) -> Self {
         Self {
             columns,
@@ -76,12 +73,11 @@ impl<const N: usize> Table<N> {
         }
     }
 
-    /// Adds a row.
     pub(super) fn push(&mut self, row: [String; N]) {
         self.rows.push(row);
     }
 
-    /// Its lines, the names first. On a terminal none is wider.
+    /// The lines, the names first. No line is wider than `terminal`.
     pub(super) fn lines(&self, terminal: Option<usize>) -> Vec<String> {
         let mut widths = self.columns.map(|column| column.name.width());
         for row in &self.rows {
@@ -97,9 +93,8 @@ impl<const N: usize> Table<N> {
     }
 }
 
-/// Widths of columns that have room on the terminal side by side, as long as
-/// none need be narrower than its least: what is too much is taken from the
-/// widest.
+/// Narrows the widest columns until all have room on the terminal side by side, or
+/// until none can be narrowed further.
 pub(super) fn fit<const N: usize>(
     mut widths: [usize; N],
     narrowest: [usize; N],
@@ -120,7 +115,7 @@ pub(super) fn fit<const N: usize>(
     widths
 }
 
-/// One line of cells; on a terminal cells and line are cut.
+/// Writes cells as a line. On a terminal the cells and the line are cut.
 pub(super) fn line<const N: usize>(
     cells: &[String; N],
     widths: [usize; N],

@@ -1,5 +1,5 @@
-//! `update`: security-module update files, the STSA's side. Needs no
-//! configuration of a gateway.
+//! `update`: makes and signs security-module update files, the STS Association's
+//! part. Needs no configuration of a gateway.
 
 use std::{collections::BTreeSet, path::PathBuf, str::FromStr};
 
@@ -7,8 +7,8 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::{
-    CommandError, Ending, input,
-    kmc::{passphrase, text, write_new},
+    CommandError, input,
+    kmc::{passphrase, write_new},
     registration::Registration,
     standard_error,
     standard_output::{write_line, write_text},
@@ -29,7 +29,7 @@ pub(super) enum Action {
     Sign(Sign),
 }
 
-/// Make a key that the STSA signs with, and print its public half for the
+/// Make a signing key of the STS Association, and print its public half for the
 /// KMC's configuration.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -44,31 +44,32 @@ pub(super) struct NewKey {
     out: PathBuf,
 }
 
-/// Make an update file, still to be signed, and print it.
+/// Make an update file without a signature, and print it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
   kms-gateway update build --public-key public-key.txt --serial 7 \\
       --add registration.json=000439,123456 \\
-      --revoke SMID.1:…=SOFT-1 > update-7.txt")]
+      --revoke SMID.1:Example:90000001:20260102T030405Z:09D598DBA26CF3AC:318F=SOFT-1 \\
+      > update-7.txt")]
 pub(super) struct Build {
     /// The KMC's PK.ECDH.1 as it came by mail, or - for standard input.
     #[arg(long, value_name = "FILE")]
     public_key: PathBuf,
-    /// The last file's serial by the same STSA key, and one.
+    /// The serial of the last file under the same STSA key, plus one.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     serial: u32,
-    /// A module that may ask: the file that `sm init --registration` wrote, and
-    /// its supply groups by comma. May be given more than once.
+    /// A module to register: the file that `sm init --registration` wrote, and the
+    /// module's supply groups, separated by commas. May be given more than once.
     #[arg(long, value_name = "REGISTRATION=SGC,…")]
     add: Vec<Added>,
-    /// A module that may ask no more, and its hardware id. May be given more
-    /// than once.
+    /// A module to revoke: its SMID and its hardware id. May be given more than
+    /// once.
     #[arg(long, value_name = "SMID=HARDWARE")]
     revoke: Vec<Revoked>,
 }
 
-/// Sign an update file, and print the whole of it.
+/// Sign an update file, and print the signed file.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -81,7 +82,7 @@ pub(super) struct Sign {
     /// The file whose first line is the passphrase of the PEM.
     #[arg(long, value_name = "FILE")]
     passphrase_file: PathBuf,
-    /// What `update build` printed, or - for standard input.
+    /// The file that `update build` printed, or - for standard input.
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
@@ -99,7 +100,7 @@ impl FromStr for Added {
     fn from_str(text: &str) -> Result<Self, String> {
         let (registration, sgcs) = text
             .rsplit_once('=')
-            .ok_or("write the registration's file, =, and supply groups by comma")?;
+            .ok_or("write the registration's file, =, and supply groups separated by commas")?;
         let sgcs = sgcs
             .split_terminator(',')
             .map(|sgc| sgc.parse().map_err(|error| format!("{sgc:?}: {error}")))
@@ -134,7 +135,7 @@ impl FromStr for Revoked {
     }
 }
 
-pub(super) fn run(action: &Action) -> Result<Ending, CommandError> {
+pub(super) fn run(action: &Action) -> Result<(), CommandError> {
     match action {
         Action::NewKey(arguments) => new_key(arguments),
         Action::Build(arguments) => build(arguments),
@@ -142,28 +143,27 @@ pub(super) fn run(action: &Action) -> Result<Ending, CommandError> {
     }
 }
 
-fn new_key(arguments: &NewKey) -> Result<Ending, CommandError> {
+fn new_key(arguments: &NewKey) -> Result<(), CommandError> {
     let passphrase = passphrase(&arguments.passphrase_file)?;
     let private_key = PrivateKey::generate(Curve::P384)?;
     let pem = private_key.to_encrypted_pem(&passphrase)?;
     write_new(&arguments.out, pem.as_bytes())?;
     let point = private_key.public_point();
     standard_error::write_line(format_args!("fingerprint: {}", point.fingerprint()));
-    write_line(format_args!("public_key = \"{}\"", point.to_text()))?;
-    Ok(Ending::Done)
+    write_line(format_args!("public_key = \"{}\"", point.to_text()))
 }
 
-fn build(arguments: &Build) -> Result<Ending, CommandError> {
+fn build(arguments: &Build) -> Result<(), CommandError> {
     let public_key = &arguments.public_key;
-    let wrong = |error: &dyn std::fmt::Display| {
-        CommandError::Other(format!("{}: {error}", public_key.display()))
-    };
     let text = String::from_utf8_lossy(&input::read(public_key)?).into_owned();
-    let kmc_key: PkEcdh = single_in_mail(&text).map_err(|error| wrong(&error))?;
+    let kmc_key: PkEcdh =
+        single_in_mail(&text).map_err(|error| CommandError::at(public_key, error))?;
     let kmc_point = [Curve::P384, Curve::P256]
         .into_iter()
         .find_map(|curve| PublicPoint::read(curve, kmc_key.public_key.as_str()).ok())
-        .ok_or_else(|| wrong(&"the public key is no point on P-384 or P-256"))?;
+        .ok_or_else(|| {
+            CommandError::at(public_key, "the public key is no point on P-384 or P-256")
+        })?;
     let registrations = arguments
         .add
         .iter()
@@ -187,27 +187,21 @@ fn build(arguments: &Build) -> Result<Ending, CommandError> {
         ephemeral: &PrivateKey::generate(kmc_point.curve())?,
         changes: added.chain(revoked).collect(),
     };
-    print_file(&new.build().map_err(CommandError::other)?)?;
-    Ok(Ending::Done)
+    print_file(&new.build().map_err(CommandError::other)?)
 }
 
-fn sign_file(arguments: &Sign) -> Result<Ending, CommandError> {
+fn sign_file(arguments: &Sign) -> Result<(), CommandError> {
     let records = file::parse(&input::read(&arguments.file)?)
-        .map_err(|error| CommandError::Other(format!("{}: {error}", arguments.file.display())))?;
-    let pem = text(&arguments.key)?;
+        .map_err(|error| CommandError::at(&arguments.file, error))?;
+    let pem = input::read_secret_text(&arguments.key)?;
     let private_key =
         PrivateKey::from_encrypted_pem(&pem, &passphrase(&arguments.passphrase_file)?)?;
-    let key = StsaSigningKey::new(&private_key).map_err(|_| {
-        CommandError::Other(format!(
-            "{}: the STSA signs with a key on P-384",
-            arguments.key.display()
-        ))
-    })?;
-    print_file(&sign(records, &key))?;
-    Ok(Ending::Done)
+    let key = StsaSigningKey::new(&private_key)
+        .map_err(|_| CommandError::at(&arguments.key, "give a key on P-384, as the STSA has"))?;
+    print_file(&sign(records, &key))
 }
 
-/// As it is attached: with CRLF.
+/// Prints records with CRLF, as the file is attached to mail.
 fn print_file(records: &[Record]) -> Result<(), CommandError> {
     write_text(file::write(records))
 }

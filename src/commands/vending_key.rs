@@ -1,4 +1,5 @@
-//! `vending-key`: the keys that key load files carry.
+//! `vending-key`: makes, imports, retires and lists the keys that key load files
+//! carry.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +7,7 @@ use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::{CommandError, Ending, form::Form, input, standard_output::write_line};
+use super::{CommandError, form::Form, input, standard_output::write_line};
 use crate::{
     gateway::{
         environment::{Environment, sts_time},
@@ -23,8 +24,9 @@ pub(super) enum Action {
     Retire(Retire),
     /// List the vending keys with their key check values.
     #[command(after_help = "\
---json prints an array of {sgc, krn, kt, ken, bdt, dkga, act, iut, ulm, clm, exp,
-kcv}, each a text as in the glossary; iut and exp are null where there is none.
+--json prints an array of {sgc, krn, kt, ken, bdt, dkga, act, iut, ulm, clm,
+exp, kcv}, all texts as in the glossary; iut and exp are null if they are not
+set.
 
 Example:
   kms-gateway vending-key list")]
@@ -42,7 +44,7 @@ pub(super) struct Generate {
     attributes: Attributes,
 }
 
-/// Take a vending key in and print its key check value.
+/// Import a vending key and print its key check value.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -56,10 +58,11 @@ pub(super) struct Import {
     key_file: PathBuf,
 }
 
-/// Issue a vending key no more; modules that have it keep it.
+/// Stop issuing a vending key. Modules that have it keep it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Its EXP becomes the second that has just passed, or the one given.
+Sets the key's EXP to the given time, or else to the second that has just
+passed.
 
 Example:
   kms-gateway vending-key retire --sgc 000439 --krn 1")]
@@ -70,12 +73,12 @@ pub(super) struct Retire {
     /// Key revision number.
     #[arg(long)]
     krn: Krn,
-    /// When the KMC stops to issue it, yyyymmddThhmmssZ.
+    /// When the KMC stops issuing it, yyyymmddThhmmssZ.
     #[arg(long, value_name = "TIME")]
     exp: Option<StsTime>,
 }
 
-/// Attributes by the STS Association's glossary of key management.
+/// The attributes, named as in the STS Association's glossary of key management.
 #[derive(Debug, Args)]
 struct Attributes {
     /// Supply group code, 6 digits.
@@ -96,10 +99,10 @@ struct Attributes {
     /// Decoder key generation algorithm: 01, 02 or 04.
     #[arg(long)]
     dkga: Dkga,
-    /// Active from, yyyymmddThhmmssZ; now if it isn't given.
+    /// Active from, yyyymmddThhmmssZ [default: now].
     #[arg(long, value_name = "TIME")]
     act: Option<StsTime>,
-    /// Issued until; for ever if it isn't given.
+    /// Issued until, yyyymmddThhmmssZ [default: for ever].
     #[arg(long, value_name = "TIME")]
     iut: Option<StsTime>,
     /// Unit limit, 8 hex digits.
@@ -108,11 +111,11 @@ struct Attributes {
     /// Currency limit, 8 hex digits.
     #[arg(long, default_value = "FFFFFFFF", value_parser = limit)]
     clm: u32,
-    /// When the KMC itself stops to issue the key.
+    /// When the KMC itself stops issuing the key, yyyymmddThhmmssZ.
     #[arg(long, value_name = "TIME")]
     exp: Option<StsTime>,
-    /// Take the place of the key with this SGC and KRN, which must be issued no
-    /// more and is lost then: after KRN 9 comes 1 again.
+    /// Replace the key with this SGC and KRN, which must no longer be issued. The old
+    /// key is lost. After KRN 9 comes 1 again.
     #[arg(long)]
     replace: bool,
 }
@@ -124,53 +127,28 @@ fn limit(text: &str) -> Result<u32, String> {
     }
 }
 
-impl Attributes {
-    /// The attributes that key load files carry, and the KMC's own EXP.
-    fn split(
-        self,
-        now: Timestamp,
-    ) -> Result<(VendingKeyAttributes, Option<StsTime>), CommandError> {
-        let attributes = VendingKeyAttributes {
-            sgc: self.sgc,
-            krn: self.krn,
-            kt: self.kt,
-            ken: self.ken,
-            bdt: self.bdt,
-            dkga: self.dkga,
-            act: match self.act {
-                Some(time) => time,
-                None => sts_time(now)?,
-            },
-            iut: self.iut,
-            ulm: self.ulm,
-            clm: self.clm,
-        };
-        Ok((attributes, self.exp))
-    }
-}
-
-pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandError> {
+pub(super) async fn run(path: &Path, action: Action) -> Result<(), CommandError> {
     let (_, environment) = key_management::load_embedded(path).await?;
     let ending = act(&environment, action).await;
     environment.store.close().await;
     ending
 }
 
-async fn act(environment: &Environment, action: Action) -> Result<Ending, CommandError> {
+async fn act(environment: &Environment, action: Action) -> Result<(), CommandError> {
     match action {
         Action::Generate(Generate { attributes }) => {
             let key = VendingKey::generate(attributes.dkga)?;
-            add(environment, attributes, &key).await?;
+            add(environment, attributes, &key).await
         }
         Action::Import(Import {
             attributes,
             key_file,
         }) => {
             let text = input::read_secret(&key_file)?;
-            // What isn't text has no hex digits, and is refused as such.
+            // A file that is no text has no hex digits, and is refused for that.
             let digits = std::str::from_utf8(&text).unwrap_or_default().trim();
             let key = VendingKey::from_hex(attributes.dkga, digits)?;
-            add(environment, attributes, &key).await?;
+            add(environment, attributes, &key).await
         }
         Action::Retire(Retire { sgc, krn, exp }) => {
             let now = Timestamp::now();
@@ -179,34 +157,41 @@ async fn act(environment: &Environment, action: Action) -> Result<Ending, Comman
                 None => sts_time(now - SignedDuration::from_secs(1))?,
             };
             let administration = environment.administration();
-            write_line(line(&administration.retire(sgc, krn, expires, now).await?))?;
+            write_line(line(&administration.retire(sgc, krn, expires, now).await?))
         }
         Action::List(form) => {
             let rows = environment.store.vending_keys().await?;
-            form.write(&rows, object, line)?;
+            form.write(&rows, object, line)
         }
     }
-    Ok(Ending::Done)
 }
 
 async fn add(
     environment: &Environment,
-    attributes: Attributes,
+    asked: Attributes,
     key: &VendingKey,
 ) -> Result<(), CommandError> {
     let now = Timestamp::now();
-    let is_replacement = attributes.replace;
-    let (attributes, expires) = attributes.split(now)?;
     let new = NewVendingKey {
-        attributes,
-        expires,
+        attributes: VendingKeyAttributes {
+            sgc: asked.sgc,
+            krn: asked.krn,
+            kt: asked.kt,
+            ken: asked.ken,
+            bdt: asked.bdt,
+            dkga: asked.dkga,
+            act: asked.act.map_or_else(|| sts_time(now), Ok)?,
+            iut: asked.iut,
+            ulm: asked.ulm,
+            clm: asked.clm,
+        },
+        expires: asked.exp,
         key,
     };
     let administration = environment.administration();
-    let row = if is_replacement {
-        administration.replace_vending_key(new, now).await?
-    } else {
-        administration.add_vending_key(new, now).await?
+    let row = match asked.replace {
+        true => administration.replace_vending_key(new, now).await?,
+        false => administration.add_vending_key(new, now).await?,
     };
     write_line(line(&row))
 }
@@ -240,10 +225,12 @@ fn line(row: &VendingKeyRow) -> String {
         key.bdt,
         key.dkga,
         key.act,
-        key.iut
-            .map_or_else(|| "-".to_owned(), |time| time.to_string()),
-        row.expires
-            .map_or_else(|| "-".to_owned(), |time| time.to_string()),
+        or_dash(key.iut),
+        or_dash(row.expires),
         row.kcv,
     )
+}
+
+fn or_dash(time: Option<StsTime>) -> String {
+    time.map_or_else(|| "-".to_owned(), |time| time.to_string())
 }

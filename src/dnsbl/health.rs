@@ -1,6 +1,6 @@
-//! Whether a zone can be believed (RFC 5782 5): one that lists 127.0.0.1 lists
-//! everybody, as a zone does whose domain has lapsed, and one that does not
-//! list 127.0.0.2 lists nobody. Such a zone is switched off until it is well.
+//! The health of a zone (RFC 5782 5). A zone that lists 127.0.0.1 lists
+//! everybody, as happens when its domain has lapsed. A zone that does not list
+//! 127.0.0.2 lists nobody. Both are switched off until they are well.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -9,10 +9,10 @@ use std::{
 
 use tokio::time::Instant;
 
-/// How long a zone that was well is taken to be so.
+/// A zone that was well counts as well for this time.
 const WELL_FOR: Duration = Duration::from_secs(60 * 60);
 
-/// What is known of a zone's health.
+/// The state of a zone's health.
 pub(super) struct Health {
     state: Mutex<State>,
     recheck: Duration,
@@ -20,7 +20,7 @@ pub(super) struct Health {
 
 #[derive(Clone)]
 enum State {
-    /// Nobody has looked yet, or there is a reason to look again.
+    /// The zone has not been tested, or must be tested again.
     Unknown,
     Well {
         until: Instant,
@@ -31,18 +31,19 @@ enum State {
     },
 }
 
-/// What a look at a zone has to begin with.
+/// The state that a look-up finds.
 pub(super) enum Checkup {
-    /// It was well a while ago.
+    /// The zone was well at its last test.
     Well,
-    /// It is switched off, for that reason.
+    /// The zone is switched off, for this reason.
     SwitchedOff(String),
-    /// It is to be seen.
+    /// The zone must be tested.
     Due,
 }
 
 impl Health {
-    /// Of a zone that is tried again after `recheck` when it was switched off.
+    /// The unknown health of a zone. `recheck` is the time until a switched-off
+    /// zone is tested again.
     pub(super) fn new(recheck: Duration) -> Self {
         Self {
             state: Mutex::new(State::Unknown),
@@ -58,7 +59,8 @@ impl Health {
         }
     }
 
-    /// Notes what the zone was found to be: well, or why not. Says whether that is news.
+    /// Records the result of a test: well, or the reason why not. Returns true
+    /// if the zone becomes sick or is well again.
     pub(super) fn note(&self, found: Result<(), String>, now: Instant) -> bool {
         let mut state = self.state();
         let was_sick = matches!(*state, State::Sick { .. });
@@ -75,7 +77,7 @@ impl Health {
         is_well == was_sick
     }
 
-    /// The zone failed to answer: the next one who asks looks first.
+    /// The zone failed to answer, so the next look-up tests it first.
     pub(super) fn doubt(&self) {
         let mut state = self.state();
         if let State::Well { .. } = *state {
@@ -83,7 +85,7 @@ impl Health {
         }
     }
 
-    /// A panic elsewhere leaves a state that is as good as any.
+    /// Ignores the poison of a panic elsewhere, as any state is valid.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

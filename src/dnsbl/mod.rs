@@ -1,5 +1,6 @@
-//! Asks DNS blocklists (RFC 5782) about a client, for the policy to weigh.
-//! Knows zones, their health and DNS; no mail, no store and no milter.
+//! Asks DNS blocklists (RFC 5782) about a client. The policy weighs their
+//! replies. Knows zones, their health and DNS, but no mail, no store and no
+//! milter.
 
 mod health;
 mod name_servers;
@@ -15,39 +16,26 @@ use tokio::time::{Instant, timeout_at};
 use self::{resolver::Resolver, zone::Zone};
 pub use self::{
     resolver::{NameServer, ResolverError},
-    zone::Families,
+    zone::{ConfiguredSite, Families},
 };
 use crate::policy::dnsbl::{Hit, Score, Site, ZoneName, ZoneReply};
 
-/// The longest of a zone's words that is kept, in characters; a TXT record may have
-/// 65,535 octets.
+/// Characters of a zone's TXT record that are kept. The record may have 65,535 octets.
 const MAX_TEXT: usize = 500;
 
-/// What is asked, of whom and for how long.
+/// The sites to ask, the name server and the time limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The sites, weighed in this order.
     pub sites: Vec<ConfiguredSite>,
-    /// From which score on a client counts as listed.
+    /// A client with at least this score counts as listed.
     pub threshold: i32,
-    /// Whom to ask.
+    /// The name server to ask.
     pub name_server: NameServer,
-    /// The longest that all questions about one client take together.
+    /// Time limit for all questions about one client together.
     pub time_limit: Duration,
-    /// After which time a zone that was switched off is tried again.
+    /// A zone that was switched off is tested again after this time.
     pub recheck: Duration,
-}
-
-/// A site and what its zone is like. Of a zone that is named more than once
-/// the first naming says that.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfiguredSite {
-    /// Zone, filter and weight.
-    pub site: Site,
-    /// Whose addresses it lists.
-    pub families: Families,
-    /// Whether it has RFC 5782's test entries, by which its health is seen.
-    pub has_test_entries: bool,
 }
 
 /// The blocklists of an installation.
@@ -62,8 +50,7 @@ pub struct Blocklists {
 impl Blocklists {
     /// Must be called within a Tokio runtime.
     ///
-    /// # Errors
-    /// No resolver can be made.
+    /// # Errors Fails if no resolver can be made.
     pub fn new(settings: Settings) -> Result<Self, ResolverError> {
         let mut zones: Vec<Zone> = Vec::new();
         for configured in &settings.sites {
@@ -80,14 +67,14 @@ impl Blocklists {
         })
     }
 
-    /// What the operator should know about the name servers of /etc/resolv.conf.
+    /// Warnings for the operator about the name servers in /etc/resolv.conf.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         self.resolver.warnings()
     }
 
-    /// Asks all zones at once, and those that list the client why. A zone that
-    /// doesn't answer in time says nothing.
+    /// Asks all zones at once. If the client is listed, also asks those zones
+    /// for the reason. A zone that doesn't answer in time counts as silent.
     pub async fn ask(&self, client: IpAddr) -> Score {
         let client = client.to_canonical();
         let deadline = Instant::now() + self.time_limit;
@@ -104,8 +91,8 @@ impl Blocklists {
         score
     }
 
-    /// The words are for a person: where they can't be had in time, the client
-    /// is listed all the same.
+    /// Asks for the reasons, which are for people. The client remains listed
+    /// without them.
     async fn ask_why(&self, client: IpAddr, score: &mut Score, deadline: Instant) {
         let against = score.hits.iter_mut().filter(|hit| hit.weight > 0);
         join_all(against.map(async |hit: &mut Hit| {
@@ -117,8 +104,9 @@ impl Blocklists {
     }
 }
 
-/// What a zone says of a client, as far as it is kept. Some zones quote the name
-/// that was asked. A key is hidden before the cut, which could leave half of it.
+/// The reason that a zone states, cut to [`MAX_TEXT`] characters. Some zones
+/// quote the name in the question, so the key is hidden. This comes first, as
+/// the cut could leave half of the key.
 fn words_of(zone: &ZoneName, text: &str) -> String {
     zone.hide_in(text).chars().take(MAX_TEXT).collect()
 }

@@ -1,5 +1,6 @@
-//! The name servers that /etc/resolv.conf names, read as the C library reads
-//! them (resolv.conf(5)). No other line matters: the gateway asks for whole names.
+//! Reads the name servers in /etc/resolv.conf as the C library does
+//! (resolv.conf(5)). Other lines do not matter, as the gateway asks for whole
+//! names.
 
 use std::{
     fs,
@@ -10,23 +11,23 @@ use std::{
 
 use crate::printable::Printable;
 
-/// The C library's file.
+/// The file that the C library reads.
 const FILE: &str = "/etc/resolv.conf";
 
-/// How many name servers the C library asks (`MAXNS`).
+/// Number of name servers that the C library asks at most (`MAXNS`).
 const MOST: usize = 3;
 
-/// Whom to ask, and what the operator should know about it.
+/// The name servers to ask, and warnings for the operator.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NameServers {
-    /// One at least.
+    /// At least one address.
     pub(super) addresses: Vec<IpAddr>,
     /// A line for each name server that can't be asked.
     pub(super) warnings: Vec<String>,
 }
 
-/// Those of this machine. A file that can't be read names none, as for the C
-/// library.
+/// The name servers of this machine. A file that can't be read names none, as
+/// in the C library.
 pub(super) fn of_system() -> NameServers {
     match fs::read(Path::new(FILE)) {
         Ok(text) => read(&text),
@@ -34,8 +35,8 @@ pub(super) fn of_system() -> NameServers {
             let mut servers = read(b"");
             if error.kind() != ErrorKind::NotFound {
                 servers.warnings.push(format!(
-                    "{FILE} can't be read: {error}; the name server of this machine is asked. \
-                     Mend the file, or set dnsbl.resolver"
+                    "{FILE} can't be read: {error}; the gateway asks the name server of this machine. \
+                     Correct the file, or set dnsbl.resolver"
                 ));
             }
             servers
@@ -70,8 +71,8 @@ fn read(text: &[u8]) -> NameServers {
     }
 }
 
-/// The word after `nameserver`, if the line is of that kind. What follows the
-/// word is ignored.
+/// The word after `nameserver`. `None` for other lines. Any text after the word
+/// is ignored.
 fn named_by(line: &str) -> Option<&str> {
     let blanks = [' ', '\t', '\r'];
     let value = line.strip_prefix("nameserver")?;
@@ -89,7 +90,7 @@ fn begins_the_line(line: &str) -> Result<(), &'static str> {
     }
 }
 
-/// The address that can be asked, or why there is none.
+/// The address to ask, or the reason why it can't be asked.
 fn usable(named: &str) -> Result<IpAddr, &'static str> {
     if named.is_empty() {
         return Err("no address follows");
@@ -100,7 +101,7 @@ fn usable(named: &str) -> Result<IpAddr, &'static str> {
     let (address, _scope) = named.split_once('%').unwrap_or((named, ""));
     let address: Ipv6Addr = address.parse().map_err(|_| "it is no IP address")?;
     match address.is_unicast_link_local() {
-        // The resolver has no place for the interface's name.
+        // The resolver can't take the name of the interface.
         true => Err("the gateway can't ask at a link-local address"),
         false => Ok(this_machine_if_unspecified(
             IpAddr::from(address).to_canonical(),
@@ -108,8 +109,8 @@ fn usable(named: &str) -> Result<IpAddr, &'static str> {
     }
 }
 
-/// The system sends there what is sent to 0.0.0.0 or `::`, and the answer has
-/// the former address.
+/// Replaces 0.0.0.0 and `::` by the loopback address. The system sends such
+/// packets there, and the answer comes from the loopback address.
 fn this_machine_if_unspecified(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
@@ -118,8 +119,8 @@ fn this_machine_if_unspecified(address: IpAddr) -> IpAddr {
     }
 }
 
-/// As inet_aton(3) reads an address: one to four numbers, decimal, octal or
-/// hexadecimal, the last of which fills the octets that are left.
+/// Reads an address as inet_aton(3) does: one to four numbers, decimal, octal
+/// or hexadecimal. The last number fills the remaining octets.
 fn ipv4(text: &str) -> Option<Ipv4Addr> {
     let parts: Vec<u32> = text.split('.').map(number).collect::<Option<_>>()?;
     let (last, first) = parts.split_last()?;
@@ -145,7 +146,7 @@ fn number(text: &str) -> Option<u32> {
             None => (rest, 8),
         },
     };
-    // `from_str_radix` takes a sign.
+    // Checks the digits, because `from_str_radix` accepts a sign.
     let is_number = digits.chars().all(|digit| digit.is_digit(radix));
     is_number
         .then(|| u32::from_str_radix(digits, radix).ok())

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-/// The octets of an IPv4 address, or the nibbles of an IPv6 one, backwards
-/// before the zone; with the final dot that keeps search domains away.
+/// The octets of an IPv4 address, or the nibbles of an IPv6 address, in reverse
+/// order before the zone. The final dot prevents the use of search domains.
 pub(super) fn of(address: IpAddr, zone: &str) -> String {
     let mut name = String::new();
     let mut label = |label: std::fmt::Arguments<'_>| {

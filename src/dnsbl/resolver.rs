@@ -1,5 +1,4 @@
-//! The questions that blocklists answer, as DNS look-ups. A reply is kept as
-//! long as its TTL says.
+//! DNS look-ups in blocklists. A reply is kept for its TTL.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -18,27 +17,27 @@ use thiserror::Error;
 use super::name_servers;
 use crate::policy::dnsbl::Reply;
 
-/// Whom to ask.
+/// The name server to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameServer {
-    /// Those of /etc/resolv.conf, as the C library reads it.
+    /// The name servers of /etc/resolv.conf, as the C library reads it.
     System,
-    /// This one.
+    /// The name server at this address.
     At(SocketAddr),
 }
 
-/// Nobody can be asked.
+/// No name server can be asked.
 #[derive(Debug, Error)]
 #[error("no name server can be asked: {0}; set dnsbl.resolver to one")]
 pub struct ResolverError(String);
 
-/// How long one try takes. A second one is for a datagram that was lost.
+/// Time limit for one try. A second try replaces a lost datagram.
 const TRY: Duration = Duration::from_secs(2);
 
-/// Asks about addresses.
+/// Asks a zone about addresses.
 pub(super) struct Resolver {
     kept: TokioResolver,
-    /// Keeps nothing: whether a zone is well is asked of the zone.
+    /// Keeps no replies, so that a test of a zone always asks the zone.
     fresh: TokioResolver,
     warnings: Vec<String>,
 }
@@ -59,22 +58,22 @@ impl Resolver {
         })
     }
 
-    /// A line for each name server of the system's that can't be asked.
+    /// A line for each name server of the system that can't be asked.
     pub(super) fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// What the zone says under `name`.
+    /// The zone's reply for `name`.
     pub(super) async fn reply(&self, name: &str) -> Reply {
         reply_of(&self.kept, name).await
     }
 
-    /// The same without what is known already.
+    /// The zone's reply for `name`, without use of kept replies.
     pub(super) async fn fresh_reply(&self, name: &str) -> Reply {
         reply_of(&self.fresh, name).await
     }
 
-    /// The first TXT record under `name`.
+    /// The first TXT record of `name`.
     pub(super) async fn text(&self, name: &str) -> Option<String> {
         let found = self.kept.lookup(name, RecordType::TXT).await.ok()?;
         found
@@ -136,7 +135,7 @@ fn only(address: SocketAddr) -> ResolverConfig {
     )])
 }
 
-/// The options of /etc/resolv.conf are for programs that can wait.
+/// Ignores the options of /etc/resolv.conf, which are for programs that can wait.
 fn set(options: &mut ResolverOpts, cache_size: Option<u64>) {
     options.timeout = TRY;
     options.attempts = 1;

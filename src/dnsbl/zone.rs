@@ -1,4 +1,4 @@
-//! One zone: what it is asked, and what is believed of its replies.
+//! One zone: asks it, tests its health and counts its replies.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -10,31 +10,42 @@ use metrics::{Counter, Histogram};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    ConfiguredSite,
     health::{Checkup, Health},
     query_name,
     resolver::Resolver,
 };
 use crate::{
     measures::{DNSBL_LOOK_UPS, DNSBL_TIME, LookUp, ZoneSeries},
-    policy::dnsbl::{Reply, ZoneName},
+    policy::dnsbl::{Reply, Site, ZoneName},
 };
 
-/// Whose addresses a zone lists.
+/// The address families that a zone lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Families {
     /// IPv4 and IPv6.
     Both,
-    /// IPv4 alone.
+    /// IPv4 only.
     V4,
-    /// IPv6 alone.
+    /// IPv6 only.
     V6,
+}
+
+/// A site and the properties of its zone. If several sites have the same zone,
+/// the properties of the first one count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfiguredSite {
+    /// Zone, filter and weight.
+    pub site: Site,
+    /// The address families that the zone lists.
+    pub families: Families,
+    /// Whether the zone has the test entries of RFC 5782, which show its health.
+    pub has_test_entries: bool,
 }
 
 pub(super) struct Zone {
     name: ZoneName,
     families: Families,
-    /// None where nothing can be seen of it.
+    /// `None` if the zone has no test entries.
     health: Option<Health>,
     look_ups: ZoneSeries<Counter, LookUp>,
     times: ZoneSeries<Histogram, ()>,
@@ -59,7 +70,8 @@ impl Zone {
         &self.name
     }
 
-    /// What the zone says of a client; none where it lists no such addresses.
+    /// The zone's reply for a client. `None` if it does not list addresses of
+    /// this family.
     pub(super) async fn ask(
         &self,
         client: IpAddr,
@@ -81,7 +93,8 @@ impl Zone {
         Some(match checkup {
             Checkup::SwitchedOff(reason) => self.switched_off(&reason),
             Checkup::Well => self.counted(self.look_up(client, resolver, deadline).await),
-            // Both at once: the first one who asks waits no longer than others.
+            // Asks and tests at once, so that the first client waits no longer
+            // than others.
             Checkup::Due => {
                 let (reply, found) = join(
                     self.look_up(client, resolver, deadline),
@@ -107,7 +120,7 @@ impl Zone {
         reply
     }
 
-    /// Whether the test entries are there, and nothing more.
+    /// Tests the zone: the two test entries must give the right replies.
     async fn examine(&self, resolver: &Resolver, deadline: Instant) -> Result<(), String> {
         let test = |octet| -> IpAddr {
             let address = Ipv4Addr::new(127, 0, 0, octet);
@@ -133,7 +146,7 @@ impl Zone {
         }
     }
 
-    /// The resolver's errors quote the name that was asked.
+    /// Hides the key, as the resolver's errors quote the name in the question.
     fn without_key(&self, reply: Reply) -> Reply {
         match reply {
             Reply::Failed(reason) => Reply::Failed(self.name.hide_in(&reason)),
@@ -169,7 +182,7 @@ impl Zone {
             Reply::Failed(_) => LookUp::Failed,
         });
         if let Some(reason) = reply.failure() {
-            tracing::warn!(zone = %self.name, reason, "DNS blocklist says nothing");
+            tracing::warn!(zone = %self.name, reason, "DNS blocklist gave no usable reply");
             if let Some(health) = &self.health {
                 health.doubt();
             }

@@ -1,4 +1,4 @@
-//! The clock, beside what the store knows of it.
+//! The clock, compared with the record of it in the store.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use crate::{
     store::{SqliteStore, Store, StoreError},
 };
 
-/// The clock with its record as it was kept. Without one the newest audit entry
-/// tells which time was reached.
+/// Opens the clock with the store's record. Without a record it begins with the time
+/// of the newest audit entry.
 pub(crate) async fn watched(
     clock: Arc<dyn Clock>,
     store: &SqliteStore,

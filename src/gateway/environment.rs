@@ -1,4 +1,4 @@
-//! Opens what the configuration names: master secret, store and keys.
+//! Opens the parts that the configuration names: master secret, store and keys.
 
 use std::{
     io::ErrorKind,
@@ -28,7 +28,7 @@ use crate::{
     sts::StsTime,
 };
 
-/// Where the master secret is unless the configuration says otherwise.
+/// The master secret's file unless the configuration names another place.
 pub(crate) const DEFAULT_MASTER_SECRET: &str = "/etc/kms-gateway/master.secret";
 
 /// The opened parts of an installation.
@@ -38,15 +38,16 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    /// Opens store and keys, and makes what isn't there yet.
+    /// Opens store and keys. Makes the database and the storage key if they are
+    /// missing.
     pub(crate) async fn open(path: &Path, config: &Config) -> Result<Self, GatewayError> {
         let secret = master_secret(path, &config.secrets)?;
         let store = SqliteStore::open(&store_settings(config), Some(chain_key(&secret))).await?;
         Self::with(store, &secret).await
     }
 
-    /// The same, and reads the whole database before: what takes requests must
-    /// not put them into a damaged file.
+    /// Opens store and keys as [`Self::open`] does, and checks the whole database
+    /// first: the gateway must not put requests into a damaged file.
     pub(crate) async fn open_checked(path: &Path, config: &Config) -> Result<Self, GatewayError> {
         let secret = master_secret(path, &config.secrets)?;
         let settings = store_settings(config);
@@ -61,14 +62,14 @@ impl Environment {
         Ok(Self { store, storage_key })
     }
 
-    /// The configuration at `path`, with its store and keys open.
+    /// Loads the configuration at `path`, and opens its store and keys.
     pub(crate) async fn load(path: &Path) -> Result<(Config, Self), GatewayError> {
         let config = Config::load(path)?;
         let environment = Self::open(path, &config).await?;
         Ok((config, environment))
     }
 
-    /// The operator's hands on the keys.
+    /// The operator's access to the keys.
     pub(crate) fn administration(&self) -> Administration<'_> {
         Administration::new(self.store.as_ref(), &self.storage_key)
     }
@@ -99,7 +100,7 @@ pub(crate) fn chain_key(secret: &MasterSecret) -> ChainKey {
     ChainKey::new(secret.derive("audit-chain").expose())
 }
 
-/// The store, which must be there. Without the chain's key it is read only.
+/// Opens the store, which must exist. Without the chain's key it is read-only.
 pub(crate) async fn existing_store(
     config: &Config,
     chain_key: Option<ChainKey>,
@@ -107,16 +108,16 @@ pub(crate) async fn existing_store(
     let path = &config.store.path;
     if !path.exists() {
         return Err(GatewayError::other(format!(
-            "{} does not exist; store.path names the database, which kmc init makes",
+            "{} does not exist; correct store.path, or make the database with kms-gateway init",
             path.display()
         )));
     }
     Ok(SqliteStore::open(&store_settings(config), chain_key).await?)
 }
 
-/// The master secret from the place that the configuration at `path` names.
+/// Reads the master secret from the place that the configuration at `path` names.
 pub(crate) fn master_secret(path: &Path, secrets: &Secrets) -> Result<MasterSecret, ConfigError> {
-    // The first of all secrets. That it may be swapped out is no reason to end.
+    // Checked before the first secret is read. A failure ends nothing.
     if let Err(error) = secrets_are_kept_in_memory() {
         tracing::warn!(%error, "secrets may be swapped out; raise LimitMEMLOCK= (ulimit -l)");
     }
@@ -143,7 +144,7 @@ pub(crate) fn master_secret(path: &Path, secrets: &Secrets) -> Result<MasterSecr
     secret.map_err(|error| {
         let remedy = match &error {
             MasterSecretError::Read { source, .. } if source.kind() == ErrorKind::NotFound => {
-                "a new installation is made by kms-gateway init"
+                "put it back; kms-gateway init makes a new installation"
             }
             _ => "mend that, or name another place",
         };
@@ -151,7 +152,7 @@ pub(crate) fn master_secret(path: &Path, secrets: &Secrets) -> Result<MasterSecr
     })
 }
 
-/// A new master secret in a new file, which the gateway's user can read.
+/// Makes a master secret in a new file that the gateway's user can read.
 pub(crate) fn new_master_secret(
     config: &Config,
     file: &Path,
@@ -162,7 +163,7 @@ pub(crate) fn new_master_secret(
     Ok(secret)
 }
 
-/// The file that holds the master secret where no other place is named.
+/// The configured file of the master secret, or the default.
 pub(crate) fn master_secret_file(secrets: &Secrets) -> &Path {
     secrets
         .master_secret_file
@@ -194,7 +195,7 @@ pub(crate) fn store_settings(config: &Config) -> StoreSettings {
     }
 }
 
-/// Whose mail is the gateway's.
+/// The addresses whose mail is the gateway's.
 pub(crate) fn gateway_addresses(config: &Config) -> GatewayAddresses {
     GatewayAddresses::new(
         config
@@ -225,12 +226,12 @@ pub(crate) fn policy_settings(config: &Config) -> policy::Settings {
     }
 }
 
-/// The DNS blocklists to ask, if there are any: who has none needs no resolver.
+/// Opens the DNS blocklists. None if there are none: then no resolver is needed.
 pub(crate) fn blocklists(config: &Config) -> Result<Option<Blocklists>, ResolverError> {
     dnsbl_settings(config).map(Blocklists::new).transpose()
 }
 
-/// What is asked, of whom and for how long, if anything.
+/// The settings of the DNS blocklists. None if there are none.
 pub(crate) fn dnsbl_settings(config: &Config) -> Option<dnsbl::Settings> {
     let dnsbl = &config.dnsbl;
     if dnsbl.zones.is_empty() {
@@ -254,7 +255,7 @@ pub(crate) fn dnsbl_settings(config: &Config) -> Option<dnsbl::Settings> {
     })
 }
 
-/// How much a sender may ask.
+/// How many requests a sender may send.
 pub(crate) fn throttle(config: &Config) -> policy::Throttle {
     let throttle = &config.throttle;
     let sender = Allowance {
@@ -277,11 +278,11 @@ pub(crate) fn throttle(config: &Config) -> policy::Throttle {
     }
 }
 
-/// `now` as records have it.
+/// Converts `now` to the time format of records.
 pub(crate) fn sts_time(now: Timestamp) -> Result<StsTime, GatewayError> {
     StsTime::from_timestamp(now).ok_or_else(|| {
         GatewayError::other(format!(
-            "the clock says {now}; set it: no record holds that time"
+            "the clock says {now}, which no record can hold; set the clock"
         ))
     })
 }

@@ -11,45 +11,45 @@ use crate::{
     store::StoreError,
 };
 
-/// Why the gateway does not run.
+/// The reason why the gateway does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
-    /// The configuration.
+    /// The configuration is missing, unreadable or not valid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The name servers that blocklists are asked by.
+    /// The blocklists' name servers are not known.
     #[error(transparent)]
     Resolver(#[from] ResolverError),
-    /// The database.
+    /// The database can't be opened, read or changed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The master secret.
+    /// The master secret can't be read or made.
     #[error(transparent)]
     MasterSecret(#[from] MasterSecretError),
-    /// The key that seals the others.
+    /// The storage key, which seals the other keys, can't be opened.
     #[error(transparent)]
     StorageKey(#[from] StorageKeyError),
-    /// The key management system.
+    /// The key management system has no answer.
     #[error(transparent)]
     Kms(#[from] KmsError),
-    /// No random bytes.
+    /// The system gives no random bytes.
     #[error(transparent)]
     Random(#[from] RandomError),
-    /// The tables of the key management system.
+    /// The tables of the key management system can't be read or changed.
     #[error(transparent)]
     Tables(#[from] TablesError),
-    /// Anything else, in words.
+    /// Any other reason.
     #[error("{0}")]
     Other(String),
 }
 
 impl GatewayError {
-    /// A file that can't be read or written.
+    /// A file that can't be `action`: read, written, made.
     pub(crate) fn file(path: &Path, action: &str, error: &io::Error) -> Self {
         Self::Other(format!("{}: can't be {action}: {error}", path.display()))
     }
 
-    /// Anything else.
+    /// Any other reason.
     pub(crate) fn other(text: impl fmt::Display) -> Self {
         Self::Other(text.to_string())
     }

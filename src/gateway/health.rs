@@ -1,32 +1,32 @@
-//! Whether the gateway is alive and whether it takes requests, as the pages for
-//! probes tell it. Judges what others have seen; looks at nothing itself.
+//! Answers the probes: is the gateway alive, does it take requests. Judges what
+//! the pulse has seen, and looks at nothing itself.
 
 use tokio::sync::watch;
 
-/// Where the service is in its life.
+/// The stages of the service's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// The database is being checked, or a port bound.
+    /// The database is being checked, or a port is being bound.
     Starting,
-    /// Milter and worker run. If one of them ends, so does the process.
+    /// Milter and worker run. The process ends with either.
     Serving,
-    /// No new session is taken.
+    /// The milter takes no new session.
     Stopping,
 }
 
-/// What the pulse has seen at its last beat.
+/// Findings of the pulse's last beat.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Vitals {
-    /// Why systemd would restart it, if it would.
+    /// The reason for systemd to restart the gateway, if there is one.
     pub(super) hangs: Option<String>,
-    /// Why a request would not be taken now, if it wouldn't.
+    /// The reason to refuse requests now, if there is one.
     pub(super) refuses: Option<String>,
-    /// Everything that the operator should mend although requests are taken.
+    /// Troubles that the operator should mend, although requests are taken.
     pub(super) warnings: Vec<String>,
 }
 
 impl Vitals {
-    /// Before the first beat.
+    /// The vitals before the first beat.
     pub(super) fn unknown() -> Self {
         Self {
             refuses: Some("the store has not answered yet".to_owned()),
@@ -34,13 +34,12 @@ impl Vitals {
         }
     }
 
-    /// The same where a request may be refused for this reason, too.
+    /// Adds a reason to refuse requests, unless there is one already.
     pub(super) fn or_refused(mut self, reason: Option<String>) -> Self {
         self.refuses = self.refuses.or(reason);
         self
     }
 
-    /// Whether nothing is against it.
     pub(super) fn takes_requests(&self) -> bool {
         self.hangs.is_none() && self.refuses.is_none()
     }
@@ -50,11 +49,11 @@ impl Vitals {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Diagnosis {
     pub(super) is_good: bool,
-    /// A reason or warning a line, or that all is well.
+    /// One reason or warning a line; `ready` or `alive` if all is well.
     pub(super) lines: Vec<String>,
 }
 
-/// What the answers are made of.
+/// The sources of the answers.
 #[derive(Clone)]
 pub(super) struct Health {
     pub(super) phase: watch::Receiver<Phase>,
@@ -62,7 +61,7 @@ pub(super) struct Health {
 }
 
 impl Health {
-    /// Whether the process works: one that doesn't should be started again.
+    /// Whether the process works. If not, it should be restarted.
     pub(super) fn alive(&self) -> Diagnosis {
         match self.vitals.borrow().hangs.clone() {
             Some(reason) => Diagnosis {
@@ -76,8 +75,8 @@ impl Health {
         }
     }
 
-    /// Whether it takes requests now. A bad configuration file is no reason
-    /// against it, for the one before is in force.
+    /// Whether the gateway takes requests now. A bad configuration file does not
+    /// count: the previous configuration is still in force.
     pub(super) fn ready(&self) -> Diagnosis {
         let vitals = self.vitals.borrow().clone();
         let phase = match *self.phase.borrow() {
@@ -151,7 +150,7 @@ mod tests {
         assert!(!ready.is_good, "{ready:?}");
         let expected = ["stopping: no new session is taken", "the spool is full"];
         assert_eq!(ready.lines, expected);
-        assert!(health.alive().is_good, "who stops is alive");
+        assert!(health.alive().is_good, "a stopping gateway is alive");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Which key management system an installation has, and opening it.
+//! Opens the key management system of an installation: the embedded one, or an
+//! external one.
 
 use std::{path::Path, sync::Arc};
 
@@ -11,9 +12,8 @@ use crate::{
     store::SqliteStore,
 };
 
-/// Store and key management system. An external one needs no key in the store;
-/// the storage key, which seals nothing then, is opened even so: one more lock
-/// that another master secret does not fit.
+/// Opens store and key management system. The storage key is opened even with an
+/// external system, where it seals nothing: so a wrong master secret is found.
 pub(crate) async fn open(
     path: &Path,
     config: &Config,
@@ -27,7 +27,7 @@ pub(crate) async fn open(
     Ok((store, kms))
 }
 
-/// The external system, where one is named.
+/// The external system, if one is configured.
 pub(crate) fn remote(config: &Config) -> Option<RemoteKms> {
     let kms = &config.kms;
     Some(RemoteKms::new(RemoteSettings {
@@ -39,7 +39,7 @@ pub(crate) fn remote(config: &Config) -> Option<RemoteKms> {
     }))
 }
 
-/// Which one it is, for people.
+/// Says which system it is, for people.
 pub(crate) fn description(config: &Config) -> String {
     match &config.kms.socket {
         Some(socket) => format!("external, at {}", socket.display()),
@@ -47,33 +47,33 @@ pub(crate) fn description(config: &Config) -> String {
     }
 }
 
-/// For how long the end of the last KMC key is warned of; none where the keys
-/// are an external system's.
+/// How long before its end the last KMC key causes a warning. None with an external
+/// system, which has its own keys.
 pub(crate) fn key_warning(config: &Config) -> Option<Period> {
     let is_embedded = config.kms.socket.is_none();
     is_embedded.then_some(config.kmc.warn_before_expiry)
 }
 
-/// Refuses where the keys that a command is about are somebody else's.
+/// Refuses a command on the embedded system's keys where an external one is used.
 pub(crate) fn require_embedded(path: &Path, config: &Config) -> Result<(), GatewayError> {
     match &config.kms.socket {
         None => Ok(()),
         Some(socket) => Err(GatewayError::other(format!(
             "{}: kms.socket names an external key management system, at {}; kmc, module and \
-             vending-key are for the embedded one: use the tools of that system",
+             vending-key work on the embedded one only; use the external system's own tools",
             path.display(),
             socket.display(),
         ))),
     }
 }
 
-/// The embedded system, where it is the one in use.
+/// Opens the embedded system; an error if an external one is used.
 pub(crate) async fn embedded(path: &Path, config: &Config) -> Result<EmbeddedKms, GatewayError> {
     require_embedded(path, config)?;
     Environment::open(path, config).await?.into_kms(config)
 }
 
-/// The configuration at `path` with store and storage key open, for a command
+/// Loads the configuration at `path`, and opens store and storage key for a command
 /// on the embedded system's tables.
 pub(crate) async fn load_embedded(path: &Path) -> Result<(Config, Environment), GatewayError> {
     let config = Config::load(path)?;
@@ -82,7 +82,8 @@ pub(crate) async fn load_embedded(path: &Path) -> Result<(Config, Environment), 
     Ok((config, environment))
 }
 
-/// Keys that lie in the store and answer nobody, once an external system does.
+/// Warns of embedded keys that are still in the store although an external system
+/// is used.
 pub(crate) async fn keys_left_behind(
     config: &Config,
     store: &SqliteStore,
@@ -100,14 +101,14 @@ pub(crate) async fn keys_left_behind(
     }
     Ok(Some(format!(
         "{} holds {kmc_keys} KMC keys, {modules} modules and {vending_keys} vending keys of the \
-         embedded key management system, which the external one has no use for: make a new \
-         database by init, and keep the old one where keys are kept",
+         embedded key management system, which the external one does not use; make a new \
+         database with init, and keep the old one in a safe",
         config.store.path.display(),
     )))
 }
 
-/// Asks an external system for its public key: what it says, or why it does
-/// not answer. None for the embedded one, which `serve` opens or refuses.
+/// Asks an external system for its public key. Returns the KMCID and fingerprint, or
+/// the reason for no answer. None for the embedded system.
 pub(crate) async fn try_remote(config: &Config) -> Option<Result<String, String>> {
     let answer = remote(config)?.public_key(Timestamp::now()).await;
     let shown = answer.map(|key| format!("{}, {}", key.record.kmcid, key.fingerprint));

@@ -1,6 +1,6 @@
-//! Lines on their way to the log: a queue that makes nobody wait, and a thread
-//! that writes. Lines that can't be written are dropped and counted. Knows
-//! nothing of what a line says.
+//! Lines on their way to the log: a queue that never blocks, and a thread that
+//! writes. A line that can't be written is dropped and counted. Knows nothing of
+//! a line's content.
 
 use std::{
     collections::VecDeque,
@@ -10,37 +10,38 @@ use std::{
     time::Duration,
 };
 
-/// What the queue takes of memory: seconds of the busiest gateway's log.
+/// Memory limit of the queue: some seconds of the busiest gateway's log.
 const ROOM: usize = 4 * 1024 * 1024;
 
-/// How soon it is tried to say that lines were lost, if no line comes before.
+/// Pause before the next attempt to write the notice of lost lines, if no line
+/// comes first.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Pause where a reader is not ready and whoever shares the pipe asked not to
-/// wait for it.
+/// Pause after EAGAIN: the reader is not ready, and another user of the pipe made
+/// it non-blocking.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The queue. Its clones are the same one.
+/// The queue. Clones share it.
 #[derive(Clone)]
 pub(super) struct LineQueue(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
-    /// There is something for the writing thread.
+    /// Signals work for the writing thread.
     is_filled: Condvar,
-    /// The writing thread has nothing to do.
+    /// Signals that the writing thread has nothing to do.
     is_idle: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     lines: VecDeque<Waiting>,
-    /// What they take of memory.
+    /// Memory of `lines`.
     bytes: usize,
-    /// Lines dropped behind the last of them.
+    /// Number of lines dropped after the last of `lines`.
     dropped: u64,
-    /// The writing thread has taken something, and will look again by itself.
+    /// The writing thread is at work, and will look again by itself.
     is_writing: bool,
     losses: Losses,
 }
@@ -48,31 +49,31 @@ struct State {
 /// A place in the log.
 #[derive(Default)]
 struct Waiting {
-    /// Lines dropped before it.
+    /// Number of lines dropped before `line`.
     dropped: u64,
-    /// None behind the last line.
+    /// None after the last line.
     line: Option<Box<[u8]>>,
 }
 
-/// Lines that are not in the log.
+/// Numbers of lines that are not in the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Losses {
-    /// Since the start.
+    /// All since the start.
     pub(super) total: u64,
-    /// Those that no line of the log tells of yet.
-    pub(super) untold: u64,
+    /// Those that the log does not report yet.
+    pub(super) unreported: u64,
 }
 
 impl Losses {
     fn add(&mut self, lines: u64) {
         self.total += lines;
-        self.untold += lines;
+        self.unreported += lines;
     }
 }
 
 impl LineQueue {
-    /// Begins to write to `out`, in a thread of its own. `notice` words the line
-    /// that tells how many are missing where it stands.
+    /// Starts to write to `out`, in a thread of its own. `notice` words the line
+    /// that stands for the given number of missing lines.
     pub(super) fn start(
         out: impl Write + Send + 'static,
         notice: impl Fn(u64) -> String + Send + 'static,
@@ -89,7 +90,7 @@ impl LineQueue {
         Ok(queue)
     }
 
-    /// Has a line written, its end included, or drops it if too much waits.
+    /// Queues a line, its line end included. Drops it if the queue is full.
     pub(super) fn push(&self, line: &[u8]) {
         let size = size_of::<Waiting>() + line.len();
         let mut state = self.0.lock();
@@ -111,12 +112,11 @@ impl LineQueue {
         }
     }
 
-    /// What is lost until now.
     pub(super) fn losses(&self) -> Losses {
         self.0.lock().losses
     }
 
-    /// Waits until all is written or lost, no longer than this.
+    /// Waits until every line is written or lost, for at most `limit`.
     pub(super) fn flush(&self, limit: Duration) {
         let is_busy = |state: &mut State| state.is_writing || state.has_something();
         let waited = self
@@ -163,22 +163,22 @@ impl State {
 }
 
 impl Shared {
-    /// A panic while it is held leaves nothing half done.
+    /// Ignores poison: a panic while the lock is held leaves nothing half done.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write_for_ever(&self, mut out: Output<impl Write>, notice: impl Fn(u64) -> String) {
-        // Lost before the next line.
+        // Number of lines lost before the next line.
         let mut missing = 0;
         loop {
             let next = self.next(missing > 0);
             missing += next.dropped;
             if missing > 0 && out.write(notice(missing).as_bytes()) {
-                self.lock().losses.untold -= missing;
+                self.lock().losses.unreported -= missing;
                 missing = 0;
             }
-            // A line doesn't stand where it isn't told what is missing before it.
+            // A line is written only after the notice of the lines missing before it.
             if let Some(line) = next.line
                 && (missing > 0 || !out.write(&line))
             {
@@ -188,8 +188,7 @@ impl Shared {
         }
     }
 
-    /// Waits for the next line; if lines are missing, for no longer than
-    /// [`RETRY`].
+    /// Waits for the next line; if lines are missing, for at most [`RETRY`].
     fn next(&self, is_missing_some: bool) -> Waiting {
         let mut state = self.lock();
         state.is_writing = false;
@@ -213,17 +212,16 @@ impl Shared {
     }
 }
 
-/// Where lines are written.
 struct Output<W> {
     out: W,
-    /// The last line was cut off.
+    /// The last line was written only in part.
     is_torn: bool,
 }
 
 impl<W: Write> Output<W> {
-    /// Writes a line; false if it is not, or not wholly, written.
+    /// Writes a line. Returns whether it was written whole.
     fn write(&mut self, line: &[u8]) -> bool {
-        // Without an end of its own, a line that was cut off would go on here.
+        // First ends a line that was cut off.
         if self.is_torn {
             self.is_torn = self.write_some(b"\n") == 0;
         }
@@ -235,7 +233,7 @@ impl<W: Write> Output<W> {
         written == line.len()
     }
 
-    /// Writes as much as there is room for; how much was that?
+    /// Writes as much as there is room for, and returns the number of bytes.
     fn write_some(&mut self, bytes: &[u8]) -> usize {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -276,7 +274,7 @@ mod tests {
         (LineQueue::start(writer, notice).unwrap(), reader)
     }
 
-    /// More than fit into queue and pipe: how many were pushed.
+    /// Pushes more lines than fit into queue and pipe. Returns their number.
     fn overfill(queue: &LineQueue) -> u64 {
         let mut pushed = 0;
         while queue.losses().total < 1000 {
@@ -291,7 +289,7 @@ mod tests {
         let (queue, reader) = piped();
         let pushed = overfill(&queue);
         let lost = queue.losses().total;
-        assert_eq!(queue.losses().untold, lost);
+        assert_eq!(queue.losses().unreported, lost);
         let mut lines = BufReader::new(reader).lines();
         let mut next = || lines.next().unwrap().unwrap();
         for number in 0..pushed - lost {
@@ -300,11 +298,11 @@ mod tests {
         assert_eq!(next(), notice(lost).trim_end());
         queue.push(line(7).as_bytes());
         assert_eq!(next(), line(7).trim_end());
-        let told = Losses {
+        let expected = Losses {
             total: lost,
-            untold: 0,
+            unreported: 0,
         };
-        assert_eq!(queue.losses(), told);
+        assert_eq!(queue.losses(), expected);
     }
 
     #[test]
@@ -354,13 +352,13 @@ mod tests {
             queue.flush(Duration::from_secs(60));
             let all = Losses {
                 total: 100,
-                untold: 100,
+                unreported: 100,
             };
             assert_eq!(queue.losses(), all);
         }
     }
 
-    /// A file system with room for so many bytes.
+    /// A file system: its bytes, and its size.
     #[derive(Clone, Default)]
     struct Disk(Arc<Mutex<(Vec<u8>, usize)>>);
 
@@ -390,7 +388,7 @@ mod tests {
             queue.push(line.as_bytes());
         }
         queue.flush(Duration::from_secs(60));
-        assert_eq!(queue.losses().untold, 2);
+        assert_eq!(queue.losses().unreported, 2);
         disk.0.lock().unwrap().1 = 1000;
         queue.push(b"four\n");
         queue.flush(Duration::from_secs(60));

@@ -15,17 +15,17 @@ use crate::{
     dnsbl::{self, Blocklists},
     kms::Kms,
     milter::Rules,
-    worker::{Answering, Delivering, InjectionSettings, ReplySettings},
+    worker::{Answering, InjectionSettings, ReplySettings},
 };
 
-/// What a reload replaces while the gateway runs.
+/// The parts that a reload replaces while the gateway runs.
 pub(super) struct Live {
     pub(super) kms: Arc<dyn Kms>,
     pub(super) rules: watch::Sender<Arc<Rules>>,
     pub(super) answering: watch::Sender<Arc<Answering>>,
-    pub(super) delivering: watch::Sender<Arc<Delivering>>,
+    pub(super) delivering: watch::Sender<InjectionSettings>,
     pub(super) audit_keep: watch::Sender<Period>,
-    /// What is wrong with the newest configuration, if anything.
+    /// The error in the newest configuration, if it has one.
     pub(super) bad_reload: watch::Sender<Option<String>>,
 }
 
@@ -35,29 +35,29 @@ impl Live {
         Ok(Self {
             rules: watch::Sender::new(asking(new.rules, new.dnsbl)?),
             answering: watch::Sender::new(answering(new.reply, kms.clone())),
-            delivering: watch::Sender::new(delivering(new.injection)),
+            delivering: watch::Sender::new(new.injection),
             audit_keep: watch::Sender::new(new.audit_keep),
             bad_reload: watch::Sender::new(None),
             kms,
         })
     }
 
-    /// All of it or, if the new configuration can't be put to work, nothing.
+    /// Replaces everything, or nothing if the new configuration does not work.
     pub(super) fn replace(&self, config: &Config) -> Result<(), GatewayError> {
         let new = Reloadable::new(config);
         self.rules.send_replace(asking(new.rules, new.dnsbl)?);
         self.answering
             .send_replace(answering(new.reply, self.kms.clone()));
-        self.delivering.send_replace(delivering(new.injection));
+        self.delivering.send_replace(new.injection);
         self.audit_keep.send_replace(new.audit_keep);
         Ok(())
     }
 }
 
-/// All that a reload replaces, as settings alone.
+/// The settings that a reload replaces.
 #[derive(Debug)]
 pub(super) struct Reloadable {
-    /// Without its blocklists.
+    /// Has no blocklists yet: [`asking`] adds them.
     rules: Rules,
     dnsbl: Option<dnsbl::Settings>,
     reply: ReplySettings,
@@ -95,7 +95,7 @@ impl Reloadable {
     }
 }
 
-/// The domain of the gateway's own address is a name that Postfix knows.
+/// The domain of the first gateway address, a name that Postfix knows.
 fn helo_name(config: &Config) -> String {
     config.gateway.addresses.first().map_or_else(
         || "localhost".to_owned(),
@@ -103,7 +103,7 @@ fn helo_name(config: &Config) -> String {
     )
 }
 
-/// The rules with the blocklists that they ask.
+/// Adds the blocklists to the rules.
 fn asking(rules: Rules, dnsbl: Option<dnsbl::Settings>) -> Result<Arc<Rules>, GatewayError> {
     let blocklists = dnsbl.map(Blocklists::new).transpose()?;
     for warning in blocklists.iter().flat_map(Blocklists::warnings) {
@@ -118,8 +118,4 @@ fn asking(rules: Rules, dnsbl: Option<dnsbl::Settings>) -> Result<Arc<Rules>, Ga
 fn answering(settings: ReplySettings, kms: Arc<dyn Kms>) -> Arc<Answering> {
     let settings = Arc::new(settings);
     Arc::new(Answering { kms, settings })
-}
-
-fn delivering(settings: InjectionSettings) -> Arc<Delivering> {
-    Arc::new(Delivering { settings })
 }

@@ -1,17 +1,17 @@
 //! The log of `serve`, on standard error: text for people, JSON for machines.
 //!
-//! Levels, here and in all that logs:
+//! Levels, in the whole crate:
 //! - `error`: the operator must act, or mail waits or is lost to its requester.
 //! - `warn`: the operator should look at it; the gateway goes on by itself.
 //! - `info`: one line for each decision, result and delivery, and the life of the
 //!   service.
 //! - `debug`: for developers.
 //!
-//! A line is an event: what a stranger wrote can end none, begin none and hide
-//! none. No secret and no body of a message is ever in one.
+//! Each line is one event. A stranger's text can neither end, begin nor hide a
+//! line. No line holds a secret or the body of a message.
 //!
-//! Nobody waits for the log: what can't be written is lost, and the log, a metric
-//! and `/readyz` say how much.
+//! The gateway never waits for the log. A line that can't be written is lost, and
+//! the log, a metric and `/readyz` report how many are.
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -41,26 +41,25 @@ use tracing_subscriber::{
 use super::{
     GatewayError,
     line_queue::{LineQueue, Losses},
-    run::Ended,
 };
 use crate::{
     config::{Config, LogFormat},
     printable::{Printable, PrintableJson},
 };
 
-/// How long the end waits for a reader that doesn't read.
+/// How long the end waits for a reader of the log that doesn't read.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// The log of the process. Its clones are the same one.
+/// The log of the process. Clones share it.
 #[derive(Clone)]
 pub(super) struct Log {
     lines: LineQueue,
-    /// Text until the configuration is read.
+    /// Empty, and so text, until the configuration is read.
     format: Arc<OnceLock<Format>>,
 }
 
 impl Log {
-    /// Begins the log, at first for panics and for what ends the start.
+    /// Starts the log, at first for panics and for errors at the start.
     pub(super) fn begin() -> Result<Self, GatewayError> {
         let format: Arc<OnceLock<Format>> = Arc::default();
         let of_notice = format.clone();
@@ -68,17 +67,18 @@ impl Log {
         let lines = LineQueue::start(io::stderr(), notice).map_err(cannot_start)?;
         let log = Self { lines, format };
         let of_panics = log.clone();
-        // The usual hook would wait for whoever reads standard error.
+        // The default hook would wait for the reader of standard error.
         panic::set_hook(Box::new(move |panic| {
             of_panics.say(Level::ERROR, &panicked(panic));
         }));
         Ok(log)
     }
 
-    /// Has what happens from now on logged as the configuration asks for.
+    /// Logs events from now on, as the configuration says.
     pub(super) fn configure(&self, config: &Config) -> Result<(), GatewayError> {
-        // What libraries trace of their own work is noise, unless it is asked for.
-        // The resolver's lines hold the names that block lists are asked for.
+        // Libraries' own traces are noise unless the configuration asks for them.
+        // The resolver's lines are always off: they hold the queried names, which
+        // can contain the key of a blocklist.
         let directives = format!(
             "indymilter=warn,sqlx=warn,hyper=warn,{},hickory_resolver=off,hickory_net=off,\
              hickory_proto=off",
@@ -97,23 +97,17 @@ impl Log {
             .map_err(cannot_start)
     }
 
-    /// The lines that are not in the log.
     pub(super) fn losses(&self) -> Losses {
         self.lines.losses()
     }
 
-    /// Says what the service ended by, if by an error, and has all lines written.
-    pub(super) fn end(&self, ended: Result<(), GatewayError>) -> Ended {
-        let ended = match ended {
-            Ok(()) => Ended::AsAsked,
-            Err(error) => {
-                self.lines
-                    .push(format!("kms-gateway: {error}\n").as_bytes());
-                Ended::Failed
-            }
-        };
+    /// Logs the error that ended the gateway, if any, and writes all lines out.
+    pub(super) fn end(&self, error: Option<&GatewayError>) {
+        if let Some(error) = error {
+            let line = format!("kms-gateway: {error}\n");
+            self.lines.push(line.as_bytes());
+        }
         self.lines.flush(LAST_WORDS);
-        ended
     }
 
     fn say(&self, level: Level, said: &Said) {
@@ -137,7 +131,6 @@ fn lost(lines: u64) -> Said {
     }
 }
 
-/// A fault of the gateway.
 fn panicked(panic: &PanicHookInfo<'_>) -> Said {
     let place = panic.location().map(ToString::to_string);
     let mut fields = vec![
@@ -154,8 +147,8 @@ fn panicked(panic: &PanicHookInfo<'_>) -> Said {
     }
 }
 
-/// Whether standard error is the journal's, as systemd.exec(5) has it: the
-/// variable names the file behind it.
+/// Whether the journal reads standard error: `JOURNAL_STREAM` then names its device
+/// and inode (systemd.exec(5)).
 fn is_read_by_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
         return false;
@@ -164,13 +157,11 @@ fn is_read_by_journal() -> bool {
         .is_ok_and(|file| stream == format!("{}:{}", file.st_dev, file.st_ino))
 }
 
-/// How a line is written.
 #[derive(Clone, Copy)]
 enum Format {
-    /// Time, level, what happened, and the fields.
+    /// Time, level, event and fields.
     Text,
-    /// The same for the journal, which has the time and reads the level as the
-    /// priority before the line (sd-daemon(3)).
+    /// A priority (sd-daemon(3)), event and fields: the journal adds the time.
     Journal,
     /// One flat object.
     Json,
@@ -209,7 +200,7 @@ impl Format {
         line
     }
 
-    /// With its end.
+    /// Writes a line with its line end.
     fn write(self, level: Level, said: &Said, line: &mut impl Write) -> fmt::Result {
         match self {
             Self::Text => {
@@ -226,7 +217,7 @@ impl Format {
     }
 }
 
-/// To the microsecond, always as many digits.
+/// The time, with six digits of the second's fraction.
 fn now() -> impl Display {
     Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ")
 }
@@ -241,7 +232,7 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-/// What an event says.
+/// An event's message and fields.
 #[derive(Default)]
 struct Said {
     message: String,
@@ -249,7 +240,7 @@ struct Said {
 }
 
 impl Said {
-    /// `what happened name=value name="a value"`
+    /// Writes `message name=value name="a value"`.
     fn write_text(&self, line: &mut impl Write) -> fmt::Result {
         write!(line, "{}", Printable(&self.message))?;
         for (name, value) in &self.fields {
@@ -300,14 +291,15 @@ impl Visit for Said {
         self.note(field, Value::from(value));
     }
 
-    /// Of what is recorded by `Display`, as errors are, this is the text.
+    /// Also records values that are logged by `Display`, such as errors: their
+    /// `Debug` is that text.
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.note(field, Value::from(format!("{value:?}")));
     }
 }
 
-/// A value that is one word as it stands, any other between quotation marks, so
-/// that none can be taken for another field.
+/// A value of one word as it is, any other value between quotation marks, so that
+/// no value can pass for another field.
 struct Quoted<'a>(&'a str);
 
 impl Display for Quoted<'_> {

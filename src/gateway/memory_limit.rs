@@ -1,5 +1,5 @@
-//! How much memory messages may take: what the configuration says, and no more
-//! than a part of what the process's control group allows. Knows no message.
+//! The memory limit for messages: the configured one, but no more than a part of
+//! the control group's limit. Knows no message.
 
 use std::{
     fs,
@@ -8,12 +8,12 @@ use std::{
 
 use crate::config::{Config, least_memory};
 
-/// Of a control group's memory, this part at most is for messages: the rest is for
-/// connections, the worker, the database and what the allocator can't use.
+/// Messages get at most a fourth of the control group's memory. Connections, the
+/// worker, the database and the allocator's losses need the rest.
 const PART: u64 = 4;
 
-/// `milter.max_memory`, or a part of the control group's limit if that is less; but
-/// always enough for one message.
+/// Returns `milter.max_memory` in bytes, or a part of the control group's limit if that
+/// is less; but always enough for one message.
 pub(crate) fn message_memory(config: &Config) -> usize {
     let allowed = group_limit().map_or(u64::MAX, |limit| limit / PART);
     let least = least_memory(config.policy.max_message_bytes);
@@ -21,15 +21,15 @@ pub(crate) fn message_memory(config: &Config) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-/// The memory that this process's control group allows.
+/// The memory limit of this process's control group, in bytes.
 fn group_limit() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     lowest_limit(&groups, Path::new("/sys/fs/cgroup"))
 }
 
-/// The lowest limit of the groups in `groups`, as /proc/self/cgroup has them, and of
-/// those that they are in. `root` is where control groups are mounted, of either
-/// version.
+/// The lowest limit of the groups in `groups` (the content of /proc/self/cgroup) and
+/// of their parents. `root` is the mount point of the control groups, of version 1
+/// or 2.
 fn lowest_limit(groups: &str, root: &Path) -> Option<u64> {
     groups
         .lines()
@@ -56,8 +56,8 @@ fn limits_of(line: &str, root: &Path) -> impl Iterator<Item = u64> {
             .take(depth + 1)
             .map(Path::to_owned)
             .collect();
-        // In a container the path may be the host's, and only the root be there;
-        // without a limit there is no number.
+        // In a container the path may be the host's, so that only the root exists. A
+        // group without a limit has no number in its file.
         groups.into_iter().filter_map(move |group| {
             fs::read_to_string(group.join(file))
                 .ok()?

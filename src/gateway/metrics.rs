@@ -1,5 +1,5 @@
 //! The exporter for Prometheus: describes the table of `crate::measures` and
-//! renders what was counted. Nobody counts anything without it. Knows no port.
+//! renders the counts. Nothing is counted until it is installed. Knows no port.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,20 +17,20 @@ use crate::{
     },
 };
 
-/// How often what histograms were told is put into their buckets, whether or
-/// not anybody asks.
+/// How often samples are moved into the buckets of histograms, whether or not
+/// Prometheus asks.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// What is counted.
+/// The installed exporter.
 #[derive(Clone)]
 pub(super) struct Metrics {
     exporter: PrometheusHandle,
-    /// Counts its losses itself, and from the start.
+    /// Counts its lost lines itself, from the start of the process.
     log: Log,
 }
 
 impl Metrics {
-    /// Has everything counted from here on. What was counted before is lost.
+    /// Starts to count. Earlier counts are lost.
     pub(super) fn install(
         config: &Config,
         clock: &Arc<dyn Clock>,
@@ -41,11 +41,10 @@ impl Metrics {
         })?;
         MEASURES.iter().map(|row| row.measure()).for_each(describe);
         MEASURES.iter().for_each(|row| row.begin());
-        tell_what_stays(config, clock);
+        set_initial_values(config, clock);
         Ok(Self { exporter, log })
     }
 
-    /// The page for Prometheus.
     pub(super) fn page(&self) -> String {
         LOG_LINES_LOST.only().absolute(self.log.losses().total);
         self.exporter.render()
@@ -85,8 +84,9 @@ fn describe(measure: &Measure) {
     }
 }
 
-/// What is fixed at start, and where counting up and down begins.
-fn tell_what_stays(config: &Config, clock: &Arc<dyn Clock>) {
+/// Sets the values that never change, and the gauges that count from an initial
+/// value.
+fn set_initial_values(config: &Config, clock: &Arc<dyn Clock>) {
     BUILD.at(Build).set(1);
     STARTED.only().set(clock.now().as_second() as f64);
     RELOAD_IS_GOOD.only().set(1);

@@ -1,32 +1,31 @@
-//! Who can speak for Postfix: where the milter listens by `init`, the directory of
-//! its socket, and what `check` has to say of it. Knows no milter.
+//! Keeps everybody but Postfix away from the milter: proposes its address for `init`,
+//! makes the directory of its socket, and warns in `check`. Knows no milter.
 
 use std::{
-    fs::{self, DirBuilder, Permissions},
-    io,
+    fs,
     net::{IpAddr, ToSocketAddrs as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown},
-    path::{Path, PathBuf},
+    os::unix::fs::MetadataExt as _,
+    path::Path,
     process::Command,
 };
 
 use rustix::process::geteuid;
 
 use super::GatewayError;
-use crate::config::{Config, ListenAddress};
+use crate::{
+    config::{Config, ListenAddress},
+    wiring::SocketDirectory,
+};
 
-/// The socket's place in Postfix's queue directory, which a chrooted smtpd sees.
+/// The socket's path in Postfix's queue directory, which a chrooted smtpd can see.
 const SOCKET: &str = "kms-gateway/milter";
 
-/// Owner and Postfix's group; the socket inherits the group.
-const DIRECTORY_MODE: u32 = 0o2750;
-
-/// What whoever connects can do.
+/// The harm that anybody who connects can do.
 const FORGE: &str = "can speak for Postfix there, and forge clients, logins and \
                      Authentication-Results";
 
-/// Where the milter should listen: a socket for Postfix alone, or, where there is no
-/// Postfix, the port of the example.
+/// The proposed address of the milter: a socket for Postfix alone, or without a
+/// Postfix the default port.
 pub(crate) fn proposal() -> ListenAddress {
     match postfix(&["postconf", "-h", "queue_directory"]) {
         Some(queue) => ListenAddress::Unix(Path::new(queue.trim()).join(SOCKET)),
@@ -34,38 +33,33 @@ pub(crate) fn proposal() -> ListenAddress {
     }
 }
 
-/// Makes the directory of the socket, if there is to be one, for the gateway's user
-/// and Postfix's group. Says what is left to be done where root must do it.
+/// Makes the directory of the configured socket for the gateway's user and Postfix's
+/// group. Returns a hint if only root can do that.
 pub(crate) fn make_directory(config: &Config) -> Result<Option<String>, GatewayError> {
-    let Some(directory) = socket_directory(config) else {
+    let directory = SocketDirectory::of(&config.milter.listen);
+    let Some(directory) = directory.filter(|directory| !directory.path().exists()) else {
         return Ok(None);
     };
-    if directory.exists() {
-        return Ok(None);
-    }
-    let Some(group) = postfix_group().filter(|_| geteuid().is_root()) else {
+    let Some(mail_owner) = mail_owner().filter(|_| geteuid().is_root()) else {
         let Missing { problem, remedy } = missing(&directory);
         return Ok(Some(format!("milter.listen: {problem}; {remedy}")));
     };
-    let make = || -> io::Result<()> {
-        let owner = config.store.path.parent().map(fs::metadata).transpose()?;
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(&directory)?;
-        chown(&directory, owner.map(|owner| owner.uid()), Some(group))?;
-        fs::set_permissions(&directory, Permissions::from_mode(DIRECTORY_MODE))
-    };
-    make().map_err(|error| GatewayError::file(&directory, "made", &error))?;
+    let store = config.store.path.parent().unwrap_or(Path::new("."));
+    let owner = fs::metadata(store)
+        .map_err(|error| GatewayError::file(store, "read", &error))?
+        .uid();
+    directory
+        .make(&owner.to_string(), &mail_owner)
+        .map_err(GatewayError::other)?;
     Ok(None)
 }
 
-/// What others than Postfix could do, and what keeps Postfix from it.
+/// Warns if others than Postfix can connect to the milter, or if Postfix can't.
 pub(crate) fn warnings(config: &Config) -> Vec<String> {
     let listen = &config.milter.listen;
     match listen {
         ListenAddress::Inet(_) if !is_on_loopback(listen) => vec![format!(
-            "milter.listen is {listen}: whoever reaches that address {FORGE}; {}, or write an \
+            "milter.listen is {listen}: anybody who reaches that address {FORGE}; {}, or write an \
              address on loopback",
             remedy()
         )],
@@ -74,7 +68,7 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
     }
 }
 
-/// What is to be known though it is no fault.
+/// Notes that local users can connect to a port on loopback, which is no fault.
 pub(crate) fn note(config: &Config) -> Option<String> {
     let listen = &config.milter.listen;
     is_on_loopback(listen).then(|| {
@@ -85,12 +79,12 @@ pub(crate) fn note(config: &Config) -> Option<String> {
     })
 }
 
-/// Whether only this machine reaches a port; false of a Unix socket.
+/// Whether only this machine can reach the port. False for a Unix socket.
 pub(crate) fn is_on_loopback(listen: &ListenAddress) -> bool {
     let ListenAddress::Inet(address) = listen else {
         return false;
     };
-    // Who can't be found out is no loopback.
+    // A name that can't be resolved does not count as loopback.
     address.to_socket_addrs().is_ok_and(|mut addresses| {
         addresses.all(|address| IpAddr::is_loopback(&address.ip().to_canonical()))
     })
@@ -108,26 +102,18 @@ fn remedy() -> String {
     )
 }
 
-fn socket_directory(config: &Config) -> Option<PathBuf> {
-    match &config.milter.listen {
-        ListenAddress::Unix(socket) => socket.parent().map(Path::to_owned),
-        ListenAddress::Inet(_) => None,
-    }
-}
-
 fn socket_warnings(config: &Config, socket: &Path) -> Vec<String> {
     const OTHERS_WRITE: u32 = 0o002;
     const OTHERS_CONNECT: u32 = 0o006;
-    const SET_GROUP_ID: u32 = 0o2000;
-    let Some(directory) = socket_directory(config) else {
+    let Some(directory) = SocketDirectory::of(&config.milter.listen) else {
         return Vec::new();
     };
-    // The directory of a socket that can't be bound keeps the gateway from its start.
-    let Ok(found) = fs::metadata(&directory) else {
+    // A missing directory needs no warning: the gateway does not start without it.
+    let Ok(found) = fs::metadata(directory.path()) else {
         return Vec::new();
     };
     let mut warnings = Vec::new();
-    let shown = directory.display();
+    let shown = directory.path().display();
     if found.mode() & OTHERS_WRITE != 0 {
         warnings.push(format!(
             "milter.listen: every user can put another socket into {shown}, and take the gateway's \
@@ -140,38 +126,29 @@ fn socket_warnings(config: &Config, socket: &Path) -> Vec<String> {
             "milter.listen: every user {FORGE}, at {socket}; chmod o-rw {socket}"
         ));
     }
-    let is_passed_on = found.mode() & SET_GROUP_ID != 0;
-    let group_map = fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
-    if postfix_group()
-        .is_some_and(|group| seen_as(group, &group_map) != found.gid() || !is_passed_on)
-    {
-        warnings.push(format!(
-            "milter.listen: smtpd can connect only to a socket of its group, which {shown} must pass \
-             on: chgrp {} {shown}, chmod 2750 {shown}",
-            mail_owner().unwrap_or_else(|| "postfix".to_owned())
-        ));
-    }
+    let unreachable = mail_owner().and_then(|owner| directory.warning(&owner));
+    warnings.extend(unreachable.map(|warning| format!("milter.listen: {warning}")));
     warnings
 }
 
-/// A directory that is not there, and how to make it.
+/// A missing directory, and how to make it.
 pub(crate) struct Missing {
     pub(crate) problem: String,
     pub(crate) remedy: String,
 }
 
-/// The directory of the milter's socket, if it is not there.
+/// The directory of the milter's socket, if it is missing.
 pub(crate) fn missing_directory(config: &Config) -> Option<Missing> {
-    let directory = socket_directory(config)?;
-    (!directory.exists()).then(|| missing(&directory))
+    let directory = SocketDirectory::of(&config.milter.listen)?;
+    (!directory.path().exists()).then(|| missing(&directory))
 }
 
-fn missing(directory: &Path) -> Missing {
-    let shown = directory.display();
+fn missing(directory: &SocketDirectory) -> Missing {
+    let shown = directory.path().display();
     Missing {
-        problem: format!("{shown} is not there"),
+        problem: format!("{shown} does not exist"),
         remedy: format!(
-            "kms-gateway-postfix (postfix/install) makes it, or: install -d -o kms-gateway -g \
+            "make it with kms-gateway postfix install, or with install -d -o kms-gateway -g \
              postfix -m 2750 {shown}"
         ),
     }
@@ -181,34 +158,8 @@ fn mail_owner() -> Option<String> {
     postfix(&["postconf", "-h", "mail_owner"]).map(|owner| owner.trim().to_owned())
 }
 
-/// The number of Postfix's own group.
-fn postfix_group() -> Option<u32> {
-    postfix(&["id", "-g", &mail_owner()?])?.trim().parse().ok()
-}
-
-/// The group as which this process sees a file of `group`, by the content of
-/// `/proc/self/gid_map`. With the unit's `PrivateUsers=` files of every group but
-/// its own seem to belong to `nogroup` (user_namespaces(7)).
-fn seen_as(group: u32, group_map: &str) -> u32 {
-    const NOGROUP: u32 = 65534;
-    let is_mapped = group_map.lines().any(|line| {
-        let mut fields = line.split_whitespace().map(str::parse::<u32>);
-        match (fields.next(), fields.next(), fields.next()) {
-            (Some(Ok(first)), Some(Ok(_)), Some(Ok(count))) => group
-                .checked_sub(first)
-                .is_some_and(|offset| offset < count),
-            _ => false,
-        }
-    });
-    if is_mapped || group_map.is_empty() {
-        group
-    } else {
-        NOGROUP
-    }
-}
-
-/// What a command prints; none where it fails or there is no Postfix.
-pub(crate) fn postfix(command: &[&str]) -> Option<String> {
+/// Runs a command, and returns its standard output. None if it fails or is missing.
+fn postfix(command: &[&str]) -> Option<String> {
     let (program, arguments) = command.split_first()?;
     let output = Command::new(program).args(arguments).output().ok()?;
     output
@@ -222,22 +173,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-
-    #[test]
-    fn a_group_outside_the_user_namespace_is_seen_as_nogroup() {
-        let everybody = "         0          0 4294967295\n";
-        let private = "         0          0          1\n       998        998          1\n";
-        for (group, group_map, expected) in [
-            (118, everybody, 118),
-            (118, private, 65534),
-            (998, private, 998),
-            (999, private, 65534),
-            (0, private, 0),
-            (118, "", 118),
-        ] {
-            assert_eq!(seen_as(group, group_map), expected, "{group} {group_map}");
-        }
-    }
 
     #[test]
     fn loopback_is_told_from_the_rest() {

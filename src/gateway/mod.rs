@@ -1,6 +1,6 @@
-//! What runs the gateway: milter, worker and upkeep on one store, made from the
-//! configuration; reload, systemd, probes and the pages of metrics. Knows nothing of
-//! the command line.
+//! Runs the gateway: milter, worker and upkeep on one store, made from the
+//! configuration. Also reload, systemd, probes and the pages of metrics. Knows nothing
+//! of the command line.
 
 pub(crate) mod clock;
 pub(crate) mod environment;

@@ -1,6 +1,6 @@
 //! The pages on the loopback port: `/metrics` for Prometheus, `/healthz` and
-//! `/readyz` for probes. A slow or hostile client costs it little, and mail
-//! nothing. Knows HTTP, and nothing of what the pages say.
+//! `/readyz` for probes. A slow or hostile client costs this port little, and mail
+//! nothing. Knows HTTP, and nothing of the pages' content.
 
 use std::{collections::VecDeque, convert::Infallible, time::Duration};
 
@@ -23,26 +23,26 @@ use super::{
     metrics::Metrics,
 };
 
-/// Connections at a time, each with a header and an answer in memory. Whoever
-/// comes to as many ends the oldest.
+/// Connections at a time, each with a header and an answer in memory. A further
+/// one ends the oldest.
 const CONNECTIONS: usize = 128;
 
-/// The time in which a client must have sent its request's header.
+/// The time in which a client must send its request's header.
 const HEADER_TIME: Duration = Duration::from_secs(5);
 
 /// The longest that a connection lasts, whatever its client does.
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
 
-/// What a request's header may take of memory.
+/// Memory limit of a request's header.
 const HEADER_BYTES: usize = 16 * 1024;
 
-/// Pause after a failed accept, which a lack of file descriptors makes.
+/// Pause after a failed accept. The usual cause is a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
-/// What the pages are made of.
+/// The sources of the pages.
 #[derive(Clone)]
 pub(super) struct Pages {
     pub(super) metrics: Metrics,
@@ -50,7 +50,7 @@ pub(super) struct Pages {
 }
 
 impl Pages {
-    /// Serves them for ever, one request a connection.
+    /// Serves the pages for ever, one request a connection.
     pub(super) async fn serve(self, listener: TcpListener) {
         let mut open = VecDeque::new();
         loop {
@@ -59,8 +59,8 @@ impl Pages {
                     make_room(&mut open);
                     let attended = tokio::spawn(self.clone().attend(stream));
                     open.push_back(attended.abort_handle());
-                    // A request that is there already is answered before the
-                    // next connection can push this one out.
+                    // Lets this connection answer a request that is there already,
+                    // before the next connection can end it.
                     yield_now().await;
                 }
                 Err(error) => {
@@ -98,8 +98,8 @@ impl Pages {
         }
         match path {
             "/metrics" => response(StatusCode::OK, METRICS, self.metrics.page()),
-            "/healthz" => told(&self.health.alive()),
-            "/readyz" => told(&self.health.ready()),
+            "/healthz" => probed(&self.health.alive()),
+            "/readyz" => probed(&self.health.ready()),
             _ => text(
                 StatusCode::NOT_FOUND,
                 "there are /metrics, /healthz and /readyz",
@@ -108,8 +108,8 @@ impl Pages {
     }
 }
 
-/// Ends the oldest connection if there are as many as may be: an honest client's
-/// lasts milliseconds, and none waits behind those that are slow.
+/// Ends the oldest connection if all are in use. An honest client's lasts
+/// milliseconds, so that the oldest belongs to a slow client.
 fn make_room(open: &mut VecDeque<AbortHandle>) {
     open.retain(|connection| !connection.is_finished());
     if open.len() >= CONNECTIONS
@@ -119,7 +119,7 @@ fn make_room(open: &mut VecDeque<AbortHandle>) {
     }
 }
 
-fn told(diagnosis: &Diagnosis) -> Response<String> {
+fn probed(diagnosis: &Diagnosis) -> Response<String> {
     let status = match diagnosis.is_good {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,

@@ -1,5 +1,5 @@
-//! What systemd and probes are told while the gateway runs: that it is well, and
-//! in plain words what it does.
+//! Reports to systemd and to probes while the gateway runs: whether it is well,
+//! and a status in plain words.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -16,46 +16,44 @@ use crate::{
     measures::READY,
     milter::{Connections, Memory},
     store::{HandOver, SpoolUsage, Store, StoreError},
-    worker::Delivering,
+    worker::InjectionSettings,
 };
 
-/// How often the status is told where no watchdog asks for more.
+/// How often the status is reported where no watchdog asks for more.
 const LEISURELY: Duration = Duration::from_secs(30);
 
-/// How often it is looked at where probes may ask.
+/// How often the store is looked at where probes may ask.
 const FOR_PROBES: Duration = Duration::from_secs(5);
 
 /// The longest silence of the store. A change may wait 10 s for another
 /// process's lock, behind others that wait 10 s for it.
 const LONGEST_SILENCE: Duration = Duration::from_secs(45);
 
-/// Tells systemd that the gateway is well, twice in the time after which it
-/// would restart it.
+/// Notifies systemd that the gateway is well, twice in each watchdog period.
 ///
-/// It is well as long as
-/// - this runtime carries out tasks, or nothing would be told;
-/// - milter, worker and upkeep run: without one of them `serve` ends by itself.
-///   A step of theirs can't last for ever: each wait for Postfix has its limit;
+/// The gateway is well as long as
+/// - this runtime carries out tasks: otherwise nothing would be reported;
+/// - milter, worker and upkeep run: `serve` ends by itself without one of them.
+///   Their steps end too, as each wait for Postfix has a limit;
 /// - the store answers a cheap change and a cheap read within
-///   [`LONGEST_SILENCE`]. That it can't is an answer too: a full disk, or a
-///   database that another process keeps locked, is the operator's matter, mail
-///   waits meanwhile at Postfix, and a restart would mend nothing. It shows in
-///   the status and the log. Only silence means that something hangs here.
+///   [`LONGEST_SILENCE`]. An error counts as an answer: the operator must mend a
+///   full disk or a locked database, and a restart would not. Mail waits at
+///   Postfix meanwhile, and status and log show the error. Only silence means
+///   that something hangs here.
 pub(super) struct Pulse {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<WatchedClock>,
-    /// The port for replies.
-    pub(super) delivering: watch::Receiver<Arc<Delivering>>,
-    /// What is wrong with the newest configuration, if anything.
+    /// Names the port for replies.
+    pub(super) delivering: watch::Receiver<InjectionSettings>,
+    /// The error in the newest configuration, if it has one.
     pub(super) bad_reload: watch::Receiver<Option<String>>,
-    /// Those of the milter port.
+    /// Connections of the milter port.
     pub(super) connections: Arc<Connections>,
-    /// Those that somebody altered.
     pub(super) altered_rows: watch::Receiver<AlteredRows>,
     pub(super) log: Log,
-    /// That for messages.
+    /// Memory for messages.
     pub(super) memory: Arc<Memory>,
-    /// For probes, where they may ask.
+    /// Feeds the probes. None where there is no port for them.
     pub(super) vitals: Option<watch::Sender<Vitals>>,
 }
 
@@ -65,9 +63,9 @@ impl Pulse {
         let watchdog = sd_notify::watchdog_enabled();
         let leisurely = self.vitals.as_ref().map_or(LEISURELY, |_| FOR_PROBES);
         let every = watchdog.map_or(leisurely, |limit| leisurely.min(limit / 2));
-        // An interval of no length at all is none.
+        // tokio refuses an interval of zero length.
         let every = every.max(Duration::from_millis(1));
-        let tell = |state: &State| {
+        let report = |state: &State| {
             let mut warnings = self.warnings();
             warnings.extend(state.warnings());
             let status = state.status(&warnings);
@@ -84,10 +82,11 @@ impl Pulse {
                 false => notify(&[NotifyState::Status(&status)]),
             }
         };
-        beat(every, || self.look(), tell).await;
+        beat(every, || self.look(), report).await;
     }
 
-    /// Everything that the operator should mend although requests are taken.
+    /// Troubles outside the store that the operator should mend, although requests
+    /// are taken.
     fn warnings(&self) -> Vec<String> {
         let bad_reload = self.bad_reload.borrow().as_deref().map(not_reloaded);
         let of_port = self.connections.strain().warning;
@@ -100,26 +99,25 @@ impl Pulse {
     }
 
     async fn look(&self) -> Look {
-        // What upkeep does each minute anyway.
+        // The cheap change: upkeep does the same each minute.
         self.store.settle_counts(self.clock.now()).await?;
         let usage = self.store.spool_usage().await?;
-        let port = self.delivering.borrow().settings.server;
+        let port = self.delivering.borrow().server;
         let hand_over = self.store.hand_over(port, self.clock.now()).await?;
         Seen::of(usage, hand_over, self.store.require_room().await)
     }
 }
 
-/// The status after a reload, when no more is known.
+/// The status right after a reload.
 pub(super) fn reloaded(bad_reload: Option<&str>) -> String {
     let warnings: Vec<String> = bad_reload.map(not_reloaded).into_iter().collect();
     State::default().status(&warnings)
 }
 
-/// While the log can't say so itself.
+/// Warns of lost lines until the log itself reports them.
 fn lines_lost(losses: Losses) -> Option<String> {
-    let lines = counted(losses.untold, "line", "lines");
-    let is_said = losses.untold == 0;
-    (!is_said).then(|| {
+    let lines = counted(losses.unreported, "line", "lines");
+    (losses.unreported > 0).then(|| {
         format!("the log can't be written: {lines} lost; make room, or restart what reads it")
     })
 }
@@ -128,10 +126,10 @@ fn not_reloaded(error: &str) -> String {
     format!("the old configuration is in force: {error}")
 }
 
-/// What the store had to say.
+/// The store's answer, or its error.
 type Look = Result<Seen, StoreError>;
 
-/// What a store says that answers.
+/// The answer of a working store.
 struct Seen {
     usage: SpoolUsage,
     hand_over: HandOver,
@@ -140,7 +138,8 @@ struct Seen {
 }
 
 impl Seen {
-    /// Trouble may begin between two questions, and is none the less trouble.
+    /// An error other than a lack of room is trouble of the store, even if it began
+    /// after the other questions were answered.
     fn of(usage: SpoolUsage, hand_over: HandOver, room: Result<(), StoreError>) -> Look {
         match room {
             Err(error) if !error.is_lack_of_room() => Err(error),
@@ -153,11 +152,11 @@ impl Seen {
     }
 }
 
-/// What is known of the store at one beat.
+/// Knowledge of the store at one beat.
 #[derive(Default)]
 struct State {
     newest: Option<Look>,
-    /// Since when it owes an answer.
+    /// Time of the question that the store has not answered yet.
     asked: Option<Instant>,
 }
 
@@ -170,7 +169,6 @@ impl State {
         self.silence() < LONGEST_SILENCE
     }
 
-    /// Everything that the operator should mend although requests are taken.
     fn warnings(&self) -> Vec<String> {
         match &self.newest {
             Some(Ok(seen)) => reply_port::warnings(&seen.hand_over),
@@ -178,7 +176,6 @@ impl State {
         }
     }
 
-    /// For probes.
     fn vitals(&self, warnings: Vec<String>) -> Vitals {
         let refused = match &self.newest {
             Some(Err(error))
@@ -240,45 +237,45 @@ fn counted(count: u64, one: &str, many: &str) -> String {
     }
 }
 
-/// Looks again and again, one look after the other, and tells what is known
-/// at each beat and after each look.
+/// Looks again and again, one look after the other, and reports at each beat and
+/// after each look.
 async fn beat<L: Future<Output = Look>>(
     every: Duration,
     look: impl Fn() -> L,
-    tell: impl Fn(&State),
+    report: impl Fn(&State),
 ) {
     let mut beats = interval(every);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut state = State::default();
     loop {
         beats.tick().await;
-        report(&state, &tell);
+        log_silence_and(&report, &state);
         state.asked = Some(Instant::now());
         let looked = look();
         tokio::pin!(looked);
         let found = loop {
             tokio::select! {
                 found = &mut looked => break found,
-                _ = beats.tick() => report(&state, &tell),
+                _ = beats.tick() => log_silence_and(&report, &state),
             }
         };
         state = State {
             newest: Some(found),
             asked: None,
         };
-        report(&state, &tell);
+        log_silence_and(&report, &state);
     }
 }
 
-fn report(state: &State, tell: &impl Fn(&State)) {
+fn log_silence_and(report: &impl Fn(&State), state: &State) {
     if !state.is_well() {
         let silence = state.silence().as_secs();
         tracing::error!(
             silence,
-            "the store does not answer; systemd is no longer told that all is well"
+            "the store does not answer; the watchdog notices to systemd stop"
         );
     }
-    tell(state);
+    report(state);
 }
 
 #[cfg(test)]
@@ -339,20 +336,20 @@ mod tests {
         );
     }
 
-    /// When it was told that all is well, and the last status, of so long a time.
-    async fn told<L: Future<Output = Look>>(
+    /// Runs the pulse for a time. Returns when it reported well, and the last status.
+    async fn reported<L: Future<Output = Look>>(
         lasting: Duration,
         look: impl Fn() -> L,
     ) -> (Vec<Duration>, String) {
         let begin = Instant::now();
         let (well, last) = (RefCell::new(Vec::new()), RefCell::new(String::new()));
-        let tell = |state: &State| {
+        let report = |state: &State| {
             if state.is_well() {
                 well.borrow_mut().push(begin.elapsed());
             }
             *last.borrow_mut() = state.status(&[]);
         };
-        assert!(timeout(lasting, beat(EVERY, look, tell)).await.is_err());
+        assert!(timeout(lasting, beat(EVERY, look, report)).await.is_err());
         (well.into_inner(), last.into_inner())
     }
 
@@ -368,7 +365,7 @@ mod tests {
                 sleep(Duration::from_secs(seconds)).await;
                 Err(StoreError::Closed)
             };
-            let (beats, status) = told(Duration::from_secs(600), look).await;
+            let (beats, status) = reported(Duration::from_secs(600), look).await;
             assert!(longest_gap(&beats) <= EVERY, "{seconds}: {beats:?}");
             assert!(status.contains("trouble"), "{status}");
         }
@@ -376,7 +373,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_store_that_says_nothing_is_not() {
-        let (beats, status) = told(Duration::from_secs(598), pending).await;
+        let (beats, status) = reported(Duration::from_secs(598), pending).await;
         let last = *beats.last().unwrap();
         assert!(
             last < LONGEST_SILENCE && last + EVERY >= LONGEST_SILENCE,
@@ -395,7 +392,7 @@ mod tests {
                 Ok(seen(1, 2))
             }
         };
-        let (beats, status) = told(Duration::from_secs(600), look).await;
+        let (beats, status) = reported(Duration::from_secs(600), look).await;
         let silent = LONGEST_SILENCE..Duration::from_secs(300);
         assert!(!beats.iter().any(|beat| silent.contains(beat)), "{beats:?}");
         assert!(*beats.last().unwrap() >= Duration::from_secs(590));

@@ -1,5 +1,5 @@
-//! Postfix's reply port, for an operator: the trouble that a running gateway has
-//! with it, and its answer when it is tried.
+//! Postfix's reply port, for an operator: the running gateway's trouble with it,
+//! and the port's answer to a trial.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -14,10 +14,11 @@ use crate::{
     worker::{InjectionError, Injector},
 };
 
-/// A person waits for it.
+/// Limit of a trial, short because a person waits for it.
 const TIME: Duration = Duration::from_secs(20);
 
-/// One text for each thing that keeps replies and that the operator should mend.
+/// Returns a text for each trouble that keeps replies and that the operator should
+/// mend.
 pub(crate) fn warnings(hand_over: &HandOver) -> Vec<String> {
     let port = hand_over.trouble.as_ref().map(|trouble| {
         format!(
@@ -41,57 +42,48 @@ pub(crate) fn warnings(hand_over: &HandOver) -> Vec<String> {
     port.into_iter().chain(refused).collect()
 }
 
-/// The trouble of the port as a sentence, for whoever looks at what waits.
+/// The trouble of the port in sentences.
 pub(crate) fn sentence(trouble: &PortTrouble, now: Timestamp) -> String {
     let next = match trouble.is_being_tried {
-        true => "It is being tried now".to_owned(),
-        false if trouble.until <= now => "It is tried now".to_owned(),
-        false => format!("It is tried again {}", until(trouble.until, now)),
+        true => "An attempt is being made now".to_owned(),
+        false => format!("The next attempt is {}", until(trouble.until, now)),
     };
     format!(
-        "Postfix's reply port {} takes no replies, and that began {}: {}. {next}.",
+        "Postfix's reply port {} takes no replies. The trouble began {}: {}. {next}.",
         trouble.port,
         ago(trouble.since, now),
         Printable(&trouble.trouble)
     )
 }
 
-/// The result of trying the port.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Tried {
-    /// It would take a reply, or nobody listens as yet.
-    Said(String),
-    /// It would not, and the operator should know.
-    Warned(String),
-}
-
-/// Tries the port that the configuration names as far as a reply's recipient, the
-/// gateway's own address. Nothing is delivered.
-pub(crate) async fn try_port(config: &Config) -> Tried {
+/// Tries the configured port up to a reply's recipient, which is the gateway's own
+/// address. Delivers nothing. Returns a fact if the port takes replies or nothing listens
+/// there yet, and else a warning as the error.
+pub(crate) async fn try_port(config: &Config) -> Result<String, String> {
     let port = config.reply.smtp;
     if let Err(error) = TcpStream::connect(port).await {
-        // Before Postfix is set up that is no fault.
-        return Tried::Said(format!(
-            "nobody takes connections at {port} ({error}): replies wait until Postfix does"
+        // No fault: Postfix may not be set up yet.
+        return Ok(format!(
+            "nothing takes connections at {port} ({error}): replies wait until Postfix does"
         ));
     }
     match timeout(TIME, rehearse(config, port)).await {
         Ok(Ok(session)) => {
             let smtputf8 = match session.offers_smtputf8() {
                 true => "",
-                false => "; it does not offer SMTPUTF8: none goes to an address outside ASCII",
+                false => "; without SMTPUTF8 no reply goes to an address outside ASCII",
             };
             session.quit().await;
-            Tried::Said(format!("{port}, which takes replies{smtputf8}"))
+            Ok(format!("{port}, which takes replies{smtputf8}"))
         }
-        Ok(Err(error)) => Tried::Warned(format!(
-            "Postfix's reply port {port} (reply.smtp) takes no reply: {}; see its service in \
-             master.cf, and what postfix/README.md has there",
+        Ok(Err(error)) => Err(format!(
+            "Postfix's reply port {port} (reply.smtp) takes no reply: {}; compare its service in \
+             master.cf with postfix/README.md",
             Printable(&error.to_string())
         )),
-        Err(_) => Tried::Warned(format!(
-            "Postfix's reply port {port} (reply.smtp) has not answered within {} s; see Postfix's \
-             log, and the milters of that service",
+        Err(_) => Err(format!(
+            "Postfix's reply port {port} (reply.smtp) has not answered within {} s; look at \
+             Postfix's log, and at the milters of that service",
             TIME.as_secs()
         )),
     }
@@ -149,13 +141,13 @@ mod tests {
     fn a_sentence_says_since_when_and_what_is_next() {
         let now = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(300);
         let said = sentence(&trouble(), now);
-        let expected = "Postfix's reply port 127.0.0.1:18025 takes no replies, and that began 5 min \
-             ago: RCPT: 554 5.7.1 <\\u{1b}[2J@b.example>. It is tried again in 12 s.";
+        let expected = "Postfix's reply port 127.0.0.1:18025 takes no replies. The trouble began \
+             5 min ago: RCPT: 554 5.7.1 <\\u{1b}[2J@b.example>. The next attempt is in 12 s.";
         assert_eq!(said, expected);
         let being_tried = PortTrouble {
             is_being_tried: true,
             ..trouble()
         };
-        assert!(sentence(&being_tried, now).ends_with("It is being tried now."));
+        assert!(sentence(&being_tried, now).ends_with("An attempt is being made now."));
     }
 }

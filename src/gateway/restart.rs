@@ -1,5 +1,5 @@
-//! The keys that a running gateway can't change: a reload keeps their values
-//! and says so.
+//! The keys that a running gateway can't change: a reload keeps their values and
+//! reports them.
 
 use crate::config::Config;
 
@@ -15,11 +15,11 @@ macro_rules! keep {
     )*};
 }
 
-/// Puts into `new` what must stay as it is in the running gateway, so that no
-/// part of it believes what isn't so, and names the keys whose new values wait
-/// for the next start.
+/// Puts the running gateway's value of each fixed key into `new`, so that no part of
+/// the gateway works by another value. Returns the keys whose new values wait for
+/// the next start.
 ///
-/// A test tries every key that there is: each either is here or has its effect.
+/// A test tries every key: each is either listed here or takes effect at a reload.
 pub(super) fn keep_fixed(running: &Config, new: &mut Config) -> Vec<&'static str> {
     let mut names = Vec::new();
     keep! { running, new, names:
@@ -73,17 +73,17 @@ mod tests {
     use super::*;
     use crate::gateway::live::Reloadable;
 
-    /// With what some keys need to have an effect.
+    /// Has the values without which some other keys have no effect.
     const BASE: &str = "
         gateway.addresses = [\"gateway@kms.example.org\"]
         dnsbl.zones = [\"bl.example\"]
         sender_authentication.authserv_ids = [\"mx.example.org\"]
         ";
 
-    /// Keys that do nothing but permit a value of another.
+    /// Keys that only permit a value of another key.
     const PERMISSIONS: [&str; 1] = ["audit.keep_less_than_30_days"];
 
-    /// One of the STSA's: the generator of P-384.
+    /// A key of the STSA: the generator of P-384.
     const STSA_KEY: &str = "
         public_key = \"04\
             AA87CA22BE8B05378EB1C71EF320AD746E1D3B628BA79B9859F741E082542A38\
@@ -102,7 +102,7 @@ mod tests {
         BASE.parse().unwrap()
     }
 
-    /// What may stand there, by the parser's own words about what may not.
+    /// The names that are allowed there, taken from the parser's error.
     fn expected(table: &Table) -> Vec<String> {
         let error = parse(table).unwrap_err();
         let (_, list) = error.split_once("expected").unwrap();
@@ -129,7 +129,7 @@ mod tests {
         keys
     }
 
-    /// The configuration with some other value of this key.
+    /// The configuration with another value of this key.
     fn changed(table: &str, key: &str) -> Config {
         let unchanged = format!("{:?}", parse(&base()).unwrap());
         let texts = [

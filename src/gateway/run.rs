@@ -28,7 +28,7 @@ use crate::{
 pub enum Ended {
     /// A signal asked for the end.
     AsAsked,
-    /// By an error, which the log names.
+    /// An error ended it, which the log names.
     Failed,
 }
 
@@ -38,12 +38,16 @@ pub enum Ended {
 /// [`GatewayError`] if neither signals nor the log can be set up. Any later error is
 /// logged, and the result is [`Ended::Failed`].
 pub async fn run(path: &Path) -> Result<Ended, GatewayError> {
-    // Before all that takes time: until here each signal kills.
+    // Comes before everything slow: until here a signal kills the process.
     let mut signals = Signals::listen()?;
     let log = Log::begin()?;
     let ended = serve(path, &mut signals, &log).await;
     systemd::flush();
-    Ok(log.end(ended))
+    log.end(ended.as_ref().err());
+    Ok(match ended {
+        Ok(()) => Ended::AsAsked,
+        Err(_) => Ended::Failed,
+    })
 }
 
 async fn serve(path: &Path, signals: &mut Signals, log: &Log) -> Result<(), GatewayError> {
@@ -76,33 +80,33 @@ async fn serve(path: &Path, signals: &mut Signals, log: &Log) -> Result<(), Gate
         NotifyState::Status("Stopping: messages on their way are finished."),
     ]);
     tracing::info!("stopping");
-    // Who asks once more need not wait for messages: Postfix has them, and
-    // offers them again.
+    // A second signal ends the wait for messages: Postfix has them and delivers
+    // them again.
     let hurried = async {
         signals.end().await;
-        tracing::warn!("asked again to end: no waiting for messages on their way");
+        tracing::warn!("second signal: stopping without waiting for messages on their way");
     };
     service.end(hurried).await;
-    // Up to here systemd is to know that the end is no hanging.
+    // The pulse beats until here, so that systemd does not take the end for a hang.
     pulse.abort();
     tracing::info!("stopped");
     asked
 }
 
-/// Says for `check` which ports are this gateway's, until it is dropped.
+/// Records for `check` which ports this gateway holds. Dropping it ends the record.
 fn say_what_it_holds(config: &Config) -> Option<Serving> {
     Serving::begin(config).unwrap_or_else(|error| {
-        tracing::warn!(%error, "check will not know this gateway's ports for its own");
+        tracing::warn!(%error, "check will report this gateway's ports as in use");
         None
     })
 }
 
-/// Reads the configuration in a thread that the end need not wait for: a file may
-/// lie where nobody answers.
+/// Reads the configuration in a thread of its own. A file on a dead network mount
+/// then does not delay the end.
 async fn load(path: &Path) -> Result<Config, GatewayError> {
     let (sender, loaded) = oneshot::channel();
     let path = path.to_owned();
-    // Nobody receives it if the end was asked for meanwhile.
+    // The receiver is gone if a signal came meanwhile.
     let load = move || drop(sender.send(Config::load(&path)));
     let failed = |error: &dyn std::fmt::Display| {
         GatewayError::other(format_args!("the configuration can't be read: {error}"))
@@ -112,8 +116,8 @@ async fn load(path: &Path) -> Result<Config, GatewayError> {
     Ok(loaded.await.map_err(|error| failed(&error))??)
 }
 
-/// Counts from here on, and shows the pages for Prometheus and probes, if the
-/// configuration has a port for them. The latter are to be told by what comes back.
+/// Starts to count, and serves the pages for Prometheus and probes, if the
+/// configuration has a port for them. Returns the channel that feeds the probes.
 async fn show_pages(
     path: &Path,
     config: &Config,

@@ -35,11 +35,11 @@ use crate::{
     worker::{Retry, Upkeep, Worker},
 };
 
-/// How long the end may take: the drain of the milter's, and what a step of the
-/// worker may need. systemd waits for 90 s.
+/// Limit of the whole end: the milter's drain and a step of the worker. systemd
+/// waits for 90 s.
 const END_TIME: Duration = Duration::from_secs(30);
 
-/// How long the store may take to finish what waits for it.
+/// Limit for the store to finish its pending work.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
 
 /// The running gateway: milter, worker and upkeep on one store.
@@ -51,7 +51,7 @@ pub struct Service {
     live: Live,
     connections: Arc<Connections>,
     memory: Arc<Memory>,
-    /// The sealed rows that somebody altered, as upkeep sees them.
+    /// The altered sealed rows that upkeep found last.
     altered_rows: watch::Sender<AlteredRows>,
     tasks: Tasks,
     stop: watch::Sender<bool>,
@@ -62,13 +62,13 @@ impl Service {
     /// Starts the gateway of the configuration at `path`, by this clock.
     ///
     /// # Errors
-    /// Any [`GatewayError`] that `serve` may end with at its start.
+    /// Any [`GatewayError`] that can keep the gateway from starting.
     pub async fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, GatewayError> {
         Self::of(path, Config::load(path)?, clock).await
     }
 
-    /// Waits until a task ends by itself, which none may, and says which and why:
-    /// the gateway is no gateway without it.
+    /// Waits until a task ends by itself. No task may, so the returned error names
+    /// the task and the reason.
     pub async fn failure(&mut self) -> GatewayError {
         let Some(ended) = self.tasks.next_to_end().await else {
             return GatewayError::other("nothing runs");
@@ -182,10 +182,10 @@ impl Service {
         }
     }
 
-    /// Takes signals until one asks for the end.
+    /// Handles signals until SIGTERM or SIGINT.
     ///
     /// # Errors
-    /// A task ended before.
+    /// A task ended first.
     pub(super) async fn attend(&mut self, signals: &mut Signals) -> Result<(), GatewayError> {
         loop {
             tokio::select! {
@@ -197,8 +197,8 @@ impl Service {
         }
     }
 
-    /// Has all tasks end, and takes no longer than [`END_TIME`] over it. Messages
-    /// on their way are not waited for once `hurried` is done.
+    /// Ends all tasks within [`END_TIME`]. Once `hurried` is done, the end no longer
+    /// waits for messages on their way.
     pub(super) async fn end(mut self, hurried: impl Future<Output = ()>) {
         self.stop.send_replace(true);
         let deadline = Instant::now() + END_TIME;
@@ -214,19 +214,19 @@ impl Service {
         if !left.is_empty() {
             tracing::warn!(
                 ?left,
-                "still at work; what they had begun is done again after the next start"
+                "tasks still at work are abandoned; the next start repeats their steps"
             );
         }
         if !in_time(CLOSING_TIME, self.store.close()).await {
-            tracing::error!("the store does not close; what is committed is safe");
+            tracing::error!("the store does not close; committed data is safe");
         }
     }
 }
 
-/// How long replay marks are kept: as long as a request may wait that was
-/// fresh when it was accepted. Behind that a module's watermark refuses all,
-/// and must not refuse a request that only waited. Fixed at start, as what it
-/// follows from is, but for `throttle.block_for`: a day of slack is for that.
+/// How long replay marks are kept: the longest wait of a request that was fresh at
+/// its acceptance. A module's watermark refuses everything older than its marks,
+/// and must not refuse a request that only waited. All parts are fixed at start
+/// except `throttle.block_for`; the slack of a day covers that.
 fn replay_marks_kept(config: &Config) -> Period {
     const SLACK: Period = Period::from_secs(24 * 3600);
     let freshness = &config.key_load_file;

@@ -1,6 +1,6 @@
-//! The addresses that the running gateway of a database holds, so that `check`
-//! takes no port of its own gateway for another's. They are in a file beside the
-//! database, which stays locked as long as the gateway runs.
+//! The addresses that the running gateway of a database listens at. They are in a
+//! file beside the database, locked as long as the gateway runs. `check` reads it,
+//! and does not report a port of this gateway as in use.
 
 use std::{
     fs::{File, OpenOptions},
@@ -21,22 +21,22 @@ use crate::{
     store::give_to_owner,
 };
 
-/// More than two addresses take.
+/// More bytes than two addresses need.
 const LONGEST: u64 = 16 * 1024;
 
-/// What a gateway listens at.
+/// The addresses that a gateway listens at.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(super) struct Held {
     pub(super) milter: ListenAddress,
     pub(super) metrics: Option<SocketAddr>,
 }
 
-/// Says what a gateway holds until it is dropped.
+/// The locked file. Dropping it unlocks the file.
 pub(super) struct Serving(#[allow(dead_code, reason = "the lock goes with it")] File);
 
 impl Serving {
-    /// Says so for the gateway of this configuration. None where another gateway
-    /// has the same database, or none is there.
+    /// Writes and locks the file for the gateway of this configuration. None if
+    /// another gateway has the same database, or if the database does not exist.
     pub(super) fn begin(config: &Config) -> io::Result<Option<Self>> {
         if !config.store.path.exists() {
             return Ok(None);
@@ -62,17 +62,17 @@ impl Serving {
     }
 }
 
-/// What the running gateway of the same database holds, if one runs.
+/// The addresses of the running gateway of this database, if one runs.
 pub(super) fn held(config: &Config) -> Option<Held> {
     let file = opening().open(file_of(config)).ok()?;
-    // A gateway that ended, however it did, has left no lock behind.
+    // The kernel frees the lock however the gateway ends.
     fcntl_getlk(&file, &Flock::from(FlockType::WriteLock)).ok()??;
     let mut text = Vec::new();
     file.take(LONGEST).read_to_end(&mut text).ok()?;
     serde_json::from_slice(&text).ok()
 }
 
-/// The directory may be another user's than root's: no link is followed.
+/// Follows no link: the directory may belong to another user than root.
 fn opening() -> OpenOptions {
     let mut options = OpenOptions::new();
     let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();

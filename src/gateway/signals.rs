@@ -1,10 +1,9 @@
-//! The signals that a running gateway heeds.
+//! The signals that a running gateway handles.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::GatewayError;
 
-/// The signals that are heeded.
 pub(super) struct Signals {
     pub(super) terminate: Signal,
     pub(super) interrupt: Signal,
@@ -12,7 +11,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// From now on none of them kills.
+    /// After this call these signals no longer kill the process.
     pub(super) fn listen() -> Result<Self, GatewayError> {
         let listen = |kind| {
             signal(kind)
@@ -25,7 +24,7 @@ impl Signals {
         })
     }
 
-    /// Waits until somebody asks for the end.
+    /// Waits for SIGTERM or SIGINT.
     pub(super) async fn end(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

@@ -1,5 +1,5 @@
-//! What `serve` needs before it takes mail: ports, database, secrets and name
-//! servers. `check` tries the same by the same functions.
+//! The needs of `serve` before it takes mail: ports, database, secrets and name
+//! servers. `check` tries them with the same functions.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -14,7 +14,7 @@ use crate::{
     store::SqliteStore,
 };
 
-/// Binds the port of metrics and probes, if there is to be one.
+/// Binds the port of metrics and probes, if the configuration has one.
 pub(crate) async fn pages(
     path: &Path,
     config: &Config,
@@ -38,8 +38,8 @@ pub(crate) async fn milter(path: &Path, config: &Config) -> Result<MilterSocket,
             return ConfigError::value(path, "milter.listen", missing.problem, missing.remedy)
                 .into();
         }
-        let told = "in Postfix's smtpd_milters";
-        cannot_be_bound(path, "milter.listen", listen, &error, told)
+        let user = "in Postfix's smtpd_milters";
+        cannot_be_bound(path, "milter.listen", listen, &error, user)
     })
 }
 
@@ -55,24 +55,26 @@ fn cannot_be_bound(
         io::ErrorKind::PermissionDenied => {
             "name a port from 1024 on, or a directory that the gateway's user may write".to_owned()
         }
-        _ => format!("name a free address there and {and_where}, or end what holds this one"),
+        _ => format!(
+            "name a free address there and {and_where}, or stop the program that holds this one"
+        ),
     };
     let problem = format_args!("{listen} can't be bound: {error}");
     ConfigError::value(path, key, problem, remedy).into()
 }
 
-/// What came of a rehearsal.
+/// The result of a rehearsal.
 pub(crate) struct Rehearsal {
-    /// Database and key management system, where they open.
+    /// Database and key management system, if they open.
     pub(crate) opened: Option<(Arc<SqliteStore>, Arc<dyn Kms>)>,
-    /// The block lists, where any are configured and can be asked.
+    /// The blocklists, if any are configured and can be asked.
     pub(crate) blocklists: Option<Blocklists>,
-    /// Each reason for `serve` to refuse.
+    /// The reasons for `serve` to refuse the start.
     pub(crate) problems: Vec<String>,
 }
 
-/// Tries each of the needs, and gives up what it took. A port that the running
-/// gateway of this database holds is as good as free.
+/// Tries each need and frees the ports again. A port that the running gateway of
+/// this database holds counts as free.
 pub(crate) async fn rehearse(path: &Path, config: &Config) -> Rehearsal {
     let held = serving::held(config);
     let holds_milter = held

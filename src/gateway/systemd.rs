@@ -1,5 +1,5 @@
-//! What systemd is told, where it listens. Nobody waits for it: a thread of its
-//! own sends, and what is too much for a systemd that doesn't listen is dropped.
+//! Notices to systemd. A thread of its own sends them, so that the gateway never
+//! waits for systemd. A notice that finds the queue full is dropped.
 
 use std::{
     env,
@@ -13,42 +13,45 @@ use std::{
 
 use sd_notify::NotifyState;
 
-/// Messages that may wait: more than a start, some reloads and an end make.
+/// Length of the queue: more notices than a start, some reloads and an end make.
 const ROOM: usize = 64;
 
-/// How long the end waits for a systemd that doesn't listen.
+/// How long the end waits for a systemd that doesn't read.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// To the thread that sends.
+/// The queue of the sending thread.
 static WAITING: OnceLock<SyncSender<Message>> = OnceLock::new();
 
 enum Message {
     /// States, one a line.
-    Told(String),
-    /// To be answered when all before it is sent.
+    Notice(String),
+    /// Asks for an answer when all messages before it are sent.
     Flush(Sender<()>),
 }
 
-/// Tells systemd, if it started this process.
+/// Notifies systemd, if it started this process.
 pub(super) fn notify(states: &[NotifyState<'_>]) {
     if env::var_os("NOTIFY_SOCKET").is_none() {
         return;
     }
     let states: Vec<String> = states.iter().map(ToString::to_string).collect();
     let waiting = WAITING.get_or_init(start);
-    if waiting.try_send(Message::Told(states.join("\n"))).is_err() {
+    if waiting
+        .try_send(Message::Notice(states.join("\n")))
+        .is_err()
+    {
         tracing::warn!("systemd not notified: it does not listen");
     }
 }
 
-/// Waits until systemd was told all, but not for long.
+/// Waits until all notices are sent, for at most [`LAST_WORDS`].
 pub(super) fn flush() {
     let Some(waiting) = WAITING.get() else {
         return;
     };
     let (sender, sent) = channel();
     if waiting.try_send(Message::Flush(sender)).is_ok() {
-        // An end without the last word is no trouble: systemd sees it.
+        // A missing last notice is harmless: systemd sees the process end.
         let _ = sent.recv_timeout(LAST_WORDS);
     }
 }
@@ -67,12 +70,12 @@ fn start() -> SyncSender<Message> {
 fn send(waiting: &Receiver<Message>) {
     for message in waiting {
         match message {
-            Message::Told(states) => {
+            Message::Notice(states) => {
                 if let Err(error) = sd_notify::notify(&[NotifyState::Custom(&states)]) {
                     tracing::warn!(%error, "systemd not notified");
                 }
             }
-            // Nobody waits any more if this fails.
+            // Fails only if `flush` has given up.
             Message::Flush(done) => drop(done.send(())),
         }
     }

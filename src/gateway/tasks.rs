@@ -1,5 +1,5 @@
-//! The tasks that the gateway consists of: it doesn't go on without one of
-//! them, and its end takes a limited time.
+//! The tasks of the gateway. It ends when one of them does, and its end takes a
+//! limited time.
 
 use std::{fmt, future::Future, time::Duration};
 
@@ -9,13 +9,13 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// Running tasks, by name.
+/// Running tasks with their names.
 #[derive(Default)]
 pub(super) struct Tasks {
     running: Vec<(&'static str, JoinHandle<Result<(), String>>)>,
 }
 
-/// A task that ended, and why if it was not as it should.
+/// A task that ended, with the error if it failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Ended {
     pub(super) name: &'static str,
@@ -23,7 +23,6 @@ pub(super) struct Ended {
 }
 
 impl Tasks {
-    /// Starts a task.
     pub(super) fn start<E: fmt::Display>(
         &mut self,
         name: &'static str,
@@ -33,8 +32,8 @@ impl Tasks {
         self.running.push((name, tokio::spawn(task)));
     }
 
-    /// Waits for the next task to end, for whatever reason. Without any task
-    /// there is nothing to wait for.
+    /// Waits for the next task to end, for whatever reason. Returns none if no task
+    /// is left.
     pub(super) async fn next_to_end(&mut self) -> Option<Ended> {
         if self.running.is_empty() {
             return None;
@@ -46,8 +45,8 @@ impl Tasks {
         Some(Ended { name, result })
     }
 
-    /// Waits until all have ended, each told to do so before; no longer than
-    /// this. Names those that are left.
+    /// Waits until all tasks have ended, or for the deadline. The caller has asked
+    /// them to end before. Returns the names of those that are left.
     pub(super) async fn all_end(&mut self, deadline: Instant) -> Vec<&'static str> {
         while let Ok(Some(ended)) = timeout_at(deadline, self.next_to_end()).await {
             if let Err(error) = ended.result {
@@ -58,7 +57,7 @@ impl Tasks {
     }
 }
 
-/// Waits for `task`, no longer than `limit`; says whether it was done.
+/// Waits for `task`, for at most `limit`. Returns whether it was done.
 pub(super) async fn in_time(limit: Duration, task: impl Future<Output = ()>) -> bool {
     timeout_at(Instant::now() + limit, task).await.is_ok()
 }

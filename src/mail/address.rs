@@ -1,5 +1,5 @@
-//! One mail address, checked once and for all: whatever holds an [`Address`]
-//! may write it into a header or an SMTP command. Knows no header syntax.
+//! One mail address. An [`Address`] has been checked, so code may write it into
+//! a header or an SMTP command. Knows no header syntax.
 
 use std::fmt::{self, Display, Formatter, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -7,20 +7,20 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// Longest address: a path of 256 octets (RFC 5321 4.5.3.1.3) without its
-/// brackets. Local parts have no limit of their own: SRS, BATV and list
-/// managers write more than the 64 octets of 4.5.3.1.1, and Postfix takes them.
+/// Octets of an address at most: a path of 256 octets (RFC 5321 4.5.3.1.3)
+/// without its brackets. Local parts have no limit of their own. SRS, BATV and
+/// list managers write more than the 64 octets of 4.5.3.1.1, and Postfix
+/// accepts them.
 const MAX_ADDRESS: usize = 254;
 
-/// A mailbox as RFC 5321 4.1.2 writes it, with RFC 6531's UTF-8 local parts.
+/// A mailbox of RFC 5321 4.1.2, with the UTF-8 local parts of RFC 6531.
 ///
-/// The domain is kept in one form, lower-case A-labels without a trailing dot,
-/// so that `==` compares domains as DNS does. Local parts compare exactly, as
-/// only their own domain may say that case doesn't matter; see
-/// [`Address::same_mailbox`].
+/// The domain has one form, lower-case A-labels without a trailing dot, so that
+/// `==` compares domains as DNS does. Local parts compare exactly, as only
+/// their own domain may ignore case. See [`Address::same_mailbox`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Address {
-    /// Without quotes and backslashes.
+    /// The local part without quotes and backslashes.
     local: String,
     domain: String,
 }
@@ -31,13 +31,13 @@ pub enum AddressError {
     /// There is no `@` outside quotes.
     #[error("it has no domain")]
     NoDomain,
-    /// Neither a dot-atom nor a quoted string.
+    /// The local part is neither a dot-atom nor a quoted string.
     #[error("its local part is malformed")]
     Local,
-    /// Neither a domain name nor an address literal.
+    /// The domain is neither a domain name nor an address literal.
     #[error("its domain is malformed")]
     Domain,
-    /// Over the limits of RFC 5321 4.5.3.1.
+    /// The address exceeds the limits of RFC 5321 4.5.3.1.
     #[error("it is too long")]
     TooLong,
 }
@@ -45,8 +45,7 @@ pub enum AddressError {
 impl Address {
     /// Reads an addr-spec without brackets, comments or folds.
     ///
-    /// # Errors
-    /// Says which part is wrong.
+    /// # Errors The error names the malformed part.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let (local, domain) = split(text)?;
         let address = Address {
@@ -65,33 +64,34 @@ impl Address {
         &self.local
     }
 
-    /// The domain: lower case, A-labels, no trailing dot; or an address literal in brackets.
+    /// The domain in lower-case A-labels without a trailing dot, or an address
+    /// literal in brackets.
     #[must_use]
     pub fn domain(&self) -> &str {
         &self.domain
     }
 
-    /// The same person, as far as a service responder may assume: local parts
-    /// that differ only in case are taken as one.
+    /// Whether both addresses are probably the same mailbox. Local parts that
+    /// differ only in case count as the same.
     #[must_use]
     pub fn same_mailbox(&self, other: &Address) -> bool {
         self.domain == other.domain && same_local(&self.local, &other.local)
     }
 
-    /// Whether only a peer that offers SMTPUTF8 (RFC 6531) can take it.
+    /// Whether only a peer that offers SMTPUTF8 (RFC 6531) can accept the address.
     #[must_use]
     pub fn needs_smtputf8(&self) -> bool {
         !self.local.is_ascii()
     }
 
-    /// As it goes into SMTP and into a header, with A-labels, quoted only where it must be.
+    /// The address for SMTP and headers, with A-labels, quoted only if necessary.
     #[must_use]
     pub fn to_wire(&self) -> String {
         self.to_string()
     }
 
-    /// Free of blanks, brackets and whatever else takes quoting, so that no
-    /// program on the way can read it as something else.
+    /// Whether the local part needs no quotes. Then no program on the way can
+    /// misread the address.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         is_dot_atom(&self.local)
@@ -124,12 +124,12 @@ impl FromStr for Address {
     }
 }
 
-/// Whether two local parts are one mailbox for us: case aside.
+/// Whether two local parts are the same except for case.
 pub(super) fn same_local(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other) || one.to_lowercase() == other.to_lowercase()
 }
 
-/// A path without its source route, which nobody follows any more (RFC 5321 appendix C).
+/// A path without its source route, which is obsolete (RFC 5321 appendix C).
 pub(super) fn without_route(path: &str) -> &str {
     match path.split_once(':') {
         Some((route, mailbox)) if route.starts_with('@') => mailbox,
@@ -137,7 +137,7 @@ pub(super) fn without_route(path: &str) -> &str {
     }
 }
 
-/// Parts a text at the `@` that ends its local part.
+/// Splits a text at the `@` that ends its local part.
 fn split(text: &str) -> Result<(&str, &str), AddressError> {
     let local_end = if text.starts_with('"') {
         quoted_end(text).ok_or(AddressError::Local)?
@@ -149,7 +149,7 @@ fn split(text: &str) -> Result<(&str, &str), AddressError> {
     Ok((local, domain))
 }
 
-/// Where the quoted string that begins a text has ended.
+/// The end of the quoted string that begins the text.
 fn quoted_end(text: &str) -> Option<usize> {
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(1) {
@@ -174,7 +174,8 @@ fn parse_local(text: &str) -> Result<String, AddressError> {
     }
 }
 
-/// The content of a quoted string: RFC 5321 allows no control in it, escaped or not.
+/// The content of a quoted string. RFC 5321 allows no control character in it,
+/// escaped or not.
 fn unquote(inner: &str) -> Option<String> {
     let mut local = String::with_capacity(inner.len());
     let mut chars = inner.chars();
@@ -188,8 +189,8 @@ fn unquote(inner: &str) -> Option<String> {
     (!local.is_empty()).then_some(local)
 }
 
-/// Controls, and the two characters that some readers take for line ends.
-fn is_control(c: char) -> bool {
+/// Control characters, and the two characters that some readers take for line ends.
+pub(super) fn is_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
@@ -198,8 +199,8 @@ fn is_dot_atom(text: &str) -> bool {
         .all(|atom| !atom.is_empty() && atom.chars().all(is_atext))
 }
 
-/// RFC 5322 3.2.3, and RFC 6531 3.3 for what isn't ASCII; a blank or control
-/// of Unicode is refused like one of ASCII.
+/// The characters of RFC 5322 3.2.3, and of RFC 6531 3.3 beyond ASCII. Blanks
+/// and control characters of Unicode are refused like those of ASCII.
 fn is_atext(c: char) -> bool {
     if c.is_ascii() {
         c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c)
@@ -232,7 +233,7 @@ fn parse_literal(text: &str) -> Option<String> {
     }
 }
 
-/// A domain name in its one form. Underscores are let by: hosts have them.
+/// A domain name in its one form. Underscores are accepted, as some hosts have them.
 fn parse_name(text: &str) -> Result<String, AddressError> {
     if text.contains(is_typographic_quote) {
         return Err(AddressError::Domain);
@@ -257,7 +258,7 @@ fn parse_name(text: &str) -> Result<String, AddressError> {
     Ok(name.to_owned())
 }
 
-/// IDNA 2008 disallows them (RFC 5892 2.6), and the crate `idna` does not.
+/// IDNA 2008 forbids these quotes (RFC 5892 2.6), but the crate `idna` accepts them.
 fn is_typographic_quote(c: char) -> bool {
     matches!(c, '«' | '»' | '‹' | '›' | '\u{2018}'..='\u{201f}')
 }

@@ -1,4 +1,4 @@
-//! Octets of a named charset to text.
+//! Decodes octets of a named charset to text.
 
 use std::borrow::Cow;
 
@@ -7,8 +7,8 @@ use mail_parser::decoders::charsets::map::charset_decoder;
 
 use super::seven_bit;
 
-/// Other names of charsets, and the name by which mail-parser and `seven_bit`
-/// know the same charset, or one that holds it.
+/// Other names of charsets, with the name by which mail-parser or `seven_bit`
+/// know the same charset or a superset of it.
 #[rustfmt::skip]
 const OTHER_NAMES: &[(&str, &str)] = &[
     ("latin-1", "iso-8859-1"),
@@ -48,8 +48,8 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("utf-16-be", "utf-16be"),
 ];
 
-/// Text in the charset of that name; None where the name isn't known. A label
-/// that can't be right is as if missing.
+/// Decodes text in the charset of that name. `None` if the name is unknown. A
+/// name that can't be right is ignored.
 pub(super) fn decode<'a>(name: &str, octets: &'a [u8]) -> Option<Cow<'a, str>> {
     let name = usual_name(name);
     if is_utf8(name) {
@@ -69,8 +69,8 @@ pub(super) fn decode<'a>(name: &str, octets: &'a [u8]) -> Option<Cow<'a, str>> {
     Some(Cow::Owned(text))
 }
 
-/// Text in a charset that nobody stated, or that nobody knows: UTF-8 if it can
-/// be, else the charset of Western Windows, whose no-break space survives so.
+/// Decodes text in an unknown charset: as UTF-8 if it is valid, else as Western
+/// Windows, which keeps its no-break spaces.
 pub(super) fn guess(octets: &[u8]) -> Cow<'_, str> {
     match (std::str::from_utf8(octets), charset_decoder(b"cp1252")) {
         (Ok(text), _) => Cow::Borrowed(text),
@@ -79,13 +79,13 @@ pub(super) fn guess(octets: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// Whether there is a charset of that name.
+/// Whether the charset of that name is known.
 pub(super) fn is_known(name: &str) -> bool {
     let name = usual_name(name);
     is_utf8(name) || is_ascii(name) || charset_decoder(name.as_bytes()).is_some()
 }
 
-/// The name by which a charset is known here.
+/// The usual name of a charset.
 fn usual_name(name: &str) -> &str {
     let name = name.trim();
     let mut others = OTHER_NAMES.iter();
@@ -93,19 +93,19 @@ fn usual_name(name: &str) -> &str {
     other.map_or(name, |(_, usual)| usual)
 }
 
-/// Whether a text in ASCII comes out as another one, as of UTF-16, or as none,
-/// as of charsets that mail-parser knows by name only.
+/// Whether the decoder changes ASCII text. UTF-16 gives other text, and
+/// charsets that mail-parser knows only by name give none.
 fn destroys_ascii(decoder: DecoderFnc) -> bool {
     const SAMPLE: &str = "STS.";
     decoder(SAMPLE.as_bytes()) != SAMPLE
 }
 
-/// ASCII or UTF-8, without the zeros that UTF-16 has in each such text.
+/// Whether the octets are ASCII or UTF-8, without the zeros of UTF-16.
 fn is_plain(octets: &[u8]) -> bool {
     !octets.contains(&0) && std::str::from_utf8(octets).is_ok()
 }
 
-/// Empty, or nothing but replacements of what could not be decoded.
+/// Whether the text is empty or holds only replacement characters.
 fn says_nothing(text: &str) -> bool {
     text.chars().all(|c| c == char::REPLACEMENT_CHARACTER)
 }
@@ -128,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    /// Labels of which mail programs write each, right or wrong.
+    /// Labels that mail programs write, right or wrong.
     const LABELS: [&str; 23] = [
         "us-ascii",
         "utf-8",

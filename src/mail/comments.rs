@@ -1,7 +1,8 @@
 //! Comments of structured fields (RFC 5322 3.2.2).
 
-/// The text without its comments. Those in a quoted string or in angle brackets
-/// are none. A comment that isn't closed goes to the end.
+/// The text without its comments. A parenthesis in a quoted string or in angle
+/// brackets begins no comment. A comment without an end goes to the end of the
+/// text.
 pub(super) fn without_comments(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut rest = text;
@@ -21,8 +22,8 @@ pub(super) fn without_comments(text: &str) -> String {
     kept
 }
 
-/// The length of the comment that a text begins with; comments nest, and one
-/// that isn't closed goes to the end.
+/// The length of the comment that begins the text. Comments nest. A comment
+/// without an end goes to the end of the text.
 pub(super) fn comment_length(text: &str) -> usize {
     let mut depth = 0usize;
     let mut escaped = false;
@@ -41,7 +42,7 @@ pub(super) fn comment_length(text: &str) -> usize {
     text.len()
 }
 
-/// The length of what a text begins with, up to and including `close`.
+/// The length of the delimited piece that begins the text, up to and including `close`.
 pub(super) fn delimited_length(text: &str, close: char) -> usize {
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(1) {
@@ -78,7 +79,7 @@ mod tests {
     #[test]
     fn hostile_texts_are_read_in_one_go() {
         for piece in ["(", "\"", "<", "()", "\\", "<>\"\""] {
-            // Quadratic, this would go on for minutes.
+            // This would take minutes if the time were quadratic.
             without_comments(&piece.repeat(50_000));
         }
     }

@@ -1,18 +1,18 @@
 //! Encoded words (RFC 2047): non-ASCII text in header fields. Knows
-//! unstructured text only, not in which field it stands.
+//! unstructured text only, and nothing of the field.
 
 use std::borrow::Cow;
 
 use encodify::rfc2047::{B, Q_TEXT};
 use encodify::{Fold, base64};
 
+use super::base64_symbols::base64_symbols;
 use super::charset;
-use super::transfer_encoding::base64_symbols;
 
 /// Decodes the encoded words of an unfolded unstructured text, as Python's
-/// `email` and other common readers do: also words that are glued to another
-/// word or to text, which RFC 2047 6.1 does not allow. Blanks between two words
-/// go, and all else stays as it is.
+/// `email` and other common readers do. So words that touch another word or
+/// text are decoded too, which RFC 2047 6.1 does not allow. Drops blanks
+/// between two words and keeps everything else.
 pub(super) fn decode(text: &str) -> Cow<'_, str> {
     if !text.contains("=?") {
         return Cow::Borrowed(text);
@@ -33,8 +33,8 @@ pub(super) fn decode(text: &str) -> Cow<'_, str> {
     Cow::Owned(decoder.finish())
 }
 
-/// Parts a text that begins with no word at the next blank, or before it where a
-/// word is glued to the text. Such a word has no blank inside.
+/// Splits a text that begins with no encoded word at the next blank, or before
+/// it at a word that touches the text. Such a word has no blank inside.
 fn split_literal(text: &str) -> (&str, &str) {
     let begins_word = |at| text.get(at..).is_some_and(|rest| rest.starts_with("=?"));
     let end = text
@@ -49,8 +49,8 @@ fn split_literal(text: &str) -> (&str, &str) {
     text.split_at(end + token.len())
 }
 
-/// `text` as encoded words in UTF-8, folded, for a line that has `column`
-/// octets already.
+/// `text` as encoded words in UTF-8, folded. Its first line already has
+/// `column` octets.
 pub(super) fn encode(text: &str, column: usize) -> String {
     let shorter = if Q_TEXT.payload_len(text) <= B.payload_len(text) {
         Q_TEXT
@@ -63,15 +63,15 @@ pub(super) fn encode(text: &str, column: usize) -> String {
     words
 }
 
-/// An encoded word, its transfer encoding undone.
+/// An encoded word, after its transfer encoding is decoded.
 struct Word {
     charset: String,
     octets: Vec<u8>,
 }
 
 impl Word {
-    /// The word that `text` begins with, and what follows it. Blanks inside it
-    /// are accepted: mail programs write them.
+    /// The word at the start of `text`, and the text after it. Accepts blanks
+    /// inside the word, as mail programs write them.
     fn at(text: &str) -> Option<(Self, &str)> {
         let (charset, rest) = text.strip_prefix("=?")?.split_once('?')?;
         let (encoding, rest) = rest.split_once('?')?;
@@ -82,17 +82,17 @@ impl Word {
             "b" | "B" => decode_b(payload.as_bytes())?,
             _ => return None,
         };
-        // RFC 2231 5 lets a language follow.
+        // A language may follow (RFC 2231 5).
         let charset = charset.split('*').next().unwrap_or_default();
         let charset = match charset::is_known(charset) {
             true => charset.to_ascii_lowercase(),
-            // Readers show the ASCII in it, and UTF-8.
+            // Readers show text in an unknown charset as ASCII and UTF-8.
             false => "utf-8".to_owned(),
         };
         Some((Word { charset, octets }, after_word))
     }
 
-    /// Whether `text` begins with a word without a blank inside.
+    /// Whether `text` begins with a word that has no blank inside.
     fn has_no_blank_at(text: &str) -> bool {
         Self::at(text).is_some_and(|(_, after_word)| {
             let word = text.strip_suffix(after_word).unwrap_or(text);
@@ -104,13 +104,13 @@ impl Word {
         charset::decode(&self.charset, &self.octets).unwrap_or_default()
     }
 
-    /// Whether no character is cut off.
+    /// Whether all its characters are complete.
     fn is_whole(&self) -> bool {
         !self.text().contains(char::REPLACEMENT_CHARACTER)
     }
 }
 
-/// Undoes the Q encoding (RFC 2047 4.2). A `=` that begins no octet stays.
+/// Decodes the Q encoding (RFC 2047 4.2). A `=` that begins no octet stays.
 fn decode_q(payload: &[u8]) -> Vec<u8> {
     let mut octets = Vec::with_capacity(payload.len());
     let mut rest = payload;
@@ -128,7 +128,7 @@ fn decode_q(payload: &[u8]) -> Vec<u8> {
     octets
 }
 
-/// The octet that two digits at the start stand for, and what follows them.
+/// The octet that two hex digits at the start stand for, and the rest.
 fn hexadecimal(text: &[u8]) -> Option<(u8, &[u8])> {
     let (digits, rest) = text.split_at_checked(2)?;
     let mut octet = [0];
@@ -136,9 +136,9 @@ fn hexadecimal(text: &[u8]) -> Option<(u8, &[u8])> {
     Some((octet[0], rest))
 }
 
-/// Undoes base64. Other characters are skipped, and missing padding does no
-/// harm. One symbol too many can't be decoded: readers show the payload then.
-/// None where no symbol is there.
+/// Decodes base64. Skips other characters and accepts missing padding. With one
+/// symbol too many it can't be decoded, and readers show the payload. `None` if
+/// the payload has no symbol.
 fn decode_b(payload: &[u8]) -> Option<Vec<u8>> {
     let symbols = base64_symbols(payload);
     match symbols.len() {
@@ -148,12 +148,12 @@ fn decode_b(payload: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// Collects text. A word that can't be decoded by itself is joined with the next
-/// one in its charset, as some programs split characters.
+/// Collects text. A word that can't be decoded by itself is joined with the
+/// next word in the same charset, as some programs split characters.
 #[derive(Default)]
 struct Decoder {
     text: String,
-    /// The last word, with those before it that it was joined with.
+    /// The last word, with all words that were joined to it.
     pending: Option<Word>,
 }
 
@@ -295,7 +295,7 @@ mod tests {
             "=?a?q?b?=",
             "a=?a?q?b?=",
         ] {
-            // Quadratic, this would go on for minutes.
+            // This would take minutes if the time were quadratic.
             decode(&piece.repeat(50_000));
         }
     }

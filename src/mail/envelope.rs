@@ -1,4 +1,4 @@
-//! What SMTP says beside the message: who connected, and where failures go.
+//! The SMTP envelope: the client that connected, and the address for failures.
 
 use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
@@ -10,16 +10,16 @@ use super::header::Headers;
 /// The SMTP client that handed the message to Postfix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Client {
-    /// None where it came by a Unix socket or Postfix doesn't know.
+    /// `None` for a Unix socket, or if Postfix doesn't know.
     pub address: Option<IpAddr>,
-    /// By SASL.
+    /// Whether the client logged in by SASL.
     pub authenticated: bool,
 }
 
-/// The argument of MAIL, RFC 5321 4.1.1.2: what delivery writes as Return-Path.
+/// The argument of MAIL (RFC 5321 4.1.1.2). Delivery writes it as Return-Path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReversePath {
-    /// `<>`: a bounce or another answer that wants none.
+    /// `<>`: a bounce, or another message that must not be answered.
     Null,
     /// A syntactically valid mailbox.
     Address(Address),
@@ -28,8 +28,8 @@ pub enum ReversePath {
 }
 
 impl ReversePath {
-    /// Reads `<…>`; the brackets may be missing, and a source route is
-    /// skipped (RFC 5321 appendix C). Empty is null: so Postfix puts it for
+    /// Reads `<…>`. The brackets may be missing, and a source route is skipped
+    /// (RFC 5321 appendix C). An empty argument is null: Postfix gives one for
     /// mail that didn't come by SMTP.
     #[must_use]
     pub fn from_smtp(argument: &str) -> Self {
@@ -47,8 +47,9 @@ impl ReversePath {
         }
     }
 
-    /// That of a delivered message, by its header alone: the Return-Path that
-    /// delivery noted (RFC 5321 4.4), else its first From address, else null.
+    /// The reverse path of a delivered message, from its header alone: the
+    /// Return-Path that delivery noted (RFC 5321 4.4), else the first From
+    /// address, else null.
     #[must_use]
     pub fn of_delivered(headers: &Headers) -> Self {
         match headers.first("Return-Path") {
@@ -70,7 +71,8 @@ impl ReversePath {
     }
 }
 
-/// The path without brackets; empty where it is null, and what was received where it is invalid.
+/// Writes the path without brackets. A null path is empty. An invalid one is
+/// written as received.
 impl Display for ReversePath {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,13 +1,13 @@
-//! Text of `format=flowed` back to paragraphs (RFC 3676).
+//! Joins the lines of `format=flowed` text to paragraphs (RFC 3676).
 
-/// Undoes what a sender of `format=flowed` did: a line that ends in a blank
-/// goes on in the next one of the same quote depth, and a blank was stuffed
-/// before some lines. `delete_space` is the parameter DelSp.
+/// Joins a line that ends in a blank with the next line of the same quote
+/// depth, and drops the stuffed blank before a line. `delete_space` is the
+/// parameter DelSp.
 ///
-/// Line ends become LF; quote marks stay.
+/// Line ends become LF. Quote marks stay.
 pub(super) fn unflow(text: &str, delete_space: bool) -> String {
     let mut out = String::with_capacity(text.len());
-    // The quote depth of the paragraph that is open.
+    // The quote depth of the open paragraph.
     let mut open = None;
     for line in text.split_inclusive('\n') {
         let line = Line::parse(line);
@@ -33,7 +33,7 @@ pub(super) fn unflow(text: &str, delete_space: bool) -> String {
 
 struct Line<'a> {
     depth: usize,
-    /// Without quote marks, stuffing and line end.
+    /// The line without quote marks, stuffed blank and line end.
     content: &'a str,
     has_end: bool,
 }
@@ -55,7 +55,7 @@ impl<'a> Line<'a> {
         self.content.ends_with(' ') && !self.is_signature_separator()
     }
 
-    /// It ends in a blank and yet stands alone (4.3).
+    /// The separator ends in a blank and is still a line of its own (4.3).
     fn is_signature_separator(&self) -> bool {
         self.content == "-- "
     }

@@ -1,5 +1,5 @@
-//! The gateway's own addresses, and how Postfix would match one. Knows
-//! addresses only, not where in a message they stand.
+//! The gateway's own addresses, matched as Postfix matches them. Knows
+//! addresses only, and nothing of their place in a message.
 
 use super::address::{Address, same_local};
 
@@ -21,8 +21,8 @@ impl GatewayAddresses {
         }
     }
 
-    /// The configured address that `address` names: the same domain, and the
-    /// same local part but for case and an extension.
+    /// The configured address that `address` names: the domain is the same, and
+    /// so is the local part except for case and an extension.
     #[must_use]
     pub fn find(&self, address: &Address) -> Option<&Address> {
         self.find_local(address, address.local()).or_else(|| {

@@ -1,19 +1,19 @@
-//! The value of the `X-Gateway-Result` field (STS600-9-2 8.3.2): an
-//! HTAB-separated list, written and read.
+//! Writes and reads the value of the `X-Gateway-Result` field (STS600-9-2
+//! 8.3.2), a list separated by HTABs.
 
 use thiserror::Error;
 
 use super::outcome::Outcome;
 
-/// The field's name.
+/// The name of the field in the header of a reply.
 pub const NAME: &str = "X-Gateway-Result";
 
-/// Octets of one element.
+/// Octets of an element at most.
 const MAX_ELEMENT: usize = 600;
-/// Octets of a line before the field is folded. Only then, as some readers
+/// Octets of a line at most. Only a longer field is folded, as some readers
 /// turn a fold into a blank.
 const MAX_LINE: usize = 900;
-/// What stands for an element that would be empty.
+/// Stands for an element that would be empty.
 const NOTHING: &str = "-";
 
 /// The elements as they are sent: printable ASCII, bounded, none empty.
@@ -27,8 +27,8 @@ pub fn elements(outcome: &Outcome) -> Vec<String> {
         .collect()
 }
 
-/// The value of the field. Where it is too long for one line it is folded at
-/// its HTABs, so that unfolding (RFC 5322 2.2.3) gives the exact list.
+/// The value of the field. If it is too long for one line it is folded at its
+/// HTABs, so that unfolding (RFC 5322 2.2.3) gives the exact list.
 #[must_use]
 pub fn write(outcome: &Outcome) -> String {
     let elements = elements(outcome);
@@ -59,22 +59,21 @@ pub enum ReadError {
     /// The first element is neither Success, Error nor Notice.
     #[error("the result begins with {0:?}, not with Success, Error or Notice")]
     Kind(String),
-    /// An element that the kind requires isn't there.
+    /// An element that the kind requires is missing.
     #[error("the result has {found} elements, but {kind} has at least {required}")]
     TooFew {
         /// The first element.
         kind: String,
-        /// How many it needs.
+        /// Number of elements that the kind requires.
         required: usize,
-        /// How many there are.
+        /// Number of elements in the value.
         found: usize,
     },
 }
 
 /// The elements of an unfolded value.
 ///
-/// # Errors
-/// Where the list is none of the three that the standard has.
+/// # Errors Fails unless the list is one of the standard's three.
 pub fn read(unfolded: &str) -> Result<Vec<String>, ReadError> {
     let value = unfolded.trim_start_matches(' ');
     let elements: Vec<String> = value.split('\t').map(str::to_owned).collect();
@@ -94,8 +93,8 @@ pub fn read(unfolded: &str) -> Result<Vec<String>, ReadError> {
     Ok(elements)
 }
 
-/// A text as an element. `=?` is parted, or a reader could take what follows
-/// for an encoded word.
+/// A text as an element. `=?` is split, as a reader could take it for the start
+/// of an encoded word.
 fn element(text: &str) -> String {
     let printable: String = text
         .chars()

@@ -1,5 +1,5 @@
-//! Header fields as received, in order. Knows their line structure
-//! (RFC 5322 2.2), not what any of them means.
+//! Header fields in the order received. Knows their line structure (RFC 5322
+//! 2.2), and nothing of their meaning.
 
 use std::borrow::Cow;
 
@@ -9,15 +9,16 @@ use super::encoded_word;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     name: Vec<u8>,
-    /// Whatever follows the colon, leading blank included; every line break
-    /// in it is a fold, CRLF and a blank.
+    /// All that follows the colon, with the leading blank. Every line break in
+    /// it is a fold: CRLF and a blank.
     value: Vec<u8>,
 }
 
 impl Header {
-    /// A field from its name and the raw value after the colon. Folds may be
-    /// CRLF or LF. A line break that isn't a fold is made one, and what no name
-    /// can have is replaced, so that a field is one field when it is read again.
+    /// Makes a field from its name and the raw value after the colon. Folds may
+    /// be CRLF or LF. Any other line break becomes a fold, and invalid
+    /// characters of the name are replaced, so that a field remains one field
+    /// when it is read again.
     #[must_use]
     pub fn new(name: &[u8], value: &[u8]) -> Self {
         Header {
@@ -32,7 +33,7 @@ impl Header {
         String::from_utf8_lossy(&self.name)
     }
 
-    /// Whether the field has this name; case doesn't count.
+    /// Whether the field has this name. Case doesn't count.
     #[must_use]
     pub fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name.as_bytes())
@@ -50,8 +51,8 @@ impl Header {
         self.name.len() + 1 + self.value.len() + 2
     }
 
-    /// The value unfolded by deleting line breaks only (RFC 5322 2.2.3);
-    /// what isn't UTF-8 is replaced.
+    /// The value without its line breaks (RFC 5322 2.2.3). Octets that aren't
+    /// UTF-8 are replaced.
     #[must_use]
     pub fn unfolded(&self) -> Cow<'_, str> {
         if !self.value.contains(&b'\n') {
@@ -64,8 +65,8 @@ impl Header {
         Cow::Owned(String::from_utf8_lossy(&unfolded).into_owned())
     }
 
-    /// The value of an unstructured field: unfolded, without the blanks that
-    /// follow the colon, encoded words decoded (RFC 2047).
+    /// The value of an unstructured field: unfolded, without the blanks after
+    /// the colon, and with its encoded words decoded (RFC 2047).
     #[must_use]
     pub fn decoded(&self) -> String {
         let unfolded = self.unfolded();
@@ -85,13 +86,13 @@ impl Header {
 pub struct Headers(Vec<Header>);
 
 impl Headers {
-    /// No fields.
+    /// An empty list of fields.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a field as a milter hears it, and gives back its octets.
+    /// Adds a field as a milter gets it. Returns its size in octets.
     pub fn push(&mut self, name: &[u8], value: &[u8]) -> usize {
         let header = Header::new(name, value);
         let size = header.size();
@@ -104,7 +105,7 @@ impl Headers {
         self.0.iter()
     }
 
-    /// The fields of that name in order; case doesn't count.
+    /// The fields of that name in order. Case doesn't count.
     pub fn get_all(&self, name: &str) -> impl Iterator<Item = &Header> {
         self.0.iter().filter(move |header| header.is(name))
     }
@@ -115,13 +116,13 @@ impl Headers {
         self.0.iter().find(|header| header.is(name))
     }
 
-    /// How many fields there are.
+    /// The number of fields.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no fields.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -134,8 +135,8 @@ impl Headers {
     }
 
     /// Reads fields from the start of `bytes` up to the empty line, or to the
-    /// first line that is no field; gives back where the body begins.
-    pub(in crate::mail) fn parse(bytes: &[u8]) -> (Self, usize) {
+    /// first line that is no field. Also returns the start of the body.
+    pub(super) fn parse(bytes: &[u8]) -> (Self, usize) {
         let mut headers = Headers::new();
         let mut at = 0;
         while let Some(field) = field_at(bytes, at) {
@@ -174,8 +175,8 @@ fn field_at(bytes: &[u8], at: usize) -> Option<&[u8]> {
     }
 }
 
-/// Name and value of a field; the name is printable ASCII, and blanks before
-/// the colon are let by (RFC 5322 4.5).
+/// Name and value of a field. The name is printable ASCII. Blanks before the
+/// colon are accepted (RFC 5322 4.5).
 fn split_field(field: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = field.iter().position(|&octet| octet == b':')?;
     let (name, value) = field.split_at_checked(colon)?;
@@ -184,7 +185,7 @@ fn split_field(field: &[u8]) -> Option<(&[u8], &[u8])> {
     well_formed.then(|| (name, value.get(1..).unwrap_or_default()))
 }
 
-/// The length of the empty line at `at`: 0 where there is none.
+/// The length of the empty line at `at`, or 0 if there is none.
 fn empty_line_at(bytes: &[u8], at: usize) -> usize {
     match bytes.get(at..) {
         Some([b'\r', b'\n', ..]) => 2,
@@ -208,8 +209,8 @@ fn with_graphics(name: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-/// A value with each of its line breaks made a fold. Carriage returns go with
-/// the line break behind them, however many.
+/// The value with each line break turned into a fold. All carriage returns
+/// before a line break belong to it.
 fn with_folds(value: &[u8]) -> Vec<u8> {
     let value = value.strip_suffix(b"\n").unwrap_or(value);
     let mut folded = Vec::with_capacity(value.len());

@@ -1,8 +1,10 @@
-//! What makes two deliveries one message. A message can come twice: its sender
-//! or our own Postfix did not see our answer and offers it again.
+//! The identity of a message, by which two deliveries are recognised as one
+//! message. A message comes twice if its sender or our own Postfix missed our
+//! answer.
 //!
-//! All that decides the answer and who gets it counts, by its meaning: a relay
-//! may fold a field or encode a text anew. Nothing counts that a relay adds.
+//! The identity covers the meaning of all that decides the answer and its
+//! recipients. A relay may fold a field or encode a text again without changing
+//! it. It leaves out all that a relay adds.
 
 use sha2::{Digest, Sha256};
 
@@ -10,25 +12,25 @@ use super::address_list;
 use super::message::Message;
 use super::request::{Attachment, Body, Request};
 
-/// Fields whose addresses decide who is answered, and by whom.
+/// Fields whose addresses decide the sender and recipients of the answer.
 const ADDRESSES: [&str; 4] = ["Reply-To", "From", "Sender", "To"];
 
-/// What Postfix calls a message.
+/// Postfix's queue ids for a message.
 #[derive(Clone, Copy, Debug)]
 pub struct QueueIds<'a> {
-    /// In this delivery.
+    /// The queue id of this delivery.
     pub here: &'a str,
-    /// When our own Postfix took the message into its queue: another than
-    /// `here` where the message comes out of that queue.
+    /// The queue id when our own Postfix took the message into its queue. It
+    /// differs from `here` if the message comes out of that queue.
     pub first: &'a str,
 }
 
-/// The identity of a message that is this request: equal for two deliveries of
-/// one message, and different for two messages.
+/// The identity of the message that holds `request`. It is equal for two
+/// deliveries of one message and differs for two messages.
 ///
-/// Its author's Message-ID tells a message from another that is alike, and else
-/// the queue id does. So two alike requests without a Message-ID are two, and
-/// one that our own Postfix offers again is one.
+/// The author's Message-ID distinguishes similar messages. Without one the
+/// queue id does. So two similar requests without a Message-ID are two
+/// messages, and a request that our own Postfix offers again is one message.
 #[must_use]
 pub fn identity(message: &Message, request: &Request, queue_ids: QueueIds<'_>) -> [u8; 32] {
     let mut parts = Parts::default();
@@ -37,7 +39,7 @@ pub fn identity(message: &Message, request: &Request, queue_ids: QueueIds<'_>) -
             parts.add(b"Message-ID", id.as_bytes());
             parts.add_all(b"Date", dates(message));
         }
-        // No Date: a relay may add that too.
+        // Leaves out the Date, which a relay may add too.
         None => parts.add(b"queue id", queue_ids.first.as_bytes()),
     }
     for name in ADDRESSES {
@@ -48,8 +50,8 @@ pub fn identity(message: &Message, request: &Request, queue_ids: QueueIds<'_>) -
     parts.digest()
 }
 
-/// The Message-ID, unless there is none or our own Postfix made it: that one
-/// has the queue id in it, and is another each time.
+/// The Message-ID, unless it is missing or our own Postfix made it. Postfix's
+/// Message-ID has the queue id in it and differs each time.
 fn authors_id(message: &Message, queue_ids: QueueIds<'_>) -> Option<String> {
     let field = message.headers.first("Message-ID")?;
     let id = without_blanks(&field.unfolded());
@@ -69,7 +71,7 @@ fn without_blanks(text: &str) -> String {
     text.split_ascii_whitespace().collect()
 }
 
-/// A digest of parts, each with its name and length.
+/// A digest of parts. Each part goes in with its name and length.
 #[derive(Default)]
 struct Parts(Sha256);
 
@@ -87,18 +89,19 @@ impl Parts {
         }
     }
 
-    /// What a service reads, and what of the request stands in its reply. The
-    /// fields stand here by name so that none is forgotten.
+    /// Adds all that a service or its reply takes from the request. Lists all
+    /// fields by name, so that none is forgotten.
     fn add_request(&mut self, request: &Request) {
         let Request {
             code,
             subject,
             from_gateway,
-            // Chosen from the address fields, by settings that may change.
+            // The policy chose them from the address fields, by settings that
+            // may change.
             targets: _,
-            // The author's own counts already.
+            // The author's Message-ID is already covered.
             message_id: _,
-            // Those of the request end with its Message-ID.
+            // The last reference is the request's Message-ID, which is already covered.
             references: _,
             body,
             attachments,
@@ -159,7 +162,7 @@ mod tests {
         identity(&message, &request, queue_ids)
     }
 
-    /// Of a message that comes from its sender.
+    /// The identity of a message that comes from its sender.
     fn of(message: &str, queue_id: &str) -> [u8; 32] {
         let queue_ids = QueueIds {
             here: queue_id,
@@ -240,7 +243,7 @@ mod tests {
         }
     }
 
-    /// cleanup(8) adds what a local client's message lacks.
+    /// cleanup(8) adds the missing fields to a local client's message.
     #[test]
     fn an_id_that_our_own_postfix_added_is_none() {
         let nameless = with("Message-ID: <1@vendor.example>\r\n", "");
@@ -252,7 +255,7 @@ mod tests {
             let id = format!("<20261128031200.{queue_id}@mail.kms.example.org>");
             with("<1@vendor.example>", &id)
         };
-        // By the internal listener, or when it was taken first.
+        // Postfix's Message-ID, with the queue id of this delivery or of the first one.
         assert_eq!(identity_at(&named("Q2"), from_queue), of(&nameless, "Q1"));
         assert_eq!(
             identity_at(&named("Q1"), from_queue),
@@ -260,7 +263,7 @@ mod tests {
         );
         let undated = nameless.replace("Date: Sat, 28 Nov 2026 03:12:00 +0000\r\n", "");
         assert_eq!(identity_at(&named("Q2"), from_queue), of(&undated, "Q1"));
-        // Elsewhere it is an id as good as any.
+        // An id with any other queue id is the author's.
         assert_eq!(of(&named("Q7"), "Q1"), of(&named("Q7"), "Q3"));
     }
 }

@@ -1,19 +1,19 @@
-//! A whole message as it lies in the spool.
+//! A whole message, as the spool keeps it.
 
 use super::header::Headers;
 use super::mime::Structure;
 
-/// Header fields and body.
+/// A message: header fields and body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
-    /// In the order received.
+    /// The fields in the order received.
     pub headers: Headers,
-    /// As received.
+    /// The octets as received.
     pub body: Vec<u8>,
 }
 
 impl Message {
-    /// Reads a message with CRLF or LF line ends; anything is a message.
+    /// Reads a message with CRLF or LF line ends. Never fails: any bytes are a message.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let bytes = without_mailbox_line(bytes);
@@ -36,14 +36,14 @@ impl Message {
         bytes
     }
 
-    /// The MIME structure: content type of the whole, and its parts.
+    /// The MIME structure of the message.
     #[must_use]
     pub fn structure(&self) -> Structure<'_> {
         Structure::of(&self.headers, &self.body)
     }
 }
 
-/// Without the line that a mailbox file (RFC 4155) puts before a message.
+/// Drops the `From ` line that a mailbox file (RFC 4155) puts before a message.
 fn without_mailbox_line(bytes: &[u8]) -> &[u8] {
     let line_end = bytes.iter().position(|&octet| octet == b'\n');
     match line_end {
@@ -101,7 +101,7 @@ mod tests {
             let _ = message.structure().plain_text();
         }
 
-        /// What the milter wrote into the spool, the worker reads out of it.
+        /// The worker reads the same message that the milter wrote into the spool.
         #[test]
         fn what_is_written_is_read(
             fields in prop::collection::vec(("[!-9;-~]{1,12}|[ -~\\PC]{0,4}", "[ -~\r\n\t\u{80}é]{0,40}"), 0..12),

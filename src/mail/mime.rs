@@ -1,11 +1,11 @@
 //! The MIME structure of a message (RFC 2045, RFC 2046): its parts in order,
-//! which of them are files, and the text that a reader of plain text sees.
+//! the files among them, and the plain text.
 //!
-//! Multiparts are split here and not by mail-parser 0.11, which takes a
-//! delimiter anywhere in a line or at the start of a longer one, and goes
-//! through the rest of the message again for each boundary that it doesn't
-//! find. Here a message is read once for each level of nesting, the levels
-//! and parts are limited, and whatever is beyond them is one opaque file.
+//! This file splits multiparts itself. mail-parser 0.11 takes a delimiter
+//! anywhere in a line, or at the start of a longer one. It also reads the rest
+//! of the message again for each boundary that it doesn't find. Here each level
+//! of nesting reads the message once. Levels and parts are limited, and all
+//! beyond the limits is one opaque file.
 
 mod content_type;
 mod multipart;
@@ -18,24 +18,24 @@ use super::header::Headers;
 use crate::printable::is_invisible;
 use multipart::Multipart;
 
-/// Multiparts within multiparts. Mail that people send has four or five.
+/// Levels of multiparts within multiparts. Ordinary mail has four or five.
 const MAX_DEPTH: usize = 16;
-/// Parts of a message that are told apart.
+/// Parts of a message that are read one by one.
 const MAX_PARTS: usize = 256;
 
 /// A message's parts.
 #[derive(Clone, Debug)]
 pub struct Structure<'m> {
-    /// Of the whole message.
+    /// The type of the whole message.
     pub content_type: ContentType,
     /// The parts that aren't multiparts, in order.
     pub parts: Vec<Part<'m>>,
-    /// Which of them are the text of the message.
+    /// Indexes of the parts that are the text of the message.
     text: Vec<usize>,
 }
 
 impl<'m> Structure<'m> {
-    /// Of a message or a part with these fields and this body.
+    /// The structure of a message or a part with these fields and this body.
     pub(super) fn of(headers: &Headers, body: &'m [u8]) -> Self {
         let content_type = ContentType::of(headers, ContentType::text_plain);
         let mut reader = Reader { parts: Vec::new() };
@@ -49,15 +49,15 @@ impl<'m> Structure<'m> {
         structure
     }
 
-    /// The parts that a reader shows as files.
+    /// The parts that a mail program shows as files.
     pub fn attachments(&self) -> impl Iterator<Item = &Part<'m>> {
         self.parts.iter().filter(|part| part.is_attachment())
     }
 
-    /// The text/plain parts together, decoded; where there is a choice
-    /// (multipart/alternative), the first one that has any. None where there
-    /// is nothing but other media, as in HTML-only mail, or where the text is
-    /// blank and stands in another part.
+    /// The decoded text/plain parts together. In a multipart/alternative, only
+    /// the first alternative with such text counts. `None` if the message has
+    /// other media only, as HTML-only mail has, or if the text is blank and
+    /// another part may hold it.
     #[must_use]
     pub fn plain_text(&self) -> Option<String> {
         let only_files = self.parts.iter().all(Part::is_declared_attachment);
@@ -81,8 +81,8 @@ impl<'m> Structure<'m> {
         whole
     }
 
-    /// Some programs give the text of a message a file name. It is its text
-    /// still where there is no other.
+    /// Some programs give the text of a message a file name. Such a part is the
+    /// text if no other part is.
     fn take_named_text(&mut self) {
         if !self.text.is_empty() {
             return;
@@ -106,7 +106,7 @@ struct Reader<'m> {
 }
 
 impl<'m> Reader<'m> {
-    /// Reads one entity; gives back which parts are the text of it.
+    /// Reads one entity. Returns the indexes of the parts that are its text.
     fn entity(
         &mut self,
         headers: &Headers,

@@ -1,13 +1,14 @@
-//! Mail: requests out of MIME, replies into it. Knows no policy, storage or service.
+//! Mail: reads requests from MIME and writes replies. Knows no policy, storage
+//! or service.
 //!
-//! The way in is [`Message::from_bytes`] (or [`Headers::push`] as a milter
-//! hears them), then [`Message::structure`], [`reply_targets`] and
-//! [`Request::from_message`]; the way out is [`Outcome`] and [`compose`].
-//! The milter, which judges, and the worker, which answers, call the same
-//! functions on the same bytes.
+//! The way in is [`Message::from_bytes`] (or [`Headers::push`], field by field
+//! from a milter), then [`Message::structure`], [`reply_targets`] and
+//! [`Request::from_message`]. The way out is [`Outcome`] and [`compose`]. The
+//! milter and the worker call the same functions on the same bytes.
 
 mod address;
 mod address_list;
+mod base64_symbols;
 mod charset;
 mod comments;
 mod encoded_word;

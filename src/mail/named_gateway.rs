@@ -1,10 +1,10 @@
-//! Which gateway address a message names in To. People and programs write that
-//! field with small flaws, and a request must not be lost for them. Whom a reply
-//! goes to is read strictly instead: see `address_list`.
+//! Finds the gateway address that a message names in To. People and programs
+//! write that field with small flaws, and no request must be lost for a flaw.
+//! The addresses of a reply are read strictly instead: see `address_list`.
 //!
-//! A flaw never makes another's mail a request: a mailbox that is well-formed is
-//! what it says, and an address in a display name, in a comment or beside another
-//! address is none.
+//! A flaw never turns other mail into a request. A well-formed mailbox counts
+//! as written. An address in a display name, in a comment or beside another
+//! address does not count.
 
 use super::address::Address;
 use super::address_list::{mailboxes, to_addresses};
@@ -13,9 +13,9 @@ use super::gateway_addresses::GatewayAddresses;
 use super::header::Headers;
 use crate::printable::is_invisible;
 
-/// The configured address that To names first, in a well-formed mailbox or else
-/// in one that plainly holds it. The envelope must name the gateway too, which is
-/// for the caller to know.
+/// The first configured address in To, in a well-formed mailbox or else in one
+/// that plainly holds it. The caller checks that the envelope names the gateway
+/// too.
 #[must_use]
 pub fn named_in_to<'a>(headers: &Headers, gateway: &'a GatewayAddresses) -> Option<&'a Address> {
     let well_formed = to_addresses(headers);
@@ -35,8 +35,8 @@ fn named_plainly<'a>(list: &str, gateway: &'a GatewayAddresses) -> Option<&'a Ad
     })
 }
 
-/// The text as a person sees it: each kind of blank is a blank, and what has no
-/// width is nothing.
+/// The text as a person sees it: each kind of blank becomes a blank, and
+/// characters without width are dropped.
 fn as_seen(text: &str) -> String {
     let seen = text.chars().filter(|&c| !is_invisible(c));
     seen.map(|c| match c.is_whitespace() || c.is_control() {
@@ -47,7 +47,7 @@ fn as_seen(text: &str) -> String {
 }
 
 /// The address that a malformed mailbox plainly holds: alone in the last
-/// brackets, or the last word where there are none.
+/// brackets, or as the last word if there are no brackets.
 fn plain_address(mailbox: &str) -> Option<Address> {
     let mailbox = as_seen(&encoded_word::decode(mailbox));
     if let Some((_, behind_bracket)) = mailbox.rsplit_once('<') {
@@ -64,8 +64,8 @@ fn plain_address(mailbox: &str) -> Option<Address> {
     words.all(is_no_other).then_some(address)
 }
 
-/// The address in a word, without the quotes, brackets and marks around it and
-/// without what makes it a link.
+/// The address in a word, without quotes, brackets and marks around it, and
+/// without the parts of a `mailto:` link.
 fn bare_address(word: &str) -> Option<Address> {
     let word = word.trim_matches(is_around);
     let link = word
@@ -80,8 +80,8 @@ fn bare_address(word: &str) -> Option<Address> {
 
 const LINK: &str = "mailto:";
 
-/// What stands around an address and begins or ends none that is a gateway's:
-/// quotes of all kinds, brackets, blanks, marks of a sentence.
+/// Characters around an address, which begin or end no gateway's address:
+/// quotes of all kinds, brackets, blanks, punctuation.
 fn is_around(c: char) -> bool {
     !c.is_alphanumeric() && !"!#$%&*+-/=?^_{|}~".contains(c)
 }
@@ -215,7 +215,7 @@ mod tests {
             "\u{200b}",
             "a@x.org' ,",
         ] {
-            // Quadratic, this would go on for minutes.
+            // This would take minutes if the time were quadratic.
             names_gateway(&piece.repeat(20_000));
         }
     }
@@ -226,7 +226,7 @@ mod tests {
             names_gateway(&list);
         }
 
-        /// Whatever stands in a display name, the address behind it counts.
+        /// Any display name leaves the address behind it as it is.
         #[test]
         fn a_display_name_is_no_address(name in "[ -~]{0,40}") {
             let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");

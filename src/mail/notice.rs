@@ -1,5 +1,4 @@
-//! Notices: what a requester is told of a request whose result comes later
-//! (STS600-9-2 8.3.2).
+//! Notices: mail about a request whose result comes later (STS600-9-2 8.3.2).
 
 use jiff::Timestamp;
 
@@ -10,8 +9,8 @@ use super::request::Request;
 use super::result_code::NoticeCode;
 use super::threading::reply_message_id;
 
-/// The notice that a request is answered at `until`: the whole message. The
-/// moment is the code's parameter, written as records write it.
+/// Composes the notice that a request will be answered at `until`, as a whole
+/// message. The code's parameter is this time, in the format of records.
 #[must_use]
 pub fn compose_notice(
     request: &Request,
@@ -25,13 +24,13 @@ pub fn compose_notice(
     compose_as(request, request_id, code, &outcome, &body(code, until), now)
 }
 
-/// The notice that a request is answered later than usual, nobody knows when:
-/// the whole message.
+/// Composes the notice that a request will be answered later than usual, at an
+/// unknown time, as a whole message.
 #[must_use]
 pub fn compose_late_notice(request: &Request, request_id: &str, now: Timestamp) -> Vec<u8> {
-    const HAPPENED: &str = "Your request has not been answered yet: something that the gateway \
-        needs for it is out of order. The request is kept and will be tried again until it is \
-        answered. You don't need to do anything, and will not be told again.";
+    const HAPPENED: &str = "Your request has not been answered yet, because something that the \
+        gateway needs for it is out of order. The gateway keeps the request and tries again. You \
+        don't need to do anything. You get no further notice, only the answer.";
     let code = NoticeCode::Deferred;
     let outcome = Outcome::notice(code);
     compose_as(request, request_id, code, &outcome, HAPPENED, now)
@@ -61,13 +60,14 @@ fn body(code: NoticeCode, until: Timestamp) -> String {
     let until = until.strftime("%Y-%m-%d %H:%M:%S UTC");
     match code {
         NoticeCode::Deferred => format!(
-            "Many requests came from you in a short time. This one is kept and will be answered \
-             at about {until}, and so will those that follow, each in its turn. You don't need \
-             to do anything, and will not be told again."
+            "Many requests came from you in a short time. The gateway keeps this one and answers \
+             it at about {until}. It answers later ones in their turn. You don't need to do \
+             anything. You get no further notice, only the answers."
         ),
         NoticeCode::Blocked => format!(
             "Too many requests came from you in a short time. You are blocked until {until}. \
-             This request is kept and will be answered then. What you send before is not read."
+             The gateway keeps this request and answers it then. It does not read anything that \
+             you send before."
         ),
     }
 }

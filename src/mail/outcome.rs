@@ -1,40 +1,40 @@
-//! What became of a request, as its reply tells it (STS600-9-2 8.3.2).
+//! The result of a request, as its reply states it (STS600-9-2 8.3.2).
 
 use super::result_code::{ErrorCode, NoticeCode};
 
-/// The summary of a success where nothing better can be said: the standard's example.
+/// The summary of a success, from the standard's example.
 const COMPLETED: &str = "The operation completed successfully";
 
 /// The result of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Final: done.
+    /// Final: the request succeeded.
     Success {
-        /// In a person's words.
+        /// Text for a person.
         summary: String,
     },
-    /// Final: not done.
+    /// Final: the request failed.
     Error {
-        /// For a program.
+        /// Code for a program.
         code: ErrorCode,
-        /// For a person, with guidance.
+        /// Text for a person: what happened and how to proceed.
         description: String,
-        /// Specific to the code.
+        /// Values whose meaning depends on the code.
         parameters: Vec<String>,
     },
-    /// Not final.
+    /// Not final: more mail follows.
     Notice {
-        /// For a program.
+        /// Code for a program.
         code: NoticeCode,
-        /// For a person, with guidance.
+        /// Text for a person: what happened and how to proceed.
         message: String,
-        /// Specific to the code.
+        /// Values whose meaning depends on the code.
         parameters: Vec<String>,
     },
 }
 
 impl Outcome {
-    /// A success in the standard's words.
+    /// A success with the standard's summary.
     #[must_use]
     pub fn success() -> Self {
         Outcome::Success {
@@ -42,7 +42,7 @@ impl Outcome {
         }
     }
 
-    /// An error in the words of the table.
+    /// An error with the description from the table of codes.
     #[must_use]
     pub fn error(code: ErrorCode) -> Self {
         Outcome::Error {
@@ -52,7 +52,7 @@ impl Outcome {
         }
     }
 
-    /// A notice in the words of the table.
+    /// A notice with the message from the table of codes.
     #[must_use]
     pub fn notice(code: NoticeCode) -> Self {
         Outcome::Notice {
@@ -62,7 +62,7 @@ impl Outcome {
         }
     }
 
-    /// The same with one more parameter; a success has none and stays as it is.
+    /// Adds a parameter. A success has none and stays as it is.
     #[must_use]
     pub fn with_parameter(mut self, parameter: impl Into<String>) -> Self {
         match &mut self {
@@ -74,13 +74,7 @@ impl Outcome {
         self
     }
 
-    /// Whether no further mail about the request follows.
-    #[must_use]
-    pub fn is_final(&self) -> bool {
-        !matches!(self, Outcome::Notice { .. })
-    }
-
-    /// The words that [`Outcome::kind`] gives.
+    /// The words that [`Outcome::kind`] returns.
     pub const KINDS: [&str; 3] = ["Success", "Error", "Notice"];
 
     /// `Success`, `Error` or `Notice`: the first element of the result.
@@ -93,7 +87,7 @@ impl Outcome {
         }
     }
 
-    /// The code, which a success has not.
+    /// The code. `None` for a success.
     #[must_use]
     pub fn code(&self) -> Option<&'static str> {
         match self {
@@ -113,7 +107,7 @@ impl Outcome {
         }
     }
 
-    /// The parameters, which a success has not.
+    /// The parameters. Empty for a success.
     #[must_use]
     pub fn parameters(&self) -> &[String] {
         match self {

@@ -1,11 +1,11 @@
-//! Prose wrapped for mail.
+//! Wraps text for mail.
 
-/// Columns of a line; leaves room for quote marks within 78 (RFC 5322 2.1.1).
+/// Columns of a line. Leaves room for quote marks within 78 (RFC 5322 2.1.1).
 const COLUMNS: usize = 72;
 
-/// Wraps the lines of a text that are longer than 72 columns at their blanks.
-/// What a line is indented by, its next lines are too, and behind a `- ` or
-/// `1. ` as many columns more. A word too long for a line, such as a record's, stays whole.
+/// Wraps lines longer than 72 columns at their blanks. The next lines get the
+/// same indentation, and the width of a list mark such as `- ` or `1. ` more. A
+/// word that is too long for a line, such as a record, stays whole.
 #[must_use]
 pub fn wrap_prose(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + text.len() / 32);
@@ -48,7 +48,7 @@ fn wrap_line(line: &str, out: &mut String) {
     }
 }
 
-/// Columns of the mark that begins an item of a list.
+/// Width in columns of the mark that begins a list item. 0 if there is none.
 fn marker(words: &str) -> usize {
     let digits = words.len() - words.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     match words.get(digits..) {

@@ -1,5 +1,5 @@
-//! Runs Python, whose `email` package is the other side of our tests: it
-//! shares no code with this crate, and requesters' programs use it.
+//! Runs Python for tests. Its `email` package shares no code with this crate,
+//! and requesters' programs use it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::io::Write;
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Runs a script that takes JSON and gives JSON. Fails where python3 is missing.
+/// Runs a script that reads and writes JSON. Fails if python3 is missing.
 pub(super) fn run<I: Serialize, O: DeserializeOwned>(script: &str, input: &I) -> O {
     let mut python = Command::new("python3")
         .args(["-c", script])

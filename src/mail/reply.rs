@@ -1,9 +1,8 @@
-//! Composing a reply (STS600-9-2 8.3). The same request, outcome, text and
-//! stamp give the same octets.
+//! Composes a reply (STS600-9-2 8.3). The same request, outcome, text and stamp
+//! give the same octets.
 //!
-//! The header block is written here line by line, as each field has its own
-//! rule of folding; addresses, date, raw text and the MIME parts are
-//! mail-builder's.
+//! This file writes the header line by line, as each field has its own rule of
+//! folding. mail-builder writes addresses, dates, raw text and MIME parts.
 
 use encodify::base64;
 use jiff::Timestamp;
@@ -20,25 +19,25 @@ use super::outcome::Outcome;
 use super::request::Request;
 use super::subject;
 
-/// What a service says in its reply.
+/// The content of a reply.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplyText {
-    /// The text body; its line ends may be LF.
+    /// The text body. Its line ends may be LF.
     pub body: String,
-    /// The one file of a reply.
+    /// The only file of a reply.
     pub attachment: Option<ReplyAttachment>,
 }
 
-/// A file to send: us-ascii text.
+/// A file of us-ascii text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplyAttachment {
-    /// Ends in `.txt`.
+    /// The file name. It should end in `.txt`.
     pub name: String,
-    /// Sent as base64, octet by octet as it is.
+    /// The exact octets. They are sent as base64.
     pub content: Vec<u8>,
 }
 
-/// What makes a reply this one and no other.
+/// The identity of a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplyStamp {
     /// From [`super::reply_message_id`].
@@ -47,7 +46,7 @@ pub struct ReplyStamp {
     pub date: Timestamp,
 }
 
-/// The most octets of a line, CRLF not counted (RFC 5322 2.1.1).
+/// Octets of a line at most, without CRLF (RFC 5322 2.1.1).
 const LINE_LIMIT: usize = 998;
 
 /// The whole message, with CRLF line ends and no line past 998 octets.
@@ -90,7 +89,7 @@ fn write_threading(request: &Request, out: &mut Vec<u8>) {
     }
 }
 
-/// RFC 3834 3.1.7 and what mail programs know besides.
+/// Fields of RFC 3834 3.1.7, and others that mail programs know.
 fn write_loop_suppression(request: &Request, out: &mut Vec<u8>) {
     field("Auto-Submitted", "auto-replied", out);
     field("Precedence", "bulk", out);
@@ -98,12 +97,13 @@ fn write_loop_suppression(request: &Request, out: &mut Vec<u8>) {
     field("X-Loop", &request.from_gateway.to_wire(), out);
 }
 
-/// A field whose value fits a line. Whatever it is, it can't end the field.
+/// Writes a field whose value fits a line. Control characters are dropped, so
+/// that none can end the field.
 fn field(name: &str, value: &str, out: &mut Vec<u8>) {
     folded_field(name, &without_controls(value), out);
 }
 
-/// A field whose value is folded already where it must be.
+/// Writes a field whose value is already folded.
 fn folded_field(name: &str, value: &str, out: &mut Vec<u8>) {
     for piece in [name, ": ", value, "\r\n"] {
         out.extend_from_slice(piece.as_bytes());
@@ -143,8 +143,8 @@ fn text_part(body: &str) -> MimePart<'static> {
     let content_type = ContentType::new("text/plain").attribute("charset", charset);
     let goes_as_it_is = text.is_ascii() && text.lines().all(|line| line.len() <= LINE_LIMIT);
     let part = MimePart::new(content_type, BodyPart::Text(text.into()));
-    // Left to itself, the library would encode every `=`, and a person who
-    // reads the source of a reply could not read it.
+    // By default mail-builder would encode every `=`, and people could not read
+    // the source of a reply.
     if goes_as_it_is {
         part.transfer_encoding("7bit")
     } else {
@@ -164,8 +164,9 @@ fn file_part(attachment: &ReplyAttachment) -> MimePart<'static> {
         .transfer_encoding("base64")
 }
 
-/// A boundary that depends on nothing but the reply; `=_` is in no
-/// quoted-printable or base64 text, and plain text is looked through.
+/// A boundary that depends only on the reply. `=_` occurs in no
+/// quoted-printable or base64 text, and the plain text is searched for the
+/// boundary.
 fn boundary(message_id: &str, body: &str) -> String {
     let id = message_id.split('@').next().unwrap_or_default();
     let mut boundary = "=_".to_owned();
@@ -176,7 +177,8 @@ fn boundary(message_id: &str, body: &str) -> String {
     boundary
 }
 
-/// Line ends all CRLF, one at the end, and no control character but HTAB.
+/// The text with CRLF line ends, one at its end, and with no control character
+/// except HTAB.
 fn with_crlf(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + text.len() / 32);
     for line in text.lines() {
@@ -191,8 +193,8 @@ fn with_crlf(text: &str) -> String {
     out
 }
 
-/// The name with nothing in it that a file system or a header could take
-/// amiss, ending in `.txt` (8.2).
+/// The name with only those characters that file systems and headers accept,
+/// and with `.txt` at its end (8.2).
 fn safe_file_name(name: &str) -> String {
     let stem = name.strip_suffix(".txt").unwrap_or(name);
     let mut safe: String = stem

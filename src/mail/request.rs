@@ -1,5 +1,5 @@
-//! A service request out of a message (STS600-9-2 clause 5). Knows what every
-//! service needs of a message, not what any of them does.
+//! Reads a service request from a message (STS600-9-2 clause 5). Knows what
+//! services need from a message, and nothing of what they do.
 
 use thiserror::Error;
 
@@ -12,69 +12,68 @@ use super::service_code::{ServiceCode, SubjectError, parse_subject};
 use super::subject;
 use super::threading;
 
-/// What a service and its reply need of a message.
+/// A request: all that a service and its reply need from a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The service asked for.
+    /// The service code in the Subject.
     pub code: ServiceCode,
-    /// Decoded, and cleaned for the reply.
+    /// The Subject, decoded and cleaned for the reply.
     pub subject: String,
-    /// The gateway address that the request named in To.
+    /// The gateway address in To. The reply comes from it.
     pub from_gateway: Address,
-    /// Who gets the reply, at least one.
+    /// The addresses that get the reply, at least one.
     pub targets: Vec<Address>,
-    /// What the reply's In-Reply-To says: the request's Message-ID as it stands.
+    /// The request's Message-ID, for the reply's In-Reply-To.
     pub message_id: Option<String>,
-    /// What the reply's References say.
+    /// The ids for the reply's References.
     pub references: Vec<String>,
-    /// The text.
+    /// The plain text.
     pub body: Body,
-    /// The files.
+    /// The files in their order.
     pub attachments: Vec<Attachment>,
 }
 
 /// The text of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// Of its text/plain parts, decoded.
+    /// The decoded text of the text/plain parts.
     Plain(String),
-    /// There is none, as in HTML-only mail.
+    /// No plain text, as in HTML-only mail.
     NotPlain,
 }
 
 /// A file that came with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
-    /// Such as `text/plain`: lower case, without parameters.
+    /// Media type such as `text/plain`, in lower case, without parameters.
     pub content_type: String,
-    /// Whether Content-Disposition says so, as 8.2 asks.
+    /// Whether Content-Disposition declares an attachment, as 8.2 requires.
     pub declared: bool,
-    /// Its file name.
+    /// The file name that the part states.
     pub name: Option<String>,
-    /// Transfer encoding undone.
+    /// The content without its transfer encoding.
     pub content: Vec<u8>,
 }
 
-/// Why a message is no request. The policy ignores such mail before it comes here.
+/// Why a message is no request. The policy ignores such mail before it gets here.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum RequestError {
-    /// No service code.
+    /// The Subject begins with no service code.
     #[error(transparent)]
     Subject(#[from] SubjectError),
     /// The gateway isn't in To (clause 4).
     #[error("no gateway address is in To")]
     NotInTo,
-    /// Nobody is left to answer.
+    /// No address is left to answer.
     #[error("there is no address to answer")]
     NoTarget,
 }
 
 impl Request {
-    /// Reads a request that is answered to `targets`, as the policy chose them.
+    /// Reads a request. `targets` are the reply addresses that the policy chose.
     ///
-    /// # Errors
-    /// Where the message is no request at all. One that is malformed otherwise
-    /// is a request still, and its service answers with an error.
+    /// # Errors Fails if the message is no request at all. A request with any
+    /// other flaw is still a request, and its service answers with an error.
     pub fn from_message(
         message: &Message,
         gateway: &GatewayAddresses,
@@ -103,9 +102,9 @@ impl Request {
 }
 
 impl Request {
-    /// The same where the answer may go to somebody who never asked: of what
-    /// another wrote after the service code in the Subject so many characters at
-    /// most, and no References.
+    /// The request for a reply that may go to somebody who never asked. Keeps
+    /// at most `subject_limit` characters after the service code in the
+    /// Subject, and no References, as another person may have written them.
     #[must_use]
     pub fn shortened(self, subject_limit: usize) -> Self {
         Request {

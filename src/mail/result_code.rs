@@ -1,85 +1,7 @@
-//! What a result code is: a row of the one table in `codes`, from which the
-//! header, the text of replies, the help text and the documentation are made.
+//! The result codes. The table is in `codes`. The header, replies, help text and
+//! documentation are made from it.
 
-/// Which kind of result a code belongs to (STS600-9-2 8.3.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CodeKind {
-    /// Final.
-    Error,
-    /// Not final: more mail follows.
-    Notice,
-}
-
-/// What a code is about; texts for people are grouped by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Concern {
-    /// The message as mail.
-    Message,
-    /// The record in its body.
-    Record,
-    /// The Vending Key Load Request that the record is.
-    VendingKeyLoadRequest,
-    /// An update file of the STSA's.
-    Update,
-    /// The gateway itself.
-    Gateway,
-    /// A request whose answer comes later.
-    Waiting,
-}
-
-impl Concern {
-    /// In the order of texts for people.
-    pub const ALL: [Concern; 6] = [
-        Concern::Message,
-        Concern::Record,
-        Concern::VendingKeyLoadRequest,
-        Concern::Update,
-        Concern::Gateway,
-        Concern::Waiting,
-    ];
-
-    /// What stands above the codes that are about it.
-    #[must_use]
-    pub const fn title(self) -> &'static str {
-        match self {
-            Concern::Message => "Errors in the message",
-            Concern::Record => "Errors in the record",
-            Concern::VendingKeyLoadRequest => "Errors of a VKLOADREQ",
-            Concern::Update => "Errors of an update file",
-            Concern::Gateway => "Errors of the gateway",
-            Concern::Waiting => "Notices: the answer comes later",
-        }
-    }
-}
-
-/// One row of the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ResultCode {
-    /// As it stands in `X-Gateway-Result`.
-    pub code: &'static str,
-    /// Error or notice.
-    pub kind: CodeKind,
-    /// What it is about.
-    pub concern: Concern,
-    /// What happened.
-    pub meaning: &'static str,
-    /// What it comes from.
-    pub cause: &'static str,
-    /// How to proceed.
-    pub remedy: &'static str,
-    /// What its parameters are; none if it is empty.
-    pub parameters: &'static str,
-}
-
-impl ResultCode {
-    /// The human-readable description: what happened, and how to proceed.
-    #[must_use]
-    pub fn description(&self) -> String {
-        format!("{}; {}", self.meaning, self.remedy)
-    }
-}
-
-/// Writes the enums of codes, and the table, from one list.
+/// Makes the enums of codes, and the table, from one list.
 macro_rules! result_codes {
     ($($(#[$about:meta])* $name:ident, $kind:ident {
         $($variant:ident = $code:literal, $concern:ident {
@@ -101,7 +23,7 @@ macro_rules! result_codes {
                 /// Every code of this kind.
                 pub const ALL: &[$name] = &[$($name::$variant,)+];
 
-                /// Its row of the table.
+                /// The code's row of the table.
                 #[must_use]
                 pub const fn row(self) -> ResultCode {
                     match self {
@@ -117,22 +39,16 @@ macro_rules! result_codes {
                     }
                 }
 
-                /// As it stands in `X-Gateway-Result`.
+                /// The code in `X-Gateway-Result`.
                 #[must_use]
                 pub const fn as_str(self) -> &'static str {
                     self.row().code
                 }
 
-                /// What happened and how to proceed, as the requester reads it.
+                /// The text for the requester: what happened, and how to proceed.
                 #[must_use]
                 pub fn description(self) -> String {
                     self.row().description()
-                }
-
-                /// The code of that name.
-                #[must_use]
-                pub fn from_name(name: &str) -> Option<Self> {
-                    Self::ALL.iter().copied().find(|code| code.as_str() == name)
                 }
             }
 
@@ -146,8 +62,10 @@ macro_rules! result_codes {
 }
 
 mod codes;
+mod row;
 
 pub use codes::{ErrorCode, NoticeCode, RESULT_CODES};
+pub use row::{CodeKind, Concern, ResultCode};
 
 #[cfg(test)]
 mod tests {
@@ -202,7 +120,7 @@ mod tests {
                 );
             }
             for text in [row.meaning, row.cause, row.remedy, row.parameters] {
-                // A bar would end a cell of the documentation's table.
+                // A bar would end a cell of the table in the documentation.
                 let plain = |byte| matches!(byte, b' '..=b'~') && byte != b'|';
                 assert!(text.bytes().all(plain), "{}: {text}", row.code);
                 assert!(!text.contains("  "), "{}: {text}", row.code);
@@ -240,8 +158,11 @@ mod tests {
     #[test]
     fn names_lead_back_to_codes() {
         for code in ErrorCode::ALL {
-            assert_eq!(ErrorCode::from_name(code.as_str()), Some(*code));
+            let mut rows = RESULT_CODES.iter();
+            assert_eq!(
+                rows.find(|row| row.code == code.as_str()),
+                Some(&code.row())
+            );
         }
-        assert_eq!(NoticeCode::from_name("EVkloadExpired"), None);
     }
 }

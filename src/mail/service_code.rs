@@ -1,5 +1,5 @@
-//! The service code at the start of a Subject (STS600-9-2 5.1.1), and what
-//! each service expects to find in a request.
+//! The service code at the start of a Subject (STS600-9-2 5.1.1), and the
+//! attachment that each service expects.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::printable::is_invisible;
 
-/// What a request asks for.
+/// The service that a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ServiceCode {
     /// `{KMS:Help}`, 5.1.2.
@@ -18,21 +18,21 @@ pub enum ServiceCode {
     GetKlfStsEd2,
     /// `{KMS:SmUpdateStsEd2}`, reserved for the STSA, 5.1.1.
     SmUpdateStsEd2,
-    /// A well-formed code that no service has, braces included, as written.
+    /// A well-formed code of no known service, as written, with its braces.
     Unknown(String),
 }
 
-/// What a request for a service has attached.
+/// The attachment that a service expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
-    /// Nothing: any attachment is unexpected.
+    /// None: any attachment is unexpected.
     NoAttachment,
     /// One text/plain attachment, 8.2.
     TextAttachment,
 }
 
 impl ServiceCode {
-    /// Those of services that there are.
+    /// The codes of all services.
     pub const KNOWN: &[ServiceCode] = &[
         ServiceCode::Help,
         ServiceCode::GetPublicKey,
@@ -52,7 +52,7 @@ impl ServiceCode {
         }
     }
 
-    /// What its request has attached.
+    /// The attachment that the service expects.
     #[must_use]
     pub fn expects(&self) -> Expected {
         match self {
@@ -77,7 +77,7 @@ pub enum SubjectError {
     /// There is no Subject field.
     #[error("there is no Subject")]
     Absent,
-    /// It begins with something else.
+    /// The Subject begins with other text.
     #[error("the Subject does not begin with a service code")]
     NoCode,
     /// No closing brace, nothing inside, or a control character.
@@ -85,13 +85,12 @@ pub enum SubjectError {
     Malformed,
 }
 
-/// The service code at the start of a decoded Subject; blanks may precede it
-/// and case doesn't count. Marks of direction and of width zero, which clients
-/// of right-to-left scripts and pasted text bring along, are blanks too: who
-/// wrote the Subject does not see them.
+/// Reads the service code at the start of a decoded Subject. Blanks may precede
+/// it, and case doesn't count. Invisible characters count as blanks: mail
+/// programs for right-to-left scripts and pasted text add them, and the author
+/// does not see them.
 ///
-/// # Errors
-/// [`SubjectError`]: no code there, or a malformed one.
+/// # Errors [`SubjectError`] if there is no code, or a malformed one.
 pub fn parse_subject(subject: &str) -> Result<ServiceCode, SubjectError> {
     let subject = subject.trim_start_matches(|c: char| c.is_whitespace() || is_invisible(c));
     let rest = strip_opening(subject).ok_or(SubjectError::NoCode)?;
@@ -111,7 +110,7 @@ pub fn parse_subject(subject: &str) -> Result<ServiceCode, SubjectError> {
         .unwrap_or_else(|| ServiceCode::Unknown(code.to_owned())))
 }
 
-/// Octets between opening and closing brace; more are no code but a flood.
+/// Octets of the name at most. A longer one is taken for an attack.
 const MAX_NAME: usize = 1_000;
 const OPENING: &str = "{KMS:";
 

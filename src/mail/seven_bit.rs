@@ -1,18 +1,18 @@
-//! Charsets that write East Asian text in seven bits, between marks that shift
-//! to it and back. mail-parser knows their names and decodes none of them.
+//! Charsets that write East Asian text in seven bits. Marks shift to that text
+//! and back. mail-parser knows their names but can't decode them.
 
 use mail_parser::decoders::charsets::map::charset_decoder;
 
-/// A charset that writes the octets of another one without their high bits.
+/// A charset that writes the octets of another charset without their high bits.
 struct SevenBit {
     name: &'static str,
-    /// Shifts to two octets a character.
+    /// Mark that shifts to two octets a character.
     open: &'static [u8],
-    /// Shifts back to ASCII.
+    /// Mark that shifts back to ASCII.
     close: &'static [u8],
-    /// Sequences outside the shift, and the ASCII that they stand for.
+    /// Other sequences, and the ASCII that they stand for.
     sequences: &'static [(&'static [u8], &'static [u8])],
-    /// The charset of the octets with their high bits.
+    /// The charset of the octets once they have their high bits.
     raised: &'static str,
 }
 
@@ -35,8 +35,8 @@ const CHARSETS: [SevenBit; 2] = [
     },
 ];
 
-/// Text in the charset of that name. None where it is no charset of these, or
-/// nothing in the octets is shifted.
+/// Decodes text in the charset of that name. `None` if it is another charset,
+/// or if no octet is shifted.
 pub(super) fn decode(name: &str, octets: &[u8]) -> Option<String> {
     let charset = CHARSETS
         .iter()
@@ -52,7 +52,7 @@ pub(super) fn decode(name: &str, octets: &[u8]) -> Option<String> {
 }
 
 impl SevenBit {
-    /// The octets with the high bits of what is shifted, and without the marks.
+    /// Sets the high bits of the shifted octets and drops the marks.
     fn raise(&self, octets: &[u8]) -> Vec<u8> {
         let mut raised = Vec::with_capacity(octets.len());
         let mut rest = octets;
@@ -84,7 +84,7 @@ impl SevenBit {
         raised
     }
 
-    /// The length of the sequence that the octets begin with, and its ASCII.
+    /// The length of the sequence at the start of the octets, and its ASCII.
     fn sequence(&self, octets: &[u8]) -> Option<(usize, &'static [u8])> {
         let (sequence, ascii) = self
             .sequences

@@ -1,20 +1,21 @@
-//! The Subject of a request, and of its reply: `Auto: ` and the same again
-//! (STS600-9-2 8.3.1), which requesters match by.
+//! The Subject of a request, and of its reply: `Auto: ` and the same text
+//! (STS600-9-2 8.3.1). Requesters match replies by it.
 
 use mail_builder::headers::Header as _;
 use mail_builder::headers::raw::Raw;
 
+use super::address::is_control;
 use super::encoded_word;
 
-/// What every reply's Subject begins with.
+/// Begins the Subject of each reply.
 pub const REPLY_PREFIX: &str = "Auto: ";
-/// Characters of a request's Subject that come back.
+/// Characters of a request's Subject that the reply repeats.
 const MAX_CHARACTERS: usize = 2_000;
-/// Octets without a blank that still go on a line as they are.
+/// Octets without a blank that still fit on a line.
 const MAX_UNFOLDABLE: usize = 900;
 
-/// The Subject that a reply gives back: each control character a blank, so
-/// that nothing in it can end the field or a line.
+/// The Subject that a reply repeats. Each control character becomes a blank, so
+/// that none can end the field or a line.
 pub(super) fn clean(decoded: &str) -> String {
     decoded
         .chars()
@@ -23,35 +24,30 @@ pub(super) fn clean(decoded: &str) -> String {
         .collect()
 }
 
-/// No code of a service is longer; what has no end here is none of ours.
+/// No code of a known service is longer.
 const LONGEST_CODE: usize = 64;
 
-/// The same with so many characters at most of what follows the service code.
+/// `subject` with at most `limit` characters after the service code.
 pub(super) fn shortened(subject: &str, limit: usize) -> String {
     let code = subject.chars().take(LONGEST_CODE).position(|c| c == '}');
     let code = code.map_or(0, |end| end + 1);
     subject.chars().take(code.saturating_add(limit)).collect()
 }
 
-/// C0, DEL, C1, and the two characters of Unicode that end a line.
-fn is_control(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
-}
-
-/// Writes the reply's Subject field. Cleaning again costs little, and makes
-/// sure of whatever the caller has.
+/// Writes the reply's Subject field. Cleans the text again, as that costs
+/// little and makes any text safe.
 pub(super) fn write_field(subject: &str, out: &mut Vec<u8>) {
     const NAME: &str = "Subject: ";
     let cleaned = clean(subject);
     out.extend_from_slice(NAME.as_bytes());
     if can_stand_raw(&cleaned) {
-        // Folds before runs of blanks and keeps them. mail-builder's `Text`
-        // would make words of any value over 77 octets.
+        // `Raw` folds before runs of blanks and keeps them. mail-builder's
+        // `Text` would encode any value over 77 octets.
         Raw::new(format!("{REPLY_PREFIX}{cleaned}")).write_header(out, NAME.len());
     } else {
-        // mail-builder writes words only where a text isn't ASCII or is long;
-        // a short one with `=?` in it must become words too. These are made
-        // by the crate that makes mail-builder's.
+        // mail-builder writes encoded words only for a text that isn't ASCII or
+        // is long. A short text with `=?` must be encoded too. The crate that
+        // encodes here also encodes for mail-builder.
         let words = encoded_word::encode(&cleaned, NAME.len() + REPLY_PREFIX.len());
         out.extend_from_slice(REPLY_PREFIX.as_bytes());
         out.extend_from_slice(words.as_bytes());
@@ -59,9 +55,9 @@ pub(super) fn write_field(subject: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// Whether any reader gives the text back from the field exactly: ASCII, no
-/// likeness of an encoded word, no blanks at its end for a relay to trim, and
-/// blanks to fold at.
+/// Whether any reader of the field gets exactly this text. It must be ASCII,
+/// have nothing like an encoded word, no blank at its end that a relay may
+/// trim, and blanks to fold at.
 fn can_stand_raw(text: &str) -> bool {
     text.is_ascii()
         && !text.contains("=?")

@@ -1,5 +1,5 @@
-//! Who gets the reply (STS600-9-2 8.3.1): the Reply-To list if it has an
-//! address, else the first From, else the Sender.
+//! Chooses the addresses that get the reply (STS600-9-2 8.3.1): the Reply-To
+//! list if it has an address, else the first From, else the Sender.
 
 use std::collections::HashSet;
 
@@ -8,34 +8,35 @@ use super::address_list;
 use super::gateway_addresses::GatewayAddresses;
 use super::header::Headers;
 
-/// The field that the reply's addresses are from.
+/// The header field that gave the reply's addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetSource {
-    /// Its whole list.
+    /// All addresses of Reply-To.
     ReplyTo,
-    /// Its first address.
+    /// The first address of From.
     From,
-    /// Its first address.
+    /// The first address of Sender.
     Sender,
 }
 
 /// Why an address is not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeftOut {
-    /// It stands in the list before.
+    /// The list already has the address.
     Duplicate,
-    /// It is the gateway's own.
+    /// The address is the gateway's own.
     Gateway,
-    /// A mail system or a mailing list reads it, not a requester.
+    /// A mail system or a mailing list reads the address, and no requester.
     Automatic,
-    /// Its local part takes quoting: nothing that could be read two ways is written to.
+    /// The local part needs quotes. The gateway writes to no address that could
+    /// be misread.
     Quoted,
     /// The list is longer than the gateway answers.
     BeyondLimit,
 }
 
 impl LeftOut {
-    /// In a word or two, for the audit.
+    /// One or more words for the audit log.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -51,16 +52,16 @@ impl LeftOut {
 /// The addresses of a reply.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Targets {
-    /// In order, each once.
+    /// The addresses that get the reply, in order, each once.
     pub answered: Vec<Address>,
-    /// The others of the same field, and why.
+    /// The other addresses of the field, each with the reason.
     pub left_out: Vec<(Address, LeftOut)>,
-    /// None where no field has an address.
+    /// `None` if no field has an address.
     pub source: Option<TargetSource>,
 }
 
 impl Targets {
-    /// The same with at most `limit` addresses answered.
+    /// Keeps at most `limit` addresses and leaves out the rest.
     #[must_use]
     pub fn limited(mut self, limit: usize) -> Self {
         let beyond = self.answered.split_off(limit.min(self.answered.len()));
@@ -73,9 +74,10 @@ impl Targets {
     }
 }
 
-/// Who gets the reply to a message with these header fields. A Reply-To of
-/// which nothing is left is not made up for by From: its author said where
-/// answers go. Which addresses no person reads is for the caller to know.
+/// Chooses the addresses that get the reply to a message with these header
+/// fields. If every address of Reply-To is left out, From does not replace it,
+/// because the author chose Reply-To. `is_automatic` recognises addresses that
+/// no person reads.
 #[must_use]
 pub fn reply_targets(
     headers: &Headers,

@@ -1,24 +1,24 @@
-//! How a reply refers to its request: In-Reply-To and References (RFC 5322
-//! 3.6.4), and the reply's own Message-ID.
+//! The fields by which a reply refers to its request, In-Reply-To and
+//! References (RFC 5322 3.6.4), and the reply's own Message-ID.
 
 use super::comments::without_comments;
 use super::header::Headers;
 
-/// Longest id that a reply repeats.
+/// Octets of the longest id that a reply repeats.
 const MAX_ID: usize = 900;
-/// How many ids a reply's References keep: the first, which began the thread,
-/// and the last ones.
+/// Last ids that a reply's References keep, beside the first one, which began
+/// the thread.
 const LAST_REFERENCES: usize = 9;
 
-/// The Message-ID as it stands, without comments around it, if it can stand in
-/// another header so.
+/// The Message-ID without comments, or `None` if it can't be repeated in
+/// another header.
 pub(super) fn message_id(headers: &Headers) -> Option<String> {
     let value = without_comments(&headers.first("Message-ID")?.unfolded());
     let id = value.trim_matches([' ', '\t']);
     is_repeatable(id).then(|| id.to_owned())
 }
 
-/// The References that a reply has: the request's, and its Message-ID.
+/// The References of a reply: those of the request, and its Message-ID.
 pub(super) fn references(headers: &Headers) -> Vec<String> {
     let field = headers.first("References");
     let value = field.map(|field| field.unfolded()).unwrap_or_default();
@@ -34,8 +34,8 @@ pub(super) fn references(headers: &Headers) -> Vec<String> {
     ids
 }
 
-/// The Message-ID of a reply: the same whenever the same reply is sent again,
-/// another for each step of a request.
+/// The Message-ID of a reply. It stays the same when the reply is sent again,
+/// and differs for each step of a request.
 #[must_use]
 pub fn reply_message_id(request_id: &str, step: &str, domain: &str) -> String {
     let atom = |text: &str| -> String {

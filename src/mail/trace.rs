@@ -1,24 +1,25 @@
-//! What our own Postfix noted in the Received fields that it put on top of a
-//! message (RFC 5321 4.4): who brought the message, and its queue id. Only for
-//! mail out of Postfix's own queue, for on other mail a stranger wrote the fields.
+//! Reads the Received fields that our own Postfix put on top of a message (RFC
+//! 5321 4.4): the client that sent it, and its queue id. Only for mail out of
+//! Postfix's own queue. In other mail a stranger may have written the fields.
 
 use std::net::IpAddr;
 
 use super::header::{Header, Headers};
 
-/// A message as our own Postfix took it into its queue.
+/// The origin of a message, as our own Postfix noted it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trace {
-    /// The SMTP client outside this host that brought it. None for mail of a local
-    /// user (sendmail(1)) or program, and where our host does not say.
+    /// The SMTP client outside this host that sent the message. `None` for mail
+    /// of a local user (sendmail(1)) or program, and if the fields do not name
+    /// a client.
     pub client: Option<IpAddr>,
-    /// The queue id.
+    /// The queue id that the topmost Received field states.
     pub queue_id: Option<String>,
 }
 
 impl Trace {
-    /// Reads the topmost Received fields. `host` is the name that our own Postfix
-    /// writes into them (`myhostname`); empty where it is not known.
+    /// Reads the topmost Received fields. `host` is the name that our own
+    /// Postfix writes into them (`myhostname`). It is empty if unknown.
     #[must_use]
     pub fn of(headers: &Headers, host: &str) -> Self {
         let mut hops = headers.get_all("Received").map(Hop::of);
@@ -33,10 +34,10 @@ impl Trace {
     }
 }
 
-/// The first client that is not this host itself. A content filter on it gives a
-/// message back over loopback, and local(8) forwards one, so that further fields
-/// of this host stand below. Nothing below a field that names a client outside,
-/// or that another host wrote, is looked at: a stranger can write anything there.
+/// The first client outside this host. More fields of this host may stand below
+/// the topmost one: a content filter returns a message over loopback, and
+/// local(8) forwards one. Reading stops at a field that names a client outside,
+/// or that another host wrote. A stranger can write anything below it.
 fn client_outside(
     topmost: &Hop,
     below: impl Iterator<Item = Hop>,
@@ -62,27 +63,27 @@ fn client_outside(
 /// One Received field.
 struct Hop {
     origin: Origin,
-    /// The host that wrote it.
+    /// The host that wrote the field.
     by: Option<String>,
     queue_id: Option<String>,
 }
 
-/// Where a message came from.
+/// The origin that a Received field states.
 #[derive(Clone, Copy)]
 enum Origin {
-    /// An SMTP client.
     Client(IpAddr),
     /// A local user, by sendmail(1).
     LocalUser,
     /// Postfix itself: local(8) forwards it.
     Postfix,
-    /// It does not say, or not as Postfix says it.
+    /// The field states no origin, or not in Postfix's form.
     Unknown,
 }
 
 impl Hop {
-    /// The client may say anything in its HELO, "id 7" and "[192.0.2.1])" too,
-    /// but no line break. Only the lines tell its words from Postfix's.
+    /// Reads the field line by line. The client may put anything into its HELO,
+    /// even "id 7" and "[192.0.2.1])", but no line break. So only the lines
+    /// separate its words from Postfix's.
     fn of(received: &Header) -> Self {
         let value = String::from_utf8_lossy(received.value());
         let lines = || value.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -95,7 +96,7 @@ impl Hop {
 }
 
 impl Origin {
-    /// Of the first line.
+    /// Reads the first line of a field.
     fn of(line: &str) -> Self {
         if line.starts_with("by ") {
             return match line.contains(", from userid ") {
@@ -107,13 +108,13 @@ impl Origin {
     }
 }
 
-/// Of a line `by HOST (Postfix) …`.
+/// Reads HOST from a line `by HOST (Postfix) …`.
 fn writer(line: &str) -> Option<String> {
     let rest = line.strip_prefix("by ")?;
     rest.split(' ').next().map(str::to_owned)
 }
 
-/// Of a line `from HELO (NAME [ADDRESS])`.
+/// Reads ADDRESS from a line `from HELO (NAME [ADDRESS])`.
 fn client(line: &str) -> Option<IpAddr> {
     let line = line.strip_prefix("from ")?.strip_suffix("])")?;
     let (_, address) = line.rsplit_once('[')?;
@@ -121,8 +122,8 @@ fn client(line: &str) -> Option<IpAddr> {
     address.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
 }
 
-/// Of a line `by HOST (Postfix) with ESMTP id QUEUEID` or, of a local user's
-/// mail, `id QUEUEID; DATE`.
+/// Reads QUEUEID from a line `by HOST (Postfix) with ESMTP id QUEUEID`, or from
+/// `id QUEUEID; DATE` in a local user's mail.
 fn queue_id(line: &str) -> Option<String> {
     if !line.starts_with("by ") && !line.starts_with("id ") {
         return None;

@@ -1,27 +1,27 @@
-//! What Postfix is told, and in which words. Decides nothing.
+//! The gateway's answers to Postfix, with their SMTP texts. Decides nothing.
 
 use std::ffi::CString;
 
 use crate::measures::NotStored;
 
-/// What Postfix is told of a recipient or of a whole message.
+/// An answer to Postfix about a recipient or about a whole message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Go on; at end-of-message: deliver as it is.
+    /// Go on. At end-of-message: deliver the message as it is.
     Continue,
-    /// Not the gateway's: no more of this message, please.
+    /// Not for the gateway: Postfix sends no more of this message.
     NotOurs,
-    /// Taken, and gone for every recipient.
+    /// Accepted, and discarded for every recipient.
     Discard,
-    /// Taken; these recipients, as they were given in RCPT, are to be removed.
+    /// Accepted. Postfix removes these recipients, which are written as in RCPT.
     DeleteRecipients(Vec<CString>),
-    /// Refused for good.
+    /// A permanent refusal.
     Reject(SmtpReply),
-    /// Refused for now.
+    /// A temporary refusal.
     Tempfail(SmtpReply),
 }
 
-/// An SMTP reply of our own (RFC 5321, 4.2; RFC 3463).
+/// An SMTP reply in the gateway's words (RFC 5321, 4.2; RFC 3463).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SmtpReply {
     /// Three digits.
@@ -33,8 +33,8 @@ pub struct SmtpReply {
 }
 
 impl SmtpReply {
-    /// A refusal for good. The reason may quote strangers, DNS among them: it
-    /// becomes ASCII, and short enough for a reply line (RFC 5321 4.5.3.1.5).
+    /// A permanent refusal. `reason` may quote strangers and DNS. It is therefore
+    /// reduced to ASCII and to the length of a reply line (RFC 5321, 4.5.3.1.5).
     pub(super) fn refusal(reason: &str) -> Self {
         const LONGEST: usize = 450;
         let text = format!("Service unavailable; {reason}");
@@ -46,7 +46,7 @@ impl SmtpReply {
         }
     }
 
-    /// RFC 5321, 4.5.3.1.10: what is refused so is sent again apart.
+    /// The client sends the refused recipients in another transaction (RFC 5321, 4.5.3.1.10).
     pub(super) fn too_many_recipients() -> Self {
         Self {
             code: "452",
@@ -55,8 +55,8 @@ impl SmtpReply {
         }
     }
 
-    /// The message waits at the sender's, as Postfix has it wait that refuses
-    /// for a time (RFC 3463, 4.3.2).
+    /// The message waits at the sender's server, with the code that Postfix uses for
+    /// a temporary refusal (RFC 3463, 4.3.2).
     pub(super) fn crowded() -> Self {
         Self {
             code: "450",
@@ -66,7 +66,7 @@ impl SmtpReply {
         }
     }
 
-    /// The message waits at the sender's.
+    /// The message is not on disk, and waits at the sender's server.
     pub(super) fn trouble(reason: NotStored) -> Self {
         match reason {
             NotStored::NoRoom => Self {

@@ -1,5 +1,5 @@
-//! Between indymilter's callbacks and a [`Session`]: decodes what Postfix
-//! sends, asks for no more than is needed, and turns answers into milter
+//! Connects indymilter's callbacks with a [`Session`]: decodes Postfix's packets,
+//! negotiates only the stages that are needed, and turns answers into milter
 //! replies. Decides nothing about mail.
 
 use std::{
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::measures::{FoundAtFault, PANICS};
 
-/// What one connection carries from callback to callback.
+/// The state of one connection, which indymilter passes from callback to callback.
 pub(super) struct Carried {
     options: ProtoOpts,
     session: Option<Session>,
@@ -32,7 +32,7 @@ pub(super) struct Carried {
 }
 
 impl Carried {
-    /// Takes note of how far the session has come.
+    /// Reports the session's stage to the connection.
     fn note(&self) {
         if let Some(session) = &self.session {
             self.connection.is_at(session.stage());
@@ -40,15 +40,15 @@ impl Carried {
     }
 }
 
-/// Stages that are never looked at.
+/// Stages that the gateway never needs.
 const UNNEEDED: ProtoOpts = ProtoOpts::NO_UNKNOWN;
 
-/// Stages that are taken without an answer, which saves Postfix a round trip
-/// each. RCPT and DATA are answered: a DATA stage that is not taken makes
-/// Nagle's algorithm wait for a delayed acknowledgement. The end of the header
-/// is taken though nothing is done then: without it indymilter, as libmilter,
-/// drops the body of a message that has no header field, and Postfix waits for
-/// an answer in vain.
+/// Stages that get no answer, which saves Postfix a round trip each.
+///
+/// DATA is answered: without this stage Nagle's algorithm waits for a delayed
+/// acknowledgement. The end of the header is requested although the gateway does
+/// nothing then: without it indymilter, like libmilter, drops the body of a message
+/// that has no header field, and Postfix waits in vain for an answer.
 const UNANSWERED: ProtoOpts = ProtoOpts::NOREPLY_CONNECT
     .union(ProtoOpts::NOREPLY_HELO)
     .union(ProtoOpts::NOREPLY_MAIL)
@@ -56,7 +56,7 @@ const UNANSWERED: ProtoOpts = ProtoOpts::NOREPLY_CONNECT
     .union(ProtoOpts::NOREPLY_EOH)
     .union(ProtoOpts::NOREPLY_BODY);
 
-/// The macros that are read, by stage; for every other stage none is sent.
+/// The macros that the gateway reads, by stage. Postfix sends no others.
 const MACROS: [(MacroStage, &CStr); 7] = [
     (MacroStage::Connect, c"{daemon_name} j"),
     (MacroStage::Helo, c""),
@@ -81,8 +81,9 @@ pub(super) fn callbacks(gateway: Arc<Gateway>, connection: &Arc<Connection>) -> 
         })
         .on_helo(|cx, name| {
             Box::pin(guarded(async move {
-                take(cx, |session| session.helo(&name.to_string_lossy()))
-                    .unanswered(ProtoOpts::NOREPLY_HELO)
+                take(cx, ProtoOpts::NOREPLY_HELO, |session| {
+                    session.helo(&name.to_string_lossy());
+                })
             }))
         })
         .on_mail(|cx, arguments| Box::pin(guarded(async move { mail(cx, arguments) })))
@@ -90,33 +91,32 @@ pub(super) fn callbacks(gateway: Arc<Gateway>, connection: &Arc<Connection>) -> 
         .on_data(|cx| Box::pin(guarded(async move { data(cx) })))
         .on_header(|cx, name, value| {
             Box::pin(guarded(async move {
-                take(cx, |session| {
-                    session.header(name.to_bytes(), value.to_bytes())
+                take(cx, ProtoOpts::NOREPLY_HEADER, |session| {
+                    session.header(name.to_bytes(), value.to_bytes());
                 })
-                .unanswered(ProtoOpts::NOREPLY_HEADER)
             }))
         })
         .on_eoh(|cx| {
-            Box::pin(guarded(async move {
-                take(cx, |_| {}).unanswered(ProtoOpts::NOREPLY_EOH)
-            }))
+            Box::pin(guarded(
+                async move { take(cx, ProtoOpts::NOREPLY_EOH, |_| {}) },
+            ))
         })
         .on_body(|cx, piece| {
             Box::pin(guarded(async move {
-                take(cx, |session| session.body(&piece)).unanswered(ProtoOpts::NOREPLY_BODY)
+                take(cx, ProtoOpts::NOREPLY_BODY, |session| session.body(&piece))
             }))
         })
         .on_eom(|cx| Box::pin(guarded(end_of_message(cx))))
         .on_abort(|cx| {
             Box::pin(guarded(async move {
-                take(cx, Session::abort);
+                take(cx, ProtoOpts::empty(), Session::abort);
                 Status::Continue
             }))
         })
 }
 
-/// A panic must cost one message a temporary failure, and nothing else:
-/// indymilter would drop the connection without a word.
+/// Turns a panic into a temporary failure of one message. Without this, indymilter
+/// would drop the connection without an answer.
 async fn guarded(callback: impl Future<Output = Status>) -> Status {
     AssertUnwindSafe(callback)
         .catch_unwind()
@@ -143,7 +143,9 @@ fn negotiate(
         .map(|(stage, names)| (stage, names.to_owned()))
         .collect();
     if cx.requested_actions.is_empty() {
-        tracing::warn!("this MTA lets no milter delete recipients; is it a Postfix?");
+        tracing::warn!(
+            "this MTA does not let a milter delete recipients; check that it is Postfix"
+        );
     }
     connection.is_at(Stage::BetweenMessages);
     cx.data = Some(Carried {
@@ -154,31 +156,27 @@ fn negotiate(
     Status::Continue
 }
 
-/// What has been negotiated decides between an answer and none.
-struct Answered(ProtoOpts);
-
-impl Answered {
-    fn unanswered(self, option: ProtoOpts) -> Status {
-        if self.0.contains(option) {
-            Status::Noreply
-        } else {
-            Status::Continue
-        }
-    }
-}
-
-fn take(cx: &mut Context<Carried>, act: impl FnOnce(&mut Session)) -> Answered {
+/// Runs a stage that needs no answer. Postfix gets one only if `unanswered` was not
+/// negotiated.
+fn take(
+    cx: &mut Context<Carried>,
+    unanswered: ProtoOpts,
+    act: impl FnOnce(&mut Session),
+) -> Status {
     let Some(carried) = &mut cx.data else {
-        return Answered(ProtoOpts::empty());
+        return Status::Continue;
     };
     if let Some(session) = &mut carried.session {
         act(session);
     }
     carried.note();
-    Answered(carried.options)
+    match carried.options.contains(unanswered) {
+        true => Status::Noreply,
+        false => Status::Continue,
+    }
 }
 
-/// What may take its time. Nobody ends the connection meanwhile.
+/// Runs a stage that may take long. The connection is not ended meanwhile.
 async fn at_work(carried: &mut Carried, act: impl AsyncFnOnce(&mut Session) -> Answer) -> Answer {
     let Some(session) = &mut carried.session else {
         return Answer::Continue;
@@ -197,11 +195,10 @@ fn connect(cx: &mut Context<Carried>, gateway: Arc<Gateway>, socket: &SocketInfo
         return Status::Tempfail;
     };
     carried.session = Some(session);
-    carried.note();
-    Answered(carried.options).unanswered(ProtoOpts::NOREPLY_CONNECT)
+    take(cx, ProtoOpts::NOREPLY_CONNECT, |_| {})
 }
 
-/// A client on IPv6 that is really one on IPv4 counts as the latter.
+/// The client's address. An IPv4 address mapped into IPv6 becomes IPv4.
 fn client_address(socket: &SocketInfo) -> Option<IpAddr> {
     match socket {
         SocketInfo::Inet(address) => Some(address.ip().to_canonical()),
@@ -212,17 +209,17 @@ fn client_address(socket: &SocketInfo) -> Option<IpAddr> {
 fn mail(cx: &mut Context<Carried>, arguments: Vec<CString>) -> Status {
     let authenticated =
         macro_text(&cx.macros, c"{auth_authen}").is_some_and(|name| !name.is_empty());
-    // Simulated sessions (sendmail(1) on a Postfix with non_smtpd_milters)
-    // may come without any argument.
+    // A simulated session (sendmail(1) with non_smtpd_milters) may send no argument.
     let reverse_path = first_text(&arguments);
-    take(cx, |session| session.mail(reverse_path, authenticated))
-        .unanswered(ProtoOpts::NOREPLY_MAIL)
+    take(cx, ProtoOpts::NOREPLY_MAIL, |session| {
+        session.mail(reverse_path, authenticated);
+    })
 }
 
 async fn recipient(cx: &mut Context<Carried>, arguments: Vec<CString>) -> Status {
     let normal_form = macro_text(&cx.macros, c"{rcpt_addr}");
-    // Postfix names a message when it takes its first recipient, and calls one
-    // without a name so in its own log.
+    // Postfix names a message when it accepts the first recipient. Its own log
+    // writes NOQUEUE for a message without a name.
     let queue_id = macro_text(&cx.macros, c"i").unwrap_or_else(|| "NOQUEUE".to_owned());
     let answer = match (cx.data.as_mut(), arguments.into_iter().next()) {
         (Some(carried), Some(argument)) => {
@@ -240,7 +237,7 @@ async fn recipient(cx: &mut Context<Carried>, arguments: Vec<CString>) -> Status
 
 fn data(cx: &mut Context<Carried>) -> Status {
     let mut answer = Answer::Continue;
-    take(cx, |session| answer = session.data());
+    take(cx, ProtoOpts::empty(), |session| answer = session.data());
     reply(&mut cx.reply, answer)
 }
 
@@ -288,7 +285,7 @@ fn reply(reply: &mut impl SetErrorReply, answer: Answer) -> Status {
         text,
     } = text;
     if let Err(error) = reply.set_error_reply(code, Some(enhanced), [text]) {
-        tracing::warn!(%error, code, enhanced, "Postfix's own text stands in for our reply");
+        tracing::warn!(%error, code, enhanced, "indymilter refused the reply text; Postfix sends its own text");
     }
     status
 }

@@ -1,6 +1,5 @@
-//! The connections of the milter port: how many there may be, how far each has
-//! come, and which of them is ended when another needs its place. Knows neither
-//! packets nor mail.
+//! The connections of the milter port: their limit, the stage of each, and the
+//! choice of one to end when another needs its place. Knows neither packets nor mail.
 
 use std::{
     collections::HashMap,
@@ -16,37 +15,37 @@ use tokio::{
 use super::strain::Strain;
 use crate::measures::{CONNECTIONS_ENDED, ConnectionEnded, MILTER_SESSIONS};
 
-/// Postfix sends the content of a message in one go, once it has all of it. A
-/// peer that pauses within it for so long is no Postfix, or one that hangs.
+/// Postfix has the whole content before it sends it, and sends it without a pause.
+/// A peer that pauses this long within the content is not Postfix, or it hangs.
 const STANDING_STILL: Duration = Duration::from_secs(5);
 
-/// Postfix negotiates at once.
+/// Time after which a connection that has not negotiated is ended first.
 const OPENING: Duration = Duration::from_secs(1);
 
-/// How long the port counts as full after a connection was ended for another, and
-/// how often the log says so.
+/// How long the port counts as full after a connection was ended to make room. Also
+/// the shortest time between two log lines about it.
 const RECENTLY: Duration = Duration::from_secs(60);
 
-/// How soon it is looked again for a connection that can be ended.
+/// Pause before the next search for a connection that can be ended.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How far a connection has come.
+/// The stage of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Nothing was negotiated.
+    /// Before negotiation.
     Opening,
-    /// No message is on its way. What isn't answered Postfix holds back: it
-    /// announces its client, and a message, together with the first recipient.
+    /// No message is being sent. Postfix holds unanswered commands back: it sends
+    /// the client's name and MAIL together with the first recipient.
     BetweenMessages,
     /// Between MAIL and the content.
     Envelope,
-    /// The content comes.
+    /// The content is arriving.
     Content,
-    /// The gateway has to answer.
+    /// Postfix waits for the gateway's answer.
     AtWork,
 }
 
-/// All connections of the port.
+/// All connections of the milter port.
 pub struct Connections {
     limit: usize,
     open: Mutex<Open>,
@@ -60,25 +59,26 @@ struct Open {
     shortage: Shortage,
 }
 
-/// What is known of the lack of room.
+/// The lack of room, for probes and the log.
 #[derive(Default)]
 struct Shortage {
     last_ended: Option<Instant>,
-    last_told: Option<Instant>,
-    ended_untold: usize,
-    /// A connection waits, and none can be ended for it.
+    last_logged: Option<Instant>,
+    /// Connections ended since the last log line.
+    ended_unlogged: usize,
+    /// A connection waits, and no other can be ended for it.
     is_stuck: bool,
 }
 
 struct Progress {
     stage: Stage,
-    /// When the stage began.
+    /// The start of the stage.
     since: Instant,
-    /// When the last bytes came.
+    /// The arrival of the last bytes.
     moved: Instant,
-    /// Bytes don't come as the gateway has no room to read them.
+    /// No bytes arrive because the gateway has no room to read them.
     waits_for_us: bool,
-    /// Used when the connection is ended.
+    /// Ends the connection; none once it was used.
     end: Option<oneshot::Sender<()>>,
 }
 
@@ -93,25 +93,25 @@ impl Connections {
         }
     }
 
-    /// Takes one more connection, as soon as there is room. It is to be closed
-    /// when the receiver gets something.
+    /// Waits for room and adds a connection. The caller closes it when the receiver
+    /// gets a value.
     ///
-    /// Room is made by ending another. To Postfix that does no harm: it goes on
-    /// with the session by `default_action`, and mail for the gateway comes by
-    /// the internal listener.
+    /// If the port is full, another connection is ended. That does Postfix no harm:
+    /// it continues the session by `default_action`, and mail for the gateway comes
+    /// by the internal listener.
     pub(super) async fn admit(self: &Arc<Self>) -> (Connection, oneshot::Receiver<()>) {
         while *self.count.borrow() >= self.limit {
             let is_stuck = !self.make_room();
             self.set_stuck(is_stuck);
             let mut count = self.count.subscribe();
-            // The sender is this very value's.
+            // The sender lives in `self`, so that it can't be gone.
             let _ = timeout(LOOK_AGAIN, count.wait_for(|count| *count < self.limit)).await;
         }
         self.set_stuck(false);
         self.open()
     }
 
-    /// Ends the connection that is needed least; false if none can be ended.
+    /// Ends the connection that is needed least. Returns false if none can be ended.
     pub(super) fn make_room(&self) -> bool {
         let mut open = self.lock();
         let now = Instant::now();
@@ -128,7 +128,7 @@ impl Connections {
         true
     }
 
-    /// Ends all that stand still within the content of a message.
+    /// Ends every connection that stands still within the content of a message.
     pub(super) fn end_standing_still(&self) {
         let now = Instant::now();
         for progress in self.lock().progress.values() {
@@ -145,11 +145,11 @@ impl Connections {
     /// Waits until no connection is left.
     pub(super) async fn all_gone(&self) {
         let mut count = self.count.subscribe();
-        // The sender is this very value's.
+        // The sender lives in `self`, so that it can't be gone.
         let _ = count.wait_for(|count| *count == 0).await;
     }
 
-    /// For probes.
+    /// The limits that the port has reached, for probes.
     #[must_use]
     pub fn strain(&self) -> Strain {
         let shortage = &self.lock().shortage;
@@ -213,21 +213,21 @@ impl Connections {
     }
 }
 
-/// No panic leaves half done what is locked here.
+/// Locks a mutex. A poisoned one is used: no panic leaves its content half changed.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Progress {
-    /// Has the connection closed.
+    /// Ends the connection.
     fn end(&mut self) {
         if let Some(end) = self.end.take() {
-            // A connection that is gone by itself needs no end.
+            // The receiver may be gone: the connection has ended by itself then.
             let _ = end.send(());
         }
     }
 
-    /// How well others can do without this connection: the lowest first.
+    /// The rank for ending this connection, lowest first; none if it must not be ended.
     fn dispensable(&self, now: Instant) -> Option<((u8, Instant), ConnectionEnded)> {
         self.end.as_ref()?;
         match self.stage {
@@ -240,7 +240,7 @@ impl Progress {
             Stage::Opening | Stage::BetweenMessages => {
                 Some(((2, self.since), ConnectionEnded::Idle))
             }
-            // The SMTP client may take minutes to send the content to Postfix.
+            // The SMTP client may need minutes to send the content to Postfix.
             Stage::Envelope if has_passed(STANDING_STILL, self.moved, now) => {
                 Some(((3, self.moved), ConnectionEnded::Waiting))
             }
@@ -262,21 +262,21 @@ fn has_passed(period: Duration, since: Instant, now: Instant) -> bool {
 impl Shortage {
     fn note_ended(&mut self, now: Instant, limit: usize) {
         self.last_ended = Some(now);
-        self.ended_untold += 1;
-        if self.is_to_be_told(now) {
+        self.ended_unlogged += 1;
+        if self.is_to_be_logged(now) {
             tracing::warn!(
                 limit,
-                ended = self.ended_untold,
+                ended = self.ended_unlogged,
                 "the milter port is full: idle connections are ended to make room; \
                  milter.max_connections must be above Postfix's process limit"
             );
-            self.ended_untold = 0;
+            self.ended_unlogged = 0;
         }
     }
 
     fn set_stuck(&mut self, is_stuck: bool, limit: usize) {
         self.is_stuck = is_stuck;
-        if is_stuck && self.is_to_be_told(Instant::now()) {
+        if is_stuck && self.is_to_be_logged(Instant::now()) {
             tracing::warn!(
                 limit,
                 "the milter port is full: each connection has a message on its way, and new \
@@ -285,17 +285,17 @@ impl Shortage {
         }
     }
 
-    fn is_to_be_told(&mut self, now: Instant) -> bool {
-        let is_due = |told| has_passed(RECENTLY, told, now);
-        let is_due = self.last_told.is_none_or(is_due);
+    fn is_to_be_logged(&mut self, now: Instant) -> bool {
+        let is_due = |logged| has_passed(RECENTLY, logged, now);
+        let is_due = self.last_logged.is_none_or(is_due);
         if is_due {
-            self.last_told = Some(now);
+            self.last_logged = Some(now);
         }
         is_due
     }
 }
 
-/// A connection, which counts until it is dropped.
+/// A connection. It counts until it is dropped.
 pub(super) struct Connection {
     number: u64,
     progress: Arc<Mutex<Progress>>,
@@ -303,19 +303,18 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Bytes came.
+    /// Notes that bytes came.
     pub(super) fn moved(&self) {
         locked(&self.progress).moved = Instant::now();
     }
 
-    /// Notes whether bytes that came are left unread.
+    /// Notes whether the gateway leaves bytes unread.
     pub(super) fn waits_for_us(&self, waits: bool) {
         let mut progress = locked(&self.progress);
         progress.waits_for_us = waits;
         progress.moved = Instant::now();
     }
 
-    /// Notes how far it has come.
     pub(super) fn is_at(&self, stage: Stage) {
         let mut progress = locked(&self.progress);
         if progress.stage != stage {
@@ -324,7 +323,7 @@ impl Connection {
         }
     }
 
-    /// Has it closed, if it isn't yet.
+    /// Ends the connection, if it has not ended yet.
     pub(super) fn close(&self) {
         locked(&self.progress).end();
     }
@@ -351,7 +350,7 @@ mod tests {
 
     type Admitted = (Connection, oneshot::Receiver<()>);
 
-    /// A full house: connections at these stages, a second between one and the next.
+    /// A full port: connections at these stages, opened a second apart.
     async fn full_of(stages: &[Stage]) -> (Arc<Connections>, Vec<Admitted>) {
         let connections = Arc::new(Connections::new(stages.len()));
         let mut inside = Vec::new();
@@ -364,7 +363,7 @@ mod tests {
         (connections, inside)
     }
 
-    /// Which of them were ended.
+    /// The numbers of the ended connections.
     fn ended(inside: &mut [Admitted]) -> Vec<usize> {
         let is_ended = |admitted: &mut Admitted| admitted.1.try_recv().is_ok();
         let inside = inside.iter_mut().enumerate();
@@ -450,7 +449,7 @@ mod tests {
         sleep(10 * SECOND).await;
         assert!(!next.is_finished());
         assert!(connections.strain().refuses.is_some());
-        // One that becomes idle is found.
+        // A connection that becomes idle is ended.
         inside.first().unwrap().0.is_at(Stage::BetweenMessages);
         sleep(LOOK_AGAIN).await;
         assert_eq!(ended(&mut inside), [0]);
@@ -474,7 +473,7 @@ mod tests {
     fn the_log_says_it_once_a_minute_with_all_that_were_ended() {
         let mut shortage = Shortage::default();
         let begin = Instant::now();
-        let told = (0..150).filter(|second| shortage.is_to_be_told(begin + *second * SECOND));
-        assert_eq!(told.collect::<Vec<u32>>(), [0, 60, 120]);
+        let logged = (0..150).filter(|second| shortage.is_to_be_logged(begin + *second * SECOND));
+        assert_eq!(logged.collect::<Vec<u32>>(), [0, 60, 120]);
     }
 }

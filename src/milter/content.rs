@@ -1,31 +1,30 @@
-//! What is kept of a message while it comes in: no more than the policy needs to
-//! see, and within the memory for messages. Judges nothing.
+//! Keeps the content of a message while it arrives: only as much as the policy
+//! needs, and within the memory for messages. Judges nothing.
 
 use std::sync::Arc;
 
 use super::memory::{Memory, NoMemory, Share};
 use crate::{mail::Message, policy};
 
-/// What a header field takes beside its octets: its place in the list, and what
-/// the allocator adds to name and value.
+/// Bytes that a header field takes beside its octets: its place in the list, and
+/// the allocator's overhead for name and value.
 const FIELD_COST: usize = 128;
 
 /// The content of one message.
 pub(super) struct Content {
     message: Message,
-    /// Octets that came, kept or not.
+    /// Octets received, kept or not.
     size: u64,
-    /// Octets of the fields kept; adding them up for each would be quadratic.
+    /// Octets of the kept fields. Adding them up for each field would be quadratic.
     header_size: usize,
-    /// Octets for which the body has room.
+    /// Capacity of the body, in octets.
     body_held: usize,
     share: Share,
-    /// Why nothing of it is kept, if so.
+    /// Set when memory ran out; nothing is kept then.
     lost: Option<NoMemory>,
 }
 
 impl Content {
-    /// Nothing has come yet.
     pub(super) fn new(memory: &Arc<Memory>) -> Self {
         Self {
             message: Message::default(),
@@ -37,17 +36,16 @@ impl Content {
         }
     }
 
-    /// What was kept.
     pub(super) fn message(&self) -> &Message {
         &self.message
     }
 
-    /// Octets that came, kept or not.
+    /// Octets received, kept or not.
     pub(super) fn size(&self) -> u64 {
         self.size
     }
 
-    /// What is kept takes so many bytes; an error if there was no memory for it.
+    /// Bytes of memory that the kept content takes; an error if memory ran out.
     pub(super) fn held(&self) -> Result<usize, NoMemory> {
         match self.lost {
             None => Ok(self.share.bytes()),
@@ -55,8 +53,8 @@ impl Content {
         }
     }
 
-    /// One header field, its value raw. One past a limit is enough for the rule
-    /// to see it, and of that one no more than the limit.
+    /// Adds one header field with its raw value. The first field past a limit is
+    /// kept, cut to the limit, so that the rule notices it.
     pub(super) fn field(&mut self, name: &[u8], value: &[u8], limits: &policy::Settings) {
         self.add_size(name.len() + value.len() + ":\r\n".len());
         let limit = limits.max_header_bytes;
@@ -77,8 +75,8 @@ impl Content {
         }
     }
 
-    /// A piece of the body. Of a message over its limit none is kept: the rule
-    /// needs only its size.
+    /// Adds a piece of the body. If the message is over its limit, no body is kept:
+    /// the rule needs only the size.
     pub(super) fn body(&mut self, piece: &[u8], limits: &policy::Settings) {
         self.add_size(piece.len());
         if self.size > limits.max_message_bytes {
@@ -91,7 +89,7 @@ impl Content {
         }
     }
 
-    /// Room is doubled, but for no more than there may come.
+    /// Doubles the capacity as needed, up to the limit of a message.
     fn keep(&mut self, piece: &[u8], limit: u64) -> Result<(), NoMemory> {
         let body = &mut self.message.body;
         let needed = body.len() + piece.len();
@@ -107,7 +105,7 @@ impl Content {
         Ok(())
     }
 
-    /// The rest of the message is of no use either.
+    /// Drops the whole content.
     fn lose(&mut self, error: NoMemory) {
         self.lost = Some(error);
         self.message = Message::default();

@@ -1,6 +1,5 @@
-//! What was decided on a message, once it is final: one line in the log with
-//! Postfix's own name for the message, and one count. Knows verdicts, not how
-//! they come about.
+//! Reports the final decision on a message: one log line with Postfix's queue id,
+//! and one count. Knows verdicts, and not how they are reached.
 
 use crate::{
     measures::{Decided, MESSAGES, NOTICES, NoticeSent},
@@ -20,7 +19,7 @@ pub(super) struct Decision<'a> {
 }
 
 impl<'a> Decision<'a> {
-    /// As the policy judged, which is final for all but requests.
+    /// The policy's judgement. It is final for everything but requests.
     pub(super) fn judged(judgement: &Judgement, queue_id: &'a str, reverse_path: &'a str) -> Self {
         Self {
             decided: Decided {
@@ -35,7 +34,7 @@ impl<'a> Decision<'a> {
         }
     }
 
-    /// The same, as the store took the request of this id.
+    /// The decision after the store has taken the request with this id.
     pub(super) fn accepted(self, id: RequestId, accepted: Accepted) -> Self {
         let (reason, request) = match accepted {
             Accepted::New => (None, Some(id)),
@@ -76,7 +75,7 @@ impl<'a> Decision<'a> {
         }
     }
 
-    /// The same, where strangers have no room left for this one.
+    /// The decision where the spool has no room left for strangers.
     pub(super) fn crowded(self, reason: String) -> Self {
         Self {
             decided: Decided {
@@ -88,8 +87,8 @@ impl<'a> Decision<'a> {
         }
     }
 
-    /// Says it and counts it.
-    pub(super) fn tell(self) {
+    /// Logs and counts the decision.
+    pub(super) fn report(self) {
         tracing::info!(
             queue_id = self.queue_id,
             verdict = self.decided.verdict(),
@@ -104,7 +103,7 @@ impl<'a> Decision<'a> {
     }
 }
 
-/// Counts a message that is for others alone, of which the log says nothing.
+/// Counts a message that is not for the gateway. The log does not mention it.
 pub(super) fn count_passed() {
     let rule = Some(RuleName::NotForGateway);
     let verdict = Some(Verdict::Pass);

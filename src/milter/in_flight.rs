@@ -1,18 +1,18 @@
-//! Counts the messages between MAIL and end-of-message, so that a shutdown
-//! can wait for them: indymilter drops commands that are still queued.
+//! Counts the messages between MAIL and end-of-message, so that a shutdown can wait
+//! for them. indymilter would drop their queued commands.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::timeout};
 
-/// The count, shared by all sessions.
+/// The count of messages, shared by all sessions.
 #[derive(Clone)]
 pub struct InFlight(Arc<watch::Sender<State>>);
 
 #[derive(Default)]
 struct State {
     count: usize,
-    /// Nobody waits for messages that begin now.
+    /// A shutdown has begun: it does not wait for messages that begin now.
     is_draining: bool,
 }
 
@@ -22,7 +22,7 @@ impl Default for InFlight {
     }
 }
 
-/// One message on its way; counted until it is dropped.
+/// A message between MAIL and end-of-message. It counts until it is dropped.
 pub struct InFlightMessage(Option<InFlight>);
 
 impl InFlight {
@@ -36,14 +36,14 @@ impl InFlight {
         InFlightMessage(is_counted.then(|| self.clone()))
     }
 
-    /// How many are on their way.
+    /// The number of messages that have begun and not ended.
     pub fn count(&self) -> usize {
         self.0.borrow().count
     }
 
-    /// Waits until no message is on its way of those that have begun by now, at
-    /// most for `limit`; says how many are left. A session that sends one
-    /// message after the other would keep it waiting otherwise.
+    /// Waits, at most for `limit`, until the messages that have begun by now have
+    /// ended. Returns the number of those left. Later messages don't count: a session
+    /// that sends message after message would prolong the wait.
     pub async fn drained(&self, limit: Duration) -> usize {
         self.0.send_modify(|state| state.is_draining = true);
         let mut state = self.0.subscribe();

@@ -1,5 +1,5 @@
-//! Makes what the store keeps of a judged message: the request with its
-//! identity, and the audit entry. Knows no wire and no rule.
+//! Builds what the store keeps of a judged message: the request with its identity,
+//! and the audit entry. Knows no wire and no rule.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use crate::{
     store::{FinishedReply, NewRequest, NoticeWriter},
 };
 
-/// What stands for the queue id where an MTA gives none.
+/// Stands for the queue id if the MTA sends none.
 pub(super) const NO_QUEUE_ID: &str = "NONE";
 
 /// A message that is a request, as it arrived.
@@ -27,23 +27,23 @@ pub(super) struct Arrival<'a> {
     pub(super) asking: Asking,
 }
 
-/// What is known of a request beside its message.
+/// The facts about a request that are not in its message.
 pub(super) struct Asking {
     pub(super) identity: Option<[u8; 32]>,
-    /// What vouches for the sender.
+    /// The evidence for the sender.
     pub(super) trust: Trust,
-    /// The client's network, where that says something of the sender.
+    /// The client's network, if it says something about the sender.
     pub(super) network: Option<ClientNetwork>,
-    /// Who is answered.
+    /// The addresses that get the reply.
     pub(super) targets: Vec<Address>,
-    /// The allowances that it is taken out of.
+    /// The allowances that the request is charged to.
     pub(super) charges: Charges,
-    /// Writes the notice if they don't suffice.
+    /// Writes the notice if the allowances don't suffice.
     pub(super) notice: NoticeWriter,
 }
 
 impl Asking {
-    /// Where nobody can be told who asks.
+    /// For a request whose sender can't be determined.
     pub(super) fn of_nobody(targets: Vec<Address>) -> Self {
         Self {
             identity: None,
@@ -56,9 +56,9 @@ impl Asking {
     }
 }
 
-/// The request to be stored, with the audit entry of its acceptance. The order
-/// is kept for each bucket: behind another's requests under the same address
-/// nobody waits.
+/// The request to be stored, with the audit entry of its acceptance. Requests keep
+/// their order within each bucket, so that nobody waits behind another sender who
+/// uses the same address.
 pub(super) fn request(id: RequestId, arrival: Arrival<'_>, entry: Entry) -> NewRequest {
     let Asking {
         identity,
@@ -94,8 +94,8 @@ pub(super) fn request(id: RequestId, arrival: Arrival<'_>, entry: Entry) -> NewR
     }
 }
 
-/// Writes the notices of a request, from `reverse_path`. Of a Subject that may
-/// be forged `max_stranger_subject` characters come back.
+/// Writes the notices of a request, from `reverse_path`. If the request may be
+/// forged, they repeat `max_stranger_subject` characters of its Subject.
 pub(super) fn notices(
     id: RequestId,
     request: Request,
@@ -117,8 +117,8 @@ pub(super) fn notices(
     })
 }
 
-/// What a message is known by when it comes again. None without a queue id.
-/// `first_queue_id` is the one under which our own Postfix had it before.
+/// The identity by which the same message is recognised later; none without a queue
+/// id. `first_queue_id` is the earlier queue id at the site's own Postfix.
 pub(super) fn identity(
     queue_id: &str,
     first_queue_id: Option<&str>,
@@ -135,7 +135,7 @@ pub(super) fn identity(
     Some(mail::identity(message, request, queue_ids))
 }
 
-/// A judged message, for the audit.
+/// The facts about a judged message that the audit log needs.
 pub(super) struct Judged<'a> {
     pub(super) queue_id: &'a str,
     pub(super) listener: Listener,
@@ -162,8 +162,8 @@ pub(super) fn entry(judged: Judged<'_>, now: Timestamp) -> Entry {
             .map(|header| header.unfolded().trim().to_owned())
     };
     let client = judged.client.map(|address| address.to_string());
-    // By the internal listener the client is our own Postfix. Where it does not say
-    // who brought the message, the topmost Received is all that is known.
+    // The client of the internal listener is the site's own Postfix. If its trace does
+    // not name the original client, only the topmost Received is known.
     let (client, helo) = match judged.listener {
         Listener::Outer => (client, judged.helo.map(str::to_owned)),
         Listener::Internal => (client.or_else(|| unfolded("Received")), None),

@@ -1,5 +1,5 @@
 //! Accepts Postfix's connections and never gives up. Knows sockets, and nothing
-//! of mail.
+//! about mail.
 
 use std::{
     fs::{Permissions, set_permissions},
@@ -21,27 +21,27 @@ use tokio::{
 use super::connections::Connections;
 use crate::config::ListenAddress;
 
-/// Pause after a failed accept: long enough to let file descriptors be freed,
-/// short enough for Postfix, which waits in the backlog meanwhile.
+/// Pause after a failed accept: long enough for file descriptors to be freed, and
+/// short enough for Postfix, which waits in the backlog.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Accepts that may fail, in a little more than a second, before a connection
-/// is ended. Those that say nothing are known by then.
+/// Failed accepts in a row, within little more than a second, before a connection is
+/// ended. By then the connections that have not negotiated are known.
 const FAILURES_BORNE: u32 = 6;
 
-/// The log says once a minute that no connection can be accepted.
+/// Failed accepts for each log line: a line a minute.
 const FAILURES_A_LINE: u32 = 300;
 
-/// Whoever connects must be able to write: Postfix's smtpd is another user, of
+/// A client needs write permission to connect. Postfix's smtpd is another user, in
 /// the group that the socket's directory passes on (set-group-ID, mode 2750).
 const UNIX_MODE: u32 = 0o660;
 
-/// Either kind of socket that Postfix speaks milter over.
+/// A TCP port or a Unix socket.
 type Socket = EitherListener<TcpListener, UnixListener>;
-/// A connection on either.
+/// A connection to a [`Socket`].
 pub(super) type SocketStream = EitherStream<TcpStream, UnixStream>;
 
-/// A bound socket, and what must be taken away when it closes.
+/// A bound socket. A Unix socket's file is removed when this is dropped.
 pub struct MilterSocket {
     socket: Socket,
     unix_path: Option<PathBuf>,
@@ -50,11 +50,11 @@ pub struct MilterSocket {
 impl MilterSocket {
     /// Binds the configured address.
     ///
-    /// A Unix socket left behind by a gateway that is gone is replaced; one
-    /// that still answers is not. Owner and group may connect.
+    /// A Unix socket that a dead gateway left behind is replaced. One that still
+    /// answers is not. Owner and group may connect.
     ///
     /// # Errors
-    /// As the operating system tells, an address in use foremost.
+    /// The operating system's, most often that the address is in use.
     pub async fn bind(address: &ListenAddress) -> io::Result<Self> {
         match address {
             ListenAddress::Inet(address) => Ok(Self {
@@ -108,8 +108,8 @@ async fn remove_dead_socket(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Accepts the next connection. A failed accept is waited out: it is mostly a
-/// lack of file descriptors. Where it lasts, connections are ended to free some.
+/// Accepts the next connection, and tries again after a failure. Most failures are a
+/// lack of file descriptors. If they last, connections are ended to free some.
 pub(super) async fn accept_patiently<L: Listener>(
     listener: &mut L,
     connections: &Connections,
@@ -131,15 +131,15 @@ pub(super) async fn accept_patiently<L: Listener>(
     }
 }
 
-/// The one connection that an `indymilter::run` is given. indymilter asks for a
-/// second when the session of the first has ended, and gets none.
+/// A listener with one connection, for one `indymilter::run`. indymilter asks for a
+/// second connection when the session of the first has ended, and gets none.
 pub(super) struct OneConnection<S> {
     stream: Option<S>,
     has_ended: Option<oneshot::Sender<()>>,
 }
 
 impl<S> OneConnection<S> {
-    /// Gives `stream`; the receiver hears of the end of its session.
+    /// Serves `stream`. The receiver gets a value when its session has ended.
     pub(super) fn new(stream: S) -> (Self, oneshot::Receiver<()>) {
         let (has_ended, end) = oneshot::channel();
         let connection = Self {
@@ -161,7 +161,7 @@ where
             return Poll::Ready(Ok(stream));
         }
         if let Some(has_ended) = self.has_ended.take() {
-            // Whoever doesn't listen any more is ending by itself.
+            // The receiver may be gone: the run is ending anyway then.
             let _ = has_ended.send(());
         }
         Poll::Pending
@@ -181,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    /// Fails as a process without a free file descriptor does, then accepts.
+    /// Fails like a process without a free file descriptor, then accepts.
     struct Exhausted {
         failures: usize,
     }

@@ -1,7 +1,6 @@
-//! The memory for the content of messages: one budget, which
-//! `[milter] max_memory` sets. A part of it is for what comes in, a part for the
-//! copies that are made at its end, and a part for packets larger than
-//! Postfix's. Knows no message.
+//! The memory for the content of messages: one budget, which `[milter] max_memory`
+//! sets. Half of it is for arriving content, three eighths for the copies made at
+//! end-of-message, and an eighth for packets larger than Postfix's. Knows no message.
 
 use std::{
     sync::{
@@ -19,28 +18,28 @@ use tokio::{
 use super::strain::Strain;
 use crate::measures::{MILTER_MEMORY, MILTER_MEMORY_LIMIT, MemoryPart};
 
-/// How many times its content a message takes while it is judged and stored:
-/// what is decoded, the text for the spool, and the store's copies of that.
+/// Memory for judging and storing a message, in multiples of its content: the
+/// decoded text, the text for the spool, and the store's copies of it.
 const COPIES: usize = 8;
 
-/// How many times its length a packet takes until the session is done with it.
+/// Memory for a packet until the session has handled it, in multiples of its length.
 const PACKET_COPIES: usize = 4;
 
-/// A part of the room for content is left to messages that hold no more than
-/// this, as nearly all requests do: a few large ones must not keep them out.
+/// A part of the room for content is reserved for messages up to this size, as
+/// nearly all requests are: a few large messages must not keep them out.
 const SMALL: usize = 64 * 1024;
 
-/// How long the end of a message waits for the ends of others. Postfix waits for
-/// 60 s, and the store may take 20 s.
+/// Longest wait for room at end-of-message. Postfix waits for 60 s, and the store may
+/// take 20 s of them.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
-/// For so long /readyz warns of a message that was refused.
+/// /readyz warns this long after a message was refused.
 const RECENTLY: Duration = Duration::from_secs(60);
 
-/// Semaphores count kibibytes.
+/// The unit in which semaphores count.
 const KIB: usize = 1024;
 
-/// All of it.
+/// The whole budget.
 pub struct Memory {
     content_limit: usize,
     content: AtomicUsize,
@@ -61,7 +60,7 @@ pub(super) struct NoMemory {
 }
 
 impl Memory {
-    /// A budget of so many bytes.
+    /// A budget of `max_memory` bytes.
     #[must_use]
     pub fn new(max_memory: usize) -> Arc<Self> {
         let content_limit = max_memory / 2;
@@ -87,7 +86,7 @@ impl Memory {
         })
     }
 
-    /// What a message holds: nothing yet.
+    /// An empty share for a new message.
     pub(super) fn share(self: &Arc<Self>) -> Share {
         Share {
             memory: self.clone(),
@@ -95,8 +94,8 @@ impl Memory {
         }
     }
 
-    /// Room for the copies of so many bytes. The ends of other messages are
-    /// waited for, of small ones by small ones only.
+    /// Room for the copies of this many bytes of content. Waits for other messages to
+    /// end. Small messages have a pool of their own.
     pub(super) async fn copies(&self, bytes: usize) -> Result<Permit, NoMemory> {
         let pool = match bytes <= SMALL {
             true => &self.copies_of_small,
@@ -108,18 +107,18 @@ impl Memory {
             .map_err(|_| self.refusal())
     }
 
-    /// Room for a packet of so many bytes, once there is some.
+    /// Waits for room for a packet of this many bytes.
     pub(super) async fn packet(&self, bytes: u32) -> Permit {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         self.packets.take(bytes.saturating_mul(PACKET_COPIES)).await
     }
 
-    /// Whether so little is left that nobody may hold some to no purpose.
+    /// Whether memory is so short that connections which stand still must end.
     pub(super) fn is_short(&self) -> bool {
         self.held() > self.content_limit / 2 || self.packets.is_short()
     }
 
-    /// For probes.
+    /// The limits that memory has reached, for probes.
     #[must_use]
     pub fn strain(&self) -> Strain {
         let is_full = self.held() + SMALL > self.content_limit;
@@ -140,7 +139,7 @@ impl Memory {
         self.content.load(Ordering::Relaxed)
     }
 
-    /// Notes that a message is refused.
+    /// The error for a message, which is refused now.
     fn refusal(&self) -> NoMemory {
         *self.last_refusal() = Some(Instant::now());
         self.no_memory()
@@ -160,19 +159,19 @@ impl Memory {
     }
 }
 
-/// What one message holds, until it is dropped.
+/// Memory that one message holds until the share is dropped.
 pub(super) struct Share {
     memory: Arc<Memory>,
     bytes: usize,
 }
 
 impl Share {
-    /// How much it is.
+    /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Takes so much more.
+    /// Takes this many more bytes.
     pub(super) fn grow(&mut self, bytes: usize) -> Result<(), NoMemory> {
         let limit = self.memory.content_limit;
         let is_small = self.bytes.saturating_add(bytes) <= SMALL;
@@ -192,7 +191,7 @@ impl Share {
         }
     }
 
-    /// Gives so much back.
+    /// Gives this many bytes back, at most those held.
     pub(super) fn shrink(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
@@ -209,7 +208,7 @@ impl Drop for Share {
     }
 }
 
-/// A part of the budget that is waited for.
+/// A part of the budget for which messages wait.
 struct Pool {
     part: MemoryPart,
     kib: usize,
@@ -226,11 +225,11 @@ impl Pool {
         }
     }
 
-    /// Whatever would never fit takes all of it.
+    /// Waits for this many bytes. A demand that would never fit takes the whole pool.
     async fn take(&self, bytes: usize) -> Permit {
         let kib = bytes.div_ceil(KIB).clamp(1, self.kib);
         let wanted = u32::try_from(kib).unwrap_or(u32::MAX);
-        // The semaphore is never closed.
+        // This never fails: the semaphore is never closed.
         let permit = self.free.clone().acquire_many_owned(wanted).await.ok();
         MILTER_MEMORY.at(self.part).increment((kib * KIB) as f64);
         Permit {
@@ -245,7 +244,7 @@ impl Pool {
     }
 }
 
-/// Room in a [`Pool`], until it is dropped.
+/// Room in a [`Pool`], held until it is dropped.
 pub(super) struct Permit {
     part: MemoryPart,
     kib: usize,
@@ -311,7 +310,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn copies_are_waited_for_and_refused_after_a_time() {
         let memory = Memory::new(16 * MIB);
-        // It takes all that there is for large ones.
+        // This takes the whole pool for large messages.
         let first = memory.copies(2 * MIB).await.unwrap();
         assert!(memory.copies(SMALL).now_or_never().unwrap().is_ok());
         let begin = Instant::now();

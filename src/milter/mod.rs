@@ -1,6 +1,6 @@
-//! The milter that Postfix talks to: takes mail for the gateway onto disk and
-//! leaves all other mail alone. Knows the policy and the store, and no
-//! service: what a request asks for is no matter here.
+//! The milter that Postfix talks to: writes mail for the gateway to disk and leaves
+//! all other mail alone. Knows the policy and the store, and no service: the content
+//! of a request does not matter here.
 
 mod answer;
 mod callbacks;
@@ -47,16 +47,15 @@ use self::{
 /// How long a shutdown waits for messages between MAIL and end-of-message.
 const DRAIN_TIME: Duration = Duration::from_secs(20);
 
-/// indymilter's own time limit for a connection, as libmilter has it: Postfix
-/// keeps a connection open as long as its client's session.
+/// indymilter's time limit for a connection, the same as libmilter's: Postfix keeps a
+/// connection open as long as its client's session.
 const CONNECTION_TIME: Duration = Duration::from_secs(7210);
 
-/// How often it is looked whether memory is short.
+/// Time between two checks whether memory is short.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Serves milter sessions on `socket` until `stop` turns true; then takes no
-/// new session, waits for the messages on their way, unless `hurry` turns true
-/// too, and ends.
+/// Serves milter sessions on `socket` until `stop` turns true. Then takes no new
+/// session and waits for the messages that have begun, unless `hurry` turns true too.
 pub async fn serve(
     gateway: Arc<Gateway>,
     socket: MilterSocket,
@@ -68,7 +67,7 @@ pub async fn serve(
     tokio::select! {
         () = take_all(socket, &gateway, &connections, &ending) => {}
         () = free_memory(&gateway.memory, &connections) => {}
-        // A sender that is gone can't want anything else than an end.
+        // A sender that is gone means the same as `true`.
         _ = stop.wait_for(|stop| *stop) => {}
     }
     let left = tokio::select! {
@@ -78,15 +77,15 @@ pub async fn serve(
     if left > 0 {
         tracing::warn!(
             left,
-            "messages still on their way; Postfix will offer them again"
+            "messages not finished; Postfix delivers them again later"
         );
     }
     ending.send_replace(true);
     connections.all_gone().await;
 }
 
-/// Takes connections for ever. The socket is closed when this is dropped, while
-/// sessions go on.
+/// Accepts connections for ever. Dropping this closes the socket, while the sessions
+/// go on.
 async fn take_all(
     mut socket: MilterSocket,
     gateway: &Arc<Gateway>,
@@ -107,8 +106,7 @@ async fn take_all(
     }
 }
 
-/// Sees to it, for ever, that nobody holds memory to no purpose while there is
-/// little of it.
+/// Ends, for ever, connections that stand still while memory is short.
 async fn free_memory(memory: &Memory, connections: &Connections) {
     let mut looks = interval(LOOK_EVERY);
     loop {
@@ -119,9 +117,9 @@ async fn free_memory(memory: &Memory, connections: &Connections) {
     }
 }
 
-/// The whole life of one connection. Each has an indymilter of its own, so that
-/// callbacks know which connection they are about: indymilter itself neither
-/// counts connections nor ends one.
+/// Serves one connection to its end. Each connection has an indymilter of its own, so
+/// that callbacks know their connection: indymilter itself neither counts connections
+/// nor ends a single one.
 async fn attend(
     gateway: Arc<Gateway>,
     stream: SocketStream,
@@ -148,6 +146,6 @@ async fn attend(
     if let Err(error) = indymilter::run(listener, callbacks, config, shutdown).await {
         tracing::error!(%error, "a milter connection failed; this is a fault of the gateway");
     }
-    // After a shutdown indymilter would read from the stream for hours.
+    // Otherwise indymilter would read from the stream for hours after a shutdown.
     connection.close();
 }

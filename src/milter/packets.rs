@@ -1,7 +1,7 @@
-//! Bounds what a packet may cost, as indymilter reads whatever length it is told:
-//! ends a connection whose macros are more than any MTA's, and has packets
-//! larger than Postfix's wait for room. Knows how packets are framed, and nothing
-//! of their content.
+//! Bounds the cost of a packet, because indymilter reads any length that the packet
+//! announces. Ends a connection that sends more macros than any MTA does. Packets
+//! larger than Postfix's wait for room. Knows how packets are framed, and nothing about
+//! their content.
 
 use std::{
     future::Future,
@@ -18,37 +18,37 @@ use super::{
     memory::{Memory, Permit},
 };
 
-/// The longest packet of macros taken. Postfix sends, of those that are asked
-/// for, an address at most.
+/// The longest packet of macros accepted. The longest macro that the gateway requests
+/// is an address.
 const MACRO_BYTES: u32 = 8 * 1024;
 
-/// Ends of strings in a packet of macros, two for each definition. indymilter
-/// keeps all of every stage, and takes a hundred bytes for the shortest.
+/// The most NUL octets accepted in a packet of macros, two for each definition.
+/// indymilter keeps the macros of every stage, and a hundred bytes for the shortest.
 const MACRO_STRINGS: u32 = 64;
 
-/// The command that defines macros.
+/// The milter command SMFIC_MACRO, which defines macros.
 const DEFINE_MACROS: u8 = b'D';
 
-/// The largest packet of Postfix's and of libmilter's: a piece of the body.
+/// The largest packet that Postfix and libmilter send: a piece of the body.
 const LARGEST_USUAL: u32 = 64 * 1024;
 
-/// Where in the stream of packets we are.
+/// The position in the stream of packets.
 #[derive(Debug)]
 enum Place {
-    /// So many bytes of the length are read, and this is what they say.
+    /// `bytes_read` bytes of the length are read, with this value so far.
     Length { bytes_read: u8, length: u32 },
-    /// The command comes next, of a packet of this length.
+    /// The command comes next, in a packet of this length.
     Command { length: u32 },
-    /// So many bytes of payload are to come.
+    /// `left` bytes of payload are to come.
     Payload { left: u32, kind: Kind },
 }
 
-/// What is watched in a payload.
+/// The kind of a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Macros, with so many ends of strings up to here.
+    /// Macros, with this many NUL octets so far.
     Macros(u32),
-    /// More than is usual.
+    /// Longer than [`LARGEST_USUAL`].
     Large,
     Usual,
 }
@@ -58,15 +58,15 @@ const BEGIN: Place = Place::Length {
     length: 0,
 };
 
-/// The walk along the stream.
+/// Follows the stream of packets.
 #[derive(Debug)]
 struct Walk {
     place: Place,
-    /// The length of a large packet that has begun, until it is taken note of.
+    /// The length of a large packet that has begun, until room is requested for it.
     begun: Option<u32>,
 }
 
-/// Macros are more than is taken.
+/// The macros exceed a limit.
 #[derive(Debug)]
 struct TooManyMacros;
 
@@ -78,7 +78,7 @@ impl Walk {
         }
     }
 
-    /// Goes on over `bytes`.
+    /// Advances over `bytes`.
     fn over(&mut self, mut bytes: &[u8]) -> Result<(), TooManyMacros> {
         while let Some((&first, rest)) = bytes.split_first() {
             (self.place, bytes) = match self.place {
@@ -149,7 +149,7 @@ impl Kind {
     }
 }
 
-/// A connection whose packets are bounded.
+/// A connection with bounded packets.
 pub(super) struct Packets<S> {
     stream: S,
     memory: Arc<Memory>,
@@ -160,17 +160,16 @@ pub(super) struct Packets<S> {
 
 /// Room for a large packet.
 enum Room {
-    /// None is needed.
     NotNeeded,
-    /// It is waited for.
     Awaited(Pin<Box<dyn Future<Output = Permit> + Send>>),
-    /// It is held until the session asks for what comes behind the packet: it has
-    /// done with it by then.
-    Taken { _permit: Permit },
+    /// Held until the session reads beyond the packet: it has handled the packet by then.
+    Taken {
+        _permit: Permit,
+    },
 }
 
 impl<S> Packets<S> {
-    /// `stream` is that of `connection`.
+    /// `stream` belongs to `connection`.
     pub(super) fn new(stream: S, connection: Arc<Connection>, memory: Arc<Memory>) -> Self {
         Self {
             stream,
@@ -181,14 +180,14 @@ impl<S> Packets<S> {
         }
     }
 
-    /// Waits until there is room for the packet that has begun. Meanwhile the peer
-    /// does not stand still: it waits for us.
+    /// Waits until there is room for the packet that has begun. The peer does not count
+    /// as standing still meanwhile: it waits for the gateway.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.walk.is_in_large() {
             self.room = Room::NotNeeded;
         }
         if let Some(length) = self.walk.begun.take() {
-            // First, so that nobody waits for their own.
+            // The old room goes first: the connection must not wait for its own.
             self.room = Room::NotNeeded;
             let memory = self.memory.clone();
             self.room = Room::Awaited(Box::pin(async move { memory.packet(length).await }));
@@ -222,8 +221,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Packets<S> {
             return polled;
         }
         tracing::warn!(
-            "macros of more than {MACRO_BYTES} bytes, or more than {} of them, on the milter \
-             port; is it a Postfix?",
+            "milter connection ended: its macros are more than {MACRO_BYTES} bytes or more than {}; \
+             check that only Postfix connects to the milter port",
             MACRO_STRINGS / 2
         );
         Poll::Ready(Err(io::Error::from(io::ErrorKind::InvalidData)))
@@ -288,7 +287,7 @@ mod tests {
                 .iter()
                 .flat_map(|&(command, payload)| packet(command, payload))
                 .collect();
-            // Longest first, with no room for a command, and then too long.
+            // The longest allowed, then a length with no room for a command, then too long.
             stream.extend(packet(b'D', MACRO_BYTES as usize - 1));
             stream.extend(packet(b'B', MACRO_BYTES as usize + 1));
             stream.extend([0, 0, 0, 0, b'D']);
@@ -313,7 +312,7 @@ mod tests {
         }
     }
 
-    /// Our side as indymilter has it, and theirs.
+    /// The gateway's side as indymilter has it, and the peer's.
     type Pair = (BufReader<Packets<DuplexStream>>, DuplexStream);
 
     async fn connected(memory: &Arc<Memory>) -> Pair {
@@ -344,7 +343,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_large_packet_waits_until_another_is_done_with() {
-        // Each large packet takes all that there is for them.
+        // Each large packet takes the whole pool.
         let memory = Memory::new(16 * MIB);
         let (mut first, mut to_first) = connected(&memory).await;
         let (mut second, mut to_second) = connected(&memory).await;
@@ -361,7 +360,7 @@ mod tests {
         });
         sleep(Duration::from_secs(60)).await;
         assert!(!waiting.is_finished());
-        // The session has done with its packet when it asks for the next.
+        // The session has handled its packet when it reads the next.
         assert!(first.read_u8().now_or_never().is_none());
         assert_eq!(waiting.await.unwrap(), MIB);
     }

@@ -1,30 +1,29 @@
-//! The recipients of one message. Of others' no more is kept than is shown,
-//! for there may be any number, of any length; the gateway's own are kept as
-//! they were given, since they may have to be deleted one by one.
+//! The recipients of one message. There may be any number of other recipients, of any
+//! length: only as many are kept as the audit log shows. The gateway's own are kept as
+//! given, because Postfix may have to delete each of them.
 
 use std::ffi::{CStr, CString};
 
 use super::{answer::SmtpReply, memory::Share};
 use crate::{audit::Entry, mail::Address, measures::NotStored};
 
-/// Bytes kept of the gateway's own: room for thousands, where Postfix by
-/// default takes a thousand of all kinds.
+/// Bytes for the gateway's own recipients. This is room for thousands; Postfix by
+/// default accepts a thousand recipients in all.
 const OURS_LIMIT: usize = 1024 * 1024;
 
 pub(super) struct Recipients {
-    /// As given in RCPT, angle brackets included, and what that means.
+    /// As given in RCPT, angle brackets included, and the address parsed from it.
     ours: Vec<(CString, Address)>,
-    /// Bytes that those take.
+    /// Bytes that `ours` takes.
     ours_size: usize,
-    /// All there were.
+    /// The number of all recipients.
     count: usize,
-    /// The first of all, for the audit.
+    /// The first recipients of all, for the audit log.
     first: Vec<String>,
     share: Share,
 }
 
 impl Recipients {
-    /// None yet.
     pub(super) fn new(share: Share) -> Self {
         Self {
             ours: Vec::new(),
@@ -35,22 +34,22 @@ impl Recipients {
         }
     }
 
-    /// One that isn't the gateway's.
+    /// Adds a recipient that isn't the gateway's.
     pub(super) fn add_other(&mut self, argument: &CStr) {
         self.count += 1;
         if self.first.len() < Entry::RECIPIENT_LIMIT {
             let text = for_audit(argument);
-            // The audit does without it rather than the message wait.
+            // Without memory the audit entry lacks it: better than to refuse the message.
             if self.share.grow(text.len() + size_of::<String>()).is_ok() {
                 self.first.push(text);
             }
         }
     }
 
-    /// One that is.
+    /// Adds a recipient that is the gateway's.
     ///
     /// # Errors
-    /// There is no room for it.
+    /// A temporary refusal if there is no room for it.
     pub(super) fn add_ours(
         &mut self,
         argument: CString,
@@ -71,27 +70,27 @@ impl Recipients {
         Ok(())
     }
 
-    /// Whether the gateway is among them.
+    /// Whether the gateway is among the recipients.
     pub(super) fn has_ours(&self) -> bool {
         !self.ours.is_empty()
     }
 
-    /// Whether nobody else is.
+    /// Whether the gateway is the only recipient.
     pub(super) fn are_only_ours(&self) -> bool {
         self.ours.len() == self.count
     }
 
-    /// The gateway's own.
+    /// The gateway's own recipients, parsed.
     pub(super) fn our_addresses(&self) -> Vec<Address> {
         self.ours.iter().map(|(_, own)| own.clone()).collect()
     }
 
-    /// The same as they were given.
+    /// The gateway's own recipients, as given in RCPT.
     pub(super) fn our_arguments(&self) -> Vec<CString> {
         self.ours.iter().map(|(own, _)| own.clone()).collect()
     }
 
-    /// For the audit, which shows no more than its limit.
+    /// The recipients for the audit log, at most its limit.
     pub(super) fn shown(&self) -> Vec<String> {
         let mut shown = self.first.clone();
         if self.count > shown.len() {
@@ -102,7 +101,8 @@ impl Recipients {
     }
 }
 
-/// One character more than the audit keeps, so that it marks the cut.
+/// A recipient for the audit log, with one character more than it keeps: the log marks
+/// the cut then.
 pub(super) fn for_audit(argument: &CStr) -> String {
     let text = argument.to_string_lossy();
     text.chars().take(Entry::TEXT_LIMIT + 1).collect()

@@ -1,5 +1,5 @@
-//! Finds out who sent a request, for the throttle: asks the key management
-//! system whether a module made it. Knows no bucket.
+//! Determines the sender of a request, for the throttle. Asks the key management system
+//! whether a module made the request. Knows no bucket.
 
 use std::net::IpAddr;
 
@@ -12,20 +12,20 @@ use crate::{
     sts::{VkloadReq, single_in_mail},
 };
 
-/// What is known of how a request came.
+/// The way by which a request came.
 pub(super) struct Origin<'a> {
-    /// Who brought it to our own Postfix.
+    /// The client that sent it to the site's own Postfix.
     pub(super) client: Option<IpAddr>,
     /// The client logged in (SASL).
     pub(super) is_logged_in: bool,
     /// The client is one of the site's own.
     pub(super) is_trusted: bool,
-    /// The author's address, where his domain authenticated the message.
+    /// The author's address, if its domain authenticated the message.
     pub(super) authenticated: Option<Address>,
     pub(super) reverse_path: &'a ReversePath,
 }
 
-/// Who sent this request.
+/// The sender of this request; none if it has no reply target.
 pub(super) async fn sender_of(
     request: &Request,
     origin: Origin<'_>,
@@ -35,8 +35,7 @@ pub(super) async fn sender_of(
     if let Some(smid) = module(request, kms, now).await {
         return Some(Sender::Module(smid));
     }
-    // Postfix lets a login send under the addresses that smtpd_sender_login_maps
-    // gives it, and those are reverse paths.
+    // smtpd_sender_login_maps restricts the reverse paths of a login.
     if let (true, Some(address)) = (origin.is_logged_in, origin.reverse_path.address()) {
         return Some(Sender::LoggedIn(address.clone()));
     }
@@ -53,8 +52,8 @@ pub(super) async fn sender_of(
     })
 }
 
-/// The module whose MAC the request carries. One that can't be asked for now
-/// only loses its preference.
+/// The module that made the request, by its MAC. If the key management system can't be
+/// asked, the module only loses its preference.
 async fn module(request: &Request, kms: &dyn Kms, now: Timestamp) -> Option<String> {
     let (ServiceCode::GetKlfStsEd2, Body::Plain(body)) = (&request.code, &request.body) else {
         return None;
@@ -63,7 +62,7 @@ async fn module(request: &Request, kms: &dyn Kms, now: Timestamp) -> Option<Stri
     match kms.is_from_module(&record, now).await {
         Ok(authentic) => authentic.then(|| record.smid.to_string()),
         Err(error) => {
-            tracing::warn!(%error, "can't tell whether a module made this request");
+            tracing::warn!(%error, "can't verify whether a module made this request; it counts as from an unknown sender");
             None
         }
     }

@@ -1,7 +1,6 @@
-//! One Postfix session as the gateway sees it: facts come in stage by stage,
-//! the policy judges, the store takes the request, and an answer goes out.
-//! Never sees the wire, so that it can be tested without one; knows nothing
-//! of what becomes of a request later.
+//! One Postfix session: facts come in stage by stage, the policy judges, the store takes
+//! the request, and an answer goes out. Never sees the wire, so that it can be tested
+//! without one. Does not know what becomes of a request later.
 
 use std::{
     ffi::{CStr, CString},
@@ -36,45 +35,46 @@ use crate::{
     store::{Accepted, NewRequest, Store, StoreError},
 };
 
-/// What a session needs of the gateway around it.
+/// The parts of the gateway that a session uses.
 pub struct Gateway {
-    /// Where requests and audit entries go.
+    /// Keeps requests and audit entries.
     pub store: Arc<dyn Store>,
-    /// Who tells a module's own requests from others.
+    /// Verifies which module made a request.
     pub kms: Arc<dyn Kms>,
-    /// The time.
+    /// The clock for all times that the session notes.
     pub clock: Arc<WatchedClock>,
-    /// The rules in force; each message keeps those it began with.
+    /// The rules in force. Each message keeps the rules that it began with.
     pub rules: watch::Receiver<Arc<Rules>>,
     /// Messages between MAIL and end-of-message.
     pub in_flight: InFlight,
-    /// What messages may hold until they are on disk.
+    /// The memory for messages until they are on disk.
     pub memory: Arc<Memory>,
 }
 
-/// The part of the configuration that a message is judged by.
+/// The part of the configuration by which a message is judged.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// Whose mail is the gateway's.
+    /// The gateway's addresses.
     pub addresses: GatewayAddresses,
-    /// Limits of the policy.
+    /// The policy's settings.
     pub policy: policy::Settings,
     /// The DNS blocklists to ask, if there are any.
     pub blocklists: Option<Arc<Blocklists>>,
-    /// How much a sender may ask.
+    /// The allowances of senders and targets.
     pub throttle: policy::Throttle,
-    /// Reverse path of notices; empty for null.
+    /// Reverse path of notices; empty for the null reverse path.
     pub reply_reverse_path: String,
-    /// Characters that a notice repeats of what follows the service code in the
-    /// Subject of a request that may be forged.
+    /// Most characters after the service code that a notice repeats of the Subject of a
+    /// request that may be forged.
     pub max_stranger_subject: usize,
     /// `{daemon_name}` of the internal listener.
     pub internal_daemon_name: String,
-    /// Delete gateway recipients rather than discard the message.
+    /// Delete the gateway's recipients instead of discarding the message, so that its
+    /// copies stay.
     pub keep_bcc: bool,
 }
 
-/// Why a message is not on disk.
+/// The reason why a message is not on disk.
 #[derive(Debug, thiserror::Error)]
 enum NotKept {
     #[error(transparent)]
@@ -95,14 +95,14 @@ impl NotKept {
     }
 }
 
-/// A session: what is known of the connection, and the message on its way.
+/// A session: facts about the connection, and the message that is arriving.
 pub struct Session {
     gateway: Arc<Gateway>,
     listener: Listener,
-    /// The name that our own Postfix writes into Received.
+    /// The name that the site's own Postfix writes into Received.
     host: String,
     client_address: Option<IpAddr>,
-    /// What the client called itself last; for the audit only.
+    /// The client's last HELO name; only for the audit log.
     helo: Option<String>,
     message: Option<Transaction>,
 }
@@ -113,17 +113,17 @@ struct Transaction {
     client: Client,
     reverse_path: String,
     recipients: Recipients,
-    /// What blocklists say of the client, once they were asked.
+    /// The client's score by the blocklists, once they were asked.
     dnsbl: Option<Score>,
     content: Content,
-    /// A verdict was told before: a recipient was refused.
+    /// A recipient was refused, and the verdict is logged.
     is_decided: bool,
     _counted: InFlightMessage,
 }
 
 impl Session {
-    /// A session on a connection that Postfix has just announced.
-    /// `daemon_name` and `host` are the macros `{daemon_name}` and `j`.
+    /// A session for a client that Postfix has just announced. `daemon_name` and `host`
+    /// are the macros `{daemon_name}` and `j`.
     pub fn new(
         gateway: Arc<Gateway>,
         daemon_name: &str,
@@ -145,13 +145,13 @@ impl Session {
         }
     }
 
-    /// HELO or EHLO, which a client may say again.
+    /// HELO or EHLO. A client may repeat it.
     pub fn helo(&mut self, name: &str) {
         self.helo = Some(name.chars().take(Entry::TEXT_LIMIT).collect());
     }
 
-    /// MAIL: begins a message and forgets whatever was left of another. Of a path
-    /// that is no address no more is kept than is shown.
+    /// MAIL: begins a message, and forgets an unfinished one. A path longer than the
+    /// audit log shows is cut.
     pub fn mail(&mut self, reverse_path: String, authenticated: bool) {
         let memory = &self.gateway.memory;
         self.message = Some(Transaction {
@@ -169,9 +169,9 @@ impl Session {
         });
     }
 
-    /// RCPT: `argument` as received, `normal_form` what Postfix makes of it
-    /// (`{rcpt_addr}`). A recipient that is refused is as if it had not been
-    /// given; for others' recipients nobody is asked anything.
+    /// RCPT: `argument` as received, `normal_form` as Postfix rewrites it
+    /// (`{rcpt_addr}`). A refused recipient does not count. Neither policy nor
+    /// blocklists are asked about recipients that are not the gateway's.
     pub async fn recipient(
         &mut self,
         argument: CString,
@@ -192,7 +192,7 @@ impl Session {
         answer
     }
 
-    /// DATA: says whether Postfix need send the content at all.
+    /// DATA: decides whether Postfix need send the content at all.
     pub fn data(&mut self) -> Answer {
         let Some(message) = self
             .message
@@ -207,8 +207,8 @@ impl Session {
                 }
                 Answer::NotOurs
             }
-            // Accepted, it would come back here until Postfix counts too many
-            // hops; refused, our own Postfix would bounce it.
+            // If accepted, the message would come back here until Postfix counts too many
+            // hops. If refused for good, the site's own Postfix would bounce it.
             Listener::Internal => {
                 tracing::error!(
                     "mail for no configured address came by the internal listener; \
@@ -224,7 +224,7 @@ impl Session {
         }
     }
 
-    /// One header field, its value raw.
+    /// One header field with its raw value.
     pub fn header(&mut self, name: &[u8], value: &[u8]) {
         if let Some(Transaction { rules, content, .. }) = self.our_message() {
             content.field(name, value, &rules.policy);
@@ -238,16 +238,16 @@ impl Session {
         }
     }
 
-    /// The message on its way, if its content matters.
+    /// The message that is arriving, if it is for the gateway.
     fn our_message(&mut self) -> Option<&mut Transaction> {
         let message = self.message.as_mut();
         message.filter(|message| message.recipients.has_ours())
     }
 
-    /// End-of-message: judges, stores, and says what becomes of the message.
-    /// Anything but a temporary failure is on disk when this returns.
+    /// End-of-message: judges and stores the message, and answers. Unless the answer is
+    /// a temporary failure, the decision is on disk when this returns.
     pub async fn end_of_message(&mut self, queue_id: &str) -> Answer {
-        // A Postfix with an older milter_protocol has not asked at DATA.
+        // A Postfix with an older milter_protocol has not sent DATA.
         match self.data() {
             Answer::Continue => {}
             answer => return answer,
@@ -264,13 +264,13 @@ impl Session {
         match message.keep(self, queue_id, &judgement).await {
             Ok(kept) => {
                 match kept {
-                    Some((id, accepted)) => decision.accepted(id, accepted).tell(),
-                    None => decision.tell(),
+                    Some((id, accepted)) => decision.accepted(id, accepted).report(),
+                    None => decision.report(),
                 }
                 message.taken(self.listener, &judgement)
             }
             Err(NotKept::Store(StoreError::Crowded { reason })) => {
-                decision.crowded(reason.clone()).tell();
+                decision.crowded(reason.clone()).report();
                 message
                     .crowded_out(self, queue_id, &judgement, reason)
                     .await
@@ -279,7 +279,7 @@ impl Session {
         }
     }
 
-    /// How far it has come. Content that nobody needs is none.
+    /// The session's stage. Content that is not for the gateway does not count.
     pub(super) fn stage(&self) -> Stage {
         match &self.message {
             None => Stage::BetweenMessages,
@@ -297,16 +297,16 @@ impl Session {
         })
     }
 
-    /// The message was given up by the client.
+    /// The client gave the message up.
     pub fn abort(&mut self) {
         self.message = None;
     }
 }
 
 impl Transaction {
-    /// The recipient's address, if it is the gateway's. Postfix's normal form is
-    /// for what is no address by itself, such as one without a domain: the macro
-    /// stays until the next is sent, and must not be taken for another recipient's.
+    /// The recipient's address, if it is the gateway's. `normal_form` counts only if the
+    /// argument is no address by itself, for example without a domain: Postfix keeps the
+    /// macro until it sends the next, so that it may belong to another recipient.
     fn own_address(&self, argument: &CStr, normal_form: Option<&str>) -> Option<Address> {
         let path = ReversePath::from_smtp(&argument.to_string_lossy());
         let address = match path.address() {
@@ -332,7 +332,7 @@ impl Transaction {
             .map_or_else(Answer::Tempfail, |()| Answer::Continue)
     }
 
-    /// Why a recipient that is the gateway's is refused, if it is.
+    /// The judgement by which a recipient of the gateway's is refused; none if it isn't.
     async fn refusal(&mut self, listener: Listener, recipient: &Address) -> Option<Judgement> {
         if self.dnsbl.is_none() {
             self.dnsbl = self.ask_blocklists(listener).await;
@@ -342,8 +342,8 @@ impl Transaction {
         policy::judge_recipients(&envelope).filter(|own| own.verdict() == Verdict::Reject)
     }
 
-    /// Clients of the site's own are not looked up, and by the internal
-    /// listener the client is our own Postfix.
+    /// Asks the blocklists about the client, unless it is one of the site's own: trusted,
+    /// or the site's Postfix at the internal listener.
     async fn ask_blocklists(&self, listener: Listener) -> Option<Score> {
         let blocklists = self.rules.blocklists.as_ref()?;
         let client = self.client.address?;
@@ -354,7 +354,7 @@ impl Transaction {
         }
     }
 
-    /// Notes that a recipient is refused.
+    /// Logs and audits the refusal of a recipient.
     async fn refuse(
         &mut self,
         session: &Session,
@@ -362,9 +362,9 @@ impl Transaction {
         argument: &CStr,
         judgement: &Judgement,
     ) -> SmtpReply {
-        // Others of its recipients may be refused as well: the verdict is one.
+        // Several recipients may be refused, and the message still has one verdict.
         if !std::mem::replace(&mut self.is_decided, true) {
-            Decision::judged(judgement, queue_id, &self.reverse_path).tell();
+            Decision::judged(judgement, queue_id, &self.reverse_path).report();
         }
         let gateway = &session.gateway;
         let now = gateway.clock.now();
@@ -373,7 +373,7 @@ impl Transaction {
             ..self.entry(session, queue_id, judgement, now)
         };
         if let Err(error) = gateway.store.note_rejected(entry).await {
-            tracing::error!(queue_id, %error, "refusal not noted in the audit log");
+            tracing::error!(queue_id, %error, "refusal not written to the audit log");
         }
         SmtpReply::refusal(judgement.reason().unwrap_or("refused by policy"))
     }
@@ -394,7 +394,7 @@ impl Transaction {
         }
     }
 
-    /// Room for what is made of the content until it is on disk.
+    /// Room for the copies of the content that are made until it is on disk.
     async fn copies(&self, memory: &Memory) -> Result<Permit, NoMemory> {
         memory.copies(self.content.held()?).await
     }
@@ -411,8 +411,8 @@ impl Transaction {
         })
     }
 
-    /// Puts the message, or what was decided of it, on disk. Of a request it says
-    /// how the store took it.
+    /// Writes the request or the decision to disk. Returns how the store took a request,
+    /// and none for anything else.
     async fn keep(
         &self,
         session: &Session,
@@ -455,8 +455,8 @@ impl Transaction {
         Ok(Some((id, accepted)))
     }
 
-    /// The client that brought the message to our own Postfix, which is itself
-    /// the client of the internal listener.
+    /// The client that sent the message to the site's own Postfix. At the internal
+    /// listener that Postfix is the client, so that its trace is read instead.
     fn brought_by(&self, session: &Session) -> Option<IpAddr> {
         match session.listener {
             Listener::Outer => self.client.address,
@@ -464,13 +464,13 @@ impl Transaction {
         }
     }
 
-    /// What our own Postfix noted of a message that comes out of its queue.
+    /// The Received trace of the site's own Postfix, for a message out of its queue.
     fn trace(&self, session: &Session) -> Trace {
         Trace::of(&self.content.message().headers, &session.host)
     }
 
-    /// How the message came. By the internal listener anybody's mail comes, so that
-    /// a client of the site's own says nothing of who sent it.
+    /// The way by which the message came. Anybody's mail comes by the internal listener,
+    /// so that a trusted client there says nothing about the sender.
     fn origin<'a>(
         &self,
         session: &Session,
@@ -492,9 +492,8 @@ impl Transaction {
         }
     }
 
-    /// Who asks, who is answered, and what makes the message another: the
-    /// allowances that the request is taken out of, and who writes the notice if
-    /// they don't suffice.
+    /// The sender, the reply targets, the identity of the message and the allowances that
+    /// the request is charged to, with the notice for the case that they don't suffice.
     async fn asking(
         &self,
         id: RequestId,
@@ -505,13 +504,13 @@ impl Transaction {
     ) -> Asking {
         let rules = &self.rules;
         let mut targets = asked.targets.answered.clone();
-        // What the policy takes for a request is one.
+        // This does not fail: the policy has judged the message a request.
         let Ok(request) =
             Request::from_message(self.content.message(), &rules.addresses, targets.clone())
         else {
             return Asking::of_nobody(targets);
         };
-        // What comes by the internal listener, our own Postfix had in its queue.
+        // The site's own Postfix had a message at the internal listener in its queue.
         let first_queue_id = match session.listener {
             Listener::Outer => None,
             Listener::Internal => self.trace(session).queue_id,
@@ -563,12 +562,12 @@ impl Transaction {
         )
     }
 
-    /// The message is ours and on disk, or not ours to keep.
+    /// The answer for a message that is on disk, or not the gateway's to keep.
     fn taken(&self, listener: Listener, judgement: &Judgement) -> Answer {
         match judgement.verdict() {
             Verdict::Pass => Answer::Continue,
-            // Our own Postfix would bounce a 5xx on the internal listener, and
-            // on the outer one it would take others' copies along.
+            // The site's own Postfix would bounce a 5xx on the internal listener. On the
+            // outer one a 5xx would refuse other recipients' copies too.
             Verdict::Reject if listener == Listener::Outer && self.recipients.are_only_ours() => {
                 Answer::Reject(SmtpReply::refusal(
                     judgement.reason().unwrap_or("refused by policy"),
@@ -587,8 +586,8 @@ impl Transaction {
         Answer::DeleteRecipients(self.recipients.our_arguments())
     }
 
-    /// Notes that strangers have no room left, and has the message wait where it
-    /// is: at the sender's server, or in our own Postfix's queue.
+    /// Audits that the spool has no room left for strangers. The message waits at the
+    /// sender's server, or in the queue of the site's own Postfix.
     async fn crowded_out(
         &self,
         session: &Session,
@@ -606,12 +605,12 @@ impl Transaction {
             ..self.entry(session, queue_id, judgement, now)
         };
         if let Err(error) = gateway.store.note_rejected(entry).await {
-            tracing::error!(queue_id, %error, "message not taken, and not noted in the audit log");
+            tracing::error!(queue_id, %error, "message not taken, and not written to the audit log");
         }
         self.not_kept(SmtpReply::crowded())
     }
 
-    /// Says that the message is not on disk, and why.
+    /// Logs and counts a message that is not on disk, and answers.
     fn waits(&self, queue_id: &str, error: &NotKept) -> Answer {
         let reverse_path = self.reverse_path.as_str();
         tracing::error!(queue_id, reverse_path, %error, "message not stored");
@@ -619,8 +618,8 @@ impl Transaction {
         self.not_kept(SmtpReply::trouble(error.kind()))
     }
 
-    /// With others among the recipients the message goes on whole: Postfix's
-    /// transport holds the gateway's copy until the internal listener takes it.
+    /// A message with other recipients goes on whole: Postfix's transport holds the
+    /// gateway's copy until the internal listener takes it.
     fn not_kept(&self, reply: SmtpReply) -> Answer {
         if self.recipients.are_only_ours() {
             Answer::Tempfail(reply)

@@ -1,10 +1,10 @@
-//! What the milter can't do at the moment, for probes.
+//! The limits that the milter has reached, for probes.
 
-/// Why it is at its limits.
+/// The limits that the milter has reached; empty if none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Strain {
-    /// Why a request would not be taken now, if it wouldn't.
+    /// The reason if no request can be accepted now.
     pub refuses: Option<String>,
-    /// What the operator should look at.
+    /// A text for the operator if a limit is reached or near.
     pub warning: Option<String>,
 }

@@ -1,6 +1,6 @@
-//! What the milter protocol is read from: a connection that says when bytes come,
-//! is closed when it doesn't negotiate in time or is to make room for another.
-//! Knows nothing of what it carries.
+//! The stream of a milter connection. It reports the arrival of bytes, and ends if the
+//! peer doesn't negotiate in time or another connection needs the place. Knows nothing
+//! about the bytes it carries.
 
 use std::{
     future::Future,
@@ -20,21 +20,21 @@ use tokio::{
 use super::connections::Connection;
 use crate::faults;
 
-/// Time in which a connection must have negotiated.
+/// Time within which a connection must negotiate.
 const NEGOTIATION_TIME: Duration = Duration::from_secs(10);
 
-/// A stream that fails to read once it is to end, or once its time to negotiate
-/// is over. The first bytes that we write are our answer to the negotiation.
+/// A stream that fails to read once it must end, or once its time to negotiate is over.
+/// The first bytes that the gateway writes are its answer to the negotiation.
 pub(super) struct Watched<S> {
     stream: S,
     connection: Arc<Connection>,
-    /// None once it has got something.
+    /// None once it has got a value.
     end: Option<oneshot::Receiver<()>>,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Watched<S> {
-    /// `stream` is that of `connection`, and ends when `end` gets something.
+    /// `stream` belongs to `connection`. It ends when `end` gets a value.
     pub(super) fn new(stream: S, connection: Arc<Connection>, end: oneshot::Receiver<()>) -> Self {
         Self {
             stream,
@@ -44,7 +44,7 @@ impl<S> Watched<S> {
         }
     }
 
-    /// Why nothing is to be read any more, if so.
+    /// Ready with the reason once nothing may be read any more.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::ErrorKind> {
         if let Some(end) = &mut self.end
             && Pin::new(end).poll(cx).is_ready()

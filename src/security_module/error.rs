@@ -1,4 +1,4 @@
-//! What a security module can't do, and what helps.
+//! Errors of a security module, with their remedies.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::{
 /// Why a security module refuses, with the remedy. Never holds a secret.
 #[derive(Debug, Error)]
 pub enum ModuleError {
-    /// A module is never overwritten.
+    /// The file exists, and a module is never overwritten.
     #[error("{} exists already; choose another file, for its keys would be lost", path.display())]
     Exists {
         /// The state file.
@@ -28,20 +28,20 @@ pub enum ModuleError {
         /// Its permission bits.
         mode: u32,
     },
-    /// Another process is at work on the module.
+    /// Another process uses the module.
     #[error("{} is in use by another process; try again when it is done", path.display())]
     InUse {
         /// The state file.
         path: PathBuf,
     },
-    /// The system doesn't do what is needed.
+    /// The operating system refused an operation.
     #[error("cannot {action} {}: {source}; check that it is there, its permissions and the free space", path.display())]
     Io {
-        /// What was tried.
+        /// The operation as a verb, such as `write`.
         action: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// The system's reason.
+        /// The reason of the operating system.
         source: io::Error,
     },
     /// The file isn't a module's state.
@@ -49,7 +49,7 @@ pub enum ModuleError {
     State {
         /// The state file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The flaw.
         source: StateError,
     },
     /// The state can't be written as JSON.
@@ -58,39 +58,39 @@ pub enum ModuleError {
     /// No random bytes for a key.
     #[error("{0}; try again")]
     Random(#[from] RandomError),
-    /// Nobody would answer a request under this key.
+    /// The KMC would not answer a request for this key.
     #[error(
-        "the KMC's public key expired at {expiry}; fetch the present one by {{KMS:GetPublicKey}}"
+        "the KMC's public key expired at {expiry}; fetch the current one with {{KMS:GetPublicKey}}"
     )]
     KeyExpired {
-        /// When it expired.
+        /// The time when the key expired.
         expiry: StsTime,
     },
-    /// The KMC's key is no key.
-    #[error("the KMC's public key is of no use: {0}; fetch it again by {{KMS:GetPublicKey}}")]
+    /// The KMC's public key is not valid.
+    #[error("the KMC's public key is not valid: {0}; fetch it again with {{KMS:GetPublicKey}}")]
     PublicKey(#[source] PointError),
     /// The bytes aren't a file of records.
     #[error("this is not a key load file: {0}; save the attachment of the reply again as it is")]
     File(#[from] FileError),
-    /// It is a file of other records.
+    /// The file holds other records.
     #[error("this is not a key load file: {0}; save the attachment of the reply, no other file")]
     Response(#[source] RecordError),
-    /// The file is for somebody else.
-    #[error("the key load file is for the module {found}; open it there")]
+    /// The file is for another module.
+    #[error("the key load file is for the module {found}; open it with that module")]
     OtherModule {
-        /// The module that it is for.
+        /// The module that can open the file.
         found: SmId,
     },
-    /// There is no key to open it with.
+    /// The module has no key to open the file.
     #[error(
         "no request of {request_time} is open: its key load file was opened before, \
          or it was made with another copy of this module; make a new request"
     )]
     NoRequest {
-        /// The request's time by the file.
+        /// The time of the request, as the file states it.
         request_time: StsTime,
     },
-    /// The file doesn't fit the request, or was changed.
+    /// The file doesn't match the request, or was changed.
     #[error(
         "{0}; save the attachment again, and if that doesn't help make a new request \
          and have the KMC check this module's registration"
@@ -98,35 +98,34 @@ pub enum ModuleError {
     Open(#[source] OpenError),
 }
 
-/// What is wrong with a state file's content. Never holds a part of it that
-/// could be secret.
+/// A flaw in a state file's content. Never holds any text that could be secret.
 #[derive(Debug, Error)]
 pub enum StateError {
-    /// Not JSON, or not of the fields that a state has. What stands there
-    /// instead isn't shown: it may be a secret in the wrong place.
-    #[error("line {line}, column {column}: not as the JSON of a state continues")]
+    /// The content is not JSON, or has other fields than a state. The error
+    /// shows none of it, as it may be a secret in the wrong place.
+    #[error("line {line}, column {column}: not valid as the JSON of a state")]
     Json {
         /// The line, counted from 1.
         line: usize,
         /// The column, counted from 1.
         column: usize,
     },
-    /// A name that isn't one.
+    /// An identifier or name is malformed.
     #[error("{name}: {source}")]
     Field {
         /// The field of the state.
         name: &'static str,
-        /// What is wrong with it.
+        /// The flaw.
         source: FieldError,
     },
-    /// A record that isn't one.
+    /// A record is malformed.
     #[error("a pending request: {0}")]
     Record(#[from] RecordError),
-    /// A key of the KMC that isn't one, or a number that is no private key.
+    /// A public key of the KMC or a private key is not valid.
     #[error("a pending request: {0}")]
     Point(#[from] PointError),
-    /// A secret of wrong length or with other digits.
-    #[error("{name}: not the hexadecimal digits of such a key")]
+    /// A secret has the wrong length or is not hexadecimal.
+    #[error("{name}: not the hexadecimal digits of a key of this length")]
     Secret {
         /// The field of the state.
         name: &'static str,

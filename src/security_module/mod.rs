@@ -1,12 +1,13 @@
 //! A software security module, for integrators and tests: makes requests and
 //! opens the key load files that answer them.
 //!
-//! It is the other side of the gateway and knows nothing of it: only records
-//! and the cryptography of a key load file. Its secrets lie in a file in clear,
-//! readable by its owner alone; a module that guards real vending keys keeps
-//! them in hardware.
+//! The module is the gateway's counterpart and knows nothing of the gateway,
+//! only records and the cryptography of a key load file. Its secrets are in a
+//! file in clear, which only its owner may read. A module with real vending
+//! keys keeps its secrets in hardware.
 
 mod error;
+mod identity;
 mod pending;
 mod state;
 mod state_file;
@@ -20,14 +21,14 @@ use crate::kms::{Dak, Kcv};
 use crate::sts::{PkEcdh, StsTime, VendingKeyAttributes, VkloadReq, file};
 
 pub use error::{ModuleError, StateError};
-pub use state::Identity;
+pub use identity::Identity;
 
 use pending::Pending;
 use state::State;
 use state_file::StateFile;
 
-/// A security module whose state lies in a file, which nobody else can use as
-/// long as this exists.
+/// A security module with its state in a file. No other process can use the
+/// file while this value exists.
 #[derive(Debug)]
 pub struct SecurityModule {
     file: StateFile,
@@ -37,15 +38,15 @@ pub struct SecurityModule {
 /// A vending key that a key load file brought.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LoadedKey {
-    /// What is known of the key.
+    /// The attributes of the key.
     pub attributes: VendingKeyAttributes,
-    /// Its check value, to be compared with the KMC's.
+    /// The check value of the key, to compare with the KMC's.
     pub kcv: Kcv,
 }
 
 impl SecurityModule {
-    /// Makes a module with a fresh DAK and the state file `path`, which must
-    /// not be there yet. The KMC registers its identity and its DAK.
+    /// Makes a module with a fresh DAK and the state file `path`. Fails if the
+    /// file exists. The KMC must register the identity and the DAK.
     pub fn create(path: &Path, identity: Identity) -> Result<Self, ModuleError> {
         let state = State {
             identity,
@@ -56,7 +57,7 @@ impl SecurityModule {
         Ok(Self { file, state })
     }
 
-    /// The module whose state lies in `path`.
+    /// Loads the module from the state file `path`.
     pub fn load(path: &Path) -> Result<Self, ModuleError> {
         let (file, content) = StateFile::open(path)?;
         let state = State::from_json(&content).map_err(|source| ModuleError::State {
@@ -66,35 +67,34 @@ impl SecurityModule {
         Ok(Self { file, state })
     }
 
-    /// What the module is called.
+    /// The module's identifier, hardware id and firmware id.
     pub fn identity(&self) -> &Identity {
         &self.state.identity
     }
 
-    /// The key that the module is authenticated by at the KMC.
+    /// The key by which the KMC authenticates the module.
     pub fn dak(&self) -> &Dak {
         &self.state.dak
     }
 
-    /// The requests that no key load file has been opened for.
+    /// The requests for which no key load file has been opened.
     pub fn pending_requests(&self) -> impl Iterator<Item = &VkloadReq> {
         self.state.pending.iter().map(Pending::request)
     }
 
-    /// Makes a request under the KMC's key, with an ephemeral key pair that is
-    /// kept until the answer has been opened.
+    /// Makes a request for the KMC's key. Keeps its ephemeral key pair until
+    /// the answer has been opened.
     pub fn request(&mut self, kmc_key: PkEcdh, now: StsTime) -> Result<VkloadReq, ModuleError> {
         let pending = Pending::new(&self.state.identity, &self.state.dak, kmc_key, now)?;
         let request = pending.request().clone();
         self.state.pending.push(pending);
-        // On disk before anybody can send the request.
+        // Writes the state before anybody can send the request.
         self.file.replace(&self.state.to_json()?)?;
         Ok(request)
     }
 
-    /// Opens a key load file, the bytes of an attachment, and forgets the
-    /// ephemeral key of the request that it answers. A file that doesn't open
-    /// changes nothing.
+    /// Opens a key load file, given as the bytes of an attachment, and deletes
+    /// the ephemeral key of its request. An error changes nothing.
     pub fn open(&mut self, key_load_file: &[u8]) -> Result<Vec<LoadedKey>, ModuleError> {
         let records = file::parse(key_load_file)?;
         let (answered, opened) = self.state.open(&records)?;

@@ -1,13 +1,13 @@
-//! A request and what its answer is opened with.
+//! A request, and the keys that open its answer.
 
 use crate::kms::klf::{OpenError, OpenedFile, Opener};
 use crate::kms::{Curve, Dak, PointError, PrivateKey, PublicPoint};
 use crate::sts::{PkEcdh, Record, StsTime, VkloadReq, VkloadRsp};
 
 use super::error::{ModuleError, StateError};
-use super::state::Identity;
+use super::identity::Identity;
 
-/// A request that no key load file has been opened for.
+/// A request for which no key load file has been opened.
 #[derive(Debug)]
 pub(super) struct Pending {
     request: VkloadReq,
@@ -49,7 +49,7 @@ impl Pending {
         })
     }
 
-    /// Puts together again what was written to a state file.
+    /// Restores a request from the parts in a state file.
     pub(super) fn restore(
         request: VkloadReq,
         kmc_key: PkEcdh,
@@ -77,8 +77,8 @@ impl Pending {
         &self.private_key
     }
 
-    /// Whether `response` says that it answers this request. Two requests of
-    /// one second can only be told apart by the file's MAC.
+    /// Whether `response` names this request. Only the file's MAC distinguishes
+    /// two requests of the same second.
     pub(super) fn is_named_by(&self, response: &VkloadRsp) -> bool {
         let asked = (&self.request.smid, &self.request.kmcid, self.request.time);
         asked == (&response.smid, &response.kmcid, response.request_time)
@@ -102,8 +102,8 @@ impl Pending {
     }
 }
 
-/// The point of `key`. Its length tells the curve; what fits neither is judged
-/// as P-384, the curve of the standard's own examples.
+/// The point of `key`. Its length shows the curve. A key of another length is
+/// read as P-384, the curve of the standard's examples.
 fn read_point(key: &PkEcdh) -> Result<PublicPoint, PointError> {
     let text = key.public_key.as_str();
     let is_p256 = text.len() == 2 * Curve::P256.point_length();

@@ -1,36 +1,22 @@
-//! What a security module keeps, and its text as JSON.
+//! The state of a security module, and its text as JSON.
 
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::{
-    kms::{Dak, klf::OpenedFile},
-    secrets::Secret,
-    sts::{FieldError, Ident, Record, SmId, TypedRecord, VkloadRsp, file},
-};
+use crate::kms::klf::OpenedFile;
+use crate::sts::{FieldError, Record, TypedRecord, VkloadRsp, file};
+use crate::{kms::Dak, secrets::Secret};
 
-use super::{
-    error::{ModuleError, StateError},
-    pending::Pending,
-};
+use super::error::{ModuleError, StateError};
+use super::identity::Identity;
+use super::pending::Pending;
 
 /// Room for the JSON of one pending request.
 const PENDING_LENGTH: usize = 4096;
 
-/// What a module is called.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Identity {
-    /// The module's identifier.
-    pub smid: SmId,
-    /// Its hardware id, which the KMC registers.
-    pub hardware: Ident,
-    /// Its firmware id, which it only states.
-    pub firmware: Ident,
-}
-
-/// Everything that a module keeps.
+/// The whole state of a module.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) identity: Identity,
@@ -59,7 +45,8 @@ struct PendingText {
 }
 
 impl State {
-    /// Opens a key load file with the pending request that it answers, and says which.
+    /// Opens a key load file with the pending request that it answers. Also
+    /// returns the index of that request.
     pub(super) fn open(&self, records: &[Record]) -> Result<(usize, OpenedFile), ModuleError> {
         let response = self.response(records)?;
         let mut refusal = ModuleError::NoRequest {
@@ -88,7 +75,7 @@ impl State {
     }
 
     pub(super) fn to_json(&self) -> Result<Zeroizing<Vec<u8>>, ModuleError> {
-        // Reserved at once, so that growing leaves no copy of a secret behind.
+        // Reserves the room at once, as a growing vector leaves copies of secrets.
         let room = PENDING_LENGTH * (1 + self.pending.len());
         let mut json = Zeroizing::new(Vec::with_capacity(room));
         serde_json::to_writer_pretty(&mut *json, &self.to_text())
@@ -141,7 +128,8 @@ impl PendingText {
     }
 
     fn restore(&self) -> Result<Pending, StateError> {
-        // Into one vector of the right length: one that grows leaves copies.
+        // Uses a vector of the right length, as a growing one leaves copies of
+        // the secret.
         let mut scalar = Zeroizing::new(vec![0; self.private_key.len() / 2]);
         hex::decode_to_slice(&*self.private_key, &mut scalar).map_err(|_| StateError::Secret {
             name: "private_key",

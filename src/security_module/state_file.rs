@@ -1,9 +1,9 @@
-//! The file that a security module's state lies in: for its owner alone, for
-//! one process at a time, replaced as a whole.
+//! The state file of a security module. Only its owner may read it, one process
+//! at a time uses it, and it is replaced as a whole.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -15,12 +15,12 @@ use crate::new_file;
 #[derive(Debug)]
 pub(super) struct StateFile {
     path: PathBuf,
-    /// The file that now lies at `path`; its lock goes when it is closed.
+    /// The file at `path`. Closing it releases its lock.
     locked: File,
 }
 
 impl StateFile {
-    /// Makes the file, which must not be there yet.
+    /// Makes the file. Fails if it exists.
     pub(super) fn create(path: &Path, content: &[u8]) -> Result<Self, ModuleError> {
         new_file::create(path, 0o600, content).map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists => ModuleError::Exists {
@@ -31,12 +31,12 @@ impl StateFile {
         Ok(Self::open(path)?.0)
     }
 
-    /// Opens the file and gives its content.
+    /// Opens and locks the file, and reads its content.
     pub(super) fn open(path: &Path) -> Result<(Self, Zeroizing<Vec<u8>>), ModuleError> {
         let opened = File::open(path).map_err(failed("open", path))?;
         let mut locked = locked(opened, path)?;
         let metadata = locked.metadata().map_err(failed("read", path))?;
-        // Whoever had the lock before may have put another file here since.
+        // The last process with the lock may have replaced the file since.
         let present = fs::metadata(path).map_err(failed("read", path))?;
         if (metadata.dev(), metadata.ino()) != (present.dev(), present.ino()) {
             return Err(ModuleError::InUse {
@@ -50,7 +50,7 @@ impl StateFile {
                 mode,
             });
         }
-        // Reserved at once, so that growing leaves no copy of a secret behind.
+        // Reserves the room at once, as a growing vector leaves copies of secrets.
         let room = usize::try_from(metadata.len())
             .unwrap_or_default()
             .saturating_add(1);
@@ -67,43 +67,21 @@ impl StateFile {
         ))
     }
 
-    /// Puts `content` in the place of what the file holds: all of it or, after
-    /// an error or a crash, nothing.
+    /// Replaces the content of the file. An error or a crash leaves the old content.
     pub(super) fn replace(&mut self, content: &[u8]) -> Result<(), ModuleError> {
         let mut new = self.path.clone().into_os_string();
         new.push(".new");
         let new = PathBuf::from(new);
-        // A crash may have left one; nobody else writes here under our lock.
+        // A crash may have left this file. No other process writes it under our lock.
         let _ = fs::remove_file(&new);
-        let made = write_new(&new, content).map_err(failed("write", &new))?;
+        new_file::create(&new, 0o600, content).map_err(failed("write", &new))?;
+        let made = File::open(&new).map_err(failed("open", &new))?;
         let locked = locked(made, &new)?;
         fs::rename(&new, &self.path).map_err(failed("replace", &self.path))?;
         self.locked = locked;
-        self.sync_directory()
-    }
-
-    fn sync_directory(&self) -> Result<(), ModuleError> {
-        let parent = self
-            .path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        let directory = parent.unwrap_or(Path::new("."));
+        let directory = new_file::directory_of(&self.path);
         new_file::sync(directory).map_err(failed("sync", directory))
     }
-}
-
-fn write_new(path: &Path, content: &[u8]) -> io::Result<File> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    let written = file.write_all(content).and_then(|()| file.sync_all());
-    if written.is_err() {
-        // Half a state is no state; what is reported is why it is half.
-        let _ = fs::remove_file(path);
-    }
-    written.map(|()| file)
 }
 
 fn locked(file: File, path: &Path) -> Result<File, ModuleError> {

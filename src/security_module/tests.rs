@@ -1,5 +1,5 @@
-//! The module against the KMC's side of the same records, and against vectors
-//! that were made elsewhere.
+//! Tests the module against the KMC's side of the same records, and against
+//! vectors from elsewhere.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::fs;
@@ -84,7 +84,7 @@ impl Bench {
         self.directory.path().join("sm.json")
     }
 
-    /// Ends the process, as it were, and starts it again.
+    /// Loads the module again, as after a restart.
     fn reload(self) -> Self {
         let path = self.path();
         let Self { directory, module } = self;

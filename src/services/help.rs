@@ -1,11 +1,10 @@
-//! Help service (5.1.2): plain instructions for somebody who has never seen
-//! the gateway, written from the tables of services and codes and from the
-//! limits of this installation. In the order of need: what to do, an example,
-//! the services, what comes back, why nothing may come, and what a code means.
-//! Whoever may never have asked gets the beginning alone.
+//! Help service (5.1.2): plain instructions for people who have never seen the
+//! gateway. The text is made from the tables of services and codes, and from
+//! the limits of this installation. A request that may be forged gets a short
+//! text only.
 
-use super::{Answer, Call, Installation, Limits, SERVICES, ServiceCode};
-use crate::mail::{Concern, RESULT_CODES, ResultCode, wrap_prose};
+use super::call::{Answer, Call, Installation, Limits, Service};
+use crate::mail::{Concern, RESULT_CODES, ResultCode, ServiceCode, wrap_prose};
 
 /// The standard's example of a request (5.1.4.4).
 const EXAMPLE: &str = "\
@@ -20,35 +19,36 @@ VKLOAD.REQ.1|SMID.1:Prism:94000304:20200622T130252Z:26D7925210FB
 -----STS:VKLOAD.REQ.1 ENDS-----
 ";
 
-pub(super) fn answer(call: &Call<'_>) -> Answer {
+pub(super) fn answer(call: &Call<'_>, services: &[Service]) -> Answer {
     Answer::success(match call.may_be_forged {
-        true => beginning(call.installation),
-        false => instructions(call.installation),
+        true => beginning(call.installation, services),
+        false => instructions(call.installation, services),
     })
 }
 
-/// The least that gets a first request right. Anybody can have it sent to
+/// The short text, just enough for a first request. Anybody can have it sent to
 /// anybody.
-fn beginning(installation: &Installation) -> String {
-    let services: String = SERVICES
+fn beginning(installation: &Installation, services: &[Service]) -> String {
+    let services: String = services
         .iter()
         .map(|service| format!("  {}\n    {}\n", service.code, service.brief))
         .collect();
     let postmaster = installation
         .addresses
         .first()
-        .map(|address| format!(", or ask postmaster@{}", address.domain()))
+        .map(|address| format!(" You can also ask postmaster@{}.", address.domain()))
         .unwrap_or_default();
     wrap_prose(&format!(
-        "{}\nServices:\n\n{services}\nIf you did not ask for this, somebody wrote in your name; \
-         you need not do anything. You get the whole instructions once your mail is authenticated \
-         (SPF or DKIM), or a security module of yours got its first Key Load File{postmaster}.\n",
+        "{}\nServices:\n\n{services}\nIf you did not ask for this, somebody used your address. You \
+         don't need to do anything. You get the full instructions once your mail is authenticated \
+         (SPF or DKIM), or once a security module of yours has received its first Key Load \
+         File.{postmaster}\n",
         what_to_do(installation),
     ))
 }
 
-/// The text for `installation`, wrapped for mail.
-fn instructions(installation: &Installation) -> String {
+/// The full text for `installation`, wrapped for mail.
+fn instructions(installation: &Installation, services: &[Service]) -> String {
     let limits = &installation.limits;
     let sections = [
         (
@@ -56,8 +56,8 @@ fn instructions(installation: &Installation) -> String {
             what_to_do(installation),
         ),
         ("AN EXAMPLE", example(installation)),
-        ("SERVICES", services()),
-        ("WHAT COMES BACK", what_comes_back(limits)),
+        ("SERVICES", list_of(services)),
+        ("THE ANSWER", the_answer(limits)),
         ("LIMITS", limits_in_words(limits)),
         ("IF NO ANSWER COMES", no_answer(installation)),
         ("CODES", codes()),
@@ -76,13 +76,12 @@ fn what_to_do(installation: &Installation) -> String {
         .map(ToString::to_string)
         .collect();
     format!(
-        "A program answers the mail that is sent to this address; nobody reads it. To ask it for \
-         something:\n\n\
+        "A program answers the mail to this address. No person reads it. To ask for something:\n\n\
          1. Write a new message in plain text, not in HTML.\n\
          2. Put {} in To. Cc and Bcc do not count.\n\
          3. Begin the Subject with the code of a service, such as {}.\n\
-         4. Put into the message what the service asks for, if anything.\n\
-         5. Send it once, and wait. The answer mostly comes within 10 minutes.\n",
+         4. Put into the message what the service needs, if anything.\n\
+         5. Send it once and wait. The answer usually comes within 10 minutes.\n",
         addresses.join(" or "),
         ServiceCode::GetPublicKey,
     )
@@ -93,8 +92,9 @@ fn example(installation: &Installation) -> String {
     let address = address.map(ToString::to_string).unwrap_or_default();
     let record: String = EXAMPLE.lines().map(|line| format!("  {line}\n")).collect();
     format!(
-        "This asks for the Key Load File of a security module, which made the record between the \
-         marks. What follows the code in the Subject is yours, and comes back in the answer.\n\n\
+        "This message asks for the Key Load File of a security module. The module made the record \
+         and its BEGINS and ENDS lines. You may write any text after the code in the Subject. The \
+         answer repeats it.\n\n\
          \x20 To: {address}\n\
          \x20 Subject: {} order 17\n\n\
          {record}\n\
@@ -103,8 +103,8 @@ fn example(installation: &Installation) -> String {
     )
 }
 
-fn services() -> String {
-    SERVICES
+fn list_of(services: &[Service]) -> String {
+    services
         .iter()
         .map(|service| {
             format!(
@@ -115,32 +115,33 @@ fn services() -> String {
         .collect()
 }
 
-fn what_comes_back(limits: &Limits) -> String {
+fn the_answer(limits: &Limits) -> String {
     format!(
-        "The Subject of the answer is \"Auto: \" and yours. Its text says what became of your \
-         request; a Key Load File is attached, as a file whose name ends in .txt. For programs, \
-         the header X-Gateway-Result says the same, as a list that is parted by tabs:\n\n\
-         - Success, and a summary. That was all.\n\
-         - Error, a code, and what to do. That was all, too.\n\
-         - Notice, a code, and what to do. The answer itself comes later.\n\n\
-         If you have to wait for more than {}, a notice says so. The answer goes to Reply-To, \
-         otherwise to the first address in From. Of several addresses in Reply-To the first {} \
-         are answered. Have your mail filter let this gateway's mail pass: it looks automatic, as \
-         it is.\n",
+        "The Subject of the answer is \"Auto: \" and your Subject. The text states the result. If you \
+         asked for a Key Load File, it is attached with a name that ends in .txt. Programs find the result in the \
+         header X-Gateway-Result, as a list separated by tabs:\n\n\
+         - Success, and a summary. This answer is final.\n\
+         - Error, a code, and what to do. This answer is final.\n\
+         - Notice, a code, and what to do. The final answer comes later.\n\n\
+         If you have to wait for more than {}, a notice says so. The answer goes to Reply-To, or \
+         to the first address in From if there is no Reply-To. If Reply-To has many \
+         addresses, the first {} are answered. Set up your mail filter to accept mail from this \
+         gateway, as it looks like automatic mail.\n",
         limits.notice_after, limits.targets,
     )
 }
 
 fn limits_in_words(limits: &Limits) -> String {
     format!(
-        "- A message may have at most {message}, and at most {extra} of attachments that its service \
-         does not ask for.\n\
-         - A VKLOADREQ serves once. When it arrives it may be at most {age} old, and dated at most \
-         {ahead} ahead.\n\
+        "- A message may have at most {message}, and at most {extra} of attachments that the service \
+         does not need.\n\
+         - A VKLOADREQ can be used once. When it arrives, it may be at most {age} old, and its time \
+         at most {ahead} ahead.\n\
          - A security module gets at most {issues} Key Load Files in {issues_within}.\n\
-         - {at_once} requests of one sender are done at once, and then one each {every}; the \
-         others wait for their turn. With more than {above} you are blocked for {block_for}.\n\
-         - While something is out of order a request is kept, and tried again for {give_up}.\n",
+         - The gateway answers {at_once} requests of one sender at once, and then one each {every}. \
+         The others wait for their turn. If you send more than {above} you are blocked for \
+         {block_for}.\n\
+         - If something is out of order, the gateway keeps a request and tries again for {give_up}.\n",
         message = size(limits.message_bytes),
         extra = size(limits.unexpected_attachment_bytes),
         age = limits.age,
@@ -168,9 +169,10 @@ fn size(bytes: u64) -> String {
 }
 
 fn no_answer(installation: &Installation) -> String {
-    let mut text = "Look into your junk mail first. Then see whether one of these is true of your \
-         message. If so, it is not answered.\n\n"
-        .to_owned();
+    let mut text =
+        "Look into your junk mail first. The gateway does not answer a message if one of \
+         these is true:\n\n"
+            .to_owned();
     for cause in &installation.unanswered {
         text.push_str(&format!("- {cause}\n"));
     }
@@ -198,7 +200,7 @@ fn entry(row: &ResultCode) -> String {
     )
 }
 
-/// A remedy as a sentence of its own.
+/// A remedy with a capital letter at its start.
 fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| {
@@ -213,6 +215,7 @@ mod tests {
     use super::*;
     use crate::{
         mail::Address,
+        services::SERVICES,
         sts::{VkloadReq, single_in_mail},
     };
 
@@ -243,7 +246,7 @@ mod tests {
 
     #[test]
     fn the_beginning_is_short_and_says_how_to_get_the_rest() {
-        let text = beginning(&installation());
+        let text = beginning(&installation(), &SERVICES);
         assert!(text.len() <= 1200, "{} bytes: {text}", text.len());
         for line in text.lines() {
             assert!(line.len() <= 72 && line.is_ascii(), "{line}");
@@ -261,15 +264,15 @@ mod tests {
         }
     }
 
-    /// In one line, so that where it is wrapped is no matter.
+    /// The text in one line, so that line breaks do not matter.
     fn unwrapped() -> String {
-        let text = instructions(&installation());
+        let text = instructions(&installation(), &SERVICES);
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     #[test]
     fn any_mail_program_shows_it_as_it_is() {
-        for line in instructions(&installation()).lines() {
+        for line in instructions(&installation(), &SERVICES).lines() {
             assert!(line.len() <= 72, "{line}");
             assert!(
                 line.bytes().all(|byte| matches!(byte, b' '..=b'~')),

@@ -1,8 +1,8 @@
-//! Get Key Load File (STS Edition 2) service (5.1.4): takes the VKLOADREQ out
-//! of the body, has the key management system judge it and issue, and gives
-//! each refusal its code.
+//! Get Key Load File (STS Edition 2) service (5.1.4). Takes the VKLOADREQ from
+//! the body and puts it to the key management system. Gives each refusal its
+//! code.
 
-use super::{Answer, Call, ServiceError};
+use super::call::{Answer, Call, ServiceError};
 use crate::{
     kms::{Grant, Issue, IssueQuestion, Refusal},
     mail::{Body, ErrorCode, Outcome, ReplyAttachment},
@@ -59,7 +59,7 @@ fn granted(question: &IssueQuestion, grant: Grant) -> Answer {
     for (sgc, krn) in &grant.keys {
         body.push_str(&format!("  Supply group {sgc}, key revision {krn}\n"));
     }
-    body.push_str("\nLoad the file into that module; no other can open it.\n");
+    body.push_str("\nLoad the file into this module. No other module can open it.\n");
     let detail = grant
         .keys
         .iter()
@@ -76,8 +76,8 @@ fn granted(question: &IssueQuestion, grant: Grant) -> Answer {
     answer
 }
 
-/// The module's name and the time of its request. Both are of an alphabet
-/// that every file system takes.
+/// The module's name and the time of its request. Every file system accepts
+/// their characters.
 fn file_name(question: &IssueQuestion) -> String {
     format!(
         "KLF_{}_{}.txt",
@@ -100,20 +100,20 @@ fn refused(refusal: &Refusal) -> Answer {
         Refusal::PublicKey(problem) => Answer::error(
             ErrorCode::VkloadPublicKey,
             Some(format!(
-                "The public key in the VKLOADREQ is no valid point: {problem}"
+                "The public key in the VKLOADREQ is not a valid point: {problem}"
             )),
             Vec::new(),
         ),
         Refusal::Replayed => error(ErrorCode::VkloadReplayed, Vec::new()),
         Refusal::NoVendingKeys => error(ErrorCode::NoVendingKeys, Vec::new()),
-        // The module may have none now, as the code says; for this cause the
-        // remedy is another.
+        // The code fits, as the module may have no keys now. The remedy for
+        // this cause is different.
         Refusal::Limit { until } => Answer {
             detail: Some(refusal.to_string()),
             ..Answer::error_described(
                 ErrorCode::NoVendingKeys,
                 format!(
-                    "The security module was issued as many Key Load Files as it may have \
+                    "The security module has received as many Key Load Files as it may have \
                      for now; generate a fresh VKLOADREQ at {until} or later"
                 ),
                 time(until),
@@ -123,20 +123,18 @@ fn refused(refusal: &Refusal) -> Answer {
 }
 
 fn record_error(error: &RecordError) -> Answer {
+    let mut parameters = Vec::new();
     let code = match error {
         RecordError::Missing { .. } => ErrorCode::RecordMissing,
         RecordError::Multiple { .. } => ErrorCode::RecordMultiple,
         RecordError::Quoted { .. } => ErrorCode::RecordQuoted,
         RecordError::Format { .. } => ErrorCode::RecordFormat,
-        RecordError::Crc { .. } => ErrorCode::RecordCrc,
-    };
-    let parameters = match error {
         RecordError::Crc {
             stated, computed, ..
         } => {
-            vec![stated.to_string(), computed.to_string()]
+            parameters.extend([stated.to_string(), computed.to_string()]);
+            ErrorCode::RecordCrc
         }
-        _ => Vec::new(),
     };
     Answer::error(code, Some(error.to_string()), parameters)
 }

@@ -1,8 +1,8 @@
-//! Send an update file to the KMC (5.1.1), reserved for the STSA: the file is
-//! a text/plain attachment (8.2), its signature is what counts, and who sent
-//! the message proves nothing.
+//! Send an update file to the KMC (5.1.1), reserved for the STSA. The file is a
+//! text/plain attachment (8.2). Only its signature counts: the sender of the
+//! message proves nothing.
 
-use super::{Answer, Call, ServiceError};
+use super::call::{Answer, Call, ServiceError};
 use crate::{
     kms::{Applied, Update, UpdateQuestion, UpdateRefusal},
     mail::{Attachment, ErrorCode},
@@ -27,8 +27,7 @@ pub(super) async fn answer(call: Call<'_>) -> Result<Answer, ServiceError> {
     })
 }
 
-/// The one attachment that is declared as such and of text/plain; its name
-/// doesn't count.
+/// The only declared attachment of type text/plain. Its name doesn't count.
 fn update_file(attachments: &[Attachment]) -> Result<&Attachment, Box<Answer>> {
     let refuse = |code, found: Option<String>| Err(Box::new(Answer::error(code, found, vec![])));
     let declared: Vec<&Attachment> = attachments.iter().filter(|own| own.declared).collect();
@@ -48,14 +47,14 @@ fn update_file(attachments: &[Attachment]) -> Result<&Attachment, Box<Answer>> {
     }
 }
 
-/// A media type as a header may hold it.
+/// A media type without characters that a header may not hold.
 fn printable(media_type: &str) -> String {
     let graphic = media_type.chars().filter(char::is_ascii_graphic);
     graphic.take(80).collect()
 }
 
-/// The list of modules is for the STSA: where anybody else is answered too, the
-/// bare result must do.
+/// The list of modules is for the STSA. If anybody else gets the answer too, it
+/// states the numbers only.
 fn applied(call: &Call<'_>, applied: Applied) -> Answer {
     let Applied {
         serial,

@@ -1,7 +1,7 @@
-//! Get Public Key service (5.1.3): fingerprint and PK.ECDH.1 as the standard's
-//! example response shows them.
+//! Get Public Key service (5.1.3): fingerprint and PK.ECDH.1, as in the
+//! standard's example.
 
-use super::{Answer, Call, ServiceError};
+use super::call::{Answer, Call, ServiceError};
 use crate::sts::{TypedRecord, write_in_mail};
 
 pub(super) async fn answer(call: Call<'_>) -> Result<Answer, ServiceError> {

@@ -52,7 +52,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The database file is not what was written.
-    #[error("{}: the database is damaged: {found}; restore the backup, as the README says", path.display())]
+    #[error("{}: the database is damaged: {found}; restore the backup, as docs/mail-admin.md says", path.display())]
     Damaged {
         /// The database file.
         path: PathBuf,

@@ -1,22 +1,18 @@
 //! The CRC that ends a record and an identifier.
 
 use std::fmt;
-use std::str::FromStr;
 
 use crc::{CRC_16_MODBUS, Crc};
-
-use super::error::FieldError;
-use super::hexadecimal::Hex;
 
 const ALGORITHM: Crc<u16> = Crc::<u16>::new(&CRC_16_MODBUS);
 
 /// A CRC-16/MODBUS, written as four upper-case hex digits.
 ///
 /// It covers the text up to and including the separator before it: `|` in a
-/// record, `:` in an identifier. Found by recomputing the checksums of the
-/// examples in STS600-9-2, 5.1.3.5 and 5.1.4.4.
+/// record, `:` in an identifier. STS600-9-2 doesn't name the algorithm; this
+/// one gives the checksums of its examples (5.1.3.5 and 5.1.4.4).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Checksum(u16);
+pub struct Checksum(pub(super) u16);
 
 impl Checksum {
     /// The checksum of `text`.
@@ -31,17 +27,7 @@ impl fmt::Display for Checksum {
     }
 }
 
-impl FromStr for Checksum {
-    type Err = FieldError;
-
-    fn from_str(text: &str) -> Result<Self, FieldError> {
-        let Hex(bytes) = text.parse()?;
-        Ok(Self(u16::from_be_bytes(bytes)))
-    }
-}
-
-/// Splits `text` behind its last `separator`: what the checksum covers, and
-/// the checksum's own text.
+/// Splits `text` behind its last `separator` into the covered text and the checksum.
 pub(super) fn split_covered(text: &str, separator: char) -> Option<(&str, &str)> {
     let end = text.rfind(separator)? + separator.len_utf8();
     text.split_at_checked(end)

@@ -1,7 +1,7 @@
 //! Why a record is refused, in words that its sender can act on.
 //!
-//! What a message quotes of the refused text is an [`Excerpt`]: bounded,
-//! printable ASCII, whatever the sender wrote.
+//! An error quotes the refused text as an [`Excerpt`], which is short and
+//! printable ASCII.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,60 +11,60 @@ use super::checksum::Checksum;
 /// Why a record is refused.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RecordError {
-    /// The text holds no record of the type that was looked for.
+    /// The text holds no record of the expected type.
     #[error(
         "no {record} was found; it must stand between its BEGINS and ENDS lines, each at the start of a line"
     )]
     Missing {
-        /// The type that was looked for.
+        /// The expected type, such as `VKLOAD.REQ.1`.
         record: String,
     },
-    /// The text holds more than one record of the type that was looked for.
-    #[error("{count} of {record} were found; send one in each message")]
+    /// The text holds more than one record of the expected type.
+    #[error("{count} {record} records were found; send one in each message")]
     Multiple {
-        /// The type that was looked for.
+        /// The expected type, such as `VKLOAD.REQ.1`.
         record: String,
-        /// How many there are.
+        /// Number of such records.
         count: usize,
     },
-    /// The only record of the type stands in lines quoted with `>`.
+    /// The only record of the expected type is quoted with `>`.
     #[error(
         "{record} stands only in quoted lines (line {line}); send it unquoted in a new message"
     )]
     Quoted {
-        /// The type that was looked for.
+        /// The expected type, such as `VKLOAD.REQ.1`.
         record: String,
-        /// The line it begins on, counted from 1.
+        /// The line of its BEGINS marker, counted from 1.
         line: usize,
     },
-    /// A part of the record isn't what its definition asks for.
+    /// A part of the record doesn't match its definition.
     #[error("{record}: {field}: expected {expected}, found {found}")]
     Format {
-        /// The record's type.
+        /// The type that the record states, or `record` while it is unknown.
         record: String,
-        /// The field, or the part of the record.
+        /// A field such as `SMID`, or `type`, `text` or `ENDS marker`.
         field: &'static str,
-        /// What the definition asks for.
+        /// The form that the definition requires.
         expected: Cow<'static, str>,
-        /// What stands there.
+        /// The text in its place.
         found: Excerpt,
     },
     /// A checksum doesn't match: the text was damaged on its way.
     #[error("{record}: {field}: the checksum stated is {stated}, the text gives {computed}")]
     Crc {
-        /// The record's type.
+        /// The type that the record states, or `record` while it is unknown.
         record: String,
-        /// `CRC` for the record's own, else the identifier whose checksum it is.
+        /// `CRC` for the record's own checksum, else the name of the identifier.
         field: &'static str,
-        /// The checksum that the text states.
+        /// The checksum in the text.
         stated: Checksum,
-        /// The checksum that the text gives.
+        /// The checksum computed from the text.
         computed: Checksum,
     },
 }
 
 impl RecordError {
-    /// The type of the record; `record` if it has none.
+    /// The type of the record, or `record` while it is unknown.
     pub fn record(&self) -> &str {
         match self {
             Self::Missing { record }
@@ -79,20 +79,20 @@ impl RecordError {
 /// Why the text of one field is refused.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum FieldError {
-    /// It isn't of its grammar.
+    /// The text doesn't match the field's grammar.
     #[error("expected {expected}, found {found}")]
     Format {
-        /// What the grammar asks for.
+        /// The form that the grammar requires.
         expected: Cow<'static, str>,
-        /// What stands there.
+        /// The text in its place.
         found: Excerpt,
     },
     /// An identifier's own checksum doesn't match.
     #[error("the checksum stated is {stated}, the text gives {computed}")]
     Crc {
-        /// The checksum that the text states.
+        /// The checksum in the text.
         stated: Checksum,
-        /// The checksum that the text gives.
+        /// The checksum computed from the text.
         computed: Checksum,
     },
 }

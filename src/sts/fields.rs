@@ -1,4 +1,4 @@
-//! Takes a record's fields one by one, so that each error names its field.
+//! Reads a record's fields one by one, so that each error names its field.
 
 use std::str::FromStr;
 use std::vec;
@@ -6,14 +6,14 @@ use std::vec;
 use super::error::{FieldError, RecordError};
 use super::record::{Record, TypedRecord};
 
-/// The fields of one record that are still to be read.
+/// The unread fields of one record.
 pub(super) struct Fields<'record> {
     kind: &'static str,
     remaining: vec::IntoIter<&'record str>,
 }
 
 impl<'record> Fields<'record> {
-    /// The fields of `record`, which must be a `T` and have `count` of them.
+    /// The fields of `record`. Fails unless it is a `T` with `count` fields.
     pub(super) fn of<T: TypedRecord>(
         record: &'record Record,
         count: usize,
@@ -44,7 +44,7 @@ impl<'record> Fields<'record> {
             .map_err(|error: FieldError| error.in_field(self.kind, name))
     }
 
-    /// The next field, or nothing where it is empty.
+    /// The next field, or `None` if it is empty.
     pub(super) fn take_optional<T: FromStr<Err = FieldError>>(
         &mut self,
         name: &'static str,

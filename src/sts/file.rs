@@ -4,19 +4,19 @@ use super::error::RecordError;
 use super::known::is_known_type;
 use super::record::Record;
 
-/// The most records in one file.
+/// Records in one file at most.
 pub const MAXIMUM_RECORDS: usize = 1_000;
 
 /// Why a file of records is refused.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum FileError {
-    /// There is nothing in it.
+    /// The file is empty.
     #[error("the file holds no record")]
     Empty,
-    /// It has more lines than any file of records.
+    /// The file has more than [`MAXIMUM_RECORDS`] lines.
     #[error("the file holds more than {MAXIMUM_RECORDS} records")]
     TooManyRecords,
-    /// A record's type isn't known here.
+    /// A line is a record of an unknown type.
     #[error("line {line}: unknown record type {kind}")]
     UnknownType {
         /// The line, counted from 1.
@@ -29,14 +29,15 @@ pub enum FileError {
     Record {
         /// The line, counted from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The record's error.
         source: RecordError,
     },
 }
 
 /// Reads a file of records.
 ///
-/// Takes LF for CRLF, a leading BOM and a missing last line end, nothing else.
+/// Accepts LF for CRLF, a leading BOM and a missing last line end. Refuses any
+/// other variation.
 pub fn parse(file: &[u8]) -> Result<Vec<Record>, FileError> {
     let text = file.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(file);
     if text.is_empty() {
@@ -64,15 +65,15 @@ pub fn write(records: &[Record]) -> String {
         .collect()
 }
 
-/// What a MAC or signature over `records` covers: each one's text and CRLF,
-/// however the line ended in the file that was read.
+/// The octets that a MAC or signature over `records` covers: the text of each
+/// record and a CRLF. The line ends of the file that was read do not matter.
 pub fn covered_text(records: &[Record]) -> Vec<u8> {
     write(records).into_bytes()
 }
 
 fn parse_line(line: &[u8], number: usize) -> Result<Record, FileError> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    // What isn't UTF-8 isn't ASCII either: the replacement character is refused.
+    // Text that isn't UTF-8 gets a replacement character, which no record may hold.
     let record =
         Record::parse(&String::from_utf8_lossy(line)).map_err(|source| FileError::Record {
             line: number,

@@ -3,14 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::checksum::Checksum;
 use super::error::FieldError;
 
 /// `N` bytes as `2 * N` upper-case hex digits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Hex<const N: usize>(
-    /// The bytes.
-    pub [u8; N],
-);
+pub struct Hex<const N: usize>(pub [u8; N]);
 
 impl<const N: usize> fmt::Display for Hex<N> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -30,6 +28,24 @@ impl<const N: usize> FromStr for Hex<N> {
             ));
         }
         Ok(Self(bytes))
+    }
+}
+
+impl FromStr for Checksum {
+    type Err = FieldError;
+
+    fn from_str(text: &str) -> Result<Self, FieldError> {
+        let Hex(bytes) = text.parse()?;
+        Ok(Self(u16::from_be_bytes(bytes)))
+    }
+}
+
+/// Checks that `covered` has the checksum that `stated` spells.
+pub(super) fn check(covered: &str, stated: &str) -> Result<(), FieldError> {
+    let (stated, computed) = (stated.parse()?, Checksum::of(covered));
+    match stated == computed {
+        true => Ok(()),
+        false => Err(FieldError::Crc { stated, computed }),
     }
 }
 

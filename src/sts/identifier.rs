@@ -7,11 +7,11 @@ use std::str::FromStr;
 
 use super::checksum::{Checksum, split_covered};
 use super::error::FieldError;
-use super::hexadecimal::Hex;
+use super::hexadecimal::{self, Hex};
 use super::ident::Ident;
 use super::time::StsTime;
 
-/// What an identifier names.
+/// The kind of thing that an identifier names.
 pub trait IdentifierKind: Clone + fmt::Debug + Eq + Hash + Ord {
     /// The identifier's type with its version, its first part.
     const TYPE: &'static str;
@@ -44,7 +44,7 @@ pub type SmId = Identifier<Sm>;
 /// Identifiers are compared as whole texts.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Identifier<K: IdentifierKind> {
-    // First, so that the derived order is the text's.
+    // First, so that identifiers sort by their text.
     text: String,
     issuer: Ident,
     name: Ident,
@@ -73,22 +73,22 @@ impl<K: IdentifierKind> Identifier<K> {
         &self.text
     }
 
-    /// Who gave the name.
+    /// The issuer of the name, such as `Prism`.
     pub fn issuer(&self) -> &Ident {
         &self.issuer
     }
 
-    /// The name.
+    /// The issuer's name for the key or module, such as `K0001`.
     pub fn name(&self) -> &Ident {
         &self.name
     }
 
-    /// When it was made.
+    /// The time when the key or module was made.
     pub fn created(&self) -> StsTime {
         self.created
     }
 
-    /// The 64-bit value that makes it unique.
+    /// 64 bits that make the identifier unique.
     pub fn unique(&self) -> [u8; 8] {
         self.unique
     }
@@ -118,10 +118,7 @@ impl<K: IdentifierKind> FromStr for Identifier<K> {
         if kind != K::TYPE {
             return Err(shape::<K>(text));
         }
-        let (stated, computed) = (stated.parse()?, Checksum::of(covered));
-        if stated != computed {
-            return Err(FieldError::Crc { stated, computed });
-        }
+        hexadecimal::check(covered, stated)?;
         let Hex(unique) = unique.parse()?;
         Ok(Self::new(
             issuer.parse()?,

@@ -1,4 +1,4 @@
-//! The record types that are known here.
+//! The table of known record types.
 
 use super::error::{FieldError, RecordError};
 use super::public_key::PkEcdh;
@@ -20,7 +20,7 @@ const TYPES: [(&str, Check); 8] = [
     (SmUpdateSignature::TYPE, check::<SmUpdateSignature>),
 ];
 
-/// Checks the fields of a record by its type, which must be a known one.
+/// Checks the fields of a record by its type. Fails if the type is unknown.
 pub fn check_fields(record: &Record) -> Result<(), RecordError> {
     let known = TYPES.iter().find(|(kind, _)| *kind == record.kind());
     let unknown = || FieldError::format("a known type", record.kind());

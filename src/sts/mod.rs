@@ -1,13 +1,12 @@
-//! STS records: their text, checksums and identifiers, and the two ways they
-//! travel, in an e-mail and in a file.
+//! STS records: text, checksums, identifiers, the record in an e-mail and the
+//! file of records.
 //!
-//! `PK.ECDH.1` and `VKLOAD.REQ.1`, the record's text, its CRC and the record in
-//! an e-mail are the standard's, as far as STS600-9-2 shows them. The file of
-//! records, the rule of one spelling and every type that begins with `X.` are
-//! this project's profile.
+//! STS600-9-2 shows the record's text, its CRC, the record in an e-mail,
+//! `PK.ECDH.1` and `VKLOAD.REQ.1`. This project's profile adds the file of
+//! records, every type that begins with `X.`, and the rule that a value has one
+//! spelling.
 //!
-//! Knows nothing of mail (it takes decoded text), of storage, of keys at rest
-//! or of the clock.
+//! Knows nothing of mail (it takes decoded text), storage, keys at rest or the clock.
 
 mod checksum;
 mod error;

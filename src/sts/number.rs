@@ -7,10 +7,7 @@ use super::error::FieldError;
 
 /// A decimal number in its one spelling.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Decimal<T>(
-    /// The number.
-    pub T,
-);
+pub struct Decimal<T>(pub T);
 
 impl<T: fmt::Display> fmt::Display for Decimal<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,17 +6,17 @@ use std::str::FromStr;
 use super::error::FieldError;
 use super::hexadecimal::is_upper_case_hex;
 
-/// The longest point: P-521's, SEC1 uncompressed.
+/// Bytes of the longest point, one of P-521, SEC1 uncompressed.
 const MAXIMUM_BYTES: usize = 133;
 
 /// A public key as it stands in a record: upper-case hex of whole bytes.
 ///
-/// Whether it is a point, and of which curve, is for whoever computes with it.
+/// It need not be a point of a curve: the code that computes with the key checks that.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PointText(String);
 
 impl PointText {
-    /// The text of `bytes`, which must be 1 to 133.
+    /// The text of `bytes`. Fails unless there are 1 to 133 of them.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FieldError> {
         hex::encode_upper(bytes).parse()
     }

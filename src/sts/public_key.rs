@@ -1,4 +1,4 @@
-//! `PK.ECDH.1`: the public key of a KMC, for whoever makes requests to it.
+//! `PK.ECDH.1`: the public key of a KMC. A module needs it to make a request.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,7 +19,7 @@ pub struct PkEcdh {
     pub public_key: PointText,
     /// When the key expires.
     pub expiry: StsTime,
-    /// Two fields whose meaning isn't public.
+    /// Two fields without a public meaning.
     pub reserved: [Reserved; 2],
 }
 
@@ -52,7 +52,8 @@ impl TypedRecord for PkEcdh {
     }
 }
 
-/// A field whose meaning isn't known: written empty, kept as it was read.
+/// A field without a known meaning. The gateway writes it empty and keeps what
+/// it reads.
 ///
 /// Any printable ASCII without blanks and `|`, at most 200 characters.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -61,7 +62,7 @@ pub struct Reserved(String);
 impl Reserved {
     const MAXIMUM_LENGTH: usize = 200;
 
-    /// The field's text, mostly empty.
+    /// The field's text, which is usually empty.
     pub fn as_str(&self) -> &str {
         &self.0
     }

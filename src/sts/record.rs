@@ -1,32 +1,33 @@
-//! The record itself: fields of printable ASCII joined by `|`, a checksum last.
+//! One record: fields of printable ASCII joined by `|`, then a checksum.
 
 use std::fmt;
 use std::iter;
 
 use super::checksum::{Checksum, split_covered};
 use super::error::{FieldError, RecordError};
+use super::hexadecimal;
 
-/// The longest record that is read or built: one line of mail (RFC 5322, 2.1.1).
+/// Characters of a record at most: one line of mail (RFC 5322, 2.1.1).
 pub const MAXIMUM_LENGTH: usize = 998;
 
-/// The longest record type.
+/// Characters of a record type at most.
 pub(super) const MAXIMUM_TYPE_LENGTH: usize = 40;
 
-/// What a record is called in an error until its type is known.
+/// Stands for the type in an error while the type is unknown.
 const UNTYPED: &str = "record";
 
 /// One record whose text is well formed and whose checksum is right.
 ///
-/// The first field is the type with its version (`VKLOAD.REQ.1`), the last the
-/// CRC over all before it. What the fields between them mean is a
-/// [`TypedRecord`]'s affair.
+/// The first field is the type with its version (`VKLOAD.REQ.1`). The last is
+/// the CRC over all before it. A [`TypedRecord`] gives the fields between them
+/// a meaning.
 #[derive(Clone, Eq, Hash, PartialEq)]
 pub struct Record {
     text: String,
 }
 
 impl Record {
-    /// Reads a record that is exactly `text`.
+    /// Reads `text` as one record.
     pub fn parse(text: &str) -> Result<Self, RecordError> {
         let kind = text
             .split('|')
@@ -40,13 +41,7 @@ impl Record {
         if kind == UNTYPED {
             return Err(wrong_type(text));
         }
-        let stated = stated
-            .parse()
-            .map_err(|error: FieldError| error.in_field(kind, "CRC"))?;
-        let computed = Checksum::of(covered);
-        if stated != computed {
-            return Err(FieldError::Crc { stated, computed }.in_field(kind, "CRC"));
-        }
+        hexadecimal::check(covered, stated).map_err(|error| error.in_field(kind, "CRC"))?;
         Ok(Self {
             text: text.to_owned(),
         })
@@ -69,7 +64,8 @@ impl Record {
         Ok(record)
     }
 
-    /// The record of fields whose types guarantee what [`Record::build`] checks.
+    /// Builds a record without the checks of [`Record::build`]. The types of
+    /// the fields guarantee them.
     pub(super) fn of_checked_fields(kind: &str, fields: &[String]) -> Self {
         let mut text = covered_text(kind, fields);
         text.push_str(&Checksum::of(&text).to_string());
@@ -113,10 +109,9 @@ impl fmt::Display for Record {
     }
 }
 
-/// A record type whose fields have their meaning.
+/// A record of a known type, with typed fields.
 ///
-/// Each value has one text: reading what [`TypedRecord::to_record`] wrote gives
-/// the value, and writing what was read gives the text.
+/// Each value has one text, so reading undoes writing and writing undoes reading.
 pub trait TypedRecord: Sized {
     /// The record's type with its version.
     const TYPE: &'static str;
@@ -124,12 +119,12 @@ pub trait TypedRecord: Sized {
     /// Reads the fields of `record`.
     fn from_record(record: &Record) -> Result<Self, RecordError>;
 
-    /// The record that says this.
+    /// Writes the record.
     fn to_record(&self) -> Record;
 }
 
-/// `kind` and `fields`, each with the `|` behind it: what a checksum or a MAC
-/// in the next field covers.
+/// `kind` and `fields`, each with a `|` behind it. A checksum or MAC in the
+/// next field covers this text.
 pub(super) fn covered_text(kind: &str, fields: &[String]) -> String {
     iter::once(kind)
         .chain(fields.iter().map(String::as_str))

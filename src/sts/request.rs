@@ -14,7 +14,7 @@ use super::time::StsTime;
 pub struct VkloadReq {
     /// The module that asks.
     pub smid: SmId,
-    /// The KMC key that it asks under.
+    /// The KMC key that the module used.
     pub kmcid: KmcId,
     /// When the request was made.
     pub time: StsTime,
@@ -24,18 +24,18 @@ pub struct VkloadReq {
     pub firmware: Ident,
     /// The module's ephemeral public key, SEC1 uncompressed.
     pub public_key: PointText,
-    /// The module's authentication of all before it.
+    /// Authenticates all fields before it.
     pub mac: [u8; 24],
 }
 
 impl VkloadReq {
-    /// The record's whole text, CRC included. It is the text that was read,
-    /// since a record has one text only.
+    /// The record's whole text, CRC included. It equals the text that was read,
+    /// since a record has only one text.
     pub fn text(&self) -> String {
         self.to_record().text().to_owned()
     }
 
-    /// What the MAC covers: the text up to and including the `|` before it.
+    /// The text that the MAC covers: all up to and including the `|` before it.
     pub fn authenticated_text(&self) -> String {
         covered_text(Self::TYPE, &self.authenticated_fields())
     }

@@ -9,14 +9,14 @@ use super::record::{Record, TypedRecord, covered_text};
 use super::time::StsTime;
 use super::vending_key::{Dkga, VendingKeyAttributes};
 
-/// `X.VKLOAD.RSP.1`: begins a key load file and says which request it answers.
+/// `X.VKLOAD.RSP.1`: begins a key load file and names the request that it answers.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct VkloadRsp {
-    /// The KMC key that was used.
+    /// The KMC key that the request used.
     pub kmcid: KmcId,
     /// The module that the file is for.
     pub smid: SmId,
-    /// The time in the request.
+    /// The time that the request states.
     pub request_time: StsTime,
     /// When the file was made.
     pub response_time: StsTime,
@@ -27,8 +27,8 @@ pub struct VkloadRsp {
 }
 
 impl VkloadRsp {
-    /// The text up to and including the `|` before the nonce, which goes into
-    /// the derivation of the file's keys.
+    /// The text up to and including the `|` before the nonce. The file's keys
+    /// are derived from it.
     pub fn text_before_nonce(&self) -> String {
         covered_text(Self::TYPE, &self.fields_before_nonce())
     }
@@ -69,9 +69,9 @@ impl TypedRecord for VkloadRsp {
 /// `X.VK.1`: one vending key, wrapped.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Vk {
-    /// What is known of the key in clear.
+    /// The attributes, in clear.
     pub attributes: VendingKeyAttributes,
-    /// The key with the attributes it is bound to, wrapped.
+    /// The key and the attributes that are bound to it, wrapped.
     pub wrapped_key: Vec<u8>,
 }
 
@@ -81,8 +81,8 @@ impl TypedRecord for Vk {
     fn from_record(record: &Record) -> Result<Self, RecordError> {
         let mut fields = Fields::of::<Self>(record, 11)?;
         let attributes = VendingKeyAttributes::take(&mut fields)?;
-        // The key, its KRN, KT and SGC, padded to whole blocks of 8, and one
-        // block more (RFC 5649, 4.1).
+        // Key, KRN, KT and SGC, padded to whole blocks of 8 bytes, and one more
+        // block (RFC 5649, 4.1).
         let wrapped_key = match attributes.dkga {
             Dkga::D01 | Dkga::D02 => fields.take::<Hex<24>>("wrapped key")?.0.to_vec(),
             Dkga::D04 => fields.take::<Hex<40>>("wrapped key")?.0.to_vec(),

@@ -54,7 +54,8 @@ proptest! {
         survives(&VkloadMac { mac })?;
     }
 
-    /// Texts near a record: whatever is read has one text only.
+    /// Changes one character of a request. A text that can still be read is the
+    /// only one of its value.
     #[test]
     fn what_is_read_is_written_the_same(
         request in samples::request(),

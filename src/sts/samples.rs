@@ -1,4 +1,4 @@
-//! What the tests of this folder share: the standard's records and arbitrary
+//! Shared by the tests of this folder: the standard's records and arbitrary
 //! values of every type.
 #![allow(clippy::unwrap_used)]
 

@@ -11,12 +11,13 @@ use super::error::FieldError;
 
 /// A moment of UTC written `yyyymmddThhmmssZ`, years 2000 to 9999.
 ///
-/// A civil time, because a [`Timestamp`] ends before the last day of 9999.
+/// Holds a civil time, because a [`Timestamp`] ends before the last day of 9999.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct StsTime(DateTime);
 
 impl StsTime {
-    /// The second that `timestamp` lies in, unless its year is out of range.
+    /// `timestamp` without its fraction of a second. `None` if the year is out
+    /// of range.
     pub fn from_timestamp(timestamp: Timestamp) -> Option<Self> {
         let moment = Offset::UTC.to_datetime(timestamp);
         let second = Time::new(moment.hour(), moment.minute(), moment.second(), 0).ok()?;

@@ -13,7 +13,7 @@ use super::record::{Record, TypedRecord};
 use super::time::StsTime;
 use super::vending_key::Sgc;
 
-/// The most supply groups of one module.
+/// Supply groups of one module at most.
 pub const MAXIMUM_SUPPLY_GROUPS: usize = 100;
 
 /// `X.SMUPDATE.1`: begins an update file.
@@ -74,29 +74,29 @@ impl std::str::FromStr for Serial {
     }
 }
 
-/// `X.SM.1`: what becomes of one module.
+/// `X.SM.1`: adds or revokes one module.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SmEntry {
-    /// The module.
+    /// The module to add or revoke.
     pub smid: SmId,
-    /// Its hardware id.
+    /// The module's hardware id.
     pub hardware: Ident,
-    /// What becomes of it.
+    /// The change to the module's registration.
     pub change: SmChange,
 }
 
-/// What an update file does with a module.
+/// A change that an update file makes to a module's registration.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SmChange {
-    /// It may ask, with this key and for these supply groups, whatever it had
-    /// before.
+    /// The module may make requests with this key and for these supply groups.
+    /// They replace any earlier ones.
     Add {
-        /// Its Device Authentication Key behind a tag of its SMID, wrapped.
+        /// A tag of the SMID and the Device Authentication Key, wrapped together.
         wrapped_dak: [u8; 48],
-        /// The supply groups whose vending keys it may have.
+        /// The module may have the vending keys of these supply groups.
         sgcs: BTreeSet<Sgc>,
     },
-    /// It may ask no more.
+    /// The module may make no more requests.
     Revoke,
 }
 
@@ -111,17 +111,16 @@ impl TypedRecord for SmEntry {
         let smid = fields.take("SMID")?;
         let action: Action = fields.take("action")?;
         let hardware = fields.take("hardware id")?;
-        let wrapped = fields.take_optional::<Hex<48>>("wrapped DAK")?;
-        let SupplyGroups(sgcs) = fields.take("SGCs")?;
-        let misplaced = |expected: &'static str, field| {
-            Err(FieldError::format(expected, "").in_field(Self::TYPE, field))
-        };
-        let change = match (action, wrapped) {
-            (Action::Add, Some(Hex(wrapped_dak))) => SmChange::Add { wrapped_dak, sgcs },
-            (Action::Add, None) => return misplaced("96 upper-case hex digits", "wrapped DAK"),
-            (Action::Revoke, None) if sgcs.is_empty() => SmChange::Revoke,
-            (Action::Revoke, None) => return misplaced("none, to revoke", "SGCs"),
-            (Action::Revoke, Some(_)) => return misplaced("none, to revoke", "wrapped DAK"),
+        let change = match action {
+            Action::Add => SmChange::Add {
+                wrapped_dak: fields.take::<Hex<48>>("wrapped DAK")?.0,
+                sgcs: fields.take::<SupplyGroups>("SGCs")?.0,
+            },
+            Action::Revoke => {
+                fields.take::<Nothing>("wrapped DAK")?;
+                fields.take::<Nothing>("SGCs")?;
+                SmChange::Revoke
+            }
         };
         Ok(Self {
             smid,
@@ -168,7 +167,21 @@ impl std::str::FromStr for Action {
     }
 }
 
-/// Supply groups by comma, ascending: one set, one text.
+/// The empty text.
+struct Nothing;
+
+impl std::str::FromStr for Nothing {
+    type Err = FieldError;
+
+    fn from_str(text: &str) -> Result<Self, FieldError> {
+        match text {
+            "" => Ok(Self),
+            _ => Err(FieldError::format("nothing for REVOKE", text)),
+        }
+    }
+}
+
+/// Supply groups in ascending order, joined by commas, so that a set has one text.
 struct SupplyGroups(BTreeSet<Sgc>);
 
 impl std::str::FromStr for SupplyGroups {
@@ -181,7 +194,9 @@ impl std::str::FromStr for SupplyGroups {
         let sgcs: Vec<Sgc> = text.split(',').map(str::parse).collect::<Result<_, _>>()?;
         let ascending = sgcs.is_sorted_by(|one, next| one < next);
         if !ascending || sgcs.len() > MAXIMUM_SUPPLY_GROUPS {
-            let expected = format!("at most {MAXIMUM_SUPPLY_GROUPS} SGCs by comma, ascending");
+            let expected = format!(
+                "at most {MAXIMUM_SUPPLY_GROUPS} SGCs in ascending order, joined by commas"
+            );
             return Err(FieldError::format(expected, text));
         }
         Ok(Self(sgcs.into_iter().collect()))
@@ -277,5 +292,14 @@ mod tests {
             let error = entry(fields).unwrap_err().to_string();
             assert!(error.contains(named), "{fields:?}: {error}");
         }
+    }
+
+    #[test]
+    fn a_revocation_quotes_what_it_must_not_have() {
+        let error = entry(["REVOKE", "SM1", "", "000439"]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "X.SM.1: SGCs: expected nothing for REVOKE, found \"000439\""
+        );
     }
 }

@@ -1,7 +1,7 @@
-//! What is said of a vending key beside the key itself.
+//! The attributes of a vending key.
 //!
-//! The field names are the STS Association's; their places in `X.VK.1` are this
-//! project's profile.
+//! The STS Association defines the field names. This project's profile defines
+//! their order in `X.VK.1`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -29,7 +29,7 @@ pub struct VendingKeyAttributes {
     pub dkga: Dkga,
     /// When the key becomes active.
     pub act: StsTime,
-    /// Until when tokens may be issued under it.
+    /// Tokens may be issued under the key until this time.
     pub iut: Option<StsTime>,
     /// Upper limit.
     pub ulm: u32,
@@ -116,14 +116,14 @@ pub type Krn = Digit<1, 9>;
 /// Key type, 0 to 3.
 pub type KeyType = Digit<0, 3>;
 
-/// Base date: the year that token identifiers are counted from.
+/// Base date, from which token identifiers are counted.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum BaseDate {
-    /// 1993.
+    /// 1 January 1993.
     Y1993,
-    /// 2014.
+    /// 1 January 2014.
     Y2014,
-    /// 2035.
+    /// 1 January 2035.
     Y2035,
 }
 
@@ -155,8 +155,8 @@ impl FromStr for BaseDate {
     }
 }
 
-/// Decoder key generation algorithm (IEC 62055-41), which sets the length of
-/// the vending key.
+/// Decoder key generation algorithm (IEC 62055-41). It sets the length of the
+/// vending key.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Dkga {
     /// 01: 8 bytes.

@@ -1,4 +1,4 @@
-//! Compares what Postfix really does with what the gateway needs, and names the
+//! Compares Postfix's effective configuration with the gateway's needs, and names the
 //! remedy for each difference.
 
 use std::path::Path;
@@ -6,6 +6,7 @@ use std::path::Path;
 use super::{
     Difference, Wiring, WiringError,
     comparison::Comparison,
+    directory,
     kept::Kept,
     maps::Maps,
     needs::{Listeners, Needs},
@@ -17,23 +18,22 @@ use crate::config::Config;
 /// The result of a check.
 #[derive(Debug)]
 pub struct Findings {
-    /// Postfix's configuration.
+    /// The directory of Postfix's configuration.
     pub directory: String,
-    /// How the gateway is wired; none where nothing in Postfix names it.
+    /// The wiring of the gateway; none if nothing in Postfix names it.
     pub wiring: Option<Wiring>,
-    /// Each thing that Postfix does otherwise.
+    /// Everything that Postfix does differently, with its remedy.
     pub differences: Vec<Difference>,
-    /// Each thing to know that is no fault.
+    /// Facts that the admin should know and that are no fault.
     pub notes: Vec<String>,
 }
 
-/// Compares the Postfix in `directory`, or postconf's own, with what `config` needs.
+/// Compares the Postfix in `directory` (none: postconf's default) with the needs of `config`.
 ///
 /// # Errors
 /// There is no Postfix, or its files can't be read.
 pub fn check(directory: Option<&Path>, config: &Config) -> Result<Findings, WiringError> {
-    let directory = super::configuration_directory(directory)?;
-    super::require_files(&directory)?;
+    let (directory, postfix) = directory::find(directory)?;
     let kept = Kept::read(&directory)?;
     let postconf = Postconf::at(&directory);
     let maps = Maps::of(postconf.clone())?;
@@ -47,7 +47,7 @@ pub fn check(directory: Option<&Path>, config: &Config) -> Result<Findings, Wiri
             replies: asked.reply.clone(),
             internal,
             daemon_name: asked.daemon_name.clone(),
-            postfix: super::version()?,
+            postfix,
             ..Filling::default()
         },
         needs: asked,
@@ -72,8 +72,8 @@ pub fn check(directory: Option<&Path>, config: &Config) -> Result<Findings, Wiri
     })
 }
 
-/// Where mail for the gateway comes out of the queue: as installed, or as the
-/// transport says.
+/// The address of the internal listener, as the installation noted it, or else as
+/// transport_maps names it.
 fn internal_listener(maps: &Maps, kept: &Kept, config: &Config) -> String {
     if let Some(known) = kept.known("option:internal") {
         return known.to_owned();

@@ -1,5 +1,5 @@
-//! The comparison of one Postfix with what the gateway needs: milters, transport,
-//! services, tables, gateway.toml.
+//! Compares one Postfix with the gateway's needs: milters, transport, services, tables and
+//! gateway.toml.
 
 use super::{
     Difference, Wiring, WiringError, copies,
@@ -25,7 +25,7 @@ pub(super) struct Comparison<'a> {
     pub(super) found: Vec<Difference>,
     /// The admin's smtpd services.
     pub(super) listeners: Listeners,
-    /// Why smtpd can't find the milter where it is.
+    /// The reason if smtpd can't reach the milter's socket.
     pub(super) unreachable: Option<String>,
 }
 
@@ -44,7 +44,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// How the gateway is wired, if anything in Postfix names it.
+    /// The wiring of the gateway; none if nothing in Postfix names it.
     pub(super) fn wiring(&self, kept: &Kept) -> Result<Option<Wiring>, WiringError> {
         if kept.is_installed() {
             let known = kept.known("option:wiring").and_then(Wiring::parse);
@@ -69,7 +69,8 @@ impl Comparison<'_> {
             .any(|milter| is_at(milter, &self.filling.milter)))
     }
 
-    /// Compares all. What can't be read is a difference too, and ends nothing else.
+    /// Compares everything. A part that can't be read is a difference too, and the others
+    /// are compared all the same.
     pub(super) fn compare(&mut self) {
         if let Some(why) = self.unreachable.take() {
             self.differs(why, INSTALL);
@@ -108,8 +109,8 @@ impl Comparison<'_> {
     fn compare_milters(&mut self) -> Result<(), WiringError> {
         if self.is_in("non_smtpd_milters")? {
             self.differs(
-                "main.cf: non_smtpd_milters has the gateway: it would see mail that is already in \
-                 the queue, its own replies too",
+                "main.cf: non_smtpd_milters names the gateway: it would see mail that is already \
+                 in the queue, its own replies too",
                 INSTALL,
             );
         }
@@ -190,7 +191,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// Compares what a service does, whether by its own `-o` or by main.cf.
+    /// Compares the effective parameters of a service, from its own `-o` or from main.cf.
     fn compare_service(&mut self, service: &Service) -> Result<(), WiringError> {
         let key = service.key(&self.filling);
         if self.postconf.entry(&key)?.is_none() {
@@ -223,7 +224,7 @@ impl Comparison<'_> {
         if !inherited.is_empty() {
             let are = inherited.join(", ");
             self.differs(
-                format!("master.cf: the service {key} takes from main.cf what it must not: {are}"),
+                format!("master.cf: the service {key} must override what main.cf says: {are}"),
                 format!("{INSTALL}; {WHY}"),
             );
         }
@@ -259,7 +260,7 @@ impl Comparison<'_> {
                 });
                 if !insists {
                     self.differs(
-                        format!("master.cf: the service {key} ({}) has {parameter}={present}: mail could pass the gateway by", role.as_str()),
+                        format!("master.cf: the service {key} ({}) has {parameter}={present}: mail could bypass the gateway", role.as_str()),
                         format!("postconf -P '{key}/{parameter}={value}'"),
                     );
                 }
@@ -281,8 +282,8 @@ impl Comparison<'_> {
             if !verification::is_excepted(&self.maps, &address.to_lowercase())? {
                 self.differs(
                     format!(
-                        "main.cf: reject_unverified_recipient probes {address}: a probe while the \
-                         gateway is down has its mail refused for hours"
+                        "main.cf: reject_unverified_recipient probes {address}: after a probe while \
+                         the gateway is down, Postfix refuses its mail for hours"
                     ),
                     INSTALL,
                 );

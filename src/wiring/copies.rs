@@ -1,4 +1,4 @@
-//! Settings that make copies of mail for the gateway. A milter that discards a message
+//! Finds settings that make copies of mail for the gateway. A milter that discards a message
 //! discards its copies too, unless `milter.keep_bcc` is set.
 
 use std::fs;
@@ -11,7 +11,7 @@ use super::{
     rewriting::{Destination, destination},
 };
 
-/// Parameters that copy whatever is set.
+/// Parameters that make copies with any value but the empty one.
 const BCC_PARAMETERS: [&str; 3] = ["always_bcc", "sender_bcc_maps", "recipient_bcc_maps"];
 
 /// Parameters whose tables may have the action `BCC` (header_checks(5)).
@@ -23,10 +23,10 @@ const CHECKS: [&str; 5] = [
     "milter_header_checks",
 ];
 
-/// Tables within tables are followed so deep.
+/// Tables within tables are followed to this depth.
 const DEEPEST: usize = 4;
 
-/// Each thing that makes copies, in words for the admin.
+/// All settings that make copies, in words for the admin.
 pub(super) fn makers(maps: &Maps, addresses: &[String]) -> Result<Vec<String>, WiringError> {
     let postconf = maps.postconf();
     let mut found = Vec::new();
@@ -41,7 +41,7 @@ pub(super) fn makers(maps: &Maps, addresses: &[String]) -> Result<Vec<String>, W
     }
     for address in addresses {
         if let Destination::Copied { parameter, to } = destination(maps, address, addresses)? {
-            found.push(format!("{parameter} ({address} is {to} too)"));
+            found.push(format!("{parameter} ({address} goes to {to} too)"));
         }
     }
     Ok(found)
@@ -52,8 +52,8 @@ fn is_set(postconf: &Postconf, parameter: &str) -> Result<bool, WiringError> {
     Ok(!postconf.value(parameter)?.is_empty() || by_services.values().any(|own| !own.is_empty()))
 }
 
-/// The values that may name tables with actions: header and body checks, and what
-/// smtpd restrictions name, restriction classes included.
+/// The parameters whose values may name tables with actions: header and body checks, smtpd
+/// restrictions, and restriction classes.
 fn tables(postconf: &Postconf) -> Result<Vec<(String, String)>, WiringError> {
     let settings = postconf.settings()?;
     let classes = settings.get("smtpd_restriction_classes");
@@ -89,14 +89,14 @@ fn copying_tables<'a>(
     copying.collect::<Vec<_>>().into_iter()
 }
 
-/// The entries of a table, one a line, as far as they can be had.
+/// The entries of a table, one a line; empty if they can't be listed.
 fn content(postconf: &Postconf, element: &str) -> String {
     let element = element.strip_prefix("proxy:").unwrap_or(element);
     let Some((kind, name)) = element.split_once(':') else {
         return String::new();
     };
     match kind {
-        // Files that Postfix reads as they are. It says itself if one can't be read.
+        // Plain files. Postfix itself reports a file that can't be read.
         "regexp" | "pcre" | "cidr" | "texthash" => fs::read_to_string(name).unwrap_or_default(),
         "inline" | "static" => format!("{kind} {}", name.replace(['{', '}', '='], " ")),
         "check_policy_service" | "inet" | "unix" => String::new(),
@@ -106,7 +106,7 @@ fn content(postconf: &Postconf, element: &str) -> String {
 
 /// Whether an entry's action is `BCC address`.
 fn has_bcc(content: &str) -> bool {
-    // An entry goes on with each line that begins with a blank.
+    // A line that begins with a blank continues the entry.
     let content = content.replace("\n ", " ").replace("\n\t", " ");
     let entries = content.lines().filter(|line| !line.starts_with('#'));
     entries.map(str::split_whitespace).any(|words| {

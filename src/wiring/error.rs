@@ -1,4 +1,4 @@
-//! Why Postfix's configuration can't be read or changed.
+//! Errors of reading, changing and comparing Postfix's configuration.
 
 use std::{
     io,
@@ -7,10 +7,10 @@ use std::{
 
 use crate::config::ConfigError;
 
-/// Why the wiring can't be read, changed or compared.
+/// The reason why the wiring can't be read, changed or compared.
 #[derive(Debug, thiserror::Error)]
 pub enum WiringError {
-    /// Something stands in the way. The text says what, where and what to do.
+    /// A condition is not met. The text says what is wrong, where, and what to do.
     #[error("{0}")]
     Refused(String),
     /// A program of Postfix failed.
@@ -18,20 +18,20 @@ pub enum WiringError {
     Program {
         /// The command as it is typed.
         command: String,
-        /// What the program wrote, or why it did not start.
+        /// The program's error output, or the reason why it did not start.
         reason: String,
     },
     /// A file that can't be read or written.
     #[error("{}: can't be {action}: {source}", .path.display())]
     File {
-        /// The file, or the directory.
+        /// The file or directory.
         path: PathBuf,
-        /// What was tried: `read`, `written`, …
+        /// The action that failed: `read`, `written`, …
         action: &'static str,
         /// The operating system's reason.
         source: io::Error,
     },
-    /// The gateway's own configuration.
+    /// gateway.toml can't be read or changed.
     #[error(transparent)]
     Config(#[from] ConfigError),
 }

@@ -1,53 +1,27 @@
-//! Adds the gateway to Postfix, or carries over what has changed.
+//! Adds the gateway to Postfix, or carries changes over into an installation.
 
 mod free_ports;
 mod gateway;
+mod installer;
 mod live;
 mod main_cf;
 mod master_cf;
 
-use std::path::PathBuf;
-
+pub use self::installer::Installation;
+use self::installer::Installer;
 use super::{
-    Report, WiringError,
-    kept::{Kept, State},
-    lock::Lock,
-    needs::{Listeners, Needs, Wiring, milter_socket},
-    postconf,
-    socket::SocketDirectory,
+    Report, WiringError, directory, kept::Kept, lock::Lock, maps::Maps, needs::resolved,
     stage::Stage,
 };
-use crate::config::Config;
 
-/// The admin's order to the installer.
-#[derive(Clone, Debug)]
-pub struct Installation {
-    /// Postfix's configuration; postconf's own where none is given.
-    pub directory: Option<PathBuf>,
-    /// The gateway's configuration file.
-    pub config: PathBuf,
-    /// None: the one of the last run, else `Edge`.
-    pub wiring: Option<Wiring>,
-    /// Milters that sign replies; empty: those of the last run, else Postfix's own.
-    pub signers: Vec<String>,
-    /// Where mail for the gateway comes out of the queue; none: as in the last run.
-    pub internal: Option<String>,
-    /// Change nothing.
-    pub dry_run: bool,
-}
-
-/// Where mail comes out of the queue unless the admin says otherwise.
-const INTERNAL: &str = "127.0.0.1:18026";
-
-/// Adds the gateway, or carries over what has changed in gateway.toml, in the
-/// admin's milters or in the options.
+/// Adds the gateway, or carries over changes of gateway.toml, of the admin's milters and of
+/// the options.
 ///
 /// # Errors
-/// Something stands in the way; nothing was changed then.
+/// [`WiringError::Refused`] if a condition is not met; nothing was changed then.
 pub fn install(asked: &Installation) -> Result<Report, WiringError> {
-    let directory = super::configuration_directory(asked.directory.as_deref())?;
-    super::require_files(&directory)?;
-    let config = super::resolved(&asked.config);
+    let (directory, postfix) = directory::find(asked.directory.as_deref())?;
+    let config = resolved(&asked.config);
     let lock = (!asked.dry_run)
         .then(|| Lock::take(&directory, &config))
         .transpose()?;
@@ -55,68 +29,12 @@ pub fn install(asked: &Installation) -> Result<Report, WiringError> {
     let keeper = lock.is_some().then(|| kept.directory());
     let stage = Stage::new(&directory, &config, keeper)?;
     stage.require_readable()?;
-    let mut installer = Installer::new(asked, config, kept, stage)?;
+    let mut installer = Installer::new(asked, config, postfix, kept, stage)?;
     installer.plan()?;
     installer.finish()
 }
 
-/// One run.
-struct Installer {
-    config_file: PathBuf,
-    config: Config,
-    kept: Kept,
-    stage: Stage,
-    needs: Needs,
-    signers: Vec<String>,
-    dry_run: bool,
-    queue: String,
-    listeners: Listeners,
-    /// Where smtpd finds the milter.
-    socket: String,
-    socket_directory: Option<SocketDirectory>,
-    next: State,
-}
-
 impl Installer {
-    fn new(
-        asked: &Installation,
-        config_file: PathBuf,
-        kept: Kept,
-        stage: Stage,
-    ) -> Result<Self, WiringError> {
-        let config = Config::load(&config_file)?;
-        let wiring = asked
-            .wiring
-            .or_else(|| Wiring::parse(kept.known("option:wiring")?))
-            .unwrap_or(Wiring::Edge);
-        let remembered = asked.internal.as_deref();
-        let internal = remembered.or_else(|| kept.known("option:internal"));
-        let needs = Needs::read(&config, wiring, internal.unwrap_or(INTERNAL))?;
-        let signers = match asked.signers.is_empty() {
-            false => asked.signers.clone(),
-            true => remembered_signers(&kept),
-        };
-        let postconf = stage.postconf();
-        needs.fit(&postconf)?;
-        let queue = postconf.value("queue_directory")?;
-        let listeners = Listeners::read(&postconf, |service| is_ours(&kept, &needs, service))?;
-        let socket = milter_socket(&needs, &queue, &listeners)?;
-        Ok(Self {
-            config_file,
-            config,
-            socket_directory: SocketDirectory::of(&needs.listen),
-            kept,
-            stage,
-            needs,
-            signers,
-            dry_run: asked.dry_run,
-            queue,
-            listeners,
-            socket,
-            next: State::new(),
-        })
-    }
-
     /// Makes all changes on the copies.
     fn plan(&mut self) -> Result<(), WiringError> {
         self.remember_options();
@@ -131,15 +49,16 @@ impl Installer {
         self.wire_transport_settings()?;
         self.wire_verification()?;
         self.wire_services(&milters)?;
-        self.wire_gateway()?;
+        let maps = Maps::of(self.stage.postconf())?;
+        self.wire_gateway(&maps)?;
         self.wire_socket()?;
         self.explain_socket();
-        self.give_warnings()
+        self.give_warnings(&maps)
     }
 
     fn finish(mut self) -> Result<Report, WiringError> {
         if self.stage.changes() == 0 {
-            // A run that was killed may have left only this undone.
+            // A run may have been killed just before this last step.
             if !self.dry_run {
                 self.kept.complete()?;
             }
@@ -153,37 +72,5 @@ impl Installer {
             self.say_next();
         }
         Ok(std::mem::take(&mut self.stage.report))
-    }
-}
-
-/// Whether a service of master.cf is one of the gateway's.
-fn is_ours(kept: &Kept, needs: &Needs, service: &postconf::Service) -> bool {
-    let key = service.key();
-    kept.known(&format!("service:{key}")).is_some()
-        || service.name == needs.internal
-        || service.name == needs.reply
-}
-
-fn remembered_signers(kept: &Kept) -> Vec<String> {
-    (0..)
-        .map_while(|number| kept.known(&format!("option:signer:{number}")))
-        .map(str::to_owned)
-        .collect()
-}
-
-impl Installer {
-    fn remember_options(&mut self) {
-        let options = [
-            ("option:wiring", self.needs.wiring.as_str().to_owned()),
-            ("option:internal", self.needs.internal.clone()),
-            ("option:config", self.config_file.display().to_string()),
-        ];
-        for (key, value) in options {
-            self.next.insert(key.to_owned(), value);
-        }
-        for (number, signer) in self.signers.iter().enumerate() {
-            self.next
-                .insert(format!("option:signer:{number}"), signer.clone());
-        }
     }
 }

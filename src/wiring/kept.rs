@@ -1,10 +1,10 @@
-//! The files as they were before the gateway, and what was put in: the directory
-//! `kms-gateway` beside main.cf, which stays until the gateway is taken out.
+//! The memory of an installation: the directory `kms-gateway` beside main.cf, which stays
+//! until the gateway is taken out.
 //!
-//! It holds the files as they were, `state`, what the last run put in, and, as long
-//! as a run has not ended, `state.next`, what that run is about to put in. Whatever
-//! either names is ours. A run that is killed at any moment leaves a state from which
-//! another run and an uninstallation go on.
+//! It holds the original files. `state` lists the entries of the last run. `state.next`
+//! lists the entries of a run that has not ended. Everything that either lists is the
+//! gateway's. A run that is killed at any moment leaves a state from which another run or
+//! an uninstallation can go on.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use super::WiringError;
 use crate::new_file;
 
-/// Names and values of one run.
+/// The entries of one run: names and values.
 pub(super) type State = BTreeMap<String, String>;
 
 /// The three files that the installer changes.
@@ -41,7 +41,7 @@ impl Changed {
     }
 }
 
-/// The directory, and what is known from it.
+/// The directory and its content.
 #[derive(Debug)]
 pub(super) struct Kept {
     directory: PathBuf,
@@ -50,7 +50,7 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Reads what is kept beside the main.cf of `postfix`.
+    /// Reads the directory beside the main.cf in `postfix`.
     pub(super) fn read(postfix: &Path) -> Result<Self, WiringError> {
         let directory = postfix.join("kms-gateway");
         Ok(Self {
@@ -64,7 +64,7 @@ impl Kept {
         &self.directory
     }
 
-    /// The place of a file as it was.
+    /// The path of an original file.
     pub(super) fn original(&self, file: Changed) -> PathBuf {
         self.directory.join(file.name())
     }
@@ -75,13 +75,13 @@ impl Kept {
             .any(|name| self.directory.join(name).exists())
     }
 
-    /// A value that the last run put in, or was about to put in.
+    /// A value that the last run set, or was about to set; none if it is empty.
     pub(super) fn known(&self, key: &str) -> Option<&str> {
         let found = self.planned.get(key).or_else(|| self.recorded.get(key))?;
         Some(found.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// Whether one of the last runs put this value in.
+    /// Whether one of the last runs set this value.
     pub(super) fn is_ours(&self, key: &str, value: &str) -> bool {
         !value.is_empty()
             && [&self.recorded, &self.planned]
@@ -89,7 +89,7 @@ impl Kept {
                 .any(|state| state.get(key).is_some_and(|known| known == value))
     }
 
-    /// All values that the last runs had for a key.
+    /// The values of the last runs for a key.
     pub(super) fn all(&self, key: &str) -> impl Iterator<Item = &str> {
         [&self.recorded, &self.planned]
             .into_iter()
@@ -97,7 +97,7 @@ impl Kept {
             .map(String::as_str)
     }
 
-    /// The rest of each key that begins with `prefix`, once.
+    /// The rest of each key that begins with `prefix`, without duplicates.
     pub(super) fn named(&self, prefix: &str) -> Vec<String> {
         let keys = self.recorded.keys().chain(self.planned.keys());
         let mut names: Vec<String> = keys
@@ -109,7 +109,7 @@ impl Kept {
         names
     }
 
-    /// Whether nobody but us has changed the file since it was kept.
+    /// Whether only the installer has changed the file since its original was kept.
     pub(super) fn is_unedited(&self, file: Changed, path: &Path) -> Result<bool, WiringError> {
         let original = self.original(file);
         if self.known(&format!("edited:{}", file.name())).is_some() || !original.exists() {
@@ -119,7 +119,7 @@ impl Kept {
         Ok(self.is_ours(&format!("sum:{}", file.name()), &sum) || sum == sum_of(&original)?)
     }
 
-    /// Notes what is about to be put in, before the first file changes.
+    /// Writes `state.next`, before the first file changes.
     pub(super) fn plan(&self, next: &State) -> Result<(), WiringError> {
         let new = self.directory.join("state.new");
         let write = || -> io::Result<()> {
@@ -134,7 +134,7 @@ impl Kept {
         write().map_err(WiringError::file(&new, "written"))
     }
 
-    /// All that was planned is in.
+    /// Notes that all planned changes are made.
     pub(super) fn complete(&self) -> Result<(), WiringError> {
         let next = self.directory.join("state.next");
         if !next.exists() {
@@ -145,7 +145,7 @@ impl Kept {
             .map_err(WiringError::file(&next, "renamed"))
     }
 
-    /// Forgets all. The state goes first: without it nothing is installed.
+    /// Removes the directory. The state goes first: without it nothing is installed.
     pub(super) fn forget(&self) -> Result<(), WiringError> {
         for name in ["state", "state.next"] {
             let file = self.directory.join(name);
@@ -156,12 +156,17 @@ impl Kept {
                 _ => {}
             }
         }
-        match fs::remove_dir_all(&self.directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(WiringError::file(&self.directory, "removed")(error))
-            }
-            _ => Ok(()),
+        remove_directory(&self.directory)
+    }
+}
+
+/// Removes a directory with its content, if it exists.
+pub(super) fn remove_directory(directory: &Path) -> Result<(), WiringError> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(WiringError::file(directory, "removed")(error))
         }
+        _ => Ok(()),
     }
 }
 

@@ -1,8 +1,8 @@
-//! Postfix's lists: elements between commas and blanks, with braces kept together.
+//! Postfix's lists: elements separated by commas and blanks. Braces keep an element together.
 
 use std::fmt::{self, Display, Formatter};
 
-/// A list of main.cf. It is written back as the admin wrote it.
+/// A list of main.cf. It is written back with the admin's own separators.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct List(Vec<Element>);
 
@@ -52,7 +52,7 @@ impl List {
         self.0.is_empty()
     }
 
-    /// The elements that `is_kept` lets stay, and the last of the others.
+    /// The elements for which `is_kept` is true, and the last of the others.
     pub(super) fn split(self, is_kept: impl Fn(&str) -> bool) -> (Self, Option<String>) {
         let (kept, others): (Vec<_>, Vec<_>) = self
             .0
@@ -62,7 +62,7 @@ impl List {
         (Self(kept), other.map(|element| element.text))
     }
 
-    /// Each element replaced by what `replacement` returns for it; one that
+    /// Replaces each element for which `replacement` returns a text. An element that
     /// becomes empty is left out.
     pub(super) fn map(self, replacement: impl Fn(&str) -> Option<String>) -> Self {
         let elements = self.0.into_iter().filter_map(|element| {

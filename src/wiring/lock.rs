@@ -1,4 +1,4 @@
-//! One run at a time: the right to change the files of one Postfix.
+//! Lets one run at a time change the files of one Postfix.
 
 use std::{
     fs::{File, OpenOptions},
@@ -15,14 +15,14 @@ use rustix::{
 
 use super::{WiringError, kept::Changed};
 
-/// A run that was killed may still be ending a change.
+/// Longest wait for another run. A killed run's postconf may still be at work.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Held as long as the files are changed.
+/// The right to change the files, held until it is dropped.
 pub(super) struct Lock(#[expect(dead_code, reason = "the lock goes when the file closes")] File);
 
 impl Lock {
-    /// Makes sure that all files can be written, before any is.
+    /// Takes the lock, after it has verified that all files can be written.
     pub(super) fn take(directory: &Path, config: &Path) -> Result<Self, WiringError> {
         if !geteuid().is_root() {
             return WiringError::refused(format!(

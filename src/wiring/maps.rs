@@ -1,4 +1,4 @@
-//! Postfix's lookup tables, asked as Postfix's own programs ask them.
+//! Looks keys up in Postfix's tables, as Postfix's own programs do.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use super::{
     postconf::{Postconf, Values},
 };
 
-/// The tables of one Postfix, and the parameters that name them.
+/// The tables of one Postfix, and the parameters that name the tables.
 pub(super) struct Maps {
     postconf: Postconf,
     values: Values,
@@ -39,12 +39,12 @@ impl Maps {
         self.values.get(parameter).map_or("", String::as_str)
     }
 
-    /// The first of the keys that any table of the parameter has.
+    /// The entry for the first of the keys that any table of the parameter has.
     pub(super) fn find(&self, parameter: &str, keys: &[&str]) -> Result<Option<Hit>, WiringError> {
         let maps = List::parse(self.value(parameter));
         for (number, key) in keys.iter().enumerate() {
             for map in maps.elements().filter(|map| map.contains(':')) {
-                // Tables of patterns see the whole address only.
+                // Tables of patterns get only the whole address, which is the first key.
                 if number > 0 && is_of_patterns(map) {
                     continue;
                 }
@@ -60,7 +60,7 @@ impl Maps {
         Ok(None)
     }
 
-    /// Whether a list of domains, which may name files and tables, has this one.
+    /// Whether a list of domains contains this one. The list may name files and tables.
     pub(super) fn has_domain(&self, parameter: &str, domain: &str) -> Result<bool, WiringError> {
         let with_subdomains = List::parse(self.value("parent_domain_matches_subdomains"))
             .elements()
@@ -88,13 +88,13 @@ impl Maps {
     }
 
     fn look_up(&self, map: &str, key: &str) -> Result<Option<String>, WiringError> {
-        // postmap needs no proxymap(8), which may not run.
+        // postmap reads the table directly: proxymap(8) may not be running.
         let map = map.strip_prefix("proxy:").unwrap_or(map);
         self.postconf.look_up(map, key)
     }
 }
 
-/// Whether Postfix asks such a table for whole addresses alone.
+/// Whether Postfix looks only whole addresses up in such a table.
 fn is_of_patterns(map: &str) -> bool {
     let map = map.strip_prefix("proxy:").unwrap_or(map);
     let kind = map.split(':').next().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! What this gateway asks of Postfix: read from its configuration, and checked
-//! against what a wiring can do at all.
+//! The needs of this gateway: read from gateway.toml, and checked against the limits of
+//! Postfix's syntax and of this machine.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -12,13 +12,13 @@ use super::{
 };
 use crate::config::{Config, ListenAddress};
 
-/// Which mail passes the gateway before it is queued.
+/// The way by which mail reaches the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Wiring {
     /// The gateway is a milter of every smtpd that has no smtpd_milters of its own.
     Edge,
-    /// The gateway sees only the mail that is for it, out of the queue.
+    /// The gateway sees only its own mail, which comes out of the queue.
     Internal,
 }
 
@@ -46,9 +46,9 @@ pub(super) struct Needs {
     pub(super) addresses: Vec<String>,
     pub(super) listen: ListenAddress,
     pub(super) daemon_name: String,
-    /// Where Postfix takes replies.
+    /// The address at which Postfix takes replies.
     pub(super) reply: String,
-    /// Where mail for the gateway comes out of the queue.
+    /// The address of the internal listener, to which the queue sends the gateway's mail.
     pub(super) internal: String,
 }
 
@@ -73,7 +73,7 @@ impl Needs {
 
     fn can_be_written(&self) -> Result<(), WiringError> {
         for address in &self.addresses {
-            // An inline: map or main.cf would read these as its own.
+            // These characters have a meaning in an inline: map or in main.cf.
             if address.contains(|c: char| "\"'={}$,\\".contains(c) || c.is_whitespace()) {
                 return WiringError::refused(format!(
                     "gateway.addresses: {address} has characters that no inline: map takes; write \
@@ -97,7 +97,7 @@ impl Needs {
         Ok(())
     }
 
-    /// Refuses ports that this Postfix could not listen at.
+    /// Refuses ports at which this Postfix could not listen.
     pub(super) fn fit(&self, postconf: &Postconf) -> Result<(), WiringError> {
         let protocols = postconf.value("inet_protocols")?;
         for (what, address) in [("reply.smtp", &self.reply), ("--internal", &self.internal)] {
@@ -109,7 +109,7 @@ impl Needs {
                 ));
             }
             let protocol = if port.is_ipv6() { "ipv6" } else { "ipv4" };
-            // With a service at such an address Postfix would not start at all.
+            // Postfix would not start with a service at such an address.
             if !protocols.contains("all") && !protocols.contains(protocol) {
                 return WiringError::refused(format!(
                     "{what} is {address}, and Postfix uses no {protocol} (inet_protocols): write \
@@ -139,7 +139,7 @@ impl Needs {
         format!("inline:{{ {} }}", entries.join(", "))
     }
 
-    /// The gateway's milter, for main.cf.
+    /// The gateway's element in smtpd_milters of main.cf.
     pub(super) fn milter(&self, socket: &str) -> String {
         format!(
             "{{ {socket}, default_action=accept, connect_timeout=2s, command_timeout=10s, \
@@ -151,11 +151,11 @@ impl Needs {
 /// The smtpd services of master.cf that are not the gateway's.
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
-    /// Those that use smtpd_milters of main.cf.
+    /// Services that use smtpd_milters of main.cf.
     pub(super) filtered: Vec<String>,
-    /// Those that have smtpd_milters of their own.
+    /// Services that have smtpd_milters of their own.
     pub(super) overriding: Vec<String>,
-    /// Those of the first that are chrooted.
+    /// Services in `filtered` that are chrooted.
     pub(super) chrooted: Vec<String>,
 }
 
@@ -188,8 +188,8 @@ impl Listeners {
     }
 }
 
-/// Where smtpd finds the milter. It works in the queue directory, chrooted there or
-/// not, so that a path from there holds for both.
+/// The milter's socket as smtpd finds it. smtpd works in the queue directory, chrooted or
+/// not, so that a path relative to it serves both.
 pub(super) fn milter_socket(
     needs: &Needs,
     queue: &str,
@@ -224,7 +224,7 @@ pub(super) fn milter_socket(
     Ok(format!("unix:{}", path.display()))
 }
 
-/// The path without links and dots, as far as it is there.
+/// The path without links and dots, as far as it exists.
 pub(super) fn resolved(path: &Path) -> PathBuf {
     let there = path.ancestors().find_map(|ancestor| {
         let real = ancestor.canonicalize().ok()?;
@@ -252,7 +252,7 @@ mod tests {
     use super::*;
     use crate::wiring::services::OF_TRANSPORT;
 
-    /// A person who does it by hand writes what the installer writes.
+    /// The template for wiring by hand has the same entries as the installer writes.
     #[test]
     fn the_part_for_main_cf_is_what_is_installed() {
         let template = include_str!("../../postfix/gateway.toml");

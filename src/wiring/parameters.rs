@@ -1,46 +1,46 @@
-//! Every parameter of Postfix, from `parameters.tsv`: overridden by the gateway's
-//! services, harmless to them, or something that `check` warns of.
+//! Every parameter of Postfix, from `parameters.tsv`, and its effect on the gateway's
+//! services: overridden, harmless, or checked by `check`.
 
 use thiserror::Error;
 
-use super::services::Role;
+use super::services::{Role, SERVICES};
 
 const TABLE: &str = include_str!("parameters.tsv");
 
-/// What Postfix's documentation writes for a transport's name.
+/// Stands for a transport's name, as in Postfix's documentation.
 const ANY_TRANSPORT: &str = "transport_";
 
 /// A parameter of main.cf.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
-    /// Its name; `transport_…` for those that begin with a transport's name.
+    /// The name; `transport_…` for parameters that begin with a transport's name.
     pub name: &'static str,
-    /// What it may do to the gateway's services.
+    /// The possible effect on the gateway's services.
     pub standing: Standing,
 }
 
-/// What a parameter may do to the gateway's services.
+/// The possible effect of a parameter on the gateway's services.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It would harm them, and they override it.
+    /// It would harm services, which override it.
     Overridden {
-        /// The services that do.
+        /// The services that override it.
         at: Vec<Role>,
         /// A value that harms a service without the override.
         hostile: &'static str,
     },
-    /// It would harm them, and the override of another parameter keeps it away.
+    /// It would harm services without the override of another parameter.
     Covered {
-        /// A value that harms a service without that.
+        /// A value that harms a service without that override.
         hostile: &'static str,
-        /// What keeps it away.
+        /// The other parameter, or the column of master.cf.
         by: &'static str,
     },
-    /// It can harm them, and no service can override it: `check` looks.
+    /// It can harm services, and none can override it: `check` looks at it.
     Warned(&'static str),
-    /// It cannot harm them, for a reason that many share.
+    /// It is harmless, for a reason that many parameters share.
     Harmless(Kind),
-    /// It cannot harm them, for this reason.
+    /// It is harmless, for this reason.
     Reasoned(&'static str),
 }
 
@@ -49,9 +49,9 @@ pub enum Standing {
 pub enum Kind {
     /// Neither smtpd(8), smtp(8) nor cleanup(8) reads it.
     AnotherDaemon,
-    /// Whatever it does, it does to all mail of this Postfix.
+    /// It affects all mail of this Postfix alike.
     WholePostfix,
-    /// It changes what is logged or reported, and no mail.
+    /// It changes only logs and reports, and no mail.
     OnlyLogged,
     /// Only TLS uses it, which is off.
     NoTls,
@@ -61,9 +61,9 @@ pub enum Kind {
     NoRestriction,
     /// The transport's next hop is an address: nothing is looked up.
     NoLookup,
-    /// It says where the recipient of a reply gets all mail.
+    /// It decides how a recipient gets all mail, replies among it.
     Recipient,
-    /// It says when, and how much at once, the queue manager takes up.
+    /// It only decides when the queue manager works, and on how much at once.
     Queue,
 }
 
@@ -81,7 +81,7 @@ impl Kind {
     ];
 }
 
-/// A row of the table that is none.
+/// A row of the table that can't be parsed.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error(
     "src/wiring/parameters.tsv: the row {0:?} is not as the first lines of the file describe it; mend it there"
@@ -92,7 +92,7 @@ pub struct Malformed(&'static str);
 ///
 /// # Errors
 ///
-/// If a row is malformed, which no released program has.
+/// If a row is malformed. The tests keep such a row out of a release.
 pub fn parameters() -> Result<Vec<Parameter>, Malformed> {
     let rows = TABLE.lines().filter(|line| !line.starts_with('#'));
     rows.map(|row| parse(row).ok_or(Malformed(row))).collect()
@@ -120,14 +120,15 @@ fn parse(row: &'static str) -> Option<Parameter> {
     is_whole.then_some(Parameter { name, standing })
 }
 
-/// `internal,replies`
+/// Parses roles such as `internal,replies`.
 fn roles(words: &str) -> Option<Vec<Role>> {
-    let role = |word| Role::ALL.into_iter().find(|role| role.as_str() == word);
+    let roles = SERVICES.map(|service| service.role);
+    let role = |word| roles.into_iter().find(|role| role.as_str() == word);
     words.split(',').map(role).collect()
 }
 
-/// The row of a parameter that postconf(1) names. Those of a transport are found
-/// by what follows its name.
+/// The row of a parameter that postconf(1) names. A transport's parameter is found by the
+/// part after the transport's name.
 pub fn find<'a>(table: &'a [Parameter], name: &str) -> Option<&'a Parameter> {
     let exact = table.iter().find(|row| row.name == name);
     exact.or_else(|| {
@@ -148,7 +149,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::wiring::services::{OF_TRANSPORT, SERVICES};
+    use crate::wiring::services::OF_TRANSPORT;
 
     #[test]
     fn names_are_in_order_and_none_stands_twice() {

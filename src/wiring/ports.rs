@@ -1,5 +1,5 @@
-//! Addresses that Postfix is to listen at: written as in master.cf, compared, and
-//! looked up among those in use.
+//! The addresses at which Postfix listens: parsed from master.cf, compared, and looked up
+//! among the ports in use.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use super::{WiringError, postconf::run_program};
 /// `HOST:PORT` of master.cf, without brackets and zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Port {
-    /// Empty for every address.
+    /// Empty for all addresses.
     host: String,
     /// A number, or a name of services(5).
     port: String,
@@ -44,7 +44,7 @@ impl Port {
         format!("[{family}{}]:{}", self.host, self.port)
     }
 
-    /// Whether a listener at `self` takes what is sent to `other`.
+    /// Whether a listener at `self` takes connections to `other`.
     pub(super) fn overlaps(&self, other: &Port) -> bool {
         let any = ["", "*", "0.0.0.0", "::"];
         let same_host = self.host == other.host || any.contains(&self.host.as_str());
@@ -66,7 +66,7 @@ fn number(name: &str) -> Option<String> {
 #[derive(Debug)]
 pub(super) struct Listener {
     pub(super) port: Port,
-    /// As ss(8) shows it: `users:(("master",pid=7,fd=13))`; empty where that isn't known.
+    /// As ss(8) shows it: `users:(("master",pid=7,fd=13))`; empty if ss doesn't know it.
     pub(super) process: String,
 }
 
@@ -82,10 +82,10 @@ impl Listener {
     }
 }
 
-/// The processes that listen at TCP ports.
+/// All listeners at TCP ports.
 ///
 /// # Errors
-/// There is no ss(8).
+/// ss(8) is missing or fails.
 pub(super) fn listeners() -> Result<Vec<Listener>, WiringError> {
     let shown = run_program("ss", &["-Hltnp"])?;
     let listener = |line: &str| {
@@ -98,7 +98,7 @@ pub(super) fn listeners() -> Result<Vec<Listener>, WiringError> {
     Ok(shown.lines().filter_map(listener).collect())
 }
 
-/// The number of Postfix's master, if one has run in this queue directory.
+/// The process id of the last Postfix master in this queue directory; empty if none.
 pub(super) fn master(queue: &str) -> String {
     let file = format!("{queue}/pid/master.pid");
     fs::read_to_string(file)

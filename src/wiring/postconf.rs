@@ -1,4 +1,4 @@
-//! main.cf and master.cf of one directory, read and changed by postconf(1) alone.
+//! Reads and changes main.cf and master.cf of one directory, only by postconf(1).
 
 use std::{
     collections::BTreeMap,
@@ -10,18 +10,18 @@ use std::{
 
 use super::WiringError;
 
-/// The directory of a Postfix's configuration, or a copy of it.
+/// The configuration of a Postfix, or a copy of it.
 #[derive(Clone, Debug)]
 pub(super) struct Postconf {
     directory: PathBuf,
-    /// The directory itself, which `$config_directory` and relative names mean.
+    /// Postfix's own directory, to which `$config_directory` and relative names refer.
     live: PathBuf,
 }
 
 /// Parameters and their values, each `$name` replaced.
 pub(super) type Values = BTreeMap<String, String>;
 
-/// A service of master.cf, with the columns that matter here.
+/// A service of master.cf, with some of its columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Service {
     pub(super) name: String,
@@ -61,6 +61,13 @@ pub(super) enum Change {
 }
 
 impl Change {
+    pub(super) fn set(parameter: &str, value: &str) -> Self {
+        Self::Set {
+            parameter: parameter.to_owned(),
+            value: value.to_owned(),
+        }
+    }
+
     fn arguments(&self) -> [String; 2] {
         match self {
             Self::Set { parameter, value } => ["-e".to_owned(), format!("{parameter} = {value}")],
@@ -70,7 +77,7 @@ impl Change {
         }
     }
 
-    /// The command that makes the change in `directory`, as it is typed.
+    /// The command that makes the change in `directory`, quoted for a shell.
     pub(super) fn typed(&self, directory: &Path) -> String {
         let directory = directory.display().to_string();
         let [option, what] = self.arguments();
@@ -83,7 +90,7 @@ impl Postconf {
         Self::copied(directory, directory)
     }
 
-    /// Copies in `directory` of the files in `live`.
+    /// The copies in `directory` of the files in `live`.
     pub(super) fn copied(directory: &Path, live: &Path) -> Self {
         Self {
             directory: directory.to_owned(),
@@ -91,35 +98,35 @@ impl Postconf {
         }
     }
 
-    /// The directory that postconf(1) itself would take.
+    /// The directory that postconf(1) uses by default.
     ///
     /// # Errors
-    /// There is no Postfix.
+    /// Postfix is not installed.
     pub(super) fn default_directory() -> Result<PathBuf, WiringError> {
         let shown = run_program("postconf", &["-h", "config_directory"])?;
         Ok(PathBuf::from(shown.trim_end_matches('\n')))
     }
 
-    /// The version of the Postfix that is installed: `3.7.11`.
+    /// The version of the installed Postfix, such as `3.7.11`.
     pub(super) fn version() -> Result<String, WiringError> {
         Ok(run_program("postconf", &["-dh", "mail_version"])?
             .trim()
             .to_owned())
     }
 
-    /// A parameter's value as it is written, or its default.
+    /// A parameter's value as main.cf writes it, or its default.
     pub(super) fn written(&self, parameter: &str) -> Result<String, WiringError> {
-        Ok(one_line(self.run(&["-h", parameter])?))
+        self.run(&["-h", parameter]).map(one_line)
     }
 
-    /// The same with each `$name` replaced.
+    /// A parameter's value with each `$name` replaced.
     pub(super) fn value(&self, parameter: &str) -> Result<String, WiringError> {
-        Ok(one_line(self.run(&["-xh", parameter])?))
+        self.run(&["-xh", parameter]).map(one_line)
     }
 
-    /// What a parameter is where main.cf does not set it.
+    /// A parameter's default.
     pub(super) fn default(&self, parameter: &str) -> Result<String, WiringError> {
-        Ok(one_line(self.run(&["-dh", parameter])?))
+        self.run(&["-dh", parameter]).map(one_line)
     }
 
     /// Whether main.cf sets a parameter.
@@ -127,70 +134,69 @@ impl Postconf {
         Ok(self.settings()?.contains_key(parameter))
     }
 
-    /// Every parameter that Postfix knows.
+    /// The values of all parameters that Postfix knows.
     pub(super) fn values(&self) -> Result<Values, WiringError> {
-        let shown = self.run(&["-x"])?;
-        Ok(shown.lines().filter_map(setting).collect())
+        self.list(&["-x"])
     }
 
     /// The parameters that main.cf sets.
     pub(super) fn settings(&self) -> Result<Values, WiringError> {
-        let shown = self.run(&["-nx"])?;
-        Ok(shown.lines().filter_map(setting).collect())
+        self.list(&["-nx"])
     }
 
     /// The services of master.cf.
     pub(super) fn services(&self) -> Result<Vec<Service>, WiringError> {
-        Ok(self
-            .run(&["-M"])?
-            .lines()
-            .filter_map(Service::parse)
-            .collect())
+        let shown = self.run(&["-M"])?;
+        Ok(shown.lines().filter_map(Service::parse).collect())
     }
 
-    /// A service's entry on one line with single blanks; none if it isn't there.
+    /// A service's entry on one line with single blanks; none if there is no such service.
     pub(super) fn entry(&self, key: &str) -> Result<Option<String>, WiringError> {
         let shown = self.run(&["-M", key])?;
         let line: Vec<&str> = shown.split_whitespace().collect();
         Ok((!line.is_empty()).then(|| line.join(" ")))
     }
 
-    /// The parameters that services override with `-o`: `smtp/inet/smtpd_milters`
-    /// and the value, each `$name` replaced. `which` is such a name or `*/*/*`.
+    /// The parameters that services override with `-o`, by names such as
+    /// `smtp/inet/smtpd_milters`, with each `$name` replaced. `which` is such a name or
+    /// `*/*/*`.
     pub(super) fn overrides(&self, which: &str) -> Result<Values, WiringError> {
-        let shown = self.run(&["-xP", which])?;
-        Ok(shown.lines().filter_map(setting).collect())
+        self.list(&["-xP", which])
     }
 
-    /// The parameters that one service overrides, as they are written: `KEY/parameter`.
+    /// The parameters that one service overrides, by `KEY/parameter`, as master.cf writes them.
     pub(super) fn own_overrides(&self, key: &str) -> Result<Values, WiringError> {
-        let shown = self.run(&["-P", &format!("{key}/*")])?;
-        Ok(shown.lines().filter_map(setting).collect())
+        self.list(&["-P", &format!("{key}/*")])
     }
 
-    /// Makes a change.
     pub(super) fn make(&self, change: &Change) -> Result<(), WiringError> {
         let [option, what] = change.arguments();
         self.run(&[&option, &what]).map(drop)
     }
 
-    /// What a map has for a key, as Postfix reads it.
+    /// A map's entry for a key.
     pub(super) fn look_up(&self, map: &str, key: &str) -> Result<Option<String>, WiringError> {
         let directory = self.live.display().to_string();
         let arguments = ["-c", &directory, "-q", key, map];
         let output = start("postmap", &arguments)?;
         match output.status.code() {
             Some(0) => Ok(Some(one_line(text(&output.stdout)))),
-            // Not found: no word of it. Anything else is said.
+            // postmap says nothing if the key is not found, and reports every error.
             Some(1) if output.stderr.is_empty() => Ok(None),
             _ => Err(failed("postmap", &arguments, &output)),
         }
     }
 
-    /// All that a map holds, where its type can be listed.
+    /// The whole content of a map; an error if its type can't be listed.
     pub(super) fn content(&self, map: &str) -> Result<String, WiringError> {
         let directory = self.live.display().to_string();
         run_program("postmap", &["-c", &directory, "-s", map])
+    }
+
+    /// The lines `name = value` that postconf(1) prints.
+    fn list(&self, arguments: &[&str]) -> Result<Values, WiringError> {
+        let shown = self.run(arguments)?;
+        Ok(shown.lines().filter_map(setting).collect())
     }
 
     fn run(&self, arguments: &[&str]) -> Result<String, WiringError> {
@@ -241,7 +247,7 @@ fn start(program: &str, arguments: &[&str]) -> Result<Output, WiringError> {
         })
 }
 
-/// The PATH, and where Debian has Postfix's commands.
+/// The PATH, with Debian's directories of Postfix's commands.
 fn path() -> OsString {
     let mut path = env::var_os("PATH").unwrap_or_default();
     path.push(":/usr/sbin:/sbin");
@@ -258,7 +264,7 @@ fn failed(program: &str, arguments: &[&str], output: &Output) -> WiringError {
     }
 }
 
-/// A command as it is typed into a shell.
+/// A command, quoted for a shell.
 pub(super) fn typed(words: &[&str]) -> String {
     let is_plain = |word: &str| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "_./:=@%+-".contains(c);

@@ -1,11 +1,13 @@
-//! What the installer and the check say, in the order in which they say it.
+//! The installer's lines for the admin, in order.
+
+use std::path::Path;
 
 /// A line for the admin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
-    /// What is done, or was found.
+    /// A change or a finding.
     Said(String),
-    /// What the admin should look at.
+    /// A finding that needs the admin's attention.
     Warned(String),
 }
 
@@ -27,4 +29,10 @@ impl Report {
     pub fn lines(&self) -> &[Line] {
         &self.0
     }
+}
+
+/// The command that makes Postfix read its files again.
+pub(super) fn reload(directory: &Path) -> String {
+    let directory = directory.display();
+    format!("    postfix -c {directory} check && postfix -c {directory} reload")
 }

@@ -1,5 +1,5 @@
-//! Where Postfix would send mail for the gateway's address: what cleanup(8) makes of
-//! the recipient before the transport is looked up.
+//! Follows the gateway's address through Postfix's tables, as cleanup(8) rewrites a recipient
+//! before the transport is looked up.
 
 use std::collections::BTreeSet;
 
@@ -9,14 +9,14 @@ use super::{
     maps::{Hit, Maps},
 };
 
-/// Where mail for one of the gateway's addresses goes.
+/// The destination of mail for one of the gateway's addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Destination {
     /// To the gateway.
     Gateway,
-    /// To the gateway, and copies to others.
+    /// To the gateway, with copies to others.
     Copied { parameter: &'static str, to: String },
-    /// To others alone.
+    /// Only to others.
     Taken {
         parameter: &'static str,
         key: String,
@@ -25,13 +25,13 @@ pub(super) enum Destination {
     },
 }
 
-/// More steps than any list of aliases takes (virtual_alias_recursion_limit).
+/// The most addresses that are followed; virtual_alias_recursion_limit has this default.
 const LONGEST_EXPANSION: usize = 1000;
 
-/// The tables that replace a recipient by one other, in Postfix's order.
+/// The tables that replace a recipient by one address, in Postfix's order.
 const CANONICAL: [&str; 2] = ["recipient_canonical_maps", "canonical_maps"];
 
-/// Where mail for `address` goes, if `gateway` are the gateway's addresses.
+/// The destination of mail for `address`. `gateway` lists the gateway's addresses.
 pub(super) fn destination(
     maps: &Maps,
     address: &str,
@@ -62,8 +62,8 @@ pub(super) fn destination(
     expand(maps, address, is_gateway)
 }
 
-/// Follows virtual_alias_maps as cleanup(8) does: until an address is no key, or
-/// maps to itself.
+/// Follows virtual_alias_maps as cleanup(8) does, until an address is no key or maps to
+/// itself.
 fn expand(
     maps: &Maps,
     address: String,
@@ -111,22 +111,22 @@ fn expand(
     })
 }
 
-/// One look-up that found something.
+/// An entry that a look-up found.
 struct Step {
     key: String,
     map: String,
     to: Vec<String>,
 }
 
-/// The keys under which canonical(5), relocated(5) and virtual(5) look an address up.
+/// The keys by which canonical(5), relocated(5) and virtual(5) look an address up.
 struct Keys {
     local: String,
-    /// The delimiter and what stands behind it, if anything.
+    /// The delimiter and the text after it; empty if there is none.
     extension: String,
-    /// Itself, without its extension, without its domain where that is the site's own,
-    /// its domain alone.
+    /// In order: the address, the address without its extension, the local parts if the
+    /// domain is the site's own, and the domain.
     all: Vec<String>,
-    /// Those of them that have no extension.
+    /// The keys without the extension.
     shortened: [String; 2],
 }
 
@@ -208,7 +208,7 @@ fn step(maps: &Maps, parameter: &str, address: &str) -> Result<Option<Step>, Wir
     }))
 }
 
-/// Whether Postfix looks up the local part alone too.
+/// Whether Postfix also looks the local part up by itself.
 fn is_local(maps: &Maps, domain: &str) -> Result<bool, WiringError> {
     Ok(maps.value("myorigin").to_lowercase() == domain
         || maps.has_domain("mydestination", domain)?)

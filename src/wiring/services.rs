@@ -1,35 +1,27 @@
-//! The services that the gateway needs in master.cf: one table of their columns and
-//! of the parameters that they override. The installer, `check`, the guide and
-//! `postfix/master.cf.part` read it.
+//! The services that the gateway needs in master.cf: their columns and the parameters that
+//! they override. The installer, `check`, the guide and `postfix/master.cf.part` are made
+//! from this table.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
 
-/// Postfix's version: major, minor.
-pub type Version = (u8, u8);
+use super::service::Value::{DaemonName, Milter, Networks, Signers, Text};
+pub use super::service::{
+    CLEANUP, Columns, Filling, Group, OLDEST, Override, Role, Service, TRANSPORT, Value, Version,
+};
 
-/// The oldest Postfix that the gateway works with.
-pub const OLDEST: Version = (3, 7);
-
-/// The name of the transport that leads from the queue to the internal listener.
-pub const TRANSPORT: &str = "kms-gateway";
-
-/// The name of the cleanup service behind both ports.
-pub const CLEANUP: &str = "kms-gateway-cleanup";
-
-/// A parameter of main.cf that begins with the transport's name. The queue manager
-/// reads it, so that no service can override it.
+/// A parameter of main.cf that begins with the transport's name. The queue manager reads
+/// it, so that no service can override it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OfTransport {
-    /// Its name.
+    /// The parameter, such as `kms-gateway_transport_rate_delay`.
     pub parameter: &'static str,
-    /// What it must be.
+    /// The value that the gateway needs.
     pub value: &'static str,
-    /// The parameter that would hold for the transport otherwise.
+    /// The parameter that applies to the transport otherwise.
     pub instead_of: &'static str,
 }
 
-/// What main.cf must have beside the milter and the transport: mail for the gateway
-/// does not wait for its turn.
+/// The transport's settings in main.cf: mail for the gateway does not wait for its turn.
 pub const OF_TRANSPORT: [OfTransport; 2] = [
     OfTransport {
         parameter: "kms-gateway_destination_rate_delay",
@@ -43,279 +35,10 @@ pub const OF_TRANSPORT: [OfTransport; 2] = [
     },
 ];
 
-/// What a service is there for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Takes what reached the queue without passing the gateway.
-    Internal,
-    /// Takes the gateway's replies.
-    Replies,
-    /// Carries mail for the gateway from the queue to the internal listener.
-    Transport,
-    /// Puts what the two ports take into the queue.
-    Cleanup,
-}
-
-impl Role {
-    /// Every role, in the order of [`SERVICES`].
-    pub const ALL: [Self; 4] = [
-        Self::Internal,
-        Self::Replies,
-        Self::Transport,
-        Self::Cleanup,
-    ];
-
-    /// The word for it in `parameters.tsv`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Internal => "internal",
-            Self::Replies => "replies",
-            Self::Transport => "transport",
-            Self::Cleanup => "cleanup",
-        }
-    }
-
-    /// The service of this role.
-    pub fn service(self) -> &'static Service {
-        match self {
-            Self::Internal => &INTERNAL,
-            Self::Replies => &REPLIES,
-            Self::Transport => &TRANSPORT_SERVICE,
-            Self::Cleanup => &CLEANUP_SERVICE,
-        }
-    }
-}
-
-/// A service of master.cf.
-#[derive(Debug)]
-pub struct Service {
-    /// What it is there for.
-    pub role: Role,
-    /// The same in words, for a comment in master.cf and for the installer.
-    pub purpose: &'static str,
-    /// The columns of master.cf between name and arguments, as master(5) names them.
-    pub columns: Columns,
-    groups: &'static [&'static [Group]],
-}
-
-/// The columns of a service in master.cf, but for its name and arguments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Columns {
-    /// `inet` or `unix`.
-    pub kind: &'static str,
-    /// Whether only Postfix may connect.
-    pub private: &'static str,
-    /// Whether it runs without root's rights.
-    pub unprivileged: &'static str,
-    /// Whether it is locked in the queue directory.
-    pub chroot: &'static str,
-    /// How often it is woken.
-    pub wakeup: &'static str,
-    /// How many processes of it run at most.
-    pub processes: &'static str,
-    /// The daemon, such as `smtpd`.
-    pub command: &'static str,
-}
-
-/// Overrides with one reason.
-#[derive(Debug)]
-pub struct Group {
-    /// What the parameters of main.cf would do otherwise.
-    pub why: &'static str,
-    /// The Postfix that brought the parameters. An older one complains of them.
-    pub since: Version,
-    /// Each parameter with the value that the service needs.
-    pub overrides: &'static [(&'static str, Value)],
-}
-
-/// One `-o parameter=value` of a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Override {
-    /// The parameter of main.cf that no longer counts.
-    pub parameter: &'static str,
-    /// What it must be.
-    pub value: Value,
-    /// What main.cf would do otherwise.
-    pub why: &'static str,
-    /// The Postfix that brought the parameter.
-    pub since: Version,
-}
-
-/// The value of an override: always the same, or filled in by an installation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Value {
-    /// This text.
-    Text(&'static str),
-    /// The gateway's milter, which must not be passed by.
-    Milter,
-    /// The admin's milters that sign replies.
-    Signers,
-    /// `milter.internal_daemon_name` of gateway.toml.
-    DaemonName,
-    /// Loopback, with IPv6 where one of the ports has such an address.
-    Networks,
-}
-
-/// What an installation fills in.
-#[derive(Clone, Debug)]
-pub struct Filling {
-    /// Where replies come in, as `reply.smtp` has it: `127.0.0.1:18025`.
-    pub replies: String,
-    /// The internal listener: `127.0.0.1:18026`.
-    pub internal: String,
-    /// The milter's socket as smtpd finds it: `inet:127.0.0.1:8890`.
-    pub milter: String,
-    /// The milters that sign replies, as `smtpd_milters` takes them; often none.
-    pub signers: String,
-    /// `milter.internal_daemon_name` of gateway.toml.
-    pub daemon_name: String,
-    /// The Postfix that reads it.
-    pub postfix: Version,
-}
-
-impl Default for Filling {
-    /// The example of `postfix/`.
-    fn default() -> Self {
-        Self {
-            replies: "127.0.0.1:18025".to_owned(),
-            internal: "127.0.0.1:18026".to_owned(),
-            milter: "inet:127.0.0.1:8890".to_owned(),
-            signers: String::new(),
-            daemon_name: "kms-gateway-internal".to_owned(),
-            postfix: OLDEST,
-        }
-    }
-}
-
-impl Filling {
-    /// The networks that may use the ports.
-    pub fn networks(&self) -> &'static str {
-        match self.replies.contains('[') || self.internal.contains('[') {
-            true => "127.0.0.0/8,[::1]/128",
-            false => "127.0.0.0/8",
-        }
-    }
-}
-
-impl Value {
-    /// The value as main.cf would hold it.
-    pub fn filled(self, filling: &Filling) -> String {
-        match self {
-            Self::Text(text) => text.to_owned(),
-            Self::Milter => format!("{{{},{INSISTENT}}}", filling.milter),
-            Self::Signers => filling.signers.clone(),
-            Self::DaemonName => filling.daemon_name.clone(),
-            Self::Networks => filling.networks().to_owned(),
-        }
-    }
-}
-
-impl Service {
-    /// The first column.
-    pub fn name(&self, filling: &Filling) -> String {
-        match self.role {
-            Role::Internal => filling.internal.clone(),
-            Role::Replies => filling.replies.clone(),
-            Role::Transport => TRANSPORT.to_owned(),
-            Role::Cleanup => CLEANUP.to_owned(),
-        }
-    }
-
-    /// The name and type by which postconf(1) knows it: `kms-gateway/unix`.
-    pub fn key(&self, filling: &Filling) -> String {
-        format!("{}/{}", self.name(filling), self.columns.kind)
-    }
-
-    /// The overrides with a reason for each few, those of both ports last.
-    pub fn groups(&self) -> impl Iterator<Item = &'static Group> {
-        self.groups.iter().copied().flatten()
-    }
-
-    /// Every override, in the order of master.cf.
-    pub fn overrides(&self) -> impl Iterator<Item = Override> {
-        self.groups().flat_map(|group| {
-            let of_group = |&(parameter, value)| Override {
-                parameter,
-                value,
-                why: group.why,
-                since: group.since,
-            };
-            group.overrides.iter().map(of_group)
-        })
-    }
-
-    /// The arguments that a Postfix of this version knows: `-o parameter=value`.
-    fn arguments(&self, filling: &Filling) -> impl Iterator<Item = String> {
-        self.overrides()
-            .filter(|it| it.since <= filling.postfix)
-            .map(|it| argument(it.parameter, &it.value.filled(filling)))
-    }
-
-    /// The entry in one line, as `postconf -Me` takes it.
-    pub fn entry(&self, filling: &Filling) -> String {
-        let head = [self.name(filling), self.columns.to_string()];
-        let parts: Vec<String> = head.into_iter().chain(self.arguments(filling)).collect();
-        parts.join(" ")
-    }
-
-    /// The entry as a person writes it into master.cf: an override on each line.
-    pub fn lines(&self, filling: &Filling) -> String {
-        let mut lines = format!("{} {}\n", self.name(filling), self.columns);
-        for argument in self.arguments(filling) {
-            let _ = writeln!(lines, "  {argument}");
-        }
-        lines
-    }
-}
-
-impl std::fmt::Display for Columns {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            kind,
-            private,
-            unprivileged,
-            chroot,
-            wakeup,
-            processes,
-            command,
-        } = self;
-        write!(
-            f,
-            "{kind} {private} {unprivileged} {chroot} {wakeup} {processes} {command}"
-        )
-    }
-}
-
-/// A value with blanks needs braces.
-fn argument(parameter: &str, value: &str) -> String {
-    match value.contains(char::is_whitespace) {
-        true => format!("-o {{ {parameter} = {value} }}"),
-        false => format!("-o {parameter}={value}"),
-    }
-}
-
-/// The whole of `postfix/master.cf.part`.
-pub fn master_cf_part() -> String {
-    let filling = Filling::default();
-    let mut text =
-        "# For the end of master.cf. README.md says why each line is there.\n".to_owned();
-    for service in SERVICES {
-        let _ = write!(text, "\n# {}\n{}", service.purpose, service.lines(&filling));
-    }
-    text
-}
-
-use Value::{DaemonName, Milter, Networks, Signers, Text};
-
-/// The gateway's milter where mail must pass it: while it is away the answer is 451.
-/// The times are those of `smtpd_milters` in main.cf.
-const INSISTENT: &str =
-    "default_action=tempfail,connect_timeout=2s,command_timeout=10s,content_timeout=60s";
-
-/// The four services, in the order in which master.cf gets them.
+/// The four services, in their order in master.cf.
 pub const SERVICES: [&Service; 4] = [&INTERNAL, &REPLIES, &TRANSPORT_SERVICE, &CLEANUP_SERVICE];
 
-// As many processes as Postfix has by default: `-` would be `default_process_limit`.
+// Postfix's default number of processes: `-` would mean `default_process_limit`.
 const PORT: Columns = Columns {
     kind: "inet",
     private: "n",
@@ -328,12 +51,12 @@ const PORT: Columns = Columns {
 
 const INTERNAL: Service = Service {
     role: Role::Internal,
-    purpose: "The internal listener: mail for the gateway that reached the queue without passing it.",
+    purpose: "The internal listener: takes mail for the gateway that reached the queue without passing it.",
     columns: PORT,
     groups: &[
         &[
             Group {
-                why: "Mail must pass the gateway here. While it is away the answer is 451, and the queue keeps the mail.",
+                why: "Mail must pass the gateway here. While the gateway is down, the answer is 451 and the queue keeps the mail.",
                 since: OLDEST,
                 overrides: &[
                     ("smtpd_milters", Milter),
@@ -343,7 +66,7 @@ const INTERNAL: Service = Service {
                 ],
             },
             Group {
-                why: "The message was mapped, checked and its recipients validated when it came in. A second time could change or refuse it.",
+                why: "Addresses were mapped, contents checked and recipients validated when the message came in. A second time could change or refuse it.",
                 since: OLDEST,
                 overrides: &[(
                     "receive_override_options",
@@ -357,17 +80,17 @@ const INTERNAL: Service = Service {
 
 const REPLIES: Service = Service {
     role: Role::Replies,
-    purpose: "Replies come in here: name your signing milters, never the gateway.",
+    purpose: "The port for replies: name your signing milters here, and never the gateway.",
     columns: PORT,
     groups: &[
         &[
             Group {
-                why: "The milters that sign replies. The gateway would see its own mail.",
+                why: "Only milters that sign replies belong here. The gateway must not see its own mail.",
                 since: OLDEST,
                 overrides: &[("smtpd_milters", Signers)],
             },
             Group {
-                why: "A header check refused each reply for good. Aliases must still be expanded, so that no other option stands here.",
+                why: "A header check could refuse every reply permanently. Aliases must still be expanded, so that no other option is set here.",
                 since: OLDEST,
                 overrides: &[("receive_override_options", Text("no_header_body_checks"))],
             },
@@ -378,12 +101,12 @@ const REPLIES: Service = Service {
 
 const BOTH_PORTS: &[Group] = &[
     Group {
-        why: "A milter map would take the milters away from loopback.",
+        why: "A milter map could take the milters away for clients on loopback.",
         since: OLDEST,
         overrides: &[("smtpd_milter_maps", Text(""))],
     },
     Group {
-        why: "The session on loopback is plain: TLS, a login or a PROXY line would be waited for in vain.",
+        why: "The session on loopback is plain. The port would wait in vain for TLS, a login or a PROXY line.",
         since: OLDEST,
         overrides: &[
             ("smtpd_tls_security_level", Text("none")),
@@ -393,7 +116,7 @@ const BOTH_PORTS: &[Group] = &[
         ],
     },
     Group {
-        why: "Block lists, HELO checks, policy servers and sender checks would judge our own host, or `<>`.",
+        why: "Block lists, HELO checks, policy servers and sender checks would judge this host, or the sender `<>`.",
         since: OLDEST,
         overrides: &[
             ("smtpd_client_restrictions", Text("")),
@@ -404,7 +127,7 @@ const BOTH_PORTS: &[Group] = &[
         ],
     },
     Group {
-        why: "Loopback may send anywhere, as replies go to the whole world, and nobody else anything.",
+        why: "Only loopback may send here. It may send to any address, because replies go to the whole world.",
         since: OLDEST,
         overrides: &[
             ("smtpd_relay_restrictions", Text("permit_mynetworks,reject")),
@@ -416,7 +139,7 @@ const BOTH_PORTS: &[Group] = &[
         ],
     },
     Group {
-        why: "A filter would take the mail away, and bring it back by a port that knows nothing of this.",
+        why: "A content filter would take the mail, and return it by a port without these overrides.",
         since: OLDEST,
         overrides: &[
             ("content_filter", Text("")),
@@ -424,7 +147,7 @@ const BOTH_PORTS: &[Group] = &[
         ],
     },
     Group {
-        why: "The protocol would not be SMTP as both sides speak it: commands rewritten, refused or ignored, 8BITMIME and SMTPUTF8 not offered.",
+        why: "Commands would be rewritten, refused or ignored, and 8BITMIME and SMTPUTF8 not offered.",
         since: OLDEST,
         overrides: &[
             ("smtpd_command_filter", Text("")),
@@ -434,12 +157,12 @@ const BOTH_PORTS: &[Group] = &[
         ],
     },
     Group {
-        why: "It turns our 451 into a refusal for good, and the mail bounces.",
+        why: "It could turn the gateway's 451 into a permanent refusal, and the mail would bounce.",
         since: (3, 11),
         overrides: &[("smtpd_reject_filter_maps", Text(""))],
     },
     Group {
-        why: "Limits against strangers would meet our own host: sessions in a minute, errors, time.",
+        why: "Limits meant for strangers would apply to this host: sessions per minute, errors, time.",
         since: OLDEST,
         overrides: &[
             ("smtpd_client_event_limit_exceptions", Text("$mynetworks")),
@@ -450,17 +173,17 @@ const BOTH_PORTS: &[Group] = &[
         ],
     },
     Group {
-        why: "What is in the queue already, or is the answer to it, is never too large.",
+        why: "Mail from the queue, or a reply to it, must never be too large.",
         since: OLDEST,
         overrides: &[("message_size_limit", Text("0"))],
     },
     Group {
-        why: "Addresses in header fields would be rewritten, and a request without a Message-ID get another one at each attempt.",
+        why: "Addresses in header fields would be rewritten. A request without a Message-ID would get a new one at each attempt.",
         since: OLDEST,
         overrides: &[("local_header_rewrite_clients", Text(""))],
     },
     Group {
-        why: "Its own cleanup(8), which header checks, address mappings and limits of main.cf do not reach.",
+        why: "Both ports have a cleanup(8) of their own. Header checks, address mappings and limits of main.cf do not apply to it.",
         since: OLDEST,
         overrides: &[("cleanup_service_name", Text(CLEANUP))],
     },
@@ -468,7 +191,7 @@ const BOTH_PORTS: &[Group] = &[
 
 const TRANSPORT_SERVICE: Service = Service {
     role: Role::Transport,
-    purpose: "The way from the queue to the internal listener.",
+    purpose: "The transport from the queue to the internal listener.",
     columns: Columns {
         kind: "unix",
         private: "-",
@@ -491,12 +214,12 @@ const TRANSPORT_SERVICE: Service = Service {
             ],
         },
         Group {
-            why: "A message sent with REQUIRETLS goes no further than loopback, where there is no TLS.",
+            why: "A message with REQUIRETLS would be refused: there is no TLS on loopback, and the message goes no further.",
             since: (3, 11),
             overrides: &[("smtp_requiretls_policy", Text("opportunistic"))],
         },
         Group {
-            why: "While the gateway is away its mail would go to another host, or bounce.",
+            why: "While the gateway is down, its mail would go to another host, or bounce.",
             since: OLDEST,
             overrides: &[
                 ("smtp_fallback_relay", Text("")),
@@ -505,7 +228,7 @@ const TRANSPORT_SERVICE: Service = Service {
             ],
         },
         Group {
-            why: "The gateway must get the message as it came: a record changed on the way fails its checksum.",
+            why: "The gateway must get the message unchanged: a changed record fails its checksum.",
             since: OLDEST,
             overrides: &[
                 ("smtp_generic_maps", Text("")),
@@ -517,7 +240,7 @@ const TRANSPORT_SERVICE: Service = Service {
             ],
         },
         Group {
-            why: "Without EHLO or its extensions a message is encoded anew, or bounces where it needs SMTPUTF8.",
+            why: "Without EHLO and its extensions a message would be re-encoded, or bounce if it needs SMTPUTF8.",
             since: OLDEST,
             overrides: &[
                 ("smtp_always_send_ehlo", Text("yes")),
@@ -530,7 +253,7 @@ const TRANSPORT_SERVICE: Service = Service {
             ],
         },
         Group {
-            why: "A public source address cannot reach loopback, and is not in `mynetworks`. Where `inet_interfaces` names one address, it would be the source.",
+            why: "If `inet_interfaces` names a public address, that would be the source. It cannot reach loopback, and is not in `mynetworks`.",
             since: OLDEST,
             overrides: &[
                 ("smtp_bind_address", Text("127.0.0.1")),
@@ -538,7 +261,7 @@ const TRANSPORT_SERVICE: Service = Service {
             ],
         },
         Group {
-            why: "A session that lost the gateway would outlive its return.",
+            why: "A cached session that lost its gateway would stay in use after the gateway is back.",
             since: OLDEST,
             overrides: &[
                 ("smtp_connection_cache_on_demand", Text("no")),
@@ -546,7 +269,7 @@ const TRANSPORT_SERVICE: Service = Service {
             ],
         },
         Group {
-            why: "The gateway may take its time: 10 s for an answer, 60 s at the end of a message.",
+            why: "The gateway may need 10 s for an answer, and 60 s at the end of a message.",
             since: OLDEST,
             overrides: &[
                 ("smtp_helo_timeout", Text("300s")),
@@ -562,7 +285,7 @@ const TRANSPORT_SERVICE: Service = Service {
 
 const CLEANUP_SERVICE: Service = Service {
     role: Role::Cleanup,
-    purpose: "Puts into the queue what the two ports take.",
+    purpose: "The cleanup of both ports: puts their mail into the queue.",
     columns: Columns {
         kind: "unix",
         private: "n",
@@ -574,7 +297,7 @@ const CLEANUP_SERVICE: Service = Service {
     },
     groups: &[&[
         Group {
-            why: "A reply's From is the gateway. Only its recipient is mapped, as for any mail to that person.",
+            why: "A reply's From must stay the gateway. Only the recipient is mapped, as in any mail to that person.",
             since: OLDEST,
             overrides: &[
                 ("canonical_classes", Text("envelope_recipient")),
@@ -585,7 +308,7 @@ const CLEANUP_SERVICE: Service = Service {
             ],
         },
         Group {
-            why: "They would refuse or change a request that Postfix has taken before, or a reply.",
+            why: "They could refuse or change a reply, or a request that Postfix has accepted before.",
             since: OLDEST,
             overrides: &[
                 ("milter_header_checks", Text("")),
@@ -593,7 +316,7 @@ const CLEANUP_SERVICE: Service = Service {
             ],
         },
         Group {
-            why: "Limits that a message met when it came in, and that it would meet again, with one more hop.",
+            why: "A message met these limits when it came in. It would meet them again, with one more hop.",
             since: OLDEST,
             overrides: &[
                 ("message_size_limit", Text("0")),
@@ -606,24 +329,37 @@ const CLEANUP_SERVICE: Service = Service {
     ]],
 };
 
+/// The content of `postfix/master.cf.part`.
+pub fn master_cf_part() -> String {
+    let filling = Filling::default();
+    let mut text =
+        "# For the end of master.cf. README.md says why each line is there.\n".to_owned();
+    for service in SERVICES {
+        let _ = write!(text, "\n# {}\n{}", service.purpose, service.lines(&filling));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use std::collections::BTreeSet;
 
     use super::*;
 
     #[test]
     fn each_role_has_its_service_and_no_parameter_stands_twice() {
-        for (role, service) in Role::ALL.into_iter().zip(SERVICES) {
-            assert_eq!((role.service().role, service.role), (role, role));
+        let mut roles = BTreeSet::new();
+        for service in SERVICES {
+            assert!(roles.insert(service.role), "{:?} twice", service.role);
             let mut seen = BTreeSet::new();
             for it in service.overrides() {
                 assert!(seen.insert(it.parameter), "{} twice", it.parameter);
-                assert!(it.why.ends_with('.'), "{}", it.why);
+            }
+            for group in service.groups() {
+                assert!(group.why.ends_with('.'), "{}", group.why);
             }
         }
+        assert_eq!(roles.len(), 4);
     }
 
     #[test]
@@ -633,9 +369,8 @@ mod tests {
             signers: "inet:localhost:8891, { unix:rspamd, default_action=accept }".to_owned(),
             ..Filling::default()
         };
-        let replies = Role::Replies.service();
-        assert_eq!(replies.key(&filling), "[::1]:25025/inet");
-        let entry = replies.entry(&filling);
+        assert_eq!(REPLIES.key(&filling), "[::1]:25025/inet");
+        let entry = REPLIES.entry(&filling);
         let expected = "[::1]:25025 inet n - n - 100 smtpd -o { smtpd_milters = \
                         inet:localhost:8891, { unix:rspamd, default_action=accept } } -o ";
         assert!(entry.starts_with(expected), "{entry}");
@@ -648,7 +383,7 @@ mod tests {
     #[test]
     fn a_postfix_is_told_nothing_that_it_does_not_know() {
         let of = |postfix| {
-            Role::Replies.service().entry(&Filling {
+            REPLIES.entry(&Filling {
                 postfix,
                 ..Filling::default()
             })

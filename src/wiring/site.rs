@@ -1,5 +1,5 @@
-//! What of a site's own settings the admin should know: the installer and the check
-//! say the same.
+//! Warnings and notes about the site's own settings, the same in the installer and in the
+//! check.
 
 use std::{
     collections::BTreeSet,
@@ -21,12 +21,12 @@ use super::{
 };
 use crate::config::Config;
 
-/// Something that Postfix does otherwise than the gateway needs it.
+/// A difference between Postfix's configuration and the gateway's needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// What Postfix does, and where it says so.
+    /// The file, the setting and its effect.
     pub found: String,
-    /// What to do.
+    /// The remedy.
     pub remedy: String,
 }
 
@@ -45,7 +45,7 @@ impl Display for Difference {
     }
 }
 
-/// Settings of the site that the installer leaves to the admin.
+/// Warnings about settings that the installer leaves to the admin.
 pub(super) fn warnings(
     maps: &Maps,
     config: &Config,
@@ -56,7 +56,7 @@ pub(super) fn warnings(
     if wiring == Wiring::Edge && !maps.value("smtpd_milter_maps").is_empty() {
         found.push(Difference::new(
             "main.cf: smtpd_milter_maps is set: clients that it names do not pass the gateway",
-            "their mail for it goes by the transport; take them out of the map if that is not meant",
+            "their mail for the gateway goes by the transport; if that is not intended, take them out of the map",
         ));
     }
     let addresses: Vec<String> = config
@@ -81,9 +81,9 @@ pub(super) fn warnings(
     Ok(found)
 }
 
-/// Names the smtpd services on loopback by which a content filter brings mail back, if
-/// they have the gateway's milter. The client there is the filter: the gateway would
-/// take strangers for this machine.
+/// Warns of smtpd services on loopback by which a content filter returns mail, if they have
+/// the gateway's milter. The client there is the filter: the gateway would take strangers
+/// for this machine.
 fn filter_warnings(maps: &Maps, listeners: &Listeners) -> Result<Vec<Difference>, WiringError> {
     const FILTERS: [&str; 2] = ["content_filter", "smtpd_proxy_filter"];
     let overrides = maps.postconf().overrides("*/*/*")?;
@@ -92,7 +92,7 @@ fn filter_warnings(maps: &Maps, listeners: &Listeners) -> Result<Vec<Difference>
         !maps.value(parameter).is_empty()
             || own.any(|(name, value)| name.ends_with(&suffix) && !value.is_empty())
     });
-    // A service that sends its own mail to a filter is not the way back.
+    // A service that sends its own mail to a filter is not the one that takes it back.
     let has_filter = |name: &str| {
         FILTERS.iter().any(|parameter| {
             let own = overrides.get(&format!("{name}/inet/{parameter}"));
@@ -107,7 +107,7 @@ fn filter_warnings(maps: &Maps, listeners: &Listeners) -> Result<Vec<Difference>
         Difference::new(
             format!(
                 "master.cf: the smtpd service {name} has the gateway's milter: mail that a \
-                 content filter brings back by it would seem to come from this machine"
+                 content filter returns by it would seem to come from this machine"
             ),
             format!(
                 "postconf -P '{name}/inet/smtpd_milters='; its mail for the gateway goes by the transport then"
@@ -117,7 +117,7 @@ fn filter_warnings(maps: &Maps, listeners: &Listeners) -> Result<Vec<Difference>
     Ok(on_loopback.map(warning).collect())
 }
 
-/// Settings that change what the gateway sees, and are no fault.
+/// Notes about settings that change what the gateway sees, and are no fault.
 pub(super) fn notes(maps: &Maps) -> Vec<String> {
     const REWRITING: [&str; 3] = [
         "masquerade_domains",
@@ -138,8 +138,8 @@ pub(super) fn notes(maps: &Maps) -> Vec<String> {
     )]
 }
 
-/// What the queue manager and master(8) do to the gateway's services, and no service
-/// can override.
+/// Warnings about parameters of the queue manager and of master(8), which no service can
+/// override.
 fn queue_warnings(maps: &Maps) -> Vec<Difference> {
     let mut found = Vec::new();
     let names = |parameter| List::parse(maps.value(parameter));
@@ -171,8 +171,8 @@ fn queue_warnings(maps: &Maps) -> Vec<Difference> {
     found
 }
 
-/// Whether a pattern of master_service_disable means a service of the gateway's, or
-/// every service of a type.
+/// Whether a pattern of master_service_disable matches a service of the gateway, or every
+/// service of a type.
 fn is_of_ours(pattern: &str) -> bool {
     ["inet", "unix"].contains(&pattern)
         || (pattern.contains(TRANSPORT) && !pattern.starts_with('!'))
@@ -180,7 +180,7 @@ fn is_of_ours(pattern: &str) -> bool {
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// A time of main.cf whose unit is a day where none is written.
+/// The seconds of a time in main.cf. Without a unit it is in days.
 fn seconds(time: &str) -> Option<u64> {
     let unit = time.chars().next_back()?;
     let (number, factor) = match unit {
@@ -194,8 +194,8 @@ fn seconds(time: &str) -> Option<u64> {
     number.trim().parse::<u64>().ok()?.checked_mul(factor)
 }
 
-/// The parameters that are looked at here and by the check, as no service can
-/// override them.
+/// The parameters that this file and the check look at, because no service can override
+/// them.
 #[cfg(test)]
 pub(super) const LOOKED_AT: [&str; 8] = [
     "defer_transports",
@@ -208,15 +208,15 @@ pub(super) const LOOKED_AT: [&str; 8] = [
     "virtual_alias_maps",
 ];
 
-/// A table or a file that could not be asked.
+/// The difference for a table or a file that can't be read.
 pub(super) fn unreadable(error: &WiringError) -> Difference {
     Difference::new(
-        format!("Postfix's tables can't be asked: {error}"),
+        format!("Postfix's tables can't be read: {error}"),
         "mend the table, or run this as a user that may read it",
     )
 }
 
-/// Whether mail for the address arrives at all.
+/// Warnings if mail for the address would not reach the gateway.
 fn address_warnings(
     maps: &Maps,
     address: &str,
@@ -252,7 +252,7 @@ fn address_warnings(
     Ok(found)
 }
 
-/// Whether smtpd takes the address for a valid recipient.
+/// A warning if smtpd would not take the address for a valid recipient.
 fn recipient_warning(maps: &Maps, address: &str) -> Result<Option<Difference>, WiringError> {
     const CLASSES: [(&str, &str); 4] = [
         ("mydestination", "local_recipient_maps"),
@@ -291,7 +291,7 @@ fn recipient_warning(maps: &Maps, address: &str) -> Result<Option<Difference>, W
     )))
 }
 
-/// Whether Postfix and the gateway trust the same clients.
+/// A warning if Postfix and the gateway trust different clients.
 fn network_warning(maps: &Maps, config: &Config) -> Option<Difference> {
     let list = List::parse(maps.value("mynetworks"));
     let ours: BTreeSet<IpNet> = config
@@ -307,7 +307,7 @@ fn network_warning(maps: &Maps, config: &Config) -> Option<Difference> {
     let theirs: BTreeSet<IpNet> = networks
         .into_iter()
         .filter_map(|(_, network)| network)
-        // How Postfix writes IPv4 in IPv6.
+        // Postfix also lists IPv4 networks in this form, mapped into IPv6.
         .filter(|network| !network.to_string().starts_with("::ffff:"))
         .collect();
     let ipv4 = |networks: &BTreeSet<IpNet>| -> BTreeSet<IpNet> {
@@ -325,12 +325,12 @@ fn network_warning(maps: &Maps, config: &Config) -> Option<Difference> {
             list.elements().collect::<Vec<_>>().join(" "),
             shown.join(" ")
         ),
-        "clients in the latter are not asked for authentication; write the same into both unless \
-         that is meant",
+        "clients in policy.trusted_networks need no authentication; write the same networks into \
+         both, unless the difference is intended",
     ))
 }
 
-/// A network of `mynetworks`; none for a table, a file or an exception.
+/// Parses a network of `mynetworks`; none for a table, a file or an exception.
 fn network(element: &str) -> Option<IpNet> {
     let plain = element.replace(['[', ']'], "");
     let network = plain

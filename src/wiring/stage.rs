@@ -1,5 +1,5 @@
-//! Copies of the files, changed in the files' stead, and put into their places when
-//! all changes are known to be possible.
+//! Copies of the files. All changes are made on the copies first, which replace the files
+//! once every change has succeeded.
 
 use std::{
     fs::{self, DirBuilder, OpenOptions},
@@ -11,27 +11,26 @@ use std::{
 
 use super::{
     Report, WiringError,
-    kept::Changed,
+    kept::{Changed, remove_directory},
     postconf::{Change, Postconf, typed},
 };
 use crate::{config::Config, new_file};
 
-/// The copies. They go when the run ends.
+/// The copies. They are removed when the run ends.
 pub(super) struct Stage {
     /// Postfix's own directory.
     postfix: PathBuf,
     /// The gateway's configuration file.
     gateway: PathBuf,
     copies: PathBuf,
-    /// What keeps the copies is removed too, if it is empty.
+    /// The parent of `copies`, removed too if it is empty.
     keeper: Option<PathBuf>,
     changes: usize,
     pub(super) report: Report,
 }
 
 impl Stage {
-    /// Copies the files: into the directory `keeper`, or, for a dry run, to a
-    /// place of their own.
+    /// Copies the files into the directory `keeper`, or into a temporary one for a dry run.
     pub(super) fn new(
         postfix: &Path,
         gateway: &Path,
@@ -41,7 +40,7 @@ impl Stage {
             Some(keeper) => {
                 make_private(keeper)?;
                 let directory = keeper.join("staged");
-                remove(&directory)?;
+                remove_directory(&directory)?;
                 make_private(&directory)?;
                 directory
             }
@@ -94,7 +93,7 @@ impl Stage {
         &self.postfix
     }
 
-    /// A service's entry as postconf(1) writes it, so that it can be compared.
+    /// A service's entry in postconf(1)'s spelling, so that it can be compared.
     pub(super) fn normal(&self, key: &str, entry: &str) -> Result<String, WiringError> {
         let directory = self.copies.join("normal");
         for file in [Changed::Main, Changed::Master] {
@@ -113,12 +112,12 @@ impl Stage {
         Ok(postconf.entry(key)?.unwrap_or_default())
     }
 
-    /// How many changes there are.
+    /// The number of changes.
     pub(super) fn changes(&self) -> usize {
         self.changes
     }
 
-    /// One more change, which is none of the three files'.
+    /// Counts a change outside the three files.
     pub(super) fn count(&mut self) {
         self.changes += 1;
     }
@@ -134,7 +133,7 @@ impl Stage {
         self.copies.join(file.name())
     }
 
-    /// Says what changes, and makes the change on the copies.
+    /// Reports a change, and makes it on the copies.
     pub(super) fn change(
         &mut self,
         words: impl Into<String>,
@@ -148,7 +147,7 @@ impl Stage {
         self.settle()
     }
 
-    /// The same of a key of gateway.toml.
+    /// Reports a change of a key of gateway.toml, and makes it on the copy.
     pub(super) fn change_gateway(
         &mut self,
         words: impl Into<String>,
@@ -172,7 +171,7 @@ impl Stage {
         Ok(())
     }
 
-    /// The copy becomes what the file was when somebody kept it.
+    /// Replaces a copy by the original file.
     pub(super) fn restore(&self, file: Changed, original: &Path) -> Result<(), WiringError> {
         let staged = self.staged(file);
         fs::copy(original, &staged)
@@ -181,7 +180,7 @@ impl Stage {
         self.settle()
     }
 
-    /// Puts the copy into the file's place. Owner and mode stay the file's.
+    /// Replaces a file by its copy. The file keeps its owner and mode.
     pub(super) fn put(&self, file: Changed) -> Result<(), WiringError> {
         let live = self.live(file);
         let read = |path: &Path| fs::read(path).map_err(WiringError::file(path, "read"));
@@ -192,7 +191,7 @@ impl Stage {
         }
         if present != read(&self.before_directory().join(file.name()))? {
             return WiringError::refused(format!(
-                "{} was changed while this ran; nothing of that is lost: run this again",
+                "{} was changed during this run, and that change is kept; run this again",
                 live.display()
             ));
         }
@@ -202,7 +201,7 @@ impl Stage {
     fn copy(&self, file: Changed, to: &Path) -> Result<(), WiringError> {
         let from = self.live(file);
         match fs::copy(&from, to) {
-            // check says so where it matters.
+            // `check` reports a missing gateway.toml.
             Err(error) if file == Changed::Gateway && error.kind() == io::ErrorKind::NotFound => {
                 Ok(())
             }
@@ -220,8 +219,8 @@ impl Stage {
     }
 }
 
-/// Makes main.cf and master.cf a minute old. Postfix's programs read a file that was
-/// changed this moment again and again, for seconds, until it has settled.
+/// Sets the time of main.cf and master.cf a minute back. Postfix's programs wait for
+/// seconds until a file that was just changed has settled.
 fn settle(directory: &Path) -> Result<(), WiringError> {
     let then = SystemTime::now() - Duration::from_mins(1);
     for file in [Changed::Main, Changed::Master] {
@@ -237,7 +236,7 @@ fn settle(directory: &Path) -> Result<(), WiringError> {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // A refusal leaves nothing behind; a directory that holds more stays.
+        // A refusal leaves nothing behind. A directory with other content stays.
         let _ = fs::remove_dir_all(&self.copies);
         if let Some(keeper) = &self.keeper {
             let _ = fs::remove_dir(keeper);
@@ -245,7 +244,7 @@ impl Drop for Stage {
     }
 }
 
-/// Ends the last line of a copy. postconf(1) would write on that line otherwise.
+/// Adds a missing newline at the end. Otherwise postconf(1) would append to the last line.
 fn end_last_line(path: &Path) -> Result<(), WiringError> {
     let content = fs::read(path).map_err(WiringError::file(path, "read"))?;
     if content.is_empty() || content.ends_with(b"\n") {
@@ -258,7 +257,7 @@ fn end_last_line(path: &Path) -> Result<(), WiringError> {
         .map_err(WiringError::file(path, "written"))
 }
 
-/// The name under which a file's new content is written first.
+/// The temporary file beside a file, for its new content.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".kms-gateway");
@@ -273,16 +272,7 @@ fn make_private(directory: &Path) -> Result<(), WiringError> {
         .map_err(WiringError::file(directory, "made"))
 }
 
-fn remove(directory: &Path) -> Result<(), WiringError> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(WiringError::file(directory, "removed")(error))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// A new directory for this process alone.
+/// Makes a directory that only this process's user can read.
 fn private_directory() -> Result<PathBuf, WiringError> {
     let parent = std::env::temp_dir();
     for number in 0..100 {

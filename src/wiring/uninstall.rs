@@ -1,5 +1,5 @@
-//! Takes the gateway out of Postfix: the files as they were, byte for byte, or, where
-//! they were edited since, without what was added.
+//! Takes the gateway out of Postfix. A file becomes its original, byte for byte. If it was
+//! edited since, only the installer's entries are taken out.
 
 use std::{
     fs,
@@ -7,11 +7,15 @@ use std::{
 };
 
 use super::{
-    Report, WiringError,
+    Report, WiringError, directory,
+    gateway_toml::{GATEWAY_KEYS, gateway_value},
     kept::{Changed, Kept},
-    list::{List, is_at},
+    list::is_at,
     lock::Lock,
+    needs::resolved,
     postconf::Change,
+    removing::{drop_service, is_our_map, restore_parameter, take_out},
+    report::reload,
     stage::Stage,
     verification,
 };
@@ -20,30 +24,29 @@ use crate::config::Config;
 /// The admin's order to take the gateway out.
 #[derive(Clone, Debug)]
 pub struct Removal {
-    /// Postfix's configuration; postconf's own where none is given.
+    /// The directory of Postfix's configuration; none: postconf's default.
     pub directory: Option<PathBuf>,
-    /// The gateway's configuration file, where the installation doesn't know it.
+    /// The gateway's configuration file, if the installation has not noted it.
     pub config: PathBuf,
-    /// Change nothing.
+    /// Report the changes and make none.
     pub dry_run: bool,
 }
 
 /// Takes the gateway out.
 ///
 /// # Errors
-/// What stands in the way. Another run goes on from there.
+/// [`WiringError`] if a file can't be changed. Another run goes on from there.
 pub fn uninstall(asked: &Removal) -> Result<Report, WiringError> {
-    let directory = super::configuration_directory(asked.directory.as_deref())?;
-    super::require_files(&directory)?;
+    let (directory, _) = directory::find(asked.directory.as_deref())?;
     let kept = Kept::read(&directory)?;
     let config = match kept.known("option:config") {
         Some(known) => PathBuf::from(known),
-        None => super::resolved(&asked.config),
+        None => resolved(&asked.config),
     };
     let _lock = (!asked.dry_run)
         .then(|| Lock::take(&directory, &config))
         .transpose()?;
-    // Again: a run that was still at its end may have changed it.
+    // Read again: another run may have changed it before the lock was free.
     let kept = Kept::read(&directory)?;
     if !kept.is_installed() {
         return nothing_to_take_out(&directory, &kept, asked.dry_run);
@@ -62,12 +65,12 @@ pub fn uninstall(asked: &Removal) -> Result<Report, WiringError> {
         }
     }
     if let Some(made) = kept.known("made") {
-        // Only if the gateway has left nothing in it.
+        // This fails if the gateway has left something in it, and then it stays.
         let _ = fs::remove_dir(made);
     }
     kept.forget()?;
     stage.report.say("Done. Next:");
-    stage.report.say(super::reload(&directory));
+    stage.report.say(reload(&directory));
     Ok(std::mem::take(&mut stage.report))
 }
 
@@ -115,9 +118,9 @@ fn restore(stage: &mut Stage, kept: &Kept) -> Result<(), WiringError> {
 
 fn edited_main(stage: &mut Stage, kept: &Kept) -> Result<(), WiringError> {
     let is_our_milter = |milter: &str| kept.all("socket").any(|socket| is_at(milter, socket));
-    without(stage, kept, "smtpd_milters", is_our_milter)?;
+    take_out(stage, kept, "smtpd_milters", is_our_milter)?;
     for parameter in ["transport_maps", verification::PARAMETER] {
-        without(stage, kept, parameter, super::is_our_map)?;
+        take_out(stage, kept, parameter, is_our_map)?;
     }
     for parameter in kept.named("main:") {
         let present = stage.postconf().written(&parameter)?;
@@ -129,7 +132,7 @@ fn edited_main(stage: &mut Stage, kept: &Kept) -> Result<(), WiringError> {
     let local = stage.postconf().written("non_smtpd_milters")?;
     if kept.is_ours("non_smtpd_milters", &local) {
         let before = kept.known("before:non_smtpd_milters").unwrap_or_default();
-        super::restore_parameter(
+        restore_parameter(
             stage,
             kept,
             "non_smtpd_milters",
@@ -140,37 +143,20 @@ fn edited_main(stage: &mut Stage, kept: &Kept) -> Result<(), WiringError> {
     Ok(())
 }
 
-fn without(
-    stage: &mut Stage,
-    kept: &Kept,
-    parameter: &str,
-    is_ours: impl Fn(&str) -> bool,
-) -> Result<(), WiringError> {
-    let present = stage.postconf().written(parameter)?;
-    let (rest, ours) = List::parse(&present).split(|element| !is_ours(element));
-    match ours {
-        None => Ok(()),
-        Some(_) => {
-            let words = format!("main.cf: {parameter} without the gateway:");
-            super::restore_parameter(stage, kept, parameter, &rest.to_string(), words)
-        }
-    }
-}
-
 fn edited_master(stage: &mut Stage, kept: &Kept) -> Result<(), WiringError> {
     for key in kept.named("service:") {
-        super::drop_service(stage, kept, &key)?;
+        drop_service(stage, kept, &key)?;
     }
     Ok(())
 }
 
 fn edited_gateway(stage: &mut Stage, kept: &Kept) -> Result<(), WiringError> {
-    for key in super::GATEWAY_KEYS {
+    for key in GATEWAY_KEYS {
         let Some(ours) = kept.known(&format!("toml:{key}")) else {
             continue;
         };
         let config = Config::load(&stage.staged(Changed::Gateway))?;
-        if super::gateway_value(&config, key) == ours {
+        if gateway_value(&config, key) == ours {
             let before = kept.known(&format!("before:{key}")).unwrap_or_default();
             let words = format!("gateway.toml: {key} as it was:");
             stage.change_gateway(words, key, before)?;

@@ -1,11 +1,11 @@
-//! Recipient verification (`reject_unverified_recipient`). Postfix sends a probe and
-//! keeps its result for hours. A probe that meets a gateway which is down would have
-//! mail for the gateway refused long after the gateway is back. So a probe of the
-//! gateway's address goes to discard(8), which always takes it.
+//! Recipient verification (`reject_unverified_recipient`). Postfix sends a probe and keeps
+//! its result for hours. After a probe while the gateway is down, Postfix would refuse the
+//! gateway's mail long after the gateway is back. Therefore a probe of the gateway's
+//! address goes to discard(8), which always takes it.
 
 use super::{WiringError, maps::Maps, postconf::Postconf};
 
-/// Where Postfix looks up the way of a probe.
+/// The parameter whose tables decide the transport of a probe.
 pub(super) const PARAMETER: &str = "address_verify_transport_maps";
 
 /// The transport of a probe of the gateway's address; the next hop is only a mark.
@@ -13,7 +13,7 @@ pub(super) const ROUTE: &str = "discard:kms-gateway";
 
 const RESTRICTION: &str = "reject_unverified_recipient";
 
-/// Whether any smtpd verifies recipients.
+/// Whether any smtpd service verifies recipients.
 pub(super) fn is_used(postconf: &Postconf) -> Result<bool, WiringError> {
     let settings = postconf.settings()?;
     let overrides = postconf.overrides("*/*/*")?;
@@ -24,7 +24,7 @@ pub(super) fn is_used(postconf: &Postconf) -> Result<bool, WiringError> {
     }))
 }
 
-/// Whether a probe of this address does not depend on the gateway.
+/// Whether a probe of this address succeeds without the gateway.
 pub(super) fn is_excepted(maps: &Maps, address: &str) -> Result<bool, WiringError> {
     let hit = maps.find(PARAMETER, &[address])?;
     Ok(hit.is_some_and(|hit| !hit.value.starts_with("kms-gateway:")))

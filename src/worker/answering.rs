@@ -1,6 +1,5 @@
-//! From the spooled bytes of a request to the completion that is committed:
-//! outcome, effects, finished reply and audit entry. Knows no SMTP and no
-//! lease.
+//! Turns the spooled bytes of a request into its completion: outcome, effects, finished
+//! reply and audit entry. Knows no SMTP and no lease.
 
 use std::sync::Arc;
 
@@ -16,27 +15,27 @@ use crate::{
     store::{Completion, FinishedReply, LeasedRequest, WaitingRequest},
 };
 
-/// What replies are made with.
+/// The settings of replies.
 #[derive(Clone, Debug)]
 pub struct ReplySettings {
-    /// Whose mail is the gateway's.
+    /// The gateway's addresses.
     pub addresses: mail::GatewayAddresses,
-    /// Addresses of one request that are answered.
+    /// The most addresses that get the reply to one request.
     pub max_targets: usize,
-    /// Characters that come back of what follows the service code in the Subject
-    /// of a request that may be forged.
+    /// Most characters after the service code that a reply repeats of the Subject of a
+    /// request that may be forged.
     pub max_stranger_subject: usize,
-    /// Reverse path of replies; empty for null.
+    /// Reverse path of replies; empty for the null reverse path.
     pub reverse_path: String,
-    /// For help texts.
+    /// The facts about this installation that help texts name.
     pub installation: Installation,
 }
 
 /// Answers requests with one key management system.
 pub struct Answering {
-    /// The key management system.
+    /// The key management system that the services ask.
     pub kms: Arc<dyn Kms>,
-    /// How replies are made.
+    /// The settings of replies.
     pub settings: Arc<ReplySettings>,
 }
 
@@ -77,8 +76,8 @@ impl Answering {
         }
     }
 
-    /// What the sender of a request that waits for long is told. None where
-    /// nobody can be.
+    /// The notice to the sender of a request that waits for long; none if nobody can be
+    /// notified.
     pub fn late_notice(&self, waiting: &WaitingRequest, now: Timestamp) -> Option<FinishedReply> {
         let request = self
             .read(&waiting.message, &waiting.targets, waiting.requester)
@@ -91,7 +90,7 @@ impl Answering {
         })
     }
 
-    /// The request as it was judged: who is answered was decided then.
+    /// Reads the request. Its targets are those that the milter judged.
     fn read(
         &self,
         message: &[u8],
@@ -104,7 +103,7 @@ impl Answering {
             .iter()
             .filter_map(|target| Address::parse(target).ok())
             .collect();
-        // An older version took it, and kept no targets.
+        // A request that an older version accepted has no targets.
         if targets.is_empty() {
             let limit = self.settings.max_targets;
             targets = whom_to_answer(&message.headers, addresses, limit).answered;
@@ -169,8 +168,8 @@ fn entry(leased: &LeasedRequest, request: &Request, answer: &Answer, now: Timest
     }
 }
 
-/// The policy lets no such message by; a configuration that changed between
-/// acceptance and answer can make one. It ends here, in the audit.
+/// The completion of a message that is no request. The policy accepts none; one can only
+/// come of a configuration that changed before the answer. It ends in the audit log.
 fn unanswerable(leased: &LeasedRequest, error: &RequestError, now: Timestamp) -> Completion {
     tracing::warn!(queue_id = leased.queue_id, request = %leased.id, %error, "request can't be answered");
     Completion {

@@ -1,5 +1,5 @@
-//! Looks at the clock from time to time: keeps its record in the store, and has
-//! everybody hear of a clock in doubt.
+//! Checks the clock from time to time: keeps its record in the store, and reports a clock
+//! in doubt.
 
 use jiff::SignedDuration;
 
@@ -10,18 +10,18 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// How often a record is kept of which nothing else has changed. After a crash
-/// of the machine so much of its uptime is not known.
+/// Time between two records that differ only in their time. After a crash of the machine
+/// at most this much of its uptime is unknown.
 const KEPT_EVERY: SignedDuration = SignedDuration::from_mins(10);
 
-/// How often a doubt that lasts is reported.
+/// Time between two reports of a lasting doubt.
 const REPORTED_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
-/// What was kept and reported last.
+/// The last record and the last report.
 #[derive(Default)]
 pub(super) struct ClockWatch {
     kept: Option<ClockRecord>,
-    /// When the doubt was reported, by the uptime.
+    /// The uptime at the last report of a doubt.
     reported: Option<SignedDuration>,
 }
 

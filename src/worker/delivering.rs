@@ -1,9 +1,8 @@
-//! Hands finished replies to Postfix, one target at a time, over a session
-//! that is kept open while there is work and no reply is refused, never longer;
-//! and tells the target's trouble from the reply's and from the port's.
+//! Hands finished replies to Postfix, one target at a time. A session stays open only
+//! while there is work and no reply is refused. Distinguishes trouble with the target,
+//! with the reply and with the port.
 
 use std::{
-    net::SocketAddr,
     panic::AssertUnwindSafe,
     sync::{
         Arc,
@@ -17,10 +16,9 @@ use jiff::Timestamp;
 use tokio::time::sleep;
 
 use super::{
-    Found, TROUBLE_PAUSE, Task, Worker,
     holding::{InWork, holding},
-    injection::{InjectionError, Injector},
-    jitter,
+    injection::{InjectionError, InjectionSettings, Injector},
+    task::{Found, TROUBLE_PAUSE, Task, Worker, jitter},
 };
 use crate::{
     clock::Clock as _,
@@ -30,30 +28,15 @@ use crate::{
     store::{Arrivals, First, LeasedDelivery, PortFailure, Postponement, StoreError},
 };
 
-/// So many replies that are refused one after the other, and none for its address,
-/// are the port's trouble. A single one may be its own.
+/// Refusals in a row, none of them for the address, after which the port counts as in
+/// trouble. A single refusal may be due to the reply.
 const REFUSALS_IN_A_ROW: u32 = 3;
 
-/// The port for replies, and our name there.
-#[derive(Clone, Debug)]
-pub struct InjectionSettings {
-    /// Postfix's milter-free port.
-    pub server: SocketAddr,
-    /// The name that EHLO gives.
-    pub helo_name: String,
-}
-
-/// Hands replies over by these settings.
-pub struct Delivering {
-    /// Where they go.
-    pub settings: InjectionSettings,
-}
-
-/// Shared by all tasks that hand replies over.
+/// State shared by all tasks that hand replies over.
 #[derive(Default)]
 pub(super) struct Shared {
     in_work: InWork<LeasedDelivery>,
-    /// Replies that were refused since one was taken, and not for their addresses.
+    /// Refusals since the last reply was taken, not counting those for the address.
     refused_in_a_row: AtomicU32,
 }
 
@@ -81,12 +64,12 @@ impl Task for DeliverReplies {
     }
 
     async fn next_due(&self, worker: &Worker) -> Result<Option<Timestamp>, StoreError> {
-        let port = worker.delivering.borrow().settings.server;
+        let port = worker.delivering.borrow().server;
         worker.store.next_delivery(port, worker.clock.now()).await
     }
 
     async fn step(&mut self, worker: &Worker) -> Result<Found, StoreError> {
-        let settings = worker.delivering.borrow().settings.clone();
+        let settings = worker.delivering.borrow().clone();
         let shared = self.shared.clone();
         self.first = self.first.other();
         let leasing = worker.leasing(&shared.in_work, self.first);
@@ -116,8 +99,8 @@ impl Task for DeliverReplies {
         Ok(Found::Work)
     }
 
-    /// A session is never kept across idle time: Postfix would end it, and the
-    /// next reply would find that out only after it was sent.
+    /// Ends the session before idle time. Postfix would end it otherwise, and the next
+    /// reply would notice that only after it was sent.
     async fn rest(&mut self) {
         if let Some(session) = self.session.take() {
             session.quit().await;
@@ -134,9 +117,9 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Gives Postfix's answer where it took the reply. A panic is a fault of ours
-    /// that must not end the worker: the delivery is tried again and comes to an
-    /// end as any other.
+    /// Returns Postfix's answer if it took the reply. A panic is a fault of the gateway
+    /// and must not end the worker: the delivery is tried again, or given up, like any
+    /// other.
     async fn send(&self, session: &mut Option<Injector>) -> Result<String, InjectionError> {
         AssertUnwindSafe(self.send_or_panic(session))
             .catch_unwind()
@@ -157,8 +140,8 @@ impl Attempt<'_> {
         })?;
         if let Some(kept) = session.take() {
             match self.send_by(kept, &target, session).await {
-                // It may have ended meanwhile, and took nothing: that says nothing of
-                // the port.
+                // The session may have ended while it was idle. It took nothing, and the
+                // port may be well: try a new session.
                 Err(InjectionError::Port(_)) => {}
                 sent => return sent,
             }
@@ -180,14 +163,14 @@ impl Attempt<'_> {
             .await;
         match sent {
             Ok(_) => *session = Some(injector),
-            // Postfix counts what it refuses: past `smtpd_soft_error_limit` it answers
-            // everything on this session late, whosever reply it is.
+            // Postfix counts refusals: past `smtpd_soft_error_limit` it answers every
+            // command of this session late, also for other replies.
             Err(_) => injector.quit().await,
         }
         sent
     }
 
-    /// What the log calls it.
+    /// The word for it in the log.
     fn what(&self) -> &'static str {
         match self.leased.is_notice {
             true => "notice",
@@ -229,8 +212,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// Notes what Postfix has, as often as it takes: what is not noted goes out
-    /// again.
+    /// Notes that Postfix has the reply, and tries until it succeeds: a reply that is not
+    /// noted is sent again.
     async fn note_taken(&self, answer: &str) -> Result<(), StoreError> {
         let leased = self.leased;
         loop {
@@ -240,7 +223,7 @@ impl Attempt<'_> {
                 Ok(false) => {
                     let (queue_id, request) = (&leased.queue_id, &leased.request_id);
                     let target = &leased.target;
-                    tracing::warn!(queue_id, %request, target, answer, "Postfix took a {} that had ended before", self.what());
+                    tracing::warn!(queue_id, %request, target, answer, "Postfix took a {} whose delivery had ended before", self.what());
                     return Ok(());
                 }
                 Err(error @ StoreError::Closed) => return Err(error),
@@ -252,7 +235,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// The address is what is wrong, and nobody can mend that here.
+    /// Ends the delivery: the address is wrong, and no later attempt can succeed.
     async fn refused_for_good(&self, error: &InjectionError) -> Result<(), StoreError> {
         let (worker, leased) = (self.worker, self.leased);
         self.reached_the_address().await?;
@@ -266,8 +249,9 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// The trial of a port that took nothing came as far as the address: it works.
-    /// At a port that refuses replies it proves nothing; the next reply is the trial.
+    /// Notes that the port works: a trial reached the point at which Postfix judges the
+    /// address. At a port that refuses replies this proves nothing; the next reply is the
+    /// trial there.
     async fn reached_the_address(&self) -> Result<(), StoreError> {
         match &self.leased.trial {
             Some(trouble) if !trouble.refuses => self.worker.port_works(self.settings.server).await,
@@ -275,8 +259,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// Postfix refuses the reply for a reason of the site's. It is kept, and others
-    /// go on, unless they are refused as well.
+    /// Keeps a reply that Postfix refuses for a reason of the site's. Other replies go on
+    /// until several in a row are refused.
     async fn kept(&self, error: &InjectionError) -> Result<(), StoreError> {
         let refused_before = self.shared.refused_in_a_row.fetch_add(1, Ordering::Relaxed);
         if self.leased.trial.is_some() || refused_before + 1 >= REFUSALS_IN_A_ROW {
@@ -285,7 +269,7 @@ impl Attempt<'_> {
         self.put_off(error, DeliveryEnd::Kept).await
     }
 
-    /// The port takes nothing, whatever the reply: that costs the reply no attempt.
+    /// Notes that the port takes no reply at all. The attempt does not count.
     async fn port_failed(&self, trouble: String) -> Result<(), StoreError> {
         count(DeliveryEnd::NoPort);
         self.port_is_in_trouble(trouble, false).await?;
@@ -329,7 +313,7 @@ impl Attempt<'_> {
             return Ok(());
         };
         match end {
-            // Told once a minute for all of them.
+            // The watch logs them together, once a minute.
             DeliveryEnd::Kept => {
                 tracing::debug!(queue_id, %request, target, %until, reason, "{} kept", self.what())
             }
@@ -344,12 +328,14 @@ impl Attempt<'_> {
             refused: end == DeliveryEnd::Kept,
             late_if_by: worker.retry.late_if_by(now),
         };
-        let told = worker
+        let notices = worker
             .store
             .postpone_delivery(&leased.token, postponement)
             .await?;
-        let told = told.unwrap_or_default() as u64;
-        NOTICES.at(NoticeSent(NoticeCode::Deferred)).increment(told);
+        let notices = notices.unwrap_or_default() as u64;
+        NOTICES
+            .at(NoticeSent(NoticeCode::Deferred))
+            .increment(notices);
         count(end);
         Ok(())
     }
@@ -359,8 +345,8 @@ fn count(end: DeliveryEnd) {
     DELIVERIES.at(end).increment(1);
 }
 
-/// The name by which Postfix's log goes on with the reply (`250 2.0.0 Ok: queued
-/// as 4bXyZq1cDez9`); all that the server said where that isn't in it.
+/// The reply's queue id in Postfix's log, out of an answer such as `250 2.0.0 Ok: queued
+/// as 4bXyZq1cDez9`. The whole answer if it has none.
 fn queue_id_in(answer: &str) -> &str {
     let found = answer.split_once("queued as ");
     found.map_or(answer, |(_, id)| id.trim())

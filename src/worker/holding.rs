@@ -1,6 +1,5 @@
-//! Leases while they are worked on: renewed as long as the attempt lives, and
-//! known to this process, so that it begins nothing a second time. Knows neither
-//! what the work is nor who does it.
+//! Holds leases during the work: renews them until the attempt ends, and remembers them, so
+//! that this process begins no work twice. Does not know what the work is.
 
 use std::{
     convert::Infallible,
@@ -16,10 +15,10 @@ use crate::{
     store::{LeaseToken, StoreError},
 };
 
-/// Renewals in the time of one lease: two may fail.
+/// Renewals within the time of one lease: two of them may fail.
 const RENEWALS: u32 = 3;
 
-/// What this process is at work on.
+/// The leases that this process works on.
 #[derive(Debug)]
 pub(super) struct InWork<T>(Mutex<Vec<LeaseToken<T>>>);
 
@@ -30,12 +29,12 @@ impl<T> Default for InWork<T> {
 }
 
 impl<T> InWork<T> {
-    /// All of it.
+    /// The tokens of all work.
     pub(super) fn tokens(&self) -> Vec<LeaseToken<T>> {
         self.lock().clone()
     }
 
-    /// From now on this is worked on, until what is returned is dropped.
+    /// Notes that work on this lease begins. It ends when the result is dropped.
     pub(super) fn begin(&self, token: LeaseToken<T>) -> Begun<'_, T> {
         self.lock().push(token);
         Begun { of: self, token }
@@ -46,7 +45,7 @@ impl<T> InWork<T> {
     }
 }
 
-/// Something that is worked on.
+/// Work that has begun and not ended.
 pub(super) struct Begun<'a, T> {
     of: &'a InWork<T>,
     token: LeaseToken<T>,
@@ -58,7 +57,7 @@ impl<T> Drop for Begun<'_, T> {
     }
 }
 
-/// Does `work`, and has the lease renewed while it lasts.
+/// Does `work`, and renews the lease meanwhile.
 pub(super) async fn holding<W: Future, R: Future<Output = Result<bool, StoreError>>>(
     lease: Period,
     renew: impl Fn() -> R,
@@ -71,8 +70,8 @@ pub(super) async fn holding<W: Future, R: Future<Output = Result<bool, StoreErro
     }
 }
 
-/// Renews for ever. A lease that has passed on is no reason to end an attempt:
-/// Postfix may have the reply already, and what it takes is noted.
+/// Renews for ever. A lost lease does not end the attempt: Postfix may have the reply
+/// already, and that is to be noted.
 async fn renewing<R: Future<Output = Result<bool, StoreError>>>(
     every: Duration,
     renew: impl Fn() -> R,
@@ -81,7 +80,9 @@ async fn renewing<R: Future<Output = Result<bool, StoreError>>>(
         sleep(every).await;
         match renew().await {
             Ok(true) => {}
-            Ok(false) => tracing::debug!("a lease was not renewed: it has passed on or ended"),
+            Ok(false) => {
+                tracing::debug!("a lease was not renewed: another worker has it, or it has ended")
+            }
             Err(error) => tracing::warn!(%error, "a lease could not be renewed; trying again"),
         }
     }

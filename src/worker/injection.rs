@@ -1,6 +1,6 @@
-//! Hands a reply to Postfix by SMTP on its milter-free port: one transaction
-//! an address, strict about what counts as taken, and about what a refusal is
-//! about. Knows SMTP, and nothing of requests.
+//! Hands a reply to Postfix by SMTP, at its port for replies: one transaction for each
+//! address. Strict about which answers count as taken, and about the subject of a refusal.
+//! Knows SMTP, and nothing about requests.
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
@@ -13,7 +13,16 @@ use crate::{
     mail::Address,
 };
 
-/// A whole reply, but for the largest key load files.
+/// The port for replies, and the gateway's name there.
+#[derive(Clone, Debug)]
+pub struct InjectionSettings {
+    /// Postfix's port for replies, which has no gateway milter.
+    pub server: SocketAddr,
+    /// The gateway's name in EHLO.
+    pub helo_name: String,
+}
+
+/// Bytes written at once: a whole reply, except with the largest key load files.
 const WRITTEN_AT_ONCE: usize = 64 * 1024;
 
 /// A step of a session.
@@ -27,17 +36,17 @@ enum Stage {
     Data,
     /// MAIL, RCPT and DATA in one go.
     Begin,
-    /// The message, of so many bytes.
+    /// The message, with this many bytes.
     Content(usize),
     FinalDot,
     Quit,
 }
 
 impl Stage {
-    /// The least that RFC 5321, 4.5.3.2, has a client wait. A signing milter of the
-    /// site's may take minutes over the end of a message, and whoever hangs up
-    /// meanwhile sends a second copy. EHLO is a command as MAIL is; of a connection
-    /// and a good-bye the RFC says nothing.
+    /// The shortest time limit that RFC 5321, 4.5.3.2, allows a client. A signing milter may
+    /// need minutes at the end of a message, and a client that hangs up meanwhile sends a
+    /// second copy. EHLO has the limit of MAIL. The RFC sets none for the connection and
+    /// for QUIT.
     fn limit(self) -> Duration {
         let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
         match self {
@@ -73,9 +82,9 @@ impl fmt::Display for Stage {
 
 /// An open SMTP session with Postfix.
 pub struct Injector {
-    /// What goes out together is written together: Postfix answers a part of it
-    /// by itself, and then the kernel holds back its next answer until the first
-    /// is acknowledged, for some 40 ms.
+    /// Pipelined commands are written at once. Otherwise Postfix answers a part of them,
+    /// and the kernel holds its next answer back for some 40 ms, until the first is
+    /// acknowledged.
     client: SmtpClient<BufWriter<TcpStream>>,
     pipelining: bool,
     smtputf8: bool,
@@ -83,37 +92,37 @@ pub struct Injector {
     is_at_command: bool,
 }
 
-/// Why a reply wasn't taken.
+/// The reason why Postfix did not take a reply.
 #[derive(Debug, thiserror::Error)]
 pub enum InjectionError {
-    /// The address is what is refused, for good.
+    /// Postfix refuses the address permanently.
     #[error("Postfix refuses the address for good: {0}")]
     NoSuchAddress(String),
-    /// The address is what is refused, for now.
+    /// Postfix refuses the address temporarily.
     #[error("Postfix refuses the address for now: {0}")]
     AddressNotNow(String),
-    /// The address can't be written on this session. That is what the site has
-    /// decided for all such mail, and no trouble.
+    /// The address can't be written in this session. The site has decided that for all
+    /// such mail.
     #[error("{0} needs SMTPUTF8, which Postfix doesn't offer here (smtputf8_enable = yes)")]
     Smtputf8(Address),
-    /// The reply is refused, and not for its address: a matter of the site's. It may
-    /// be this reply's alone, as with a filter of contents, or any reply's.
+    /// Postfix refuses the reply for a reason of the site's, and not for its address. The
+    /// reason may concern this reply alone (a content filter) or every reply.
     #[error("Postfix refuses the reply, and not for its address: {0}")]
     Refused(String),
-    /// Nothing is taken, whatever the reply: a matter of the site's.
+    /// The port takes no reply at all, for a reason of the site's.
     #[error("{0}")]
     Port(String),
-    /// A fault of ours.
+    /// A fault of the gateway.
     #[error("a fault of the gateway: it panicked")]
     Fault,
 }
 
 impl Injector {
-    /// Connects, takes the greeting and says EHLO with `helo_name`.
+    /// Connects, reads the greeting and sends EHLO with `helo_name`.
     ///
     /// # Errors
-    /// [`InjectionError::Port`] whatever goes wrong: before MAIL a refusal
-    /// is the operator's matter and says nothing about a reply.
+    /// Always [`InjectionError::Port`]: a refusal before MAIL does not depend on the reply,
+    /// and only the operator can mend it.
     pub async fn connect(server: SocketAddr, helo_name: &str) -> Result<Self, InjectionError> {
         let connecting = SmtpClient::connect(server, Stage::Connection.limit()).await;
         let SmtpClient { stream, .. } = connecting.map_err(port_at(Stage::Connection))?;
@@ -139,20 +148,20 @@ impl Injector {
         })
     }
 
-    /// Whether addresses outside ASCII can be written on this session.
+    /// Whether addresses outside ASCII can be written in this session.
     #[must_use]
     pub fn offers_smtputf8(&self) -> bool {
         self.smtputf8
     }
 
-    /// One transaction for one address; gives Postfix's answer to the final
-    /// dot, which names its queue id.
+    /// Sends the message to one address, in one transaction. Returns Postfix's answer to
+    /// the final dot, which names its queue id.
     ///
     /// `reverse_path` is empty for the null reverse path.
     ///
     /// # Errors
-    /// See [`InjectionError`]. After any of them there is nothing left to do with
-    /// the session but [`Injector::quit`].
+    /// See [`InjectionError`]. After an error the session is of no use but for
+    /// [`Injector::quit`].
     pub async fn send(
         &mut self,
         reverse_path: &str,
@@ -170,7 +179,7 @@ impl Injector {
         // The library ends the message with CRLF "." CRLF of its own.
         let content = message.strip_suffix(b"\r\n").unwrap_or(message);
         faults::pass(FaultPoint::BeforeFinalDot);
-        // From here on a session that fails may do so for the content's sake.
+        // From here on a session may fail because of the content.
         let written = self.client.write_message(content);
         within(Stage::Content(content.len()), written)
             .await
@@ -191,8 +200,8 @@ impl Injector {
         }
     }
 
-    /// Says as much of a transaction as shows whether replies would be taken, and
-    /// nothing that could be delivered.
+    /// Sends MAIL and RCPT, and then RSET: this shows whether replies would be taken, and
+    /// delivers nothing.
     ///
     /// # Errors
     /// As [`Injector::send`].
@@ -214,7 +223,7 @@ impl Injector {
         self.client.rset().await.map_err(port_at(Stage::Mail))
     }
 
-    /// MAIL and RCPT.
+    /// The commands MAIL and RCPT.
     fn envelope(
         &self,
         reverse_path: &str,
@@ -231,8 +240,9 @@ impl Injector {
         ])
     }
 
-    /// MAIL, RCPT and DATA, in one go where the server allows it (RFC 2920): then
-    /// there are as many answers.
+    /// Sends MAIL, RCPT and DATA, and returns the answers. A server with PIPELINING
+    /// (RFC 2920) gets all three at once, and answers each. Otherwise the first refusal
+    /// ends it.
     async fn ask(
         &mut self,
         commands: &[String; 3],
@@ -255,8 +265,8 @@ impl Injector {
         Ok(answers)
     }
 
-    /// Says good-bye, where the server would hear it: one that waits for a message
-    /// would take it for one (RFC 2920, 3.1), and one that failed hears nothing.
+    /// Sends QUIT if the server waits for a command. A server that waits for a message would
+    /// read QUIT as a part of it (RFC 2920, 3.1).
     pub async fn quit(mut self) {
         if !self.is_at_command {
             return;
@@ -271,14 +281,14 @@ impl Injector {
 /// The commands that begin a transaction.
 const STAGES: [Stage; 3] = [Stage::Mail, Stage::Rcpt, Stage::Data];
 
-/// The answer to DATA.
+/// The positive answer to DATA.
 const DATA_GRANTED: u16 = 354;
 
-/// The server goes away: "Service not available, closing transmission channel"
-/// (RFC 5321, 3.8), whatever was asked.
+/// "Service not available, closing transmission channel" (RFC 5321, 3.8): the server may
+/// answer this to any command.
 const GOING_AWAY: u16 = 421;
 
-/// Whether MAIL, RCPT and DATA were granted; if not, the first refusal counts.
+/// Verifies that MAIL, RCPT and DATA were granted. The first refusal counts.
 fn granted(answers: &[Response<String>]) -> Result<(), InjectionError> {
     for (stage, answer) in STAGES.into_iter().zip(answers) {
         let is_granted = match stage {
@@ -298,19 +308,21 @@ fn granted(answers: &[Response<String>]) -> Result<(), InjectionError> {
 /// The subject of an answer to RCPT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum About {
-    /// The address, and time mends nothing.
+    /// The address, permanently.
     AddressForGood,
-    /// The address, for the time being.
+    /// The address, temporarily.
     AddressForNow,
     /// Anything else: this host, its network, the site's rules, its disks.
     Site,
 }
 
-/// By the enhanced status code (RFC 3463; 5.1.10 is RFC 7505's): subject 1 is
-/// about addresses and subject 2 about the mailbox. Of subject 1, details 7 and
-/// 8 are about the sender's address, and 0 may be: Postfix says that of a sender
-/// as well, at RCPT. 5.7.1 is what it says both of relaying, where `mynetworks` is
-/// wrong, and of an address that the site refuses by a rule of its own.
+/// Finds the subject of an answer by its enhanced status code (RFC 3463; RFC 7505 for
+/// 5.1.10).
+///
+/// Subject 1 is about addresses, and subject 2 about the mailbox. Two kinds of codes count
+/// as the site's. 5.1.7 and 5.1.8 are about the sender's address, and 5.1.0 may be: Postfix
+/// answers it at RCPT for a sender as well. 5.7.1 may mean that relaying is denied because
+/// `mynetworks` is wrong, or that a rule of the site's refuses the address.
 fn about(answer: &Response<String>) -> About {
     let is_permanent = answer.code >= 500;
     match answer.esc {
@@ -323,10 +335,10 @@ fn about(answer: &Response<String>) -> About {
 fn refusal(stage: Stage, answer: &Response<String>) -> InjectionError {
     let text = described(stage, answer);
     match (stage, about(answer)) {
-        // It may go away for the content's sake.
+        // Even 421 may be due to the content here.
         (Stage::FinalDot, _) => InjectionError::Refused(text),
         _ if answer.code == GOING_AWAY => InjectionError::Port(text),
-        // MAIL is about our own reverse path, or about any reply.
+        // A refusal of MAIL concerns the gateway's reverse path, or every reply.
         (Stage::Mail, _) => InjectionError::Port(text),
         (Stage::Rcpt, About::AddressForGood) => InjectionError::NoSuchAddress(text),
         (Stage::Rcpt, About::AddressForNow) => InjectionError::AddressNotNow(text),
@@ -338,7 +350,7 @@ fn port_at(stage: Stage) -> impl Fn(mail_send::Error) -> InjectionError {
     move |error| InjectionError::Port(failed(stage, error))
 }
 
-/// A step, in its time.
+/// Does a step within its time limit.
 async fn within<T, E: Into<mail_send::Error>>(
     stage: Stage,
     step: impl Future<Output = Result<T, E>>,
@@ -356,9 +368,9 @@ fn failed(stage: Stage, error: mail_send::Error) -> String {
         mail_send::Error::Timeout => {
             format!("{stage}: no answer within {} s", stage.limit().as_secs())
         }
-        // A session that ended reads like this.
+        // A session that ended yields this error too.
         mail_send::Error::UnparseableReply => {
-            format!("{stage}: the session ended without an answer, or the answer is none of SMTP")
+            format!("{stage}: the session ended without an answer, or the answer is not SMTP")
         }
         error => format!("{stage}: {error}"),
     }
@@ -421,7 +433,7 @@ mod tests {
             InjectionError::Port(_) => "port",
             other => panic!("{other}"),
         };
-        // With what Postfix says so of.
+        // The cases in which Postfix answers so.
         let cases = [
             ("reject_unlisted_recipient", 550, [5, 1, 1], "for good"),
             (
@@ -439,8 +451,8 @@ mod tests {
             ("greylisting", 450, [4, 2, 0], "for now"),
             ("relay access denied", 554, [5, 7, 1], "kept"),
             ("relay access denied for now", 454, [4, 7, 1], "kept"),
-            ("an unknown sender, told at RCPT", 550, [5, 1, 0], "kept"),
-            ("a sender's domain, told at RCPT", 550, [5, 1, 8], "kept"),
+            ("an unknown sender, at RCPT", 550, [5, 1, 0], "kept"),
+            ("a sender's domain, at RCPT", 550, [5, 1, 8], "kept"),
             ("server configuration error", 451, [4, 3, 5], "kept"),
             ("no enhanced status", 550, [0, 0, 0], "kept"),
             ("shutting down", 421, [4, 1, 1], "port"),
@@ -448,7 +460,7 @@ mod tests {
         for (what, code, esc, expected) in cases {
             assert_eq!(word(Stage::Rcpt, code, esc), expected, "{what}");
         }
-        // Elsewhere nothing is about the target.
+        // At other stages no answer is about the target.
         assert_eq!(word(Stage::Mail, 550, [5, 1, 1]), "port");
         assert_eq!(word(Stage::Mail, 452, [4, 3, 1]), "port");
         assert_eq!(word(Stage::Data, 554, [5, 5, 1]), "kept");

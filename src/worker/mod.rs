@@ -1,6 +1,6 @@
-//! Takes a spooled request to its reply, and the reply to Postfix. Two kinds
-//! of task, each leasing what it works on, so that any number of them, in any
-//! number of processes, never do the same thing at once. Knows no milter.
+//! Answers spooled requests, and hands the replies to Postfix. Both kinds of task lease
+//! their work, so that any number of tasks and processes never do the same work at once.
+//! Knows no milter.
 
 mod answering;
 mod clock_watch;
@@ -9,6 +9,7 @@ mod holding;
 mod injection;
 mod retry;
 mod seal_watch;
+mod task;
 mod upkeep;
 mod watching;
 
@@ -25,68 +26,27 @@ use tokio::{
 
 pub use self::{
     answering::{Answering, ReplySettings},
-    delivering::{Delivering, InjectionSettings},
-    injection::{InjectionError, Injector},
+    injection::{InjectionError, InjectionSettings, Injector},
     retry::{Retry, Times},
+    task::Worker,
     upkeep::Upkeep,
 };
 use self::{
     delivering::DeliverReplies,
     holding::{InWork, holding},
+    task::{Found, TROUBLE_PAUSE, Task, jitter},
 };
 use crate::{
-    clock::{Clock, WatchedClock},
-    config::Period,
+    clock::Clock as _,
     faults::{self, FaultPoint},
     mail::NoticeCode,
     measures::{FINISHED, Finished, FoundAtFault, NOTICES, NoticeSent, PANICS},
-    store::{Arrivals, Completed, Completion, First, LeasedRequest, Leasing, Store, StoreError},
+    store::{Arrivals, Completed, Completion, First, LeasedRequest, StoreError},
 };
 
-/// The longest sleep without a look: a clock that is set back must not keep a
-/// request waiting.
+/// The longest sleep between two looks into the store: a clock that is set back must not
+/// keep a request waiting.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
-
-/// Pause after store trouble.
-const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
-
-/// Everything the tasks share.
-pub struct Worker {
-    /// The spool.
-    pub store: Arc<dyn Store>,
-    /// The time.
-    pub clock: Arc<WatchedClock>,
-    /// Makes completions; replaced when the configuration is.
-    pub answering: watch::Receiver<Arc<Answering>>,
-    /// Hands replies over; replaced when the configuration is.
-    pub delivering: watch::Receiver<Arc<Delivering>>,
-    /// How long a lease lasts that is not renewed.
-    pub lease: Period,
-    /// How failed attempts are repeated.
-    pub retry: Retry,
-}
-
-/// What a task found to do.
-enum Found {
-    Work,
-    Nothing,
-}
-
-/// One of the two kinds of task.
-#[async_trait]
-trait Task: Send {
-    /// Waits until there may be something to do.
-    async fn arrival(&self, arrivals: &Arrivals);
-
-    /// When there will be, if nothing arrives before.
-    async fn next_due(&self, worker: &Worker) -> Result<Option<Timestamp>, StoreError>;
-
-    /// Leases one thing and works on it.
-    async fn step(&mut self, worker: &Worker) -> Result<Found, StoreError>;
-
-    /// There is nothing to do: lets go of what is only needed for work.
-    async fn rest(&mut self);
-}
 
 /// Takes requests to their committed results.
 struct AnswerRequests {
@@ -117,8 +77,8 @@ impl Task for AnswerRequests {
             let (now, hold) = (worker.clock.now(), worker.lease.as_signed());
             worker.store.renew(&leased.token, now, hold)
         };
-        // A key, module or permission may change between reading and
-        // committing: then the request is judged once more, by what holds now.
+        // A key, module or permission may change between reading and committing. The
+        // request is answered once more then, by the present data.
         let answering = async {
             while worker.answer(&leased).await? == Completed::BasisChanged {}
             Ok(Found::Work)
@@ -130,12 +90,12 @@ impl Task for AnswerRequests {
 }
 
 impl Worker {
-    /// Runs `requests` answering and `deliveries` delivering tasks until
-    /// `stop` turns true; each ends between two steps.
+    /// Runs `requests` answering and `deliveries` delivering tasks until `stop` turns true.
+    /// Each ends between two steps.
     ///
     /// # Errors
-    /// One of them panicked. The others have ended then as well: a gateway that
-    /// goes on with fewer and fewer would be found out late.
+    /// A task panicked. All others have ended as well: a gateway that loses its tasks one by
+    /// one would go unnoticed.
     pub async fn run(
         self: Arc<Self>,
         requests: usize,
@@ -173,7 +133,7 @@ impl Worker {
         }
     }
 
-    /// Takes step after step while there is work, and sleeps when there is none.
+    /// Does step after step while there is work, and sleeps when there is none.
     async fn carry_out(self: Arc<Self>, mut task: impl Task, mut stop: watch::Receiver<bool>) {
         let arrivals = self.store.arrivals();
         while !*stop.borrow() {
@@ -193,24 +153,6 @@ impl Worker {
             }
         }
         task.rest().await;
-    }
-
-    fn leasing<T>(&self, in_work: &InWork<T>, first: First) -> Leasing<T> {
-        Leasing {
-            first,
-            in_work: in_work.tokens(),
-            ..Leasing::alone(self.clock.now(), self.lease.as_signed())
-        }
-    }
-
-    /// For an attempt that has failed now.
-    fn times(&self, asked: Timestamp, since: Timestamp) -> Times {
-        Times {
-            asked,
-            since,
-            now: self.clock.now(),
-            given_up_before: self.clock.surely_before(self.retry.give_up.as_signed()),
-        }
     }
 
     fn time_to(&self, next: Result<Option<Timestamp>, StoreError>) -> Duration {
@@ -233,7 +175,7 @@ impl Worker {
         let completion = match attempt(&answering, leased, now).await {
             Ok(completion) => completion,
             Err(failed) => {
-                // An attempt may have taken long: the wait begins after it.
+                // The attempt may have taken long: the wait begins after it.
                 let times = self.times(leased.accepted_at, leased.accepted_at);
                 let now = times.now;
                 match self
@@ -279,7 +221,7 @@ impl Worker {
         FailedAttempt { reason, again_in }: &FailedAttempt,
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
-        // The request goes as soon as the one that is tried for all has its answer.
+        // All requests with this trouble wait for one trial, and go on after it.
         let trial = again_in.and_then(|wait| now.checked_add(wait).ok());
         let until = trial.map_or(until, |trial| until.min(trial));
         if again_in.is_none() {
@@ -288,7 +230,7 @@ impl Worker {
         self.store
             .postpone(&leased.token, now, until, reason)
             .await?;
-        // Those of the same sender wait behind it.
+        // Other requests of the same sender wait behind this one.
         let late = self
             .store
             .untold_requests(leased.id, self.retry.late_if_by(now))
@@ -304,16 +246,15 @@ impl Worker {
     }
 }
 
-/// Why an attempt at a completion failed.
+/// A failed attempt at a completion.
 struct FailedAttempt {
     reason: String,
-    /// When to try again, if the log has the trouble from another request.
+    /// The time until the next trial, if another request has logged the trouble.
     again_in: Option<Duration>,
 }
 
-/// One attempt at a completion. A panic is a fault of ours that must not end
-/// the worker: it counts as a failed attempt, so that such a request too comes
-/// to an end.
+/// One attempt at a completion. A panic is a fault of the gateway and must not end the
+/// worker: it counts as a failed attempt, so that the request is given up in the end.
 async fn attempt(
     answering: &Answering,
     leased: &LeasedRequest,
@@ -337,9 +278,4 @@ async fn attempt(
             })
         }
     }
-}
-
-/// The clock's sub-second digits, which nothing ties to anything.
-fn jitter(now: Timestamp) -> u64 {
-    u64::from(now.subsec_nanosecond().unsigned_abs()) / 1000
 }

@@ -1,84 +1,84 @@
-//! When to try again: exponential back-off with jitter, and an end. Pure.
+//! Decides when to try again: exponential back-off with jitter, and an end. Pure.
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::config::Period;
 
-/// How failed attempts are repeated.
+/// The rules for repeating failed attempts.
 #[derive(Clone, Copy, Debug)]
 pub struct Retry {
-    /// Wait after the first failure; doubled after each further one.
+    /// The wait after the first failure. Each further failure doubles it.
     pub first: Period,
     /// The longest wait.
     pub longest: Period,
-    /// The age after which nothing is repeated.
+    /// The age after which an attempt is not repeated.
     pub give_up: Period,
-    /// The age of a request after which its sender is told that it takes long.
+    /// The age of a request after which its sender gets a late notice.
     pub notice_after: Period,
 }
 
-/// The times that count when an attempt has failed.
+/// The times that decide about the next attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// When the request was accepted.
+    /// The acceptance of the request.
     pub asked: Timestamp,
-    /// When what is attempted began.
+    /// The start of what is attempted: the request's acceptance or its completion.
     pub since: Timestamp,
-    /// Now.
+    /// The present time.
     pub now: Timestamp,
-    /// What began before then is surely older than [`Retry::give_up`].
+    /// Anything that began before this time is surely older than [`Retry::give_up`].
     pub given_up_before: Timestamp,
 }
 
-/// The longest wait between two attempts at a port that is in trouble: all that
-/// waits for it goes soon after it is back.
+/// The longest wait between two attempts at a port in trouble. The waiting replies go
+/// soon after the port is back.
 const LONGEST_OF_PORT: Period = Period::from_secs(60);
 
 impl Retry {
-    /// When a port is tried again, after so many failures in a row, the last of
-    /// them now. `jitter` is as in [`Retry::next`].
+    /// The time of the next attempt at a port, after this many failures in a row, the last
+    /// of them now. `jitter` is as in [`Retry::next`].
     #[must_use]
     pub fn port_again(&self, failures: u32, now: Timestamp, jitter: u64) -> Timestamp {
         let wait = self.wait(failures, self.longest.min(LONGEST_OF_PORT), jitter);
         now.saturating_add(wait).unwrap_or(Timestamp::MAX)
     }
 
-    /// Requests that were accepted by then are late now.
+    /// Requests accepted at or before the returned time are late now.
     #[must_use]
     pub fn late_if_by(&self, now: Timestamp) -> Timestamp {
         let latest = now.saturating_sub(self.notice_after.as_signed());
         latest.unwrap_or(Timestamp::MIN)
     }
 
-    /// When attempt `attempts` is repeated, as [`Retry::next`] has it. Who can
-    /// be told that his request is late is told in time: an attempt is made then.
+    /// The time of the next attempt, as [`Retry::next`] returns it. If a late notice is
+    /// still owed, the next attempt comes no later than the notice is due.
     #[must_use]
     pub fn again(
         &self,
         attempts: u32,
         times: Times,
-        can_be_told: bool,
+        owes_notice: bool,
         jitter: u64,
     ) -> Option<Timestamp> {
         let next = self.next(attempts, times, jitter)?;
-        if !can_be_told || times.asked <= self.late_if_by(times.now) {
+        if !owes_notice || times.asked <= self.late_if_by(times.now) {
             return Some(next);
         }
         let late_from = times.asked.saturating_add(self.notice_after.as_signed());
         Some(next.min(late_from.unwrap_or(Timestamp::MAX)))
     }
 
-    /// When attempt `attempts` (1 for the first) that failed now is to be
-    /// repeated; `None` if what is attempted is surely too old.
+    /// The time of the next attempt after attempt `attempts` (1 for the first) failed now;
+    /// `None` if it is surely too old to be repeated.
     ///
-    /// `jitter` is any number: it spreads the time over the last quarter of
-    /// the wait, so that what failed together is not repeated together.
+    /// `jitter` is any number. It spreads the time over the last quarter of the wait, so
+    /// that attempts that failed together are not repeated together.
     #[must_use]
     pub fn next(&self, attempts: u32, times: Times, jitter: u64) -> Option<Timestamp> {
         if times.since < times.given_up_before {
             return None;
         }
-        // A wait that date arithmetic can't hold ends the repetitions as well.
+        // A wait beyond the range of dates ends the repetitions as well.
         let wait = self.wait(attempts, self.longest, jitter);
         times.now.checked_add(wait).ok()
     }
@@ -114,7 +114,7 @@ mod tests {
         Timestamp::from_second(seconds).unwrap()
     }
 
-    /// Times by a clock that is right.
+    /// Times by a correct clock.
     fn times(since: i64, now: i64) -> Times {
         Times {
             asked: at(0),
@@ -167,9 +167,9 @@ mod tests {
 
     #[test]
     fn who_waits_is_told_when_it_is_late_and_not_before() {
-        let again = |attempts, now, can_be_told| {
+        let again = |attempts, now, owes_notice| {
             RETRY
-                .again(attempts, times(30, now), can_be_told, 0)
+                .again(attempts, times(30, now), owes_notice, 0)
                 .unwrap()
         };
         assert_eq!(again(1, 40, true), at(45));

@@ -1,5 +1,4 @@
-//! Opens the sealed rows from time to time, and has everybody hear of one that
-//! somebody altered.
+//! Opens the sealed rows from time to time, and reports rows that somebody altered.
 
 use std::time::Duration;
 
@@ -10,17 +9,17 @@ use crate::{
     measures::SEALED_ROWS_ALTERED,
 };
 
-/// The shortest time between two looks.
+/// The shortest time between two checks.
 const LOOKS_EVERY: Duration = Duration::from_secs(15);
 
-/// A look takes no more than this part of the time: the more rows there are, the
-/// longer it takes.
+/// The pause after a check, in multiples of the check's own time: at most one part in a
+/// hundred of the time is spent on checks, however many rows there are.
 const PART_OF_TIME: u32 = 100;
 
-/// How often an alarm that lasts is reported.
+/// Time between two reports of a lasting alarm.
 const REPORTED_EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// What was seen and reported last.
+/// The last check and the last report.
 pub(super) struct SealWatch {
     altered: watch::Sender<AlteredRows>,
     next: Option<Instant>,
@@ -28,7 +27,7 @@ pub(super) struct SealWatch {
 }
 
 impl SealWatch {
-    /// Tells by `altered` what it sees.
+    /// Sends the altered rows to `altered`.
     pub(super) fn new(altered: watch::Sender<AlteredRows>) -> Self {
         Self {
             altered,
@@ -37,7 +36,7 @@ impl SealWatch {
         }
     }
 
-    /// Looks, if it is time to.
+    /// Checks the rows if it is time to.
     pub(super) async fn look(&mut self, kms: &dyn Kms) -> Result<(), KmsError> {
         let begun = Instant::now();
         if self.next.is_some_and(|next| begun < next) {
@@ -46,7 +45,7 @@ impl SealWatch {
         let seen = kms.altered_rows().await?;
         let pause = begun.elapsed().saturating_mul(PART_OF_TIME);
         self.next = Some(Instant::now() + pause.max(LOOKS_EVERY));
-        // Another system's rows are nobody's business here.
+        // Another key management system watches its own rows.
         let Some(seen) = seen else { return Ok(()) };
         SEALED_ROWS_ALTERED.only().set(seen.count() as f64);
         self.report(seen);

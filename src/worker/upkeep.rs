@@ -1,7 +1,7 @@
-//! What the store needs from time to time: the audit log's counts settled, its
-//! head told, what is old in it cut, replay marks forgotten that a watermark can
-//! stand for, the end of the KMC's keys foretold, clock and sealed rows watched, and what
-//! waits measured. Knows no mail.
+//! Regular chores for the store. Settles the audit log's counts, logs its head, and cuts
+//! its old entries. Forgets replay marks that a watermark can replace. Warns before the
+//! last KMC key ends. Watches the clock and the sealed rows. Measures the backlog. Knows
+//! no mail.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,34 +28,34 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Looks after the store.
+/// Does the regular chores of the store.
 pub struct Upkeep {
-    /// What is looked after.
+    /// The store that the chores are for.
     pub store: Arc<dyn Store>,
-    /// Whose sealed rows are looked at.
+    /// The key management system whose sealed rows are checked.
     pub kms: Arc<dyn Kms>,
-    /// Tells which of them somebody altered.
+    /// Gets the rows that somebody altered.
     pub altered_rows: watch::Sender<AlteredRows>,
-    /// The time.
+    /// The clock that decides what is old.
     pub clock: Arc<WatchedClock>,
-    /// How long audit entries and modules' histories are kept; replaced when the
+    /// The time for which audit entries and modules' histories are kept; replaced when the
     /// configuration is.
     pub keep: watch::Receiver<Period>,
-    /// How long replay marks are kept after the time of their requests: at least
-    /// as long as one that was fresh may wait for its answer.
+    /// The time for which replay marks are kept, from the time in their requests. It is at
+    /// least as long as a fresh request may wait for its answer.
     pub replay_marks: Period,
-    /// Whether anybody asks what the store holds.
+    /// Whether metrics are served, so that the backlog is measured.
     pub is_measured: bool,
-    /// For how long the end of the last KMC key is warned of; none where the keys
-    /// are another system's.
+    /// The time before the end of the last KMC key from which the log warns; none if
+    /// another system has the keys.
     pub key_warning: Option<Period>,
 }
 
-/// One of the things to be done.
+/// A regular chore.
 #[derive(Clone, Copy)]
 enum Chore {
     SettleCounts,
-    TellHead,
+    LogHead,
     PruneAudit,
     PruneReplayMarks,
     Measure,
@@ -64,20 +64,20 @@ enum Chore {
     WatchSeals,
 }
 
-/// What the chores remember from one time to the next.
+/// The state that chores keep between two runs.
 struct Watches {
     clock: ClockWatch,
     seals: SealWatch,
 }
 
 impl Upkeep {
-    /// Does each thing in its turn until `stop` turns true; tells the head
-    /// once more then.
+    /// Does each chore when it is due until `stop` turns true. Then logs the head once
+    /// more.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let begun = Instant::now();
         let mut chores = [
             (begun, MINUTE, Chore::SettleCounts),
-            (begun, HOUR, Chore::TellHead),
+            (begun, HOUR, Chore::LogHead),
             (begun, DAY, Chore::PruneAudit),
             (begun, DAY, Chore::PruneReplayMarks),
             (begun, QUARTER_MINUTE, Chore::Measure),
@@ -102,8 +102,8 @@ impl Upkeep {
                 _ = stop.wait_for(|stop| *stop) => {}
             }
         }
-        self.carry_out(Chore::TellHead, &mut watches).await;
-        // The next start knows all of this uptime.
+        self.carry_out(Chore::LogHead, &mut watches).await;
+        // A new watch keeps a record at once: the next start knows the whole uptime.
         watches.clock = ClockWatch::default();
         self.carry_out(Chore::WatchClock, &mut watches).await;
     }
@@ -111,7 +111,7 @@ impl Upkeep {
     async fn carry_out(&self, chore: Chore, watches: &mut Watches) {
         let done = match chore {
             Chore::SettleCounts => self.store.settle_counts(self.clock.now()).await,
-            Chore::TellHead => self.tell_head().await,
+            Chore::LogHead => self.log_head().await,
             Chore::PruneAudit => self.prune_audit().await,
             Chore::PruneReplayMarks => self.prune_replay_marks().await,
             Chore::Measure if self.is_measured => self.measure().await,
@@ -130,9 +130,9 @@ impl Upkeep {
         }
     }
 
-    /// A head in a log on another machine is what a cut of the log's newest
-    /// entries shows against.
-    async fn tell_head(&self) -> Result<(), StoreError> {
+    /// Logs the audit log's head. A log on another machine then shows when somebody cuts
+    /// the newest entries.
+    async fn log_head(&self) -> Result<(), StoreError> {
         let head = self.store.audit_head().await?;
         tracing::info!(%head, "audit log");
         Ok(())
@@ -157,7 +157,7 @@ impl Upkeep {
 
     async fn prune_replay_marks(&self) -> Result<(), StoreError> {
         let oldest = self.clock.surely_before(self.replay_marks.as_signed());
-        // A time before all times of records: everything is kept.
+        // A time before all record times forgets nothing.
         let Some(through) = StsTime::from_timestamp(oldest) else {
             return Ok(());
         };
@@ -168,7 +168,7 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Another process may change all of it: hence often.
+    /// Measures often, because other processes change the store too.
     async fn measure(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         let backlog = self.store.backlog(now).await?;
@@ -214,9 +214,8 @@ impl Upkeep {
         Ok(())
     }
 
-    /// The time and the KMC's keys. None where they are another system's, and
-    /// at times that no record can hold: no key serves then, and each request
-    /// says so.
+    /// The time and the KMC's keys. None if another system has them, and at times that no
+    /// record can hold: no key serves then, and each reply says so.
     async fn kmc_keys(&self) -> Result<Option<(StsTime, Vec<KmcKeyRow>)>, StoreError> {
         let now = StsTime::from_timestamp(self.clock.now());
         let (Some(now), Some(_)) = (now, self.key_warning) else {
@@ -288,7 +287,7 @@ mod tests {
             }
             tokio::task::yield_now().await;
         };
-        let told: Vec<_> = events
+        let found: Vec<_> = events
             .iter()
             .map(|entry| (entry.event, entry.count))
             .collect();
@@ -297,12 +296,12 @@ mod tests {
             (Event::Judged, Some(2)),
             (Event::Pruned, Some(1)),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(found, expected);
         stop.send_replace(true);
         running.await.unwrap();
     }
 
-    /// A clock that stands.
+    /// A clock that stands still.
     struct Stands(Timestamp);
 
     impl Clock for Stands {
@@ -332,7 +331,7 @@ mod tests {
         }
     }
 
-    /// A store whose module was issued a key load file in second 2.
+    /// A store with a module that got a key load file in second 2.
     async fn after_an_issue() -> TestStore {
         let test = TestStore::new().await;
         let store = &test.store;
@@ -361,8 +360,8 @@ mod tests {
         };
         let before = held().await;
         assert!(before.0 && before.1 == 1);
-        // The machine was started a minute ago, two keeping times after its last
-        // sign of life.
+        // The machine was started a minute ago. Its last sign of life is two retention
+        // periods old.
         let mut record = ClockRecord::after(
             at(2),
             Look {
@@ -389,7 +388,7 @@ mod tests {
         assert_eq!(held().await, (false, 0, 1));
     }
 
-    /// A clock that stands, and an uptime that does.
+    /// A clock and an uptime that stand still.
     struct At(Look);
 
     impl Clock for At {

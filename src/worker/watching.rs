@@ -1,5 +1,5 @@
-//! Watches the hand-over of replies: says once a minute what is in the way of it,
-//! has those told and given up who wait for a port in trouble, and measures.
+//! Watches the hand-over of replies: logs trouble once a minute, and measures. While the
+//! port is in trouble, notifies late requesters and gives up replies that are too old.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,7 +8,10 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::{Injector, Worker, jitter};
+use super::{
+    injection::Injector,
+    task::{Worker, jitter},
+};
 use crate::{
     clock::Clock as _,
     mail::NoticeCode,
@@ -16,15 +19,15 @@ use crate::{
     store::{HandOver, PortFailure, PortTrouble, StoreError},
 };
 
-/// How often it is looked at.
+/// Time between two looks.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// How often the same trouble is told.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// Time between two log lines about the same trouble.
+const LOGGED_EVERY: Duration = Duration::from_secs(60);
 
-/// When what was last told.
+/// The last log lines about each kind of trouble.
 #[derive(Default)]
-struct Told {
+struct Logged {
     port: Option<Instant>,
     refusals: Option<Instant>,
 }
@@ -34,11 +37,11 @@ impl Worker {
     pub(super) async fn watch_hand_over(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut looks = interval(EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut told = Told::default();
+        let mut logged = Logged::default();
         let looking = async {
             loop {
                 looks.tick().await;
-                if let Err(error) = self.look_at_hand_over(&mut told).await {
+                if let Err(error) = self.look_at_hand_over(&mut logged).await {
                     tracing::error!(%error, "the store is in trouble; trying again");
                 }
             }
@@ -49,17 +52,17 @@ impl Worker {
         }
     }
 
-    async fn look_at_hand_over(&self, told: &mut Told) -> Result<(), StoreError> {
-        let port = self.delivering.borrow().settings.server;
+    async fn look_at_hand_over(&self, logged: &mut Logged) -> Result<(), StoreError> {
+        let port = self.delivering.borrow().server;
         let seen = self.store.hand_over(port, self.clock.now()).await?;
         REPLY_PORT_UP.only().set(u8::from(seen.trouble.is_none()));
         REPLIES_REFUSED.only().set(seen.refused as f64);
         let usage = self.store.spool_usage().await?;
-        told.tell(&seen, usage.replies);
+        logged.log(&seen, usage.replies);
         let Some(trouble) = &seen.trouble else {
             return Ok(());
         };
-        self.tell_late().await?;
+        self.notify_late().await?;
         self.give_up_waiting(trouble).await?;
         match usage.replies {
             0 => self.try_port(trouble).await,
@@ -67,21 +70,22 @@ impl Worker {
         }
     }
 
-    /// Nobody attempts what waits for the port, and finds it late.
-    async fn tell_late(&self) -> Result<(), StoreError> {
+    /// Notifies late requesters. No attempt at a delivery does so while the port is in
+    /// trouble.
+    async fn notify_late(&self) -> Result<(), StoreError> {
         loop {
             let now = self.clock.now();
             let late_if_by = self.retry.late_if_by(now);
             match self.store.tell_late(now, late_if_by).await? {
                 0 => return Ok(()),
-                told => NOTICES
+                notified => NOTICES
                     .at(NoticeSent(NoticeCode::Deferred))
-                    .increment(told as u64),
+                    .increment(notified as u64),
             }
         }
     }
 
-    /// Nor too old.
+    /// Gives up the replies that have waited too long for the port.
     async fn give_up_waiting(&self, trouble: &PortTrouble) -> Result<(), StoreError> {
         let reason = format!("Postfix's reply port took no replies: {}", trouble.trouble);
         loop {
@@ -99,13 +103,13 @@ impl Worker {
         }
     }
 
-    /// Tries a port for which no reply waits that could try it.
+    /// Tries the port itself, as no waiting reply can try it.
     async fn try_port(&self, trouble: &PortTrouble) -> Result<(), StoreError> {
         let now = self.clock.now();
         if trouble.until > now {
             return Ok(());
         }
-        let settings = self.delivering.borrow().settings.clone();
+        let settings = self.delivering.borrow().clone();
         match Injector::connect(settings.server, &settings.helo_name).await {
             Ok(session) => {
                 session.quit().await;
@@ -127,7 +131,7 @@ impl Worker {
         }
     }
 
-    /// Notes that a port takes nothing, and says so if that is new.
+    /// Notes that a port takes no replies, and logs it if that is new.
     pub(super) async fn port_fails(&self, failure: PortFailure) -> Result<(), StoreError> {
         let (port, trouble) = (failure.port, failure.trouble.clone());
         if self.store.port_fails(failure).await? {
@@ -136,7 +140,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Notes that a port takes replies, and says so if that is new.
+    /// Notes that a port takes replies, and logs it if that is new.
     pub(super) async fn port_works(&self, port: std::net::SocketAddr) -> Result<(), StoreError> {
         if self.store.port_works(port, self.clock.now()).await? {
             tracing::info!(%port, "Postfix's reply port takes replies again");
@@ -145,13 +149,14 @@ impl Worker {
     }
 }
 
-impl Told {
-    fn tell(&mut self, seen: &HandOver, waiting: u64) {
+impl Logged {
+    fn log(&mut self, seen: &HandOver, waiting: u64) {
         let now = Instant::now();
-        let is_due =
-            |last: Option<Instant>| last.is_none_or(|last| now.duration_since(last) >= TOLD_EVERY);
+        let is_due = |last: Option<Instant>| {
+            last.is_none_or(|last| now.duration_since(last) >= LOGGED_EVERY)
+        };
         match &seen.trouble {
-            // Told when it began.
+            // The beginning of the trouble was logged by `port_fails`.
             Some(_) if self.port.is_none() => self.port = Some(now),
             Some(of) if is_due(self.port) => {
                 let (port, since, trouble) = (of.port, of.since, &of.trouble);

@@ -1,10 +1,12 @@
-//! Comma-separated values (RFC 4180) that a spreadsheet can open without
-//! taking a stranger's text for a formula.
+//! Comma-separated values (RFC 4180). A spreadsheet can open them, and takes no
+//! stranger's text for a formula.
 
 use std::io::{self, Write};
 
-use super::output::Placed;
-use crate::{audit::Entry, printable::Printable};
+use serde_json::{Value, json};
+
+use super::super::placed::Placed;
+use crate::printable::Printable;
 
 const COLUMNS: [&str; 27] = [
     "sequence",
@@ -36,14 +38,14 @@ const COLUMNS: [&str; 27] = [
     "smid",
 ];
 
-/// Writes the line of names.
+/// Writes the line of column names.
 pub(super) fn write_names(out: &mut impl Write) -> io::Result<()> {
     write_line(out, COLUMNS.map(str::to_owned))
 }
 
-/// Writes an entry's line.
+/// Writes the line of an entry.
 pub(super) fn write(out: &mut impl Write, placed: &Placed) -> io::Result<()> {
-    write_line(out, cells(placed.sequence, &placed.entry))
+    write_line(out, cells(placed))
 }
 
 fn write_line(out: &mut impl Write, cells: [String; COLUMNS.len()]) -> io::Result<()> {
@@ -51,7 +53,7 @@ fn write_line(out: &mut impl Write, cells: [String; COLUMNS.len()]) -> io::Resul
     write!(out, "{}\r\n", quoted.join(","))
 }
 
-/// The text in one line, with an apostrophe where a spreadsheet would
+/// Escapes a text to one line. Puts an apostrophe before it if a spreadsheet would
 /// evaluate it (OWASP, CSV Injection).
 fn inert(text: &str) -> String {
     let shown = Printable(text).to_string();
@@ -66,38 +68,19 @@ fn inert(text: &str) -> String {
     }
 }
 
-fn cells(sequence: i64, entry: &Entry) -> [String; COLUMNS.len()] {
-    let text = |field: &Option<String>| field.clone().unwrap_or_default();
-    let number = |field: Option<u64>| field.map_or_else(String::new, |number| number.to_string());
-    [
-        sequence.to_string(),
-        entry.time.to_string(),
-        entry.event.as_str().to_owned(),
-        text(&entry.queue_id),
-        text(&entry.request_id),
-        text(&entry.client),
-        text(&entry.helo),
-        text(&entry.reverse_path),
-        entry.recipients.join(" "),
-        text(&entry.from),
-        text(&entry.subject),
-        text(&entry.message_id),
-        number(entry.size),
-        text(&entry.verdict),
-        text(&entry.rule),
-        text(&entry.reason),
-        text(&entry.service),
-        text(&entry.result),
-        text(&entry.code),
-        text(&entry.detail),
-        text(&entry.target),
-        text(&entry.reply_message_id),
-        number(entry.count),
-        number(entry.attempts.map(u64::from)),
-        text(&entry.operator),
-        text(&entry.network),
-        text(&entry.smid),
-    ]
+/// The cells of an entry, from its JSON: a missing field is empty, and a list is
+/// separated by blanks.
+fn cells(placed: &Placed) -> [String; COLUMNS.len()] {
+    let object = json!(placed);
+    COLUMNS.map(|column| match object.get(column) {
+        None => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(texts)) => {
+            let texts: Vec<&str> = texts.iter().filter_map(Value::as_str).collect();
+            texts.join(" ")
+        }
+        Some(number) => number.to_string(),
+    })
 }
 
 #[cfg(test)]
@@ -105,7 +88,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::audit::Event;
+    use crate::audit::{Entry, Event};
 
     #[test]
     fn no_cell_is_a_formula_and_no_line_ends_within() {

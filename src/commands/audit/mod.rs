@@ -4,22 +4,26 @@
 mod csv;
 mod naming;
 mod output;
+mod pages;
 mod selection;
 mod table;
 
-use std::{collections::VecDeque, io, path::Path};
+use std::{collections::VecDeque, path::Path};
 
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use self::{
-    output::{Form, Output, Placed},
-    selection::{Filter, Selection},
+    output::{Form, Output},
+    pages::Pages,
+    selection::Selection,
     table::Look,
 };
 use super::{
-    CommandError, Ending, sealed_rows, standard_error,
+    CommandError, Ending,
+    placed::Placed,
+    sealed_rows, standard_error,
     standard_output::{excused, write_json, write_line, write_lines, write_text, writer},
     table::terminal_width,
 };
@@ -27,11 +31,8 @@ use crate::{
     audit::{BrokenAt, Head, HeadSyntax},
     config::Config,
     gateway::environment::{chain_key, existing_store, master_secret},
-    store::{SqliteStore, Store, StoreError},
+    store::{SqliteStore, Store},
 };
-
-/// How many entries are read at once.
-const PAGE: u32 = 1_000;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
@@ -43,37 +44,38 @@ pub(super) enum Action {
 /// Show entries, the oldest first.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-On a terminal each line is cut to its width, and a wide one tells how long ago
-it was. All filters must match. --json has each entry whole, its times exact.
+A terminal cuts each line to its width; a wide one also shows each entry's age.
+All filters must match. --json prints each entry whole, with exact times.
 
 Example:
   kms-gateway audit list --since 2d --rule mailing-list --limit 20")]
 pub(super) struct List {
     #[command(flatten)]
     selection: Selection,
-    /// Print an array of objects, each entry whole.
+    /// Print a JSON array of whole entries.
     #[arg(long)]
     json: bool,
 }
 
-/// Verify the chain over the log, and that every sealed row opens; exit code 1 if not.
+/// Verify the log's chain, and that every sealed row opens; exit code 1 if not.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-`serve` logs the newest head each hour; keep that log on another machine.
+`serve` logs the newest head each hour; keep its log on another machine.
 
 --json prints an object with
   holds              whether the chain holds
   first              the sequence number of the oldest entry, or null
   head               the newest entry as SEQ:HASH; null if the chain is broken
-  kept_head          the head that was given and that the log has, or null
+  kept_head          the given head, if the log has that entry, or null
   secret_changed_at  the entries at which the master secret was changed
   broken             {entry, fault} where the chain is broken, or null
-  altered_rows       which rows of keys and modules somebody altered, or null
+  altered_rows       the rows of keys and modules that somebody altered, or null
 
-Example:
-  kms-gateway audit verify --head 1217:6f0c…")]
+Examples:
+  kms-gateway audit verify --json | jq -r .head > head.txt
+  kms-gateway audit verify --head \"$(cat head.txt)\"")]
 pub(super) struct Verify {
-    /// A head that was kept elsewhere: the log must still have that entry.
+    /// A head kept elsewhere: the log must still have that entry.
     #[arg(long, value_name = "SEQ:HASH", value_parser = parse_head)]
     head: Option<Head>,
     /// Print a JSON object.
@@ -84,8 +86,8 @@ pub(super) struct Verify {
 /// Write entries for other programs, the oldest first.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-In CSV a cell that a spreadsheet would take for a formula begins with an
-apostrophe, and characters that aren't printable are escaped.
+In CSV an apostrophe begins each cell that a spreadsheet would take for a
+formula. Unprintable characters are escaped.
 
 Example:
   kms-gateway audit export --format csv --since 2026-11-01 > november.csv")]
@@ -132,7 +134,7 @@ pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandEr
     }
 }
 
-/// Writes the selected entries to standard output.
+/// Writes the selected entries, the oldest first: all of them, or the newest `limit`.
 async fn show(
     config: &Config,
     mut selection: Selection,
@@ -140,96 +142,41 @@ async fn show(
 ) -> Result<Ending, CommandError> {
     let store = existing_store(config, None).await?;
     naming::complete(&mut selection, &store).await?;
-    let mut reader = Reader {
-        store: &store,
-        filter: selection.filter(Timestamp::now()),
-        next: i64::MIN,
-        unreadable: 0,
-    };
-    match write_selected(&mut reader, selection.limit, form).await {
-        Ok(()) => {}
-        Err(Trouble::Output(error)) => excused(error)?,
-        Err(Trouble::Store(error)) => return Err(error.into()),
-    }
-    if reader.unreadable == 0 {
-        return Ok(Ending::Done);
-    }
-    standard_error::write_line(format_args!(
-        "kms-gateway: {} entries can't be read; run kms-gateway audit verify",
-        reader.unreadable
-    ));
-    Ok(Ending::ProblemFound)
-}
-
-/// All of them, or the newest so many, the oldest first.
-async fn write_selected(
-    reader: &mut Reader<'_>,
-    limit: Option<usize>,
-    form: Form,
-) -> Result<(), Trouble> {
-    let mut output = Output::begin(form, writer())?;
-    let mut entries = VecDeque::new();
-    while reader.read_page(&mut entries).await? {
-        let surplus = entries.len().saturating_sub(limit.unwrap_or(0));
-        for placed in entries.drain(..surplus) {
-            if limit.is_none() {
-                output.write(&placed)?;
-            }
-        }
-    }
-    for placed in &entries {
-        output.write(placed)?;
-    }
-    Ok(output.end()?)
-}
-
-/// What can go wrong between the log and standard output.
-enum Trouble {
-    Store(StoreError),
-    Output(io::Error),
-}
-
-impl From<StoreError> for Trouble {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<io::Error> for Trouble {
-    fn from(error: io::Error) -> Self {
-        Self::Output(error)
-    }
-}
-
-/// Reads the entries that a filter lets by.
-struct Reader<'a> {
-    store: &'a SqliteStore,
-    filter: Filter<'a>,
-    next: i64,
-    /// How many entries were no entries.
-    unreadable: u64,
-}
-
-impl Reader<'_> {
-    /// Adds the selected ones of the next page; false if there is none.
-    async fn read_page(&mut self, entries: &mut VecDeque<Placed>) -> Result<bool, StoreError> {
-        let page = self.store.audit_entries(self.next, PAGE).await?;
-        let Some(last) = page.last() else {
-            return Ok(false);
-        };
-        self.next = last.head.sequence.saturating_add(1);
+    let filter = selection.filter(Timestamp::now());
+    let mut output = Output::new(form, writer());
+    output.begin().or_else(excused)?;
+    let mut newest = VecDeque::new();
+    let mut unreadable = 0_u64;
+    let mut pages = Pages::of(&store);
+    while let Some(page) = pages.next().await? {
         for stored in &page {
-            match stored.entry() {
-                Ok(entry) if self.filter.matches(&entry) => entries.push_back(Placed {
-                    sequence: stored.head.sequence,
-                    entry,
-                }),
-                Ok(_) => {}
-                Err(_) => self.unreadable += 1,
+            let Some(placed) = Placed::read(stored) else {
+                unreadable += 1;
+                continue;
+            };
+            if !filter.matches(&placed.entry) {
+                continue;
+            }
+            let Some(limit) = selection.limit else {
+                output.write(&placed).or_else(excused)?;
+                continue;
+            };
+            newest.push_back(placed);
+            if newest.len() > limit {
+                newest.pop_front();
             }
         }
-        Ok(true)
     }
+    for placed in &newest {
+        output.write(placed).or_else(excused)?;
+    }
+    output.end().or_else(excused)?;
+    if unreadable > 0 {
+        standard_error::write_line(format_args!(
+            "kms-gateway: {unreadable} entries can't be read; run kms-gateway audit verify"
+        ));
+    }
+    Ok(Ending::of_search(unreadable == 0))
 }
 
 impl Verify {
@@ -252,19 +199,16 @@ impl Verify {
                 }
                 Err(broken) => write_line(format_args!(
                     "{broken}\n\
-                     Entries before it hold. Entries from it on prove nothing: compare them with \
+                     Entries before it hold. It and later entries prove nothing: compare them with \
                      Postfix's log and with a backup, and find out who could write the database."
                 ))?,
             }
             write_lines(altered.as_ref().map(|alarm| format!("\n{alarm}.")))?;
         }
-        Ok(match (verified, altered) {
-            (Ok(_), None) => Ending::Done,
-            _ => Ending::ProblemFound,
-        })
+        Ok(Ending::of_search(verified.is_ok() && altered.is_none()))
     }
 
-    /// The object that scripts rely on.
+    /// The JSON object; **contract**.
     fn object(
         &self,
         verified: &Result<Head, BrokenAt>,
@@ -295,8 +239,8 @@ impl Verify {
         };
         let tail = match self.head {
             Some(kept) => format!(
-                "Shown too: entry {} is the one that the given head names, so nothing up to it \
-                 was cut off or rolled back.\n\
+                "Shown too: entry {} matches the given head, so nothing up to it was cut off or \
+                 rolled back.\n\
                  Not shown: whether entries after it were cut off the end.",
                 kept.sequence
             ),
@@ -314,15 +258,15 @@ impl Verify {
     }
 }
 
-/// What another master secret means for the entries before.
+/// The limits of former master secrets, if the master secret was changed.
 fn passed_on(hand_overs: &[i64]) -> String {
     let Some(newest) = hand_overs.last() else {
         return String::new();
     };
     let all: Vec<String> = hand_overs.iter().map(ToString::to_string).collect();
     format!(
-        "The master secret was changed at entry {}. Who has none but a former one could change \
-         entries until then; since entry {newest} he can change none, not even those before it.\n",
+        "The master secret was changed at entry {}. A former secret could change entries until \
+         then. Since entry {newest} a former secret can change none, not even earlier ones.\n",
         all.join(" and ")
     )
 }

@@ -1,10 +1,10 @@
-//! The module or request that a filter names by the beginning of its name.
+//! Completes the beginning of a module's or request's name in a filter.
 
 use std::collections::BTreeSet;
 
 use super::{
     super::{CommandError, module::MODULES, queue::REQUESTS},
-    PAGE,
+    pages::Pages,
     selection::{Selection, smids},
 };
 use crate::{
@@ -12,10 +12,10 @@ use crate::{
     sts::SmId,
 };
 
-/// The most SMIDs that are kept of a log. Strangers can name any number.
+/// Limit of the SMIDs that are collected from a log: strangers can name any number.
 const SMIDS: usize = 10_000;
 
-/// Puts whole names in the place of beginnings. A name that nothing has stays.
+/// Replaces beginnings by whole names. A name that fits nothing stays.
 pub(super) async fn complete(
     selection: &mut Selection,
     store: &SqliteStore,
@@ -42,27 +42,24 @@ async fn complete_smid(name: &mut String, store: &SqliteStore) -> Result<(), Com
     Ok(())
 }
 
-/// The SMIDs of the log that begin so.
+/// The SMIDs of the log that begin with `beginning`.
 async fn named_in_log(
     beginning: &str,
     store: &SqliteStore,
 ) -> Result<BTreeSet<String>, StoreError> {
     let mut found = BTreeSet::new();
-    let mut next = i64::MIN;
-    loop {
-        let page = store.audit_entries(next, PAGE).await?;
-        let Some(last) = page.last() else {
-            return Ok(found);
-        };
-        next = last.head.sequence.saturating_add(1);
+    let mut pages = Pages::of(store);
+    while let Some(page) = pages.next().await? {
         for entry in page.iter().filter_map(|stored| stored.entry().ok()) {
             let begin_so = smids(&entry).filter(|smid| smid.starts_with(beginning));
             found.extend(begin_so.take(SMIDS - found.len()).map(str::to_owned));
         }
     }
+    Ok(found)
 }
 
-/// A queue id may name several messages, and all of them are shown.
+/// Completes a request's id. A queue id stays: it may name several messages, and all
+/// of them are shown.
 async fn complete_request(name: &mut String, store: &SqliteStore) -> Result<(), CommandError> {
     let found = store.requests_named(name).await?;
     let beginning = name.to_ascii_lowercase();

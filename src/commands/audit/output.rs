@@ -1,25 +1,15 @@
-//! The forms in which entries are written, one after the other, so that a
-//! long log needs no memory.
+//! Writes entries in each form, one after the other, so that a long log needs no
+//! memory.
 
 use std::io::{self, Write};
 
-use serde::Serialize;
-
 use super::{
+    super::placed::Placed,
     csv,
     table::{self, Look},
 };
-use crate::{audit::Entry, printable::PrintableJson};
+use crate::printable::PrintableJson;
 
-/// An entry with its place in the chain.
-#[derive(Debug, Serialize)]
-pub(super) struct Placed {
-    pub(super) sequence: i64,
-    #[serde(flatten)]
-    pub(super) entry: Entry,
-}
-
-/// A form.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Form {
     /// A table for people.
@@ -32,7 +22,7 @@ pub(super) enum Form {
     Csv,
 }
 
-/// Writes entries in a form.
+/// Writes entries in one form.
 pub(super) struct Output<W> {
     form: Form,
     out: W,
@@ -40,22 +30,22 @@ pub(super) struct Output<W> {
 }
 
 impl<W: Write> Output<W> {
-    /// Writes what stands before the entries.
-    pub(super) fn begin(form: Form, mut out: W) -> io::Result<Self> {
-        match form {
-            Form::Table(look) => table::write_names(&mut out, look)?,
-            Form::JsonArray => write!(out, "[")?,
-            Form::JsonLines => {}
-            Form::Csv => csv::write_names(&mut out)?,
-        }
-        Ok(Self {
-            form,
-            out,
-            written: 0,
-        })
+    pub(super) fn new(form: Form, out: W) -> Self {
+        let written = 0;
+        Self { form, out, written }
     }
 
-    /// Writes an entry.
+    /// Writes the text before the entries.
+    pub(super) fn begin(&mut self) -> io::Result<()> {
+        let out = &mut self.out;
+        match self.form {
+            Form::Table(look) => table::write_names(out, look),
+            Form::JsonArray => write!(out, "["),
+            Form::JsonLines => Ok(()),
+            Form::Csv => csv::write_names(out),
+        }
+    }
+
     pub(super) fn write(&mut self, placed: &Placed) -> io::Result<()> {
         let out = &mut self.out;
         match self.form {
@@ -71,7 +61,7 @@ impl<W: Write> Output<W> {
         Ok(())
     }
 
-    /// Writes what stands behind the entries.
+    /// Writes the text after the entries.
     pub(super) fn end(mut self) -> io::Result<()> {
         if let Form::JsonArray = self.form {
             writeln!(self.out, "\n]")?;

@@ -1,4 +1,4 @@
-//! Which entries a command shows.
+//! The filters that select the entries a command shows.
 
 use std::str::FromStr;
 
@@ -13,13 +13,13 @@ use crate::{
     policy::{self, Verdict},
 };
 
-/// Filters; an entry must pass all that are given. Case doesn't count.
+/// Filters. An entry must pass all that are given. Case does not count.
 #[derive(Debug, Args)]
 pub(super) struct Selection {
-    /// From this time on: 2026-11-24, 2026-11-24T09:30:00Z, or 12h for so long ago.
+    /// Since this time: 2026-11-24, 2026-11-24T09:30:00Z, or 12h for 12 hours ago.
     #[arg(long, value_name = "TIME")]
     since: Option<Moment>,
-    /// Before this time; a date is its midnight UTC.
+    /// Before this time; a date means its midnight in UTC.
     #[arg(long, value_name = "TIME")]
     until: Option<Moment>,
     /// The reverse path, From or the address replied to contains this.
@@ -28,8 +28,8 @@ pub(super) struct Selection {
     /// This rule of the policy decided.
     #[arg(long, value_name = "NAME", value_parser = rules(), ignore_case = true)]
     rule: Option<String>,
-    /// This service was asked for: Help. One that does not exist has its code in
-    /// full: {KMS:Foo}.
+    /// This service was asked for: Help. A service that does not exist is given by its
+    /// whole code: {KMS:Foo}.
     #[arg(long, value_name = "SERVICE")]
     service: Option<NamedService>,
     /// This verdict, result or result code: ignore, Success, EVkloadExpired.
@@ -41,25 +41,24 @@ pub(super) struct Selection {
         hide_possible_values = true
     )]
     result: Option<String>,
-    /// This security module is named: by its SMID, or the beginning that no other
+    /// The entry names this security module: its SMID, or a beginning that no other
     /// has.
     #[arg(long, value_name = "SMID")]
     pub(super) smid: Option<String>,
-    /// This request, by its id, the beginning of one, or Postfix's queue id.
+    /// This request: its id, the beginning of its id, or Postfix's queue id.
     #[arg(long, value_name = "ID")]
     pub(super) request: Option<String>,
-    /// Only the newest so many.
+    /// Only this number of entries, the newest.
     #[arg(long, visible_alias = "last", value_name = "NUMBER")]
     pub(super) limit: Option<usize>,
 }
 
-/// The names of the rules.
 fn rules() -> PossibleValuesParser {
     let names = policy::RULES.iter().map(|rule| rule.name.as_str());
     names.collect::<Vec<_>>().into()
 }
 
-/// Every word that an entry may have as its verdict, result or code.
+/// All words that an entry can have as its verdict, result or code.
 fn results() -> PossibleValuesParser {
     let verdicts = Verdict::ALL.map(Verdict::as_str);
     let codes = RESULT_CODES.iter().map(|row| row.code);
@@ -104,7 +103,7 @@ impl Moment {
 }
 
 impl Selection {
-    /// The filter as of now.
+    /// The filter, its relative times counted from `now`.
     pub(super) fn filter(&self, now: Timestamp) -> Filter<'_> {
         Filter {
             since: self.since.map(|moment| moment.before(now)),
@@ -115,7 +114,7 @@ impl Selection {
     }
 }
 
-/// A [`Selection`] whose times are fixed.
+/// A [`Selection`] with fixed times.
 pub(super) struct Filter<'a> {
     since: Option<Timestamp>,
     until: Option<Timestamp>,
@@ -124,7 +123,6 @@ pub(super) struct Filter<'a> {
 }
 
 impl Filter<'_> {
-    /// Whether an entry passes.
     pub(super) fn matches(&self, entry: &Entry) -> bool {
         let wanted = self.selection;
         self.since.is_none_or(|since| entry.time >= since)
@@ -152,7 +150,8 @@ impl Filter<'_> {
     }
 }
 
-/// The SMIDs in an entry. A change of the keys names its module in words.
+/// The SMIDs in an entry: its own field, and words of its detail, where a change of
+/// the keys names its module.
 pub(super) fn smids(entry: &Entry) -> impl Iterator<Item = &str> {
     let in_words = entry.detail.iter().flat_map(|detail| detail.split(' '));
     let words = entry.smid.iter().map(String::as_str).chain(in_words);

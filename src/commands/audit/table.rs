@@ -4,9 +4,9 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 
-use super::{
-    super::table::{fit, line},
-    output::Placed,
+use super::super::{
+    placed::Placed,
+    table::{fit, line},
 };
 use crate::{
     audit::{Entry, Event},
@@ -24,35 +24,34 @@ const NAMES: [&str; 6] = [
     "about",
 ];
 
-/// As wide as the columns are, and the least that they are cut to. An entry is
-/// written as it is read, so that none knows of wider ones.
+/// The widths of the columns, and the least that they may be cut to. They are fixed:
+/// an entry is written before the next one is read.
 const WIDTHS: [usize; 6] = [7, TIME, 13, 15, 24, 30];
 const NARROWEST: [usize; 6] = [7, TIME, 9, 9, 9, 9];
 
-/// A time to the second.
+/// Width of a time to the second.
 const TIME: usize = 19;
 
-/// The same, and how long ago that is.
+/// Width of a time and its age.
 const TIME_AND_AGE: usize = TIME + ", 400 days ago".len();
 
-/// Where there is room for that.
+/// Least width of a terminal that has room for ages.
 const WIDE: usize = 120;
 
-/// How the table is to look.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Look {
-    /// The terminal's columns, if it is one. Cells and lines are cut to it.
+    /// The terminal's width, to which cells and lines are cut. None if there is no
+    /// terminal.
     pub(super) terminal: Option<usize>,
-    /// Now.
     pub(super) now: Timestamp,
 }
 
-/// Writes the line of names.
+/// Writes the line of column names.
 pub(super) fn write_names(out: &mut impl Write, look: Look) -> io::Result<()> {
     writeln!(out, "{}", look.line(&NAMES.map(str::to_owned)))
 }
 
-/// Writes an entry's line.
+/// Writes the line of an entry.
 pub(super) fn write(out: &mut impl Write, placed: &Placed, look: Look) -> io::Result<()> {
     writeln!(out, "{}", look.line(&cells(placed, look)))
 }
@@ -96,7 +95,7 @@ fn cells(placed: &Placed, look: Look) -> [String; 6] {
     ]
 }
 
-/// What a person wants to know of an entry first.
+/// The most useful words about an entry.
 fn about(entry: &Entry) -> String {
     let subject = entry
         .subject

@@ -1,21 +1,21 @@
-//! One message, or the messages of an mbox (RFC 4155), read piece by piece:
-//! of each no more is held than the policy looks at.
+//! Reads one message, or the messages of an mbox (RFC 4155), piece by piece. Holds
+//! no more of a message than the policy looks at.
 
 use std::io::{self, BufRead, Read};
 
-/// The longest piece of a line that is read at once.
+/// The longest piece of a line that is read at once, in bytes.
 const CHUNK: u64 = 64 * 1024;
 
-/// A message as it was read.
+/// The beginning of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Piece {
-    /// As much of it as was to be kept.
+    /// The bytes that are kept.
     pub(super) bytes: Vec<u8>,
-    /// Its whole size.
+    /// The size of the whole message, in bytes.
     pub(super) size: u64,
 }
 
-/// Reads messages, one after the other.
+/// A file of messages.
 pub(super) struct Mailbox<R> {
     reader: R,
     keep: usize,
@@ -23,7 +23,7 @@ pub(super) struct Mailbox<R> {
     is_mbox: bool,
 }
 
-/// Where in a message the reader is.
+/// The reader's place in a message.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum At {
     LineAfterBlank,
@@ -32,8 +32,8 @@ enum At {
 }
 
 impl<R: BufRead> Mailbox<R> {
-    /// Keeps at most `keep` bytes of each message. What begins with `From `
-    /// is an mbox.
+    /// Begins to read. Keeps at most `keep` bytes of each message. A file that begins
+    /// with `From ` is an mbox.
     pub(super) fn new(reader: R, keep: usize) -> io::Result<Self> {
         let mut mailbox = Self {
             reader,
@@ -46,12 +46,12 @@ impl<R: BufRead> Mailbox<R> {
         Ok(mailbox)
     }
 
-    /// Whether there may be any number of messages.
+    /// Whether the file may hold any number of messages.
     pub(super) fn is_mbox(&self) -> bool {
         self.is_mbox
     }
 
-    /// The next message; an empty file that is no mbox has an empty one.
+    /// Reads the next message. An empty file is one empty message.
     pub(super) fn next_message(&mut self) -> io::Result<Option<Piece>> {
         if self.is_mbox {
             if self.chunk.is_empty() {
@@ -80,7 +80,7 @@ impl<R: BufRead> Mailbox<R> {
         self.is_mbox && at == At::LineAfterBlank && self.chunk.starts_with(b"From ")
     }
 
-    /// Reads to the end of a line, or as much of it as is read at once.
+    /// Reads to the end of the line, but at most [`CHUNK`] bytes.
     fn read_chunk(&mut self) -> io::Result<()> {
         self.chunk.clear();
         self.reader
@@ -106,7 +106,7 @@ impl Piece {
     }
 }
 
-/// A line of an mbox that would look like a separator is quoted by `>`.
+/// Removes the `>` by which an mbox quotes a line that looks like a separator.
 fn unquoted(chunk: &[u8], is_mbox: bool, at: At) -> &[u8] {
     let quote = chunk.iter().take_while(|&&byte| byte == b'>').count();
     let is_quoted = is_mbox

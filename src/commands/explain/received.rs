@@ -1,25 +1,25 @@
-//! A message file as a milter hears it: what smtpd(8) and cleanup(8) make of its
-//! lines when it comes by SMTP. Each step was tried on Postfix 3.7.
+//! Reads a message file as Postfix would hand it to a milter: does to its lines what
+//! smtpd(8) and cleanup(8) do. Each step was tried on Postfix 3.7.
 
 use std::iter::Peekable;
 
 use crate::mail::{Headers, Message};
 
-/// The most octets of a field, name and colon included. Where a milter is set,
-/// cleanup(8) keeps no more, whatever header_size_limit says.
+/// The most octets of a field, its name and colon included. With a milter, cleanup(8)
+/// keeps no more, whatever header_size_limit says.
 const LONGEST_FIELD: usize = 60_000;
 
-/// The length of a field above which the line that does not fit is left out whole.
+/// Once a field is longer than this, a line that does not fit is left out whole.
 const NICE_CUT: usize = LONGEST_FIELD / 10 * 9;
 
-/// Octets that Postfix reads at once (line_length_limit). A field's colon stands
-/// in the first of them.
+/// The octets that Postfix reads at once (line_length_limit). A field's colon must be
+/// among the first ones.
 const LINE_LENGTH: usize = 2_048;
 
-/// A message as the milter hears it.
+/// A message as Postfix hands it to the milter.
 pub(super) struct Received {
     pub(super) message: Message,
-    /// Its octets, as the milter counts them.
+    /// The number of octets, as the milter counts them.
     pub(super) size: u64,
 }
 
@@ -50,7 +50,7 @@ pub(super) fn received(file: &[u8]) -> Received {
     }
 }
 
-/// A line without its end. A carriage return within it becomes a blank.
+/// Removes the line end. Turns a carriage return within the line into a blank.
 fn sent(line: &[u8]) -> Vec<u8> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let end = line.iter().rposition(|&octet| octet != b'\r');
@@ -69,15 +69,15 @@ struct Reader<L: Iterator<Item = Vec<u8>>> {
 }
 
 impl<L: Iterator<Item = Vec<u8>>> Reader<L> {
-    /// Makes fields of the lines of a mailbox file before the message. A blank
-    /// at the start of the line behind them begins the body.
+    /// Makes fields of the mailbox file's lines before the message. If the next line
+    /// starts with a blank, the body begins there.
     fn take_mailbox_lines(&mut self) {
         while let Some(line) = self.lines.next_if(|line| is_mailbox_line(line)) {
             self.push(&[b"X-Mailbox-Line: ", line.as_slice()].concat());
         }
     }
 
-    /// The next field with its folded lines, their line breaks LF.
+    /// Reads the next field with its folded lines, separated by LF.
     fn next_field(&mut self) -> Option<Vec<u8>> {
         let first = self.lines.next_if(|line| name(line).is_some())?;
         let mut field = Vec::new();
@@ -108,8 +108,8 @@ fn is_mailbox_line(line: &[u8]) -> bool {
         .is_some_and(|line| line.starts_with(b"From "))
 }
 
-/// The name of the field that a line begins. Blanks may stand between name and
-/// colon, and nothing else.
+/// The name of the field that a line begins. Only blanks may stand between the name
+/// and the colon.
 fn name(line: &[u8]) -> Option<&[u8]> {
     let line = line.get(..LINE_LENGTH).unwrap_or(line);
     let colon = line.iter().position(|&octet| octet == b':')?;
@@ -121,7 +121,7 @@ fn name(line: &[u8]) -> Option<&[u8]> {
     is_name.then_some(name)
 }
 
-/// Adds a line up to its NUL. False where the field ends with it, as it is full.
+/// Adds a line up to its first NUL. Returns false if the field is full.
 fn append(field: &mut Vec<u8>, line: &[u8]) -> bool {
     let line = line.split(|&octet| octet == 0).next().unwrap_or_default();
     let begins_at = match field.is_empty() {
@@ -180,7 +180,7 @@ mod tests {
             &[("A", " 1\r\n \t"), ("B", "")],
             "b\r\n",
         );
-        // The name ends with its line, and has no blank, control or 8-bit octet.
+        // A name stands in one line, and has no blank, control or 8-bit octet.
         for line in [
             "S\n : x",
             "S \n\t: x",
@@ -233,7 +233,7 @@ mod tests {
         reads("A: 1\n\0 B: 2\n", &[("A", " 1")], "\0 B: 2\r\n");
     }
 
-    /// Lengths as Postfix 3.7 hands them over, the LF of a fold one octet.
+    /// The lengths are those of Postfix 3.7. The LF of a fold counts as one octet.
     #[test]
     fn a_field_past_the_limit_is_cut() {
         let x = |count: usize| "x".repeat(count);
@@ -261,7 +261,7 @@ mod tests {
             received(&file);
         }
 
-        /// A message that Postfix need not mend is read as it stands.
+        /// A well-formed message is read unchanged.
         #[test]
         fn what_is_well_formed_stays(
             fields in prop::collection::vec(("[!-9;-~]{1,12}", " [ -~]{0,40}(\r\n [!-~]{1,20})?"), 1..8),

@@ -1,4 +1,4 @@
-//! The rules' looks at a message as a table, in colour on a terminal.
+//! Shows how each rule judged a message: a table, in colour on a terminal.
 
 use std::env;
 
@@ -8,7 +8,6 @@ use super::{
 };
 use crate::policy::{self, Facts, Looked, RuleResult};
 
-/// The columns, the deciding row's mark before them.
 const COLUMNS: [Column; 4] = [
     Column::whole("rule"),
     Column::at_least(12, "looked at"),
@@ -16,14 +15,14 @@ const COLUMNS: [Column; 4] = [
     Column::whole("verdict"),
 ];
 
-/// A rule's look, and what it looked at.
+/// A rule's result, and the part of the message that it looked at.
 pub(super) struct Row {
     pub(super) result: RuleResult,
     pub(super) looked_at: String,
 }
 
 impl Row {
-    /// Those of all rules, in order.
+    /// The rows of all rules, in their order.
     pub(super) fn all(facts: &Facts<'_>) -> Vec<Self> {
         policy::explain(facts)
             .into_iter()
@@ -35,17 +34,15 @@ impl Row {
     }
 }
 
-/// How the table is to look.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Style {
-    /// The terminal's columns, if it is one.
+    /// The terminal's width in columns. None if there is no terminal.
     pub(super) width: Option<usize>,
-    /// Whether it shows colours.
     pub(super) colour: bool,
 }
 
 impl Style {
-    /// For standard output. Colour by <https://no-color.org>.
+    /// The style for standard output. Colour follows <https://no-color.org>.
     pub(super) fn of_stdout() -> Self {
         let width = terminal_width();
         let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
@@ -57,7 +54,7 @@ impl Style {
     }
 }
 
-/// The table, a line each.
+/// The table's lines. `>` marks the deciding row.
 pub(super) fn lines(rows: &[Row], style: Style) -> Vec<String> {
     const NO_MARK: &str = "  ";
     let mut table = Table::new(COLUMNS);
@@ -86,7 +83,7 @@ fn decides(row: &Row) -> bool {
     matches!(row.result.looked, Looked::Decides(_))
 }
 
-/// Rule, what it looked at, what it found, and its verdict.
+/// The cells of a row: rule, looked at, found, verdict.
 pub(super) fn cells(row: &Row) -> [String; 4] {
     let (found, verdict) = match &row.result.looked {
         Looked::NotAsked => ("-", "not asked".to_owned()),
@@ -102,7 +99,8 @@ pub(super) fn cells(row: &Row) -> [String; 4] {
     ]
 }
 
-/// Bold red decides, yellow would have, what doesn't match is dim.
+/// Bold red for the deciding rule, yellow for rules that would have matched, dim for
+/// the others.
 fn colour_of(row: &Row) -> Option<&'static str> {
     match row.result.looked {
         Looked::NotAsked | Looked::Clear => Some("2"),

@@ -1,5 +1,5 @@
-//! The rules as they are now, at a message that was accepted before. What they
-//! say may differ from what was decided then.
+//! Judges an accepted message by the rules in force now. The result may differ from
+//! the judgement at its acceptance.
 
 use serde_json::{Value, json};
 
@@ -8,18 +8,18 @@ use crate::{
     audit::Entry,
     config::Config,
     gateway::environment::{gateway_addresses, policy_settings},
-    mail::{Address, Client, Message, ReversePath},
+    mail::{Address, AddressError, Client, Message, ReversePath},
     policy::{Envelope, Facts, Listener},
     store::SpooledMessage,
 };
 
-/// What each rule finds.
+/// The findings of each rule.
 pub(in super::super) struct RulesToday(Vec<Row>);
 
 impl RulesToday {
-    /// The rules' looks at a message, its recipients and size from the entry of
-    /// its acceptance. Blocklists are not asked, and whether its client was
-    /// logged in nobody knows any more.
+    /// Judges a message. Recipients and size come from the entry of its acceptance.
+    /// Blocklists are not asked, and the client counts as not logged in, as that was
+    /// not kept.
     pub(in super::super) fn of(
         config: &Config,
         spooled: &SpooledMessage,
@@ -30,7 +30,7 @@ impl RulesToday {
         let message = Message::from_bytes(&spooled.message);
         let reverse_path = ReversePath::from_smtp(&spooled.reverse_path);
         let recipients = acceptance.into_iter().flat_map(|entry| &entry.recipients);
-        let recipients: Vec<Address> = recipients.filter_map(|text| address(text)).collect();
+        let recipients: Vec<Address> = recipients.filter_map(|text| address(text).ok()).collect();
         let size = acceptance.and_then(|entry| entry.size);
         let facts = Facts {
             envelope: Envelope {
@@ -52,12 +52,12 @@ impl RulesToday {
         Self(Row::all(&facts))
     }
 
-    /// A table, for standard output.
+    /// The table for standard output.
     pub(in super::super) fn lines(&self) -> Vec<String> {
         table::lines(&self.0, Style::of_stdout())
     }
 
-    /// An object for each rule.
+    /// A JSON array with an object for each rule.
     pub(in super::super) fn json(&self) -> Value {
         let rows = self.0.iter().map(table::cells);
         rows.map(|[rule, looked_at, found, verdict]| {
@@ -67,7 +67,7 @@ impl RulesToday {
     }
 }
 
-/// An envelope recipient as the audit log has it.
-fn address(text: &str) -> Option<Address> {
-    Address::parse(text.trim_start_matches('<').trim_end_matches('>')).ok()
+/// Parses an envelope recipient, with or without angle brackets.
+pub(super) fn address(text: &str) -> Result<Address, AddressError> {
+    Address::parse(text.trim_start_matches('<').trim_end_matches('>'))
 }

@@ -1,30 +1,25 @@
-//! Asks a person for what was not given on the command line. Knows a terminal
-//! as lines that come and go.
+//! Asks a person for missing options. Knows a terminal only as lines that come and
+//! go.
 
 use std::{
-    fmt::{Display, Write as _},
+    fmt::Display,
     io::{self, BufRead, IsTerminal as _, Write},
     str::FromStr,
 };
 
-use crate::commands::CommandError;
+use crate::commands::{CommandError, prompt::next_line};
 
-/// What is asked for, and the option that gives it without being asked.
-pub(super) struct Question {
-    /// The option, without its dashes.
-    pub(super) option: &'static str,
-    /// What is asked for, in words.
-    pub(super) text: &'static str,
-}
+/// A question: the option that answers it, without its dashes, and its words.
+pub(super) struct Question(pub(super) &'static str, pub(super) &'static str);
 
-/// Somebody who answers, or nobody.
+/// Asks a person at a terminal, or nobody.
 pub(super) struct Questions<In, Out> {
     answers: Option<In>,
     prompts: Out,
 }
 
 impl Questions<io::StdinLock<'static>, io::Stderr> {
-    /// Whoever sits at the terminal, if standard input is one.
+    /// Asks at the terminal, if standard input is one.
     pub(super) fn of_terminal() -> Self {
         let stdin = io::stdin();
         Self {
@@ -35,19 +30,19 @@ impl Questions<io::StdinLock<'static>, io::Stderr> {
 }
 
 impl<In: BufRead, Out: Write> Questions<In, Out> {
-    /// Whether a proposal can be turned down.
+    /// Whether there is a person, who can turn a proposal down.
     pub(super) fn has_somebody(&self) -> bool {
         self.answers.is_some()
     }
 
-    /// What was given; else the answer of whoever can be asked, a proposal
-    /// standing for an empty one; else the proposal.
+    /// Returns the given value, or else a person's answer. An empty answer, or a missing
+    /// person, takes the proposal.
     ///
     /// # Errors
-    /// Nobody can be asked, and there is no proposal; or the answers ended.
+    /// There is neither a person nor a proposal, or the answers ended.
     pub(super) fn ask<T>(
         &mut self,
-        question: &Question,
+        Question(option, text): Question,
         given: Option<T>,
         proposal: Option<T>,
     ) -> Result<T, CommandError>
@@ -57,49 +52,26 @@ impl<In: BufRead, Out: Write> Questions<In, Out> {
         if let Some(given) = given {
             return Ok(given);
         }
+        let missing = || CommandError::other(format_args!("no answer for {text}; give --{option}"));
         let Some(answers) = &mut self.answers else {
-            return proposal.ok_or_else(|| missing(question));
+            return proposal.ok_or_else(missing);
         };
-        let mut prompt = question.text.to_owned();
-        if let Some(proposal) = &proposal {
-            // Writing to a string does not fail.
-            let _ = write!(prompt, " [{proposal}]");
-        }
+        let mut prompt = match &proposal {
+            Some(proposal) => format!("{text} [{proposal}]"),
+            None => text.to_owned(),
+        };
         loop {
-            let line = next_line(answers, &mut self.prompts, &prompt)
-                .map_err(|error| CommandError::other(format_args!("can't ask: {error}")))?
-                .ok_or_else(|| missing(question))?;
+            let line = next_line(answers, &mut self.prompts, &prompt)?.ok_or_else(missing)?;
             match (line.trim(), proposal.is_some()) {
-                ("", true) => return proposal.ok_or_else(|| missing(question)),
+                ("", true) => return proposal.ok_or_else(missing),
                 ("", false) => {}
                 (answer, _) => match answer.parse() {
                     Ok(answer) => return Ok(answer),
-                    Err(problem) => prompt = format!("{problem}\n{}", question.text),
+                    Err(problem) => prompt = format!("{problem}\n{text}"),
                 },
             }
         }
     }
-}
-
-fn next_line(
-    answers: &mut impl BufRead,
-    prompts: &mut impl Write,
-    prompt: &str,
-) -> io::Result<Option<String>> {
-    /// More than any answer.
-    const LONGEST_LINE: u64 = 64 * 1024;
-    write!(prompts, "{prompt}: ")?;
-    prompts.flush()?;
-    let mut line = String::new();
-    let read = io::Read::take(answers, LONGEST_LINE).read_line(&mut line)?;
-    Ok((read > 0).then_some(line))
-}
-
-fn missing(question: &Question) -> CommandError {
-    CommandError::other(format_args!(
-        "nobody answers the question for {}: give --{}",
-        question.text, question.option
-    ))
 }
 
 #[cfg(test)]
@@ -107,11 +79,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-
-    const NUMBER: Question = Question {
-        option: "number",
-        text: "a number",
-    };
 
     fn asked(
         answers: Option<&str>,
@@ -123,7 +90,7 @@ mod tests {
             prompts: Vec::new(),
         };
         let answer = questions
-            .ask(&NUMBER, given, proposal)
+            .ask(Question("number", "a number"), given, proposal)
             .map_err(|error| error.to_string());
         (answer, String::from_utf8(questions.prompts).unwrap())
     }
@@ -152,7 +119,7 @@ mod tests {
     #[test]
     fn without_anybody_to_ask_the_proposal_counts_or_the_option_is_named() {
         assert_eq!(asked(None, None, Some(3)), (Ok(3), String::new()));
-        let problem = "nobody answers the question for a number: give --number".to_owned();
+        let problem = "no answer for a number; give --number".to_owned();
         assert_eq!(
             asked(None, None, None),
             (Err(problem.clone()), String::new())

@@ -1,20 +1,20 @@
-//! How many requests are meant by an order, in words.
+//! Counts the requests that an order selects, in words.
 
 use std::collections::BTreeSet;
 
 use super::super::CommandError;
 use crate::{printable::Printable, request_id::RequestId, store::Selected};
 
-/// Senders that are named as examples.
+/// Number of senders that are named as examples.
 const EXAMPLES: usize = 3;
 
-/// Requests that were selected, counted.
+/// The counts of selected requests, in words.
 pub(super) struct Counted {
-    /// Such as `1 request`: those that are not answered.
+    /// The unanswered requests: `1 request`.
     pub(super) requests: String,
-    /// Replies and notices.
+    /// The replies and notices: `2 replies and notices`.
     pub(super) replies: String,
-    /// Senders, some of them by name.
+    /// The senders, some by name: `1 sender: <a@b.example>`.
     pub(super) senders: String,
 }
 
@@ -48,7 +48,7 @@ fn senders(paths: &BTreeSet<&str>) -> String {
     }
 }
 
-/// A number with what it counts.
+/// A number and its noun.
 pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
     match count {
         1 => format!("1 {one}"),
@@ -56,10 +56,10 @@ pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
     }
 }
 
-/// Nothing is left to give orders about.
+/// The error for an order about a finished request.
 pub(super) fn finished(id: RequestId) -> CommandError {
     CommandError::other(format!(
-        "nothing of {id} waits: it is finished; queue show {id} tells what became of it"
+        "nothing of {id} waits: it is finished; queue show {id} shows its result"
     ))
 }
 
@@ -87,16 +87,16 @@ mod tests {
             selected(2, "<a@b.example>"),
             selected(3, "\u{1b}[31m"),
         ];
-        let told = Counted::of(&many);
-        assert_eq!(told.requests, "2 requests");
-        assert_eq!(told.replies, "6 replies and notices");
-        assert_eq!(told.senders, "2 senders: \\u{1b}[31m, <a@b.example>");
+        let counted = Counted::of(&many);
+        assert_eq!(counted.requests, "2 requests");
+        assert_eq!(counted.replies, "6 replies and notices");
+        assert_eq!(counted.senders, "2 senders: \\u{1b}[31m, <a@b.example>");
         for number in 4..9 {
             many.push(selected(number, &format!("<x{number}@b.example>")));
         }
-        let told = Counted::of(&many);
+        let counted = Counted::of(&many);
         assert_eq!(
-            told.senders,
+            counted.senders,
             "7 senders such as \\u{1b}[31m, <a@b.example>, <x4@b.example>"
         );
         let one = Counted::of(&many[2..3]);

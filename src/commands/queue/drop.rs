@@ -1,5 +1,5 @@
-//! `queue drop`: ends requests and replies unanswered, one by its name or many
-//! by who sent them.
+//! `queue drop`: ends requests and replies without an answer: one by its id, or many
+//! by sender, client or rule.
 
 use clap::{
     Args,
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::{
     super::{CommandError, confirmation::confirm, operator::order, standard_output::write_lines},
     counted::{Counted, counted, finished},
-    find,
+    named::find,
 };
 use crate::{
     config::Network,
@@ -21,28 +21,30 @@ use crate::{
     store::{Dropped, DroppedAll, Selected, Selection, Store, ToDrop, ToDropAll},
 };
 
-/// How many requests are dropped in one transaction: the running gateway waits
-/// as long as that takes.
+/// Number of requests dropped in one transaction. The running gateway waits for the
+/// transaction.
 const AT_ONCE: usize = 100;
 
-/// The rules by which requests wait for an allowance.
+/// The rules that put requests off until an allowance has room.
 const PUTTING_OFF: [RuleName; 2] = [RuleName::Flood, RuleName::Blocked];
 
 /// Drop requests that are not answered yet, or replies that are not handed over.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Who sent them is not notified: a dropped request is never answered, nor is the
-same message if it comes again within 7 days, and a dropped reply never sent. The
-audit log says of each who did it and why. Key load files that were issued are
-not un-issued: the module may not ask with the same record again, and its history
-names them. A request may be dropped while a worker has it, for what comes of
-that is refused then; an external KMS may have issued a key load file even so. A
-reply that is being handed to Postfix may not.
+The senders are not notified. A dropped request is never answered, and neither
+is the same message if it comes again within 7 days. A dropped reply is never
+sent. The audit log names the person and the reason of each drop.
 
---sender, --client and --rule select many at once; all that are given must match.
-With a request go its notices, and with an answered one its replies. The command
-says how many they are, and asks; a script gives --yes. What one id names is
-dropped without a question.
+A key load file that was issued stays issued: the module can't ask with the same
+record again, and its history names the file. A request may be dropped while a
+worker has it, and the worker's result is refused. An external key management
+system may have issued a key load file even so. A reply that is being handed to
+Postfix can't be dropped.
+
+--sender, --client and --rule select many requests; all that are given must
+match. The notices of a request are dropped with it, and so are the replies of
+an answered one. The command prints how many they are and asks; a script gives
+--yes. It does not ask for an id.
 
 Examples:
   kms-gateway queue drop 0f3c52a1 --reason \"withdrawn by phone\"
@@ -50,13 +52,13 @@ Examples:
   kms-gateway queue drop --client 192.0.2.0/24 --rule flood --reason \"a flood\"
   kms-gateway queue drop --sender jane@vendor.example --reason \"asked for it\" --yes")]
 pub(in super::super) struct Drop {
-    /// The request's id, the beginning of one, or Postfix's queue id.
+    /// The request's id, the beginning of its id, or Postfix's queue id.
     #[arg(
         required_unless_present_any = ["sender", "client", "rule"],
         conflicts_with_all = ["sender", "client", "rule"]
     )]
     id: Option<String>,
-    /// Why, for the audit log.
+    /// The reason, for the audit log.
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     reason: String,
     /// Only the replies and notices for this address.
@@ -67,14 +69,14 @@ pub(in super::super) struct Drop {
         allow_hyphen_values = true
     )]
     target: Option<String>,
-    /// What this sender asked: the address in the reverse path, or the sender as
+    /// Requests of this sender: the address in the reverse path, or the sender as
     /// senders list names it.
     #[arg(long, value_name = "SENDER", allow_hyphen_values = true)]
     sender: Option<String>,
-    /// What came from this client, or from the clients of this network.
+    /// Requests from this client, or from the clients of this network.
     #[arg(long, value_name = "NETWORK")]
     client: Option<Network>,
-    /// What waits for an allowance by this rule.
+    /// Requests that wait for an allowance by this rule.
     #[arg(long, value_name = "NAME", value_parser = putting_off())]
     rule: Option<RuleName>,
     /// Don't ask.
@@ -112,7 +114,7 @@ async fn many(store: &dyn Store, arguments: &Drop) -> Result<(), CommandError> {
     };
     let selected = store.selected(&selection, Timestamp::now()).await?;
     if selected.is_empty() {
-        return write_lines(["Nothing waits that was sent so."]);
+        return write_lines(["Nothing that waits is selected."]);
     }
     confirm(&loss(&selected), arguments.yes)?;
     let mut dropped = DroppedAll::default();
@@ -131,7 +133,7 @@ async fn many(store: &dyn Store, arguments: &Drop) -> Result<(), CommandError> {
     write_lines(all_done(dropped))
 }
 
-/// What the order means, before it is carried out.
+/// The effect of the order, for the question before it.
 fn loss(selected: &[Selected]) -> String {
     let Counted {
         requests,
@@ -148,13 +150,12 @@ fn all_done(dropped: DroppedAll) -> Vec<String> {
     if dropped.in_work > 0 {
         let requests = counted(dropped.in_work, "request", "requests");
         lines.push(format!(
-            "Left: the replies of {requests}, one of which is being handed to Postfix just now; \
-             try again."
+            "Left: the replies of {requests}, as one of them is being handed to Postfix; try again."
         ));
     }
     if dropped.gone > 0 {
         let requests = counted(dropped.gone, "request", "requests");
-        lines.push(format!("Left: {requests} no longer waiting so."));
+        lines.push(format!("Left: {requests} no longer selected."));
     }
     lines
 }
@@ -192,17 +193,17 @@ fn refusal(id: RequestId, refused: &Dropped, now: Timestamp) -> CommandError {
             target,
             until: time,
         } => CommandError::other(format!(
-            "nothing dropped: the reply for {} is being handed to Postfix just now; see what \
-             became of it by queue show {id}, and if it still waits try again, {} at the latest",
+            "nothing dropped: the reply for {} is being handed to Postfix; queue show {id} shows \
+             the result; if it still waits then, try again, {} at the latest",
             Printable(target),
             until(*time, now)
         )),
         Dropped::NoSuchTarget { targets } if targets.is_empty() => CommandError::other(format!(
-            "nothing dropped: {id} is not answered yet and has no reply; without --target the \
-             request itself is dropped"
+            "nothing dropped: {id} is not answered yet and has no reply; to drop the request \
+             itself, leave --target out"
         )),
         Dropped::NoSuchTarget { targets } => CommandError::other(format!(
-            "nothing dropped: nothing of {id} waits for that address, only for {}",
+            "nothing dropped: no reply of {id} waits for that address; give one of {}",
             Printable(&targets.join(", "))
         )),
         Dropped::NotQueued | Dropped::Done { .. } => finished(id),
@@ -227,9 +228,9 @@ mod tests {
             all_done(dropped),
             [
                 "Dropped: 1920 requests and 1 reply or notice.",
-                "Left: the replies of 1 request, one of which is being handed to Postfix just \
-                 now; try again.",
-                "Left: 2 requests no longer waiting so.",
+                "Left: the replies of 1 request, as one of them is being handed to Postfix; try \
+                 again.",
+                "Left: 2 requests no longer selected.",
             ]
         );
         assert_eq!(all_done(DroppedAll::default()).len(), 1);
@@ -258,13 +259,13 @@ mod tests {
                 Dropped::NoSuchTarget {
                     targets: vec![hostile()],
                 },
-                "only for a",
+                "give one of a",
             ),
             (
                 Dropped::NoSuchTarget {
                     targets: Vec::new(),
                 },
-                "without --target",
+                "leave --target out",
             ),
             (Dropped::NotQueued, "queue show"),
         ];

@@ -1,4 +1,4 @@
-//! One thing that waits, in words and as JSON.
+//! A waiting request or reply, in words and as JSON.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -11,24 +11,24 @@ use crate::{
     store::{PortTrouble, QueueState, Queued, Trouble, Waits},
 };
 
-/// So much of an id is shown where people read many.
+/// Number of an id's characters that lists show to people.
 const SHORT: usize = 8;
 
-/// Something that waits, with what its message's header says.
+/// A waiting request or reply, with facts from its message's header.
 pub(super) struct Item<'a> {
     pub(super) queued: &'a Queued,
-    /// The trouble of the port that it waits for.
+    /// The trouble of the port that the reply waits for.
     pub(super) port: Option<&'a PortTrouble>,
-    /// The service asked for.
+    /// The code of the requested service.
     pub(super) service: Option<String>,
-    /// The elements of a reply's result.
+    /// The elements of a reply's `X-Gateway-Result`; empty for a request.
     pub(super) result: Vec<String>,
-    /// A reply's Message-ID.
+    /// The Message-ID of a reply or request.
     pub(super) message_id: Option<String>,
 }
 
 impl<'a> Item<'a> {
-    /// With the trouble of Postfix's reply port, if that is in any.
+    /// `port` is the trouble of Postfix's reply port, if there is any.
     pub(super) fn new(queued: &'a Queued, port: Option<&'a PortTrouble>) -> Self {
         let waits_for_port = matches!(
             (&queued.what, queued.state),
@@ -43,7 +43,7 @@ impl<'a> Item<'a> {
             port: port.filter(|_| waits_for_port),
             service: headers.first("Subject").and_then(|subject| {
                 let subject = subject.decoded();
-                // A reply's has a word of its own before it.
+                // A reply's Subject begins with a prefix.
                 let asked = subject.strip_prefix(REPLY_PREFIX).unwrap_or(&subject);
                 Some(parse_subject(asked).ok()?.to_string())
             }),
@@ -52,7 +52,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// `request`, `reply` or `notice`.
+    /// The kind: `request`, `reply` or `notice`.
     pub(super) fn what(&self) -> &'static str {
         match &self.queued.what {
             Waits::Request { .. } => "request",
@@ -65,7 +65,7 @@ impl<'a> Item<'a> {
         self.result.first().is_some_and(|kind| kind == "Notice")
     }
 
-    /// Whose it is, or whom it goes to.
+    /// A request's reverse path, or a reply's target.
     pub(super) fn whom(&self) -> &str {
         match &self.queued.what {
             Waits::Request { reverse_path } => reverse_path,
@@ -73,7 +73,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// Where it stands, in words.
+    /// The state in words.
     pub(super) fn state(&self, now: Timestamp) -> String {
         match self.queued.state {
             QueueState::Due if self.port.is_some() => "for the port".to_owned(),
@@ -88,7 +88,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// When that changes by itself.
+    /// When the state changes by itself.
     pub(super) fn until(&self) -> Option<Timestamp> {
         match self.queued.state {
             QueueState::InWork { until }
@@ -99,8 +99,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// Whose it is or whom it goes to, how often it was tried and the last
-    /// trouble, in words.
+    /// The sender or target, the number of attempts and the last trouble, in words.
     pub(super) fn whom_and_attempts(&self, now: Timestamp) -> String {
         let whom = match &self.queued.what {
             Waits::Request { reverse_path } => format!("from {}", Printable(reverse_path)),
@@ -120,7 +119,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// The object that scripts rely on, of `queue list` and of `queue show`.
+    /// The JSON object of `queue list` and `queue show`; **contract**.
     pub(super) fn json(&self) -> Value {
         let queued = self.queued;
         let (state, behind) = match queued.state {
@@ -164,7 +163,7 @@ pub(super) fn trouble_json(trouble: &Trouble) -> Value {
     })
 }
 
-/// The beginning of an id.
+/// The beginning of an id, for lists.
 pub(super) fn short(id: RequestId) -> String {
     format!("{id:.SHORT$}")
 }

@@ -1,4 +1,4 @@
-//! `queue list`: what waits, a line each, and why.
+//! `queue list`: the waiting requests and replies, and why they wait.
 
 use std::collections::HashSet;
 
@@ -26,38 +26,37 @@ use crate::{
 };
 
 /// List the requests that wait for an answer, and the replies that wait to be
-/// handed to Postfix, each target by itself; the longest accepted first.
+/// handed to Postfix, each target on its own line; the oldest first.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Below each is whose it is or whom it goes to, how often it was tried, and the
-last trouble. On a terminal lines are cut to its width and ids to their
-beginning, which queue show takes too.
+A second line shows the sender or the target, the number of attempts, and the
+last trouble. A terminal cuts lines to its width, and ids to their beginning,
+which queue show takes too.
 
 --json prints an array of objects, each with
-  request_id    our id of the request
+  request_id    the gateway's id of the request
   queue_id      Postfix's queue id of the request
-  what          request, reply or notice (a Notice isn't the final reply)
-  state         due, in-work, put-off, throttled (its sender is over his
+  what          request, reply or notice (a Notice is not the final reply)
+  state         due, in-work, put-off, throttled (its sender is over their
                 allowance), behind (another comes first) or for-the-port (a
                 reply that waits for Postfix's port, which is in trouble)
-  until         when a put-off or throttled one is tried next, when the port is
-                that one waits for, and when the lease of one in work ends if
-                it is not renewed; else null
-  behind        the request that comes first; else null
+  until         the next attempt if put-off or throttled, the next trial of the
+                port if for-the-port, the end of the lease if in-work; else null
+  behind        the id of the request that comes first; else null
   accepted_at   when the request was accepted
   service       the service code, or null
   sender        a request's reverse path; else null
   client        the SMTP client that the request came from, or null
-  rule          the rule by which a request was put off when it came (flood,
-                blocked); else null
+  rule          the rule that put a request off when it came (flood, blocked);
+                else null
   target        the address that a reply goes to; else null
-  result        the elements of a reply's X-Gateway-Result; of a request none
-  attempts      how often it was tried
+  result        the elements of a reply's X-Gateway-Result; empty for a request
+  attempts      the number of attempts
   last_trouble  {attempt, at, trouble}, or null
-  port_trouble  what is wrong with the port that it waits for, or null
+  port_trouble  the trouble of the port that a reply waits for, or null
 All times are exact, in UTC.
 
---sender, --service and --older-than select; all that are given must match.
+--sender, --service and --older-than are filters; all that are given must match.
 
 Examples:
   kms-gateway queue list
@@ -71,18 +70,18 @@ pub(in super::super) struct List {
     json: bool,
 }
 
-/// Which of all that waits is listed.
+/// The filters of the list.
 #[derive(Debug, Args)]
 struct Filter {
-    /// The reverse path or the address replied to contains this, or senders list
-    /// names the sender so.
+    /// The reverse path or the reply's address contains this, or senders list names the
+    /// sender so.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     sender: Option<String>,
-    /// This service was asked for: Help. One that does not exist has its code in
-    /// full: {KMS:Foo}.
+    /// This service was asked for: Help. A service that does not exist is given by its
+    /// whole code: {KMS:Foo}.
     #[arg(long, value_name = "SERVICE")]
     service: Option<NamedService>,
-    /// It was accepted so long ago or longer: 30min, 2h, 1d.
+    /// The request was accepted at least this long ago: 30min, 2h, 1d.
     #[arg(long, value_name = "TIME")]
     older_than: Option<Period>,
 }
@@ -114,7 +113,7 @@ pub(super) async fn run(
     write_lines(lines(&items, terminal_width(), now))
 }
 
-/// The requests of a sender as senders list names them.
+/// The requests of a sender that is named as in senders list.
 async fn requests_of(
     store: &dyn Store,
     sender: &str,
@@ -129,8 +128,7 @@ async fn requests_of(
 }
 
 impl Filter {
-    /// Whether something is listed. `by_name` are the requests of the sender, where
-    /// one is wanted.
+    /// Whether the item passes. `by_name` holds the requests of the wanted sender.
     fn selects(&self, item: &Item<'_>, by_name: &HashSet<RequestId>, now: Timestamp) -> bool {
         let is_from = |sender: &String| {
             let whom = item.whom().to_lowercase();
@@ -145,7 +143,7 @@ impl Filter {
     }
 }
 
-/// A table, with a line below each row, and the sum.
+/// The table with a second line for each row, and the sum.
 fn lines(items: &[Item<'_>], terminal: Option<usize>, now: Timestamp) -> Vec<String> {
     let fitting = |line: String| match terminal {
         Some(width) => cut(&line, width),
@@ -199,7 +197,7 @@ fn cells(item: &Item<'_>, is_short: bool, now: Timestamp) -> [String; 6] {
     ]
 }
 
-/// How many wait, and since when.
+/// The number of waiting requests and replies, and the age of the oldest.
 fn sum(items: &[Item<'_>], now: Timestamp) -> String {
     let Some(oldest) = items.iter().map(|item| item.queued.accepted_at).min() else {
         return "Nothing waits.".to_owned();

@@ -1,10 +1,11 @@
-//! `queue`: the operator's hands on what waits. Opens the store, finds the
-//! request that is meant, and has the order carried out and told.
+//! `queue`: lists, shows, retries and drops waiting requests and replies. Opens the
+//! store and runs the subcommand.
 
 mod counted;
 mod drop;
 mod item;
 mod list;
+mod named;
 mod retry;
 mod show;
 mod story;
@@ -13,20 +14,12 @@ use std::{path::Path, sync::Arc};
 
 use clap::Subcommand;
 
-use super::{CommandError, Ending, named::Named};
+pub(super) use self::named::REQUESTS;
+use super::CommandError;
 use crate::{
     config::Config,
     gateway::environment::{chain_key, existing_store, master_secret},
-    request_id::RequestId,
-    store::{SqliteStore, Store},
-};
-
-/// What a request is called.
-pub(super) const REQUESTS: Named = Named {
-    one: "request",
-    many: "requests",
-    remedy: "give its id, the beginning of one, or Postfix's queue id; audit list --request tells of \
-             mail that was none, unless it is only counted there",
+    store::SqliteStore,
 };
 
 #[derive(Debug, Subcommand)]
@@ -37,7 +30,7 @@ pub(super) enum Action {
     Drop(drop::Drop),
 }
 
-pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandError> {
+pub(super) async fn run(path: &Path, action: Action) -> Result<(), CommandError> {
     let config = Config::load(path)?;
     let store = open(path, &config, &action).await?;
     let done = match &action {
@@ -47,10 +40,10 @@ pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandEr
         Action::Drop(arguments) => drop::run(store.as_ref(), arguments).await,
     };
     store.close().await;
-    done.map(|()| Ending::Done)
+    done
 }
 
-/// Who only looks needs no secret.
+/// Opens the store. Only commands that change it need the master secret.
 async fn open(
     path: &Path,
     config: &Config,
@@ -63,13 +56,4 @@ async fn open(
         }
     };
     Ok(existing_store(config, key).await?)
-}
-
-/// The one request that a name names.
-async fn find(store: &dyn Store, name: &str) -> Result<RequestId, CommandError> {
-    let found = store.requests_named(name.trim()).await?;
-    match found.as_slice() {
-        [one] => Ok(*one),
-        many => Err(REQUESTS.not_one(name, many.iter())),
-    }
 }

@@ -1,4 +1,4 @@
-//! `queue retry`: ends waits, and tells which.
+//! `queue retry`: ends waits, and reports which.
 
 use clap::Args;
 use jiff::Timestamp;
@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use super::{
     super::{CommandError, confirmation::confirm, operator::order, standard_output::write_lines},
     counted::{Counted, counted, finished},
-    find,
     item::Item,
+    named::find,
 };
 use crate::{
     config::Config,
@@ -15,32 +15,32 @@ use crate::{
     store::{Selected, Selection, Store, ToRetry, WaitsEnded},
 };
 
-/// Try again now what waits for a time.
+/// Try waiting requests and replies again now.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Ends the wait after a failed attempt, of the request itself and of its replies. A
-running gateway notices within about a second. What is in work stays with whoever
-has it, and what is behind another stays there. Postfix's reply port is tried at
-once if it is in trouble: what waits for it goes when it is back. The audit log
-says who ended the wait.
+Ends the wait after a failed attempt, of the request itself and of its replies.
+A running gateway notices within about a second. A request in work stays with
+its worker, and one behind another stays there. If Postfix's reply port is in
+trouble, the gateway tries it at once; replies for it go out when it works
+again. The audit log names the person who ended the wait.
 
-Requests that wait for their turn under an allowance are left alone: many of them
-may be a flood of strangers', and all replies would go out at once. --throttled
-ends these waits too. With --all it says how many they are, and asks; a script
-gives --yes. For one sender, senders unblock is the better way.
+Requests that wait for their turn under an allowance are left alone. Many of
+them may be a flood of strangers, and all replies would go out at once.
+--throttled ends these waits too. With --all it prints how many they are and
+asks; a script gives --yes. For one sender, senders unblock is the better way.
 
 Examples:
   kms-gateway queue retry 0f3c52a1
   kms-gateway queue retry --all
   kms-gateway queue retry --all --throttled --yes")]
 pub(in super::super) struct Retry {
-    /// The request's id, the beginning of one, or Postfix's queue id.
+    /// The request's id, the beginning of its id, or Postfix's queue id.
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     id: Option<String>,
-    /// All that waits for a time, but for an allowance.
+    /// All requests and replies that wait for a time, except for an allowance.
     #[arg(long)]
     all: bool,
-    /// What waits for an allowance too.
+    /// Also requests that wait for an allowance.
     #[arg(long)]
     throttled: bool,
     /// Don't ask.
@@ -78,7 +78,7 @@ async fn all(store: &dyn Store, arguments: &Retry) -> Result<(), CommandError> {
     write_lines([ended_text(ended)].into_iter().chain(left))
 }
 
-/// What the order means, before it is carried out.
+/// The effect of the order, for the question before it.
 fn let_go(waiting: &[Selected]) -> String {
     let Counted {
         requests, senders, ..
@@ -105,8 +105,8 @@ async fn one(
     }
     if ended.requests + ended.replies == 0 && ended.throttled > 0 {
         return Err(CommandError::other(format!(
-            "{id} waits for its turn under an allowance, and still does; give --throttled to \
-             have it answered at once, or end the sender's waits by senders unblock"
+            "{id} still waits for its turn under an allowance; give --throttled to answer it at \
+             once, or end the sender's waits with senders unblock"
         )));
     }
     let port = store.hand_over(config.reply.smtp, now).await?.trouble;

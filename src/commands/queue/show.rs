@@ -1,19 +1,20 @@
-//! `queue show`: a request's whole story, as far as the database or the audit
-//! log still has it.
+//! `queue show`: a request's whole story, as far as the database and the audit log
+//! still have it.
 
 use clap::Args;
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     super::{
         CommandError,
         explain::RulesToday,
+        placed::Placed,
         standard_output::{write_json, write_lines},
     },
-    find,
     item::{Item, trouble_json},
-    story::{self, Placed},
+    named::find,
+    story,
 };
 use crate::{
     audit::Entry,
@@ -25,32 +26,34 @@ use crate::{
     store::{Attempted, PortTrouble, RequestStory, Store},
 };
 
-/// Tell a request's whole story, finished or not.
+/// Show a request's whole story, finished or not.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Who sent it, how it was judged, what went wrong, its result, and what became of
-each reply, as long as the audit log has it. Of what still waits the last 20
-attempts are kept, each with its trouble; of what is finished how many there
-were. The judgement is the one of its acceptance. Until it is answered, what the
-rules as they are now find is shown too, as explain does: DNS blocklists are not
-asked, and logins not known.
+Shows the request's sender, judgement, troubles and result, and the result of
+each reply, as long as the audit log has them. The last 20 attempts of a waiting
+request or reply are kept with their troubles; a finished one keeps only their
+number.
 
---json prints one object with
+The judgement is the one at the acceptance. Until the request is answered, the
+findings of the rules in force now are shown too, as explain does. These ask no
+DNS blocklists and know no logins.
+
+--json prints an object with
   request_id, queue_id, accepted_at, client, helo, reverse_path, recipients,
   from, subject, message_id, size, service
-                as the message came; null (recipients: none) where it is no
+                facts of the message; null (recipients: empty) if they are no
                 longer known
-  judged        {verdict, rule, reason} at its acceptance, or null
-  waiting       what waits, objects as of queue list, each with its troubles:
-                {attempt, at, trouble}
-  history       what the audit log has of it, objects as of audit list
-  rules_today   {rule, looked_at, found, verdict} each, or null
+  judged        {verdict, rule, reason} at the acceptance, or null
+  waiting       the waiting request or replies, objects as in queue list, each
+                with its troubles: {attempt, at, trouble}
+  history       the request's entries in the audit log, objects as in audit list
+  rules_today   an array of {rule, looked_at, found, verdict}, or null
 
 Examples:
   kms-gateway queue show 0f3c52a1
   kms-gateway queue show 4Zx7Qh2vRzz1y3")]
 pub(in super::super) struct Show {
-    /// The request's id, the beginning of one, or Postfix's queue id.
+    /// The request's id, the beginning of its id, or Postfix's queue id.
     id: String,
     /// Print a JSON object.
     #[arg(long)]
@@ -65,15 +68,15 @@ pub(super) async fn run(
     let id = find(store, &arguments.id).await?;
     let now = Timestamp::now();
     let port = store.hand_over(config.reply.smtp, now).await?.trouble;
-    let told = Told::new(config, store.request_story(id, now).await?, port);
+    let shown = Shown::new(config, store.request_story(id, now).await?, port);
     match arguments.json {
-        true => write_json(&told.json()),
-        false => write_lines(told.lines(now)),
+        true => write_json(&shown.json()),
+        false => write_lines(shown.lines(now)),
     }
 }
 
-/// A story, read.
-struct Told {
+/// A story with its entries read.
+struct Shown {
     story: RequestStory,
     /// The trouble of Postfix's reply port.
     port: Option<PortTrouble>,
@@ -81,9 +84,9 @@ struct Told {
     rules_today: Option<RulesToday>,
 }
 
-impl Told {
+impl Shown {
     fn new(config: &Config, story: RequestStory, port: Option<PortTrouble>) -> Self {
-        let history = story::read(&story.entries);
+        let history: Vec<Placed> = story.entries.iter().filter_map(Placed::read).collect();
         let rules_today = story
             .message
             .as_ref()
@@ -118,61 +121,57 @@ impl Told {
         let mut lines = self.head(now);
         lines.push(String::new());
         if self.story.waiting.is_empty() {
-            lines.push("Nothing of it waits.".to_owned());
+            lines.push("Nothing of this request waits.".to_owned());
         }
         for attempted in &self.story.waiting {
             lines.extend(waiting_lines(attempted, self.port.as_ref(), now));
         }
         lines.push(String::new());
-        lines.push("What the audit log tells of it:".to_owned());
+        lines.push("Its entries in the audit log:".to_owned());
         let history = story::lines(&self.history, now);
         lines.extend(history.into_iter().map(indented));
         if let Some(rules) = &self.rules_today {
             lines.push(String::new());
             lines.push(
-                "What the rules as they are now find (no DNS blocklists, no logins):".to_owned(),
+                "Findings of the rules in force now (no DNS blocklists, no logins):".to_owned(),
             );
             lines.extend(rules.lines());
         }
         lines
     }
 
-    /// How the message came, and how it was judged.
+    /// The message's origin and its judgement.
     fn head(&self, now: Timestamp) -> Vec<String> {
-        let entry = self.acceptance();
-        let text = |of: fn(&Entry) -> &Option<String>| entry.and_then(|entry| of(entry).clone());
-        let client = text(|entry| &entry.client).map(|client| match text(|entry| &entry.helo) {
+        let entry = json!(self.acceptance());
+        let text = |field| entry.get(field).and_then(Value::as_str).map(str::to_owned);
+        let client = text("client").map(|client| match text("helo") {
             Some(helo) => format!("{client}, which called itself {helo}"),
             None => client,
         });
-        let recipients = entry.map(|entry| entry.recipients.join(", "));
-        let subject = text(|entry| &entry.subject)
-            .map(|subject| Header::new(b"Subject", subject.as_bytes()).decoded());
-        let accepted_at = self.accepted_at();
+        let recipients = self.acceptance().map(|entry| entry.recipients.join(", "));
+        let subject =
+            text("subject").map(|subject| Header::new(b"Subject", subject.as_bytes()).decoded());
+        let accepted = self.accepted_at();
+        let accepted = accepted.map(|time| format!("{time}, {}", ago(time, now)));
+        let size = entry.get("size").map(|size| format!("{size} bytes"));
         let rows = [
             ("request", Some(self.story.request_id.to_string())),
             ("queue id", self.queue_id().map(str::to_owned)),
-            (
-                "accepted",
-                accepted_at.map(|time| format!("{time}, {}", ago(time, now))),
-            ),
+            ("accepted", accepted),
             ("client", client),
-            ("sender", text(|entry| &entry.reverse_path)),
+            ("sender", text("reverse_path")),
             ("recipients", recipients),
-            ("From", text(|entry| &entry.from)),
+            ("From", text("from")),
             ("Subject", subject),
-            ("Message-ID", text(|entry| &entry.message_id)),
-            (
-                "size",
-                entry.and_then(|entry| Some(format!("{} bytes", entry.size?))),
-            ),
-            ("service", text(|entry| &entry.service)),
+            ("Message-ID", text("message_id")),
+            ("size", size),
+            ("service", text("service")),
         ];
         let known = rows.into_iter().filter_map(|(name, value)| {
             let value = value?;
             Some(format!("{name:<11} {}", Printable(&value)))
         });
-        let judged = match entry {
+        let judged = match self.acceptance() {
             Some(entry) => story::judgement(entry),
             None => "no longer in the audit log".to_owned(),
         };
@@ -181,49 +180,32 @@ impl Told {
             .collect()
     }
 
+    /// The JSON object; **contract**.
     fn json(&self) -> Value {
-        let entry = self.acceptance();
-        let field = |name: &str| {
-            let entry = entry.and_then(|entry| serde_json::to_value(entry).ok());
-            entry.and_then(|entry| entry.get(name).cloned())
-        };
-        let mut object = Map::new();
-        let mut put = |name: &str, value: Value| object.insert(name.to_owned(), value);
-        put("request_id", self.story.request_id.to_string().into());
-        put("queue_id", self.queue_id().into());
-        put(
-            "accepted_at",
-            self.accepted_at().map(|time| time.to_string()).into(),
-        );
-        for name in [
-            "client",
-            "helo",
-            "reverse_path",
-            "from",
-            "subject",
-            "message_id",
-            "size",
-            "service",
-        ] {
-            put(name, field(name).unwrap_or_default());
-        }
-        put("recipients", field("recipients").unwrap_or(json!([])));
-        let judged = entry.map(
+        let entry = json!(self.acceptance());
+        let waiting = self.story.waiting.iter();
+        let waiting = waiting.map(|attempted| waiting_json(attempted, self.port.as_ref()));
+        let judged = self.acceptance().map(
             |entry| json!({"verdict": entry.verdict, "rule": entry.rule, "reason": entry.reason}),
         );
-        put("judged", judged.into());
-        put(
-            "waiting",
-            self.story
-                .waiting
-                .iter()
-                .map(|attempted| waiting_json(attempted, self.port.as_ref()))
-                .collect(),
-        );
-        put("history", self.history.iter().map(placed_json).collect());
-        let rules_today = self.rules_today.as_ref().map(RulesToday::json);
-        put("rules_today", rules_today.into());
-        Value::Object(object)
+        json!({
+            "request_id": self.story.request_id.to_string(),
+            "queue_id": self.queue_id(),
+            "accepted_at": self.accepted_at().map(|time| time.to_string()),
+            "client": entry["client"],
+            "helo": entry["helo"],
+            "reverse_path": entry["reverse_path"],
+            "from": entry["from"],
+            "subject": entry["subject"],
+            "message_id": entry["message_id"],
+            "size": entry["size"],
+            "service": entry["service"],
+            "recipients": self.acceptance().map_or(&Vec::new(), |entry| &entry.recipients),
+            "judged": judged,
+            "waiting": waiting.collect::<Value>(),
+            "history": self.history,
+            "rules_today": self.rules_today.as_ref().map(RulesToday::json),
+        })
     }
 }
 
@@ -231,7 +213,7 @@ fn indented(line: String) -> String {
     format!("  {line}")
 }
 
-/// Where it stands, its attempts, and what a reply would say.
+/// The state of a waiting request or reply, its attempts, and a reply's result.
 fn waiting_lines(attempted: &Attempted, port: Option<&PortTrouble>, now: Timestamp) -> Vec<String> {
     let item = Item::new(&attempted.queued, port);
     let mut headline = format!("The {}", item.what());
@@ -260,8 +242,8 @@ fn waiting_lines(attempted: &Attempted, port: Option<&PortTrouble>, now: Timesta
             Printable(&trouble.text)
         ));
     }
-    let last_told = attempted.troubles.last().map_or(0, |last| last.attempt);
-    if attempted.queued.attempts > last_told {
+    let last_noted = attempted.troubles.last().map_or(0, |last| last.attempt);
+    if attempted.queued.attempts > last_noted {
         let attempt = attempted.queued.attempts;
         lines.push(format!("  attempt {attempt}: no outcome noted yet"));
     }
@@ -273,14 +255,6 @@ fn waiting_json(attempted: &Attempted, port: Option<&PortTrouble>) -> Value {
     if let Some(fields) = object.as_object_mut() {
         let troubles = attempted.troubles.iter().map(trouble_json).collect();
         fields.insert("troubles".to_owned(), troubles);
-    }
-    object
-}
-
-fn placed_json(placed: &Placed) -> Value {
-    let mut object = serde_json::to_value(&placed.entry).unwrap_or_default();
-    if let Some(fields) = object.as_object_mut() {
-        fields.insert("sequence".to_owned(), placed.sequence.into());
     }
     object
 }

@@ -1,40 +1,21 @@
-//! A request's story out of the audit log: how it came, and each thing that
-//! happened since, in words.
+//! A request's story from the audit log, in words.
 
 use jiff::Timestamp;
 
+use super::super::placed::Placed;
 use crate::{
     audit::{Entry, Event},
     printable::Printable,
     relative::ago,
-    store::StoredEntry,
 };
 
-/// An entry with its place in the log.
-pub(super) struct Placed {
-    pub(super) sequence: i64,
-    pub(super) entry: Entry,
-}
-
-/// What can be read of the log's entries.
-pub(super) fn read(entries: &[StoredEntry]) -> Vec<Placed> {
-    let read = |stored: &StoredEntry| {
-        Some(Placed {
-            sequence: stored.head.sequence,
-            entry: stored.entry().ok()?,
-        })
-    };
-    entries.iter().filter_map(read).collect()
-}
-
-/// The entry of its acceptance, which retention may have cut.
+/// The entry of the request's acceptance. None if retention has removed it.
 pub(super) fn acceptance(history: &[Placed]) -> Option<&Entry> {
     let mut entries = history.iter().map(|placed| &placed.entry);
     entries.find(|entry| entry.event == Event::Accepted)
 }
 
-/// How it was judged then. The log has the rule that decided; all others had
-/// nothing to say.
+/// The judgement at the acceptance. The log has only the deciding rule.
 pub(super) fn judgement(acceptance: &Entry) -> String {
     let verdict = acceptance.verdict.as_deref().unwrap_or("request");
     let because = match (&acceptance.rule, &acceptance.reason) {
@@ -46,7 +27,7 @@ pub(super) fn judgement(acceptance: &Entry) -> String {
     Printable(&format!("{verdict}, {because}")).to_string()
 }
 
-/// One line for each thing that happened: when, how long ago, and what.
+/// A line for each entry: its time, its age and the event.
 pub(super) fn lines(history: &[Placed], now: Timestamp) -> Vec<String> {
     history
         .iter()
@@ -62,25 +43,25 @@ pub(super) fn lines(history: &[Placed], now: Timestamp) -> Vec<String> {
         .collect()
 }
 
-/// What an entry tells, with whatever else it has to say of it.
+/// The event of an entry in words, with its reason or detail.
 fn happened(entry: &Entry) -> String {
     let to = match &entry.target {
         Some(target) => format!(" for {target}"),
         None => String::new(),
     };
     let operator = entry.operator.as_deref().unwrap_or("an operator");
-    let told = entry.code.as_deref().unwrap_or_default();
+    let code = entry.code.as_deref().unwrap_or_default();
     let is_notice = entry.result.as_deref() == Some("Notice");
     let reply = if is_notice { "notice" } else { "reply" };
     let what = match entry.event {
-        Event::Accepted if is_notice => format!("accepted, and the notice {told} made"),
+        Event::Accepted if is_notice => format!("accepted, and the notice {code} made"),
         Event::Accepted => "accepted".to_owned(),
         Event::Duplicate => {
             let times = entry.count.map(|count| format!(" {count} times"));
             let times = times.unwrap_or_default();
             format!("the same message came again{times} and was not taken again")
         }
-        Event::Postponed if is_notice => format!("the notice {told} made{to}"),
+        Event::Postponed if is_notice => format!("the notice {code} made{to}"),
         Event::Postponed if entry.target.is_some() => format!("the reply{to} put off"),
         Event::Postponed => "the answer put off".to_owned(),
         Event::Completed => format!("answered{}", result(entry)),
@@ -102,7 +83,7 @@ fn happened(entry: &Entry) -> String {
     }
 }
 
-/// A final result with the reply that carries it.
+/// The final result, and the Message-ID of its reply.
 fn result(entry: &Entry) -> String {
     let words = [&entry.result, &entry.code].into_iter().flatten();
     let mut result: String = words.map(|word| format!(" {word}")).collect();
@@ -178,10 +159,10 @@ mod tests {
                 "jane (uid 0) dropped the request: asked\\r\\nby phone",
             ),
         ];
-        for (entry, told) in cases {
+        for (entry, expected) in cases {
             assert_eq!(
                 line(entry),
-                format!("2026-03-01T12:00:00.25Z  3 min ago (entry 7): {told}")
+                format!("2026-03-01T12:00:00.25Z  3 min ago (entry 7): {expected}")
             );
         }
     }

@@ -5,8 +5,10 @@ use sha2::{Digest as _, Sha256, Sha384};
 use crate::kms::curve::PublicPoint;
 use crate::kms::dak::Dak;
 use crate::kms::vending_key::VendingKey;
-use crate::secrets::primitives::{self, MacBytes, WrapError, hkdf_sha384};
-use crate::secrets::{Secret, SecretBytes};
+use crate::secrets::{
+    Secret, SecretBytes,
+    primitives::{self, MacBytes, WrapError, hkdf_sha384},
+};
 use crate::sts::{PointText, Record, SmId, VendingKeyAttributes, VkloadReq, VkloadRsp, file};
 
 /// The most vending keys that one file of records holds beside its first and

@@ -4,8 +4,10 @@ use sha2::{Digest as _, Sha256, Sha384, digest::consts::U8};
 
 use crate::kms::curve::PublicPoint;
 use crate::kms::dak::Dak;
-use crate::secrets::primitives::{self, WrapError, hkdf_sha384};
-use crate::secrets::{Secret, SecretBytes};
+use crate::secrets::{
+    Secret, SecretBytes,
+    primitives::{self, WrapError, hkdf_sha384},
+};
 use crate::sts::{Record, SmId, file};
 
 /// The most modules that one file of records holds beside its first and last

@@ -11,13 +11,13 @@ pub struct ContentType {
     pub kind: String,
     /// `plain` of `text/plain`, lower case.
     pub subtype: String,
-    /// Names in lower case.
+    /// The names are in lower case.
     parameters: Vec<(String, String)>,
 }
 
 impl ContentType {
-    /// What the field of these headers says; the default where it is missing,
-    /// text/plain where it says nothing valid (RFC 2045 5.2).
+    /// The type that the headers state. A missing field gives the default, an
+    /// invalid one text/plain (RFC 2045 5.2).
     pub(super) fn of(headers: &Headers, default: fn() -> Self) -> Self {
         match headers.first("Content-Type") {
             Some(field) => Self::parse(field).unwrap_or_else(Self::text_plain),
@@ -25,17 +25,17 @@ impl ContentType {
         }
     }
 
-    /// The type where none is stated.
+    /// The type of a part that states none.
     pub(super) fn text_plain() -> Self {
         Self::bare("text", "plain")
     }
 
-    /// The type where none is stated in a multipart/digest.
+    /// The type of a part in a multipart/digest that states none.
     pub(super) fn message() -> Self {
         Self::bare("message", "rfc822")
     }
 
-    /// The type of what can't be read.
+    /// The type of content that can't be read.
     pub(super) fn octet_stream() -> Self {
         Self::bare("application", "octet-stream")
     }
@@ -63,7 +63,7 @@ impl ContentType {
         self.kind == kind && self.subtype == subtype
     }
 
-    /// A parameter's value, the first of that name; the name in lower case.
+    /// The value of the first parameter with this name. `name` is in lower case.
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<&str> {
         parameter(&self.parameters, name)
@@ -76,16 +76,16 @@ impl ContentType {
     }
 }
 
-/// How a part wants to be shown.
+/// How a mail program should show a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
     /// As text of the message.
     Inline,
-    /// As a file; so is any type not known (RFC 2183 2.8).
+    /// As a file. Any unknown type is shown so too (RFC 2183 2.8).
     Attachment,
 }
 
-/// What Content-Disposition says, and the file name that stands there or in
+/// The value of Content-Disposition, and the file name from there or else from
 /// Content-Type.
 pub(super) fn disposition(
     headers: &Headers,
@@ -104,7 +104,7 @@ pub(super) fn disposition(
     (disposition, name.map(str::to_owned))
 }
 
-/// A value of the shape that both fields have.
+/// A value with parameters, as both fields have it.
 struct Parameterised {
     kind: String,
     subtype: Option<String>,
@@ -112,10 +112,10 @@ struct Parameterised {
 }
 
 impl Parameterised {
-    /// mail-parser undoes folds, comments, quotes, and the continuations and
-    /// charsets of RFC 2231.
+    /// mail-parser removes folds, comments and quotes, and decodes the
+    /// continuations and charsets of RFC 2231.
     fn parse(field: &Header) -> Option<Self> {
-        // It reads up to a line end.
+        // mail-parser reads up to a line end.
         let mut line = field.unfolded().into_owned();
         line.push('\n');
         let value = MessageStream::new(line.as_bytes()).parse_content_type();
@@ -138,7 +138,7 @@ fn parameter<'a>(parameters: &'a [(String, String)], name: &str) -> Option<&'a s
         .map(|(_, value)| value.as_str())
 }
 
-/// The token that a text begins with, RFC 2045 5.1; what follows it is let by.
+/// The token at the start of the text (RFC 2045 5.1). Any text may follow it.
 fn token(text: &str) -> Option<String> {
     let end = text
         .find(|c: char| !c.is_ascii_graphic() || "()<>@,;:\\\"/[]?=".contains(c))

@@ -2,28 +2,28 @@
 
 use super::ContentType;
 
-/// Longest boundary read. The standard allows 70.
+/// Length of the longest boundary that is read. The standard allows 70.
 const MAX_BOUNDARY: usize = 250;
 
 /// The children of a multipart, one after the other.
 pub(super) struct Multipart<'m> {
     body: &'m [u8],
     delimiter: Vec<u8>,
-    /// Where the next child begins; None behind the last one.
+    /// Start of the next child. `None` after the last one.
     next: Option<usize>,
 }
 
 /// A delimiter line of a body.
 struct Delimiter {
-    /// Where the line break before it begins, which is the delimiter's too.
+    /// Start of the line break before the line, which belongs to the delimiter.
     start: usize,
-    /// Behind the line.
+    /// End of the line.
     end: usize,
     closes: bool,
 }
 
 impl<'m> Multipart<'m> {
-    /// None where the boundary isn't stated, or no delimiter is there.
+    /// `None` if there is no boundary parameter, or no delimiter in the body.
     pub(super) fn split(content_type: &ContentType, body: &'m [u8]) -> Option<Self> {
         let boundary = content_type.parameter("boundary")?.trim_end();
         if boundary.is_empty() || boundary.len() > MAX_BOUNDARY {
@@ -39,7 +39,7 @@ impl<'m> Multipart<'m> {
         Some(multipart)
     }
 
-    /// Everything that no call of `next` has given yet.
+    /// Everything that `next` has not returned yet.
     pub(super) fn rest(&self) -> Option<&'m [u8]> {
         self.body.get(self.next?..)
     }
@@ -64,8 +64,8 @@ impl<'m> Multipart<'m> {
         None
     }
 
-    /// Whether a line is a delimiter, and if so whether the last one; blanks
-    /// may follow it, but nothing else.
+    /// `Some` if the line is a delimiter, true for the closing one. Only blanks
+    /// may follow it.
     fn is_delimiter(&self, line: &[u8]) -> Option<bool> {
         let rest = line.strip_prefix(self.delimiter.as_slice())?;
         match rest.trim_ascii_end() {

@@ -1,4 +1,4 @@
-//! One part of a message, as a reader sees it.
+//! One part of a message, as a mail program shows it.
 
 use std::borrow::Cow;
 
@@ -8,8 +8,8 @@ use super::super::header::Headers;
 use super::super::transfer_encoding::TransferEncoding;
 use super::content_type::{self, ContentType, Disposition};
 
-/// Types of files in which programs put a whole message, its text with it:
-/// Outlook's TNEF, S/MIME and PGP.
+/// Types of files that wrap a whole message with its text: Outlook's TNEF,
+/// S/MIME and PGP.
 const WRAPPERS: [&str; 6] = [
     "application/ms-tnef",
     "application/vnd.ms-tnef",
@@ -19,14 +19,14 @@ const WRAPPERS: [&str; 6] = [
     "application/pgp-encrypted",
 ];
 
-/// One part that isn't a multipart; or one that is, and can't be split.
+/// One part that isn't a multipart, or a multipart that can't be split.
 #[derive(Clone, Debug)]
 pub struct Part<'m> {
-    /// text/plain where nothing valid is stated.
+    /// text/plain if the part states no valid type.
     pub content_type: ContentType,
-    /// None where nothing is stated.
+    /// `None` if the part states no disposition.
     pub disposition: Option<Disposition>,
-    /// The file's name.
+    /// The file name that the part states.
     pub name: Option<String>,
     encoding: TransferEncoding,
     raw: &'m [u8],
@@ -36,7 +36,7 @@ pub struct Part<'m> {
 impl<'m> Part<'m> {
     pub(super) fn new(headers: &Headers, content_type: ContentType, raw: &'m [u8]) -> Self {
         let (disposition, name) = content_type::disposition(headers, &content_type);
-        // What is in an encoding not known is of a type not known, RFC 2045 6.4.
+        // A part in an unknown encoding has an unknown type (RFC 2045 6.4).
         let (content_type, encoding) = match TransferEncoding::of(headers) {
             Some(encoding) => (content_type, encoding),
             None => (ContentType::octet_stream(), TransferEncoding::Identity),
@@ -55,7 +55,7 @@ impl<'m> Part<'m> {
         }
     }
 
-    /// What nobody looked into.
+    /// Content that is not read further.
     pub(super) fn opaque(raw: &'m [u8]) -> Self {
         Part {
             content_type: ContentType::octet_stream(),
@@ -71,22 +71,22 @@ impl<'m> Part<'m> {
         self.is_file = false;
     }
 
-    /// Whether a reader shows it as a file: it is declared one, has a file
-    /// name, or isn't text.
+    /// Whether a mail program shows the part as a file: it is declared as one,
+    /// has a file name, or isn't text.
     #[must_use]
     pub fn is_attachment(&self) -> bool {
         self.is_file
     }
 
-    /// Whether Content-Disposition declares it a file, as STS600-9-2 8.2 asks
-    /// of those that a service needs.
+    /// Whether Content-Disposition declares the part as a file. STS600-9-2 8.2
+    /// requires this of files that a service needs.
     #[must_use]
     pub fn is_declared_attachment(&self) -> bool {
         self.disposition == Some(Disposition::Attachment)
     }
 
-    /// Whether the text of the message may stand here in another form: HTML, or
-    /// a file that wraps the whole message.
+    /// Whether the part may hold the message's text in another form: HTML, or a
+    /// file that wraps the whole message.
     pub(super) fn holds_other_text(&self) -> bool {
         let is_named = |name: &String| name.eq_ignore_ascii_case("winmail.dat");
         match self.content_type.kind.as_str() {
@@ -98,19 +98,20 @@ impl<'m> Part<'m> {
         }
     }
 
-    /// The octets that it takes in the message, encoded as it is there.
+    /// Octets of the part in the message, still encoded.
     #[must_use]
     pub fn size(&self) -> usize {
         self.raw.len()
     }
 
-    /// The content, transfer encoding undone as far as it is well-formed.
+    /// The content, with the well-formed part of its transfer encoding decoded.
     #[must_use]
     pub fn content(&self) -> Cow<'m, [u8]> {
         self.encoding.decode(self.raw)
     }
 
-    /// The content as text, charset and format=flowed (RFC 3676) undone.
+    /// The content as text, with the charset decoded and format=flowed (RFC
+    /// 3676) joined.
     #[must_use]
     pub fn text(&self) -> String {
         let content = self.content();

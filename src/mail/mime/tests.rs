@@ -372,7 +372,7 @@ proptest! {
         let _ = structure.plain_text();
     }
 
-    /// Field values as hostile as they come to mail-parser.
+    /// The most hostile field values for mail-parser.
     #[test]
     fn any_parameters_are_survived(value in "[a-z/;=\"'*()\\\\ \t%0-9<>é]{0,60}") {
         let source = format!("Content-Type: {value}\r\nContent-Disposition: {value}\r\n\r\nx");

@@ -15,7 +15,7 @@ use super::super::{
 };
 use super::*;
 
-/// Takes messages in base64 and says what is in them.
+/// Reads messages in base64 and returns their content.
 const READER: &str = r#"
 import base64, email, email.policy, json, re, sys
 from email.header import decode_header, make_header
@@ -136,7 +136,8 @@ fn composed(request: &Request, outcome: &Outcome, text: &ReplyText) -> Vec<u8> {
     message
 }
 
-/// Strict CRLF, lines within 998 octets, no blank at a header line's end.
+/// Checks for strict CRLF, lines within 998 octets, and no blank at the end of
+/// a header line.
 fn assert_is_well_formed(message: &[u8]) {
     assert!(message.ends_with(b"\r\n"));
     let message = String::from_utf8_lossy(message);
@@ -145,7 +146,8 @@ fn assert_is_well_formed(message: &[u8]) {
         assert!(line.len() <= 998, "{} octets", line.len());
         assert!(!line.contains(['\r', '\n', '\0']), "{line:?}");
         in_header &= !line.is_empty();
-        // A relay may trim it, a reader take it for the header's end.
+        // A relay may trim a blank line, or a reader may take it for the end of
+        // the header.
         assert!(!in_header || !line.ends_with(' '), "{line:?}");
     }
 }

@@ -127,8 +127,9 @@ fn the_first_subject_counts_and_is_cleaned() {
     assert_eq!(request.subject, "{KMS:Help} a  b ");
 }
 
-/// Writes a request each from a subject, a body and how to send them, and says
-/// what Subject Python reads in it: its writer loses a blank now and then.
+/// Writes requests from a subject, a body and a way of sending. Also returns
+/// the Subject that Python reads in each, because its writer sometimes loses a
+/// blank.
 const WRITER: &str = r#"
 import base64, email, email.policy, json, sys
 from email.header import Header

@@ -1,22 +1,21 @@
-//! The table of result codes. A code is a contract: programs compare it. The
-//! words beside it are for people; those of `EVkloadExpired` and `Deferred`
-//! that reach the header are the standard's.
+//! The table of result codes. A code is a contract, as programs compare it. The
+//! texts are for people. The header texts of `EVkloadExpired` and `Deferred`
+//! are the standard's.
 //!
-//! Header and reply say meaning and remedy; help text and documentation say
-//! the cause as well.
+//! Header and reply state meaning and remedy. Help text and documentation add
+//! the cause.
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{CodeKind, Concern, ResultCode};
+use super::row::{CodeKind, Concern, ResultCode};
 
 result_codes! {
-    /// Codes of a final result that isn't a success. `EVkloadExpired` is the
-    /// standard's own (8.3.2), the others are this gateway's.
+    /// Codes of a final result that isn't a success. The standard has
+    /// `EVkloadExpired` (8.3.2). The others are this gateway's.
     ErrorCode, Error {
         VkloadExpired = "EVkloadExpired", VendingKeyLoadRequest {
             meaning: "The VKLOADREQ is stale",
-            cause: "It was older than the gateway takes when the message arrived, or its module's \
-                    clock is slow",
+            cause: "It was too old when the message arrived, or the clock of the module is slow",
             remedy: "generate a fresh VKLOADREQ and try again",
             parameters: "the gateway's time",
         }
@@ -29,13 +28,13 @@ result_codes! {
         }
         UnknownService = "EUnknownService", Message {
             meaning: "The service code in the Subject is not known",
-            cause: "The code is misspelt, or another gateway's",
+            cause: "The code is misspelt, or belongs to another gateway",
             remedy: "send {KMS:Help} for the list of services",
-            parameters: "every code that is known",
+            parameters: "all known codes",
         }
         PlainTextRequired = "EPlainTextRequired", Message {
             meaning: "The message has no plain text body",
-            cause: "The mail program sent HTML alone, or something that is encrypted or no text",
+            cause: "The mail program sent only HTML, encrypted mail, or something other than text",
             remedy: "switch your mail program to plain text and send the request again",
             parameters: "",
         }
@@ -49,20 +48,20 @@ result_codes! {
         }
         RecordMultiple = "ERecordMultiple", Record {
             meaning: "The message body has more than one record of the type that this service needs",
-            cause: "Two records were pasted, or one twice",
+            cause: "Two records were pasted, or one record twice",
             remedy: "send one request for each record",
             parameters: "",
         }
         RecordQuoted = "ERecordQuoted", Record {
             meaning: "The record in the message body is quoted from another message",
-            cause: "Its lines begin with a quote mark, as in a reply: it is somebody's copy and no \
+            cause: "Its lines begin with a quote mark, as in a reply, so it is a copy and no \
                     request",
             remedy: "send the record in a new message, without quote marks",
             parameters: "",
         }
         RecordFormat = "ERecordFormat", Record {
             meaning: "The record in the message is malformed",
-            cause: "A field is missing, or not of the form that it must have; the reply says which",
+            cause: "A field is missing or has the wrong form; the reply names it",
             remedy: "copy the record again, unchanged, and try again",
             parameters: "",
         }
@@ -70,7 +69,7 @@ result_codes! {
             meaning: "The checksum of the record in the message is wrong",
             cause: "A character was changed, lost or added on the way",
             remedy: "copy the record again, whole and unchanged, and try again",
-            parameters: "the checksum that the record states, and the one that its text has",
+            parameters: "the checksum in the record, and the checksum of its text",
         }
         VkloadKmc = "EVkloadKmc", VendingKeyLoadRequest {
             meaning: "The VKLOADREQ was made for another public key of the KMC",
@@ -83,29 +82,29 @@ result_codes! {
         VkloadAuthentication = "EVkloadAuthentication", VendingKeyLoadRequest {
             meaning: "The VKLOADREQ could not be authenticated",
             cause: "The module is not registered at this KMC, was revoked, or is registered with \
-                    another key or hardware; which one, the KMC's operators see in their log",
+                    another key or hardware; the KMC's operators see the reason in their log",
             remedy: "check that the security module is registered at this KMC, or ask its operators",
             parameters: "",
         }
         VkloadPublicKey = "EVkloadPublicKey", VendingKeyLoadRequest {
             meaning: "The public key in the VKLOADREQ is not valid",
-            cause: "The module's own public key is not a point on the curve of the KMC's key: a \
-                    fault of the module",
+            cause: "The module's own public key is not a point on the curve of the KMC's key; this \
+                    is a fault of the module",
             remedy: "generate a fresh VKLOADREQ and try again",
             parameters: "",
         }
         VkloadReplayed = "EVkloadReplayed", VendingKeyLoadRequest {
             meaning: "The VKLOADREQ has been used before",
-            cause: "It was sent twice, and the first one is answered already",
+            cause: "It was sent twice, and the first message is answered already",
             remedy: "generate a fresh VKLOADREQ and try again",
             parameters: "",
         }
         NoVendingKeys = "ENoVendingKeys", VendingKeyLoadRequest {
             meaning: "There is no vending key that this security module may have now",
-            cause: "The module may have the keys of no supply group, or all of them have expired; \
-                    or it was issued as many Key Load Files as it may have for now",
+            cause: "The module is authorised for no supply group, or all of its keys have expired; \
+                    or it has received as many Key Load Files as it may have for now",
             remedy: "ask the operators of the KMC to authorise its supply groups",
-            parameters: "if it was issued too many, the time from which it may ask again",
+            parameters: "after too many Key Load Files, the time from which it may ask again",
         }
         AttachmentMissing = "EAttachmentMissing", Message {
             meaning: "The message has no attachment, but this service needs one",
@@ -121,27 +120,28 @@ result_codes! {
         }
         UpdateSignature = "EUpdateSignature", Update {
             meaning: "The signature of the update could not be verified",
-            cause: "It is not that of a key of the STSA's that this KMC trusts at this time, or the \
-                    file was changed",
+            cause: "It was not made with a key of the STSA that this KMC trusts now, or the file \
+                    was changed",
             remedy: "sign the update with a key that this KMC knows and send it again",
             parameters: "",
         }
         UpdateSerial = "EUpdateSerial", Update {
             meaning: "The serial number of the update is not the next one",
-            cause: "An update before it has not arrived, or another was applied under its number",
-            remedy: "send the updates in their order, beginning with the serial number expected",
-            parameters: "the serial number expected",
+            cause: "An earlier update has not arrived, or another update was applied under this \
+                    number",
+            remedy: "send the updates in order, starting with the expected serial number",
+            parameters: "the expected serial number",
         }
         UpdateFormat = "EUpdateFormat", Update {
             meaning: "The update is malformed",
-            cause: "The file is no update file, was made for another key of the KMC, or says \
-                    something that can't be done; the reply says which",
+            cause: "The file is no update file, was made for another key of the KMC, or asks for \
+                    something impossible; the reply names the cause",
             remedy: "build the update again and send it unchanged",
             parameters: "if it was made for another key, the identifier of the current one (KMCID)",
         }
         ServiceFailed = "EServiceFailed", Gateway {
             meaning: "The gateway could not process the request",
-            cause: "Something that it needs was out of order for as long as it goes on trying",
+            cause: "Something that the gateway needs was out of order until it gave up",
             remedy: "try again later, or ask the operators of the KMC",
             parameters: "",
         }
@@ -158,9 +158,9 @@ result_codes! {
         }
         Blocked = "Blocked", Waiting {
             meaning: "Too many messages came from your address and it is blocked for a time",
-            cause: "Far more requests came from you than are answered in their turn; what you send \
-                    before the block ends is not read",
-            remedy: "this request will be answered when the block ends, until then send no more",
+            cause: "Far too many requests came from you; the gateway reads nothing that you send \
+                    before the block ends",
+            remedy: "this request will be answered when the block ends; send no more until then",
             parameters: "the time when the block ends",
         }
     }

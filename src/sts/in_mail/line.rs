@@ -1,24 +1,24 @@
-//! The lines of an e-mail, cleared of what mail programs add to them.
+//! The lines of an e-mail, without the changes that mail programs make.
 
 use crate::printable::is_invisible;
 
-/// One line, as far as it can matter to a record.
+/// One line, reduced to what matters for a record.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Line {
     /// The line's number, counted from 1.
     pub(super) number: usize,
-    /// Its text: every dash `-`, every run of white space one blank, none at
-    /// either end, and no character that doesn't show.
+    /// The text. Each dash is `-`, and each run of white space is one blank. No
+    /// blank stands at either end, and no character is invisible.
     pub(super) text: String,
 }
 
 impl Line {
-    /// Whether it is quoted with `>`.
+    /// Whether the line is quoted with `>`.
     pub(super) fn is_quoted(&self) -> bool {
         self.text.starts_with('>')
     }
 
-    /// Its text without quote marks.
+    /// The text without quote marks.
     pub(super) fn unquoted(&self) -> &str {
         self.text.trim_start_matches(['>', ' '])
     }
@@ -26,7 +26,7 @@ impl Line {
 
 /// The lines of `text` that aren't blank.
 pub(super) fn lines(text: &str) -> impl Iterator<Item = Line> {
-    // Numbers count LF alone, as editors do; the other ends only divide.
+    // Only LF counts for the line number, as in editors. Other line ends only divide.
     let physical = text.split('\n').zip(1..);
     physical
         .flat_map(|(line, number)| line.split(is_line_end).map(move |part| (part, number)))
@@ -56,8 +56,8 @@ fn is_line_end(character: char) -> bool {
     )
 }
 
-/// Hyphens and dashes that composers put in the place of `-`: U+2010 to U+2015,
-/// the minus sign and the compatibility forms.
+/// Hyphens and dashes that mail programs write instead of `-`: U+2010 to
+/// U+2015, the minus sign and the compatibility forms.
 fn is_dash(character: char) -> bool {
     matches!(
         character,

@@ -9,10 +9,10 @@ const PREFIX: &str = "STS:";
 const BEGINS: &str = "BEGINS";
 const ENDS: &str = "ENDS";
 
-/// Blanks and dashes: what may stand around a marker, in any number.
+/// Any number of blanks and dashes may stand around a marker.
 const RULE: [char; 2] = ['-', ' '];
 
-/// A marker and what follows it on its line, dashes and blanks taken off.
+/// A marker, and the rest of its line without dashes and blanks at either end.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Marker<'line> {
     pub(super) kind: &'line str,
@@ -26,7 +26,7 @@ pub(super) fn begins(text: &str) -> Option<Marker<'_>> {
     (kind.starts_with(rest) || rest.starts_with(kind)).then_some(marker)
 }
 
-/// The first ENDS marker in `text` with what stands before it.
+/// The first ENDS marker in `text`, and the text before it.
 pub(super) fn ends(text: &str) -> Option<(&str, Marker<'_>)> {
     text.match_indices(PREFIX).find_map(|(position, _)| {
         let (before, marker) = text.split_at_checked(position)?;
@@ -34,14 +34,14 @@ pub(super) fn ends(text: &str) -> Option<(&str, Marker<'_>)> {
     })
 }
 
-/// Whether `first` and `second` are lines that a marker was broken into at its blank.
+/// Whether a marker was broken at its blank into the lines `first` and `second`.
 pub(super) fn is_broken(first: &str, second: &str) -> bool {
     let kind = first.rsplit_once(PREFIX).map(|(_, kind)| kind);
     (second.starts_with(BEGINS) || second.starts_with(ENDS)) && kind.is_some_and(is_record_type)
 }
 
-/// Reads a marker without the dashes before it, in time that doesn't depend on
-/// the length of `text`, unless it is a marker.
+/// Reads a marker without the dashes before it. Looks at a bounded number of
+/// characters unless a marker is there.
 fn read<'line>(text: &'line str, word: &str) -> Option<Marker<'line>> {
     let text = text.strip_prefix(PREFIX)?;
     let blank = text

@@ -8,18 +8,18 @@
 //! -----STS:PK.ECDH.1 ENDS-----
 //! ```
 //!
-//! Reading takes decoded text and forgives what mail programs do to it: other
-//! line lengths, blanks, blank lines, characters that don't show, dashes of
-//! any kind and number, text around the record. The rules:
+//! The reader takes decoded text. It tolerates the changes of mail programs:
+//! other line lengths, blanks, blank lines, invisible characters, dashes of any
+//! kind and number, text around the record. The rules:
 //!
-//! - A BEGINS marker stands at the start of a line, after blanks at most, and
-//!   nothing follows it on the line but the beginning of its record: a sentence
-//!   that mentions a marker isn't one.
+//! - A BEGINS marker stands at the start of a line, after blanks at most. Only
+//!   the beginning of its record may follow it on the line. So a sentence that
+//!   mentions a marker isn't a marker.
 //! - Inside a record the ENDS marker may stand anywhere, since a new wrap can
 //!   join it to the line before or to a footer.
 //! - A marker broken at its blank, or at its dashes, is still one.
-//! - A record is quoted as its BEGINS marker is. Inside one that isn't, a `>`
-//!   is text, so that a record quoted in part fails by its checksum.
+//! - A record is quoted if its BEGINS marker is. In an unquoted record a `>` is
+//!   text, so that a record quoted in part fails its checksum.
 //! - No white space survives inside a record. No field of a known record has any.
 
 mod line;
@@ -28,34 +28,16 @@ mod reader;
 #[cfg(test)]
 mod testkit;
 
+pub use reader::{Found, find_in_mail};
+
 use super::error::RecordError;
 use super::record::{Record, TypedRecord};
 
 /// Columns of a record's lines (STS600-9-2, 5.1.3.5 and 5.1.4.4).
 const COLUMNS: usize = 64;
 
-/// A record, or what is left of one, that an e-mail holds between its markers.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Found {
-    /// The type that the BEGINS marker states.
-    pub kind: String,
-    /// Whether the BEGINS marker's line is quoted with `>`: someone's copy.
-    pub quoted: bool,
-    /// The line of the BEGINS marker, counted from 1.
-    pub line: usize,
-    /// The record, or what is wrong with it.
-    pub record: Result<Record, RecordError>,
-}
-
-/// Finds the records in the decoded text of an e-mail, at most 32 of them.
-///
-/// Takes time and memory in proportion to the length of `text`.
-pub fn find_in_mail(text: &str) -> Vec<Found> {
-    reader::find(text)
-}
-
-/// The one record of its type that an e-mail holds unquoted. Records of other
-/// types and quoted copies beside it do no harm.
+/// The only unquoted record of type `T` in an e-mail. Ignores records of other
+/// types and quoted copies.
 pub fn single_in_mail<T: TypedRecord>(text: &str) -> Result<T, RecordError> {
     let record = T::TYPE.to_owned();
     let mut found = find_in_mail(text);
@@ -74,7 +56,7 @@ pub fn single_in_mail<T: TypedRecord>(text: &str) -> Result<T, RecordError> {
 
 /// Writes `record` for the body of an e-mail, lines ended by CRLF.
 ///
-/// Blanks inside a field would not come back; no known record has any.
+/// The reader drops blanks inside a field. No known record has any.
 pub fn write_in_mail(record: &Record) -> String {
     let mut text = format!("-----STS:{} BEGINS-----", record.kind());
     for (index, character) in record.text().chars().enumerate() {

@@ -1,21 +1,36 @@
 //! Goes through the lines of an e-mail once and collects its records.
 //!
-//! Each character is looked at a bounded number of times: a line is cleared
-//! once, a marker is sought once from each place where one may begin and read
-//! in bounded time, and what a marker leaves of its line is shorter each time.
-//! A record that grows past any record's length is no longer copied.
+//! The time grows in proportion to the text. Each line is cleared once. A
+//! marker is looked for once at each place where one may begin, and is read in
+//! bounded time. The rest of a line gets shorter with each marker. A record
+//! that is longer than any valid one is not copied further.
 
-use super::Found;
 use super::line::{Line, lines};
 use super::marker::{self, Marker};
 use crate::sts::error::{FieldError, RecordError};
 use crate::sts::record::{MAXIMUM_LENGTH, Record};
 
-/// The most records that are looked for in one e-mail.
+/// Records that are read from one e-mail at most.
 const MAXIMUM_FOUND: usize = 32;
 
-/// Finds the records in `text`.
-pub(super) fn find(text: &str) -> Vec<Found> {
+/// A record in an e-mail, whole or damaged.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Found {
+    /// The type that the BEGINS marker states.
+    pub kind: String,
+    /// Whether the line of the BEGINS marker is quoted with `>`. Such a record
+    /// is a copy.
+    pub quoted: bool,
+    /// The line of the BEGINS marker, counted from 1.
+    pub line: usize,
+    /// The record, or its error.
+    pub record: Result<Record, RecordError>,
+}
+
+/// Finds the records in the decoded text of an e-mail, at most 32 of them.
+///
+/// Takes time and memory in proportion to the length of `text`.
+pub fn find_in_mail(text: &str) -> Vec<Found> {
     let mut reader = Reader::default();
     let mut lines = lines(text).peekable();
     while let Some(mut line) = lines.next() {
@@ -31,7 +46,7 @@ pub(super) fn find(text: &str) -> Vec<Found> {
     reader.found
 }
 
-/// What has been read so far.
+/// The records found so far, and the open one.
 #[derive(Default)]
 struct Reader {
     found: Vec<Found>,
@@ -100,7 +115,8 @@ impl Open {
     }
 
     fn append(&mut self, text: &str) {
-        // Dashes of a broken marker are taken off at the end, so keep room for them.
+        // Leaves room for the dashes of a broken marker, which are taken off at
+        // the end.
         let room = (2 * MAXIMUM_LENGTH).saturating_sub(self.text.len());
         self.text.extend(
             text.chars()
@@ -117,8 +133,8 @@ impl Open {
                 .unwrap_or_default();
             return Err(FieldError::format(expected, &found).in_field(&self.kind, "ENDS marker"));
         }
-        // A record begins with a letter and ends with a checksum: dashes at
-        // either end are the markers'.
+        // Dashes at either end belong to the markers, as a record begins with a
+        // letter and ends with a checksum.
         let text = self.text.trim_matches('-');
         let kind = text.split('|').next().unwrap_or_default();
         if kind != self.kind {
@@ -151,7 +167,7 @@ mod tests {
             .map(|line| format!("> {line}\r\n"))
             .collect();
         let text = format!("Hello\r\n\r\n{}\r\n{quoted}", in_mail(STANDARD_PUBLIC_KEY));
-        let found = find(&text);
+        let found = find_in_mail(&text);
         assert_eq!(found.len(), 2);
         assert_eq!(
             (found[0].kind.as_str(), found[0].quoted, found[0].line),
@@ -173,14 +189,17 @@ mod tests {
         let fields = ["a".to_owned(), ">b".to_owned()];
         let record = Record::build("A.1", fields).unwrap();
         let mail = write_in_mail(&record).replace("|>b", "|\r\n>b");
-        assert_eq!(find(&mail)[0].record, Ok(record));
+        assert_eq!(find_in_mail(&mail)[0].record, Ok(record));
     }
 
     #[test]
     fn looks_for_no_more_than_its_limit() {
         let one = "STS:A.1 BEGINS A.1|STS:A.1 ENDS ";
-        assert_eq!(find(&one.repeat(1_000)).len(), MAXIMUM_FOUND);
-        assert_eq!(find(&"STS:A.1 BEGINS\n".repeat(1_000)).len(), MAXIMUM_FOUND);
+        assert_eq!(find_in_mail(&one.repeat(1_000)).len(), MAXIMUM_FOUND);
+        assert_eq!(
+            find_in_mail(&"STS:A.1 BEGINS\n".repeat(1_000)).len(),
+            MAXIMUM_FOUND
+        );
     }
 
     /// Each of these would take minutes, all of them an hour, if reading were quadratic.
@@ -211,8 +230,8 @@ mod tests {
             "STS:A.1 BEGINS STS:",
             "\u{200B}",
         ] {
-            assert!(find(&many(piece)).len() <= MAXIMUM_FOUND);
-            assert!(find(&format!("{open}{}", many(piece))).len() <= MAXIMUM_FOUND);
+            assert!(find_in_mail(&many(piece)).len() <= MAXIMUM_FOUND);
+            assert!(find_in_mail(&format!("{open}{}", many(piece))).len() <= MAXIMUM_FOUND);
         }
     }
 
@@ -281,7 +300,7 @@ mod tests {
 
         #[test]
         fn no_text_panics(text in any::<String>()) {
-            find(&text);
+            find_in_mail(&text);
         }
 
         #[test]
@@ -294,7 +313,7 @@ mod tests {
                 0..40,
             ),
         ) {
-            for found in find(&pieces.concat()) {
+            for found in find_in_mail(&pieces.concat()) {
                 if let Ok(record) = found.record {
                     prop_assert_eq!(record.kind(), found.kind);
                 }

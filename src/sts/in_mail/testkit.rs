@@ -1,21 +1,21 @@
-//! What happens to a record on its way: one named case for each thing that
-//! mail programs, people and accidents do to it, and what must come of it.
+//! Changes to a record on its way. Each change that mail programs, people and
+//! accidents make is a named case with its expected result.
 #![allow(clippy::unwrap_used)]
 
 use crate::sts::samples::{STANDARD_PUBLIC_KEY, STANDARD_REQUEST};
 use crate::sts::{Record, RecordError, TypedRecord, VkloadReq, single_in_mail, write_in_mail};
 
-/// What happens to the mail that [`write_in_mail`] gives for the standard's request.
+/// A change to the mail that [`write_in_mail`] gives for the standard's request.
 enum Change {
-    /// Everywhere, one text stands in the place of another.
+    /// Replaces one text by another everywhere.
     Replace(&'static str, &'static str),
-    /// The record was made from a changed text, its own checksum right.
+    /// Makes the record from a changed text, with a right checksum of its own.
     Made(&'static str, &'static str),
-    /// Something else.
+    /// Any other change.
     By(fn(&str) -> String),
 }
 
-/// What reading the changed mail gives.
+/// The result of reading the changed mail.
 #[derive(Debug, PartialEq)]
 enum Outcome {
     /// The record as it was written.
@@ -95,7 +95,7 @@ const CASES: &[(&str, Change, Outcome)] = &[
     ("footer on the line of ends", Replace("ENDS-----\r\n", "ENDS----- Sent from a telephone"), Whole),
     ("footer glued to ends", Replace("ENDS-----\r\n", "ENDS-----www.example.org"), Whole),
     ("the markers in a sentence", By(|mail| format!("Between {BEGINS} and {ENDS}:\r\n{mail}")), Whole),
-    ("begins in a sentence of its own line", By(|mail| format!("{BEGINS} tells where.\r\n{mail}")), Whole),
+    ("begins in a sentence of its own line", By(|mail| format!("{BEGINS} shows where.\r\n{mail}")), Whole),
     ("the public key beside it", By(|mail| format!("{mail}{}", public_key())), Whole),
     ("a quoted copy below it", By(|mail| format!("{mail}\r\n{}", quote(mail))), Whole),
     ("a quoted copy above it", By(|mail| format!("{}\r\n{mail}", quote(mail))), Whole),

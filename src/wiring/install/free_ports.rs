@@ -1,14 +1,15 @@
-//! Refuses an address that somebody else listens at.
+//! Refuses addresses that are in use.
 
-use super::{Installer, WiringError};
+use super::installer::Installer;
 use crate::wiring::{
+    WiringError,
     ports::{self, Port},
     postconf::Service,
 };
 
 impl Installer {
-    /// Refuses an address that somebody else listens at: a service of master.cf, or
-    /// any process but this Postfix and, at the milter's port, the gateway.
+    /// Refuses an address at which another service of master.cf or another process
+    /// listens. This Postfix may listen there, and the gateway at the milter's port.
     pub(super) fn require_free_ports(&mut self) -> Result<(), WiringError> {
         let listen = self.needs.listen.to_string();
         let mut wanted = vec![

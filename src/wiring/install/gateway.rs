@@ -1,14 +1,21 @@
-//! The rest of an installation: keys of gateway.toml, the directory of
-//! the socket, and what is the admin's to decide.
+//! The rest of an installation: keys of gateway.toml, the directory of the socket, and
+//! warnings about settings that the admin decides.
 
-use super::{Installer, WiringError};
+use super::installer::Installer;
 use crate::{
     config::Config,
-    wiring::{GATEWAY_KEYS, copies, gateway_value, kept::Changed, maps::Maps, needs::Wiring, site},
+    wiring::{
+        WiringError, copies,
+        gateway_toml::{GATEWAY_KEYS, gateway_value},
+        kept::Changed,
+        maps::Maps,
+        needs::Wiring,
+        site,
+    },
 };
 
 impl Installer {
-    pub(super) fn wire_gateway(&mut self) -> Result<(), WiringError> {
+    pub(super) fn wire_gateway(&mut self, maps: &Maps) -> Result<(), WiringError> {
         for key in GATEWAY_KEYS {
             for kind in ["toml", "before"] {
                 let name = format!("{kind}:{key}");
@@ -17,8 +24,7 @@ impl Installer {
                 }
             }
         }
-        let maps = Maps::of(self.stage.postconf())?;
-        let makers = copies::makers(&maps, &self.needs.addresses);
+        let makers = copies::makers(maps, &self.needs.addresses);
         match makers {
             Ok(makers) => {
                 if let Some(maker) = makers.first() {
@@ -60,7 +66,7 @@ impl Installer {
         if let Some(made) = self.kept.known("made") {
             self.next.insert("made".to_owned(), made.to_owned());
         }
-        if directory.exists() {
+        if directory.path().exists() {
             if let Some(warning) = directory.warning(&owner) {
                 self.stage.report.warn(warning);
             }
@@ -92,8 +98,8 @@ impl Installer {
         }
     }
 
-    /// Warns of settings that are the admin's to decide.
-    pub(super) fn give_warnings(&mut self) -> Result<(), WiringError> {
+    /// Warns of settings that the admin decides.
+    pub(super) fn give_warnings(&mut self, maps: &Maps) -> Result<(), WiringError> {
         if self.needs.wiring == Wiring::Edge {
             for name in &self.listeners.overriding {
                 self.stage.report.say(format!(
@@ -102,12 +108,11 @@ impl Installer {
                 ));
             }
         }
-        let maps = Maps::of(self.stage.postconf())?;
-        for note in site::notes(&maps) {
+        for note in site::notes(maps) {
             self.stage.report.say(note);
         }
         let wiring = self.needs.wiring;
-        for difference in site::warnings(&maps, &self.config, wiring, &self.listeners)? {
+        for difference in site::warnings(maps, &self.config, wiring, &self.listeners)? {
             self.stage.report.warn(difference.to_string());
         }
         Ok(())

@@ -1,24 +1,34 @@
-//! Puts the changed copies into the files' places, when all that is needed to change
-//! them back is kept.
+//! Replaces the files by the changed copies, after it has kept everything that an
+//! uninstallation needs.
 
-use super::{Installer, WiringError};
-use crate::wiring::{
-    keep,
-    kept::{Changed, sum_of},
-    reload,
+use std::{fs, path::Path};
+
+use super::installer::Installer;
+use crate::{
+    new_file,
+    wiring::{
+        WiringError,
+        kept::{Changed, sum_of},
+        report::reload,
+        socket::package_user,
+    },
 };
 
 impl Installer {
-    /// Before the first file changes, all that is needed to change it back is kept.
+    /// Keeps originals and plan before the first file changes.
     pub(super) fn go_live(&mut self) -> Result<(), WiringError> {
         let is_first = !self.kept.is_installed();
         for file in Changed::ALL {
             self.keep_original(file, is_first)?;
         }
         self.kept.plan(&self.next)?;
-        if let Some(directory) = self.socket_directory.as_ref().filter(|own| !own.exists()) {
+        if let Some(directory) = self
+            .socket_directory
+            .as_ref()
+            .filter(|own| !own.path().exists())
+        {
             let owner = self.stage.postconf().value("mail_owner")?;
-            directory.make(&owner)?;
+            directory.make(package_user(), &owner)?;
         }
         for file in [Changed::Gateway, Changed::Master, Changed::Main] {
             self.stage.put(file)?;
@@ -55,4 +65,11 @@ impl Installer {
         report.say("    systemctl reload-or-restart kms-gateway");
         report.say(reload);
     }
+}
+
+/// Keeps a copy of a file, synced to disk.
+fn keep(file: &Path, kept: &Path) -> Result<(), WiringError> {
+    fs::copy(file, kept)
+        .and_then(|_| new_file::sync(kept))
+        .map_err(WiringError::file(kept, "written"))
 }

@@ -1,26 +1,26 @@
-//! The changes of main.cf: the milter, the transport of the gateway's addresses and
-//! its settings, the way of a probe.
+//! The changes of main.cf: the milter, the transport of the gateway's addresses and its
+//! settings, and the transport of probes.
 
-use super::{Installer, WiringError};
+use super::installer::Installer;
 use crate::wiring::{
-    is_our_map,
+    WiringError,
     list::{List, is_at},
     needs::Wiring,
     postconf::Change,
-    restore_parameter,
+    removing::{is_our_map, restore_parameter, take_out},
     services::OF_TRANSPORT,
     verification,
 };
 
-/// Postfix's milters without ours.
+/// The milters in main.cf.
 pub(super) struct Milters {
-    /// Those of smtpd.
+    /// `smtpd_milters` without the gateway.
     pub(super) smtpd: String,
-    /// Ours among them, as main.cf has it.
+    /// The gateway's element of `smtpd_milters`, as main.cf has it.
     present: Option<String>,
-    /// Those for local mail, as main.cf had them before ours had to be kept out.
+    /// `non_smtpd_milters` before the installer changed it.
     local_before: String,
-    /// The same without ours.
+    /// `non_smtpd_milters` without the gateway.
     pub(super) local: String,
 }
 
@@ -47,14 +47,14 @@ impl Installer {
         })
     }
 
-    /// Whether a milter is the gateway, where it is or where the last runs had it.
+    /// Whether a milter is the gateway, at its present or a former socket.
     pub(super) fn is_our_milter(&self, milter: &str) -> bool {
         is_at(milter, &self.socket) || self.kept.all("socket").any(|socket| is_at(milter, socket))
     }
 
     pub(super) fn wire_milter(&mut self, milters: &Milters) -> Result<(), WiringError> {
         let ours = self.needs.milter(&self.socket);
-        // The admin's version of our milter stays, if it still leads to the gateway.
+        // The admin's version of the element stays, if it still leads to the gateway.
         let edited = milters.present.as_ref().filter(|present| {
             is_at(present, &self.socket) && !self.kept.is_ours("milter", present)
         });
@@ -72,7 +72,7 @@ impl Installer {
                 true => "main.cf: the gateway is the last milter of smtpd:",
                 false => "main.cf: the gateway is no milter of smtpd:",
             };
-            self.set_or_remove("smtpd_milters", &wanted, words)?;
+            restore_parameter(&mut self.stage, &self.kept, "smtpd_milters", &wanted, words)?;
             self.number_milters()?;
         }
         self.wire_local_milters(milters)
@@ -87,7 +87,7 @@ impl Installer {
         Ok(())
     }
 
-    /// Keeps ours out of the milters for local mail.
+    /// Keeps the gateway out of the milters for local mail.
     pub(super) fn wire_local_milters(&mut self, milters: &Milters) -> Result<(), WiringError> {
         const PARAMETER: &str = "non_smtpd_milters";
         let wanted = match self.needs.wiring {
@@ -95,7 +95,7 @@ impl Installer {
             Wiring::Internal => &milters.local_before,
         };
         if self.stage.postconf().written(PARAMETER)? != *wanted {
-            let change = set(PARAMETER, wanted);
+            let change = Change::set(PARAMETER, wanted);
             self.stage.change(
                 "main.cf: non_smtpd_milters names the milters themselves, so that the gateway is \
                  none of them:",
@@ -120,7 +120,7 @@ impl Installer {
         Ok(())
     }
 
-    /// Puts a map of ours before those that a parameter has.
+    /// Puts a map of the gateway before the other maps of a parameter.
     pub(super) fn wire_main(
         &mut self,
         parameter: &str,
@@ -135,7 +135,7 @@ impl Installer {
         };
         if present != wanted {
             let words = format!("main.cf: {why}:");
-            self.stage.change(words, &set(parameter, &wanted))?;
+            self.stage.change(words, &Change::set(parameter, &wanted))?;
         }
         Ok(())
     }
@@ -146,7 +146,7 @@ impl Installer {
             let parameter = setting.parameter;
             let known = format!("main:{parameter}");
             if self.stage.postconf().sets(parameter)? {
-                // Ours, or what the admin has made of it.
+                // The installer's value, or the admin's edit of it.
                 if let Some(ours) = self.kept.known(&known) {
                     self.next.insert(known, ours.to_owned());
                 }
@@ -156,56 +156,27 @@ impl Installer {
                 "main.cf: mail for the gateway does not wait its turn, whatever {} says:",
                 setting.instead_of
             );
-            self.stage.change(words, &set(parameter, setting.value))?;
+            self.stage
+                .change(words, &Change::set(parameter, setting.value))?;
             self.next.insert(known, setting.value.to_owned());
         }
         Ok(())
     }
 
-    /// A probe of reject_unverified_recipient never waits for the gateway.
+    /// Keeps a probe of reject_unverified_recipient from waiting for the gateway.
     pub(super) fn wire_verification(&mut self) -> Result<(), WiringError> {
         if !verification::is_used(&self.stage.postconf())? {
-            return self.take_out_map(verification::PARAMETER);
+            return take_out(
+                &mut self.stage,
+                &self.kept,
+                verification::PARAMETER,
+                is_our_map,
+            );
         }
         self.wire_main(
             verification::PARAMETER,
             "Postfix verifies recipients, and the gateway's address is always good",
             self.needs.map(verification::ROUTE),
         )
-    }
-
-    pub(super) fn take_out_map(&mut self, parameter: &str) -> Result<(), WiringError> {
-        let present = self.stage.postconf().written(parameter)?;
-        let (others, ours) = List::parse(&present).split(|map| !is_our_map(map));
-        match ours {
-            None => Ok(()),
-            Some(_) => {
-                let words = format!("main.cf: {parameter} without the gateway:");
-                restore_parameter(
-                    &mut self.stage,
-                    &self.kept,
-                    parameter,
-                    &others.to_string(),
-                    words,
-                )
-            }
-        }
-    }
-
-    /// A parameter that came with us goes with us.
-    pub(super) fn set_or_remove(
-        &mut self,
-        parameter: &str,
-        value: &str,
-        words: &str,
-    ) -> Result<(), WiringError> {
-        restore_parameter(&mut self.stage, &self.kept, parameter, value, words)
-    }
-}
-
-fn set(parameter: &str, value: &str) -> Change {
-    Change::Set {
-        parameter: parameter.to_owned(),
-        value: value.to_owned(),
     }
 }

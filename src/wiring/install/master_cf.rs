@@ -1,13 +1,13 @@
-//! The changes of master.cf: the services of the table, the reply port with the
-//! milters that sign.
+//! The changes of master.cf: the gateway's services, and the milters that sign at the reply
+//! port.
 
-use super::{Installer, WiringError, main_cf::Milters};
+use super::{installer::Installer, main_cf::Milters};
 use crate::wiring::{
-    drop_service,
+    WiringError,
     list::{List, is_at},
     postconf::Change,
+    removing::drop_service,
     services::{Filling, Role, SERVICES, Service},
-    version,
 };
 
 impl Installer {
@@ -34,7 +34,7 @@ impl Installer {
                      inet:localhost:8891"
                 ));
             }
-            // As it is named there, with its settings.
+            // A signer that main.cf names keeps its settings.
             let as_named = named.elements().find(|milter| is_at(milter, signer));
             wanted.push(as_named.unwrap_or(signer).to_owned());
         }
@@ -49,7 +49,7 @@ impl Installer {
             milter: self.socket.clone(),
             signers: signing.clone(),
             daemon_name: self.needs.daemon_name.clone(),
-            postfix: version()?,
+            postfix: self.postfix,
         };
         let keys = SERVICES.map(|service| service.key(&filling));
         for key in self.kept.named("service:") {
@@ -59,7 +59,6 @@ impl Installer {
         }
         for service in SERVICES {
             let key = service.key(&filling);
-            // As postconf(1) writes it.
             let entry = self.stage.normal(&key, &service.entry(&filling))?;
             let purpose = purpose(service, &signing);
             self.wire_service(&key, &entry, &purpose)?;
@@ -121,13 +120,13 @@ impl Installer {
     }
 }
 
-/// The purpose of a service, and who signs what passes it.
+/// The purpose of a service; for the reply port with its signers.
 fn purpose(service: &Service, signing: &str) -> String {
     match (service.role, signing) {
-        (Role::Replies, "") => "for replies, signed by nobody".to_owned(),
+        (Role::Replies, "") => "for replies, signed by no milter".to_owned(),
         (Role::Replies, signing) => format!("for replies, signed by {signing}"),
         (Role::Internal, _) => "the internal listener".to_owned(),
-        (Role::Transport, _) => "the way from the queue to it".to_owned(),
-        (Role::Cleanup, _) => "into the queue, for both ports".to_owned(),
+        (Role::Transport, _) => "the transport to the internal listener".to_owned(),
+        (Role::Cleanup, _) => "cleanup for both ports".to_owned(),
     }
 }

@@ -20,8 +20,8 @@ use std::{
 use harness::{ALICE, BOB, CAROL, Draft, GATEWAY, Layout, Mail, Site, until};
 use jiff::{SignedDuration, Timestamp};
 use kms_gateway::{
-    clock::{Clock, SystemClock},
     gateway::Service,
+    time::{Clock, SystemClock},
 };
 use serde_json::Value;
 use tokio::runtime::Runtime;

@@ -3,6 +3,7 @@
 //! Mail comes in through the milter, goes onto disk in the store, and leaves as a reply
 //! through the worker. The rooms, in reading order; each imports only rooms above it:
 //!
+//! - [`time`]: clocks, whether to believe one, and lengths of time.
 //! - [`sts`]: STS records, their checksums, and records in e-mail.
 //! - [`secrets`]: locked memory, the master secret, sealing at rest.
 //! - [`kms`]: the key management system: keys, modules, key load files.
@@ -26,8 +27,6 @@
 
 mod as_text;
 pub mod audit;
-pub mod clock;
-pub mod clock_record;
 pub mod commands;
 pub mod config;
 pub mod dnsbl;
@@ -38,15 +37,14 @@ pub mod mail;
 pub mod measures;
 pub mod milter;
 pub mod new_file;
-pub mod period;
 pub mod policy;
 pub mod printable;
-pub mod relative;
 pub mod request_id;
 pub mod secrets;
 pub mod security_module;
 pub mod services;
 pub mod store;
 pub mod sts;
+pub mod time;
 pub mod wiring;
 pub mod worker;

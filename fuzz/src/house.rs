@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kms_gateway::audit::{ChainKey, Entry};
-use kms_gateway::clock::{Clock, WatchedClock};
 use kms_gateway::milter::{Gateway, InFlight, Memory, Rules};
 use kms_gateway::policy::{Settings, Throttle};
 use kms_gateway::store::{SqliteStore, Store as _, StoreSettings};
+use kms_gateway::time::{Clock, WatchedClock};
 use kms_gateway::{
     kms::{EmbeddedKms, KeyLoadFileSettings},
     secrets::StorageKey,

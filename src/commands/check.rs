@@ -14,7 +14,6 @@ use super::{
     standard_output::{write_json, write_lines},
 };
 use crate::{
-    clock::SystemClock,
     config::Config,
     gateway::{
         clock::watched, environment::sts_time, key_management, memory_limit::message_memory,
@@ -22,6 +21,7 @@ use crate::{
     },
     kms::{KmcKeys, KmsTables},
     store::SqliteStore,
+    time::SystemClock,
     wiring,
 };
 

@@ -21,7 +21,6 @@ use super::{
     standard_output::Steps,
 };
 use crate::{
-    clock::SystemClock,
     config::{Config, GatewayAddress, ListenAddress},
     gateway::{
         clock,
@@ -32,6 +31,7 @@ use crate::{
     new_file,
     store::Store as _,
     sts::{Ident, StsTime},
+    time::SystemClock,
 };
 
 /// The shipped configuration: each key with its default.

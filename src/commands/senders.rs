@@ -17,8 +17,8 @@ use crate::{
     gateway::environment::Environment,
     policy::throttle::Stage,
     printable::Printable,
-    relative::until,
     store::{Store, ThrottledSender},
+    time::relative::until,
 };
 
 #[derive(Debug, Subcommand)]

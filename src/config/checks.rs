@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     mail::Address,
-    period::Period,
     policy::dnsbl::{self, ConfiguredSite},
+    time::Period,
 };
 
 /// A shorter `audit.keep` is a mistyped unit, unless the operator says otherwise.

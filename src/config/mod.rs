@@ -19,7 +19,7 @@ pub use self::sections::{
     StsaKeySetting, Worker,
 };
 pub use self::values::{GatewayAddress, ListenAddress, LogFormat, StsTimeText, StsaPublicKeyText};
-pub use crate::period::Period;
+pub use crate::time::Period;
 
 #[cfg(test)]
 mod tests;

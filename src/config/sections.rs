@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{GatewayAddress, ListenAddress, LogFormat, LogLevel, StsTimeText, StsaPublicKeyText};
 use crate::{
     kms::KeyLoadFileSettings,
-    period::Period,
     policy::{Authentication, Limits, Throttle, dnsbl},
     store::StoreSettings,
+    time::Period,
 };
 
 /// The whole configuration, one field a table of the file.

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    clock::{Clock, WatchedClock},
-    clock_record::ClockRecord,
     store::{SqliteStore, Store, StoreError},
+    time::{Clock, ClockRecord, WatchedClock},
 };
 
 /// Opens the clock with the store's record. Without a record it begins with the time

@@ -9,12 +9,12 @@ use tokio::time::interval;
 
 use super::{GatewayError, log::Log};
 use crate::{
-    clock::Clock,
     config::Config,
     measures::{
         BUILD, Build, Kind, LOG_LINES_LOST, MEASURES, MILTER_LIMIT, MILTER_SESSIONS, Measure,
         RELOAD_IS_GOOD, SPOOL_LIMIT, SPOOL_LIMIT_BYTES, STARTED, Unit,
     },
+    time::Clock,
 };
 
 /// How often samples are moved into the buckets of histograms, whether or not

@@ -11,11 +11,11 @@ use tokio::{
 
 use super::{health::Vitals, line_queue::Losses, log::Log, reply_port, systemd::notify};
 use crate::{
-    clock::{Clock as _, WatchedClock},
     kms::AlteredRows,
     measures::READY,
     milter::{Connections, Memory},
     store::{HandOver, SpoolUsage, Store, StoreError},
+    time::{Clock as _, WatchedClock},
     worker::InjectionSettings,
 };
 

@@ -9,8 +9,8 @@ use tokio::{net::TcpStream, time::timeout};
 use crate::{
     config::Config,
     printable::Printable,
-    relative::{ago, until},
     store::{HandOver, PortTrouble},
+    time::relative::{ago, until},
     worker::{InjectionError, Injector},
 };
 

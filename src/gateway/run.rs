@@ -19,8 +19,8 @@ use super::{
     systemd::{self, notify},
 };
 use crate::{
-    clock::{Clock, SystemClock},
     config::Config,
+    time::{Clock, SystemClock},
 };
 
 /// How the gateway ended.

@@ -27,11 +27,11 @@ use super::{
     tasks::{Tasks, in_time},
 };
 use crate::{
-    clock::{Clock, WatchedClock},
     config::{Config, Period},
     kms::AlteredRows,
     milter::{self, Connections, Gateway, InFlight, Memory, MilterSocket},
     store::{SqliteStore, Store},
+    time::{Clock, WatchedClock},
     worker::{Retry, Upkeep, Worker},
 };
 

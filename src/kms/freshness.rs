@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::issue::IssueLimit;
-use crate::period::Period;
 use crate::sts::StsTime;
+use crate::time::Period;
 
 /// `[key_load_file]`: freshness and number of VKLOAD.REQ.1. Both are judged at the
 /// time at which the gateway accepted the message (records.md, section 6).

@@ -23,7 +23,6 @@ use super::{
 };
 use crate::{
     audit::{Entry, Event},
-    clock::{Clock as _, WatchedClock},
     dnsbl::Blocklists,
     faults::{self, FaultPoint},
     kms::Kms,
@@ -33,6 +32,7 @@ use crate::{
     request_id::RequestId,
     secrets::RandomError,
     store::{Accepted, NewRequest, Store, StoreError},
+    time::{Clock as _, WatchedClock},
 };
 
 /// The parts of the gateway that a session uses.

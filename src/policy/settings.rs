@@ -6,7 +6,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::mail::Client;
-use crate::period::Period;
+use crate::time::Period;
 
 use super::charges::Allowances;
 use super::network::Network;

@@ -8,7 +8,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use super::columns::Moment;
 use super::error::Failure;
 use super::intent::{Changes, Intent};
-use crate::clock_record::{ClockRecord, Look, Stretch};
+use crate::time::{ClockRecord, Look, Stretch};
 
 /// Puts the record in the place of the one before.
 pub(super) struct KeepClockRecord(pub(super) ClockRecord);

@@ -55,11 +55,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     audit::{BrokenAt, Entry, Head},
-    clock_record::ClockRecord,
     kms::KmsTables,
     policy::ClientNetwork,
     request_id::RequestId,
     sts::{SmId, StsTime},
+    time::ClockRecord,
 };
 
 pub use arrivals::Arrivals;

@@ -45,10 +45,10 @@ use super::{
 use crate::audit::{BrokenAt, ChainKey, Entry, Head};
 
 use crate::{
-    clock_record::ClockRecord,
     policy::ClientNetwork,
     request_id::RequestId,
     sts::{SmId, StsTime},
+    time::ClockRecord,
 };
 
 /// The store in an SQLite database. Several may be open on one database, in one

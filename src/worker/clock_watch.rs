@@ -4,10 +4,9 @@
 use jiff::SignedDuration;
 
 use crate::{
-    clock::WatchedClock,
-    clock_record::ClockRecord,
     measures::CLOCK_BEHIND,
     store::{Store, StoreError},
+    time::{ClockRecord, WatchedClock},
 };
 
 /// Time between two records that differ only in their time. After a crash of the machine

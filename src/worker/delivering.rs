@@ -21,11 +21,11 @@ use super::{
     task::{Found, TROUBLE_PAUSE, Task, Worker, jitter},
 };
 use crate::{
-    clock::Clock as _,
     faults::{self, FaultPoint},
     mail::{Address, NoticeCode},
     measures::{DELIVERIES, DeliveryEnd, FoundAtFault, NOTICES, NoticeSent, PANICS, REPLY_LATENCY},
     store::{Arrivals, First, LeasedDelivery, PortFailure, Postponement, StoreError},
+    time::Clock as _,
 };
 
 /// Refusals in a row, none of them for the address, after which the port counts as in

@@ -37,11 +37,11 @@ use self::{
     task::{Found, TROUBLE_PAUSE, Task, jitter},
 };
 use crate::{
-    clock::Clock as _,
     faults::{self, FaultPoint},
     mail::NoticeCode,
     measures::{FINISHED, Finished, FoundAtFault, NOTICES, NoticeSent, PANICS},
     store::{Arrivals, Completed, Completion, First, LeasedRequest, StoreError},
+    time::Clock as _,
 };
 
 /// The longest sleep between two looks into the store: a clock that is set back must not

@@ -13,9 +13,9 @@ use super::{
     retry::{Retry, Times},
 };
 use crate::{
-    clock::{Clock as _, WatchedClock},
     config::Period,
     store::{Arrivals, First, Leasing, Store, StoreError},
+    time::{Clock as _, WatchedClock},
 };
 
 /// Pause after store trouble.

@@ -12,7 +12,6 @@ use tokio::{
 
 use super::{clock_watch::ClockWatch, seal_watch::SealWatch};
 use crate::{
-    clock::{Clock as _, WatchedClock},
     config::Period,
     kms::{AlteredRows, KmcKeyRow, KmcKeys, Kms},
     measures::{
@@ -21,6 +20,7 @@ use crate::{
     },
     store::{Store, StoreError},
     sts::StsTime,
+    time::{Clock as _, WatchedClock},
 };
 
 const QUARTER_MINUTE: Duration = Duration::from_secs(15);
@@ -240,14 +240,13 @@ mod tests {
     use super::*;
     use crate::{
         audit::{ChainKey, Entry, Event},
-        clock::{Clock, SystemClock},
-        clock_record::{ClockRecord, Look},
         kms::{Effects, EmbeddedKms, KeyLoadFileSettings, KmsTables},
         secrets::StorageKey,
         store::{
             Completion, SqliteStore, StoreSettings,
             testing::{TestStore, at, completion, klf_issued, module_row, request, smid},
         },
+        time::{Clock, ClockRecord, Look, SystemClock},
     };
 
     #[tokio::test]

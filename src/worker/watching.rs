@@ -13,10 +13,10 @@ use super::{
     task::{Worker, jitter},
 };
 use crate::{
-    clock::Clock as _,
     mail::NoticeCode,
     measures::{DELIVERIES, DeliveryEnd, NOTICES, NoticeSent, REPLIES_REFUSED, REPLY_PORT_UP},
     store::{HandOver, PortFailure, PortTrouble, StoreError},
+    time::Clock as _,
 };
 
 /// Time between two looks.

@@ -12,7 +12,7 @@ use crate::{
     audit::{Entry, Event},
     mail::Header,
     printable::Printable,
-    relative::ago,
+    time::relative::ago,
 };
 
 const NAMES: [&str; 6] = [

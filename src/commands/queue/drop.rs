@@ -13,12 +13,11 @@ use super::{
     named::find,
 };
 use crate::{
-    policy::Network,
-    policy::RuleName,
+    policy::{Network, RuleName},
     printable::Printable,
-    relative::until,
     request_id::RequestId,
     store::{Dropped, DroppedAll, Selected, Selection, Store, ToDrop, ToDropAll},
+    time::relative::until,
 };
 
 /// Number of requests dropped in one transaction. The running gateway waits for the

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use crate::{
     mail::{Message, REPLY_PREFIX, gateway_result, parse_subject},
     printable::Printable,
-    relative::{ago, until},
     request_id::RequestId,
     store::{PortTrouble, QueueState, Queued, Trouble, Waits},
+    time::relative::{ago, until},
 };
 
 /// Number of an id's characters that lists show to people.

@@ -20,9 +20,9 @@ use crate::{
     config::{Config, Period},
     gateway::reply_port,
     printable::Printable,
-    relative::{ago, length},
     request_id::RequestId,
     store::{Selection, Store, Waits},
+    time::relative::{ago, length},
 };
 
 /// List the requests that wait for an answer, and the replies that wait to be

@@ -22,8 +22,8 @@ use crate::{
     gateway::reply_port,
     mail::Header,
     printable::Printable,
-    relative::ago,
     store::{Attempted, PortTrouble, RequestStory, Store},
+    time::relative::ago,
 };
 
 /// Show a request's whole story, finished or not.

@@ -6,7 +6,7 @@ use super::super::placed::Placed;
 use crate::{
     audit::{Entry, Event},
     printable::Printable,
-    relative::ago,
+    time::relative::ago,
 };
 
 /// The entry of the request's acceptance. None if retention has removed it.

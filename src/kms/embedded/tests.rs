@@ -13,9 +13,9 @@ use crate::{
         administration::{Administration, SupplyGroups, new_kmcid},
         klf::Opener,
     },
-    period::Period,
     request_id::RequestId,
     sts::{Dkga, Krn, PointText, Sgc, VendingKeyAttributes},
+    time::Period,
 };
 
 fn refusal(issue: Issue) -> Refusal {

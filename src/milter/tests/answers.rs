@@ -7,9 +7,9 @@ use jiff::SignedDuration;
 use super::house::{OURS, REQUEST, add_fields, c_string, house, rules};
 use crate::{
     audit::{Entry, Event},
-    clock::{Clock, SystemClock},
     milter::Answer,
     store::{Leasing, Store},
+    time::{Clock, SystemClock},
 };
 
 #[tokio::test]

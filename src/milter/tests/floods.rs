@@ -6,7 +6,6 @@ use jiff::SignedDuration;
 
 use super::house::{House, OURS, REQUEST, add_fields, c_string, house, rules};
 use crate::{
-    clock::{Clock, SystemClock},
     kms::{
         Dak,
         administration::{Administration, NewModule, new_smid},
@@ -15,6 +14,7 @@ use crate::{
     policy::throttle::{Allowance, Excess},
     store::{Leasing, Store, testing::PORT},
     sts::{StsTime, TypedRecord, VkloadReq, write_in_mail},
+    time::{Clock, SystemClock},
 };
 
 /// Two requests at once, and a block above three.

@@ -7,13 +7,13 @@ use tokio::sync::watch;
 
 use crate::{
     audit::{ChainKey, Event},
-    clock::{SystemClock, WatchedClock},
     kms::{EmbeddedKms, KeyLoadFileSettings},
     mail::{Address, GatewayAddresses},
     milter::{Answer, Gateway, InFlight, Memory, Rules, Session},
     policy::{Settings, Throttle},
     secrets::{Secret, StorageKey},
     store::{SqliteStore, Store, StoreSettings},
+    time::{SystemClock, WatchedClock},
 };
 
 pub(super) const OURS: &str = "<gateway@kms.example.org>";

@@ -12,12 +12,11 @@
 //!   ages by the uptime.
 //! - Time for which the machine was off counts once the clock is believed.
 
-#[cfg(test)]
-mod tests;
-
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
+
+use super::relative::length;
 
 /// Time for which the clock must run on evenly to be believed. Long enough for a
 /// person to see the alarm, and short enough for a machine that is switched off
@@ -30,10 +29,10 @@ const DOUBTED_FROM: SignedDuration = SignedDuration::from_mins(30);
 
 /// Drift between clock and uptime that does not count as setting the clock. A thread
 /// can be delayed between reading the two.
-const TOLERANCE: SignedDuration = SignedDuration::from_mins(1);
+pub(super) const TOLERANCE: SignedDuration = SignedDuration::from_mins(1);
 
 /// Number of past stretches that are kept. Beyond that the two oldest become one.
-const STRETCHES_KEPT: usize = 32;
+pub(super) const STRETCHES_KEPT: usize = 32;
 
 /// A reading of the clock and the uptime at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,19 +240,6 @@ impl fmt::Display for Doubt {
              was off; nothing is given up, cut or forgotten by it until it has run on evenly for \
              {believed_in}; set it now if it is wrong"
         )
-    }
-}
-
-/// A length of time in its largest unit, cut: `59 s`, `3 min`, `47 h`, `12 days`.
-pub fn length(length: SignedDuration) -> String {
-    const MINUTE: i64 = 60;
-    const HOUR: i64 = 60 * MINUTE;
-    const DAY: i64 = 24 * HOUR;
-    match length.as_secs() {
-        seconds if seconds < MINUTE => format!("{seconds} s"),
-        seconds if seconds < HOUR => format!("{} min", seconds / MINUTE),
-        seconds if seconds < 2 * DAY => format!("{} h", seconds / HOUR),
-        seconds => format!("{} days", seconds / DAY),
     }
 }
 

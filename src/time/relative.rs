@@ -3,8 +3,6 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-pub(crate) use crate::clock_record::length;
-
 /// How long ago something happened: `3 min ago`. If the clock was set back since:
 /// `3 min ahead of this clock`.
 pub(crate) fn ago(time: Timestamp, now: Timestamp) -> String {
@@ -26,6 +24,19 @@ pub(crate) fn until(time: Timestamp, now: Timestamp) -> String {
     let started = i64::from(wait.subsec_nanos() > 0);
     let seconds = wait.as_secs().saturating_add(started);
     format!("in {}", length(SignedDuration::from_secs(seconds)))
+}
+
+/// A length of time in its largest unit, cut: `59 s`, `3 min`, `47 h`, `12 days`.
+pub(crate) fn length(length: SignedDuration) -> String {
+    const MINUTE: i64 = 60;
+    const HOUR: i64 = 60 * MINUTE;
+    const DAY: i64 = 24 * HOUR;
+    match length.as_secs() {
+        seconds if seconds < MINUTE => format!("{seconds} s"),
+        seconds if seconds < HOUR => format!("{} min", seconds / MINUTE),
+        seconds if seconds < 2 * DAY => format!("{} h", seconds / HOUR),
+        seconds => format!("{} days", seconds / DAY),
+    }
 }
 
 #[cfg(test)]

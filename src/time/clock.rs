@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::{SignedDuration, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::clock_record::{ClockRecord, Doubt, Look};
+use super::{ClockRecord, Doubt, Look};
 
 /// A source of the time.
 pub trait Clock: Send + Sync {

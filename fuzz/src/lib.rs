@@ -1,7 +1,7 @@
 //! What must hold for any input, whoever sends it: one module a target, each
 //! with a function `check` that takes octets and panics where a promise is
 //! broken. libFuzzer calls them from `fuzz_targets/`, and
-//! `integration/fuzz_corpus.rs` calls them for every file of `corpus/` and
+//! `integration/vectors/fuzz_corpus.rs` calls them for every file of `corpus/` and
 //! `regressions/`. They know the gateway's public interface alone.
 
 #![allow(

@@ -63,7 +63,7 @@ fn a_bound_is_missed_only_where_the_interval_excludes_it() {
         (Limit::AtMost(0.9), Standing::Open),
         (Limit::AtMost(0.89), Standing::Missed),
         (Limit::NoDifference, Standing::Held),
-        (Limit::ForComparison, Standing::Told),
+        (Limit::ForComparison, Standing::Shown),
     ] {
         assert_eq!(limit.standing(found), standing, "{limit}");
     }

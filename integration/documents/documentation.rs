@@ -1,5 +1,4 @@
-//! What the README, the guides and the example configuration say is what the
-//! code has.
+//! The README, the guides and the example configuration agree with the code.
 
 use std::{
     collections::BTreeSet,
@@ -21,7 +20,7 @@ use kms_gateway::{
     },
 };
 
-/// What people read of this project.
+/// The texts that people read of this project.
 const PROSE: [&str; 9] = [
     "README.md",
     "CHANGELOG.md",

@@ -29,14 +29,14 @@ const EXAMPLES: [(&str, &str, Example); 2] = [
     ("request.sh", BOB, request_sh),
 ];
 
-/// What an integrator has: a mailbox, and a directory to work in.
+/// An integrator's mailbox and working directory.
 struct Desk<'a> {
     person: &'a str,
     site: &'a Site,
     dovecot: &'a Dovecot,
 }
 
-/// What is asked for.
+/// A request: its service, its text and its file.
 #[derive(Default)]
 struct Request<'a> {
     service: &'a str,

@@ -132,7 +132,7 @@ fn the_page_of_the_installer_has_its_help() {
     }
 }
 
-/// What bash makes of the last word of a line.
+/// Bash's completion of the last word of a line.
 fn completed_by_bash(file: &Path, line: &str) -> String {
     let script = "source \"$1\"; read -ra COMP_WORDS <<<\"$2\"; COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); \
                   function=$(complete -p kms-gateway | grep -o '_kms[^ ]*'); \

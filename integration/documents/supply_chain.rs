@@ -1,6 +1,6 @@
-//! What is compiled into the program: where it comes from, under which licence,
-//! and by which Rust. deny.toml holds the rules; `scripts/supply-chain` has
-//! cargo-deny check more by it than this does.
+//! The crates that are compiled into the program: their sources, their licences
+//! and their Rust version. deny.toml holds the rules. `scripts/supply-chain` runs
+//! cargo-deny, which checks more by the same rules.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -60,8 +60,8 @@ fn requests(audit: &[Value], event: &str) -> Vec<String> {
         .collect()
 }
 
-/// What must hold when all is quiet: the subjects answered, each once, and
-/// whatever came twice came the same.
+/// Checks a quiet site: each subject was answered once, and a reply that came
+/// twice has the same bytes.
 fn check(site: &Site, subjects: &BTreeSet<String>) -> usize {
     site.postfix.deliver_all();
     let replies = until("every request answered", PATIENCE, || {
@@ -155,7 +155,7 @@ fn killed_at_every_point_no_request_is_lost_or_answered_twice() {
         again = check(&site, &subjects);
         eprintln!("killed at {point:?}: {} requests answered", subjects.len());
     }
-    // Where Postfix never saw the answer, it brought the message again by the
+    // If Postfix never saw the answer, it offered the message again through the
     // internal listener.
     let known = requests(&audit(&site), "duplicate").len();
     assert!(known >= 2, "{known} messages came twice");

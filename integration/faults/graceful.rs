@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// How long messages on their way are waited for.
 const DRAIN: Duration = Duration::from_secs(20);
 
-/// What an end takes beside that.
+/// The end may take this much longer.
 const MARGIN: Duration = Duration::from_secs(4);
 
 fn layout() -> Layout {
@@ -52,7 +52,7 @@ fn wait_until_closed(site: &Site) {
     });
 }
 
-/// Waits for the end of a gateway that was told to; says how long it took.
+/// Waits for the end of a gateway that got SIGTERM, and returns how long it took.
 fn time_to_end(gateway: Gateway) -> Duration {
     let begin = Instant::now();
     assert!(gateway.wait_for_end().success());

@@ -1,6 +1,6 @@
 //! Replies that Postfix refuses or doesn't take for a time, and requests whose
-//! service is out of order: all others are answered in the end, and who has
-//! waited for long is told so once, before his answer.
+//! service is out of order. All others are answered in the end. A requester who
+//! has waited for long gets one notice before the answer.
 
 use std::{thread, time::Duration};
 
@@ -28,7 +28,7 @@ fn send(site: &Site, from: &str, subject: &str) {
     assert_eq!(taken.code, 250, "{taken:?}");
 }
 
-/// What came of a request, in the order of its arrival.
+/// The replies to a request, in the order of their arrival.
 fn results(site: &Site, person: &str, subject: &str) -> Vec<String> {
     let expected = format!("Auto: {subject}");
     let mails = site.mailbox(person).mails();
@@ -77,8 +77,8 @@ fn when_postfix_comes_back_in_time_everybody_is_answered_and_nobody_told() {
     eprintln!("12 requests answered after an outage of {OUTAGE:?}");
 }
 
-/// How many envelope recipients were refused in each session of which Postfix's
-/// log tells the end: `disconnect from … rcpt=0/1 quit=1 commands=3/4`.
+/// How many envelope recipients were refused in each session whose end Postfix
+/// has logged: `disconnect from … rcpt=0/1 quit=1 commands=3/4`.
 fn refused_by_session(log: &str) -> Vec<u32> {
     let ends = log.lines().filter(|line| line.contains("disconnect from"));
     let counts = ends.filter_map(|line| {
@@ -124,16 +124,18 @@ fn who_waits_past_the_time_gets_one_notice_and_then_the_answer() {
     for (person, subject) in &asked {
         send(&site, person, subject);
     }
-    let told = |audit: &[Value]| {
+    let late = |audit: &[Value]| {
         let notices = audit
             .iter()
             .filter(|entry| entry["code"] == "Deferred" && entry["event"] == "postponed");
         notices.count()
     };
-    // Of each person's replies the first is tried, and the others behind it.
-    until("each person is to be told", Duration::from_secs(60), || {
-        (told(&audit(&site)) >= people.len()).then_some(())
-    });
+    // The first reply for each person is tried, and the others wait behind it.
+    until(
+        "each person is due a notice",
+        Duration::from_secs(60),
+        || (late(&audit(&site)) >= people.len()).then_some(()),
+    );
     thread::sleep(Duration::from_secs(6));
     site.open_reply_port();
     for (person, subject) in &asked {

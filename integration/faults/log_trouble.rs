@@ -23,7 +23,7 @@ use crate::harness::{
 /// A loaded machine may need this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the log says where lines are missing.
+/// The line that stands in the log for missing lines.
 const MISSING: &str =
     "WARN  log lines are missing here: standard error was full or not read lines=";
 
@@ -87,7 +87,7 @@ impl Pipe {
     }
 }
 
-/// What a reader gets from now on, line by line.
+/// The lines that a reader gets from now on.
 fn lines_of(reader: File) -> Receiver<String> {
     let (sender, lines) = channel();
     thread::spawn(move || {
@@ -167,7 +167,7 @@ fn a_reader_that_stalls_holds_up_no_mail_no_probe_and_no_signal() {
     // The reader reads again.
     let lines = lines_of(reader);
     let mut read: Vec<String> = Vec::new();
-    until("the log tells of all lost lines", PATIENCE, || {
+    until("the log counts all lost lines", PATIENCE, || {
         read.extend(lines.try_iter());
         let missing = missing(read.iter().map(String::as_str));
         (missing == lost(pages)).then_some(())
@@ -232,10 +232,10 @@ fn a_reader_that_is_gone_ends_nothing_and_another_is_told() {
     until("lost lines", PATIENCE, || (lost(pages) >= 10).then_some(()));
     wait_for_warning(pages, true);
 
-    // What was written before stays in the pipe.
+    // Earlier lines stay in the pipe.
     let mut lines = lines_of(pipe.reader()).into_iter();
-    let told = lines.find(|line| line.contains(MISSING)).expect("a line");
-    assert_eq!(missing([told.as_str()]), lost(pages));
+    let line = lines.find(|line| line.contains(MISSING)).expect("a line");
+    assert_eq!(missing([line.as_str()]), lost(pages));
     wait_for_warning(pages, false);
     assert!(house.gateway.stop().success());
 }
@@ -279,7 +279,7 @@ fn a_full_file_system_stops_nothing_and_the_log_goes_on_when_there_is_room() {
     assert!(house.gateway.stop().success());
     let log = fs::read_to_string(&log).expect("the log");
     assert_eq!(missing(log.lines()), before_end);
-    // What is cut off is short of its end, not of its beginning.
+    // A line that was cut off lacks its end, not its beginning.
     let is_no_beginning = |line: &&str| !line.starts_with("20") && *line != "2";
     assert_eq!(log.lines().find(is_no_beginning), None);
     let (_, after) = log.split_once(MISSING).expect("it says so");

@@ -308,6 +308,6 @@ fn a_locked_database_holds_up_the_gateways_mail_alone() {
     site.postfix.deliver_all();
     site.mailbox(ALICE).wait_for_count(1);
     site.mailbox(ALICE).wait_for_reply("{KMS:Help} and Bob");
-    // Who was told 451 comes again.
+    // A client that got 451 comes again.
     site.ask(&alone);
 }

@@ -370,7 +370,7 @@ fn what_our_own_port_refuses_is_kept_and_goes_out_when_that_is_mended() {
     assert_eq!(ready.status, 200, "{ready:?}");
     assert!(ready.body.contains(refusal), "{ready:?}");
     wait_for_page(pages, "/readyz", "warning: Postfix's reply port");
-    until("the metric tells", PATIENCE, || {
+    until("the metric shows it", PATIENCE, || {
         let metrics = pages.metrics();
         let refused = metrics.value("kms_gateway_spool_replies_refused");
         let is_up = metrics.value("kms_gateway_reply_port_up");

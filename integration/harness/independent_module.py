@@ -58,7 +58,7 @@ WRAPPED_LENGTHS = {"01": 24, "02": 24, "04": 40}
 
 
 class Problem(Exception):
-    """What was read or asked for isn't right."""
+    """The input or the order isn't right."""
 
 
 # Records
@@ -187,7 +187,7 @@ def point_of(key: ec.EllipticCurvePublicKey) -> str:
 
 
 def read_point(text: str) -> tuple[str, ec.EllipticCurvePublicKey]:
-    """The curve and the key of a SEC1 uncompressed point; its length tells the curve."""
+    """The curve and the key of a SEC1 uncompressed point; its length names the curve."""
     for name, curve in CURVES.items():
         length = 1 + 2 * (curve.key_size // 8)
         if len(text) == 2 * length and text.startswith("04"):
@@ -202,7 +202,7 @@ def read_point(text: str) -> tuple[str, ec.EllipticCurvePublicKey]:
 
 @dataclass(frozen=True)
 class FileKeys:
-    """What a key load file's keys are derived from, and the two keys."""
+    """The input of the derivation of a key load file's keys, and the two keys."""
 
     info: str
     kek: bytes

@@ -47,7 +47,7 @@ impl Installer {
         stdout + &stderr
     }
 
-    /// What `postfix check` finds: nothing, or the lines that it prints.
+    /// The lines that `postfix check` prints; none if it finds nothing.
     pub fn differences(&self) -> Vec<String> {
         let Output {
             code,
@@ -107,7 +107,7 @@ impl Installer {
         stderr
     }
 
-    /// What is in main.cf, master.cf and gateway.toml.
+    /// The contents of main.cf, master.cf and gateway.toml.
     pub fn files(&self) -> Files {
         let layout = &self.layout;
         ["main.cf", "master.cf"]
@@ -134,7 +134,7 @@ impl Installer {
         !self.layout.postfix_file("kms-gateway").exists()
     }
 
-    /// What a service of master.cf is.
+    /// The entry of a service in master.cf.
     pub fn service(&self, name: &str) -> String {
         let etc = self.layout.directory().join("etc");
         run(

@@ -1,7 +1,7 @@
-//! What the tests against a real Postfix share: a private mail site with the
-//! gateway beside it, an SMTP client that sends exactly what it is given,
-//! mailboxes to wait at, and security modules; also a milter client and a
-//! gateway that need no Postfix. Nothing of it outlives a test, failed or not.
+//! The tests share this: a private mail site with the gateway beside it, an SMTP
+//! client that sends exactly what it is given, mailboxes to wait at, and security
+//! modules; also a milter client and a gateway that need no Postfix. Nothing of it
+//! outlives a test, failed or not.
 
 #![allow(
     dead_code,

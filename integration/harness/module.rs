@@ -79,7 +79,7 @@ impl SoftwareModule {
         Path::new(&self.state)
     }
 
-    /// What a KMC registers of it.
+    /// The registration file, which a KMC reads.
     pub fn registration(&self) -> String {
         self.state.replace(".json", "-registration.json")
     }

@@ -1,4 +1,4 @@
-"""What the reference key management system answers: the checks of records.md, sections 6
+"""The answers of the reference key management system: the checks of records.md, sections 6
 and 8, in their order, and the key load file of section 7. Knows no socket and no file."""
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Question = dict[str, Any]
 
 MAXIMUM_AGE = timedelta(hours=24)
 MAXIMUM_AHEAD = timedelta(minutes=5)
-# An unknown module's MAC is computed under it, so that time tells nothing.
+# An unknown module's MAC is computed under it, so that the time reveals nothing.
 DECOY = secrets.token_bytes(32)
 
 
@@ -94,10 +94,10 @@ def is_from_module(state: State, question: Question) -> dict[str, Any]:
     failure = authentication_failure(state, question["record"], fields)
     try:
         check_freshness(fields, question["now"])
-        told = failure is None and replay_key(fields) not in state["replayed"]
+        fresh = failure is None and replay_key(fields) not in state["replayed"]
     except Refused:
-        told = False
-    return {"answer": "from-module", "from_module": told}
+        fresh = False
+    return {"answer": "from-module", "from_module": fresh}
 
 
 def read_request(question: Question) -> list[str]:

@@ -30,7 +30,7 @@ fn open_to_the_world() -> Layout {
     layout
 }
 
-/// What `queue list` says of everything that waits.
+/// Everything that waits, by `queue list`.
 fn waiting(site: &Site) -> Vec<Value> {
     let shown = site.layout.gateway(&["queue", "list", "--json"]);
     serde_json::from_str(&shown).expect("a JSON array")

@@ -77,8 +77,8 @@ fn a_thousand_idle_connections_leave_the_gateway_open() {
     });
     assert!(warning.contains("the milter port was full"), "{warning}");
     let log = house.gateway.log();
-    let told = lines_of(&log, "the milter port is full");
-    assert!((1..=2).contains(&told), "{told} lines: {log}");
+    let full = lines_of(&log, "the milter port is full");
+    assert!((1..=2).contains(&full), "{full} lines: {log}");
 }
 
 #[test]

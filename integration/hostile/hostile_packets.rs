@@ -1,8 +1,8 @@
-//! What reaches the milter port without a Postfix in between: messages of any
-//! size, and peers that are slow, silent, confused or hostile. Each message
-//! has its verdict, memory stays within what the configuration allows and a
-//! constant, nothing grows as the square of what a peer sends, and whatever a
-//! peer does, the next session is served.
+//! Peers at the milter port without a Postfix in between: messages of any size,
+//! and peers that are slow, silent, confused or hostile. Each message has its
+//! verdict. Memory stays within what the configuration allows and a constant.
+//! Nothing grows as the square of what a peer sends. The next session is served,
+//! whatever a peer does.
 
 use std::{net::TcpStream, time::Duration};
 
@@ -26,7 +26,7 @@ const MAX_HEADER: u64 = 256;
 /// One packet, as large as indymilter takes any, in KiB.
 const PACKET: u64 = 1024;
 
-/// What a message may take beyond the limits, in KiB: its parts as the policy
+/// A message may take this much beyond the limits, in KiB: its parts as the policy
 /// looks at them, the entry of the audit log, buffers.
 const CONSTANT: u64 = 8 * 1024;
 
@@ -430,7 +430,7 @@ fn beyond_the_limit_of_connections_the_silent_make_room() {
     println!("{} silent connections where 100 may be", silent.len());
 }
 
-// What is in the packets.
+// Hostile packets.
 
 #[test]
 fn garbage_in_macros_changes_no_verdict() {
@@ -523,7 +523,7 @@ fn an_envelope_without_addresses_or_ends_harms_nobody() {
     house.serves();
 }
 
-/// What no terminal should be sent.
+/// Whether a terminal acts upon this character.
 fn acts(c: char) -> bool {
     (c.is_control() && !matches!(c, '\r' | '\n' | '\t'))
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -277,7 +277,7 @@ impl Admin {
         })
     }
 
-    /// What Postfix logged of the trial, and the gateway.
+    /// The log lines of Postfix and the gateway during the trial.
     fn logged(&self) -> String {
         let log = self.site.postfix.log();
         let of_trial = log.rsplit(": reload -- version").next().unwrap_or_default();

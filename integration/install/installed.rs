@@ -1,5 +1,5 @@
-//! What `kms-gateway postfix install` adds works: requests through Postfix as Debian installs
-//! it and through a hardened one are answered, and other mail is delivered.
+//! A Postfix works after `kms-gateway postfix install`, as Debian installs it and
+//! hardened: requests are answered, and other mail is delivered.
 
 use std::{fs, net::TcpListener, os::unix::fs::MetadataExt, process::Command};
 

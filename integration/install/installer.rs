@@ -1,6 +1,6 @@
-//! What `kms-gateway postfix install` makes of the files: a second run changes nothing,
-//! `uninstall` leaves nothing behind whatever was edited in between, and what
-//! cannot work is refused.
+//! The files after `kms-gateway postfix install`. A second run changes nothing.
+//! `uninstall` leaves nothing behind, whatever was edited in between. A Postfix
+//! that cannot work with the gateway is refused.
 
 use std::{
     fs::{self, Permissions},
@@ -104,7 +104,7 @@ fn edits_in_between_survive() {
     assert!(installer.is_gone());
 }
 
-/// What is beside our milter stays as it is written, and before it.
+/// Other milters stay as they are written, and before ours.
 #[test]
 fn other_milters_keep_their_order_and_their_words() {
     let ours = |installer: &Installer| {

@@ -22,7 +22,7 @@ mod installer;
 /// The same, killed at any moment.
 mod installer_killed;
 
-/// What `postfix install` added works.
+/// Mail after `postfix install`.
 mod installed;
 
 /// `postfix check`: differences and remedies.

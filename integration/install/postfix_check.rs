@@ -1,5 +1,5 @@
-//! What `kms-gateway postfix check` says: nothing of a Postfix that is as the gateway
-//! needs it, and of any other what differs and how to mend it.
+//! The findings of `kms-gateway postfix check`: none for a Postfix that is as the
+//! gateway needs it. For any other it prints each difference and its remedy.
 
 use std::{
     fs::{self, File},

@@ -37,7 +37,7 @@ fn text_of_unit() -> String {
 fn systemd_finds_nothing_amiss() {
     let directory = TempDir::with_prefix("kms-gateway-").expect("a temporary directory");
     let copy = directory.path().join("kms-gateway.service");
-    // It is told of a program that isn't there.
+    // systemd-analyze would complain of a program that isn't there.
     let program = env!("CARGO_BIN_EXE_kms-gateway");
     let text = text_of_unit().replace("/usr/bin/kms-gateway", program);
     fs::write(&copy, text).expect("the unit's copy");
@@ -76,8 +76,8 @@ fn calls_in(name: &str) -> BTreeSet<String> {
     members.flat_map(calls_in).collect()
 }
 
-/// What the unit's `SystemCallFilter=` lines allow: sets to allow, then sets to
-/// take away again.
+/// The system calls that the unit's `SystemCallFilter=` lines allow. They name sets
+/// to allow, then sets to take away again.
 fn allowed() -> BTreeSet<String> {
     // Needed to start any program, and allowed by systemd itself.
     let mut allowed = calls_in("@default");
@@ -161,7 +161,7 @@ fn the_gateway_at_work_makes_no_call_that_the_unit_forbids() {
     for call in ["prlimit64", "prctl", "mlock", "fdatasync", "accept4"] {
         assert!(made.contains(call), "no {call}: {made:?}");
     }
-    // Of SQLite, and only as root, which the service is not.
+    // SQLite calls it only as root, which the service is not.
     made.remove("fchown");
     let forbidden: Vec<&String> = made.difference(&allowed).collect();
     println!(

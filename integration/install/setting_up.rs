@@ -208,7 +208,7 @@ fn a_database_that_was_kept_gets_a_configuration_again() {
     let machine = Machine::new();
     succeeds(&machine.init("--domain example.org --issuer Example", true));
     let key = machine.gateway("kmc public-key");
-    // As purging the package leaves it, unless it is told otherwise.
+    // As purging the package leaves it, unless debconf says otherwise.
     fs::remove_file(machine.config()).unwrap();
     succeeds(&machine.init("--domain example.net", true));
     assert_eq!(machine.gateway("kmc public-key").stdout, key.stdout);
@@ -252,7 +252,7 @@ fn a_person_is_asked_and_an_empty_answer_takes_what_is_proposed() {
     succeeds(&machine.gateway("check"));
 }
 
-/// What `check` says of where the milter listens, and how it ends.
+/// The exit code of `check`, and its lines on the milter's address.
 fn checked(machine: &Machine, listen: &str) -> (Option<i32>, String) {
     succeeds(&machine.gateway(&format!("config set milter.listen {listen}")));
     let checked = machine.gateway("check");

@@ -162,7 +162,7 @@ fn a_rotation_during_a_run_leaves_every_request_to_the_key_it_was_made_for() {
     let vending_keys = layout.gateway(&["vending-key", "list"]);
     let vending_keys: Vec<OpenedKey> = vending_keys.lines().map(labelled_key).collect();
     let begun = Timestamp::now();
-    // A module tells its requests apart by their times.
+    // A module distinguishes its requests by their times.
     let ask = |layout: &Layout, numbers: std::ops::Range<u32>| -> Vec<(u32, Draft)> {
         let public_key = public_key(layout);
         let record = |number: u32| {
@@ -220,21 +220,20 @@ fn a_request_for_an_expired_or_unknown_key_is_told_the_current_one() {
     let expiring = module.request_at(&public_key(&layout), &time(end - SECOND * 8));
     let unknown = module.request_at(&elsewhere, &time(end - SECOND * 9));
     let site = layout.start();
-    let told = |draft: &Draft| -> Vec<String> { site.ask(draft).result()[1..].to_vec() };
+    let error = |draft: &Draft| -> Vec<String> { site.ask(draft).result()[1..].to_vec() };
     let current = || {
         let (_, kmcid) = kmc_key(&site.layout, "K0001");
         kmcid
     };
-    let answer = told(&key_load_request(1, &unknown));
+    let answer = error(&key_load_request(1, &unknown));
     assert_eq!(answer[0], "EVkloadKmc");
     until("K0002 is expired", Duration::from_secs(30), || {
         (kmc_key(&site.layout, "K0002").0 == "expired").then_some(())
     });
-    let answer = told(&key_load_request(2, &expiring));
+    let answer = error(&key_load_request(2, &expiring));
     assert_eq!((&answer[0][..], &answer[2]), ("EVkloadKmc", &current()));
 }
 
-/// Where Prometheus may ask.
 /// The metric as Prometheus gets it.
 fn keys_end(pages: Pages) -> Option<f64> {
     let metrics = pages.metrics();
@@ -259,15 +258,13 @@ fn check_the_log_and_metrics_warn_before_the_last_key_expires() {
             .contains("no KMC key serves from 20990101T000000Z on")
             .then_some(())
     });
-    until("the metric tells", Duration::from_secs(60), || {
+    until("the metric shows it", Duration::from_secs(60), || {
         (keys_end(pages) == Some(4_070_908_800.0)).then_some(())
     });
     rotate(&layout, "--name K0002 --expires 21990101T000000Z");
-    until(
-        "the metric tells of the next",
-        Duration::from_secs(60),
-        || (keys_end(pages) == Some(7_226_582_400.0)).then_some(()),
-    );
+    until("the metric shows the next", Duration::from_secs(60), || {
+        (keys_end(pages) == Some(7_226_582_400.0)).then_some(())
+    });
     assert!(gateway.stop().success());
     assert_eq!(check().code, Some(0), "{:?}", check());
 }

@@ -54,10 +54,10 @@ fn tells_of_the_module(site: &Site, smid: &str) {
         Some("completed") => entry["code"].as_str().unwrap_or("Success").to_owned(),
         event => event.unwrap_or_default().to_owned(),
     };
-    let told: Vec<String> = entries.as_array().expect("them").iter().map(word).collect();
+    let words: Vec<String> = entries.as_array().expect("them").iter().map(word).collect();
     let refused = "EVkloadAuthentication";
     let expected = [refused, "kms-changed", "Success", "kms-changed", refused];
-    assert_eq!(told, expected, "{entries:#}");
+    assert_eq!(words, expected, "{entries:#}");
     for entry in entries.as_array().expect("them") {
         let is_answer = entry["event"] == "completed";
         assert_eq!(entry["smid"] == smid, is_answer, "{entry}");
@@ -98,7 +98,7 @@ fn what_the_stsa_signs_is_applied_whoever_sent_it() {
     assert_eq!(reply.result()[0], "Success");
     assert!(reply.text().contains("already applied"), "{}", reply.text());
 
-    // Who is not the STSA is not told of modules.
+    // A sender other than the STSA learns nothing of modules.
     let revoked = format!("{smid}=Any");
     let second = stsa.file(&site.layout, &["--serial", "2", "--revoke", &revoked]);
     let reply = send_file(&site, ALICE, 3, &second);
@@ -110,12 +110,12 @@ fn what_the_stsa_signs_is_applied_whoever_sent_it() {
     );
 
     let audit = site.layout.gateway(&["audit", "list", "--json"]);
-    for told in [
+    for word in [
         "update 1 by the STSA",
         "update 2 by the STSA",
         "active -> revoked",
     ] {
-        assert!(audit.contains(told), "{told}: {audit}");
+        assert!(audit.contains(word), "{word}: {audit}");
     }
     tells_of_the_module(&site, &smid);
     site.layout.gateway(&["audit", "verify"]);

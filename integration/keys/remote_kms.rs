@@ -37,8 +37,8 @@ fn code(mail: &Mail) -> String {
     mail.result()[..2].join(" ")
 }
 
-/// What `explain` foretells of a message.
-fn foretold(layout: &Layout, draft: &Draft) -> Value {
+/// The answer that `explain` predicts for a message.
+fn predicted(layout: &Layout, draft: &Draft) -> Value {
     let file = layout.directory().join("message.eml");
     fs::write(&file, draft.to_bytes()).expect("a file");
     let path = file.to_str().expect("a path in UTF-8");
@@ -76,9 +76,9 @@ fn every_service_is_rendered_without_a_key_of_our_own() {
         let help = site.ask(&Draft::request("{KMS:Help}", ""));
         assert!(help.text().contains("{KMS:GetKlfStsEd2}"));
         let public_key = site.ask(&Draft::request("{KMS:GetPublicKey}", "")).text();
-        let told: PkEcdh = single_in_mail(&public_key).expect("a public key");
+        let shown: PkEcdh = single_in_mail(&public_key).expect("a public key");
         let own: PkEcdh = single_in_mail(&kms.public_key()).expect("a public key");
-        assert_eq!(told, own);
+        assert_eq!(shown, own);
 
         let klf = site.ask(&klf_request("1", &ours.request(&public_key)));
         assert_eq!(ours.open(&klf.attachment().2), kms.vending_keys());
@@ -133,8 +133,8 @@ fn every_refusal_has_its_code() {
     for (number, (expected, record)) in cases.iter().enumerate() {
         let draft = klf_request(&number.to_string(), record);
         let state = fs::read(kms.state()).expect("its state");
-        let told = foretold(&site.layout, &draft);
-        assert_eq!(told["code"], *expected, "{told}");
+        let predicted = predicted(&site.layout, &draft);
+        assert_eq!(predicted["code"], *expected, "{predicted}");
         assert_eq!(fs::read(kms.state()).expect("its state"), state);
         let reply = site.ask(&draft);
         assert_eq!(code(&reply), format!("Error {expected}"));
@@ -146,7 +146,7 @@ fn every_refusal_has_its_code() {
     // Foretelling a success has no effect either.
     let good = klf_request("good", &module.request(&public_key));
     let state = fs::read(kms.state()).expect("its state");
-    assert_eq!(foretold(&site.layout, &good)["result"], "Success");
+    assert_eq!(predicted(&site.layout, &good)["result"], "Success");
     assert_eq!(fs::read(kms.state()).expect("its state"), state);
     assert_eq!(site.ask(&good).result()[0], "Success");
 
@@ -261,7 +261,7 @@ fn killed_between_its_answer_and_our_commit_the_answer_is_the_same() {
         );
         assert_eq!(site.layout.sqlite("SELECT count(*) FROM requests"), "1\n");
 
-        // What it answered it has on disk.
+        // It has on disk what it answered.
         kms.stop();
         kms.start();
         site.gateway = Some(site.layout.start_gateway());
@@ -279,7 +279,7 @@ fn killed_between_its_answer_and_our_commit_the_answer_is_the_same() {
     site.layout.gateway(&["audit", "verify"]);
 }
 
-/// What no KMS says; it must not get out.
+/// An answer of no KMS, which must not get out.
 const GARBAGE: &[u8] = b"{\"version\":1,\"answer\":\"TOP SECRET\"}\r\n\xff\x00";
 
 #[test]
@@ -318,7 +318,7 @@ fn away_slow_or_talking_nonsense_it_makes_requests_wait_and_nothing_worse() {
     Impostor::at(&kms.socket(), GARBAGE, Duration::ZERO);
     ask(&mut sent);
     logged("none of the protocol");
-    // Who needs no key is answered; only Alice's mail waits behind Alice's.
+    // A request that needs no key is answered. Only Alice's mail waits behind Alice's.
     let help = Draft::request("{KMS:Help}", "").with("From", BOB);
     let taken = site.smtp().send(BOB, &[GATEWAY], &help.to_bytes());
     assert_eq!(taken.code, 250, "{taken:?}");

@@ -184,8 +184,8 @@ fn keys_issued(site: &Site, module: &SoftwareModule, subject: &str) -> usize {
     module.open(&reply.attachment().2).len()
 }
 
-/// What must hold after a change, whichever: the log verifies as a whole, from
-/// a head kept before too, and key load files are issued.
+/// Checks the site after any change: the audit log verifies as a whole, also from
+/// a head that was kept before, and key load files are issued.
 fn changed_and_at_work(files: Files, module: &SoftwareModule, kept: &str) {
     let layout = &files.layout;
     let verified = layout.gateway(&["audit", "verify", "--head", kept]);
@@ -262,8 +262,8 @@ fn with_rekey_every_row_is_sealed_anew_and_the_old_bytes_are_gone() {
     assert_eq!(files.left_of(&between), 0);
     assert_eq!(files.opened("master.secret").as_ref(), Some(&secrets));
     let log = files.layout.gateway(&["audit", "list", "--json"]);
-    let told = "1 KMC keys, 1 modules and 2 vending keys sealed anew";
-    assert_eq!(log.matches(told).count(), 2, "{log}");
+    let line = "1 KMC keys, 1 modules and 2 vending keys sealed anew";
+    assert_eq!(log.matches(line).count(), 2, "{log}");
     assert_eq!(log.matches("master-secret-changed").count(), 1, "{log}");
     changed_and_at_work(files, &module, &kept);
 }
@@ -276,15 +276,15 @@ fn a_secret_is_changed_again_and_again_and_the_whole_log_verifies() {
         done(&mut files.rewrap(&[]));
         files.put_in_place();
         let verified = files.layout.gateway(&["audit", "verify", "--head", &kept]);
-        let told = verified
+        let counts = verified
             .lines()
             .find_map(|line| line.strip_prefix("The master secret was changed at entry "));
-        let (entries, _) = told
-            .and_then(|told| told.split_once('.'))
-            .expect("it is told");
+        let (entries, _) = counts
+            .and_then(|counts| counts.split_once('.'))
+            .expect("a count");
         assert_eq!(entries.split(" and ").count(), change, "{verified}");
     }
-    // What somebody with sqlite3 did before a change still shows after it.
+    // Tampering with sqlite3 before a change still shows after it.
     files.sqlite3("UPDATE audit SET entry = replace(entry, 'kms', 'KMS') WHERE sequence = 2");
     let output = files.layout.try_gateway(&["audit", "verify"]);
     assert!(output.stdout.contains("at entry 2:"), "{output:?}");

@@ -499,7 +499,7 @@ fn no_secret_is_anywhere_but_where_it_is_sealed() {
     the_search_finds_what_is_planted(&vault);
 }
 
-/// What an operator does, right and wrong.
+/// The commands of an operator, right and wrong.
 fn operate(vault: &mut Vault) {
     let export = vault.write("export-passphrase", &format!("{EXPORT_PASSPHRASE}\n"));
     let wrong = vault.write("wrong-passphrase", "another\n");

@@ -1,5 +1,5 @@
-//! Whose mail is the gateway's, and what else an admin's Postfix does with
-//! requests and replies: archives and signs them.
+//! The addresses that are the gateway's. An admin's Postfix also archives and
+//! signs requests and replies.
 
 use crate::harness::{ALICE, DkimKey, Draft, GATEWAY, Layout, Mail};
 

@@ -10,7 +10,7 @@ use crate::harness::{
     SoftwareModule, labelled_key, python, run, until,
 };
 
-/// What is guaranteed on replies (8.3), and what RFC 3834 asks of them.
+/// Checks the guarantees on replies (8.3), and the demands of RFC 3834.
 #[track_caller]
 fn assert_guaranteed(reply: &Mail, request: &Draft) {
     let expect =

@@ -1,5 +1,5 @@
-//! What mail clients and gateways between them do to a request's text changes
-//! nothing: the same key load file is issued.
+//! Mail clients and gateways between them change a request's text. The same key
+//! load file is issued all the same.
 
 use crate::harness::{Draft, Layout, Module, SoftwareModule};
 

@@ -1,5 +1,5 @@
-//! What is one message and what are two, through a real Postfix: a copy takes
-//! nobody's answer away, and a message that is offered again gets one.
+//! One message or two, through a real Postfix: a copy takes nobody's answer away,
+//! and a message that is offered again gets one answer.
 
 use std::{os::unix::process::ExitStatusExt, time::Duration};
 

@@ -1,5 +1,5 @@
-//! What commands print as JSON, for scripts: every list, and what `check`,
-//! `audit verify` and `backup` find.
+//! The JSON that commands print for scripts: every list, and the findings of
+//! `check`, `audit verify` and `backup`.
 
 use serde_json::{Value, json};
 

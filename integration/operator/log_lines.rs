@@ -223,7 +223,7 @@ fn elsewhere_the_journal_s_variable_says_nothing() {
     assert!(gateway.stop().success());
 }
 
-/// What stands outside of quotation marks.
+/// The text outside of quotation marks.
 fn without_quotations(line: &str) -> String {
     let (mut rest, mut is_quoted, mut is_escaped) = (String::new(), false, false);
     for c in line.chars() {

@@ -15,12 +15,12 @@ use crate::harness::{
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A site where a failed attempt is repeated after an hour, and nobody told.
+/// Has a failed attempt repeated after an hour, without a notice.
 fn patient(layout: &Layout) {
     for key in ["first_retry", "longest_retry", "notice_after"] {
         layout.set_gateway("worker", key, "1h");
     }
-    // Who asked once is in the list of senders as long as a test may last.
+    // A sender who asked once stays in the list of senders for the whole test.
     layout.set_gateway("throttle", "every", "1h");
 }
 
@@ -69,7 +69,7 @@ fn waiting(site: &Site) -> Vec<Value> {
     queue.as_array().expect("an array").clone()
 }
 
-/// What waits, once `wanted` is true of it.
+/// Everything that waits, once `wanted` is true of it.
 fn queue_when(site: &Site, what: &str, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
     until(what, PATIENCE, || {
         Some(waiting(site)).filter(|queue| wanted(queue))
@@ -94,9 +94,9 @@ fn refused(site: &Site, arguments: &[&str], code: i32, reason: &str) {
 }
 
 fn in_terminal(site: &Site, columns: &str, line: &str) -> String {
-    let told = at_terminal(site, columns, line, "");
-    assert_eq!(told.code, Some(0), "{told:?}");
-    told.stdout
+    let shown = at_terminal(site, columns, line, "");
+    assert_eq!(shown.code, Some(0), "{shown:?}");
+    shown.stdout
 }
 
 /// The command at a terminal where somebody types.
@@ -106,9 +106,9 @@ fn at_terminal(site: &Site, columns: &str, line: &str, typed: &str) -> Output {
     terminal
         .args(["--columns", columns])
         .arg(command.get_program());
-    let mut told = output(terminal.args(command.get_args()), typed.as_bytes());
-    told.stdout = told.stdout.replace("\r\n", "\n");
-    told
+    let mut shown = output(terminal.args(command.get_args()), typed.as_bytes());
+    shown.stdout = shown.stdout.replace("\r\n", "\n");
+    shown
 }
 
 #[test]
@@ -154,8 +154,8 @@ fn replies_that_postfix_does_not_take_are_seen_tried_again_and_told_of() {
     let story = json(&site, &["queue", "show", &id[..12], "--json"]);
     let waiting = &story["waiting"][0];
     assert_eq!(waiting["port_trouble"], queue[0]["port_trouble"], "{story}");
-    let told = site.layout.gateway(&["queue", "show", &id[..12]]);
-    assert!(told.contains(&why), "{told}");
+    let shown = site.layout.gateway(&["queue", "show", &id[..12]]);
+    assert!(shown.contains(&why), "{shown}");
     assert_eq!(text(&story, "from"), ALICE);
     assert_eq!(text(&story, "reverse_path"), format!("<{ALICE}>"));
     assert!(text(&story, "client").starts_with("127."));
@@ -266,9 +266,9 @@ fn what_is_dropped_is_never_answered_and_the_log_says_by_whom_and_why() {
         &site.layout.config(),
         &["queue", "drop", id, "--reason", "withdrawn by phone"],
     );
-    let told = run(drop.env("SUDO_USER", "jane"), b"");
+    let shown = run(drop.env("SUDO_USER", "jane"), b"");
     assert_eq!(
-        told,
+        shown,
         format!("Dropped: request {id}, never to be answered.\n")
     );
 
@@ -344,8 +344,8 @@ fn one_target_of_a_reply_is_dropped_and_the_other_answered() {
     let order = ["queue", "drop", id, "--target", ALICE, "--reason", "left"];
     refused(&site, &order, 1, CAROL);
     let order = ["queue", "drop", id, "--target", CAROL, "--reason", "left"];
-    let told = site.layout.gateway(&order);
-    assert_eq!(told, format!("Dropped: the reply for {CAROL}.\n"));
+    let shown = site.layout.gateway(&order);
+    assert_eq!(shown, format!("Dropped: the reply for {CAROL}.\n"));
     site.open_reply_port();
     site.layout.gateway(&["queue", "retry", "--all"]);
     site.mailbox(BOB).wait_for_reply("{KMS:Help} both");
@@ -386,9 +386,9 @@ fn subjects(site: &Site, person: &str) -> usize {
 #[test]
 fn waits_for_an_allowance_are_ended_only_where_that_is_meant() {
     let site = with_a_flood();
-    let told = site.layout.gateway(&["queue", "retry", "--all"]);
+    let shown = site.layout.gateway(&["queue", "retry", "--all"]);
     assert_eq!(
-        told,
+        shown,
         "Waits ended: 0 of requests, 0 of replies.\n\
          Left alone: 7 requests that wait for an allowance; --throttled ends these waits too.\n"
     );
@@ -463,8 +463,8 @@ fn a_flood_is_dropped_by_sender_client_and_rule() {
     let nobody = site.layout.gateway(&drop(&["--client", "192.0.2.0/24"]));
     assert_eq!(nobody, "Nothing waits that was sent so.\n");
 
-    let told = site.layout.gateway(&[&of_bob[..], &["--yes"]].concat());
-    assert_eq!(told, "Dropped: 2 requests and 0 replies and notices.\n");
+    let shown = site.layout.gateway(&[&of_bob[..], &["--yes"]].concat());
+    assert_eq!(shown, "Dropped: 2 requests and 0 replies and notices.\n");
     let line = "queue drop --rule flood --reason flood";
     let no = at_terminal(&site, "80", line, "\n");
     assert_eq!(no.code, Some(1), "{no:?}");
@@ -489,7 +489,7 @@ fn a_flood_is_dropped_by_sender_client_and_rule() {
     site.layout.gateway(&["audit", "verify"]);
 }
 
-/// What a terminal acts upon, but for line ends.
+/// Whether a terminal acts upon this character; line ends do not count.
 fn acts(c: char) -> bool {
     (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}')
 }

@@ -152,7 +152,7 @@ fn a_key_that_needs_a_restart_is_named() {
     assert_eq!(warned.len(), 2, "{log}");
     assert!(warned[0].contains("key_load_file.max_age"), "{warned:?}");
     assert!(warned[1].contains("worker.lease"), "{warned:?}");
-    // What is not in force is not promised either.
+    // The help text promises only what is in force.
     let help = site.ask(&help("how old may a request be?")).text();
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
     let age = |time| help.contains(&format!("at most {time} old"));

@@ -114,7 +114,7 @@ impl Scene {
         scene
     }
 
-    /// What commands need beside the site itself.
+    /// Makes the files that commands need beside the site itself.
     fn prepare(&mut self, answer: &Mail, public_key: &str, body: &str) {
         let directory = self.directory();
         self.note("directory", shown(&directory));

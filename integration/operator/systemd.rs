@@ -1,6 +1,6 @@
-//! What systemd is told, over the very kind of socket that it listens on: when
-//! the gateway is ready, reloads and stops, what it does, and that it is well,
-//! which it must not hear of a gateway that isn't.
+//! Notifications to systemd, over the very kind of socket that it listens on: the
+//! gateway is ready, reloads, stops, its status, and that it is well. A gateway
+//! that isn't well must not send the last.
 
 use std::{
     fs,
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const WATCHDOG: Duration = Duration::from_secs(1);
 
 /// A message that systemd got: its lines.
-type Told = Vec<String>;
+type Notification = Vec<String>;
 
 /// The socket that systemd has for a service.
 struct NotifySocket(UnixDatagram);
@@ -35,7 +35,7 @@ impl NotifySocket {
     }
 
     /// The next message, if one comes in time.
-    fn next(&self, limit: Duration) -> Option<Told> {
+    fn next(&self, limit: Duration) -> Option<Notification> {
         self.0.set_read_timeout(Some(limit)).expect("a time limit");
         let mut bytes = vec![0; 8192];
         match self.0.recv(&mut bytes) {
@@ -49,11 +49,11 @@ impl NotifySocket {
     }
 
     /// Waits for a message with a line that begins so.
-    fn wait_for(&self, beginning: &str) -> Told {
+    fn wait_for(&self, beginning: &str) -> Notification {
         let deadline = Instant::now() + PATIENCE;
-        while let Some(told) = self.next(PATIENCE) {
-            if line(&told, beginning).is_some() {
-                return told;
+        while let Some(notified) = self.next(PATIENCE) {
+            if line(&notified, beginning).is_some() {
+                return notified;
             }
             assert!(Instant::now() < deadline, "no {beginning}");
         }
@@ -71,15 +71,15 @@ impl NotifySocket {
         let (mut beats, mut longest, mut last) = (0, Duration::ZERO, begin);
         let mut status = String::new();
         while let Some(left) = limit.checked_sub(begin.elapsed()) {
-            let Some(told) = self.next(left.max(Duration::from_millis(1))) else {
+            let Some(notified) = self.next(left.max(Duration::from_millis(1))) else {
                 break;
             };
-            if line(&told, "WATCHDOG=1").is_some() {
+            if line(&notified, "WATCHDOG=1").is_some() {
                 beats += 1;
                 longest = longest.max(last.elapsed());
                 last = Instant::now();
             }
-            status = line(&told, "STATUS=").map_or(status, str::to_owned);
+            status = line(&notified, "STATUS=").map_or(status, str::to_owned);
             if is_awaited(&status) {
                 break;
             }
@@ -92,10 +92,10 @@ impl NotifySocket {
     }
 }
 
-/// What was heard in a time.
+/// The notifications of a time.
 #[derive(Debug)]
 struct Heard {
-    /// How often it was told that all is well.
+    /// How often the gateway said that all is well.
     beats: usize,
     /// The longest time between.
     longest: Duration,
@@ -103,8 +103,9 @@ struct Heard {
     status: String,
 }
 
-fn line<'a>(told: &'a Told, beginning: &str) -> Option<&'a str> {
-    told.iter()
+fn line<'a>(notification: &'a Notification, beginning: &str) -> Option<&'a str> {
+    notification
+        .iter()
         .map(String::as_str)
         .find(|line| line.starts_with(beginning))
 }
@@ -188,8 +189,8 @@ fn a_systemd_that_does_not_listen_stops_nothing() {
     let house = House::with(layout, gateway);
     house.serves();
     assert!(house.gateway.stop().success());
-    let told = systemd.wait_for("READY=1");
-    assert_eq!(line(&told, "STATUS="), Some("STATUS=Serving."));
+    let notified = systemd.wait_for("READY=1");
+    assert_eq!(line(&notified, "STATUS="), Some("STATUS=Serving."));
 }
 
 #[test]
@@ -207,7 +208,7 @@ fn a_well_gateway_says_so_at_half_of_the_time_and_a_hung_one_does_not() {
     );
 
     house.gateway.hang();
-    // What was sent before.
+    // Notifications that were sent before.
     systemd.listen(WATCHDOG / 10);
     assert_eq!(systemd.listen(3 * WATCHDOG).beats, 0);
     house.gateway.signal(Signal::CONT);
@@ -243,7 +244,7 @@ fn a_locked_store_is_trouble_and_no_reason_for_a_restart() {
     assert!(in_trouble(&heard.status), "{heard:?}");
     assert!(heard.status.contains("gateway.sqlite3"), "{heard:?}");
     assert!(heard.longest < WATCHDOG, "{heard:?}");
-    // It stays so, and is told as well all the while.
+    // It stays so, and keeps saying so.
     let heard = systemd.listen(3 * WATCHDOG);
     assert!(in_trouble(&heard.status), "{heard:?}");
     assert!(heard.beats >= 5 && heard.longest < WATCHDOG, "{heard:?}");

@@ -1,6 +1,6 @@
-//! What an administrator watches: after known traffic every counter has its exact
-//! value, the pages for probes tell the truth, and dashboard and alerts ask for
-//! nothing that isn't there.
+//! Metrics, probes, dashboard and alerts. After known traffic every counter has its
+//! exact value. The pages for probes say how the gateway is. Dashboard and alerts
+//! ask for nothing that isn't there.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -309,7 +309,7 @@ fn a_clock_in_doubt_is_an_alarm_everywhere() {
     );
 }
 
-/// What an administrator's tool can do to a row, and what undoes it.
+/// An alteration of a row by an administrator's tool, and its undoing.
 const ALTERATIONS: [(&str, &str); 4] = [
     (
         "UPDATE kmc_keys SET expiry = '20980101T000000Z'",
@@ -582,7 +582,7 @@ fn assert_exported(expression: &str, exported: &Exported) {
     }
 }
 
-/// What labels an expression groups by.
+/// The labels by which an expression groups.
 fn groups_in(expression: &str) -> BTreeSet<String> {
     let after = expression.split("by (").skip(1);
     after

@@ -38,8 +38,8 @@ impl Verified {
         layout.set_gateway("sender_authentication", "authserv_ids", ids);
         layout.set_gateway("sender_authentication", "require", require);
         layout.allow_xclient();
-        // Of a flood that is discarded Postfix's queue manager sees nothing, and
-        // the pause that is to give it time would last until it does.
+        // Postfix's queue manager sees nothing of a flood that is discarded. The
+        // pause that gives it time would last until it does.
         layout.set_postfix("in_flow_delay=0");
         Self {
             site: layout.start(),

@@ -15,7 +15,7 @@ use crate::harness::{
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Where the name server is, and where the way to it begins.
+/// The ports of the name server, and of the way to it.
 const NAME_SERVER: u16 = 5300;
 const WAY: u16 = 5301;
 
@@ -100,7 +100,7 @@ fn a_listed_client_is_refused_at_rcpt_and_told_why() {
     let server = serve(&layout, 3600, &[("bl.example", "ip4trie", LISTED)]);
     let site = layout.start();
 
-    // What is not for the gateway is nobody's to ask about.
+    // No zone is asked about mail that is not for the gateway.
     let mut smtp = from(&site, "ADDR=192.0.2.9");
     let to_bob = help(1).with("To", BOB).to_bytes();
     assert_eq!(smtp.send(ALICE, &[BOB], &to_bob).code, 250);
@@ -214,7 +214,7 @@ fn the_sites_own_clients_are_not_looked_up() {
     is_answered(&site, "ADDR=192.0.2.65", 1);
     is_answered(&site, "ADDR=127.0.0.2", 2);
     is_answered(&site, "ADDR=192.0.2.9 LOGIN=alice", 3);
-    // What comes by the queue is from our own Postfix.
+    // Mail from the queue comes from our own Postfix.
     let mut queued = site.smtp_without_milters();
     let draft = help(4);
     assert_eq!(queued.send(ALICE, &[GATEWAY], &draft.to_bytes()).code, 250);

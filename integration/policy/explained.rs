@@ -9,7 +9,7 @@ use crate::harness::{ALICE, Draft, GATEWAY, Layout, Site, kms_gateway, run, unti
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What `explain` says: the rule, or the verdict where no rule decides.
+/// The finding of `explain`: the rule, or the verdict if no rule decides.
 fn explained(layout: &Layout, arguments: &[&str], message: &[u8]) -> String {
     let arguments = [&["explain", "--json"], arguments, &["-"]].concat();
     let json = run(&mut kms_gateway(&layout.config(), &arguments), message);

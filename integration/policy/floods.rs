@@ -1,5 +1,5 @@
-//! Floods (STS600-9-2 clause 4): who asks too much waits, then is blocked, and
-//! is told so once each time; nobody else notices.
+//! Floods (STS600-9-2 clause 4): a sender who asks too much waits, then is blocked,
+//! and gets one notice each time. Nobody else notices.
 
 use std::time::Duration;
 

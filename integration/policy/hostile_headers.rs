@@ -1,5 +1,5 @@
-//! What a sender may put into a header: nothing of it acts in replies, logs,
-//! explanations, the audit log or its exports, and nothing is too much.
+//! Hostile header fields: nothing in them acts in replies, logs, explanations, the
+//! audit log or its exports, and no field is too large to judge.
 
 use std::{fs, process::Command};
 
@@ -93,12 +93,12 @@ fn explanations_show_and_do_nothing() {
     }
 }
 
-/// What may be held beyond the largest message: the program itself.
+/// The memory that may be held beyond the largest message: the program itself.
 const CONSTANT_KIB: u64 = 48 * 1024;
 
 /// Verdict and rule of a message, in bounded time and memory.
 fn explain(layout: &Layout, message: &[u8]) -> (String, String) {
-    // Tells the most memory that its child had, in KiB.
+    // Reports the most memory that its child had, in KiB.
     const MEASURE: &str = "import resource, subprocess, sys\n\
         ended = subprocess.run(sys.argv[2:])\n\
         open(sys.argv[1], 'w').write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))\n\

@@ -1,6 +1,6 @@
-//! What would go round for ever if the gateway answered it: another gateway, a
-//! list, a responder, bounces. All through one real Postfix, to the end:
-//! nothing in its queue and nothing in the gateway's spool.
+//! Mail that would go round for ever if the gateway answered it: from another
+//! gateway, a list, a responder, bounces. All of it passes one real Postfix, until
+//! nothing is left in Postfix's queue and the gateway's spool.
 
 use std::{
     fs::{self, DirBuilder},

@@ -1,5 +1,5 @@
-//! Who sends: vendors with honest requests, robots, lists, other people, and one
-//! who forges. Each keeps count of what must have come of it.
+//! The senders: vendors with honest requests, robots, lists, other people, and a
+//! forger. Each counts the results that its mail must have.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ const SESSION_LENGTH: usize = 25;
 const FLOOD: usize = 60;
 const BETWEEN_FLOODS: usize = 300;
 
-/// What all share.
+/// Everything that the senders share.
 pub struct World<'a> {
     pub site: &'a Site,
     pub progress: &'a Progress,
@@ -46,7 +46,7 @@ pub struct World<'a> {
     pub automatic: &'a [(String, Vec<u8>)],
 }
 
-/// What must have come of all that was sent.
+/// The expected results of all that was sent.
 #[derive(Default)]
 pub struct Tally {
     /// Requests that get one final reply each, by their Message-IDs.
@@ -83,7 +83,7 @@ impl Tally {
     }
 }
 
-/// What an answer must say.
+/// The expected answer.
 #[derive(Clone, Copy)]
 pub enum Answer {
     Success,
@@ -167,7 +167,7 @@ impl<'a> Sender<'a> {
         ALICE.replace('@', &format!("+{}.{number}@", self.name))
     }
 
-    /// What a Subject has after its code.
+    /// Words for a Subject, after its code.
     pub fn words(&mut self) -> String {
         format!("{} {:08x}", self.name, self.random.u32(..))
     }
@@ -251,7 +251,7 @@ pub fn forge(world: &World<'_>) -> Tally {
         for _ in 0..FLOOD {
             let forged = Draft::request("{KMS:Help} forged", "").with("From", BOB);
             let taken = smtp.send("mallory@attacker.example", &[GATEWAY], &forged.to_bytes());
-            // What is more than one address gets answered waits at the sender's.
+            // Mail beyond the allowance of one address waits at the sender's server.
             assert!(matches!(taken.code, 250 | 450), "{taken:?}");
             if taken.code == 250 {
                 tally.forged.push(forged.header("Message-ID").to_owned());

@@ -125,12 +125,14 @@ fn floods_of_ignored_mail_and_of_copies_are_counted() {
 
     let entries = until("all are in the log", 3 * MINUTE, || {
         let entries = list(layout, &[]);
-        let told = |what: &str| -> u64 {
+        let counted = |what: &str| -> u64 {
             let of = |entry: &&Value| entry["rule"] == what || entry["event"] == what;
-            let told = entries.iter().filter(of);
-            told.map(|entry| entry["count"].as_u64().unwrap_or(1)).sum()
+            let found = entries.iter().filter(of);
+            found
+                .map(|entry| entry["count"].as_u64().unwrap_or(1))
+                .sum()
         };
-        let all = (told("auto-submitted"), told("duplicate")) == (45, 30);
+        let all = (counted("auto-submitted"), counted("duplicate")) == (45, 30);
         all.then(|| entries.clone())
     });
     // A minute may have ended in between.

@@ -117,7 +117,7 @@ fn a_backup_made_under_load_is_restored_as_the_readme_says() {
     let layout = Layout::new();
     layout.set_gateway("throttle", "at_once", 10_000);
     layout.set_gateway("throttle", "block_above", 20_000);
-    // What was being worked on at the backup's moment is taken up after this.
+    // A request that was in work at the moment of the backup is taken up after this.
     layout.set_gateway("worker", "lease", "2s");
     let mut site = layout.start();
     let backup = site.layout.directory().join("backup.sqlite3");
@@ -144,9 +144,9 @@ fn a_backup_made_under_load_is_restored_as_the_readme_says() {
     };
     assert_eq!(verify(&[]).0, Some(0));
     assert_eq!(verify(&["--head", &head(&printed)]).0, Some(0));
-    let (code, told) = verify(&["--head", &later]);
-    assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains("cut or replaced"), "{told}");
+    let (code, shown) = verify(&["--head", &later]);
+    assert_eq!(code, Some(1), "{shown}");
+    assert!(shown.contains("cut or replaced"), "{shown}");
 
     site.gateway = Some(site.layout.start_gateway());
     site.postfix.deliver_all();

@@ -41,7 +41,7 @@ impl Database {
         run(Command::new("sqlite3").arg(&self.path).arg(statements), b"")
     }
 
-    /// Where the first page of a table or an index begins.
+    /// The offset of the first page of a table or an index.
     fn page_of(&self, name: &str) -> u64 {
         let root = format!("SELECT rootpage FROM sqlite_schema WHERE name = '{name}'");
         let page: u64 = self.sqlite3(&root).trim().parse().expect("a number");

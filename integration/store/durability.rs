@@ -66,13 +66,13 @@ fn send(site: &Site, number: usize) {
     assert_eq!(answer.code, 250, "{answer:?}");
 }
 
-/// What ties a message on the wire, its pages in the log and its answer.
+/// The mark that ties a message on the wire, its pages in the log and its answer.
 fn marker(number: usize) -> String {
     format!("marker-{number:04}-")
 }
 
-/// What the gateway did that matters here, each with the line of strace's
-/// output at which it happened.
+/// The gateway's acts that matter here, each with the line of strace's output at
+/// which it happened.
 struct Trace(Vec<(usize, Event)>);
 
 enum Event {
@@ -139,7 +139,7 @@ impl Trace {
     }
 }
 
-/// What a call means here, at the line that is least in our favour.
+/// The meaning of a call, at the line that is least in our favour.
 fn event(call: &Call<'_>) -> Option<(usize, Event)> {
     let on_log = call.file().is_some_and(|file| file.ends_with("-wal"));
     let descriptor = call.descriptor().to_owned();
@@ -241,7 +241,7 @@ fn trace_of(config: &Path, line: &str, file: &Path) -> String {
     fs::read_to_string(file).expect("a trace")
 }
 
-/// What of a file, or directory, is not surely on the disk at the end.
+/// The part of a file or directory that is not surely on the disk at the end.
 fn unsynced_part(calls: &[Call<'_>], path: &Path) -> Option<&'static str> {
     let shown = path.display();
     let (own, name) = (format!("<{shown}>"), format!("\"{shown}\""));

@@ -35,7 +35,7 @@ use crate::harness::{
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What changes files, and what the milter takes and answers.
+/// The calls that change files, and those by which the milter reads and answers.
 const CALLS: &str = "trace=openat,creat,pwrite64,pwritev,pwritev2,write,writev,ftruncate,truncate,\
     fallocate,fdatasync,fsync,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,\
     unlinkat,mkdir,mkdirat,rmdir,recvfrom,read,sendto,sendmsg";
@@ -62,7 +62,7 @@ impl Trace {
         Self(fs::read_to_string(file).expect("a trace"))
     }
 
-    /// What the program did to these files.
+    /// Applies the program's changes to these files.
     fn to(&self, mut disk: Disk) -> Disk {
         self.calls().iter().for_each(|call| disk.see(call));
         disk
@@ -226,7 +226,7 @@ impl Opening {
         }
     }
 
-    /// What is in the store, once its audit log verifies.
+    /// The contents of the store, once its audit log verifies.
     fn held(&self) -> Result<Held, StoreError> {
         self.runtime.block_on(async {
             let settings = StoreSettings::new(&self.path);
@@ -250,7 +250,7 @@ impl Opening {
     }
 }
 
-/// What a store has of requests.
+/// The requests and keys of a store.
 struct Held {
     entries: Vec<Entry>,
     /// Those that wait for an answer or whose answer waits for its hand-over.
@@ -366,7 +366,7 @@ impl Installation {
         self.root.join("lib/gateway.sqlite3")
     }
 
-    /// What `init` is given: the rest is in the configuration once there is one.
+    /// The arguments of `init`. The rest is in the configuration once there is one.
     fn arguments(&self) -> Vec<String> {
         let mut arguments = ["init", "--issuer", "Example"].map(str::to_owned).to_vec();
         if !self.config().exists() {
@@ -385,8 +385,8 @@ impl Installation {
     }
 }
 
-/// Where it was cut short, another run finishes it. Until then nothing is taken
-/// for a database that isn't one.
+/// Another run finishes one that was cut short. Until then nothing is taken for a
+/// database that isn't one.
 #[test]
 fn whatever_is_left_of_a_first_start_is_finished_by_the_next() {
     const STATES: usize = 60;
@@ -413,29 +413,29 @@ fn whatever_is_left_of_a_first_start_is_finished_by_the_next() {
         let is_finished = number >= 55;
         installation.is_nothing_or_sound(&format!("cut {cut}, {luck:?}"));
         let again = output(&mut installation.init(), b"");
-        let told = format!("cut {cut}, {luck:?}: {again:?}");
+        let scene = format!("cut {cut}, {luck:?}: {again:?}");
         match again.code {
-            Some(0) => assert!(!is_finished, "{told}"),
+            Some(0) => assert!(!is_finished, "{scene}"),
             _ => assert!(
                 again.stderr.contains("nothing is left to be set up"),
-                "{told}"
+                "{scene}"
             ),
         }
         let opening = Opening::of(&installation.database(), &installation.secret());
-        assert_eq!(opening.held().expect("a store").kmc_keys, 1, "{told}");
+        assert_eq!(opening.held().expect("a store").kmc_keys, 1, "{scene}");
     }
 }
 
 impl Installation {
     /// As `serve` would find it.
-    fn is_nothing_or_sound(&self, told: &str) {
+    fn is_nothing_or_sound(&self, scene: &str) {
         if !self.secret().exists() || !self.database().exists() {
             return;
         }
         match Opening::of(&self.database(), &self.secret()).held() {
-            Ok(held) => assert!(held.kmc_keys <= 1, "{told}"),
+            Ok(held) => assert!(held.kmc_keys <= 1, "{scene}"),
             Err(StoreError::Empty { .. }) => {}
-            Err(error) => panic!("{told}: {error}"),
+            Err(error) => panic!("{scene}: {error}"),
         }
     }
 }
@@ -547,7 +547,7 @@ fn make_earlier(database: &Path, waiting: usize) {
     fs::set_permissions(database, mode).expect("its mode");
 }
 
-/// Where states are rebuilt: in memory, where there is room.
+/// A directory in which states are rebuilt: in memory, if there is room.
 fn place() -> TempDir {
     let memory = Path::new("/dev/shm");
     let made = match memory.is_dir() {

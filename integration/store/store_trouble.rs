@@ -41,7 +41,7 @@ impl Trouble {
         smtp.send(ALICE, recipients, &draft.to_bytes()).code
     }
 
-    /// What Postfix's queue holds, which must be copies for the gateway alone.
+    /// The messages in Postfix's queue, which must be copies for the gateway alone.
     fn waiting(&self) -> usize {
         let queue = self.site.postfix.queue();
         let deferred = queue
@@ -113,7 +113,7 @@ fn layout(size: &str, min_free_bytes: u64) -> (Layout, SmallDisk) {
     layout.set_gateway("store", "path", path.to_str().expect("a path in UTF-8"));
     let min_free_bytes = i64::try_from(min_free_bytes).expect("a number of TOML");
     layout.set_gateway("store", "min_free_bytes", min_free_bytes);
-    // What a failed attempt holds is free again soon.
+    // The lease of a failed attempt ends soon.
     layout.set_gateway("worker", "lease", "2s");
     layout.gateway(&words(
         "kmc init --create-master-secret --issuer Example --name K0001 --expires 20990101T000000Z",

@@ -150,7 +150,7 @@ const BY_DESIGN: &[Difference] = &[
     },
 ];
 
-/// The lines of a program of `integration/`.
+/// The lines of a Python program below `integration/`.
 fn made_by<T: DeserializeOwned>(program: &str, arguments: &[&str], input: &str) -> Vec<T> {
     let lines = run(python(program).args(arguments), input.as_bytes());
     let read = |line| serde_json::from_str(line).unwrap();
@@ -165,7 +165,7 @@ struct Field {
     python: Option<Reading>,
 }
 
-/// What a field says: text, or addresses as local part and domain.
+/// The reading of a field: text, or addresses as local part and domain.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(untagged)]
 enum Reading {

@@ -54,7 +54,7 @@ fn over_its_files(name: &str, elsewhere: &[PathBuf]) {
     run(*check, elsewhere);
 }
 
-/// What real systems send.
+/// The messages of real systems.
 fn mail() -> Vec<PathBuf> {
     files(&root().join("integration/corpus"))
 }

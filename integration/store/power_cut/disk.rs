@@ -21,7 +21,7 @@ use crate::harness::Call;
 /// A disk writes a sector whole or not at all, if it keeps its promises.
 const SECTOR: usize = 512;
 
-/// What a program did to the files below a directory.
+/// The changes of a program to the files below a directory.
 pub struct Disk {
     root: PathBuf,
     /// The files, by their numbers.
@@ -111,7 +111,7 @@ impl Naming {
     }
 }
 
-/// What becomes of writes that are not synced: how likely each is to be kept.
+/// How likely each write that is not synced is to be kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Luck(pub f64);
 
@@ -425,7 +425,7 @@ fn path(call: &Call<'_>, place: usize) -> PathBuf {
     PathBuf::from(OsString::from_vec(strings.swap_remove(place)))
 }
 
-/// What was written of what was to be.
+/// The bytes of a write that the kernel took.
 fn written(call: &Call<'_>) -> Vec<u8> {
     let (strings, _) = call.strings();
     let mut bytes = strings.concat();

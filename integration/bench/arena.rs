@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     harness::{DkimKey, Layout, OpenDkim, Postfix, Site, run, until},
-    peers::Peer,
+    peers::{Peer, RESPONDER},
     plan::Plan,
 };
 
@@ -20,7 +20,6 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The recipient of mail that is thrown away once it is delivered.
 pub const SINK: &str = "somebody@sink.example";
-pub const RESPONDER: &str = "responder@kms.example.org";
 pub const PIPE: &str = "pipe@kms.example.org";
 
 /// smtpd's ports; of the site's own, 2525 asks the gateway and 2526 no milter.

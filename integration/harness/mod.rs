@@ -31,6 +31,7 @@ mod memory_limit;
 mod milter;
 mod module;
 mod pages;
+mod people;
 mod postfix;
 mod rbldnsd;
 mod reference_kms;
@@ -57,11 +58,12 @@ pub use self::{
     milter::{EndAnswer, Milter, Packet, packet},
     module::{IndependentModule, Module, OpenedKey, SoftwareModule, labelled_key},
     pages::{Exported, Page, Pages},
+    people::{ALICE, BOB, CAROL, GATEWAY},
     postfix::Postfix,
     rbldnsd::{Rbldnsd, SlowWay, WELL, WELL_V6},
     reference_kms::{Impostor, ReferenceKms},
     signer::{Manner, Signer},
-    site::{ALICE, BOB, CAROL, GATEWAY, Layout, Site},
+    site::{Layout, Site},
     smtp::{Reply, Smtp},
     strace::{Call, calls},
     stsa::{DECLARED, STSA, Stsa, with_attachment},

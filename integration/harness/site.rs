@@ -13,17 +13,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
-    Draft, Gateway, Mail, Mailbox, Output, Postfix, Smtp, address::SiteAddress, command,
-    gateway::kms_gateway, postfix::private_site, run, words,
+    ALICE, Draft, GATEWAY, Gateway, Mail, Mailbox, Output, Postfix, Smtp, address::SiteAddress,
+    command, gateway::kms_gateway, postfix::private_site, run, words,
 };
 
 /// A port for replies, closed until [`Site::open_reply_port`].
 const CLOSED: u16 = 18035;
-
-pub const GATEWAY: &str = "gateway@kms.example.org";
-pub const ALICE: &str = "alice@vendor.example";
-pub const BOB: &str = "bob@vendor.example";
-pub const CAROL: &str = "carol@vendor.example";
 
 /// A site that is laid out and not yet started: time to change its settings.
 pub struct Layout {

@@ -12,7 +12,6 @@ use kms_gateway::{
 use super::{
     arrivals::Arrivals,
     harness::{ALICE, BOB, Draft, GATEWAY, Mail, Site, Smtp, SoftwareModule, until},
-    mix::MIX,
     progress::Progress,
 };
 
@@ -44,6 +43,15 @@ pub struct World<'a> {
     /// Mail that no robot, list or mail system shall be answered for, with its
     /// reverse path.
     pub automatic: &'a [(String, Vec<u8>)],
+    pub mix: &'a [Kind],
+}
+
+/// A kind of message.
+pub struct Kind {
+    /// How often, beside the others.
+    pub weight: usize,
+    pub name: &'static str,
+    pub send: fn(&mut Sender<'_>),
 }
 
 /// The expected results of all that was sent.
@@ -76,7 +84,8 @@ impl Tally {
         self.passed += other.passed;
         self.others.extend(other.others);
         self.forged.extend(other.forged);
-        self.mixed.resize(MIX.len(), 0);
+        let rows = self.mixed.len().max(other.mixed.len());
+        self.mixed.resize(rows, 0);
         for (sum, mixed) in self.mixed.iter_mut().zip(other.mixed) {
             *sum += mixed;
         }
@@ -116,7 +125,7 @@ impl<'a> Sender<'a> {
         Self {
             random: Rng::with_seed(number),
             tally: Tally {
-                mixed: vec![0; MIX.len()],
+                mixed: vec![0; world.mix.len()],
                 ..Tally::default()
             },
             name: format!("s{number}"),
@@ -132,7 +141,8 @@ impl<'a> Sender<'a> {
     pub fn run(mut self) -> Tally {
         // First of each kind: what memory that needs at once, if all senders do it
         // together, the gateway then has.
-        for kind in (0..MIX.len()).chain(0..MIX.len()) {
+        let rows = 0..self.world.mix.len();
+        for kind in rows.clone().chain(rows) {
             self.send_one(kind);
         }
         while !self.world.progress.is_over() {
@@ -145,15 +155,16 @@ impl<'a> Sender<'a> {
 
     fn send_one(&mut self, kind: usize) {
         self.tally.mixed[kind] += 1;
-        (MIX[kind].send)(self);
+        (self.world.mix[kind].send)(self);
         self.wait(UNANSWERED);
     }
 
     /// A row of the mix, by the weights.
     fn choose(&mut self) -> usize {
-        let weights: usize = MIX.iter().map(|kind| kind.weight).sum();
+        let mix = self.world.mix;
+        let weights: usize = mix.iter().map(|kind| kind.weight).sum();
         let mut place = self.random.usize(..weights);
-        let chosen = MIX.iter().position(|kind| {
+        let chosen = mix.iter().position(|kind| {
             let found = place < kind.weight;
             place = place.saturating_sub(kind.weight);
             found

@@ -28,5 +28,8 @@ mod remote_kms;
 /// No secret leaves its seal.
 mod secrets;
 
+/// Locked memory, and no core dump.
+mod locked_memory;
+
 /// Another master secret, another storage key.
 mod secret_change;

@@ -16,6 +16,7 @@
 
 mod address;
 mod command;
+mod descriptors;
 mod disk;
 mod dkim;
 mod dovecot;
@@ -45,6 +46,7 @@ mod wait;
 
 pub use self::{
     command::{Output, output, python, run, words},
+    descriptors::allow_descriptors,
     disk::SmallDisk,
     dkim::{DkimKey, OpenDkim},
     dovecot::Dovecot,

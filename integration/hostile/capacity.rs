@@ -10,12 +10,10 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use crate::harness::{
-    ALICE, BOB, Draft, GATEWAY, House, Layout, MemoryLimit, Milter, Pages, ask, begin,
-    hostile::text_that_grows, hostile_peers, pairs, request_fields, request_with, send, taken,
-    until,
+    ALICE, BOB, Draft, GATEWAY, House, Layout, MemoryLimit, Milter, Pages, allow_descriptors, ask,
+    begin, hostile::text_that_grows, hostile_peers, pairs, request_fields, request_with, send,
+    taken, until,
 };
 
 /// A loaded machine may need this long.
@@ -26,17 +24,6 @@ const MAX_CONNECTIONS: usize = 1000;
 
 const SESSIONS: &str = "kms_gateway_milter_sessions";
 const ENDED: &str = "kms_gateway_milter_connections_ended_total";
-
-/// A file descriptor for each connection, here and in the gateway.
-fn allow_descriptors(count: u64) {
-    let limit = getrlimit(Resource::Nofile);
-    let wanted = limit.current.map(|current| current.max(count));
-    let allowed = Rlimit {
-        current: wanted,
-        maximum: limit.maximum.map(|maximum| maximum.max(count)),
-    };
-    setrlimit(Resource::Nofile, allowed).expect("a right of root");
-}
 
 fn lines_of(log: &str, words: &str) -> usize {
     log.lines().filter(|line| line.contains(words)).count()

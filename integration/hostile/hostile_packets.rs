@@ -6,10 +6,8 @@
 
 use std::{net::TcpStream, time::Duration};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use crate::harness::{
-    EndAnswer, GATEWAY, House, Milter, ask, begin,
+    EndAnswer, GATEWAY, House, Milter, allow_descriptors, ask, begin,
     hostile::{
         COMMANDS, IMPOSSIBLE_LENGTHS, MACRO_STAGES, NO_REVERSE_PATHS, NO_STRINGS, STEPS,
         WRONG_ORDERS, crowd, endless_body, endless_macros, fields_that_break_out, large_field,
@@ -380,17 +378,6 @@ fn without_free_descriptors_sessions_go_on_and_new_ones_wait() {
     assert_eq!(late.answer().command, 'O');
     house.serves();
     println!("{limit} idle connections on {limit} file descriptors");
-}
-
-/// A file descriptor for each connection, here and in the gateway.
-fn allow_descriptors(count: u64) {
-    let limit = getrlimit(Resource::Nofile);
-    let wanted = limit.current.map(|current| current.max(count));
-    let allowed = Rlimit {
-        current: wanted,
-        maximum: limit.maximum.map(|maximum| maximum.max(count)),
-    };
-    setrlimit(Resource::Nofile, allowed).expect("a right of root");
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, Permissions},
+    fs::{self, File, Permissions},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, SystemTime},
 };
 
 use super::{Layout, Output, output, run};
@@ -73,6 +74,7 @@ impl Installer {
 
     /// `kms-gateway postfix` with an action.
     pub fn postfix(&self, action: &str) -> Command {
+        self.settle();
         let mut command = Command::new(env!("CARGO_BIN_EXE_kms-gateway"));
         command
             .arg("--config")
@@ -105,6 +107,18 @@ impl Installer {
         self.assert_files(&before);
         assert_eq!(self.is_gone(), was_gone, "something was left behind");
         stderr
+    }
+
+    /// Makes Postfix's files a minute old. Postfix's programs wait for a second
+    /// before they read a file that was changed this moment.
+    pub fn settle(&self) {
+        let then = SystemTime::now() - Duration::from_mins(1);
+        for name in ["main.cf", "master.cf"] {
+            let path = self.layout.postfix_file(name);
+            if let Ok(file) = File::options().append(true).open(path) {
+                file.set_modified(then).expect("its time");
+            }
+        }
     }
 
     /// The contents of main.cf, master.cf and gateway.toml.

@@ -1,11 +1,7 @@
 //! The findings of `kms-gateway postfix check`: none for a Postfix that is as the
 //! gateway needs it. For any other it prints each difference and its remedy.
 
-use std::{
-    fs::{self, File},
-    process::Command,
-    time::{Duration, SystemTime},
-};
+use std::{fs, process::Command};
 
 use crate::harness::{BOB, GATEWAY, Installer, output, run};
 
@@ -13,7 +9,7 @@ use crate::harness::{BOB, GATEWAY, Installer, output, run};
 fn installed() -> Installer {
     let installer = Installer::on_debian();
     installer.run(&[]);
-    settle(&installer);
+    installer.settle();
     assert_eq!(installer.differences(), [] as [&str; 0]);
     installer
 }
@@ -25,18 +21,7 @@ fn postconf(installer: &Installer, arguments: &[&str]) {
         Command::new("postconf").arg("-c").arg(etc).args(arguments),
         b"",
     );
-    settle(installer);
-}
-
-/// Makes the files a minute old: Postfix's programs wait until one that was changed
-/// this moment has settled.
-fn settle(installer: &Installer) {
-    let then = SystemTime::now() - Duration::from_mins(1);
-    for name in ["main.cf", "master.cf"] {
-        let path = installer.layout.postfix_file(name);
-        let file = File::options().append(true).open(path).expect("a file");
-        file.set_modified(then).expect("its time");
-    }
+    installer.settle();
 }
 
 #[test]
@@ -178,7 +163,7 @@ fn each_difference_has_its_remedy() {
         for (file, content) in &before {
             fs::write(file, content).expect("as it was");
         }
-        settle(&installer);
+        installer.settle();
     }
     assert_eq!(installer.differences(), [] as [&str; 0]);
 }

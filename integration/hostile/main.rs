@@ -17,6 +17,9 @@ mod harness;
 /// Peers that are slow, silent, confused or hostile.
 mod hostile_packets;
 
+/// Garbage in packets.
+mod garbage;
+
 /// More connections and content than there is room for.
 mod capacity;
 

@@ -377,33 +377,6 @@ fn what_the_admin_should_know_is_said() {
     assert!(!quiet.contains("warning"), "{quiet}");
 }
 
-#[test]
-fn a_probe_of_recipient_verification_does_not_reach_the_gateway() {
-    const PARAMETER: &str = "address_verify_transport_maps";
-    let installer = Installer::on_debian();
-    let layout = &installer.layout;
-    let restrictions =
-        "smtpd_recipient_restrictions=permit_mynetworks, reject_unverified_recipient";
-    layout.set_postfix(restrictions);
-    let before = installer.files();
-    installer.run(&[]);
-    let exception = format!("inline:{{ {{{GATEWAY} = discard:kms-gateway}} }}, $transport_maps");
-    assert_eq!(layout.postfix_parameter(PARAMETER), exception);
-    // The exception goes when no recipient is verified any more.
-    layout.set_postfix("smtpd_recipient_restrictions=permit_mynetworks");
-    installer.run(&[]);
-    assert_eq!(layout.postfix_parameter(PARAMETER), "$transport_maps");
-    layout.set_postfix(restrictions);
-    installer.run(&[]);
-    installer.uninstall(&[]);
-    let after = installer.files();
-    let file = layout.postfix_file("main.cf");
-    assert_eq!(
-        String::from_utf8_lossy(&after[&file]),
-        String::from_utf8_lossy(&before[&file])
-    );
-}
-
 /// Whatever an editor has left, and whatever else the site has: the bytes come back.
 #[test]
 fn odd_files_come_back_byte_for_byte() {

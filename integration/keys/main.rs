@@ -31,5 +31,8 @@ mod secrets;
 /// Locked memory, and no core dump.
 mod locked_memory;
 
+/// The files that a change of secret touches.
+mod secret_files;
+
 /// Another master secret, another storage key.
 mod secret_change;

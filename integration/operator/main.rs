@@ -28,6 +28,9 @@ mod json;
 /// The queue: what waits, and orders to retry and to drop.
 mod queue;
 
+/// The queue after a flood.
+mod queue_flood;
+
 /// SIGHUP.
 mod reload;
 
@@ -37,8 +40,11 @@ mod systemd;
 /// The log as people, machines and the journal read it.
 mod log_lines;
 
-/// Metrics, probes, dashboard and alerts.
+/// Metrics and probes.
 mod watching;
+
+/// Dashboard and alerts.
+mod monitoring;
 
 /// Standard output that is full, closed or unread.
 mod standard_streams;

@@ -28,6 +28,9 @@ mod floods;
 /// DNS blocklists by rbldnsd.
 mod dnsbl;
 
+/// Name servers and zones of DNS blocklists.
+mod dnsbl_zones;
+
 /// Header fields that act nowhere.
 mod hostile_headers;
 

@@ -1,6 +1,6 @@
 //! Fuzz targets: promises that hold for any input. Each target is a module with
 //! a function `check`, which takes octets and panics if a promise is broken.
-//! libFuzzer calls them from `fuzz_targets/`, and `integration/fuzz_corpus.rs`
+//! libFuzzer calls them from `fuzz_targets/`, and `integration/vectors/fuzz_corpus.rs`
 //! calls them for every file of `corpus/` and `regressions/`. They use only the
 //! gateway's public interface.
 

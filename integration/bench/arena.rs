@@ -11,16 +11,15 @@ use std::{
 
 use super::{
     harness::{DkimKey, Layout, OpenDkim, Postfix, Site, run, until},
-    peers::Peer,
+    peers::{Peer, RESPONDER},
     plan::Plan,
 };
 
 /// For what was accepted to be delivered, and its replies.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Whose mail is thrown away as soon as it is delivered.
+/// The recipient of mail that is thrown away once it is delivered.
 pub const SINK: &str = "somebody@sink.example";
-pub const RESPONDER: &str = "responder@kms.example.org";
 pub const PIPE: &str = "pipe@kms.example.org";
 
 /// smtpd's ports; of the site's own, 2525 asks the gateway and 2526 no milter.
@@ -33,7 +32,7 @@ pub mod port {
     pub const OPENDKIM: u16 = 2532;
     pub const PYMILTER: u16 = 2533;
     pub const CEILING: u16 = 2534;
-    /// Of the milters: the gateway's and its peers'.
+    /// The ports of the milters follow.
     pub const GATEWAY_MILTER: u16 = 8890;
     pub const NOTHING_MILTER: u16 = 8891;
     pub const FLOOR_MILTER: u16 = 8892;

@@ -75,7 +75,7 @@ impl fmt::Display for Spread {
     }
 }
 
-/// What a figure must not pass.
+/// The limit of a figure.
 #[derive(Clone, Copy, Debug)]
 pub enum Limit {
     AtLeast(f64),
@@ -94,13 +94,13 @@ pub enum Standing {
     Open,
     Missed,
     /// There is no limit.
-    Told,
+    Shown,
 }
 
 impl Limit {
     pub fn standing(self, found: Spread) -> Standing {
         let (held, open) = match self {
-            Limit::ForComparison => return Standing::Told,
+            Limit::ForComparison => return Standing::Shown,
             Limit::AtLeast(limit) => (found.median >= limit, found.most >= limit),
             Limit::AtMost(limit) => (found.median <= limit, found.least <= limit),
             Limit::NoDifference => (found.least <= 1.0 && found.most >= 1.0, false),
@@ -130,7 +130,7 @@ impl fmt::Display for Standing {
             Standing::Held => "held",
             Standing::Open => "not excluded",
             Standing::Missed => "MISSED",
-            Standing::Told => "",
+            Standing::Shown => "",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! What machine this is, and which programs are measured.
+//! The machine and the programs that are measured.
 
 use std::{fs, process::Command};
 

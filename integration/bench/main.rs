@@ -33,7 +33,7 @@ use report::{Report, Section};
 
 type Measure = fn(&mut Arena, &Plan) -> Section;
 
-/// What is measured, in order: memory last, as its gateway is a fresh one.
+/// The measurements in order. Memory comes last, as it starts a fresh gateway.
 const SECTIONS: &[(&str, Measure)] = &[
     ("throughput", throughput::measure),
     ("requests", requests::measure),
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         ["peer", kind, address, ref rest @ ..] => peers::serve(kind, address, rest),
         [] => run(&Plan::short(), &[], None),
         ["full", report, ref only @ ..] => run(&Plan::full(), only, Some(report)),
-        // What cargo hands on to every test, such as a name.
+        // Cargo hands the same arguments to every test program, such as a name.
         _ => {
             println!("bench: not one that is chosen by {arguments:?}");
             ExitCode::SUCCESS
@@ -57,8 +57,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures these sections, or all, and tells which bounds were missed; a short
-/// run says nothing about those.
+/// Measures these sections, or all, and reports which bounds were missed. A short
+/// run judges no bound.
 fn run(plan: &Plan, only: &[&str], file: Option<&str>) -> ExitCode {
     let mut arena = Arena::start(plan);
     let mut report = Report::new(&machine::description(), plan);

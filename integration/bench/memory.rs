@@ -1,5 +1,4 @@
-//! What a gateway that was just started holds of the machine's memory, and what
-//! after much work.
+//! The memory that the gateway holds just after its start, and after much work.
 
 use std::{io, net::SocketAddr, time::Duration};
 

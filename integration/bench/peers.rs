@@ -14,10 +14,10 @@ use indymilter::{Actions, Callbacks, Config, ProtoOpts, Status};
 use kms_gateway::{mail::Address, worker::Injector};
 use tokio::sync::{Mutex, mpsc};
 
-use super::{
-    arena::RESPONDER,
-    harness::{python, until},
-};
+use super::harness::{python, until};
+
+/// The address at which the peers answer requests.
+pub const RESPONDER: &str = "responder@kms.example.org";
 
 /// A running milter, ended when dropped.
 pub struct Peer(Child);

@@ -1,4 +1,4 @@
-//! What was measured, for a terminal and as Markdown.
+//! The report of the measurements, for a terminal and as Markdown.
 
 use std::fmt::Write;
 
@@ -16,7 +16,7 @@ pub struct Bound {
     pub itself: Option<Spread>,
 }
 
-/// What belongs together.
+/// The tables and bounds of one section.
 pub struct Section {
     pub title: &'static str,
     /// How it was measured.

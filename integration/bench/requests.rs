@@ -15,9 +15,10 @@ use kms_gateway::{
 };
 
 use super::{
-    arena::{Arena, PIPE, RESPONDER, per_second, port},
+    arena::{Arena, PIPE, per_second, port},
     figures::{Case, Limit, Table},
     harness::{ALICE, Draft, GATEWAY, Layout, Smtp, SoftwareModule, Usage, until},
+    peers::RESPONDER,
     plan::Plan,
     report::{Bound, Section},
 };

@@ -1,4 +1,4 @@
-//! What a milter costs Postfix for mail that isn't for it.
+//! The cost of a milter to Postfix for mail that isn't for the milter.
 
 use super::{
     arena::{Arena, Load, SINK, port},

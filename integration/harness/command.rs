@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-/// What a program said, and how it ended.
+/// A program's output and exit code.
 #[derive(Debug)]
 pub struct Output {
     pub code: Option<i32>,

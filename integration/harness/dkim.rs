@@ -89,7 +89,7 @@ impl DkimKey {
         [field.as_bytes(), &bytes].concat()
     }
 
-    /// What OpenDKIM says of the mail's signature by this key.
+    /// OpenDKIM's result for the mail's signature by this key.
     pub fn verify(&self, mail: &Mail) -> String {
         let configuration = self.configuration("verify.conf", &["Mode v".to_owned(), self.dns()]);
         let shown = self.tried(&configuration, mail.as_queued());
@@ -106,7 +106,7 @@ impl DkimKey {
         format!("TestDNSData file:{}", self.directory.join("dns").display())
     }
 
-    /// What OpenDKIM would do with a message.
+    /// OpenDKIM's output for a message that it only tries.
     fn tried(&self, configuration: &Path, message: &[u8]) -> String {
         let file = self.directory.join("message");
         fs::write(&file, message).expect("the message");

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{Layout, run, until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Everybody's.
+/// The password of every mailbox.
 const PASSWORD: &str = "correct-horse";
 
 /// Dovecot with a certificate of its own. It ends when this value is dropped.
@@ -58,17 +58,17 @@ impl Dovecot {
         server
     }
 
-    /// Where IMAP is spoken.
+    /// The address of the IMAP server.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What a client that shall trust this server is given.
+    /// The certificate by which a client trusts this server.
     pub fn certificate(&self) -> &Path {
         &self.certificate
     }
 
-    /// Everybody's password.
+    /// The password of every mailbox.
     pub fn password(&self) -> &str {
         PASSWORD
     }

@@ -72,8 +72,8 @@ impl Gateway {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits until it has logged this, for lines come a moment after what they
-    /// tell of; gives the whole log.
+    /// Waits until it has logged this, and returns the whole log. A line comes a
+    /// moment after its event.
     #[track_caller]
     pub fn wait_for_log(&self, text: &str) -> String {
         until(&format!("{text:?} in the log"), PATIENCE, || {
@@ -82,8 +82,8 @@ impl Gateway {
     }
 
     /// How each message was judged, in order: the rule, or the verdict where no
-    /// rule decided. The audit log only counts what is ignored in floods. The
-    /// lines come a moment after what they tell of.
+    /// rule decided. The audit log only counts what is ignored in floods. A line
+    /// comes a moment after its event.
     pub fn rules(&self) -> Vec<String> {
         let log = self.log();
         let judged = log

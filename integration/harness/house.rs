@@ -86,8 +86,8 @@ impl House {
         entries.iter().rfind(of_message).expect("an entry").clone()
     }
 
-    /// Runs `act` and tells how much memory it took at most beyond what the
-    /// gateway had before, in KiB.
+    /// Runs `act` and returns the most memory, in KiB, that the gateway held
+    /// meanwhile beyond what it held before.
     pub fn memory_for(&self, act: impl FnOnce()) -> u64 {
         self.usage().forget_peak();
         let before = self.usage().memory();

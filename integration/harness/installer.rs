@@ -2,10 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, Permissions},
+    fs::{self, File, Permissions},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, SystemTime},
 };
 
 use super::{Layout, Output, output, run};
@@ -47,7 +48,7 @@ impl Installer {
         stdout + &stderr
     }
 
-    /// What `postfix check` finds: nothing, or the lines that it prints.
+    /// The lines that `postfix check` prints; none if it finds nothing.
     pub fn differences(&self) -> Vec<String> {
         let Output {
             code,
@@ -73,6 +74,7 @@ impl Installer {
 
     /// `kms-gateway postfix` with an action.
     pub fn postfix(&self, action: &str) -> Command {
+        self.settle();
         let mut command = Command::new(env!("CARGO_BIN_EXE_kms-gateway"));
         command
             .arg("--config")
@@ -107,7 +109,19 @@ impl Installer {
         stderr
     }
 
-    /// What is in main.cf, master.cf and gateway.toml.
+    /// Makes Postfix's files a minute old. Postfix's programs wait for a second
+    /// before they read a file that was changed this moment.
+    pub fn settle(&self) {
+        let then = SystemTime::now() - Duration::from_mins(1);
+        for name in ["main.cf", "master.cf"] {
+            let path = self.layout.postfix_file(name);
+            if let Ok(file) = File::options().append(true).open(path) {
+                file.set_modified(then).expect("its time");
+            }
+        }
+    }
+
+    /// The contents of main.cf, master.cf and gateway.toml.
     pub fn files(&self) -> Files {
         let layout = &self.layout;
         ["main.cf", "master.cf"]
@@ -134,7 +148,7 @@ impl Installer {
         !self.layout.postfix_file("kms-gateway").exists()
     }
 
-    /// What a service of master.cf is.
+    /// The entry of a service in master.cf.
     pub fn service(&self, name: &str) -> String {
         let etc = self.layout.directory().join("etc");
         run(

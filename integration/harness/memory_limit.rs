@@ -14,7 +14,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 pub struct MemoryLimit(PathBuf);
 
 impl MemoryLimit {
-    /// Of either version of control groups, whichever this machine has.
+    /// Uses the version of control groups that this machine has.
     pub fn new(name: &str, bytes: u64) -> Self {
         let root = Path::new("/sys/fs/cgroup");
         let (parent, file) = match root.join("memory").is_dir() {
@@ -27,7 +27,7 @@ impl MemoryLimit {
         Self(group)
     }
 
-    /// What to put before a command that is to run within it.
+    /// The words to put before a command that is to run within it.
     pub fn launcher(&self) -> [String; 4] {
         let procs = self.0.join("cgroup.procs");
         let script = format!("echo $$ > {} && exec \"$@\"", procs.display());

@@ -28,7 +28,7 @@ pub struct Packet {
 pub struct EndAnswer {
     /// RCPT arguments to be deleted, in order.
     pub deleted: Vec<String>,
-    /// What then becomes of the message: `c`ontinue, `d`iscard, `t`empfail …
+    /// The verdict on the message: `c`ontinue, `d`iscard, `t`empfail …
     pub verdict: char,
 }
 
@@ -211,7 +211,7 @@ impl Milter {
         peeked.is_ok()
     }
 
-    /// Reads until the gateway hangs up, and tells what came before.
+    /// Reads until the gateway hangs up, and returns what came before.
     pub fn rest(&mut self) -> String {
         let mut commands = String::new();
         while let Some(packet) = self.read() {
@@ -220,7 +220,7 @@ impl Milter {
         commands
     }
 
-    /// Quits, and tells what came before the gateway hung up.
+    /// Quits, and returns what came before the gateway hung up.
     pub fn quit(mut self) -> String {
         self.try_write(&packet('Q', b""));
         self.rest()

@@ -1,7 +1,7 @@
-//! What the tests against a real Postfix share: a private mail site with the
-//! gateway beside it, an SMTP client that sends exactly what it is given,
-//! mailboxes to wait at, and security modules; also a milter client and a
-//! gateway that need no Postfix. Nothing of it outlives a test, failed or not.
+//! The tests share this: a private mail site with the gateway beside it, an SMTP
+//! client that sends exactly what it is given, mailboxes to wait at, and security
+//! modules; also a milter client and a gateway that need no Postfix. Nothing of it
+//! outlives a test, failed or not.
 
 #![allow(
     dead_code,
@@ -16,6 +16,7 @@
 
 mod address;
 mod command;
+mod descriptors;
 mod disk;
 mod dkim;
 mod dovecot;
@@ -31,6 +32,7 @@ mod memory_limit;
 mod milter;
 mod module;
 mod pages;
+mod people;
 mod postfix;
 mod rbldnsd;
 mod reference_kms;
@@ -44,6 +46,7 @@ mod wait;
 
 pub use self::{
     command::{Output, output, python, run, words},
+    descriptors::allow_descriptors,
     disk::SmallDisk,
     dkim::{DkimKey, OpenDkim},
     dovecot::Dovecot,
@@ -57,11 +60,12 @@ pub use self::{
     milter::{EndAnswer, Milter, Packet, packet},
     module::{IndependentModule, Module, OpenedKey, SoftwareModule, labelled_key},
     pages::{Exported, Page, Pages},
+    people::{ALICE, BOB, CAROL, GATEWAY},
     postfix::Postfix,
     rbldnsd::{Rbldnsd, SlowWay, WELL, WELL_V6},
     reference_kms::{Impostor, ReferenceKms},
     signer::{Manner, Signer},
-    site::{ALICE, BOB, CAROL, GATEWAY, Layout, Site},
+    site::{Layout, Site},
     smtp::{Reply, Smtp},
     strace::{Call, calls},
     stsa::{DECLARED, STSA, Stsa, with_attachment},

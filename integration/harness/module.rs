@@ -79,7 +79,7 @@ impl SoftwareModule {
         Path::new(&self.state)
     }
 
-    /// What a KMC registers of it.
+    /// The registration file, which a KMC reads.
     pub fn registration(&self) -> String {
         self.state.replace(".json", "-registration.json")
     }
@@ -117,7 +117,7 @@ pub fn labelled_key(line: &str) -> OpenedKey {
     }
 }
 
-/// `integration/independent_module.py`, registered at the site's KMC.
+/// `independent_module.py`, registered at the site's KMC.
 pub struct IndependentModule {
     state: String,
 }
@@ -193,7 +193,7 @@ impl Module for IndependentModule {
 }
 
 fn independent_module(arguments: &[&str]) -> Command {
-    let mut command = python("independent_module.py");
+    let mut command = python("harness/independent_module.py");
     command.args(arguments);
     command
 }

@@ -67,7 +67,7 @@ impl Pages {
     }
 }
 
-/// What Prometheus gets.
+/// The page of metrics, as Prometheus gets it.
 pub struct Exported(String);
 
 /// The labels of a series, and its value.

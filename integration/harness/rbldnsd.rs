@@ -81,7 +81,7 @@ impl Rbldnsd {
         let file = self.directory.join(file_name(zone, "ip4trie"));
         let changed = fs::metadata(&file).and_then(|old| old.modified());
         write_zone(&file, zone, entries);
-        // What is no second younger looks unchanged.
+        // rbldnsd takes a file for unchanged unless it is a second younger.
         File::options()
             .append(true)
             .open(&file)
@@ -133,8 +133,8 @@ impl Drop for Rbldnsd {
     }
 }
 
-/// Carries questions to a DNS server and its answers back, at the pace that it
-/// is told. It ends when this value is dropped.
+/// Carries questions to a DNS server and its answers back, at a pace that the test
+/// sets. It ends when this value is dropped.
 pub struct SlowWay {
     pace: Arc<Pace>,
     carrier: Option<JoinHandle<()>>,

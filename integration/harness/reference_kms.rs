@@ -19,7 +19,7 @@ use super::{Layout, OpenedKey, SoftwareModule, python, run, until, words};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// `integration/reference_kms.py` with a KMC key and two vending keys of the
+/// `reference_kms.py` with a KMC key and two vending keys of the
 /// supply group 000439, as the embedded one of [`Layout::new`] has them.
 pub struct ReferenceKms {
     directory: PathBuf,
@@ -78,7 +78,7 @@ impl ReferenceKms {
 
     /// Runs a command on its state.
     pub fn command(&self, arguments: &[&str]) -> String {
-        let mut command = python("reference_kms.py");
+        let mut command = python("harness/reference_kms.py");
         command.arg(arguments[0]).arg(self.state());
         run(command.args(&arguments[1..]), b"")
     }
@@ -137,7 +137,7 @@ impl ReferenceKms {
                 .open(self.directory.join("log"));
             file.expect("a log file")
         };
-        let mut command = python("reference_kms.py");
+        let mut command = python("harness/reference_kms.py");
         command.arg("serve").arg(self.state()).arg(self.socket());
         let child = command
             .stdin(Stdio::null())

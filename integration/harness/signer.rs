@@ -13,14 +13,14 @@ use std::{
 use indymilter::{Callbacks, Config, Status};
 use tokio::{net::TcpListener, runtime::Runtime, sync::watch, time::sleep};
 
-/// What it does at the end of a message.
+/// Its behaviour at the end of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
     /// It lets it pass.
     Passes,
     /// It lets it pass after this time.
     Takes(Duration),
-    /// It says nothing, until it is told otherwise.
+    /// It says nothing until another manner is set.
     Hangs,
     /// It refuses it for good if this is in its Subject.
     Refuses(&'static str),

@@ -13,17 +13,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
-    Draft, Gateway, Mail, Mailbox, Output, Postfix, Smtp, address::SiteAddress, command,
-    gateway::kms_gateway, postfix::private_site, run, words,
+    ALICE, Draft, GATEWAY, Gateway, Mail, Mailbox, Output, Postfix, Smtp, address::SiteAddress,
+    command, gateway::kms_gateway, postfix::private_site, run, words,
 };
 
-/// Where nobody listens for replies until [`Site::open_reply_port`].
+/// A port for replies, closed until [`Site::open_reply_port`].
 const CLOSED: u16 = 18035;
-
-pub const GATEWAY: &str = "gateway@kms.example.org";
-pub const ALICE: &str = "alice@vendor.example";
-pub const BOB: &str = "bob@vendor.example";
-pub const CAROL: &str = "carol@vendor.example";
 
 /// A site that is laid out and not yet started: time to change its settings.
 pub struct Layout {
@@ -108,7 +103,7 @@ impl Layout {
         self.directory().join("etc").join(name)
     }
 
-    /// What a parameter of main.cf holds, as it is written there.
+    /// The value of a parameter of main.cf, as it is written there.
     pub fn postfix_parameter(&self, name: &str) -> String {
         run(self.postconf().arg("-h").arg(name), b"")
             .trim_end()
@@ -197,17 +192,14 @@ impl Layout {
         let json = self.gateway(&["audit", "list", "--json"]);
         let entries: Vec<Value> = serde_json::from_str(&json).expect("an array");
         let of = |entry: &&Value| entry["rule"] == what || entry["event"] == what;
-        let told = entries.iter().filter(of);
-        let told: u64 = told.map(|entry| entry["count"].as_u64().unwrap_or(1)).sum();
-        let counted = format!(
+        let in_entries = entries.iter().filter(of);
+        let in_entries = in_entries.map(|entry| entry["count"].as_u64().unwrap_or(1));
+        let not_in_entries = format!(
             "SELECT coalesce(sum(counted), 0) FROM audit_counts
              WHERE kind = '{what}' OR kind LIKE '{what} %'"
         );
-        told + self
-            .sqlite(&counted)
-            .trim()
-            .parse::<u64>()
-            .expect("a number")
+        let not_in_entries = self.sqlite(&not_in_entries);
+        in_entries.sum::<u64>() + not_in_entries.trim().parse::<u64>().expect("a number")
     }
 
     /// Runs statements on the gateway's database, as an administrator's tool may,
@@ -236,8 +228,8 @@ impl Layout {
 
     /// Starts the gateway with strace looking on, by these options.
     pub fn start_traced_gateway(&self, options: &[&str]) -> Gateway {
-        // -D: strace is the grandchild and the gateway our own child, which can
-        // be told to end; it would outlive a strace in between.
+        // -D: strace is the grandchild and the gateway our own child, which we can
+        // signal. The gateway would outlive a strace in between.
         self.start_gateway_by(&[&["strace", "-D", "-f"], options].concat())
     }
 

@@ -82,7 +82,7 @@ impl Smtp {
         self.write("words and words\r\n".repeat(4000).as_bytes());
     }
 
-    /// What follows DATA, and the answer to its end.
+    /// Sends the content after DATA, and returns the answer to its end.
     pub fn content(&mut self, message: &[u8]) -> Reply {
         let mut content = dot_stuffed(message);
         content.extend_from_slice(b".\r\n");

@@ -1,5 +1,5 @@
-//! What strace saw of a program: its system calls, whole where threads
-//! interrupted each other, and the bytes in them.
+//! The system calls of a program as strace saw them, with the bytes in them. Calls
+//! that threads interrupted are put together again.
 
 use std::collections::HashMap;
 
@@ -67,7 +67,7 @@ impl<'a> Call<'a> {
         file.split('>').next()
     }
 
-    /// What it returned, without the reason of an error.
+    /// The returned number, without the reason of an error.
     pub fn result(&self) -> Option<i64> {
         let (_, result) = self.arguments.rsplit_once(" = ")?;
         result.split([' ', '<']).next()?.parse().ok()

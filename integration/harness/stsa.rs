@@ -8,7 +8,7 @@ use std::{
 
 use super::{BOB, Draft, Layout, gateway::kms_gateway, run};
 
-/// Where the STSA has its mail.
+/// The mailbox of the STSA.
 pub const STSA: &str = BOB;
 
 /// As 8.2 asks for it; the name does not count.

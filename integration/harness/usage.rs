@@ -1,4 +1,4 @@
-//! What a process uses of the machine, by proc(5).
+//! The memory, CPU time and file descriptors of a process, by proc(5).
 
 use std::fs;
 

@@ -1,5 +1,5 @@
-//! What arrives in the mailboxes: taken out as it comes, so that a long run
-//! leaves no heap of mail, and noted for those who wait for it.
+//! Mail that arrives in the mailboxes. It is taken out as it comes, so that a long
+//! run leaves no heap of mail, and noted for those who wait for it.
 
 use std::{
     collections::BTreeMap,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{arrivals::Found, harness::Exported, senders::Tally};
 
-/// What the gateway counted.
+/// The gateway's own counts.
 pub struct Counts(pub Exported);
 
 impl Counts {
@@ -54,7 +54,7 @@ pub fn check_counts(tally: &Tally, found: &Found, counts: &Counts) {
     let asked = tally.asked.len() + tally.forged.len() + tally.unanswerable;
     assert_eq!(accepted + blocked, asked, "requests and what came of them");
 
-    // What is crowded out waits at the sender's.
+    // Mail that is crowded out waits at the sender's server.
     let taken =
         |rule: &str, verdict: &str| rule != "crowded" && matches!(verdict, "request" | "defer");
     let ignored = |rule: &str, verdict: &str| verdict == "ignore" && rule != "blocked";

@@ -1,4 +1,4 @@
-//! What the gateway holds of the machine over a run, and whether it grows.
+//! The memory and descriptors of the gateway over a run, and whether they grow.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ const TOLERATED_DESCRIPTORS: usize = 8;
 /// Fewer than this say nothing of a quarter.
 const LEAST_IN_A_QUARTER: usize = 10;
 
-/// What it held after so many messages.
+/// One sample, after so many messages.
 #[derive(Clone, Copy)]
 struct Sample {
     messages: usize,
@@ -24,7 +24,7 @@ struct Sample {
     descriptors: usize,
 }
 
-/// What it held, again and again.
+/// All samples in order.
 #[derive(Default)]
 pub struct Growth {
     samples: Vec<Sample>,

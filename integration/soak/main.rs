@@ -112,6 +112,7 @@ fn soak(site: &Site, pages: Pages, update: &[u8]) -> (Tally, Rounds, Arrivals, C
         kmc_key: &kmc_key,
         update,
         automatic: &automatic_mail(),
+        mix: MIX,
     };
     let operator = Operator {
         site,

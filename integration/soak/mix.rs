@@ -2,16 +2,8 @@
 
 use super::{
     harness::{ALICE, BOB, CAROL, DECLARED, Draft, GATEWAY, with_attachment},
-    senders::{Answer, Sender},
+    senders::{Answer, Kind, Sender},
 };
-
-/// A kind of message.
-pub struct Kind {
-    /// How often, beside the others.
-    pub weight: usize,
-    pub name: &'static str,
-    pub send: fn(&mut Sender<'_>),
-}
 
 macro_rules! mix {
     ($($weight:literal $name:literal $send:path,)+) => {

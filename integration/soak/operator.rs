@@ -39,7 +39,7 @@ const COMMANDS: &[&str] = &[
     "audit verify",
 ];
 
-/// What the operator did.
+/// Counts of what the operator did.
 #[derive(Default)]
 pub struct Rounds {
     pub reloads: usize,

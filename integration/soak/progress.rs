@@ -27,7 +27,7 @@ const MOST_MESSAGES: usize = 200_000;
 /// The gateway is measured each time after so many.
 const MEASURED_EACH: usize = 20;
 
-/// Counts the messages of all, and tells them when to stop.
+/// Counts the messages of all, and says when it is time to stop.
 pub struct Progress {
     end: Instant,
     sent: AtomicUsize,

@@ -1,5 +1,5 @@
-//! Who sends: vendors with honest requests, robots, lists, other people, and one
-//! who forges. Each keeps count of what must have come of it.
+//! The senders: vendors with honest requests, robots, lists, other people, and a
+//! forger. Each counts the results that its mail must have.
 
 use std::time::Duration;
 
@@ -12,7 +12,6 @@ use kms_gateway::{
 use super::{
     arrivals::Arrivals,
     harness::{ALICE, BOB, Draft, GATEWAY, Mail, Site, Smtp, SoftwareModule, until},
-    mix::MIX,
     progress::Progress,
 };
 
@@ -33,7 +32,7 @@ const SESSION_LENGTH: usize = 25;
 const FLOOD: usize = 60;
 const BETWEEN_FLOODS: usize = 300;
 
-/// What all share.
+/// Everything that the senders share.
 pub struct World<'a> {
     pub site: &'a Site,
     pub progress: &'a Progress,
@@ -44,9 +43,18 @@ pub struct World<'a> {
     /// Mail that no robot, list or mail system shall be answered for, with its
     /// reverse path.
     pub automatic: &'a [(String, Vec<u8>)],
+    pub mix: &'a [Kind],
 }
 
-/// What must have come of all that was sent.
+/// A kind of message.
+pub struct Kind {
+    /// How often, beside the others.
+    pub weight: usize,
+    pub name: &'static str,
+    pub send: fn(&mut Sender<'_>),
+}
+
+/// The expected results of all that was sent.
 #[derive(Default)]
 pub struct Tally {
     /// Requests that get one final reply each, by their Message-IDs.
@@ -76,14 +84,15 @@ impl Tally {
         self.passed += other.passed;
         self.others.extend(other.others);
         self.forged.extend(other.forged);
-        self.mixed.resize(MIX.len(), 0);
+        let rows = self.mixed.len().max(other.mixed.len());
+        self.mixed.resize(rows, 0);
         for (sum, mixed) in self.mixed.iter_mut().zip(other.mixed) {
             *sum += mixed;
         }
     }
 }
 
-/// What an answer must say.
+/// The expected answer.
 #[derive(Clone, Copy)]
 pub enum Answer {
     Success,
@@ -116,7 +125,7 @@ impl<'a> Sender<'a> {
         Self {
             random: Rng::with_seed(number),
             tally: Tally {
-                mixed: vec![0; MIX.len()],
+                mixed: vec![0; world.mix.len()],
                 ..Tally::default()
             },
             name: format!("s{number}"),
@@ -132,7 +141,8 @@ impl<'a> Sender<'a> {
     pub fn run(mut self) -> Tally {
         // First of each kind: what memory that needs at once, if all senders do it
         // together, the gateway then has.
-        for kind in (0..MIX.len()).chain(0..MIX.len()) {
+        let rows = 0..self.world.mix.len();
+        for kind in rows.clone().chain(rows) {
             self.send_one(kind);
         }
         while !self.world.progress.is_over() {
@@ -145,15 +155,16 @@ impl<'a> Sender<'a> {
 
     fn send_one(&mut self, kind: usize) {
         self.tally.mixed[kind] += 1;
-        (MIX[kind].send)(self);
+        (self.world.mix[kind].send)(self);
         self.wait(UNANSWERED);
     }
 
     /// A row of the mix, by the weights.
     fn choose(&mut self) -> usize {
-        let weights: usize = MIX.iter().map(|kind| kind.weight).sum();
+        let mix = self.world.mix;
+        let weights: usize = mix.iter().map(|kind| kind.weight).sum();
         let mut place = self.random.usize(..weights);
-        let chosen = MIX.iter().position(|kind| {
+        let chosen = mix.iter().position(|kind| {
             let found = place < kind.weight;
             place = place.saturating_sub(kind.weight);
             found
@@ -167,7 +178,7 @@ impl<'a> Sender<'a> {
         ALICE.replace('@', &format!("+{}.{number}@", self.name))
     }
 
-    /// What a Subject has after its code.
+    /// Words for a Subject, after its code.
     pub fn words(&mut self) -> String {
         format!("{} {:08x}", self.name, self.random.u32(..))
     }
@@ -251,7 +262,7 @@ pub fn forge(world: &World<'_>) -> Tally {
         for _ in 0..FLOOD {
             let forged = Draft::request("{KMS:Help} forged", "").with("From", BOB);
             let taken = smtp.send("mallory@attacker.example", &[GATEWAY], &forged.to_bytes());
-            // What is more than one address gets answered waits at the sender's.
+            // Mail beyond the allowance of one address waits at the sender's server.
             assert!(matches!(taken.code, 250 | 450), "{taken:?}");
             if taken.code == 250 {
                 tally.forged.push(forged.header("Message-ID").to_owned());

@@ -45,7 +45,8 @@ pub enum AddressError {
 impl Address {
     /// Reads an addr-spec without brackets, comments or folds.
     ///
-    /// # Errors The error names the malformed part.
+    /// # Errors
+    /// The error names the malformed part.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let (local, domain) = split(text)?;
         let address = Address {

@@ -8,8 +8,7 @@ pub(crate) struct Syntax {
     pub(crate) is_blank: fn(char) -> bool,
     /// The characters that are tokens by themselves.
     pub(crate) is_special: fn(char) -> bool,
-    /// The delimiters of what is one token with all that is inside, such as a
-    /// domain literal.
+    /// The delimiters of a token with any text inside, such as a domain literal.
     pub(crate) enclosing: Option<(char, char)>,
 }
 
@@ -24,14 +23,14 @@ pub(crate) fn is_blank_or_control(c: char) -> bool {
     c.is_whitespace() || c.is_control()
 }
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Characters that belong together.
     Atom,
     /// A quoted string with its quotes.
     Quoted,
-    /// What stands between [`Syntax::enclosing`], with the delimiters.
+    /// Any text between the delimiters of [`Syntax::enclosing`], with them.
     Enclosed,
     /// A comment with its brackets. Comments nest.
     Comment,
@@ -244,7 +243,7 @@ mod tests {
     #[test]
     fn hostile_texts_are_read_in_one_go() {
         for piece in ["(", "\"", "<", "()", "\\", "<>\"\""] {
-            // Quadratic, this would go on for minutes.
+            // This would take minutes if the time were quadratic.
             without_comments(&piece.repeat(50_000));
         }
     }

@@ -89,12 +89,11 @@ impl<'a> Iterator for Lexer<'a> {
 
     fn next(&mut self) -> Option<Token<'a>> {
         let first = self.rest.chars().next()?;
+        let enclosed = |close| enclosed_length(self.rest, close).unwrap_or(self.rest.len());
         let (kind, length) = match (first, self.syntax.enclosing) {
             ('(', _) => (Kind::Comment, comment_length(self.rest)),
-            ('"', _) => (Kind::Quoted, enclosed_length(self.rest, '"')),
-            (_, Some((open, close))) if first == open => {
-                (Kind::Enclosed, enclosed_length(self.rest, close))
-            }
+            ('"', _) => (Kind::Quoted, enclosed('"')),
+            (_, Some((open, close))) if first == open => (Kind::Enclosed, enclosed(close)),
             _ if (self.syntax.is_blank)(first) => {
                 (Kind::Blank, self.up_to(|c| !(self.syntax.is_blank)(c)))
             }
@@ -125,18 +124,18 @@ fn comment_length(text: &str) -> usize {
     text.len()
 }
 
-/// The length up to and including `close`.
-fn enclosed_length(text: &str, close: char) -> usize {
+/// The length up to and including `close`. `None` if the token is not closed.
+pub(super) fn enclosed_length(text: &str, close: char) -> Option<usize> {
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(1) {
         match c {
             _ if escaped => escaped = false,
             '\\' => escaped = true,
-            c if c == close => return at + c.len_utf8(),
+            c if c == close => return Some(at + c.len_utf8()),
             _ => (),
         }
     }
-    text.len()
+    None
 }
 
 /// The content of a quoted string, without its quotes and escapes.

@@ -45,8 +45,8 @@ const UNNEEDED: ProtoOpts = ProtoOpts::NO_UNKNOWN;
 
 /// Stages that get no answer, which saves Postfix a round trip each.
 ///
-/// DATA is answered: without this stage Nagle's algorithm waits for a delayed
-/// acknowledgement. The end of the header is requested although the gateway does
+/// RCPT and DATA are answered: without the stage DATA Nagle's algorithm waits for a
+/// delayed acknowledgement. The end of the header is requested although the gateway does
 /// nothing then: without it indymilter, like libmilter, drops the body of a message
 /// that has no header field, and Postfix waits in vain for an answer.
 const UNANSWERED: ProtoOpts = ProtoOpts::NOREPLY_CONNECT

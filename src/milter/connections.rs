@@ -19,7 +19,8 @@ use crate::measures::{CONNECTIONS_ENDED, ConnectionEnded, MILTER_SESSIONS};
 /// A peer that pauses this long within the content is not Postfix, or it hangs.
 const STANDING_STILL: Duration = Duration::from_secs(5);
 
-/// Time after which a connection that has not negotiated is ended first.
+/// Age from which a connection that has not negotiated is ended before all others.
+/// Postfix negotiates at once.
 const OPENING: Duration = Duration::from_secs(1);
 
 /// How long the port counts as full after a connection was ended to make room. Also

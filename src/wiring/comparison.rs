@@ -50,7 +50,7 @@ impl Comparison<'_> {
             let known = kept.known("option:wiring").and_then(Wiring::parse);
             return Ok(Some(known.unwrap_or(Wiring::Edge)));
         }
-        if self.is_in("smtpd_milters")? {
+        if self.is_in("smtpd_milters") {
             return Ok(Some(Wiring::Edge));
         }
         for service in SERVICES {
@@ -62,11 +62,10 @@ impl Comparison<'_> {
     }
 
     /// Whether the gateway is among a parameter's milters.
-    fn is_in(&self, parameter: &str) -> Result<bool, WiringError> {
-        let milters = List::parse(self.maps.value(parameter));
-        Ok(milters
+    fn is_in(&self, parameter: &str) -> bool {
+        List::parse(self.maps.value(parameter))
             .elements()
-            .any(|milter| is_at(milter, &self.filling.milter)))
+            .any(|milter| is_at(milter, &self.filling.milter))
     }
 
     /// Compares everything. A part that can't be read is a difference too, and the others
@@ -75,39 +74,33 @@ impl Comparison<'_> {
         if let Some(why) = self.unreachable.take() {
             self.differs(why, INSTALL);
         }
-        let compared = self.compare_milters();
-        self.note(compared);
-        let compared = self.compare_transport();
-        self.note(compared);
+        self.compare_milters();
+        self.compare_part(Self::compare_transport);
         self.compare_transport_settings();
         for service in SERVICES {
-            let compared = self.compare_service(service);
-            self.note(compared);
+            self.compare_part(|this| this.compare_service(service));
         }
-        let compared = self.compare_verification();
-        self.note(compared);
-        let compared = self.compare_gateway();
-        self.note(compared);
+        self.compare_part(Self::compare_verification);
+        self.compare_part(Self::compare_gateway);
         if let Err(error) = self.needs.fit(&self.postconf) {
             self.differs(error.to_string(), "then kms-gateway postfix install");
         }
         let wiring = self.needs.wiring;
-        match site::warnings(&self.maps, self.config, wiring, &self.listeners) {
-            Ok(warnings) => self.found.extend(warnings),
-            Err(error) => self.note(Err(error)),
-        }
+        let warnings = site::warnings(&self.maps, self.config, wiring, &self.listeners);
+        self.found.extend(warnings);
     }
 
-    fn note(&mut self, compared: Result<(), WiringError>) {
-        let Err(error) = compared else { return };
+    /// Compares a part, and notes if it can't be read.
+    fn compare_part(&mut self, compare: impl FnOnce(&mut Self) -> Result<(), WiringError>) {
+        let Err(error) = compare(self) else { return };
         let difference = site::unreadable(&error);
         if !self.found.contains(&difference) {
             self.found.push(difference);
         }
     }
 
-    fn compare_milters(&mut self) -> Result<(), WiringError> {
-        if self.is_in("non_smtpd_milters")? {
+    fn compare_milters(&mut self) {
+        if self.is_in("non_smtpd_milters") {
             self.differs(
                 "main.cf: non_smtpd_milters names the gateway: it would see mail that is already \
                  in the queue, its own replies too",
@@ -115,7 +108,7 @@ impl Comparison<'_> {
             );
         }
         if self.needs.wiring == Wiring::Internal {
-            return Ok(());
+            return;
         }
         let milters = List::parse(self.maps.value("smtpd_milters"));
         let all: Vec<&str> = milters.elements().collect();
@@ -128,7 +121,7 @@ impl Comparison<'_> {
                 format!("main.cf: smtpd_milters lacks the gateway ({socket})"),
                 INSTALL,
             );
-            return Ok(());
+            return;
         };
         let action = match milter_setting(ours, "default_action") {
             Some(action) => action,
@@ -150,7 +143,6 @@ impl Comparison<'_> {
                 INSTALL,
             );
         }
-        Ok(())
     }
 
     fn compare_transport(&mut self) -> Result<(), WiringError> {

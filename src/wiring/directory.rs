@@ -6,7 +6,7 @@ use super::{
     WiringError,
     kept::Changed,
     needs::resolved,
-    postconf::Postconf,
+    postconf::run_program,
     service::{OLDEST, Version},
 };
 
@@ -16,10 +16,12 @@ use super::{
 /// Postfix is missing or too old, or main.cf or master.cf is missing or a link.
 pub(super) fn find(given: Option<&Path>) -> Result<(PathBuf, Version), WiringError> {
     let directory = match given {
-        Some(given) => given.to_owned(),
-        None => Postconf::default_directory()?,
+        Some(given) => resolved(given),
+        None => {
+            let shown = run_program("postconf", &["-h", "config_directory"])?;
+            resolved(Path::new(shown.trim_end_matches('\n')))
+        }
     };
-    let directory = resolved(&directory);
     let version = version()?;
     require_files(&directory)?;
     Ok((directory, version))
@@ -27,7 +29,8 @@ pub(super) fn find(given: Option<&Path>) -> Result<(PathBuf, Version), WiringErr
 
 /// The version of the installed Postfix.
 fn version() -> Result<Version, WiringError> {
-    let shown = Postconf::version()?;
+    let shown = run_program("postconf", &["-dh", "mail_version"])?;
+    let shown = shown.trim();
     let mut numbers = shown.split('.').map_while(|number| number.parse().ok());
     let version = match (numbers.next(), numbers.next()) {
         (Some(major), Some(minor)) => (major, minor),

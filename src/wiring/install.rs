@@ -53,7 +53,8 @@ impl Installer {
         self.wire_gateway(&maps)?;
         self.wire_socket()?;
         self.explain_socket();
-        self.give_warnings(&maps)
+        self.give_warnings(&maps);
+        Ok(())
     }
 
     fn finish(mut self) -> Result<Report, WiringError> {

@@ -38,48 +38,22 @@ pub enum Standing {
     },
     /// It can harm services, and none can override it: `check` looks at it.
     Warned(&'static str),
-    /// It is harmless, for a reason that many parameters share.
-    Harmless(Kind),
     /// It is harmless, for this reason.
-    Reasoned(&'static str),
+    Harmless(&'static str),
 }
 
-/// A reason why a parameter is harmless.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Neither smtpd(8), smtp(8) nor cleanup(8) reads it.
-    AnotherDaemon,
-    /// It affects all mail of this Postfix alike.
-    WholePostfix,
-    /// It changes only logs and reports, and no mail.
-    OnlyLogged,
-    /// Only TLS uses it, which is off.
-    NoTls,
-    /// Only SASL uses it, which is off.
-    NoLogin,
-    /// Only restrictions and access maps use it, of which there are none.
-    NoRestriction,
-    /// The transport's next hop is an address: nothing is looked up.
-    NoLookup,
-    /// It decides how a recipient gets all mail, replies among it.
-    Recipient,
-    /// It only decides when the queue manager works, and on how much at once.
-    Queue,
-}
-
-impl Kind {
-    const ALL: [(&'static str, Self); 9] = [
-        ("another-daemon", Self::AnotherDaemon),
-        ("whole-postfix", Self::WholePostfix),
-        ("only-logged", Self::OnlyLogged),
-        ("no-tls", Self::NoTls),
-        ("no-login", Self::NoLogin),
-        ("no-restriction", Self::NoRestriction),
-        ("no-lookup", Self::NoLookup),
-        ("recipient", Self::Recipient),
-        ("queue", Self::Queue),
-    ];
-}
+/// Reasons that many parameters share. The first lines of the table explain them.
+const SHARED_REASONS: [&str; 9] = [
+    "another-daemon",
+    "whole-postfix",
+    "only-logged",
+    "no-tls",
+    "no-login",
+    "no-restriction",
+    "no-lookup",
+    "recipient",
+    "queue",
+];
 
 /// A row of the table that can't be parsed.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -107,13 +81,11 @@ fn parse(row: &'static str) -> Option<Parameter> {
             by: columns.next()?,
         },
         "warned" => Standing::Warned(columns.next()?),
-        "harmless" => Standing::Reasoned(columns.next()?),
-        word => match Kind::ALL.into_iter().find(|(known, _)| *known == word) {
-            Some((_, kind)) => Standing::Harmless(kind),
-            None => Standing::Overridden {
-                at: roles(word)?,
-                hostile: columns.next()?,
-            },
+        "harmless" => Standing::Harmless(columns.next()?),
+        reason if SHARED_REASONS.contains(&reason) => Standing::Harmless(reason),
+        services => Standing::Overridden {
+            at: roles(services)?,
+            hostile: columns.next()?,
         },
     };
     let is_whole = columns.next().is_none() && row.split('\t').all(|column| !column.is_empty());

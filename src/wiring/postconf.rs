@@ -98,22 +98,6 @@ impl Postconf {
         }
     }
 
-    /// The directory that postconf(1) uses by default.
-    ///
-    /// # Errors
-    /// Postfix is not installed.
-    pub(super) fn default_directory() -> Result<PathBuf, WiringError> {
-        let shown = run_program("postconf", &["-h", "config_directory"])?;
-        Ok(PathBuf::from(shown.trim_end_matches('\n')))
-    }
-
-    /// The version of the installed Postfix, such as `3.7.11`.
-    pub(super) fn version() -> Result<String, WiringError> {
-        Ok(run_program("postconf", &["-dh", "mail_version"])?
-            .trim()
-            .to_owned())
-    }
-
     /// A parameter's value as main.cf writes it, or its default.
     pub(super) fn written(&self, parameter: &str) -> Result<String, WiringError> {
         self.run(&["-h", parameter]).map(one_line)

@@ -1,7 +1,7 @@
 //! A service of master.cf: its columns, the parameters that it overrides, and its entry for
 //! one installation.
 
-use std::fmt::{self, Display, Formatter, Write as _};
+use std::fmt::Write as _;
 
 /// Postfix's version: major, minor.
 pub type Version = (u8, u8);
@@ -47,28 +47,10 @@ pub struct Service {
     pub role: Role,
     /// The role in words, for a comment in master.cf and for `check`.
     pub purpose: &'static str,
-    /// The columns of master.cf between name and arguments.
-    pub columns: Columns,
+    /// The columns of master.cf between name and arguments, as in master(5): type, private,
+    /// unprivileged, chroot, wakeup, processes, command.
+    pub columns: &'static str,
     pub(super) groups: &'static [&'static [Group]],
-}
-
-/// The columns of a service in master.cf without name and arguments, named as in master(5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Columns {
-    /// `inet` or `unix`.
-    pub kind: &'static str,
-    /// Whether only Postfix may connect.
-    pub private: &'static str,
-    /// Whether the daemon runs without root's rights.
-    pub unprivileged: &'static str,
-    /// Whether the daemon is chrooted to the queue directory.
-    pub chroot: &'static str,
-    /// Seconds between wake-ups; `-` for none.
-    pub wakeup: &'static str,
-    /// The most processes; `0` for no limit.
-    pub processes: &'static str,
-    /// The daemon, such as `smtpd`.
-    pub command: &'static str,
 }
 
 /// Overrides with one reason.
@@ -139,16 +121,6 @@ impl Default for Filling {
     }
 }
 
-impl Filling {
-    /// The networks that may use the ports.
-    pub fn networks(&self) -> &'static str {
-        match self.replies.contains('[') || self.internal.contains('[') {
-            true => "127.0.0.0/8,[::1]/128",
-            false => "127.0.0.0/8",
-        }
-    }
-}
-
 /// The settings of the gateway's milter at the internal listener: while the gateway is down
 /// the answer is 451. The times are those of `smtpd_milters` in main.cf.
 const INSISTENT: &str =
@@ -162,7 +134,10 @@ impl Value {
             Self::Milter => format!("{{{},{INSISTENT}}}", filling.milter),
             Self::Signers => filling.signers.clone(),
             Self::DaemonName => filling.daemon_name.clone(),
-            Self::Networks => filling.networks().to_owned(),
+            Self::Networks if filling.replies.contains('[') || filling.internal.contains('[') => {
+                "127.0.0.0/8,[::1]/128".to_owned()
+            }
+            Self::Networks => "127.0.0.0/8".to_owned(),
         }
     }
 }
@@ -180,7 +155,8 @@ impl Service {
 
     /// The name and type for postconf(1): `kms-gateway/unix`.
     pub fn key(&self, filling: &Filling) -> String {
-        format!("{}/{}", self.name(filling), self.columns.kind)
+        let kind = self.columns.split(' ').next().unwrap_or_default();
+        format!("{}/{kind}", self.name(filling))
     }
 
     /// The overrides, grouped by reason. The groups that both ports share come last.
@@ -209,7 +185,7 @@ impl Service {
 
     /// The entry in one line, for `postconf -Me`.
     pub fn entry(&self, filling: &Filling) -> String {
-        let head = [self.name(filling), self.columns.to_string()];
+        let head = [self.name(filling), self.columns.to_owned()];
         let parts: Vec<String> = head.into_iter().chain(self.arguments(filling)).collect();
         parts.join(" ")
     }
@@ -221,24 +197,6 @@ impl Service {
             let _ = writeln!(lines, "  {argument}");
         }
         lines
-    }
-}
-
-impl Display for Columns {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self {
-            kind,
-            private,
-            unprivileged,
-            chroot,
-            wakeup,
-            processes,
-            command,
-        } = self;
-        write!(
-            f,
-            "{kind} {private} {unprivileged} {chroot} {wakeup} {processes} {command}"
-        )
     }
 }
 

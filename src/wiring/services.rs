@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use super::service::Value::{DaemonName, Milter, Networks, Signers, Text};
 pub use super::service::{
-    CLEANUP, Columns, Filling, Group, OLDEST, Override, Role, Service, TRANSPORT, Value, Version,
+    CLEANUP, Filling, Group, OLDEST, Override, Role, Service, TRANSPORT, Value, Version,
 };
 
 /// A parameter of main.cf that begins with the transport's name. The queue manager reads
@@ -39,15 +39,7 @@ pub const OF_TRANSPORT: [OfTransport; 2] = [
 pub const SERVICES: [&Service; 4] = [&INTERNAL, &REPLIES, &TRANSPORT_SERVICE, &CLEANUP_SERVICE];
 
 // Postfix's default number of processes: `-` would mean `default_process_limit`.
-const PORT: Columns = Columns {
-    kind: "inet",
-    private: "n",
-    unprivileged: "-",
-    chroot: "n",
-    wakeup: "-",
-    processes: "100",
-    command: "smtpd",
-};
+const PORT: &str = "inet n - n - 100 smtpd";
 
 const INTERNAL: Service = Service {
     role: Role::Internal,
@@ -192,15 +184,7 @@ const BOTH_PORTS: &[Group] = &[
 const TRANSPORT_SERVICE: Service = Service {
     role: Role::Transport,
     purpose: "The transport from the queue to the internal listener.",
-    columns: Columns {
-        kind: "unix",
-        private: "-",
-        unprivileged: "-",
-        chroot: "n",
-        wakeup: "-",
-        processes: "100",
-        command: "smtp",
-    },
+    columns: "unix - - n - 100 smtp",
     groups: &[&[
         Group {
             why: "The internal listener offers neither TLS nor a login.",
@@ -286,15 +270,7 @@ const TRANSPORT_SERVICE: Service = Service {
 const CLEANUP_SERVICE: Service = Service {
     role: Role::Cleanup,
     purpose: "The cleanup of both ports: puts their mail into the queue.",
-    columns: Columns {
-        kind: "unix",
-        private: "n",
-        unprivileged: "-",
-        chroot: "n",
-        wakeup: "-",
-        processes: "0",
-        command: "cleanup",
-    },
+    columns: "unix n - n - 0 cleanup",
     groups: &[&[
         Group {
             why: "A reply's From must stay the gateway. Only the recipient is mapped, as in any mail to that person.",

@@ -51,7 +51,7 @@ pub(super) fn warnings(
     config: &Config,
     wiring: Wiring,
     listeners: &Listeners,
-) -> Result<Vec<Difference>, WiringError> {
+) -> Vec<Difference> {
     let mut found = Vec::new();
     if wiring == Wiring::Edge && !maps.value("smtpd_milter_maps").is_empty() {
         found.push(Difference::new(
@@ -78,7 +78,7 @@ pub(super) fn warnings(
     }
     found.extend(network_warning(maps, config));
     found.extend(queue_warnings(maps));
-    Ok(found)
+    found
 }
 
 /// Warns of smtpd services on loopback by which a content filter returns mail, if they have

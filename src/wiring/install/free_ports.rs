@@ -20,9 +20,13 @@ impl Installer {
             wanted.push(("milter.listen", address.to_owned(), "kms-gateway"));
         }
         let services = self.stage.postconf().services()?;
+        let is_known = |service: &Service| {
+            let key = format!("service:{}", service.key());
+            self.kept.known(&key).is_some()
+        };
         let services: Vec<&Service> = services
             .iter()
-            .filter(|service| service.kind == "inet" && !self.is_known_service(service))
+            .filter(|service| service.kind == "inet" && !is_known(service))
             .collect();
         let processes = match ports::listeners() {
             Ok(processes) => processes,
@@ -61,10 +65,5 @@ impl Installer {
             }
         }
         Ok(())
-    }
-
-    pub(super) fn is_known_service(&self, service: &Service) -> bool {
-        let key = format!("service:{}", service.key());
-        self.kept.known(&key).is_some()
     }
 }

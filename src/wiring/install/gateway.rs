@@ -99,7 +99,7 @@ impl Installer {
     }
 
     /// Warns of settings that the admin decides.
-    pub(super) fn give_warnings(&mut self, maps: &Maps) -> Result<(), WiringError> {
+    pub(super) fn give_warnings(&mut self, maps: &Maps) {
         if self.needs.wiring == Wiring::Edge {
             for name in &self.listeners.overriding {
                 self.stage.report.say(format!(
@@ -112,9 +112,8 @@ impl Installer {
             self.stage.report.say(note);
         }
         let wiring = self.needs.wiring;
-        for difference in site::warnings(maps, &self.config, wiring, &self.listeners)? {
+        for difference in site::warnings(maps, &self.config, wiring, &self.listeners) {
             self.stage.report.warn(difference.to_string());
         }
-        Ok(())
     }
 }

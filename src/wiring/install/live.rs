@@ -45,14 +45,11 @@ impl Installer {
         if is_first {
             keep(&live, &self.kept.original(file))?;
         }
-        let sum = format!("sum:{}", file.name());
-        if is_first || self.kept.is_unedited(file, &live)? {
-            self.next.insert(sum, sum_of(&self.stage.staged(file))?);
-        } else {
-            self.next.insert(sum, "edited".to_owned());
-            self.next
-                .insert(format!("edited:{}", file.name()), "yes".to_owned());
-        }
+        let (key, value) = match is_first || self.kept.is_unedited(file, &live)? {
+            true => ("sum", sum_of(&self.stage.staged(file))?),
+            false => ("edited", "yes".to_owned()),
+        };
+        self.next.insert(format!("{key}:{}", file.name()), value);
         Ok(())
     }
 

@@ -33,7 +33,7 @@ impl Blocklists {
     /// Must be called within a Tokio runtime.
     ///
     /// # Errors
-    /// No resolver can be made.
+    /// Fails if no resolver can be made.
     pub fn new(settings: &Settings) -> Result<Self, ResolverError> {
         let mut zones: Vec<Zone> = Vec::new();
         for configured in &settings.zones {

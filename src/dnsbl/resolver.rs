@@ -17,7 +17,7 @@ use thiserror::Error;
 use super::name_servers;
 use crate::policy::dnsbl::Reply;
 
-/// Nobody can be asked.
+/// No name server can be asked.
 #[derive(Debug, Error)]
 #[error("no name server can be asked: {0}; set dnsbl.resolver to one")]
 pub struct ResolverError(String);

@@ -23,7 +23,7 @@ pub(super) struct Zone {
     name: ZoneName,
     ipv4: bool,
     ipv6: bool,
-    /// None where nothing can be seen of it.
+    /// `None` if the zone has no test entries.
     health: Option<Health>,
     look_ups: ZoneSeries<Counter, LookUp>,
     times: ZoneSeries<Histogram, ()>,

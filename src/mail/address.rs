@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use super::lexer::enclosed_length;
+
 /// Octets of an address at most: a path of 256 octets (RFC 5321 4.5.3.1.3)
 /// without its brackets. Local parts have no limit of their own. SRS, BATV and
 /// list managers write more than the 64 octets of 4.5.3.1.1, and Postfix
@@ -45,7 +47,8 @@ pub enum AddressError {
 impl Address {
     /// Reads an addr-spec without brackets, comments or folds.
     ///
-    /// # Errors The error names the malformed part.
+    /// # Errors
+    /// The error names the malformed part.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let (local, domain) = split(text)?;
         let address = Address {
@@ -140,27 +143,13 @@ pub(super) fn without_route(path: &str) -> &str {
 /// Splits a text at the `@` that ends its local part.
 fn split(text: &str) -> Result<(&str, &str), AddressError> {
     let local_end = if text.starts_with('"') {
-        quoted_end(text).ok_or(AddressError::Local)?
+        enclosed_length(text, '"').ok_or(AddressError::Local)?
     } else {
         text.find('@').ok_or(AddressError::NoDomain)?
     };
     let (local, rest) = text.split_at(local_end);
     let domain = rest.strip_prefix('@').ok_or(AddressError::NoDomain)?;
     Ok((local, domain))
-}
-
-/// The end of the quoted string that begins the text.
-fn quoted_end(text: &str) -> Option<usize> {
-    let mut escaped = false;
-    for (at, c) in text.char_indices().skip(1) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '"' => return Some(at + 1),
-            _ => (),
-        }
-    }
-    None
 }
 
 fn parse_local(text: &str) -> Result<String, AddressError> {

@@ -73,7 +73,8 @@ pub enum ReadError {
 
 /// The elements of an unfolded value.
 ///
-/// # Errors Fails unless the list is one of the standard's three.
+/// # Errors
+/// Fails unless the list is one of the standard's three.
 pub fn read(unfolded: &str) -> Result<Vec<String>, ReadError> {
     let value = unfolded.trim_start_matches(' ');
     let elements: Vec<String> = value.split('\t').map(str::to_owned).collect();

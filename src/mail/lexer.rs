@@ -8,8 +8,7 @@ pub(crate) struct Syntax {
     pub(crate) is_blank: fn(char) -> bool,
     /// The characters that are tokens by themselves.
     pub(crate) is_special: fn(char) -> bool,
-    /// The delimiters of what is one token with all that is inside, such as a
-    /// domain literal.
+    /// The delimiters of a token with any text inside, such as a domain literal.
     pub(crate) enclosing: Option<(char, char)>,
 }
 
@@ -24,14 +23,14 @@ pub(crate) fn is_blank_or_control(c: char) -> bool {
     c.is_whitespace() || c.is_control()
 }
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Characters that belong together.
     Atom,
     /// A quoted string with its quotes.
     Quoted,
-    /// What stands between [`Syntax::enclosing`], with the delimiters.
+    /// Any text between the delimiters of [`Syntax::enclosing`], with them.
     Enclosed,
     /// A comment with its brackets. Comments nest.
     Comment,
@@ -90,12 +89,11 @@ impl<'a> Iterator for Lexer<'a> {
 
     fn next(&mut self) -> Option<Token<'a>> {
         let first = self.rest.chars().next()?;
+        let enclosed = |close| enclosed_length(self.rest, close).unwrap_or(self.rest.len());
         let (kind, length) = match (first, self.syntax.enclosing) {
             ('(', _) => (Kind::Comment, comment_length(self.rest)),
-            ('"', _) => (Kind::Quoted, enclosed_length(self.rest, '"')),
-            (_, Some((open, close))) if first == open => {
-                (Kind::Enclosed, enclosed_length(self.rest, close))
-            }
+            ('"', _) => (Kind::Quoted, enclosed('"')),
+            (_, Some((open, close))) if first == open => (Kind::Enclosed, enclosed(close)),
             _ if (self.syntax.is_blank)(first) => {
                 (Kind::Blank, self.up_to(|c| !(self.syntax.is_blank)(c)))
             }
@@ -126,18 +124,18 @@ fn comment_length(text: &str) -> usize {
     text.len()
 }
 
-/// The length up to and including `close`.
-fn enclosed_length(text: &str, close: char) -> usize {
+/// The length up to and including `close`. `None` if the token is not closed.
+pub(super) fn enclosed_length(text: &str, close: char) -> Option<usize> {
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(1) {
         match c {
             _ if escaped => escaped = false,
             '\\' => escaped = true,
-            c if c == close => return at + c.len_utf8(),
+            c if c == close => return Some(at + c.len_utf8()),
             _ => (),
         }
     }
-    text.len()
+    None
 }
 
 /// The content of a quoted string, without its quotes and escapes.
@@ -244,7 +242,7 @@ mod tests {
     #[test]
     fn hostile_texts_are_read_in_one_go() {
         for piece in ["(", "\"", "<", "()", "\\", "<>\"\""] {
-            // Quadratic, this would go on for minutes.
+            // This would take minutes if the time were quadratic.
             without_comments(&piece.repeat(50_000));
         }
     }

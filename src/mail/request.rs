@@ -72,7 +72,8 @@ pub enum RequestError {
 impl Request {
     /// Reads a request. `targets` are the reply addresses that the policy chose.
     ///
-    /// # Errors Fails if the message is no request at all. A request with any
+    /// # Errors
+    /// Fails if the message is no request at all. A request with any
     /// other flaw is still a request, and its service answers with an error.
     pub fn from_message(
         message: &Message,

@@ -90,7 +90,8 @@ pub enum SubjectError {
 /// programs for right-to-left scripts and pasted text add them, and the author
 /// does not see them.
 ///
-/// # Errors [`SubjectError`] if there is no code, or a malformed one.
+/// # Errors
+/// [`SubjectError`] if there is no code, or a malformed one.
 pub fn parse_subject(subject: &str) -> Result<ServiceCode, SubjectError> {
     let subject = subject.trim_start_matches(|c: char| c.is_whitespace() || is_invisible(c));
     let rest = strip_opening(subject).ok_or(SubjectError::NoCode)?;

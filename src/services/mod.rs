@@ -52,7 +52,8 @@ pub static SERVICES: [Service; 4] = [
 
 /// Answers a request.
 ///
-/// # Errors [`ServiceError`] if a later attempt may succeed. A flaw of the
+/// # Errors
+/// [`ServiceError`] if a later attempt may succeed. A flaw of the
 /// request itself is an [`Outcome::Error`].
 pub async fn answer(call: Call<'_>) -> Result<Answer, ServiceError> {
     match preliminary(&call) {

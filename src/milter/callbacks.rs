@@ -46,9 +46,9 @@ const UNNEEDED: ProtoOpts = ProtoOpts::NO_UNKNOWN;
 /// Stages that get no answer, which saves Postfix a round trip each.
 ///
 /// RCPT and DATA are answered: without the stage DATA Nagle's algorithm waits for a
-/// delayed acknowledgement. The end of the header is requested although the gateway does
-/// nothing then: without it indymilter, like libmilter, drops the body of a message
-/// that has no header field, and Postfix waits in vain for an answer.
+/// delayed acknowledgement. The gateway requests the end of the header although it
+/// does nothing then. Without it indymilter, like libmilter, drops the body of a message
+/// that has no header field. Postfix would then wait in vain for an answer.
 const UNANSWERED: ProtoOpts = ProtoOpts::NOREPLY_CONNECT
     .union(ProtoOpts::NOREPLY_HELO)
     .union(ProtoOpts::NOREPLY_MAIL)

@@ -25,8 +25,8 @@ const COPIES: usize = 8;
 /// Memory for a packet until the session has handled it, in multiples of its length.
 const PACKET_COPIES: usize = 4;
 
-/// A part of the room for content is reserved for messages up to this size, as
-/// nearly all requests are: a few large messages must not keep them out.
+/// A part of the room for content is reserved for messages up to this size. Nearly all
+/// requests are that small, and a few large messages must not keep them out.
 const SMALL: usize = 64 * 1024;
 
 /// Longest wait for room at end-of-message. Postfix waits for 60 s, and the store may

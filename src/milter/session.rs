@@ -492,8 +492,9 @@ impl Transaction {
         }
     }
 
-    /// The sender, the reply targets, the identity of the message and the allowances that
-    /// the request is charged to, with the notice for the case that they don't suffice.
+    /// The facts about a request that the store needs: reply targets, identity of the
+    /// message, sender and allowances. The notice is for the case that the allowances don't
+    /// suffice.
     async fn asking(
         &self,
         id: RequestId,

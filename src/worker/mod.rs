@@ -254,7 +254,7 @@ struct FailedAttempt {
 }
 
 /// One attempt at a completion. A panic is a fault of the gateway and must not end the
-/// worker: it counts as a failed attempt, so that the request is given up in the end.
+/// worker. It counts as a failed attempt, so that the request is given up in the end.
 async fn attempt(
     answering: &Answering,
     leased: &LeasedRequest,

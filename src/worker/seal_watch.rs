@@ -12,8 +12,8 @@ use crate::{
 /// The shortest time between two checks.
 const LOOKS_EVERY: Duration = Duration::from_secs(15);
 
-/// The pause after a check, in multiples of the check's own time: at most one part in a
-/// hundred of the time is spent on checks, however many rows there are.
+/// The pause after a check, in multiples of the check's own time. Checks thus take at most
+/// a hundredth of the time, however many rows there are.
 const PART_OF_TIME: u32 = 100;
 
 /// Time between two reports of a lasting alarm.

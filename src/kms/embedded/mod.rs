@@ -2,6 +2,8 @@
 //! records.md, section 6, in their order.
 
 #[cfg(test)]
+mod authenticity_tests;
+#[cfg(test)]
 mod spellings;
 mod stop;
 #[cfg(test)]

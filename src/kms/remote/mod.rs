@@ -130,7 +130,7 @@ impl Kms for RemoteKms {
         match timeout(limit, self.ask_is_from_module(question)).await {
             Ok(answer) => answer,
             Err(_) => Err(Trouble::Slow {
-                what: "its word whether a module made a request",
+                what: "the answer whether a module made a request",
                 limit,
                 setting: "acceptance_timeout",
             }

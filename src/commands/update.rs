@@ -1,7 +1,7 @@
 //! `update`: makes and signs security-module update files, the STS Association's
 //! part. Needs no configuration of a gateway.
 
-use std::{collections::BTreeSet, path::PathBuf, str::FromStr};
+use std::{collections::BTreeSet, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
@@ -61,11 +61,11 @@ pub(super) struct Build {
     serial: u32,
     /// A module to register: the file that `sm init --registration` wrote, and the
     /// module's supply groups, separated by commas. May be given more than once.
-    #[arg(long, value_name = "REGISTRATION=SGC,…")]
+    #[arg(long, value_name = "REGISTRATION=SGC,…", value_parser = added)]
     add: Vec<Added>,
     /// A module to revoke: its SMID and its hardware id. May be given more than
     /// once.
-    #[arg(long, value_name = "SMID=HARDWARE")]
+    #[arg(long, value_name = "SMID=HARDWARE", value_parser = revoked)]
     revoke: Vec<Revoked>,
 }
 
@@ -94,22 +94,16 @@ struct Added {
     sgcs: BTreeSet<Sgc>,
 }
 
-impl FromStr for Added {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (registration, sgcs) = text
-            .rsplit_once('=')
-            .ok_or("write the registration's file, =, and supply groups separated by commas")?;
-        let sgcs = sgcs
-            .split_terminator(',')
-            .map(|sgc| sgc.parse().map_err(|error| format!("{sgc:?}: {error}")))
-            .collect::<Result<_, String>>()?;
-        Ok(Self {
-            registration: registration.into(),
-            sgcs,
-        })
-    }
+fn added(text: &str) -> Result<Added, String> {
+    let (registration, sgcs) = text
+        .rsplit_once('=')
+        .ok_or("write the registration's file, =, and supply groups separated by commas")?;
+    let sgcs = sgcs
+        .split_terminator(',')
+        .map(|sgc| sgc.parse().map_err(|error| format!("{sgc:?}: {error}")))
+        .collect::<Result<_, String>>()?;
+    let registration = registration.into();
+    Ok(Added { registration, sgcs })
 }
 
 /// `SMID=HARDWARE`
@@ -119,20 +113,14 @@ struct Revoked {
     hardware: Ident,
 }
 
-impl FromStr for Revoked {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (smid, hardware) = text
-            .split_once('=')
-            .ok_or("write the SMID, =, and the hardware id")?;
-        Ok(Self {
-            smid: smid.parse().map_err(|error| format!("SMID: {error}"))?,
-            hardware: hardware
-                .parse()
-                .map_err(|error| format!("hardware id: {error}"))?,
-        })
-    }
+fn revoked(text: &str) -> Result<Revoked, String> {
+    let (smid, hardware) = text
+        .split_once('=')
+        .ok_or("write the SMID, =, and the hardware id")?;
+    let smid = smid.parse().map_err(|error| format!("SMID: {error}"))?;
+    let hardware = hardware.parse();
+    let hardware = hardware.map_err(|error| format!("hardware id: {error}"))?;
+    Ok(Revoked { smid, hardware })
 }
 
 pub(super) fn run(action: &Action) -> Result<(), CommandError> {

@@ -1,5 +1,5 @@
-//! What help texts say of this installation: its addresses and limits, by the
-//! configuration, and why a message gets no answer, by the policy's table.
+//! The facts of this installation that help texts state: addresses and limits from
+//! the configuration, and the reasons for no answer from the policy's table.
 
 use crate::{
     config::Config,
@@ -7,7 +7,7 @@ use crate::{
     services::{Installation, Limits},
 };
 
-/// What help texts say of this installation.
+/// The facts of the installation with this configuration.
 pub(crate) fn installation(config: &Config) -> Installation {
     Installation {
         addresses: config
@@ -27,7 +27,7 @@ pub(crate) fn installation(config: &Config) -> Installation {
     }
 }
 
-/// Why a message may get no answer, by the rules that are switched on.
+/// The reasons why a message may get no answer, from the rules that are switched on.
 fn unanswered(config: &Config) -> Vec<&'static str> {
     let rules = RULES
         .iter()

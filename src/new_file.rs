@@ -14,8 +14,8 @@ use rustix::{
     io::Errno,
 };
 
-/// Makes a file with this content and mode, synced before this returns. It is
-/// written under another name first: `key.pem.partial` for `key.pem`.
+/// Makes a file with this content and mode (less the umask), synced before this
+/// returns. It is written under another name first: `key.pem.partial` for `key.pem`.
 ///
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] if the file exists; nothing is ever

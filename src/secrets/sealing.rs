@@ -162,9 +162,9 @@ impl StorageKey {
     /// Seals `secret` to its row.
     ///
     /// The nonce is 96 random bits. NIST SP 800-38D, 8.3, allows 2³² such nonces
-    /// under one key. A row is sealed when it is made and each time an operator
-    /// changes it; a new storage key begins anew. Among a million sealings, two
-    /// nonces are equal with probability 2⁻⁵⁷.
+    /// under one key. A row is sealed when it is made and each time it changes; a
+    /// new storage key begins anew. Among a million sealings, two nonces are equal
+    /// with probability 2⁻⁵⁷.
     pub(crate) fn seal(&self, row: &AssociatedData, secret: &[u8]) -> Result<Sealed, RandomError> {
         let nonce = random_array::<NONCE_LENGTH>()?;
         // Encrypts from one buffer to the other, so that no copy of the secret

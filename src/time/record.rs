@@ -209,8 +209,8 @@ impl Stretch {
         }
     }
 
-    /// Whether an age depends on this stretch. A stretch of an earlier boot no longer
-    /// changes, and matters only if the clock was behind.
+    /// Whether an age may depend on this stretch. A stretch of an earlier boot matters
+    /// only if the clock was behind in it.
     fn matters(&self) -> bool {
         self.of_this_boot || self.behind > TOLERANCE
     }

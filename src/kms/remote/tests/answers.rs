@@ -34,7 +34,7 @@ async fn a_key_load_file_is_taken_with_no_effect_on_our_own_store() {
 async fn every_refusal_is_known_and_in_our_own_words() {
     let other = "KMCID.1:Prism:K0001:20200622T140747Z:9863A537B5AF34F5:6850";
     let at = "20260301T120007Z".parse().unwrap();
-    let authentication = |failure| Refusal::Authentication(failure);
+    let authentication = Refusal::Authentication;
     let cases = [
         (json!({"code": "expired"}), Refusal::Expired { now: at }),
         (json!({"code": "future"}), Refusal::Future { now: at }),
@@ -128,7 +128,7 @@ async fn updates_say_what_the_file_says() {
     let answer = again.kms().update(&update_question(&file)).await.unwrap();
     assert!(matches!(answer, Update::AlreadyApplied { serial: 1 }));
 
-    let signature = |failure| UpdateRefusal::Signature(failure);
+    let signature = UpdateRefusal::Signature;
     let cases = [
         (
             json!({"code": "format", "reason": "twice"}),

@@ -181,7 +181,7 @@ fn new_configuration(
             text: "Database file",
         },
         arguments.database.as_deref().map(shown),
-        Some(shown(&crate::config::Store::default().path)),
+        Some(shown(&crate::store::StoreSettings::default().path)),
     )?;
     let master_secret_file = questions.ask(
         &Question {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{CommandError, environment::Environment};
 use crate::{
     config::{Config, Period},
-    kms::{EmbeddedKms, Kms, KmsTables, RemoteKms, RemoteSettings},
+    kms::{EmbeddedKms, Kms, KmsTables, RemoteKms},
     store::SqliteStore,
 };
 
@@ -29,14 +29,7 @@ pub(super) async fn open(
 
 /// The external system, where one is named.
 pub(super) fn remote(config: &Config) -> Option<RemoteKms> {
-    let kms = &config.kms;
-    Some(RemoteKms::new(RemoteSettings {
-        socket: kms.socket.clone()?,
-        connect_timeout: kms.connect_timeout.as_std(),
-        request_timeout: kms.request_timeout.as_std(),
-        answer_timeout: kms.answer_timeout.as_std(),
-        acceptance_timeout: kms.acceptance_timeout.as_std(),
-    }))
+    RemoteKms::new(config.kms.clone())
 }
 
 /// Which one it is, for people.

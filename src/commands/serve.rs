@@ -56,6 +56,7 @@ use crate::{
     kms::{AlteredRows, Kms},
     measures::{RELOAD_IS_GOOD, RELOADS, Reloaded},
     milter::{self, Connections, Gateway, InFlight, Memory, MilterSocket, Rules},
+    policy::dnsbl,
     store::{SqliteStore, Store},
     worker::{Answering, Delivering, InjectionSettings, ReplySettings, Retry, Upkeep, Worker},
 };

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use encodify::rfc2047::{B, Q_TEXT};
 use encodify::{Fold, base64};
 
+use super::base64_symbols::base64_symbols;
 use super::charset;
-use super::transfer_encoding::base64_symbols;
 
 /// Decodes the encoded words of an unfolded unstructured text, as Python's
 /// `email` and other common readers do: also words that are glued to another

@@ -8,6 +8,7 @@
 
 mod address;
 mod address_list;
+mod base64_symbols;
 mod charset;
 mod encoded_word;
 mod envelope;

@@ -1,16 +1,17 @@
-//! Content-Transfer-Encoding (RFC 2045 6): what the field says, and its undoing.
+//! Reads and undoes the Content-Transfer-Encoding (RFC 2045 6).
 
 use std::borrow::Cow;
 
 use encodify::{base64, qp};
 
+use super::base64_symbols::base64_symbols;
 use super::header::Headers;
 use super::lexer::without_comments;
 
-/// How the octets of a part are written.
+/// The encoding of a part's octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TransferEncoding {
-    /// As they are: 7bit, 8bit or binary.
+    /// None: 7bit, 8bit or binary.
     Identity,
     /// RFC 2045 6.7.
     QuotedPrintable,
@@ -18,8 +19,8 @@ pub(super) enum TransferEncoding {
     Base64,
 }
 
-/// Encodings of other systems, which the gateway does not undo. So are those
-/// that begin with `x-`.
+/// Encodings of other systems, which the gateway does not undo. Names that begin
+/// with `x-` are treated alike.
 const FOREIGN: [&str; 7] = [
     "uuencode",
     "uue",
@@ -31,8 +32,8 @@ const FOREIGN: [&str; 7] = [
 ];
 
 impl TransferEncoding {
-    /// None where the field names an encoding that the gateway does not undo. A
-    /// value that names none, such as `utf-8`, says nothing of the octets.
+    /// Returns None if the field names an encoding that the gateway does not undo. A
+    /// value that names no encoding, such as `utf-8`, counts as no field.
     pub(super) fn of(headers: &Headers) -> Option<Self> {
         let Some(field) = headers.first("Content-Transfer-Encoding") else {
             return Some(TransferEncoding::Identity);
@@ -53,7 +54,7 @@ impl TransferEncoding {
         }
     }
 
-    /// The octets, as far as they are well-formed.
+    /// The decoded octets, as far as they are well-formed.
     pub(super) fn decode(self, raw: &[u8]) -> Cow<'_, [u8]> {
         match self {
             TransferEncoding::Identity => Cow::Borrowed(raw),
@@ -69,17 +70,6 @@ fn decode_base64(raw: &[u8]) -> Vec<u8> {
         symbols.pop();
     }
     base64::LENIENT.decode(symbols).unwrap_or_default()
-}
-
-/// The symbols of base64 up to its padding. Characters outside the alphabet are
-/// skipped (RFC 2045 6.8), the text that a list server adds behind the padding
-/// with them.
-pub(super) fn base64_symbols(raw: &[u8]) -> Vec<u8> {
-    raw.iter()
-        .copied()
-        .take_while(|&octet| octet != b'=')
-        .filter(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/'))
-        .collect()
 }
 
 #[cfg(test)]

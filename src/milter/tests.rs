@@ -463,7 +463,7 @@ async fn what_is_too_large_is_bounded_and_ignored() {
     }
     let kept = session.bytes_kept();
     assert!(
-        kept as u64 <= Settings::default().max_message_bytes,
+        kept as u64 <= Settings::default().limits.max_message_bytes,
         "{kept}"
     );
     assert_eq!(session.end_of_message("4QUEUEID").await, Answer::Discard);
@@ -515,7 +515,7 @@ async fn any_number_of_fields_is_taken_within_the_limit() {
         session.header(b"X", b"");
     }
     session.header(b"To", &vec![b'x'; 1 << 20]);
-    let limit = Settings::default().max_header_bytes;
+    let limit = Settings::default().limits.max_header_bytes;
     assert!(
         session.bytes_kept() <= limit + 4,
         "one field past the limit"

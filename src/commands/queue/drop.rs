@@ -16,9 +16,8 @@ use super::{
     find,
 };
 use crate::{
-    config::Network,
     kms::RequestId,
-    policy::RuleName,
+    policy::{Network, RuleName},
     printable::Printable,
     store::{Dropped, DroppedAll, Selected, Selection, Store, ToDrop, ToDropAll},
 };

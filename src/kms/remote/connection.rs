@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -18,33 +19,41 @@ use super::wire::{Answer, Asked, Envelope, Question, VERSION};
 pub(super) const LONGEST_ANSWER: usize = 1024 * 1024;
 
 /// Asks, and reads the answer as one of the protocol.
-pub(super) async fn ask(settings: &RemoteSettings, question: &Question) -> Result<Answer, Trouble> {
+pub(super) async fn ask(
+    socket: &Path,
+    settings: &RemoteSettings,
+    question: &Question,
+) -> Result<Answer, Trouble> {
     let asked = Asked {
         version: VERSION,
         question,
     };
     let mut line = serde_json::to_vec(&asked).map_err(|error| Trouble::malformed(&error))?;
     line.push(b'\n');
-    let line = exchange(settings, &line).await?;
+    let line = exchange(socket, settings, &line).await?;
     read(&line, question)
 }
 
-async fn exchange(settings: &RemoteSettings, question: &[u8]) -> Result<Vec<u8>, Trouble> {
+async fn exchange(
+    socket: &Path,
+    settings: &RemoteSettings,
+    question: &[u8],
+) -> Result<Vec<u8>, Trouble> {
     let connecting = async {
-        let connected = UnixStream::connect(&settings.socket).await;
+        let connected = UnixStream::connect(socket).await;
         connected.map_err(Trouble::Connect)
     };
-    let limit = settings.connect_timeout;
+    let limit = settings.connect_timeout.as_std();
     let mut stream = within("connecting", limit, "connect_timeout", connecting).await?;
 
     let asking = async {
         let written = stream.write_all(question).await;
         written.map_err(Trouble::Broken)
     };
-    let limit = settings.request_timeout;
+    let limit = settings.request_timeout.as_std();
     within("asking", limit, "request_timeout", asking).await?;
 
-    let limit = settings.answer_timeout;
+    let limit = settings.answer_timeout.as_std();
     within("the answer", limit, "answer_timeout", read_line(stream)).await
 }
 

@@ -12,11 +12,11 @@ mod tests;
 mod trouble;
 mod wire;
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -26,48 +26,62 @@ use self::wire::Question;
 use crate::kms::Kms;
 use crate::kms::issue::{Issue, IssueQuestion, KmsError, PublicKeyAnswer, Refusal, sts_time};
 use crate::kms::update_answer::{Update, UpdateQuestion, UpdateRefusal};
+use crate::period::Period;
 use crate::sts::{VkloadReq, file};
 
 /// The most questions at once about requests that are being accepted: they
 /// come as mail does, and must not take the other side from the worker.
 const ACCEPTANCES_AT_ONCE: usize = 8;
 
-/// Where the external system is, and how long it may take.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// `[kms]`: an external key management system instead of the embedded one.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
 pub struct RemoteSettings {
-    /// Its socket.
-    pub socket: PathBuf,
-    /// For a connection to be taken.
-    pub connect_timeout: Duration,
-    /// For a question to be read.
-    pub request_timeout: Duration,
-    /// From there to the end of the answer.
-    pub answer_timeout: Duration,
-    /// For all of it, where a message waits to be accepted.
-    pub acceptance_timeout: Duration,
+    /// The system's Unix socket. Without one the embedded system answers.
+    pub socket: Option<PathBuf>,
+    /// The longest time for a connection to be taken.
+    pub connect_timeout: Period,
+    /// The longest time for a question to be read.
+    pub request_timeout: Period,
+    /// The longest time from there to the end of the answer.
+    pub answer_timeout: Period,
+    /// The longest time for a whole question while a message waits to be accepted,
+    /// to learn whether a module made the request. After that the sender counts as a
+    /// stranger.
+    pub acceptance_timeout: Period,
+}
+
+impl Default for RemoteSettings {
+    fn default() -> Self {
+        Self {
+            socket: None,
+            connect_timeout: Period::from_secs(2),
+            request_timeout: Period::from_secs(5),
+            answer_timeout: Period::from_secs(20),
+            acceptance_timeout: Period::from_secs(1),
+        }
+    }
 }
 
 /// A key management system in another process.
 pub struct RemoteKms {
+    socket: PathBuf,
     settings: RemoteSettings,
     acceptances: Semaphore,
     absence: Absence,
 }
 
 impl RemoteKms {
-    /// Connects when it is asked, each time anew: who was away and is back is
-    /// found again.
+    /// The external system, if the settings name a socket. Each question is a
+    /// connection of its own, so that a system that is back is found again.
     #[must_use]
-    pub fn new(settings: RemoteSettings) -> Self {
-        Self {
+    pub fn new(settings: RemoteSettings) -> Option<Self> {
+        Some(Self {
+            socket: settings.socket.clone()?,
             settings,
             acceptances: Semaphore::new(ACCEPTANCES_AT_ONCE),
             absence: Absence::default(),
-        }
-    }
-
-    fn socket(&self) -> &Path {
-        &self.settings.socket
+        })
     }
 
     /// Asks, and has `read` make what the trait answers of it.
@@ -77,10 +91,10 @@ impl RemoteKms {
         read: impl FnOnce(wire::Answer) -> Result<T, Trouble>,
     ) -> Result<T, KmsError> {
         self.absence
-            .unless_away(connection::ask(&self.settings, &question))
+            .unless_away(connection::ask(&self.socket, &self.settings, &question))
             .await
             .and_then(read)
-            .map_err(|trouble| trouble.at(self.socket()))
+            .map_err(|trouble| trouble.at(&self.socket))
     }
 
     /// Asks even a system that seems to be away: these questions have a short limit
@@ -89,10 +103,10 @@ impl RemoteKms {
     async fn ask_is_from_module(&self, question: Question) -> Result<bool, KmsError> {
         // Never closed.
         let _turn = self.acceptances.acquire().await;
-        connection::ask(&self.settings, &question)
+        connection::ask(&self.socket, &self.settings, &question)
             .await
             .and_then(answers::is_from_module)
-            .map_err(|trouble| trouble.at(self.socket()))
+            .map_err(|trouble| trouble.at(&self.socket))
     }
 }
 
@@ -143,7 +157,7 @@ impl Kms for RemoteKms {
             record: request.text(),
             now: sts_time(now)?.to_string(),
         };
-        let limit = self.settings.acceptance_timeout;
+        let limit = self.settings.acceptance_timeout.as_std();
         match timeout(limit, self.ask_is_from_module(question)).await {
             Ok(answer) => answer,
             Err(_) => Err(Trouble::Slow {
@@ -151,7 +165,7 @@ impl Kms for RemoteKms {
                 limit,
                 setting: "acceptance_timeout",
             }
-            .at(self.socket())),
+            .at(&self.socket)),
         }
     }
 

@@ -1,5 +1,5 @@
-//! Addresses that one configuration gives to two services. Each is good by
-//! itself; together they can't be meant.
+//! Refuses an address that the configuration gives to two services. Each key is
+//! good by itself, but both together can't be meant.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
@@ -9,8 +9,7 @@ use super::{
 };
 
 impl Config {
-    /// Refuses ports that nobody can listen at, and ports and sockets that have
-    /// two owners.
+    /// Refuses port 0, and ports and sockets that have two owners.
     pub(super) fn check_addresses(&self) -> Checked {
         self.check_ports()?;
         let milter = &self.milter.listen;
@@ -64,7 +63,7 @@ impl Config {
             ("metrics.listen", self.metrics.listen.map(|at| at.port())),
             ("dnsbl.resolver", self.dnsbl.resolver.map(|at| at.port())),
         ];
-        match ports.iter().find(|(_, port)| *port == Some(0)) {
+        match ports.into_iter().find(|(_, port)| *port == Some(0)) {
             Some((key, _)) => refuse(
                 key,
                 "its port is 0, which names none",
@@ -76,8 +75,8 @@ impl Config {
 }
 
 impl ListenAddress {
-    /// Whether whoever connects to `other` on this machine gets here. Names are
-    /// not looked up, but for `localhost`.
+    /// Whether a connection to `other` on this machine reaches this address. No name
+    /// but `localhost` is looked up.
     #[must_use]
     pub fn takes(&self, other: SocketAddr) -> bool {
         let Self::Inet(address) = self else {
@@ -106,7 +105,7 @@ impl ListenAddress {
     }
 }
 
-/// The IP addresses that HOST of HOST:PORT says, as far as it says so by itself.
+/// The IP addresses of HOST in HOST:PORT, without looking up names.
 fn ip_addresses(address: &str) -> Vec<IpAddr> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -130,7 +129,7 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 }
 
 fn is_of_this_machine(address: IpAddr) -> bool {
-    // The system binds no other; nothing is sent.
+    // The system binds no other machine's address. Nothing is sent.
     address.is_loopback() || address.is_unspecified() || UdpSocket::bind((address, 0)).is_ok()
 }
 

@@ -1,6 +1,6 @@
-//! One key of the configuration file changed, the rest of it left as its
-//! author wrote it, comments and layout included. Knows how the file is
-//! written, and not what its keys mean: `Config` says what is valid.
+//! Changes one key of the configuration file and leaves the rest as its author
+//! wrote it, with comments and layout. Knows the syntax of the file. `Config`
+//! decides which values are valid.
 
 use std::{
     fs, io,
@@ -14,12 +14,12 @@ use super::{Config, ConfigError};
 use crate::new_file;
 
 impl Config {
-    /// Writes `values` into the file as what the key `table.name` holds from
-    /// now on. The file is replaced as a whole, and only by one that is valid;
-    /// it is left alone where it says so already. Gives whether it was changed.
+    /// Writes `values` into the file as the value of the key `section.name`. The
+    /// file is replaced as a whole, and only by a valid one. A file with that value
+    /// already is left alone. Returns whether the file was changed.
     ///
     /// # Errors
-    /// An unknown key, values that it can't hold, a file that can't be written.
+    /// The key is unknown or can't have these values, or the file can't be written.
     pub fn set(path: &Path, key: &str, values: &[String]) -> Result<bool, ConfigError> {
         let text =
             fs::read_to_string(path).map_err(|source| ConfigError::unreadable(path, &source))?;
@@ -32,7 +32,7 @@ impl Config {
         Ok(true)
     }
 
-    /// `template` with these keys set, as the text of a new file at `path`.
+    /// The text of a new file at `path`: `template` with these keys set.
     ///
     /// # Errors
     /// As for [`Config::set`].
@@ -48,7 +48,7 @@ impl Config {
         Ok(text)
     }
 
-    /// `text` with `values` at a key; a valid configuration before and after.
+    /// `text` with `values` at a key. It is a valid configuration before and after.
     fn with(path: &Path, text: &str, key: &str, values: &[String]) -> Result<String, ConfigError> {
         let present = Self::parse(path, text)?;
         let held = present
@@ -71,8 +71,8 @@ impl Config {
     }
 }
 
-/// What is written for a key that now holds `held`. Gives what is wanted where
-/// that is something else.
+/// The value to write for a key whose present value is `held`. The error says which
+/// values the key takes.
 fn read_values(held: &Json, values: &[String]) -> Result<Value, &'static str> {
     match (held, values) {
         (Json::Array(_), elements) => {
@@ -100,7 +100,7 @@ fn element(text: &str) -> Value {
     }
 }
 
-/// The file's text with another value at the key, which stands as `table.name`.
+/// The file's text with another value at the key `section.name`.
 fn edit(text: &str, key: &str, mut new: Value) -> Option<String> {
     let (table, name) = key.split_once('.')?;
     let mut document: DocumentMut = text.parse().ok()?;
@@ -125,13 +125,13 @@ fn edit(text: &str, key: &str, mut new: Value) -> Option<String> {
     Some(document.to_string())
 }
 
-/// Replaces the file, or the one that it links to.
+/// Replaces the file, or the file that it links to.
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let path = fs::canonicalize(path)?;
     new_file::replace(&path, &beside(&path), content)
 }
 
-/// Named by the process, so that two of them don't write into one file.
+/// The new file's name has the process id, so that two processes don't share one.
 fn beside(path: &Path) -> PathBuf {
     let mut new = path.to_owned().into_os_string();
     new.push(format!(".{}", std::process::id()));

@@ -1,11 +1,11 @@
-//! Errors of the configuration: one line each, with file, key and remedy.
+//! Errors of the configuration, each one line with file, key and remedy.
 
 use std::{fmt, io, path::Path};
 
 use crate::{policy::dnsbl::without_keys, printable::Printable};
 
-/// What is wrong with the configuration. Its text is one line that names the
-/// file, the line where there is one, the key, and what to do.
+/// A fault of the configuration. The text is one line with the file, the line
+/// number if it is known, the key, the fault and the remedy.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{place}: {problem}; {remedy}")]
 pub struct ConfigError {
@@ -107,7 +107,7 @@ impl ConfigError {
         let key = error.path().to_string();
         let inner = error.inner();
         let message = match key.starts_with("dnsbl") {
-            // It quotes a value of the wrong type.
+            // The message quotes a value of the wrong type.
             true => without_keys(inner.message()),
             false => inner.message().to_owned(),
         };
@@ -144,8 +144,8 @@ fn place(path: &Path, text: &str, key: Option<&str>, error: &toml::de::Error) ->
     }
 }
 
-/// What an operator reads in one line of a journal must be one line, and do
-/// nothing to the terminal: TOML's texts may hold any character.
+/// Makes one line that does no harm in a journal or a terminal. TOML's texts may
+/// hold any character.
 fn one_line(text: impl fmt::Display) -> String {
     let text = text.to_string();
     let words: Vec<&str> = text.split_whitespace().collect();

@@ -10,17 +10,17 @@ const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 /// The target of the gateway's own lines.
 const OWN_TARGET: &str = "kms_gateway";
 
-/// How the targets of the DNS resolver begin. Its lines hold what it is asked.
+/// The start of the DNS resolver's targets. Its lines hold the names that it asks for.
 const RESOLVER: &str = "hickory";
 
-/// What is logged: `info`, or a list such as `info,hyper=debug`, as tracing's
-/// filters have it. A word that is no level would be taken there for a part of
-/// the program, and silence every other.
+/// The lines that are logged: `info`, or a list such as `info,hyper=debug`, as in
+/// tracing's filters. tracing takes a word that is no level for a part of the program,
+/// and silences all others. So such a word is refused here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLevel(String);
 
 impl LogLevel {
-    /// The least important lines of the gateway that are logged are these.
+    /// The default level.
     #[must_use]
     pub fn info() -> Self {
         Self("info".to_owned())
@@ -58,7 +58,7 @@ fn listed(directives: &[Directive<'_>]) -> String {
     texts.join(",")
 }
 
-/// A level, of a target or of all that no other directive names.
+/// A level for one target, or for all targets that no other directive names.
 struct Directive<'a> {
     target: Option<&'a str>,
     level: String,
@@ -80,7 +80,7 @@ impl<'a> Directive<'a> {
             None => (None, text),
         };
         let level = level.to_ascii_lowercase();
-        // A library may be silenced, the gateway may not.
+        // A library may be silenced, but not the gateway.
         let is_level = LEVELS.contains(&level.as_str()) || target.is_some() && level == "off";
         if !is_level {
             return Err(format!(

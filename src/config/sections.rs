@@ -7,31 +7,31 @@ use serde::{Deserialize, Serialize};
 
 use super::{GatewayAddress, ListenAddress, LogFormat, LogLevel, StsTimeText, StsaPublicKeyText};
 use crate::{
-    kms::KeyLoadFileSettings,
-    policy::{Authentication, Limits, Throttle, dnsbl},
+    kms::{KeyLoadFileSettings, RemoteSettings},
+    policy::{self, Authentication, Limits, Throttle, dnsbl},
     store::StoreSettings,
     time::Period,
 };
 
-/// The whole configuration, one field a table of the file.
+/// The whole configuration, one field for each section of the file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Which mail is the gateway's.
+    /// The gateway's own addresses.
     pub gateway: Gateway,
-    /// How Postfix reaches the gateway.
+    /// The port by which Postfix reaches the gateway.
     #[serde(default)]
     pub milter: Milter,
-    /// Where requests and keys are kept.
+    /// The database and the bounds of the spool.
     #[serde(default)]
     pub store: StoreSettings,
-    /// Where the master secret is.
+    /// The place of the master secret.
     #[serde(default)]
     pub secrets: Secrets,
     /// An external key management system instead of the embedded one.
     #[serde(default)]
-    pub kms: Kms,
-    /// How replies reach Postfix.
+    pub kms: RemoteSettings,
+    /// The port by which replies reach Postfix, and their form.
     #[serde(default)]
     pub reply: Reply,
     /// Limits that the policy's rules apply.
@@ -40,16 +40,16 @@ pub struct Config {
     /// DNS blocklists: rule `dnsbl`.
     #[serde(default)]
     pub dnsbl: dnsbl::Settings,
-    /// Whose word on SPF, DKIM and DMARC counts: rule `sender-authentication`.
+    /// The verifiers of SPF, DKIM and DMARC: rule `sender-authentication`.
     #[serde(default)]
     pub sender_authentication: Authentication,
-    /// How much a sender may ask.
+    /// The allowances of senders: rules `flood` and `blocked`.
     #[serde(default)]
     pub throttle: Throttle,
     /// The KMC's own keys.
     #[serde(default)]
     pub kmc: Kmc,
-    /// Update files of the STSA's.
+    /// The STSA's update files.
     #[serde(default)]
     pub module_update: ModuleUpdate,
     /// Freshness and number of key load requests.
@@ -69,12 +69,12 @@ pub struct Config {
     pub metrics: Metrics,
 }
 
-/// `[gateway]`: which mail is the gateway's.
+/// `[gateway]`: the gateway's own addresses.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gateway {
-    /// Every address that people write in To, aliases included; the first
-    /// is the one that help texts name.
+    /// Every address that people write in To, aliases included. Help texts name the
+    /// first.
     pub addresses: Vec<GatewayAddress>,
     /// Postfix's `recipient_delimiter`: any of these characters ends the
     /// local part that counts. Empty, as in Postfix, by default.
@@ -82,7 +82,7 @@ pub struct Gateway {
     pub recipient_delimiter: String,
 }
 
-/// `[milter]`: how Postfix reaches the gateway.
+/// `[milter]`: the port by which Postfix reaches the gateway.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Milter {
@@ -112,16 +112,16 @@ impl Default for Milter {
 }
 
 impl Milter {
-    /// The least `max_memory` for messages of so many bytes: of the half that is
-    /// for content one message may take three quarters.
+    /// The least `max_memory` for messages of so many bytes. Half of it is for
+    /// content, and one message may take three quarters of that.
     #[must_use]
     pub const fn least_memory(max_message_bytes: u64) -> u64 {
         max_message_bytes.saturating_mul(4).saturating_add(1 << 20)
     }
 }
 
-/// `[secrets]`: where the master secret is. Exactly one place counts; with
-/// none named it is the file `/etc/kms-gateway/master.secret`.
+/// `[secrets]`: the place of the master secret. At most one may be named. The
+/// default is the file `/etc/kms-gateway/master.secret`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Secrets {
@@ -129,13 +129,13 @@ pub struct Secrets {
     pub master_secret_file: Option<PathBuf>,
     /// The name of a systemd credential (`LoadCredential=`).
     pub master_secret_credential: Option<String>,
-    /// The name of an environment variable. The weakest of the three:
-    /// the environment is inherited and shown by more tools than one expects.
+    /// The name of an environment variable. This is the weakest of the three: child
+    /// processes inherit the environment, and many tools show it.
     pub master_secret_environment: Option<String>,
 }
 
 impl Secrets {
-    /// How many places are named.
+    /// The number of places that are named.
     #[must_use]
     pub fn places(&self) -> usize {
         [
@@ -148,44 +148,14 @@ impl Secrets {
         .count()
     }
 
-    /// Whether the master secret is in a file, the one that is named or the
-    /// default.
+    /// Whether the master secret is in a file, named or by default.
     #[must_use]
     pub fn is_in_file(&self) -> bool {
         self.master_secret_credential.is_none() && self.master_secret_environment.is_none()
     }
 }
 
-/// `[kms]`: an external key management system instead of the embedded one.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields, default)]
-pub struct Kms {
-    /// Its Unix socket; without one the embedded system answers.
-    pub socket: Option<PathBuf>,
-    /// For a connection to be taken.
-    pub connect_timeout: Period,
-    /// For a question to be read.
-    pub request_timeout: Period,
-    /// From there to the end of the answer.
-    pub answer_timeout: Period,
-    /// For all of it where a message waits to be accepted, to learn whether a
-    /// module made the request. Beyond that it is taken for anybody's.
-    pub acceptance_timeout: Period,
-}
-
-impl Default for Kms {
-    fn default() -> Self {
-        Self {
-            socket: None,
-            connect_timeout: Period::from_secs(2),
-            request_timeout: Period::from_secs(5),
-            answer_timeout: Period::from_secs(20),
-            acceptance_timeout: Period::from_secs(1),
-        }
-    }
-}
-
-/// `[reply]`: how replies reach Postfix.
+/// `[reply]`: the port by which replies reach Postfix, and their form.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Reply {
@@ -206,7 +176,7 @@ impl Default for Reply {
         Self {
             smtp: SocketAddr::from(([127, 0, 0, 1], 18025)),
             reverse_path: String::new(),
-            max_targets: 5,
+            max_targets: policy::Settings::default().max_targets,
             max_stranger_subject: 256,
         }
     }
@@ -216,7 +186,7 @@ impl Default for Reply {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Metrics {
-    /// Where; nowhere by default.
+    /// The address to listen on. Without one there are no metrics.
     pub listen: Option<SocketAddr>,
 }
 
@@ -224,7 +194,7 @@ pub struct Metrics {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Kmc {
-    /// For how long the end of the last key that serves is warned of.
+    /// The time for which the gateway warns of the end of the last key that serves.
     pub warn_before_expiry: Period,
 }
 
@@ -236,26 +206,26 @@ impl Default for Kmc {
     }
 }
 
-/// `[module_update]`: whose update files are taken, and who is told of them.
+/// `[module_update]`: the STSA, whose update files are taken.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModuleUpdate {
-    /// The STSA's keys; without any no update file is taken.
+    /// The STSA's keys. Without any no update file is taken.
     pub stsa_keys: Vec<StsaKeySetting>,
-    /// The STSA's addresses: only they are told which modules were added and
+    /// The STSA's addresses. Only replies to them say which modules were added and
     /// revoked.
     pub stsa_addresses: Vec<GatewayAddress>,
 }
 
-/// A key of the STSA's, and for how long it is trusted.
+/// A key of the STSA, and the time for which it is trusted.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct StsaKeySetting {
     /// A point on P-384, SEC1 uncompressed, in upper-case hex.
     pub public_key: StsaPublicKeyText,
-    /// From when on, as records write times: yyyymmddThhmmssZ.
+    /// The start of the trust, as records write times: yyyymmddThhmmssZ.
     pub valid_from: StsTimeText,
-    /// From when on no longer.
+    /// The end of the trust, written likewise.
     pub valid_until: StsTimeText,
 }
 
@@ -267,10 +237,10 @@ pub struct Worker {
     pub parallel_requests: usize,
     /// Replies handed to Postfix at once.
     pub parallel_deliveries: usize,
-    /// How long after the death of a gateway another begins anew what it was at.
-    /// A living one renews its leases, however long an attempt takes.
+    /// The time after the death of a gateway when another takes up its work. A living
+    /// gateway renews its leases, however long an attempt takes.
     pub lease: Period,
-    /// Wait before the first repetition; doubled each time.
+    /// The wait before the first repetition. It is doubled each time.
     pub first_retry: Period,
     /// The longest wait between repetitions.
     pub longest_retry: Period,
@@ -300,7 +270,7 @@ impl Default for Worker {
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Audit {
-    /// How long entries are kept. Older ones are cut once a day, and an
+    /// The time for which entries are kept. Older ones are cut once a day, and an
     /// authenticated anchor is left in their place.
     pub keep: Period,
     /// Whether `keep` may be shorter than 30 days. A mistyped unit (`400s` for

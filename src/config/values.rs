@@ -1,4 +1,4 @@
-//! The types that single keys are read into.
+//! The types of single keys.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{as_text::as_text, kms::update::StsaPublicKey, mail::Address, sts::StsTime};
 
-/// An address of the gateway, as configured.
+/// A mail address, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayAddress(pub Address);
 
@@ -26,7 +26,7 @@ impl fmt::Display for GatewayAddress {
     }
 }
 
-/// Where the milter listens, in Postfix's own spelling.
+/// The address of the milter's port or socket, in Postfix's own spelling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenAddress {
     /// `inet:HOST:PORT`.
@@ -68,7 +68,7 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// A time as records write it.
+/// A time as records write it, such as `20260101T000000Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StsTimeText(pub StsTime);
 
@@ -88,7 +88,7 @@ impl fmt::Display for StsTimeText {
     }
 }
 
-/// A public key of the STSA's.
+/// A public key of the STSA, as hexadecimal text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StsaPublicKeyText(pub StsaPublicKey);
 
@@ -108,7 +108,7 @@ impl fmt::Display for StsaPublicKeyText {
     }
 }
 
-/// How the log is written.
+/// The form of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {

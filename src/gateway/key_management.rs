@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{GatewayError, environment::Environment};
 use crate::{
     config::{Config, Period},
-    kms::{EmbeddedKms, Kms, KmsTables, RemoteKms, RemoteSettings},
+    kms::{EmbeddedKms, Kms, KmsTables, RemoteKms},
     store::SqliteStore,
 };
 
@@ -29,14 +29,7 @@ pub(crate) async fn open(
 
 /// The external system, if one is configured.
 pub(crate) fn remote(config: &Config) -> Option<RemoteKms> {
-    let kms = &config.kms;
-    Some(RemoteKms::new(RemoteSettings {
-        socket: kms.socket.clone()?,
-        connect_timeout: kms.connect_timeout.as_std(),
-        request_timeout: kms.request_timeout.as_std(),
-        answer_timeout: kms.answer_timeout.as_std(),
-        acceptance_timeout: kms.acceptance_timeout.as_std(),
-    }))
+    RemoteKms::new(config.kms.clone())
 }
 
 /// Says which system it is, for people.

@@ -1,10 +1,10 @@
 //! Addresses out of header fields (RFC 5322 3.4). Display names, comments,
 //! group names and routes never count as addresses.
 //!
-//! The reader is our own: mail-parser 0.11 loses quoted local parts, and joins
-//! what stands around a comment or a second pair of brackets into addresses
-//! that nobody wrote. Here a mailbox that isn't well-formed is no address, and
-//! the ones beside it are read still.
+//! The reader is our own: mail-parser 0.11 loses quoted local parts, and joins the
+//! text around a comment or a second pair of brackets into addresses that nobody
+//! wrote. Here a malformed mailbox is no address, and the mailboxes beside it still
+//! are.
 
 use super::address::{Address, without_route};
 use super::header::{Header, Headers};
@@ -36,8 +36,8 @@ fn addresses(list: &str) -> Vec<Address> {
     mailboxes.filter_map(Result::ok).collect()
 }
 
-/// The mailboxes of an unfolded address list, in order: the address, or the text
-/// of a mailbox that is malformed, without its comments.
+/// The mailboxes of an unfolded address list, in order: the address, or the text of
+/// a malformed mailbox without its comments.
 pub(super) fn mailboxes(list: &str) -> Vec<Result<Address, String>> {
     let mut found = Vec::new();
     let mut mailbox = Mailbox::default();
@@ -64,7 +64,7 @@ const SYNTAX: Syntax = Syntax {
 /// One mailbox while it is read.
 #[derive(Default)]
 struct Mailbox {
-    /// All of it but comments, as it stands.
+    /// The text of the mailbox without comments.
     source: String,
     /// Before brackets: a bare address or a display name. Inside: the address.
     text: String,
@@ -115,8 +115,8 @@ impl Mailbox {
         };
     }
 
-    /// Blanks around `@` and `.` go (RFC 5322 4.4); any other stays, and
-    /// makes the address malformed.
+    /// Drops blanks around `@` and `.` (RFC 5322 4.4). Any other blank stays and makes
+    /// the address malformed.
     fn push(&mut self, text: &str) {
         match self.brackets {
             Brackets::None | Brackets::Open => (),

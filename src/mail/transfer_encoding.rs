@@ -8,7 +8,7 @@ use super::base64_symbols::base64_symbols;
 use super::header::Headers;
 use super::lexer::without_comments;
 
-/// How the octets of a part are written.
+/// The encoding of a part's octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TransferEncoding {
     /// Not encoded: 7bit, 8bit or binary.

@@ -1,5 +1,5 @@
-//! The values that labels have: verdicts, rules, services and codes by the names
-//! of their own tables, and the outcomes that nothing else has a name for.
+//! The values of labels: verdicts, rules, services and codes by the names in their
+//! own tables, and outcomes that only the metrics name.
 
 use super::series::Place;
 use crate::{
@@ -7,10 +7,10 @@ use crate::{
     policy::{RULES, RuleName, Verdict},
 };
 
-/// Where there is none.
+/// The value of a label that does not apply.
 const NONE: &str = "none";
 
-/// Enums whose variants are all the values of one label.
+/// Makes enums with a variant for each value of a label.
 macro_rules! outcomes {
     ($($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $value:literal,)+ })+) => {$(
         $(#[$about])*
@@ -30,7 +30,7 @@ macro_rules! outcomes {
 }
 
 outcomes! {
-    /// Why a message is not on disk.
+    /// The reason why a message is not on disk.
     NotStored {
         /// The spool is full, or the file system's reserve begins.
         NoRoom = "no_room",
@@ -40,23 +40,23 @@ outcomes! {
         Trouble = "trouble",
     }
 
-    /// What came of an attempt to hand a reply to Postfix.
+    /// The result of an attempt to hand a reply to Postfix.
     DeliveryEnd {
-        /// Postfix took it.
+        /// Postfix took the reply.
         Delivered = "delivered",
-        /// It is tried again: its address is refused for now.
+        /// The reply is tried again: Postfix refuses its address for now.
         PutOff = "put_off",
-        /// It is tried again: Postfix refuses it, and not for its address.
+        /// The reply is tried again: Postfix refuses it, but not for its address.
         Kept = "kept",
-        /// It was not offered: the port takes nothing.
+        /// The reply was not offered: the port takes nothing.
         NoPort = "no_port",
-        /// Postfix refused it for good.
+        /// Postfix refused the reply for good.
         Refused = "refused",
-        /// It is not tried again.
+        /// The reply is not tried again.
         GivenUp = "given_up",
     }
 
-    /// What a request in the spool waits for.
+    /// The reason why a request is in the spool.
     Waiting {
         /// Its turn, or an answer in work.
         Turn = "waiting",
@@ -64,33 +64,33 @@ outcomes! {
         LaterTime = "put_off",
     }
 
-    /// Where a sender over its allowance stands.
+    /// The stage of a sender over its allowance.
     Throttled {
         /// Its messages wait for their turn.
         Waiting = "waiting",
-        /// It is blocked.
+        /// The sender is blocked.
         Blocked = "blocked",
     }
 
-    /// What came of asking a DNS blocklist.
+    /// The result of asking a DNS blocklist.
     LookUp {
         /// The client is listed.
         Listed = "listed",
-        /// It isn't.
+        /// The client is not listed.
         NotListed = "not_listed",
         /// No answer came in time.
         TimedOut = "timed_out",
         /// An error came.
         Failed = "failed",
-        /// Nobody asked: the zone is sick.
+        /// The zone was not asked because it is sick.
         SwitchedOff = "switched_off",
     }
 
     /// A part of the memory for messages.
     MemoryPart {
-        /// What comes in.
+        /// The content that comes in.
         Content = "content",
-        /// What is made of it at its end.
+        /// The copies that are made of the content at its end.
         Copies = "copies",
         /// Packets larger than Postfix's.
         Packets = "packets",
@@ -98,13 +98,13 @@ outcomes! {
 
     /// A connection of the milter port that was ended to make room.
     ConnectionEnded {
-        /// It did not negotiate.
+        /// The connection did not negotiate.
         Silent = "silent",
         /// No message was on its way.
         Idle = "idle",
-        /// It waited between MAIL and the content.
+        /// The connection waited between MAIL and the content.
         Waiting = "waiting",
-        /// It stood still within the content.
+        /// The connection stood still within the content.
         StandingStill = "standing_still",
     }
 
@@ -118,11 +118,11 @@ outcomes! {
         Delivering = "delivering",
     }
 
-    /// What came of reading the configuration again.
+    /// The result of reading the configuration again.
     Reloaded {
-        /// It is in force.
+        /// The new configuration is in force.
         Good = "good",
-        /// It changed nothing.
+        /// The old configuration stays in force.
         Bad = "bad",
     }
 }
@@ -130,9 +130,9 @@ outcomes! {
 /// The verdict on a message and the rule that decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Decided {
-    /// The verdict; none for a request that was accepted before.
+    /// The verdict; None for a request that was accepted before.
     pub verdict: Option<Verdict>,
-    /// The rule; none for requests.
+    /// The rule that decided; None for requests.
     pub rule: Option<RuleName>,
 }
 
@@ -176,9 +176,8 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// For the service with this code, if it could be told, and the kind and code
-    /// of the result, if there is any. Who asks for a service that there is not
-    /// chooses no label.
+    /// The label for a service code, if there is one, and for the kind and code of
+    /// the result, if there is one. An unknown service code does not become a label.
     #[must_use]
     pub fn new(service: Option<&str>, kind: Option<&str>, code: Option<&str>) -> Self {
         let known = |code: &str| ServiceCode::KNOWN.iter().find(|own| own.as_str() == code);
@@ -194,7 +193,7 @@ impl Finished {
     }
 }
 
-/// The service of those that there are not.
+/// The label of all unknown services.
 const UNKNOWN: &str = "unknown";
 
 fn results() -> impl Iterator<Item = &'static str> {
@@ -222,7 +221,7 @@ impl Place for Finished {
     }
 }
 
-/// The notice that somebody was sent.
+/// A notice that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NoticeSent(pub NoticeCode);
 

@@ -1,7 +1,7 @@
-//! What is measured: the one table of metrics. Whoever counts or sets does so by
-//! a row of it; the exporter describes by it, and documents, dashboard and alerts
-//! are checked against it. Knows no exporter, and of the gateway only the names
-//! that stand in labels, none of which comes from mail.
+//! The one table of metrics. All counts and gauges go through its rows. The
+//! exporter takes its descriptions from it, and tests compare documents, dashboard and
+//! alerts with it. Knows no exporter, and nothing of the gateway but the names in
+//! labels, none of which comes from mail.
 
 mod labels;
 mod series;
@@ -16,23 +16,23 @@ pub use self::{
     series::{Kind, Measure, OfZones, Place, Row, Series, Unit, ZoneSeries},
 };
 
-/// Seconds from a hit of the cache to the limit of a look-up.
+/// Seconds, from a hit of the cache to the limit of a look-up.
 const LOOK_UP_TIMES: &[f64] = &[0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0];
 
-/// Seconds from an answer at once to one after a day's outage.
+/// Seconds, from an answer at once to an answer after a day's outage.
 const REPLY_TIMES: &[f64] = &[
     0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0,
 ];
 
-/// Seconds from a fast disk's sync to the time after which a lock is given up.
+/// Seconds, from a fast disk's sync to the end of the wait for a lock.
 const COMMIT_TIMES: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// Up to as many as may wait for a commit.
+/// Changes, up to the most that may wait for a commit.
 const BATCH_SIZES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
 
-/// Writes each row, and the table of all.
+/// Writes each row and the table of all rows.
 macro_rules! measures {
     ($($name:ident: $series:ty = $metric:literal [$($label:literal),*] in $unit:ident
         $(by $buckets:ident)?, $about:literal;)+) => {
@@ -48,7 +48,7 @@ macro_rules! measures {
             });
         )+
 
-        /// All of them.
+        /// All metrics.
         pub static MEASURES: &[&(dyn Row + Sync)] = &[$(&$name),+];
     };
     (@buckets) => { &[] };

@@ -1,6 +1,6 @@
-//! Rows of the table, and the series of each: found once, then held, so that
-//! counting needs no search in the exporter's registry. Where nobody exports,
-//! what is held does nothing.
+//! Rows of the table, and the series of each row. A series is found once and then
+//! held, so that counting needs no search in the exporter's registry. Without an
+//! exporter the held series do nothing.
 
 use std::{collections::HashMap, hash::Hash, sync::OnceLock};
 
@@ -9,28 +9,28 @@ use metrics::{Counter, Gauge, Histogram, Label, SharedString};
 /// A row of the table.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Measure {
-    /// Its name, with its unit.
+    /// The name in the export, with the unit.
     pub name: &'static str,
-    /// The names of its labels.
+    /// The names of the labels.
     pub labels: &'static [&'static str],
-    /// What it is measured in.
+    /// The unit of the values.
     pub unit: Unit,
-    /// How it behaves.
+    /// The kind of metric.
     pub kind: Kind,
-    /// The upper bounds of a histogram's buckets.
+    /// The upper bounds of a histogram's buckets; empty for other kinds.
     pub buckets: &'static [f64],
-    /// What it tells.
+    /// The meaning, for people.
     pub about: &'static str,
 }
 
-/// What is measured.
+/// The unit of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// So many of them.
+    /// A number of things.
     Count,
-    /// Time.
+    /// A length of time.
     Seconds,
-    /// Size.
+    /// A size.
     Bytes,
 }
 
@@ -46,19 +46,19 @@ impl Unit {
     }
 }
 
-/// How a metric behaves.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// It only grows, from 0 at the start.
+    /// A number that only grows, from 0 at the start.
     Counter,
-    /// It has the present value.
+    /// The present value.
     Gauge,
-    /// It counts values by buckets.
+    /// Counts of values by buckets.
     Histogram,
 }
 
 impl Kind {
-    /// The word for it in the documentation and in what is exported.
+    /// The word in the documentation and in the export.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -69,12 +69,12 @@ impl Kind {
     }
 }
 
-/// The end of a metric that values are put into.
+/// A handle that puts values into a series.
 pub trait Handle: Clone {
-    /// What a row must be to have it.
+    /// The kind of row that has such handles.
     const KIND: Kind;
 
-    /// That of the series with these labels.
+    /// The handle of the series with these labels.
     fn register(name: &'static str, labels: Vec<Label>) -> Self;
 }
 
@@ -104,7 +104,7 @@ impl Handle for Histogram {
 
 /// A series among those of its row: a value for each label.
 pub trait Place: Copy + Eq + Hash + Send + Sync + 'static {
-    /// Those that are known when the program is written, and so from the start.
+    /// All series that the program knows from the start.
     fn all() -> Vec<Self>;
 
     /// The values, in the order of the labels.
@@ -122,21 +122,21 @@ impl Place for () {
     }
 }
 
-/// A row with its series.
+/// A row of the table with its series.
 pub trait Row {
-    /// The row.
+    /// The description in the table.
     fn measure(&self) -> &Measure;
 
-    /// The values that its labels have from the start; of zones the configuration
-    /// knows.
+    /// The values that the labels have from the start. A zone's label has an example,
+    /// because the configuration names the zones.
     fn known(&self) -> Vec<Vec<&'static str>>;
 
-    /// Has its counters and histograms begin at 0, so that the first of whatever
-    /// is counted shows as an increase. A gauge is there when its value is known.
+    /// Begins counters and histograms at 0, so that the first count shows as an
+    /// increase. A gauge appears when its value is known.
     fn begin(&self);
 }
 
-/// A row whose labels have values that are known when the program is written.
+/// A row whose labels have values that the program knows from the start.
 pub struct Series<H, P> {
     measure: Measure,
     held: OnceLock<HashMap<P, H>>,
@@ -152,7 +152,7 @@ impl<H: Handle, P: Place> Series<H, P> {
         }
     }
 
-    /// Where values of this series go.
+    /// The handle of this series.
     pub fn at(&self, place: P) -> H {
         let register = |place: P| {
             let values = place.values().into_iter().map(SharedString::const_str);
@@ -170,7 +170,7 @@ impl<H: Handle, P: Place> Series<H, P> {
 }
 
 impl<H: Handle> Series<H, ()> {
-    /// Where values of the only series go.
+    /// The handle of the only series.
     pub fn only(&self) -> H {
         self.at(())
     }
@@ -238,7 +238,7 @@ impl<H: Handle, P: Place> Row for OfZones<H, P> {
 pub struct ZoneSeries<H, P>(HashMap<P, H>);
 
 impl<H: Handle, P: Place> ZoneSeries<H, P> {
-    /// Where values of this series go.
+    /// The handle of this series.
     pub fn at(&self, place: P) -> Option<&H> {
         self.0.get(&place)
     }

@@ -1,20 +1,20 @@
-//! Reads `Authentication-Results` (RFC 8601 2.2). Knows the syntax, and
-//! nothing of whom to believe or what a result means.
+//! Reads `Authentication-Results` (RFC 8601 2.2). Knows the syntax, but not which
+//! host to believe or what a result means.
 
 use std::iter::Peekable;
 
 use crate::mail::lexer::{Kind, Lexer, Syntax, Token, is_blank_or_control, unquoted};
 
-/// What one host says of how a message authenticated.
+/// One host's results of authenticating a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AuthenticationResults {
-    /// Who says it.
+    /// The host.
     pub(super) authserv_id: AuthservId,
-    /// What, method by method; a statement that is malformed is left out.
+    /// The results, method by method. Malformed statements are left out.
     pub(super) results: Vec<MethodResult>,
 }
 
-/// The name by which a host says it (RFC 8601 2.5).
+/// The name of the host (RFC 8601 2.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AuthservId {
     /// In lower case, without a trailing dot.
@@ -25,7 +25,7 @@ pub(super) struct AuthservId {
 }
 
 impl AuthservId {
-    /// None where no host is named.
+    /// Returns None if the text names no host.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (host, has_job) = match text.split_once('/') {
             Some((host, _)) => (host, true),
@@ -48,13 +48,13 @@ pub(super) struct MethodResult {
     pub(super) method: String,
     /// `pass`, `fail` and so on, in lower case.
     pub(super) result: String,
-    /// What the result is about: names such as `smtp.mailfrom`, in lower case,
-    /// and values as they stand.
+    /// The properties of the result: names such as `smtp.mailfrom` in lower case,
+    /// and values as written.
     properties: Vec<(String, String)>,
 }
 
 impl MethodResult {
-    /// The first value of that property.
+    /// The first value of a property; None without it.
     pub(super) fn property(&self, name: &str) -> Option<&str> {
         self.properties
             .iter()
@@ -63,7 +63,7 @@ impl MethodResult {
     }
 }
 
-/// Reads an unfolded value. None where not even an authserv-id stands there.
+/// Reads an unfolded value. Returns None without an authserv-id.
 pub(super) fn parse(value: &str) -> Option<AuthenticationResults> {
     let mut reader = Reader {
         tokens: Lexer::new(value, SYNTAX).peekable(),
@@ -93,7 +93,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// `method=result name=value …`, its end being left where it is.
+    /// Reads `method=result name=value …`, without the `;` that ends it.
     fn method_result(&mut self) -> Option<MethodResult> {
         let method = self.name()?;
         let result = self.word(ends_statement)?.to_ascii_lowercase();

@@ -1,5 +1,5 @@
-//! Whose allowances a request is taken out of, so that nobody can use up
-//! another's by writing his address. Pure; knows no SMTP and no store.
+//! The allowances that a request is taken out of. Nobody can use up another's
+//! allowance by writing their address. Pure; knows no SMTP and no store.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -8,10 +8,10 @@ use crate::mail::Address;
 use super::requester::{ClientNetwork, Sender, Trust};
 use super::throttle::{Allowance, Excess};
 
-/// Names a bucket.
+/// The name of a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ThrottleKey {
-    /// A security module.
+    /// A security module, by its SMID.
     Module(String),
     /// An address whose mail is authenticated. Other mail never counts here.
     Authenticated(Address),
@@ -23,22 +23,22 @@ pub enum ThrottleKey {
     Network(ClientNetwork),
     /// An address that is answered, whoever asks.
     Target(Address),
-    /// The same where security modules or the site's own networks ask, which no
-    /// stranger holds up.
+    /// An address that is answered because a security module or the site's own
+    /// networks ask. No stranger can use it up.
     TrustedTarget(Address),
     /// All addresses that were never answered, together.
     Newcomers,
-    /// Those of them that one network writes.
+    /// The addresses never answered that one network writes.
     NewcomersFrom(ClientNetwork),
     /// All new addresses that verified senders name beside their own.
     Introduced,
     /// All notices to strangers, together.
     Notices,
-    /// Those of them that one network brings about.
+    /// All notices to strangers that one network brings about.
     NoticesFor(ClientNetwork),
 }
 
-/// As it is kept, and as an operator reads and gives it.
+/// The form in the store, and the form that an operator reads and gives.
 impl Display for ThrottleKey {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
@@ -65,7 +65,7 @@ impl Display for ThrottleKey {
     }
 }
 
-/// Nobody gets an allowance more by writing his address in capitals.
+/// The address in lower case. Capitals give nobody a second allowance.
 #[must_use]
 pub fn mailbox(address: &Address) -> String {
     address.to_string().to_lowercase()
@@ -74,56 +74,55 @@ pub fn mailbox(address: &Address) -> String {
 /// A bucket and what it allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Charge {
-    /// The bucket.
+    /// The name of the bucket.
     pub key: ThrottleKey,
-    /// What it allows.
+    /// The amount that the bucket allows.
     pub allowance: Allowance,
 }
 
-/// The allowances that a request is taken out of. It is done when all of them
-/// allow it.
+/// The allowances that a request is taken out of. The request is done when all of
+/// them allow it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Charges {
-    /// The sender's own, the only one that can block. It does not where a sender
-    /// is an address of no known network.
+    /// The sender's own allowance, the only one that can block. It does not block an
+    /// address of no known network.
     pub sender: Option<Charge>,
-    /// Those that it shares with others: its domain's or network's, and that of
-    /// each address that is answered.
+    /// The allowances that the sender shares with others: its domain's or network's,
+    /// and that of each answered address.
     pub shared: Vec<Charge>,
-    /// What those among the answered addresses share that are new.
+    /// The allowance that the new ones among the answered addresses share.
     pub newcomers: Option<Newcomers>,
-    /// What a notice is taken out of that the request is put off. Without room
-    /// there the request is not taken. None where notices have no bound but the
-    /// sender's own allowance.
+    /// The allowances that the notice of a delay is taken out of. Without room
+    /// there the request is not taken. Empty if only the sender's own allowance bounds
+    /// its notices.
     pub notices: Vec<Charge>,
 }
 
-/// Addresses that get the reply, and what those among them share that are new.
+/// Addresses that get the reply, and the allowances that the new ones share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Newcomers {
-    /// The addresses.
+    /// The addresses in lower case, known ones too.
     pub addresses: Vec<String>,
-    /// What is allowed to all new ones together, and to those of one network.
+    /// The allowances of all new addresses together, and of one network's.
     pub pools: Vec<Charge>,
 }
 
 /// The allowances that the settings give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowances {
-    /// One sender's.
+    /// The allowance of one sender.
     pub sender: Allowance,
-    /// How many times as much a network or a domain has, and an address that
-    /// modules or the site's own networks have answered.
+    /// How many times as much a network or a domain may ask, and how many times as
+    /// much an address gets that modules or the site's own networks have answered.
     pub many: u32,
-    /// That of an address that anybody else has answered.
+    /// The allowance of an address that anybody else has answered.
     pub target: Allowance,
-    /// That of all newcomers together, and of all notices to strangers.
+    /// The allowance of all newcomers together, and of all notices to strangers.
     pub newcomers: Allowance,
 }
 
 impl Allowances {
-    /// The allowances that a request of `sender` is taken out of, its reply
-    /// going to `targets`.
+    /// The allowances of a request of `sender` whose reply goes to `targets`.
     #[must_use]
     pub fn charges(&self, sender: &Sender, targets: &[Address]) -> Charges {
         let many = key_of_many(sender).map(|key| Charge {
@@ -151,8 +150,8 @@ impl Allowances {
         }
     }
 
-    /// Under an address of no known network a forger's mail is not told from its
-    /// owner's, so that a block would be the owner's too.
+    /// Without a known network nothing distinguishes a forger's mail from the mail of
+    /// the address's owner. A block would hit the owner too.
     fn own_allowance(&self, sender: &Sender) -> Allowance {
         match sender {
             Sender::Unknown { network: None, .. } => Allowance {
@@ -163,9 +162,9 @@ impl Allowances {
         }
     }
 
-    /// That of an address which is answered: nobody is flooded, whoever asks.
-    /// What modules and the site's own networks ask for has an allowance of its
-    /// own, so that no stranger can use it up.
+    /// The allowance of an answered address, so that nobody is flooded, whoever asks.
+    /// Modules and the site's own networks have a second one, which no stranger can use
+    /// up.
     fn target(&self, sender: &Sender, target: &Address) -> Charge {
         match sender {
             Sender::Module(_)
@@ -182,12 +181,12 @@ impl Allowances {
         }
     }
 
-    /// Whoever can make the gateway write to addresses that it never wrote to
-    /// could have it write to anybody.
+    /// Bounds the mail to addresses that the gateway never wrote to. Otherwise a
+    /// sender could have it write to anybody.
     fn newcomers(&self, sender: &Sender, targets: &[&Address]) -> Option<Newcomers> {
         let pools = match sender {
             Sender::Module(_) => return None,
-            // Strangers must not use up what these have.
+            // Apart from the strangers' allowance, so that those can't use it up.
             Sender::LoggedIn(_) | Sender::Authenticated(_) => {
                 self.pools(ThrottleKey::Introduced, None)
             }
@@ -200,7 +199,7 @@ impl Allowances {
         (!addresses.is_empty()).then_some(Newcomers { addresses, pools })
     }
 
-    /// What all have together, and one network no more than half of.
+    /// The allowance of all together, and half of it for one network.
     fn pools(&self, all: ThrottleKey, of_network: Option<ThrottleKey>) -> Vec<Charge> {
         let all = Charge {
             key: all,
@@ -214,7 +213,7 @@ impl Allowances {
     }
 }
 
-/// A sender that proved an address to be its own may have answers there.
+/// The targets without the address that the sender proved to be its own.
 fn targets_but_itself<'a>(sender: &Sender, targets: &'a [Address]) -> Vec<&'a Address> {
     let itself = sender.own_address().map(mailbox);
     targets

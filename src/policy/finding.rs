@@ -1,15 +1,15 @@
-//! What a rule finds, and how a reason quotes what a sender wrote.
+//! The finding of a rule, and how its reason quotes a sender's text.
 
 use std::fmt::{self, Display, Formatter, Write};
 
 use super::verdict::Verdict;
 
-/// A rule matched: what follows, and why in words for a person.
+/// A rule matched: the verdict, and the reason in words for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What becomes of the message; never [`Verdict::Request`].
+    /// The verdict on the message, never [`Verdict::Request`].
     pub verdict: Verdict,
-    /// One line of printable text; what it quotes is bounded.
+    /// One line of printable text, in which each quotation is bounded.
     pub reason: String,
 }
 
@@ -26,11 +26,11 @@ impl Finding {
     }
 }
 
-/// The most characters that a reason quotes of one thing.
+/// The most characters of one quotation.
 const MAX_QUOTED: usize = 80;
 
-/// What a sender wrote, as a reason quotes it: in quotes, of bounded length,
-/// without controls, line breaks or characters that turn the writing around.
+/// A sender's text as a reason quotes it: in quotes, of bounded length, without
+/// controls, line breaks or characters that turn the writing around.
 pub(super) struct Quoted<'a>(pub(super) &'a str);
 
 impl Display for Quoted<'_> {

@@ -10,7 +10,7 @@ use super::rule::{Rule, RuleName};
 use super::rules::RULES;
 use super::verdict::Verdict;
 
-/// The policy's word on a message.
+/// The result of judging a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Judgement {
     /// A rule matched.
@@ -22,27 +22,27 @@ pub enum Judgement {
 /// The rule that decided, and its finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ruling {
-    /// The rule.
+    /// The rule that decided.
     pub rule: RuleName,
-    /// What follows, and why.
+    /// The verdict and the reason.
     pub finding: Finding,
 }
 
-/// What a request asks, of which gateway address, and who is answered.
+/// The service that a request asks for, and the addresses that get the reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// The service.
+    /// The service of the code in the Subject.
     pub service: ServiceCode,
     /// The configured address that To names first.
     pub gateway: Address,
-    /// Who is answered, at least one, and who not.
+    /// The addresses that get the reply, at least one, and those left out.
     pub targets: Targets,
-    /// The author's address, where his domain authenticated the message.
+    /// The author's address, if its domain authenticated the message.
     pub authenticated: Option<Address>,
 }
 
 impl Judgement {
-    /// What becomes of the message.
+    /// The verdict on the message.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self {
@@ -51,7 +51,7 @@ impl Judgement {
         }
     }
 
-    /// The rule that decided; none did for a request.
+    /// The rule that decided; None for a request.
     #[must_use]
     pub fn rule(&self) -> Option<RuleName> {
         match self {
@@ -60,7 +60,7 @@ impl Judgement {
         }
     }
 
-    /// Why the rule matched.
+    /// The reason why the rule matched; None for a request.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match self {
@@ -69,7 +69,7 @@ impl Judgement {
         }
     }
 
-    /// What a request asks.
+    /// The request, if no rule matched.
     #[must_use]
     pub fn asked(&self) -> Option<&Asked> {
         match self {
@@ -80,8 +80,8 @@ impl Judgement {
 }
 
 impl Ruling {
-    /// Our own Postfix stands before the internal listener: refused there, a
-    /// message would be bounced to a sender who may be forged.
+    /// Turns a reject on the internal listener into an ignore. Our own Postfix is
+    /// the client there, and would bounce the message to a sender who may be forged.
     pub(super) fn new(rule: RuleName, mut finding: Finding, listener: Listener) -> Self {
         if listener == Listener::Internal && finding.verdict == Verdict::Reject {
             finding.verdict = Verdict::Ignore;
@@ -90,7 +90,7 @@ impl Ruling {
     }
 }
 
-/// Judges what is known at RCPT; None where that is for the end of the message to say.
+/// Judges what is known at RCPT. Returns None if only the end of the message decides.
 #[must_use]
 pub fn judge_recipients(envelope: &Envelope<'_>) -> Option<Judgement> {
     RULES.iter().find_map(|rule| {
@@ -124,30 +124,30 @@ fn asked(facts: &Facts<'_>) -> Result<Asked, Ruling> {
     })
 }
 
-/// What a rule has to say of a message.
+/// The result of one rule's look at a message.
 #[derive(Clone, Debug)]
 pub struct RuleResult {
-    /// The rule.
+    /// The rule that looked.
     pub rule: &'static Rule,
-    /// What it found.
+    /// The result of its look.
     pub looked: Looked,
 }
 
-/// What came of a rule's look.
+/// The result of a rule's look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Looked {
-    /// It doesn't look at what comes by this listener, nobody asked what it
-    /// needs, or only the store looks.
+    /// The rule did not look: it is not for this listener, the blocklists were not
+    /// asked, or only the store looks.
     NotAsked,
-    /// It doesn't match.
+    /// The rule does not match.
     Clear,
-    /// It is the first that matches.
+    /// The rule is the first that matches.
     Decides(Finding),
-    /// It would match, but an earlier one has decided.
+    /// The rule would match, but an earlier rule has decided.
     WouldMatch(Finding),
 }
 
-/// Every rule's look at a message, in order.
+/// The looks of all rules at a message, in order.
 #[must_use]
 pub fn explain(facts: &Facts<'_>) -> Vec<RuleResult> {
     let mut decided = false;

@@ -1,6 +1,6 @@
-//! Reads the mailboxes of an address field leniently: bounces write
-//! addresses without a domain or with empty brackets, and must be known for
-//! what they are all the same. Whom to answer is `mail`'s strict reading.
+//! Reads the mailboxes of an address field leniently. Bounces write addresses
+//! without a domain or with empty brackets, and must be recognised all the same.
+//! The reply goes to the addresses that `mail` reads strictly.
 
 use std::borrow::Cow;
 
@@ -8,17 +8,17 @@ use crate::mail::{Address, GatewayAddresses, Header};
 
 use super::tokens::{Token, tokens};
 
-/// A mailbox as it stands, valid or not.
+/// A mailbox as it is written, valid or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mailbox {
-    /// What stands before the `@`, or the only word where there is no `@`.
+    /// The text before the `@`, or the only word if there is no `@`.
     pub(super) local: String,
-    /// None where there is none.
+    /// The text behind the `@`, if there is any.
     pub(super) domain: Option<String>,
 }
 
 impl Mailbox {
-    /// The address, where it is one.
+    /// The mailbox as an address, if it is valid.
     fn address(&self) -> Option<Address> {
         let domain = self.domain.as_deref()?;
         let quoted = self.local.replace('\\', "\\\\").replace('"', "\\\"");
@@ -28,15 +28,15 @@ impl Mailbox {
     }
 }
 
-/// The mailboxes of an unfolded value in order. Display names, comments and
-/// the names of groups are none.
+/// The mailboxes of an unfolded value in order, without display names, comments
+/// and the names of groups.
 pub(super) fn mailboxes(value: &str) -> Vec<Mailbox> {
     let mut found = Vec::new();
     let mut reader = Reader::default();
     for token in tokens(value) {
         match token {
             Token::Special(',' | ';') if !reader.in_brackets => found.extend(reader.finish()),
-            // What stands before is the name of a group, or `mailto`.
+            // The text before it is the name of a group, or `mailto`.
             Token::Special(':') => reader.outside.clear(),
             Token::Special('<') => reader.in_brackets = true,
             Token::Special('>') => reader.in_brackets = false,
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Empty brackets leave what stands before them: `MAILER-DAEMON <>`.
+    /// With empty brackets the text before them counts: `MAILER-DAEMON <>`.
     fn finish(&mut self) -> Option<Mailbox> {
         let reader = std::mem::take(self);
         if reader.inside.is_empty() {

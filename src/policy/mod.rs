@@ -1,9 +1,8 @@
 //! The policy: one table of rules that says what becomes of a message.
 //!
-//! Pure: facts come in, a [`Judgement`] goes out. Whatever has to be asked of
-//! somebody (a DNS zone, the store, the clock) is asked outside and comes in
-//! as a fact. [`RULES`] is the table; the rules and the lists they look things
-//! up in are what an auditor reads.
+//! Pure: facts come in, a [`Judgement`] goes out. Other rooms ask DNS zones, the
+//! store and the clock, and bring the answers as facts. [`RULES`] is the table.
+//! An auditor reads it and the [`lists`] that the rules search.
 
 mod authentication_results;
 mod charges;

@@ -1,4 +1,4 @@
-//! Who sends a request, as far as that is known. Pure; knows no SMTP and no
+//! The sender of a request, as far as it is known. Pure; knows no SMTP and no
 //! store.
 
 use std::fmt::{self, Display, Formatter};
@@ -9,22 +9,22 @@ use thiserror::Error;
 
 use crate::mail::Address;
 
-/// Who sent a request, as far as that is known.
+/// The sender of a request, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sender {
-    /// The security module whose MAC is in the request: its SMID.
+    /// The SMID of the security module whose MAC is in the request.
     Module(String),
-    /// Who logged in to our own Postfix (SASL) under this address.
+    /// The address of a client that logged in to our own Postfix (SASL).
     LoggedIn(Address),
-    /// An address of a domain that authenticated the message.
+    /// The author's address, whose domain authenticated the message.
     Authenticated(Address),
-    /// Whoever it was.
+    /// Anybody else.
     Unknown {
         /// The first address that gets the reply.
         target: Address,
-        /// Where it came from; none where that is not known.
+        /// The client's network; None if it is not known.
         network: Option<ClientNetwork>,
-        /// Whether the network has an allowance too: not the site's own.
+        /// Whether the network has an allowance too. The site's own has none.
         is_foreign: bool,
         /// Whether it is one of the site's own networks.
         is_trusted: bool,
@@ -32,7 +32,7 @@ pub enum Sender {
 }
 
 impl Sender {
-    /// How far the message can be the sender's at all.
+    /// How far the sender can be believed.
     #[must_use]
     pub fn trust(&self) -> Trust {
         match self {
@@ -44,7 +44,7 @@ impl Sender {
         }
     }
 
-    /// The address that it proved to be its own.
+    /// The address that the sender proved to be its own.
     #[must_use]
     pub fn own_address(&self) -> Option<&Address> {
         match self {
@@ -53,7 +53,7 @@ impl Sender {
         }
     }
 
-    /// The network that it came from, where that says something of it.
+    /// The network of an unknown sender, if it is known.
     #[must_use]
     pub fn network(&self) -> Option<ClientNetwork> {
         match self {
@@ -62,8 +62,8 @@ impl Sender {
         }
     }
 
-    /// How many addresses its request may have answered, within the setting: the
-    /// more a stranger names, the more of them never asked.
+    /// How many addresses may get the reply, within the setting. Of the addresses
+    /// that a stranger names, most may never have asked.
     #[must_use]
     pub fn most_targets(&self) -> usize {
         match self.trust() {
@@ -73,18 +73,18 @@ impl Sender {
     }
 }
 
-/// What vouches for a sender.
+/// The proof that a message is its sender's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
     /// A module's MAC, a login, or a domain that authenticated the message.
     Verified,
-    /// Nothing but the network, which is one of the site's own.
+    /// Only the network, which is one of the site's own.
     SitesOwn,
     /// Nothing: any address may be forged.
     Stranger,
 }
 
-/// The same, with what is remembered of the address.
+/// The sender's trust, with what the store remembers of the address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requester {
     /// See [`Trust::Verified`].
@@ -101,7 +101,7 @@ pub enum Requester {
 }
 
 impl Requester {
-    /// Each with its word.
+    /// All requesters.
     pub const ALL: [Requester; 5] = [
         Requester::Verified,
         Requester::SitesOwn,
@@ -110,7 +110,7 @@ impl Requester {
         Requester::Newcomer,
     ];
 
-    /// The word by which the spool keeps it.
+    /// The word in the spool.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -122,8 +122,8 @@ impl Requester {
         }
     }
 
-    /// Whether a forger could have written it, so that the address that is
-    /// answered may never have asked.
+    /// Whether a forger could have written the request, so that the answered
+    /// address may never have asked.
     #[must_use]
     pub const fn may_be_forged(self) -> bool {
         matches!(self, Requester::Answered | Requester::Newcomer)

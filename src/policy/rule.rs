@@ -85,7 +85,7 @@ pub struct Rule {
     pub verdicts: &'static [Verdict],
     /// The clause of STS600-9-2 or the document that asks for the rule.
     pub source: &'static str,
-    /// What the rule matches, in one line.
+    /// The messages that the rule matches, in one line.
     pub summary: &'static str,
     /// Why no answer came, for the help text. None if the sender gets an answer
     /// in any case, or asked for none.
@@ -96,7 +96,7 @@ pub struct Rule {
     pub settings: &'static [&'static str],
     /// The setting without which the rule never matches; None if it is always on.
     pub switch: Option<&'static str>,
-    /// What `explain` shows of the message beside the rule.
+    /// The part of the message that `explain` shows beside the rule.
     pub looks_at: LooksAt,
     /// The function that decides.
     pub check: Check,

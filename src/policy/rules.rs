@@ -33,7 +33,7 @@ pub static RULES: &[Rule] = &[
         source: "STS600-9-2 8.2, RFC 5782",
         summary: "rejects a client that DNS blocklists list: the score reaches the threshold",
         unanswered: Some(
-            "Your mail server is on a block list. It then gets an error, and tells you by a bounce.",
+            "Your mail server is on a block list. It then gets an error, and reports that to you by a bounce.",
         ),
         patterns: None,
         settings: &[

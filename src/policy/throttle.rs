@@ -1,44 +1,44 @@
 //! How much one sender may ask (STS600-9-2 clause 4, "too many messages in a
 //! short space of time"): a token bucket with a second stage. Within the
-//! allowance a message is done at once; above it, when its turn comes; far
-//! above it the sender is blocked for a time. Pure: the time comes in, and
-//! whoever calls keeps the buckets.
+//! allowance a message is done at once. Above it the message waits for its turn.
+//! Far above it the sender is blocked for a time. Pure: the caller brings the time
+//! and keeps the buckets.
 
 use jiff::{SignedDuration, Timestamp};
 
-/// What one bucket allows.
+/// The amount that one bucket allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
-    /// Messages done at once by who asked nothing before.
+    /// Messages that are done at once for a sender that asked nothing before.
     pub at_once: u32,
     /// The time after which one more is done.
     pub every: SignedDuration,
-    /// What follows far above that.
+    /// The consequence of far more messages.
     pub excess: Excess,
 }
 
-/// What follows far above an allowance.
+/// The consequence of far more messages than allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Excess {
     /// Messages wait, however many.
     Defer,
     /// The sender is blocked.
     Block {
-        /// More messages than this, done or waiting, lead to it.
+        /// More messages than this, done or waiting, lead to the block.
         above: u32,
-        /// How long it lasts at least. It never ends before the sender is
+        /// The shortest time of the block. It never ends before the sender is
         /// within the allowance again.
         lasting: SignedDuration,
     },
     /// Nothing more is taken.
     Refuse {
-        /// Beyond so many messages, done or waiting.
+        /// The most messages, done or waiting.
         above: u32,
     },
 }
 
 impl Allowance {
-    /// So many times as much, of which the excess only waits.
+    /// An allowance so many times as large, above which messages only wait.
     #[must_use]
     pub fn enlarged(&self, times: u32) -> Self {
         let times = times.max(1);
@@ -49,9 +49,9 @@ impl Allowance {
         }
     }
 
-    /// That of an address which is answered, by one sender's: as much at once,
-    /// and one more each so many times as long. No wait is longer than for twice
-    /// as much as blocks one sender; what is above is not taken.
+    /// The allowance of an answered address, from that of one sender: as much at
+    /// once, and one more each so many times as long. Beyond twice as many messages as
+    /// block one sender nothing is taken, which bounds the wait.
     #[must_use]
     pub fn for_target(&self, times: u32) -> Self {
         let excess = match self.excess {
@@ -67,8 +67,8 @@ impl Allowance {
         }
     }
 
-    /// Half as much, and no more than that is taken: the part of one among many,
-    /// so that it leaves the others theirs.
+    /// Half the allowance, beyond which nothing is taken. One network gets it, so
+    /// that the rest is left for the others.
     #[must_use]
     pub fn halved(&self) -> Self {
         let at_once = self.at_once.div_ceil(2);
@@ -80,53 +80,53 @@ impl Allowance {
     }
 }
 
-/// What is known of one sender. Times are kept as lengths, counted from when
-/// the bucket was last looked at: a clock that is set back prolongs nothing.
+/// The record of one sender. Times are kept as lengths, counted from the last
+/// look at the bucket, so that a clock that is set back prolongs nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bucket {
-    /// When it was last looked at.
+    /// The time of the last look.
     pub seen: Timestamp,
-    /// How long the allowance needs from then on for what was taken.
+    /// The time that the allowance needs from then on for the messages taken.
     pub backlog: SignedDuration,
-    /// Where its sender stands.
+    /// The stage of the sender.
     pub stage: Stage,
 }
 
-/// Where a sender stands. It is told when it comes to be worse.
+/// The stage of a sender. A notice is sent when the stage gets worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Nothing was ever put off, or all of it is long done.
+    /// No message waits.
     Open,
-    /// A message was put off, and the backlog has not been worked off since.
+    /// A message was put off, and the backlog is not worked off yet.
     Deferring,
-    /// Nothing is taken for this long.
+    /// No message is taken.
     Blocked {
-        /// Counted from when the bucket was last looked at.
+        /// The rest of the block, counted from the last look.
         left: SignedDuration,
     },
 }
 
-/// What becomes of a message.
+/// The fate of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It is done at once.
+    /// The message is done at once.
     Allowed,
-    /// It is taken and done later.
+    /// The message is taken and done later.
     Deferred {
-        /// When its turn comes.
+        /// The time of its turn.
         until: Timestamp,
-        /// Whether it is the first, so that its sender is to be told.
+        /// Whether it is the first that waits, so that the sender gets a notice.
         newly: bool,
     },
-    /// Its sender is blocked.
+    /// The sender is blocked.
     Blocked {
-        /// When that ends.
+        /// The end of the block.
         until: Timestamp,
-        /// Whether this message led to it. That one is taken and done at the
-        /// end of the block; any other is not taken.
+        /// Whether this message led to the block. Only that message is taken, and
+        /// done at the end of the block.
         newly: bool,
     },
-    /// It is not taken, and nothing changes.
+    /// The message is not taken, and nothing changes.
     Refused,
 }
 
@@ -134,7 +134,7 @@ pub enum Standing {
 const LONGEST_BACKLOG: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 impl Bucket {
-    /// That of a sender of whom nothing is known.
+    /// The bucket of an unknown sender.
     #[must_use]
     pub const fn new(now: Timestamp) -> Self {
         Self {
@@ -144,7 +144,7 @@ impl Bucket {
         }
     }
 
-    /// The same bucket as it stands now.
+    /// The bucket as it is now.
     #[must_use]
     pub fn at(self, now: Timestamp) -> Self {
         let passed = now.duration_since(self.seen).max(SignedDuration::ZERO);
@@ -167,13 +167,13 @@ impl Bucket {
         }
     }
 
-    /// Whether nothing is left of what was taken: it is as if it were new.
+    /// Whether the bucket is as good as new.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.backlog.is_zero() && self.stage == Stage::Open
     }
 
-    /// When its block ends, if its sender is blocked.
+    /// The end of the block, if the sender is blocked.
     #[must_use]
     pub fn blocked_until(&self) -> Option<Timestamp> {
         match self.stage {
@@ -183,11 +183,11 @@ impl Bucket {
     }
 }
 
-/// Takes a message of this cost (1 for an ordinary one) out of the allowance,
-/// or doesn't.
+/// Takes a message of this cost (1 for an ordinary message) out of the allowance,
+/// or refuses it.
 ///
-/// What is done by any moment is never more than the allowance had up to then,
-/// deferred messages and the one that led to a block included.
+/// The messages done by any moment never exceed the allowance up to then. Deferred
+/// messages and the message that led to a block count too.
 #[must_use]
 pub fn step(
     bucket: Bucket,

@@ -3,13 +3,14 @@
 
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use super::settings::RemoteSettings;
 use super::trouble::{Trouble, excerpt};
 use super::wire::{Answer, Asked, Envelope, Question, VERSION};
 
@@ -17,49 +18,42 @@ use super::wire::{Answer, Asked, Envelope, Question, VERSION};
 /// 1,000 records of 998 characters, with their quotes and commas.
 pub(super) const LONGEST_ANSWER: usize = 1024 * 1024;
 
-/// The socket of the external system, and the limits for its answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RemoteSettings {
-    /// Path of the Unix socket.
-    pub socket: PathBuf,
-    /// Limit until the connection is accepted.
-    pub connect_timeout: Duration,
-    /// Limit until the question is sent.
-    pub request_timeout: Duration,
-    /// Limit from there to the end of the answer.
-    pub answer_timeout: Duration,
-    /// Limit for the whole exchange while a message waits to be accepted.
-    pub acceptance_timeout: Duration,
-}
-
 /// Asks a question and reads the answer by the rules of the protocol.
-pub(super) async fn ask(settings: &RemoteSettings, question: &Question) -> Result<Answer, Trouble> {
+pub(super) async fn ask(
+    socket: &Path,
+    settings: &RemoteSettings,
+    question: &Question,
+) -> Result<Answer, Trouble> {
     let asked = Asked {
         version: VERSION,
         question,
     };
     let mut line = serde_json::to_vec(&asked).map_err(|error| Trouble::malformed(&error))?;
     line.push(b'\n');
-    let line = exchange(settings, &line).await?;
+    let line = exchange(socket, settings, &line).await?;
     read(&line, question)
 }
 
-async fn exchange(settings: &RemoteSettings, question: &[u8]) -> Result<Vec<u8>, Trouble> {
+async fn exchange(
+    socket: &Path,
+    settings: &RemoteSettings,
+    question: &[u8],
+) -> Result<Vec<u8>, Trouble> {
     let connecting = async {
-        let connected = UnixStream::connect(&settings.socket).await;
+        let connected = UnixStream::connect(socket).await;
         connected.map_err(Trouble::Connect)
     };
-    let limit = settings.connect_timeout;
+    let limit = settings.connect_timeout.as_std();
     let mut stream = within("connecting", limit, "connect_timeout", connecting).await?;
 
     let asking = async {
         let written = stream.write_all(question).await;
         written.map_err(Trouble::Broken)
     };
-    let limit = settings.request_timeout;
+    let limit = settings.request_timeout.as_std();
     within("asking", limit, "request_timeout", asking).await?;
 
-    let limit = settings.answer_timeout;
+    let limit = settings.answer_timeout.as_std();
     within("the answer", limit, "answer_timeout", read_line(stream)).await
 }
 

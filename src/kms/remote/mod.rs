@@ -7,12 +7,13 @@
 mod absence;
 mod answers;
 mod connection;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod trouble;
 mod wire;
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -20,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use self::absence::Absence;
-pub use self::connection::RemoteSettings;
+pub use self::settings::RemoteSettings;
 use self::trouble::Trouble;
 use self::wire::Question;
 use crate::kms::interface::Kms;
@@ -34,23 +35,23 @@ const ACCEPTANCES_AT_ONCE: usize = 8;
 
 /// A key management system in another process.
 pub struct RemoteKms {
+    socket: PathBuf,
     settings: RemoteSettings,
     acceptances: Semaphore,
     absence: Absence,
 }
 
 impl RemoteKms {
-    /// Connects anew for each question, so a system that was away is found again.
-    pub fn new(settings: RemoteSettings) -> Self {
-        Self {
+    /// The external system, if the settings name a socket. Each question is a
+    /// connection of its own, so that a system that is back is found again.
+    #[must_use]
+    pub fn new(settings: RemoteSettings) -> Option<Self> {
+        Some(Self {
+            socket: settings.socket.clone()?,
             settings,
             acceptances: Semaphore::new(ACCEPTANCES_AT_ONCE),
             absence: Absence::default(),
-        }
-    }
-
-    fn socket(&self) -> &Path {
-        &self.settings.socket
+        })
     }
 
     /// Asks `question` and turns the answer by `read` into the caller's.
@@ -60,10 +61,10 @@ impl RemoteKms {
         read: impl FnOnce(wire::Answer) -> Result<T, Trouble>,
     ) -> Result<T, KmsError> {
         self.absence
-            .unless_away(connection::ask(&self.settings, &question))
+            .unless_away(connection::ask(&self.socket, &self.settings, &question))
             .await
             .and_then(read)
-            .map_err(|trouble| trouble.at(self.socket()))
+            .map_err(|trouble| trouble.at(&self.socket))
     }
 
     /// Asks even a system that seems to be away, because without an answer a
@@ -72,10 +73,10 @@ impl RemoteKms {
     async fn ask_is_from_module(&self, question: Question) -> Result<bool, KmsError> {
         // The semaphore is never closed.
         let _turn = self.acceptances.acquire().await;
-        connection::ask(&self.settings, &question)
+        connection::ask(&self.socket, &self.settings, &question)
             .await
             .and_then(answers::is_from_module)
-            .map_err(|trouble| trouble.at(self.socket()))
+            .map_err(|trouble| trouble.at(&self.socket))
     }
 }
 
@@ -126,7 +127,7 @@ impl Kms for RemoteKms {
             record: request.text(),
             now: sts_time(now)?.to_string(),
         };
-        let limit = self.settings.acceptance_timeout;
+        let limit = self.settings.acceptance_timeout.as_std();
         match timeout(limit, self.ask_is_from_module(question)).await {
             Ok(answer) => answer,
             Err(_) => Err(Trouble::Slow {
@@ -134,7 +135,7 @@ impl Kms for RemoteKms {
                 limit,
                 setting: "acceptance_timeout",
             }
-            .at(self.socket())),
+            .at(&self.socket)),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Whom a message is to, and who would be answered.
+//! The addresses in To, and the addresses that would get the reply.
 
 use crate::mail::{
     Address, GatewayAddresses, Headers, LeftOut, Targets, named_in_to, reply_targets,
@@ -13,8 +13,8 @@ pub(in crate::policy) fn not_in_to(facts: &Facts<'_>) -> Option<Finding> {
     named_gateway(facts).err()
 }
 
-/// The configured address that To names first. The envelope names one as well,
-/// or the rule `not-for-gateway` would have decided.
+/// The configured address that To names first. The envelope names the gateway too,
+/// because the rule `not-for-gateway` did not match.
 pub(in crate::policy) fn named_gateway(facts: &Facts<'_>) -> Result<Address, Finding> {
     named_in_to(facts.headers, facts.envelope.gateway)
         .cloned()
@@ -38,7 +38,7 @@ pub(in crate::policy) fn reply_target(facts: &Facts<'_>) -> Option<Finding> {
     targets(facts).err()
 }
 
-/// Who is answered: at least one, within the limit.
+/// The addresses that get the reply: at least one, within the limit.
 pub(in crate::policy) fn targets(facts: &Facts<'_>) -> Result<Targets, Finding> {
     let targets = whom_to_answer(
         facts.headers,
@@ -51,8 +51,8 @@ pub(in crate::policy) fn targets(facts: &Facts<'_>) -> Result<Targets, Finding> 
     Ok(targets)
 }
 
-/// Who is answered and who not. The worker asks this again when it reads a
-/// request from the store, so that both have the same answer.
+/// The addresses that get the reply, and those left out. The worker calls this
+/// again when it reads a request from the store, so that both agree.
 #[must_use]
 pub fn whom_to_answer(headers: &Headers, gateway: &GatewayAddresses, limit: usize) -> Targets {
     reply_targets(headers, gateway, is_no_persons).limited(limit)

@@ -1,10 +1,9 @@
-//! Whether a message is from whom it says, by the word of the site's own
-//! verifiers: SPF, DKIM and DMARC as `Authentication-Results` tell them. Other
-//! hosts' fields are not believed. One of the site's own authserv-id that
-//! comes from outside is the verifier's to strip (RFC 8601 5): nothing in a
-//! message tells who wrote a field. As a second line of defence only the
-//! topmost field that speaks of a method counts, since verifiers write theirs
-//! on top (RFC 8601 4).
+//! Whether a message is from its author, by the results of SPF, DKIM and DMARC
+//! that the site's own verifiers wrote into `Authentication-Results`. Fields of other
+//! hosts do not count. The verifier must strip fields from outside that have the
+//! site's own authserv-id (RFC 8601 5), because nothing in a message shows
+//! its writer. As a second line of defence only the topmost field with a
+//! method counts: verifiers write theirs on top (RFC 8601 4).
 
 use std::collections::BTreeSet;
 
@@ -19,7 +18,7 @@ use crate::policy::finding::{Finding, Quoted};
 pub(in crate::policy) fn sender_authentication(facts: &Facts<'_>) -> Option<Finding> {
     let settings = facts.settings;
     let trusted = facts.envelope.listener == Listener::Outer
-        // By the internal listener the client is our own Postfix.
+        // On the internal listener the client is our own Postfix.
         && settings.trusts(&facts.envelope.client);
     if settings.authentication.authserv_ids.is_empty() || trusted {
         return None;
@@ -32,14 +31,14 @@ pub(in crate::policy) fn sender_authentication(facts: &Facts<'_>) -> Option<Find
     unproven.then(|| Finding::ignore(said.nothing_passed()))
 }
 
-/// The author's address, where SPF or DKIM passed for a domain in alignment
-/// with it, or DMARC says so.
+/// The author's address, if SPF or DKIM passed for a domain in alignment with it,
+/// or DMARC passed.
 pub(in crate::policy) fn authenticated_author(facts: &Facts<'_>) -> Option<Address> {
     author_by(facts, &Said::of(facts))
 }
 
 fn author_by(facts: &Facts<'_>, said: &Said) -> Option<Address> {
-    // With two authors nobody knows whose domain it is that counts (RFC 7489 6.6.1).
+    // With two authors it is unclear which domain counts (RFC 7489 6.6.1).
     let author = match from_addresses(facts.headers).as_slice() {
         [author] => author.clone(),
         _ => return None,
@@ -47,15 +46,15 @@ fn author_by(facts: &Facts<'_>, said: &Said) -> Option<Address> {
     said.passes_for(author.domain()).then_some(author)
 }
 
-/// What the site's own verifiers say.
+/// The results of the site's own verifiers.
 struct Said {
     fields: usize,
     results: Vec<MethodResult>,
 }
 
 impl Said {
-    /// A verifier may strip forged fields of the form that it writes, and leave
-    /// those with a job or without one. So the form of the topmost field counts.
+    /// Only fields of the topmost field's form count: with a job, or without. A
+    /// verifier may strip forged fields of its own form and leave those of the other.
     fn of(facts: &Facts<'_>) -> Self {
         let mut said = Said {
             fields: 0,
@@ -71,7 +70,7 @@ impl Said {
         said
     }
 
-    /// Adds what a field says of methods that none above it speaks of.
+    /// Adds a field's results for methods that no field above it has.
     fn add(&mut self, field: AuthenticationResults) {
         self.fields += 1;
         let known: BTreeSet<String> = self
@@ -94,9 +93,8 @@ impl Said {
         self.results(method).any(|own| own.result == result)
     }
 
-    /// A domain that passes DMARC is its owner's whatever else failed on the
-    /// way. SPF's softfail alone is no failure (RFC 7208 8.5); beside a
-    /// signature that is broken it is no excuse.
+    /// With DMARC passed, nothing else counts as a failure. SPF's softfail alone is
+    /// no failure (RFC 7208 8.5), but beside a broken signature it is.
     fn failure(&self) -> Option<String> {
         if self.has("dmarc", "pass") {
             return None;
@@ -140,7 +138,7 @@ impl Said {
     }
 }
 
-/// The fields in the name of the site's own verifiers, the topmost first.
+/// The fields with the site's own authserv-ids, the topmost first.
 fn own_fields(facts: &Facts<'_>) -> Vec<AuthenticationResults> {
     let configured = &facts.settings.authentication.authserv_ids;
     let own_ids: Vec<AuthservId> = configured
@@ -155,14 +153,14 @@ fn own_fields(facts: &Facts<'_>) -> Vec<AuthenticationResults> {
         .collect()
 }
 
-/// The domain that signed; older verifiers give the agent's address only.
+/// The domain that signed. Older verifiers write only the agent's address.
 fn signing_domain(result: &MethodResult) -> Option<&str> {
     result
         .property("header.d")
         .or_else(|| result.property("header.i"))
 }
 
-/// A property may be an address or a domain alone.
+/// The domain of a property, which may be an address or a domain alone.
 fn domain_part(value: &str) -> &str {
     value.rsplit_once('@').map_or(value, |(_, domain)| domain)
 }
@@ -182,7 +180,7 @@ fn same_domain(own: &str, author: &str) -> bool {
     normal(own) == author
 }
 
-/// As [`Address::domain`] has it.
+/// The form that [`Address::domain`] has.
 fn normal(domain: &str) -> String {
     let ascii = idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_ascii_lowercase());
     ascii.trim_end_matches('.').to_owned()

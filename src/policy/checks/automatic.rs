@@ -1,5 +1,4 @@
-//! Mail that no person wrote to be answered, by what its fields and its
-//! content types say.
+//! Recognises automatic mail by its fields and its content types.
 
 use crate::mail::{Part, Structure};
 use crate::policy::facts::Facts;
@@ -41,10 +40,10 @@ pub(in crate::policy) fn report(facts: &Facts<'_>) -> Option<Finding> {
         .or_else(|| only_others(structure))
 }
 
-/// Outlook.com's complaints, journals and digests: the messages of others and
-/// no word of its own. Whoever sends a message on has a part for the text
-/// before it, even where that is empty; behind it an empty one is but a
-/// delimiter that doesn't close.
+/// Recognises Outlook.com's complaints, journals and digests: they hold messages of
+/// others and no text of their own. A person's forwarded message has a part for
+/// the text before it, even an empty one. An empty part behind it comes from a
+/// delimiter that is never closed.
 fn only_others(structure: &Structure<'_>) -> Option<Finding> {
     let (first, others) = structure.parts.split_first()?;
     let is_message = |part: &Part<'_>| part.content_type.is("message", "rfc822");
@@ -56,8 +55,8 @@ fn is_blank(part: &Part<'_>) -> bool {
     part.content().iter().all(u8::is_ascii_whitespace)
 }
 
-/// A reader takes the first Content-Type if it is well-formed; a report says
-/// what it is in any, however broken.
+/// Looks at each Content-Type field, however broken. A mail reader looks at the
+/// first only, and only if it is well-formed.
 fn report_by_field(facts: &Facts<'_>) -> Option<&'static ReportEntry> {
     facts.headers.get_all("Content-Type").find_map(|header| {
         let value = header.unfolded();

@@ -1,4 +1,4 @@
-//! What the envelope and the client alone decide.
+//! The checks that need only the envelope and the client.
 
 use crate::policy::dnsbl::{Hit, Score};
 use crate::policy::facts::Envelope;
@@ -30,7 +30,7 @@ pub(in crate::policy) fn dnsbl(envelope: &Envelope<'_>, score: &Score) -> Option
     ))
 }
 
-/// The zone, its code, and its own words.
+/// The zone, its code, and the text of its TXT record.
 fn zone_in_words(hit: &Hit) -> String {
     let text = hit.text.as_deref().map(Quoted);
     let text = text.map_or_else(String::new, |text| format!(": {text}"));

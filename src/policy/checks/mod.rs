@@ -1,5 +1,5 @@
-//! The checks behind the rules. Each is a function of the facts alone; how
-//! rules follow one another is the table's business.
+//! The checks behind the rules. Each is a function of the facts alone. The table
+//! has their order.
 
 pub(super) mod addressing;
 pub(super) mod authentication;

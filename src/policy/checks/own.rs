@@ -1,4 +1,4 @@
-//! Mail that the gateway sent itself, and mail that goes round in circles.
+//! Recognises the gateway's own mail, and mail that goes round in circles.
 
 use crate::mail::Address;
 use crate::policy::facts::{Facts, Listener};
@@ -31,7 +31,7 @@ fn from_gateway(facts: &Facts<'_>) -> Option<Finding> {
         .map(|own| because("it is from the gateway itself,", &own))
 }
 
-/// Others mark their mail with X-Loop too: only a mark of ours counts.
+/// Only an X-Loop of the gateway counts. Others use this field too.
 fn own_loop_mark(facts: &Facts<'_>) -> Option<Finding> {
     gateway_in_field(facts, "X-Loop").map(|own| because("X-Loop names the gateway,", &own))
 }
@@ -49,7 +49,7 @@ fn gateway_in_field(facts: &Facts<'_>, name: &str) -> Option<Address> {
 
 /// `hops`
 pub(in crate::policy) fn hops(facts: &Facts<'_>) -> Option<Finding> {
-    // On the internal listener the topmost is our own Postfix's.
+    // On the internal listener our own Postfix wrote the topmost field.
     let own = match facts.envelope.listener {
         Listener::Outer => 0,
         Listener::Internal => 1,

@@ -1,5 +1,5 @@
-//! Who sent a message, by its reverse path and, since many bounces carry an
-//! ordinary one, by From and Sender.
+//! Recognises mail systems and list managers by the reverse path. Many bounces
+//! have an ordinary one, so From and Sender count too.
 
 use crate::mail::{Address, ReversePath};
 use crate::policy::facts::Facts;
@@ -40,7 +40,7 @@ fn of_address(facts: &Facts<'_>, address: &Address) -> Option<Finding> {
             entry.role.in_words()
         )));
     }
-    // A recipient may have an extension, or the gateway be another's alias.
+    // A recipient may have an extension, or the gateway may be another's alias.
     let envelope = &facts.envelope;
     let mut recipients = envelope.gateway.iter().chain(envelope.recipients);
     if recipients.any(|own| is_verp_to(address.local(), own)) {
@@ -66,7 +66,7 @@ fn ends_in_number(domain: &str) -> bool {
         .is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// A tenth of all bounces can be told by nothing else.
+/// A tenth of all bounces can be recognised by nothing else.
 fn mail_system_in(facts: &Facts<'_>, field: &str) -> Option<Finding> {
     facts.headers.get_all(field).find_map(|header| {
         let value = header.unfolded();
@@ -90,9 +90,9 @@ fn mail_system(local: &str) -> Option<&'static SenderEntry> {
     role_of(local).filter(|entry| entry.role == Role::MailSystem)
 }
 
-/// Where a field has no address, only a name can tell: one of its words, or
-/// all of them together, as in `Mail Delivery Subsystem <>`. Beside an address
-/// a name is anybody's choice.
+/// Looks at the name in a field without an address: at each word and at all
+/// together, as in `Mail Delivery Subsystem <>`. Beside an address the name does not
+/// count, because anybody can choose it.
 fn mail_system_named(decoded: &str) -> Option<&'static SenderEntry> {
     let unquoted = decoded.replace('"', " ");
     let words: Vec<_> = words(&unquoted).collect();

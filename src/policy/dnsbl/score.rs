@@ -1,33 +1,33 @@
-//! From the replies of zones to a score.
+//! Weighs the replies of zones into a score.
 
 use std::net::Ipv4Addr;
 
 use super::{site::Site, zone_name::ZoneName};
 
-/// What a zone says of a client.
+/// A zone and its reply about a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneReply {
-    /// The zone.
+    /// The zone that was asked.
     pub zone: ZoneName,
-    /// What it says.
+    /// Its reply about the client.
     pub reply: Reply,
 }
 
-/// A zone's word.
+/// A zone's reply about a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// The client is listed, with these codes.
     Listed(Vec<Ipv4Addr>),
-    /// It isn't.
+    /// The client is not listed.
     NotListed,
     /// The zone didn't answer in time.
     TimedOut,
-    /// The zone can't be believed; why.
+    /// The zone can't be believed, for this reason.
     Failed(String),
 }
 
 impl Reply {
-    /// Why the zone says nothing, if it does.
+    /// The reason why there is no answer, if there is none.
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
         match self {
@@ -37,8 +37,8 @@ impl Reply {
         }
     }
 
-    /// What the addresses that a zone answers with say: codes within 127.0.0.0/8
-    /// (RFC 5782 2.1), but for the operators' error codes in 127.255.255.0/24.
+    /// The reply that a zone's addresses mean. Codes are within 127.0.0.0/8 (RFC 5782
+    /// 2.1), except for the operators' error codes in 127.255.255.0/24.
     #[must_use]
     pub fn of_addresses(addresses: Vec<Ipv4Addr>) -> Self {
         let error = addresses.iter().find_map(|address| match address.octets() {
@@ -54,44 +54,43 @@ impl Reply {
     }
 }
 
-/// What all zones together say of a client.
+/// The result of all zones together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Score {
     /// The sum of the weights of the sites that match.
     pub total: i32,
-    /// From which total on the client counts as listed.
+    /// The total from which the client counts as listed.
     pub threshold: i32,
     /// The sites that match, in the order of the configuration.
     pub hits: Vec<Hit>,
-    /// The zones that said nothing; nobody is held to be listed for that.
+    /// The zones without an answer. They do not count against the client.
     pub failures: Vec<Failure>,
 }
 
 /// A site that matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hit {
-    /// The zone.
+    /// The zone of the site.
     pub zone: ZoneName,
-    /// Its reply that counts.
+    /// The code of the zone's reply that counts.
     pub code: Ipv4Addr,
-    /// What that weighs.
+    /// The weight of the site.
     pub weight: i32,
-    /// Why the client is listed, in the zone's own words (its TXT record).
+    /// The zone's reason for the listing (its TXT record).
     pub text: Option<String>,
 }
 
-/// A zone that said nothing.
+/// A zone without an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The zone.
+    /// The zone that was asked.
     pub zone: ZoneName,
-    /// Why.
+    /// The reason why there is no answer.
     pub reason: String,
 }
 
 impl Score {
-    /// Weighs the replies. Of a zone that is configured more than once each
-    /// site counts by itself.
+    /// Weighs the replies. If several sites name a zone, each counts by itself.
     #[must_use]
     pub fn of(sites: &[Site], threshold: i32, replies: &[ZoneReply]) -> Self {
         let reply_of = |zone: &ZoneName| {
@@ -132,7 +131,7 @@ impl Score {
         self.total >= self.threshold
     }
 
-    /// The sites that speak against the client.
+    /// The sites with a positive weight.
     pub fn against(&self) -> impl Iterator<Item = &Hit> {
         self.hits.iter().filter(|hit| hit.weight > 0)
     }

@@ -9,21 +9,21 @@ use thiserror::Error;
 
 use super::zone_name::{ZoneName, without_keys};
 
-/// A zone, which of its replies count, and what they weigh.
+/// A zone, the replies that count, and their weight.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
     /// The zone's domain in lower case, without a trailing dot.
     pub zone: ZoneName,
-    /// The replies that count; without a filter all do that are no error.
+    /// The replies that count. Without a filter all replies count that are no error.
     pub filter: Option<ReplyFilter>,
-    /// What is added to the score; less than zero for an allow list.
+    /// The number added to the score; less than zero for an allow list.
     pub weight: i32,
 }
 
-/// Why a text is no site.
+/// The reason why a text is no site.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SiteError {
-    /// No domain stands at the start.
+    /// The text does not start with a domain.
     #[error("{0:?} is no domain of a zone")]
     Zone(String),
     /// The public name is no domain.
@@ -53,7 +53,7 @@ impl Site {
 }
 
 impl Site {
-    /// The same site, whose zone is shown by this name.
+    /// The same site, with another public name of its zone.
     ///
     /// # Errors
     /// [`SiteError::PublicName`].
@@ -111,7 +111,7 @@ fn parse_zone(text: &str) -> Result<String, SiteError> {
     }
 }
 
-/// As it is configured, but for a key in the zone's name.
+/// The text of the configuration, without a key in the zone's name.
 impl Display for Site {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.zone)?;
@@ -120,7 +120,7 @@ impl Display for Site {
 }
 
 impl Site {
-    /// As it is configured, with a mark where a key stands in the zone's name.
+    /// The text of the configuration, with a mark in place of a key in the zone's name.
     #[must_use]
     pub fn masked(&self) -> String {
         struct Masked<'a>(&'a Site);
@@ -144,12 +144,12 @@ impl Site {
     }
 }
 
-/// Which addresses of a zone's reply count: four numbers, each of which may be
-/// a set in brackets, of numbers and ranges with `;` between them.
+/// The addresses of a zone's reply that count: four numbers. Each may be a set in
+/// brackets, of numbers and ranges with `;` between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplyFilter([Octet; 4]);
 
-/// What one of the four numbers may be: any of these ranges.
+/// The ranges of one of the four numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Octet(Vec<(u8, u8)>);
 

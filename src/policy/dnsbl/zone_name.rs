@@ -1,14 +1,13 @@
-//! The name of a zone. A commercial block list has its customer's key in the
-//! name that is asked, which nobody else may learn; a public name stands for it
-//! wherever it is shown.
+//! The name of a zone. A commercial block list has its customer's key in the name
+//! that is asked. Nobody else may learn that key, so a public name is shown instead.
 
 use std::fmt::{self, Debug, Display, Formatter};
 
-/// Stands where a key was.
+/// Shown in place of a key.
 const HIDDEN: &str = "<key>";
 
-/// Domains of block lists whose customers put their key before a list's name,
-/// and how many labels of that name stand before the domain.
+/// Domains of block lists whose customers put their key before a list's name, and
+/// the number of labels of that name before the domain.
 const WITH_KEYS: &[(&str, usize)] = &[
     ("dq.spamhaus.net", 1),
     ("mail.abusix.zone", 1),
@@ -16,11 +15,11 @@ const WITH_KEYS: &[(&str, usize)] = &[
     ("df.uribl.com", 0),
 ];
 
-/// A shorter word is nobody's key, and stands in many a sentence.
+/// The length of the shortest key. Shorter words occur in ordinary sentences.
 const SHORTEST_KEY: usize = 4;
 
-/// A zone's name as it is asked, and as it is shown. Two are equal if the same
-/// zone is asked.
+/// The name of a zone that is asked, and the name that is shown. Two names are
+/// equal if they ask the same zone.
 #[derive(Clone)]
 pub struct ZoneName {
     asked: String,
@@ -28,8 +27,8 @@ pub struct ZoneName {
 }
 
 impl ZoneName {
-    /// The name `asked`, which is a domain in lower case. Labels that look like a
-    /// key are left out of the public name.
+    /// The zone `asked`, a domain in lower case. The public name leaves out labels
+    /// that look like a key.
     pub(super) fn new(asked: String) -> Self {
         let labels: Vec<&str> = asked.split('.').collect();
         let keys = key_labels(&asked, &labels);
@@ -42,25 +41,25 @@ impl ZoneName {
         Self { asked, public }
     }
 
-    /// The same zone, shown by another name.
+    /// The same zone with another public name.
     #[must_use]
     pub fn shown_as(self, public: String) -> Self {
         Self { public, ..self }
     }
 
-    /// The domain to look up. For the name server alone.
+    /// The domain to look up. Only the name server may see it.
     #[must_use]
     pub fn asked(&self) -> &str {
         &self.asked
     }
 
-    /// The name for everybody.
+    /// The name that everybody may see.
     #[must_use]
     pub fn public(&self) -> &str {
         &self.public
     }
 
-    /// Whether part of the name is for the name server alone.
+    /// Whether part of the name is a key, which only the name server may see.
     #[must_use]
     pub fn has_key(&self) -> bool {
         self.asked != self.public
@@ -79,7 +78,7 @@ impl ZoneName {
             .fold(shown, |shown, secret| replaced(&shown, secret, HIDDEN))
     }
 
-    /// As `config get` shows it: no name that could be asked.
+    /// The form of `config get`, which can't be asked.
     #[must_use]
     pub fn masked(&self) -> String {
         match (self.has_key(), self.prefix()) {
@@ -89,7 +88,7 @@ impl ZoneName {
         }
     }
 
-    /// What stands before the public name, if the name ends with that.
+    /// The labels before the public name, if the name ends with that.
     fn prefix(&self) -> Option<&str> {
         self.asked.strip_suffix(&self.public)?.strip_suffix('.')
     }
@@ -133,8 +132,8 @@ impl Debug for ZoneName {
     }
 }
 
-/// A text of the configuration, in which a zone may be misspelt, without labels
-/// that look like a key.
+/// A text of the configuration without labels that look like a key. A zone in it
+/// may be misspelt.
 #[must_use]
 pub fn without_keys(text: &str) -> String {
     let is_label = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
@@ -156,7 +155,7 @@ pub fn without_keys(text: &str) -> String {
     shown + rest
 }
 
-/// For each label whether it is a key.
+/// Whether each label is a key.
 fn key_labels(name: &str, labels: &[&str]) -> Vec<bool> {
     // A list's domain is no key, however long.
     let domain_begins = labels.len().saturating_sub(2);
@@ -171,8 +170,8 @@ fn key_labels(name: &str, labels: &[&str]) -> Vec<bool> {
     labels.iter().enumerate().map(is_key).collect()
 }
 
-/// A long word of letters and digits that nobody would choose for a name, or a
-/// UUID.
+/// Whether a label is a UUID, or a long word of letters and digits that nobody
+/// would choose for a name.
 fn looks_like_key(label: &str) -> bool {
     let core: Vec<u8> = label
         .bytes()

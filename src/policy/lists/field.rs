@@ -1,4 +1,4 @@
-//! An entry that looks for a header field, and how its value is compared.
+//! An entry for a header field, and the comparison of its value.
 
 use std::borrow::Cow;
 
@@ -8,37 +8,37 @@ use crate::policy::tokens::{tokens, words};
 
 use super::sender::{Role, role_of};
 
-/// A header field that tells what sent a message.
+/// A header field by which automatic mail is recognised.
 #[derive(Clone, Copy, Debug)]
 pub struct FieldEntry {
-    /// Its name; case doesn't count.
+    /// The name of the field, in any case.
     pub field: &'static str,
-    /// What it says there.
+    /// The value that matches.
     pub value: Value,
-    /// Who sends it, or the document that defines it.
+    /// The program that writes the field, or the document that defines it.
     pub source: &'static str,
 }
 
-/// How the value of a field is compared: as RFC 5322 words, comments and case
-/// aside. A field without a value says nothing, but for [`Value::Present`].
+/// The comparison of a field's value by its RFC 5322 words, without comments and in
+/// any case. A field without a value matches only [`Value::Present`].
 #[derive(Clone, Copy, Debug)]
 pub enum Value {
-    /// Anything, or nothing: some programs write the name alone.
+    /// Any value or none: some programs write the name alone.
     Present,
-    /// Anything that says something.
+    /// Any word.
     Any,
-    /// Anything but a denial: `no`, `false`, `0` and the like.
+    /// Any word but a denial: `no`, `false`, `0` and the like.
     NotDenied,
-    /// Anything but this as its first word.
+    /// Any first word but this.
     OtherThan(&'static str),
     /// This word, alone or among others.
     Word(&'static str),
     /// These words and no others.
     Exactly(&'static [&'static str]),
-    /// These words first.
+    /// These words first, perhaps others behind them.
     Begins(&'static [&'static str]),
-    /// A first word that starts with this and goes on: for identifiers, where
-    /// a program's name stands before a number.
+    /// A first word that starts with this and goes on: an identifier with a program's
+    /// name before a number.
     FirstStarts(&'static str),
     /// An address with the form of this role.
     Address(Role),
@@ -48,7 +48,7 @@ pub enum Value {
 const DENIALS: [&str; 6] = ["no", "false", "0", "none", "never", "off"];
 
 impl FieldEntry {
-    /// Whether this field is it.
+    /// Whether the entry matches this field.
     #[must_use]
     pub fn matches(&self, header: &Header) -> bool {
         header.is(self.field) && self.value.matches(&header.unfolded())
@@ -100,8 +100,7 @@ fn begins(value: &str, expected: &[&str]) -> bool {
     })
 }
 
-/// The first field that an entry of `list` matches. A field that occurs twice
-/// is automatic if either is.
+/// The first field that an entry of `list` matches. All fields of a name count.
 pub(in crate::policy) fn find<'h>(
     list: &'static [FieldEntry],
     headers: &'h Headers,

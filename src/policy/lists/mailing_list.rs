@@ -1,7 +1,6 @@
-//! Fields that list managers and mailing services write. Each stands here by
-//! its whole name: people's mail has fields that begin alike. Feedback-ID and
-//! the fields of sending services are not here, as a program's request that
-//! goes by such a service has them too.
+//! Fields that list managers and mailing services write. The whole name counts,
+//! because people's mail has fields that begin alike. Feedback-ID and the fields of
+//! sending services are left out: a program's request by such a service has them too.
 
 use super::field::{FieldEntry, Value};
 use super::sender::Role;

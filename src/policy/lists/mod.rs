@@ -1,8 +1,8 @@
-//! The lists that the rules look things up in: what automatic mail really
-//! carries. One table a file, one entry a row, each with its source.
+//! The lists that the rules search: marks that real automatic mail carries. One
+//! table a file, one entry a row, each with its source.
 //!
-//! Nothing matches by a prefix of a name or of a value, and presence alone
-//! counts only for fields that no person's mail has.
+//! No entry matches by a prefix of a name or of a value. Presence alone counts
+//! only for fields that no person's mail has.
 
 mod auto_responder;
 mod auto_submitted;

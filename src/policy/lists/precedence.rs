@@ -1,6 +1,6 @@
-//! The words of Precedence that mean bulk or automatic mail. It has no
-//! standard (RFC 2076 3.9); `first-class`, `special-delivery`, `normal` and
-//! whatever else people's programs write are not here.
+//! The words of Precedence that mean bulk or automatic mail. The field has no
+//! standard (RFC 2076 3.9). Words that people's programs write are left out, such as
+//! `first-class`, `special-delivery` and `normal`.
 
 use super::field::{FieldEntry, Value};
 

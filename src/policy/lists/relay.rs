@@ -1,38 +1,39 @@
-//! The forms in which forwarders and sending services carry a person's mail:
-//! they look like a list manager's and aren't. They are undone, or let by.
+//! Local parts by which forwarders and sending services carry a person's mail. They
+//! look like a list manager's. They are undone or let by before the senders' list is
+//! searched.
 
 use Piece::{Hex, Number, Recipient, Tag, Text};
 
 /// A form that an honest reverse path may have.
 #[derive(Clone, Copy, Debug)]
 pub struct RelayEntry {
-    /// What it looks like.
+    /// The form of the local part.
     pub form: RelayForm,
-    /// An instance of it.
+    /// An address of this form.
     pub example: &'static str,
-    /// Who writes it.
+    /// The program or service that writes it.
     pub source: &'static str,
 }
 
-/// What a relay does to a local part.
+/// The change that a relay makes to a local part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RelayForm {
-    /// Puts tags before it: a prefix, then this many fields that each end with `=`.
+    /// Puts tags before the local part: a prefix, then this many fields that each end with `=`.
     Tags(&'static str, usize),
-    /// Rewrites it: a prefix, then this many fields that each end with `=`, the domain and the local part.
+    /// Rewrites the address: a prefix, then this many fields that each end with `=`, the domain and the local part.
     Rewritten(&'static str, usize),
-    /// Rewrites it behind a forwarding mailbox: something, this mark, then as above.
+    /// Rewrites the address behind a forwarding mailbox: some text, this mark, then as above.
     Forwarded(&'static str, usize),
-    /// Puts this mark and the next recipient after it.
+    /// Puts this mark and the next recipient after the local part.
     Appended(&'static str),
-    /// Puts nothing of it there, but these pieces and no more.
+    /// Replaces the local part with exactly these pieces.
     Service(&'static [Piece]),
 }
 
 /// A piece of a local part that a service makes up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece {
-    /// This.
+    /// This text.
     Text(&'static str),
     /// Hex digits, one or more.
     Hex,
@@ -132,11 +133,11 @@ pub static RELAYS: &[RelayEntry] = &[
     },
 ];
 
-/// The local part that a lower-case one carries; None where it is a sending
-/// service's and carries none.
+/// The local part that a lower-case one carries. Returns None for a sending
+/// service's, which carries none.
 pub(super) fn unwrap(local: &str) -> Option<&str> {
     let mut own = local;
-    // A relay may have wrapped what another one has: BATV within SRS.
+    // Relays may have wrapped one another's: BATV within SRS.
     for _ in 0..3 {
         match RELAYS.iter().find_map(|entry| entry.form.undo(own)) {
             Some(Undone::Local(inner)) => own = inner,
@@ -147,7 +148,7 @@ pub(super) fn unwrap(local: &str) -> Option<&str> {
     Some(own)
 }
 
-/// What a form's undoing leaves.
+/// The result of undoing a form.
 enum Undone<'a> {
     Local(&'a str),
     Service,
@@ -182,14 +183,14 @@ impl RelayForm {
     }
 }
 
-/// What follows that many fields, each ended by `=`.
+/// The text behind that many fields, each ended by `=`.
 fn after_fields(text: &str, fields: usize) -> Option<&str> {
     let rest = text.splitn(fields + 1, '=').nth(fields)?;
     (!rest.is_empty()).then_some(rest)
 }
 
 impl Piece {
-    /// What follows it at the start of a local part in lower case.
+    /// The text behind the piece at the start of a local part in lower case.
     fn after(self, local: &str) -> Option<&str> {
         match self {
             Piece::Text(text) => local.strip_prefix(text),
@@ -201,7 +202,7 @@ impl Piece {
     }
 }
 
-/// What follows the longest run of such characters, where it has at least that many.
+/// The text behind the longest run of such characters, if it has at least so many.
 fn after_run(text: &str, least: usize, is_in: impl Fn(char) -> bool) -> Option<&str> {
     let rest = text.trim_start_matches(is_in);
     (text.len() - rest.len() >= least).then_some(rest)

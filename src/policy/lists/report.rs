@@ -9,9 +9,9 @@ use crate::mail::ContentType;
 pub struct ReportEntry {
     /// Type and subtype.
     pub media_type: (&'static str, &'static str),
-    /// A parameter that it must have too, and its value.
+    /// A parameter that the type must have too, and its value.
     pub parameter: Option<(&'static str, &'static str)>,
-    /// The document that defines it.
+    /// The document that defines the type.
     pub source: &'static str,
 }
 
@@ -50,7 +50,7 @@ const fn calendar(method: &'static str) -> ReportEntry {
 }
 
 impl ReportEntry {
-    /// Whether this content type is it.
+    /// Whether the entry matches this content type.
     #[must_use]
     pub fn matches(&self, content_type: &ContentType) -> bool {
         let (kind, subtype) = self.media_type;
@@ -62,7 +62,7 @@ impl ReportEntry {
             })
     }
 
-    /// Whether `kind/subtype` alone makes it this.
+    /// Whether the entry matches by `kind/subtype` alone.
     pub(in crate::policy) fn is_named(&self, media_type: &str) -> bool {
         let (kind, subtype) = self.media_type;
         self.parameter.is_none()

@@ -1,6 +1,6 @@
-//! The local parts that mail systems, list managers and robots send from.
-//! A person's address must not match: bare `bounces@`, `request@`, `owner@`,
-//! `root@` or `admin@` may be anybody's, and so may `bounce-castles@`.
+//! The local parts of mail systems, list managers and robots. A person's address
+//! must not match: bare `bounces@`, `request@`, `owner@`, `root@` or `admin@` may be
+//! anybody's, and so may `bounce-castles@`.
 
 use crate::mail::Address;
 
@@ -9,35 +9,35 @@ use super::relay::unwrap;
 /// A form of local part that is no person's.
 #[derive(Clone, Copy, Debug)]
 pub struct SenderEntry {
-    /// What it looks like; case doesn't count.
+    /// The form of the local part, in any case.
     pub form: Form,
-    /// What sends from it.
+    /// The kind of program that sends from it.
     pub role: Role,
-    /// Who sends from it, or the document that says so.
+    /// The program that sends from it, or the document that says so.
     pub source: &'static str,
 }
 
-/// What a local part looks like.
+/// The form of a local part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Exactly this, an extension after a `+` aside.
+    /// Exactly this, perhaps with an extension after a `+`.
     Is(&'static str),
     /// Begins with this and goes on.
     Begins(&'static str),
-    /// Begins with this and goes on with a tag as machines write them: with
-    /// a `=` or with three digits.
+    /// Begins with this and goes on with a machine's tag: with a `=` or with three
+    /// digits.
     BeginsTagged(&'static str),
-    /// Something and then this, an extension after a `+` aside.
+    /// Some text and then this, perhaps with an extension after a `+`.
     Ends(&'static str),
-    /// Something, this, and something.
+    /// Some text, this, and some text.
     Contains(&'static str),
-    /// Something, this, and a number.
+    /// Some text, this, and a number.
     ContainsNumbered(&'static str),
     /// Has words that are this when run together: `noreply`, `no-reply-7`, `orders.no_reply`.
     Says(&'static str),
 }
 
-/// What sends from a form of local part.
+/// The kind of program that sends from a local part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// A mail system, about mail.
@@ -49,7 +49,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// Whose address it is, in words.
+    /// The owner of the address, in words.
     #[must_use]
     pub const fn in_words(self) -> &'static str {
         match self {
@@ -84,7 +84,7 @@ const fn no_reply(words: &'static str, source: &'static str) -> SenderEntry {
     }
 }
 
-/// The rule `return-path`, and whoever else asks what an address is.
+/// The rules `return-path` and `reply-target`, and fields with addresses.
 #[rustfmt::skip]
 pub static SENDERS: &[SenderEntry] = &[
     // Mail systems
@@ -160,7 +160,7 @@ pub static SENDERS: &[SenderEntry] = &[
     no_reply("nichtantworten", "German programs"),
 ];
 
-/// What a local part is known for, once the relays' wrapping is undone.
+/// The entry of a local part, after the relays' wrapping is undone.
 #[must_use]
 pub fn role_of(local: &str) -> Option<&'static SenderEntry> {
     let lower = local.to_lowercase();
@@ -168,9 +168,9 @@ pub fn role_of(local: &str) -> Option<&'static SenderEntry> {
     SENDERS.iter().find(|entry| entry.form.matches(own))
 }
 
-/// Whether a local part ends with the address that the message was sent to:
-/// variable envelope return paths, as list managers and mailing services write
-/// them, so that a bounce tells whom it is for.
+/// Whether a local part ends with the address that the message was sent to. List
+/// managers and mailing services write such variable envelope return paths, by which
+/// they recognise the recipient of a bounce.
 #[must_use]
 pub fn is_verp_to(local: &str, recipient: &Address) -> bool {
     let lower = local.to_lowercase();
@@ -185,7 +185,7 @@ pub fn is_verp_to(local: &str, recipient: &Address) -> bool {
 }
 
 impl Form {
-    /// Whether a local part in lower case looks like this.
+    /// Whether a local part in lower case has this form.
     fn matches(self, local: &str) -> bool {
         match self {
             Form::Is(name) => without_extension(local) == name,
@@ -200,7 +200,7 @@ impl Form {
     }
 }
 
-/// What follows `start`, where something does.
+/// The text behind `start`, if there is any.
 fn tag<'a>(local: &'a str, start: &str) -> Option<&'a str> {
     local.strip_prefix(start).filter(|tag| !tag.is_empty())
 }
@@ -209,8 +209,8 @@ fn is_machines(tag: &str) -> bool {
     tag.contains('=') || tag.chars().filter(char::is_ascii_digit).nth(2).is_some()
 }
 
-/// Whether some of its words, run together, are `all`. What stands between
-/// words is no letter.
+/// Whether some words of a local part, run together, are `all`. Anything but letters
+/// separates words.
 fn says(local: &str, all: &str) -> bool {
     let words: Vec<_> = local
         .split(|c: char| !c.is_alphabetic())
@@ -239,7 +239,7 @@ fn without_extension(local: &str) -> &str {
     local.split('+').next().unwrap_or(local)
 }
 
-/// What follows `middle`, where something stands before it and after it.
+/// The text behind `middle`, if there is text before and behind it.
 fn parts<'a>(local: &'a str, middle: &str) -> Option<&'a str> {
     let (before, after) = local.split_once(middle)?;
     (!before.is_empty() && !after.is_empty()).then_some(after)

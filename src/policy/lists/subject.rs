@@ -1,35 +1,35 @@
-//! How the marks at the start of a Subject are found.
+//! Finds the marks at the start of a Subject.
 
 use crate::printable::is_invisible;
 
-/// What stands at the start of a Subject, and what that makes it.
+/// A mark at the start of a Subject, and the kind of message that it means.
 #[derive(Clone, Copy, Debug)]
 pub struct SubjectEntry {
-    /// What stands there, in lower case.
+    /// The mark, in lower case.
     pub mark: Mark,
-    /// What that makes it.
+    /// The kind of message.
     pub kind: MarkKind,
-    /// The language, and the program where it is one's own.
+    /// The language, and the program if only one writes the mark.
     pub source: &'static str,
 }
 
-/// How a mark stands at the start of a Subject.
+/// The form of a mark at the start of a Subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
     /// Before a colon, perhaps with a count: `Re:`, `RE[2]:`, `Re (3) :`.
     Prefix(&'static str),
-    /// As its first words.
+    /// As the first words of the Subject.
     Phrase(&'static str),
 }
 
-/// What a mark makes a message.
+/// The kind of message that a mark means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MarkKind {
     /// A person's answer.
     Reply,
-    /// Passed on by a person.
+    /// A message that a person sent on.
     Forward,
-    /// Answered by a program.
+    /// A program's answer.
     Automatic,
     /// A report about delivery.
     Bounce,
@@ -40,7 +40,7 @@ pub enum MarkKind {
 }
 
 impl MarkKind {
-    /// It, in words.
+    /// The kind in words.
     #[must_use]
     pub const fn in_words(self) -> &'static str {
         match self {

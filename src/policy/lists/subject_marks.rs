@@ -236,7 +236,7 @@ pub static SUBJECT_MARKS: &[SubjectEntry] = &[
     bounce("未送达", "Chinese, Exchange"),
     bounce("无法传递", "Chinese, Exchange"),
     bounce("無法傳遞", "Chinese (Taiwan), Exchange"),
-    // What begins a Subject without a colon
+    // Phrases without a colon
     phrase("undelivered mail returned to sender", MarkKind::Bounce, "Postfix"),
     phrase("delayed mail (still being retried)", MarkKind::Bounce, "Postfix"),
     phrase("successful mail delivery report", MarkKind::Bounce, "Postfix"),

@@ -1,4 +1,4 @@
-//! The rule `sender-authentication`, and whose mail counts as authenticated.
+//! The rule `sender-authentication`, and the mail that counts as authenticated.
 
 use super::Mail;
 use crate::policy::{Listener, RuleName, Verdict};
@@ -18,7 +18,7 @@ fn required(fields: &[&str]) -> Mail {
     mail
 }
 
-/// Whose mail it is by that, as the throttle has it.
+/// The authenticated author, by whom the throttle counts.
 fn author(mail: &Mail) -> Option<String> {
     let judgement = mail.judge();
     let asked = judgement.asked().unwrap_or_else(|| panic!("{judgement:?}"));
@@ -109,7 +109,7 @@ fn other_hosts_are_not_believed() {
         .is_ignored_by(RuleName("sender-authentication"));
 }
 
-/// What an outsider wrote in the verifiers' name stands below what they write.
+/// An outsider's forged field stands below the verifiers' own.
 #[test]
 fn of_each_method_the_topmost_word_counts() {
     let forged = "dmarc=pass header.from=vendor.example; dkim=pass header.d=vendor.example; \

@@ -120,8 +120,8 @@ fn the_corpus_covers_the_table() {
     assert!(counts["-"] >= 100, "{} honest requests", counts["-"]);
 }
 
-/// Rules that say what sent a message. With the best of Subjects and the
-/// gateway in To it is none the less automatic.
+/// Rules that recognise automatic mail. A good Subject and the gateway in To don't
+/// change their verdict.
 #[test]
 fn no_subject_makes_an_automatic_message_a_request() {
     let by_sender = [

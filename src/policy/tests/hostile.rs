@@ -104,7 +104,7 @@ fn fifty_megabytes_of_body() {
     .is_ignored_by(RuleName("size"));
 }
 
-/// What a sender wrote reaches a reason only where it cannot hurt a log or a terminal.
+/// A sender's text reaches a reason only in a form that cannot hurt a log or a terminal.
 #[test]
 fn reasons_are_clean_and_bounded() {
     let nasty = "\u{1b}[2J\u{202e}\u{7}\u{85}\u{2028}".repeat(10_000);

@@ -357,8 +357,8 @@ fn reply_target() {
     }
 }
 
-/// Of a mixed list whoever reads his mail is answered, and a robot doesn't
-/// take a person's place.
+/// In a mixed list the people are answered, and a robot does not take a person's
+/// place.
 #[test]
 fn robots_are_left_out_of_a_mixed_list() {
     let list = "noreply@v.example, Postmaster@v.example, list+bounces-7@v.example, \

@@ -31,7 +31,7 @@ fn more(form: Form) -> Vec<String> {
                 format!("{start}a1b2c3"),
             ]
         }
-        // What follows a `+` already can't be followed by another.
+        // Behind a `+` there can be no second extension.
         Form::Ends(end) if end.starts_with('+') => vec![format!("a.b{end}")],
         Form::Ends(end) => vec![format!("vending{end}+jane=vendor.example")],
         Form::Contains(middle) => vec![format!("a.b{middle}7")],

@@ -60,6 +60,43 @@ fn explain_tells_what_every_rule_found() {
 }
 
 #[test]
+fn a_rule_gives_no_verdict_but_its_own() {
+    for result in wrong_in_every_way().look(explain) {
+        if let Looked::Decides(finding) | Looked::WouldMatch(finding) = result.looked {
+            let rule = result.rule;
+            assert!(rule.verdicts.contains(&finding.verdict), "{}", rule.name);
+        }
+    }
+    let others = Mail {
+        recipients: vec!["someone@vendor.example".to_owned()],
+        ..Mail::request()
+    };
+    let passes = RULES.first().unwrap();
+    assert_eq!(passes.verdicts, [others.judge().verdict()]);
+}
+
+#[test]
+fn a_rule_shows_the_part_that_it_looks_at() {
+    let mail = Mail::request();
+    for (name, expected) in [
+        ("not-for-gateway", "RCPT TO gateway@kms.example.org"),
+        ("dnsbl", "192.0.2.9"),
+        ("hops", "1 Received"),
+        ("auto-submitted", "no Auto-Submitted"),
+        ("not-in-to", "To: gateway@kms.example.org"),
+        ("subject", "Subject: {KMS:Help} order-17"),
+        ("reply-target", "From: Jane Dlamini <jane@vendor.example>"),
+        ("sender-authentication", "no Authentication-Results"),
+    ] {
+        let rule = RULES.iter().find(|rule| rule.name.as_str() == name);
+        assert_eq!(mail.look(|facts| rule.unwrap().looked_at(facts)), expected);
+    }
+    let flood = RULES.iter().find(|rule| rule.name == RuleName::FLOOD);
+    let flood = flood.unwrap();
+    assert_eq!(mail.look(|facts| flood.looked_at(facts)), flood.summary);
+}
+
+#[test]
 fn explain_and_judge_agree() {
     for mail in [
         Mail::request(),

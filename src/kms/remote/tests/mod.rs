@@ -114,11 +114,10 @@ impl Server {
         });
         Self {
             settings: RemoteSettings {
-                socket,
-                connect_timeout: Duration::from_secs(5),
-                request_timeout: Duration::from_secs(5),
-                answer_timeout: Duration::from_secs(5),
-                acceptance_timeout: Duration::from_secs(1),
+                socket: Some(socket),
+                connect_timeout: Period::from_secs(5),
+                answer_timeout: Period::from_secs(5),
+                ..RemoteSettings::default()
             },
             asked,
             serving,
@@ -142,7 +141,7 @@ impl Server {
     }
 
     fn kms(&self) -> RemoteKms {
-        RemoteKms::new(self.settings.clone())
+        RemoteKms::new(self.settings.clone()).unwrap()
     }
 
     fn heard(&self) -> Value {
@@ -155,7 +154,7 @@ fn assert_trouble<T: std::fmt::Debug>(answer: Result<T, KmsError>, server: &Serv
     let Err(KmsError::Unavailable(text)) = answer else {
         panic!("no trouble: {answer:?}")
     };
-    let socket = server.settings.socket.display().to_string();
+    let socket = server.kms().socket.display().to_string();
     assert!(text.contains(&socket), "{text} does not name {socket}");
     assert!(text.contains(part), "{part:?} is not in {text:?}");
     assert!(text.len() < 1000 && !text.contains('\n'), "{text:?}");

@@ -1,5 +1,7 @@
 //! Answers that are refused, and missing answers.
 
+use std::time::Duration;
+
 use super::*;
 
 #[tokio::test]
@@ -135,14 +137,14 @@ async fn garbage_is_trouble() {
 #[tokio::test]
 async fn who_is_not_there_or_does_not_answer_is_not_waited_for() {
     let mut server = Server::new(Manner::Silent);
-    server.settings.answer_timeout = Duration::from_millis(50);
+    server.settings.answer_timeout = "50ms".parse().unwrap();
     let answer = server.kms().issue(&issue_question()).await;
     assert_trouble(answer, &server, "the answer took longer than 50ms");
-    server.settings.acceptance_timeout = Duration::from_millis(20);
+    server.settings.acceptance_timeout = "20ms".parse().unwrap();
     let answer = server.kms().is_from_module(&request(), now()).await;
     assert_trouble(answer, &server, "kms.acceptance_timeout");
 
-    std::fs::remove_file(&server.settings.socket).unwrap();
+    std::fs::remove_file(server.kms().socket).unwrap();
     let answer = server.kms().public_key(now()).await;
     assert_trouble(answer, &server, "can't be connected to");
 }
@@ -150,7 +152,7 @@ async fn who_is_not_there_or_does_not_answer_is_not_waited_for() {
 #[tokio::test]
 async fn many_acceptances_end_at_their_limit_whatever_their_number() {
     let mut server = Server::new(Manner::Silent);
-    server.settings.acceptance_timeout = Duration::from_millis(300);
+    server.settings.acceptance_timeout = "300ms".parse().unwrap();
     let kms = server.kms();
     let request = request();
     let begun = std::time::Instant::now();

@@ -25,43 +25,7 @@ use crate::new_file;
 /// The steps of the schema, oldest first: version, description, statements.
 /// `sqlx::migrate!` would find the files itself, but at the price of a second
 /// sqlx and SQLite, compiled for the compiler's own use.
-const MIGRATIONS: &[(i64, &str, &str)] = &[
-    (1, "store", include_str!("migrations/0001_store.sql")),
-    (
-        2,
-        "audit counts",
-        include_str!("migrations/0002_audit_counts.sql"),
-    ),
-    (3, "throttle", include_str!("migrations/0003_throttle.sql")),
-    (
-        4,
-        "late notices",
-        include_str!("migrations/0004_late_notices.sql"),
-    ),
-    (
-        5,
-        "module updates",
-        include_str!("migrations/0005_module_updates.sql"),
-    ),
-    (
-        6,
-        "audit hand-overs",
-        include_str!("migrations/0006_audit_hand_overs.sql"),
-    ),
-    (7, "queue", include_str!("migrations/0007_queue.sql")),
-    (8, "shares", include_str!("migrations/0008_shares.sql")),
-    (
-        9,
-        "strangers",
-        include_str!("migrations/0009_strangers.sql"),
-    ),
-    (
-        10,
-        "reply port",
-        include_str!("migrations/0010_reply_port.sql"),
-    ),
-    (11, "clock", include_str!("migrations/0011_clock.sql")),
-];
+const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "store", include_str!("migrations/0001_store.sql"))];
 
 /// What the first migration writes into the file's header: "KMSG".
 const APPLICATION_ID: i32 = 0x4B4D_5347;
@@ -208,8 +172,8 @@ async fn write_ahead(
     }
 }
 
-/// Takes the schema through these steps.
-fn migrator(steps: &[(i64, &'static str, &'static str)]) -> Migrator {
+/// Takes the schema through all steps.
+fn migrator() -> Migrator {
     let migration = |&(version, description, statements): &(i64, &'static str, &'static str)| {
         Migration::new(
             version,
@@ -219,7 +183,7 @@ fn migrator(steps: &[(i64, &'static str, &'static str)]) -> Migrator {
             false,
         )
     };
-    Migrator::with_migrations(steps.iter().map(migration).collect())
+    Migrator::with_migrations(MIGRATIONS.iter().map(migration).collect())
 }
 
 /// Brings the schema up to date in one transaction, so that it doesn't matter
@@ -235,7 +199,7 @@ async fn migrate(
         .map_err(failed)?;
     refuse_newer(&mut transaction, settings).await?;
     // By `run` the future could not move between threads.
-    migrator(MIGRATIONS)
+    migrator()
         .run_direct(None, &mut *transaction, false)
         .await
         .map_err(|error| match error {
@@ -373,7 +337,7 @@ mod tests {
     use tokio::task::JoinSet;
 
     use super::super::testing::{HOLD, TestStore, at, chain_key, completion, request};
-    use super::super::{Leasing, NewRequest, QueueState, SqliteStore, Store};
+    use super::super::{Leasing, NewRequest, SqliteStore, Store};
     use super::*;
 
     async fn refusal(settings: &StoreSettings) -> StoreError {
@@ -483,39 +447,6 @@ mod tests {
         let text = error.to_string();
         let known = format!("version {newest};");
         assert!(text.contains("999") && text.contains(&known), "{text}");
-    }
-
-    #[tokio::test]
-    async fn what_was_put_off_before_an_update_is_put_off_after_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let settings = StoreSettings::new(directory.path().join("store/gateway.db"));
-        prepare_directory(directory_of(&settings.path)).unwrap();
-        prepare_file(&settings.path).unwrap();
-        let mut connection = writer_options(&settings).connect().await.unwrap();
-        migrator(&MIGRATIONS[..6])
-            .run_direct(None, &mut connection, false)
-            .await
-            .unwrap();
-        sqlx::raw_sql(
-            "INSERT INTO requests (id, accepted_at, queue_id, reverse_path, sender, size, attempts,
-                 waits_since, waits_until, put_off_for)
-             VALUES ('01010101010101010101010101010101', 1, 'Q', '<a@b.example>', 'a', 1, 3,
-                 2, 99, 'KMS away');
-             INSERT INTO request_messages VALUES (1, x'00');",
-        )
-        .execute(&mut connection)
-        .await
-        .unwrap();
-        connection.close().await.unwrap();
-
-        let store = SqliteStore::open(&settings, Some(chain_key()))
-            .await
-            .unwrap();
-        let now = jiff::Timestamp::from_microsecond(3).unwrap();
-        let queued = store.queue(now).await.unwrap().remove(0);
-        assert!(matches!(queued.state, QueueState::PutOff { .. }));
-        let trouble = queued.last_trouble.unwrap();
-        assert_eq!((trouble.attempt, trouble.text.as_str()), (3, "KMS away"));
     }
 
     #[tokio::test]

@@ -25,7 +25,7 @@ use kms_gateway::{
         KmsTables, MasterSecret, StorageKey, VendingKey,
         administration::{Administration, NewVendingKey},
     },
-    store::{SqliteStore, StoreSettings},
+    store::{Store, StoreSettings},
     sts::{Dkga, VendingKeyAttributes},
 };
 
@@ -129,7 +129,7 @@ impl Files {
 fn with_store<T>(
     files: &Files,
     secret: &str,
-    act: impl AsyncFnOnce(&Arc<SqliteStore>, &StorageKey) -> T,
+    act: impl AsyncFnOnce(&Arc<Store>, &StorageKey) -> T,
 ) -> Option<T> {
     let master = MasterSecret::from_file(&files.path(secret)).expect("a master secret");
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -138,7 +138,7 @@ fn with_store<T>(
     runtime.expect("a runtime").block_on(async {
         let chain_key = ChainKey::new(master.derive("audit-chain").expose());
         let settings = StoreSettings::new(files.database());
-        let store = SqliteStore::open(&settings, Some(chain_key)).await.ok()?;
+        let store = Store::open(&settings, Some(chain_key)).await.ok()?;
         let opened = StorageKey::open_or_create(store.as_ref(), &master).await;
         let done = match &opened {
             Ok(storage_key) => Some(act(&store, storage_key).await),

@@ -26,7 +26,7 @@ use harness::{
 };
 use kms_gateway::{
     kms::{KmsTables, MasterSecret, PrivateKey, StorageKey, primitives::hkdf_sha384},
-    store::{SqliteStore, StoreSettings},
+    store::{Store, StoreSettings},
 };
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -292,7 +292,7 @@ impl Vault {
             .enable_all()
             .build();
         runtime.expect("a runtime").block_on(async {
-            let store = SqliteStore::open(&settings, None).await.expect("the store");
+            let store = Store::open(&settings, None).await.expect("the store");
             let key = StorageKey::open_or_create(store.as_ref(), &master).await;
             let key = key.expect("the storage key");
             for row in store.kmc_keys().await.expect("rows") {

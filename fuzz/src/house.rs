@@ -9,7 +9,7 @@ use kms_gateway::clock::{Clock, WatchedClock};
 use kms_gateway::kms::{EmbeddedKms, Freshness, StorageKey};
 use kms_gateway::milter::{Gateway, InFlight, Memory, Rules};
 use kms_gateway::policy::{Settings, Throttle};
-use kms_gateway::store::{Shares, SqliteStore, Store as _, StoreSettings};
+use kms_gateway::store::{Shares, Store, StoreSettings};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -37,7 +37,7 @@ impl Clock for StoppedClock {
 pub struct House {
     pub gateway: Arc<Gateway>,
     pub rules: watch::Sender<Arc<Rules>>,
-    store: Arc<SqliteStore>,
+    store: Arc<Store>,
     _directory: TempDir,
 }
 
@@ -56,7 +56,7 @@ impl House {
             network: STRANGERS_PERCENT,
         };
         settings.min_free_bytes = 0;
-        let store = SqliteStore::open(&settings, Some(ChainKey::new(&[7; 32])))
+        let store = Store::open(&settings, Some(ChainKey::new(&[7; 32])))
             .await
             .unwrap();
         let storage_key = StorageKey::random().unwrap();

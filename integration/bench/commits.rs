@@ -17,7 +17,7 @@ use kms_gateway::{
     audit::{ChainKey, Entry, Event},
     kms::RequestId,
     policy::{Charges, Trust},
-    store::{Accepted, NewRequest, NoticeWriter, SqliteStore, Store, StoreSettings},
+    store::{Accepted, NewRequest, NoticeWriter, Store, StoreSettings},
 };
 use tokio::{runtime::Runtime, task::JoinSet};
 
@@ -85,7 +85,7 @@ async fn accepts(directory: &Path, tasks: usize, count: usize) -> Vec<f64> {
         .create(&path)
         .expect("a directory");
     let settings = StoreSettings::new(path.join("gateway.sqlite3"));
-    let opened = SqliteStore::open(&settings, Some(ChainKey::new(&[7; 32])));
+    let opened = Store::open(&settings, Some(ChainKey::new(&[7; 32])));
     let store = opened.await.expect("a store");
     let commits = store.commits();
     let begun = Arc::new(AtomicUsize::new(0));

@@ -24,7 +24,7 @@ use crate::{
     clock::SystemClock,
     config::Config,
     kms::{KmcKeys, KmsTables},
-    store::SqliteStore,
+    store::Store,
     wiring,
 };
 
@@ -183,7 +183,7 @@ fn hidden_zones(config: &Config) -> impl Iterator<Item = String> {
 }
 
 /// What is to be said of the KMC's keys.
-async fn key_warning(config: &Config, store: &SqliteStore) -> Result<Option<String>, CommandError> {
+async fn key_warning(config: &Config, store: &Store) -> Result<Option<String>, CommandError> {
     let Some(warning) = key_management::key_warning(config) else {
         return Ok(None);
     };

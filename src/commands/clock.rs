@@ -5,14 +5,14 @@ use std::sync::Arc;
 use crate::{
     clock::{Clock, WatchedClock},
     clock_record::ClockRecord,
-    store::{SqliteStore, Store, StoreError},
+    store::{Store, StoreError},
 };
 
 /// The clock with its record as it was kept. Without one the newest audit entry
 /// tells which time was reached.
 pub(super) async fn watched(
     clock: Arc<dyn Clock>,
-    store: &SqliteStore,
+    store: &Store,
 ) -> Result<Arc<WatchedClock>, StoreError> {
     let record = match store.clock_record().await? {
         Some(record) => record,

@@ -23,7 +23,7 @@ use crate::{
         self,
         throttle::{Allowance, Excess},
     },
-    store::{Shares, SqliteStore, StoreSettings, Synchronous, give_to_owner},
+    store::{Shares, Store, StoreSettings, Synchronous, give_to_owner},
     sts::StsTime,
 };
 
@@ -32,7 +32,7 @@ pub(super) const DEFAULT_MASTER_SECRET: &str = "/etc/kms-gateway/master.secret";
 
 /// The opened parts of an installation.
 pub(super) struct Environment {
-    pub(super) store: Arc<SqliteStore>,
+    pub(super) store: Arc<Store>,
     pub(super) storage_key: StorageKey,
 }
 
@@ -40,7 +40,7 @@ impl Environment {
     /// Opens store and keys, and makes what isn't there yet.
     pub(super) async fn open(path: &Path, config: &Config) -> Result<Self, CommandError> {
         let secret = master_secret(path, &config.secrets)?;
-        let store = SqliteStore::open(&store_settings(config), Some(chain_key(&secret))).await?;
+        let store = Store::open(&store_settings(config), Some(chain_key(&secret))).await?;
         Self::with(store, &secret).await
     }
 
@@ -50,12 +50,12 @@ impl Environment {
         let secret = master_secret(path, &config.secrets)?;
         let settings = store_settings(config);
         let begun = Instant::now();
-        let store = SqliteStore::open_checked(&settings, Some(chain_key(&secret))).await?;
+        let store = Store::open_checked(&settings, Some(chain_key(&secret))).await?;
         tracing::debug!(path = %store.path().display(), took = ?begun.elapsed(), "database checked");
         Self::with(store, &secret).await
     }
 
-    async fn with(store: Arc<SqliteStore>, secret: &MasterSecret) -> Result<Self, CommandError> {
+    async fn with(store: Arc<Store>, secret: &MasterSecret) -> Result<Self, CommandError> {
         let storage_key = StorageKey::open_or_create(store.as_ref(), secret).await?;
         Ok(Self { store, storage_key })
     }
@@ -102,7 +102,7 @@ pub(super) fn chain_key(secret: &MasterSecret) -> ChainKey {
 pub(super) async fn existing_store(
     config: &Config,
     chain_key: Option<ChainKey>,
-) -> Result<Arc<SqliteStore>, CommandError> {
+) -> Result<Arc<Store>, CommandError> {
     let path = &config.store.path;
     if !path.exists() {
         return Err(CommandError::other(format!(
@@ -110,7 +110,7 @@ pub(super) async fn existing_store(
             path.display()
         )));
     }
-    Ok(SqliteStore::open(&store_settings(config), chain_key).await?)
+    Ok(Store::open(&store_settings(config), chain_key).await?)
 }
 
 /// The master secret from the place that the configuration at `path` names.

@@ -27,7 +27,6 @@ use crate::{
     config::{Config, GatewayAddress, ListenAddress},
     kms::{Curve, KmsTables as _, PrivateKey},
     new_file,
-    store::Store as _,
     sts::{Ident, StsTime},
 };
 

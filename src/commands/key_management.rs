@@ -8,7 +8,7 @@ use super::{CommandError, environment::Environment};
 use crate::{
     config::{Config, Period},
     kms::{EmbeddedKms, Kms, KmsTables, RemoteKms, RemoteSettings},
-    store::SqliteStore,
+    store::Store,
 };
 
 /// Store and key management system. An external one needs no key in the store;
@@ -17,7 +17,7 @@ use crate::{
 pub(super) async fn open(
     path: &Path,
     config: &Config,
-) -> Result<(Arc<SqliteStore>, Arc<dyn Kms>), CommandError> {
+) -> Result<(Arc<Store>, Arc<dyn Kms>), CommandError> {
     let environment = Environment::open_checked(path, config).await?;
     let store = environment.store.clone();
     let kms: Arc<dyn Kms> = match remote(config) {
@@ -85,7 +85,7 @@ pub(super) async fn load_embedded(path: &Path) -> Result<(Config, Environment), 
 /// Keys that lie in the store and answer nobody, once an external system does.
 pub(super) async fn keys_left_behind(
     config: &Config,
-    store: &SqliteStore,
+    store: &Store,
 ) -> Result<Option<String>, CommandError> {
     if config.kms.socket.is_none() {
         return Ok(None);

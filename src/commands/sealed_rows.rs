@@ -3,12 +3,12 @@
 use super::CommandError;
 use crate::{
     kms::{AlteredRows, KmsTables, MasterSecret, StorageKey, StorageKeyError},
-    store::SqliteStore,
+    store::Store,
 };
 
 /// Those that somebody altered, of a store that this master secret opens.
 pub(super) async fn altered(
-    store: &SqliteStore,
+    store: &Store,
     secret: &MasterSecret,
 ) -> Result<AlteredRows, CommandError> {
     let Some(wrapped) = store.wrapped_storage_key().await? else {

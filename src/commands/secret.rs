@@ -16,7 +16,7 @@ use super::{
 use crate::{
     config::{Config, Secrets},
     kms::{KmsTables, MasterSecret, StorageKey},
-    store::{SecretChange, Store as _, StoreAlone, StoreError},
+    store::{SecretChange, StoreAlone, StoreError},
 };
 
 #[derive(Debug, Subcommand)]

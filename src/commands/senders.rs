@@ -64,7 +64,7 @@ pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandEr
     ending
 }
 
-async fn list(store: &dyn Store, arguments: &List) -> Result<Ending, CommandError> {
+async fn list(store: &Store, arguments: &List) -> Result<Ending, CommandError> {
     let now = Timestamp::now();
     let senders = store.throttled_senders(now).await?;
     if arguments.json {
@@ -76,7 +76,7 @@ async fn list(store: &dyn Store, arguments: &List) -> Result<Ending, CommandErro
     Ok(Ending::Done)
 }
 
-async fn unblock(store: &dyn Store, arguments: &Unblock) -> Result<Ending, CommandError> {
+async fn unblock(store: &Store, arguments: &Unblock) -> Result<Ending, CommandError> {
     let senders = store.throttled_senders(Timestamp::now()).await?;
     let named = SENDERS.find(&arguments.sender, &senders, |sender| &sender.key)?;
     if store.unblock(&named.key, order()).await? {

@@ -56,7 +56,7 @@ use crate::{
     kms::{AlteredRows, Kms},
     measures::{RELOAD_IS_GOOD, RELOADS, Reloaded},
     milter::{self, Connections, Gateway, InFlight, Memory, MilterSocket, Rules},
-    store::{SqliteStore, Store},
+    store::Store,
     worker::{Answering, Delivering, InjectionSettings, ReplySettings, Retry, Upkeep, Worker},
 };
 
@@ -185,7 +185,7 @@ pub struct Service {
     path: PathBuf,
     config: Config,
     clock: Arc<WatchedClock>,
-    store: Arc<SqliteStore>,
+    store: Arc<Store>,
     live: Live,
     connections: Arc<Connections>,
     memory: Arc<Memory>,
@@ -261,7 +261,7 @@ impl Service {
 
     fn start_tasks(&mut self, socket: MilterSocket) {
         let (config, live, clock) = (&self.config, &self.live, &self.clock);
-        let store: Arc<dyn Store> = self.store.clone();
+        let store: Arc<Store> = self.store.clone();
         let worker = worker(config, live, store.clone(), clock.clone()).run(
             config.worker.parallel_requests,
             config.worker.parallel_deliveries,
@@ -479,7 +479,7 @@ fn delivering(settings: InjectionSettings) -> Arc<Delivering> {
 fn worker(
     config: &Config,
     live: &Live,
-    store: Arc<dyn Store>,
+    store: Arc<Store>,
     clock: Arc<WatchedClock>,
 ) -> Arc<Worker> {
     Arc::new(Worker {

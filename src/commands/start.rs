@@ -11,7 +11,7 @@ use crate::{
     dnsbl::Blocklists,
     kms::Kms,
     milter::MilterSocket,
-    store::SqliteStore,
+    store::Store,
 };
 
 /// Binds the port of metrics and probes, if there is to be one.
@@ -64,7 +64,7 @@ fn cannot_be_bound(
 /// What came of a rehearsal.
 pub(super) struct Rehearsal {
     /// Database and key management system, where they open.
-    pub(super) opened: Option<(Arc<SqliteStore>, Arc<dyn Kms>)>,
+    pub(super) opened: Option<(Arc<Store>, Arc<dyn Kms>)>,
     /// The block lists, where any are configured and can be asked.
     pub(super) blocklists: Option<Blocklists>,
     /// Each reason for `serve` to refuse.

@@ -37,7 +37,7 @@ use crate::{
 /// What a session needs of the gateway around it.
 pub struct Gateway {
     /// Where requests and audit entries go.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<Store>,
     /// Who tells a module's own requests from others.
     pub kms: Arc<dyn Kms>,
     /// The time.

@@ -21,7 +21,7 @@ use crate::{
         Settings, Throttle,
         throttle::{Allowance, Excess},
     },
-    store::{Leasing, SqliteStore, Store, StoreSettings, testing::PORT},
+    store::{Leasing, Store, StoreSettings, testing::PORT},
     sts::{StsTime, TypedRecord, VkloadReq, write_in_mail},
 };
 
@@ -37,7 +37,7 @@ const REQUEST: [(&str, &str); 5] = [
 struct House {
     storage_key: StorageKey,
     gateway: Arc<Gateway>,
-    store: Arc<SqliteStore>,
+    store: Arc<Store>,
     rules: watch::Sender<Arc<Rules>>,
     _directory: TempDir,
 }
@@ -64,7 +64,7 @@ async fn house_with(change: impl FnOnce(&mut StoreSettings)) -> House {
     let directory = TempDir::new().unwrap();
     let mut settings = settings(directory.path());
     change(&mut settings);
-    let store = SqliteStore::open(&settings, Some(ChainKey::new(&[7; 32])))
+    let store = Store::open(&settings, Some(ChainKey::new(&[7; 32])))
         .await
         .unwrap();
     let (sender, receiver) = watch::channel(rules(false));

@@ -1,5 +1,4 @@
-//! What the tests of this folder share: a store in a directory of its own, and
-//! values to put into it.
+//! A store in a directory of its own, and values to put into it, for the tests of this folder.
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub)]
 
 use std::fs::DirBuilder;
@@ -12,10 +11,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, SqlSafeStr};
 use tempfile::TempDir;
 
-use super::error::Failure;
-use super::intent::{Changes, Intent};
 use super::*;
-use crate::audit::{ChainKey, Event};
+use crate::audit::{ChainKey, Entry, Event};
 use crate::kms::{
     Curve, Effects, KlfIssued, KmcKeyRow, ModuleRow, ModuleState, RequestId, Revision, Sealed,
     VendingKeyRow,
@@ -28,7 +25,7 @@ use crate::sts::{Dkga, Sgc, SmId, VendingKeyAttributes};
 pub struct TestStore {
     _directory: TempDir,
     pub settings: StoreSettings,
-    pub store: Arc<SqliteStore>,
+    pub store: Arc<Store>,
 }
 
 impl TestStore {
@@ -40,9 +37,7 @@ impl TestStore {
         let directory = tempfile::tempdir().unwrap();
         let mut settings = StoreSettings::new(directory.path().join("store/gateway.db"));
         set(&mut settings);
-        let store = SqliteStore::open(&settings, Some(chain_key()))
-            .await
-            .unwrap();
+        let store = Store::open(&settings, Some(chain_key())).await.unwrap();
         Self {
             _directory: directory,
             settings,
@@ -51,8 +46,8 @@ impl TestStore {
     }
 
     /// Another handle on the same database, as another process has it.
-    pub async fn another(&self) -> Arc<SqliteStore> {
-        SqliteStore::open(&self.settings, Some(chain_key()))
+    pub async fn another(&self) -> Arc<Store> {
+        Store::open(&self.settings, Some(chain_key()))
             .await
             .unwrap()
     }
@@ -108,7 +103,10 @@ impl TestStore {
 
     /// Appends an audit entry, which is never counted.
     pub async fn append(&self, entry: Entry) {
-        self.store.change(Append(entry)).await.unwrap();
+        let appended = self
+            .store
+            .change(|changes| Box::pin(async move { changes.audit(entry).await }));
+        appended.await.unwrap();
     }
 
     pub async fn lease(&self, now: Timestamp) -> Option<LeasedRequest> {
@@ -120,16 +118,6 @@ impl TestStore {
             .lease_delivery(Leasing::alone(now, HOLD), PORT)
             .await
             .unwrap()
-    }
-}
-
-struct Append(Entry);
-
-impl Intent for Append {
-    type Answer = ();
-
-    async fn apply(self, changes: &mut Changes<'_>) -> Result<(), Failure> {
-        changes.audit(self.0).await
     }
 }
 
@@ -145,7 +133,7 @@ pub async fn reply(test: &TestStore, number: u8, targets: &[&str]) {
 }
 
 impl Postponement {
-    /// One for a reason of the target's, with nobody to tell.
+    /// A postponement for a reason of the target's, with no notice.
     pub fn plain(at: Timestamp, until: Timestamp, reason: &str) -> Self {
         Self {
             at,
@@ -208,7 +196,7 @@ pub fn request(number: u8) -> NewRequest {
     }
 }
 
-/// What the tests take for a notice.
+/// A notice for the tests.
 pub fn notice(code: NoticeCode, until: Timestamp) -> FinishedReply {
     FinishedReply {
         late_notice: None,

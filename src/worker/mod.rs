@@ -53,7 +53,7 @@ const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
 /// Everything the tasks share.
 pub struct Worker {
     /// The spool.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<Store>,
     /// The time.
     pub clock: Arc<WatchedClock>,
     /// Makes completions; replaced when the configuration is.
@@ -238,7 +238,7 @@ impl Worker {
                 let now = times.now;
                 match self
                     .retry
-                    .again(leased.attempts, times, !leased.told, jitter(now))
+                    .again(leased.attempts, times, !leased.notified, jitter(now))
                 {
                     Some(until) => {
                         self.put_off(leased, &answering, until, &failed).await?;
@@ -291,11 +291,11 @@ impl Worker {
         // Those of the same sender wait behind it.
         let late = self
             .store
-            .untold_requests(leased.id, self.retry.late_if_by(now))
+            .requests_to_notify(leased.id, self.retry.late_if_by(now))
             .await?;
         for request in late {
             if let Some(notice) = answering.late_notice(&request, now)
-                && self.store.tell(request.id, now, notice).await?
+                && self.store.notify(request.id, now, notice).await?
             {
                 NOTICES.at(NoticeSent(NoticeCode::Deferred)).increment(1);
             }

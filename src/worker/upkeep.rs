@@ -14,7 +14,7 @@ use super::{clock_watch::ClockWatch, seal_watch::SealWatch};
 use crate::{
     clock::{Clock as _, WatchedClock},
     config::Period,
-    kms::{AlteredRows, KmcKeyRow, KmcKeys, Kms},
+    kms::{AlteredRows, KmcKeyRow, KmcKeys, Kms, KmsTables},
     measures::{
         AUDIT_SEQUENCE, KMC_KEYS_END, SPOOL_AGE, SPOOL_BYTES, SPOOL_REPLIES, SPOOL_REQUESTS,
         THROTTLED, Throttled, Waiting,
@@ -31,7 +31,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Looks after the store.
 pub struct Upkeep {
     /// What is looked after.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<Store>,
     /// Whose sealed rows are looked at.
     pub kms: Arc<dyn Kms>,
     /// Tells which of them somebody altered.
@@ -243,9 +243,9 @@ mod tests {
         audit::{ChainKey, Entry, Event},
         clock::{Clock, SystemClock},
         clock_record::{ClockRecord, Look},
-        kms::{Effects, EmbeddedKms, Freshness, KmsTables, StorageKey},
+        kms::{Effects, EmbeddedKms, Freshness, StorageKey},
         store::{
-            Completion, SqliteStore, StoreSettings,
+            Completion, Store, StoreSettings,
             testing::{TestStore, at, completion, klf_issued, module_row, request, smid},
         },
     };
@@ -254,7 +254,7 @@ mod tests {
     async fn old_entries_are_cut_and_counts_settled_from_the_start() {
         let directory = tempfile::tempdir().unwrap();
         let settings = StoreSettings::new(directory.path().join("store/gateway.db"));
-        let store = SqliteStore::open(&settings, Some(ChainKey::new(&[7; 32])))
+        let store = Store::open(&settings, Some(ChainKey::new(&[7; 32])))
             .await
             .unwrap();
         let days_ago = |days: i64| Timestamp::now() - SignedDuration::from_hours(24 * days);
@@ -310,7 +310,7 @@ mod tests {
         }
     }
 
-    fn kms(tables: Arc<SqliteStore>) -> Arc<dyn Kms> {
+    fn kms(tables: Arc<Store>) -> Arc<dyn Kms> {
         let freshness = Freshness {
             past: DAY,
             future: MINUTE,

@@ -59,7 +59,7 @@ impl Worker {
         let Some(trouble) = &seen.trouble else {
             return Ok(());
         };
-        self.tell_late().await?;
+        self.notify_late().await?;
         self.give_up_waiting(trouble).await?;
         match usage.replies {
             0 => self.try_port(trouble).await,
@@ -68,11 +68,11 @@ impl Worker {
     }
 
     /// Nobody attempts what waits for the port, and finds it late.
-    async fn tell_late(&self) -> Result<(), StoreError> {
+    async fn notify_late(&self) -> Result<(), StoreError> {
         loop {
             let now = self.clock.now();
             let late_if_by = self.retry.late_if_by(now);
-            match self.store.tell_late(now, late_if_by).await? {
+            match self.store.notify_late(now, late_if_by).await? {
                 0 => return Ok(()),
                 told => NOTICES
                     .at(NoticeSent(NoticeCode::Deferred))

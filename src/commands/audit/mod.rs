@@ -28,7 +28,7 @@ use super::{
 use crate::{
     audit::{BrokenAt, Head, HeadSyntax},
     config::Config,
-    store::{SqliteStore, Store, StoreError},
+    store::{Store, StoreError},
 };
 
 /// How many entries are read at once.
@@ -204,7 +204,7 @@ impl From<io::Error> for Trouble {
 
 /// Reads the entries that a filter lets by.
 struct Reader<'a> {
-    store: &'a SqliteStore,
+    store: &'a Store,
     filter: Filter<'a>,
     next: i64,
     /// How many entries were no entries.
@@ -329,7 +329,7 @@ fn passed_on(hand_overs: &[i64]) -> String {
 }
 
 /// The sequence number of the oldest entry.
-async fn first(store: &SqliteStore) -> Result<Option<i64>, CommandError> {
+async fn first(store: &Store) -> Result<Option<i64>, CommandError> {
     let oldest = store.audit_entries(i64::MIN, 1).await?;
     Ok(oldest.first().map(|stored| stored.head.sequence))
 }

@@ -89,7 +89,7 @@ struct Filter {
 
 pub(super) async fn run(
     config: &Config,
-    store: &dyn Store,
+    store: &Store,
     arguments: &List,
 ) -> Result<(), CommandError> {
     let now = Timestamp::now();
@@ -116,7 +116,7 @@ pub(super) async fn run(
 
 /// The requests of a sender as senders list names them.
 async fn requests_of(
-    store: &dyn Store,
+    store: &Store,
     sender: &str,
     now: Timestamp,
 ) -> Result<HashSet<RequestId>, CommandError> {

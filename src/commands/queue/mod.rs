@@ -18,11 +18,7 @@ use super::{
     environment::{chain_key, existing_store, master_secret},
     named::Named,
 };
-use crate::{
-    config::Config,
-    kms::RequestId,
-    store::{SqliteStore, Store},
-};
+use crate::{config::Config, kms::RequestId, store::Store};
 
 /// What a request is called.
 pub(super) const REQUESTS: Named = Named {
@@ -54,11 +50,7 @@ pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandEr
 }
 
 /// Who only looks needs no secret.
-async fn open(
-    path: &Path,
-    config: &Config,
-    action: &Action,
-) -> Result<Arc<SqliteStore>, CommandError> {
+async fn open(path: &Path, config: &Config, action: &Action) -> Result<Arc<Store>, CommandError> {
     let key = match action {
         Action::List(_) | Action::Show(_) => None,
         Action::Retry(_) | Action::Drop(_) => {
@@ -69,7 +61,7 @@ async fn open(
 }
 
 /// The one request that a name names.
-async fn find(store: &dyn Store, name: &str) -> Result<RequestId, CommandError> {
+async fn find(store: &Store, name: &str) -> Result<RequestId, CommandError> {
     let found = store.requests_named(name.trim()).await?;
     match found.as_slice() {
         [one] => Ok(*one),

@@ -43,7 +43,7 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(45);
 ///   waits meanwhile at Postfix, and a restart would mend nothing. It shows in
 ///   the status and the log. Only silence means that something hangs here.
 pub(super) struct Pulse {
-    pub(super) store: Arc<dyn Store>,
+    pub(super) store: Arc<Store>,
     pub(super) clock: Arc<WatchedClock>,
     /// The port for replies.
     pub(super) delivering: watch::Receiver<Arc<Delivering>>,

@@ -35,7 +35,7 @@ CREATE TABLE requests (
     -- Marks the oldest request of its sender. No other may be leased.
     turn         INTEGER NOT NULL DEFAULT 0,
     -- Whether the sender knows that the result comes later.
-    told         INTEGER NOT NULL DEFAULT 0,
+    notified     INTEGER NOT NULL DEFAULT 0,
     -- The rule by which the request waits for its turn.
     rule         TEXT,
     -- Addresses to answer, a line each.
@@ -126,7 +126,7 @@ CREATE TABLE deliveries (
     -- Marks the first delivery to its target.
     turn        INTEGER NOT NULL DEFAULT 0,
     -- Whether the target knows that the reply is late, or there is nothing to send first.
-    told        INTEGER NOT NULL DEFAULT 0,
+    notified    INTEGER NOT NULL DEFAULT 0,
     -- Order of the target's deliveries, with room before each for its notice.
     place       INTEGER NOT NULL DEFAULT 0,
     -- Whether Postfix refused the last attempt for a reason other than the address.
@@ -138,7 +138,7 @@ CREATE UNIQUE INDEX deliveries_turn ON deliveries (target) WHERE turn = 1;
 CREATE INDEX deliveries_until ON deliveries (waits_until) WHERE turn = 1;
 CREATE INDEX deliveries_since ON deliveries (waits_since) WHERE turn = 1;
 CREATE INDEX deliveries_refused ON deliveries (waits_since) WHERE refused = 1;
-CREATE INDEX deliveries_untold ON deliveries (reply) WHERE told = 0;
+CREATE INDEX deliveries_unnotified ON deliveries (reply) WHERE notified = 0;
 
 -- Failed attempts at a delivery, as request_troubles has them.
 CREATE TABLE delivery_troubles (

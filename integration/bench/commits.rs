@@ -16,8 +16,9 @@ use jiff::Timestamp;
 use kms_gateway::{
     audit::{ChainKey, Entry, Event},
     kms::RequestId,
+    mail::{Message, Request, ServiceCode},
     policy::{Charges, Trust},
-    store::{Accepted, NewRequest, NoticeWriter, Store, StoreSettings},
+    store::{Accepted, NewRequest, NoticeSettings, Store, StoreSettings},
 };
 use tokio::{runtime::Runtime, task::JoinSet};
 
@@ -129,11 +130,16 @@ fn request(number: usize) -> NewRequest {
         identity: Some(identity),
         trust: Trust::Verified,
         network: None,
-        targets: vec!["vendor@vendor.example".to_owned()],
+        request: Request::judged(
+            &Message::from_bytes(b"Subject: {KMS:Help}\r\n\r\n"),
+            ServiceCode::Help,
+            "kms@gateway.example".parse().expect("an address"),
+            vec!["vendor@vendor.example".parse().expect("an address")],
+        ),
         message: vec![b'x'; 1024],
         charges: Charges::default(),
         forget_before: now - NewRequest::IDENTITY_KEPT,
-        notice: NoticeWriter::new(|_, _, _| None),
+        notice: NoticeSettings::default(),
         audit: Entry::new(now, Event::Judged),
     }
 }

@@ -31,7 +31,7 @@ use crate::{
     mail::{Address, Client, GatewayAddresses, Request, ReversePath, Trace},
     measures::{NOT_STORED, NotStored},
     policy::{self, Asked, Envelope, Facts, Judgement, Listener, RuleName, Verdict, dnsbl::Score},
-    store::{Accepted, NewRequest, Store, StoreError},
+    store::{Accepted, NewRequest, NoticeSettings, Store, StoreError},
 };
 
 /// What a session needs of the gateway around it.
@@ -433,7 +433,7 @@ impl Transaction {
             }
         };
         let id = RequestId::random()?;
-        let asking = self.asking(id, session, queue_id, asked, now).await;
+        let asking = self.asking(session, queue_id, asked, now).await;
         let request = intake::request(
             id,
             intake::Arrival {
@@ -444,6 +444,10 @@ impl Transaction {
                 client: self.brought_by(session),
                 message: self.content.message(),
                 asking,
+                notice: NoticeSettings {
+                    reverse_path: self.rules.reply_reverse_path.clone(),
+                    max_stranger_subject: self.rules.max_stranger_subject,
+                },
             },
             entry,
         );
@@ -491,50 +495,40 @@ impl Transaction {
     }
 
     /// Who asks, who is answered, and what makes the message another: the
-    /// allowances that the request is taken out of, and who writes the notice if
-    /// they don't suffice.
+    /// allowances that the request is taken out of.
     async fn asking(
         &self,
-        id: RequestId,
         session: &Session,
         queue_id: &str,
         asked: &Asked,
         now: jiff::Timestamp,
     ) -> Asking {
-        let rules = &self.rules;
-        let mut targets = asked.targets.answered.clone();
-        // What the policy takes for a request is one.
-        let Ok(request) =
-            Request::from_message(self.content.message(), &rules.addresses, targets.clone())
-        else {
-            return Asking::of_nobody(targets);
-        };
+        let message = self.content.message();
+        let mut request = Request::judged(
+            message,
+            asked.service.clone(),
+            asked.gateway.clone(),
+            asked.targets.answered.clone(),
+        );
         // What comes by the internal listener, our own Postfix had in its queue.
         let first_queue_id = match session.listener {
             Listener::Outer => None,
             Listener::Internal => self.trace(session).queue_id,
         };
-        let message = self.content.message();
         let identity = intake::identity(queue_id, first_queue_id.as_deref(), message, &request);
         let reverse_path = ReversePath::from_smtp(&self.reverse_path);
         let origin = self.origin(session, &reverse_path, asked.authenticated.clone());
         let kms = session.gateway.kms.as_ref();
         let Some(sender) = sender_of(&request, origin, kms, now).await else {
-            return Asking::of_nobody(targets);
+            return Asking::of_nobody(request);
         };
-        targets.truncate(sender.most_targets());
-        let request = Request {
-            targets: targets.clone(),
-            ..request
-        };
-        let reverse_path = rules.reply_reverse_path.clone();
+        request.targets.truncate(sender.most_targets());
         Asking {
             identity,
             trust: sender.trust(),
             network: sender.network(),
-            charges: rules.throttle.charges(&sender, &targets),
-            notice: intake::notices(id, request, reverse_path, rules.max_stranger_subject, now),
-            targets,
+            charges: self.rules.throttle.charges(&sender, &request.targets),
+            request,
         }
     }
 

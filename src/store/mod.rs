@@ -34,7 +34,7 @@ pub use self::database::settings::{Shares, StoreSettings, Synchronous};
 pub use self::database::store::Store;
 pub use self::keys::issues::PastIssue;
 pub use self::keys::secret_change::{SecretChange, StoreAlone};
-pub use self::spool::acceptance::{Accepted, NewRequest, NoticeWriter};
+pub use self::spool::acceptance::{Accepted, NewRequest, NoticeSettings};
 pub use self::spool::backlog::Backlog;
 pub use self::spool::completion::{Completed, Completion};
 pub use self::spool::deliveries::LeasedDelivery;

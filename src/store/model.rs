@@ -346,7 +346,7 @@ impl Run {
         }
     }
 
-    /// Works off what is left, and counts the final results.
+    /// Finishes everything that is left, and counts the final results.
     async fn finish(mut self) {
         self.now += SignedDuration::from_hours(1);
         while !self.requests.is_empty() {

@@ -17,7 +17,7 @@ use crate::kms::{
     Curve, Effects, KlfIssued, KmcKeyRow, ModuleRow, ModuleState, RequestId, Revision, Sealed,
     VendingKeyRow,
 };
-use crate::mail::NoticeCode;
+use crate::mail::{Message, NoticeCode, Request, ServiceCode};
 use crate::policy::{Charges, Trust};
 use crate::sts::{Dkga, Sgc, SmId, VendingKeyAttributes};
 
@@ -187,13 +187,23 @@ pub fn request(number: u8) -> NewRequest {
         sender: format!("sender{number}@vendor.example"),
         trust: Trust::SitesOwn,
         network: None,
-        targets: vec![format!("sender{number}@vendor.example")],
+        request: asking(&format!("sender{number}@vendor.example")),
         identity: Some([number; 32]),
         message: format!("Subject: {{KMS:Help}} {number}\r\n\r\n").into_bytes(),
         charges: Charges::default(),
-        notice: NoticeWriter::new(|code, until, _| Some(notice(code, until))),
+        notice: NoticeSettings::default(),
         audit: Entry::new(accepted_at, Event::Judged),
     }
+}
+
+/// A request for help that is answered at this address.
+pub fn asking(target: &str) -> Request {
+    Request::judged(
+        &Message::from_bytes(b"Subject: {KMS:Help}\r\n\r\n"),
+        ServiceCode::Help,
+        "kms@gateway.example".parse().unwrap(),
+        vec![target.parse().unwrap()],
+    )
 }
 
 /// A notice for the tests.

@@ -294,9 +294,8 @@ impl Worker {
             .requests_to_notify(leased.id, self.retry.late_if_by(now))
             .await?;
         for request in late {
-            if let Some(notice) = answering.late_notice(&request, now)
-                && self.store.notify(request.id, now, notice).await?
-            {
+            let notice = answering.late_notice(&request, now);
+            if self.store.notify(request.id, now, notice).await? {
                 NOTICES.at(NoticeSent(NoticeCode::Deferred)).increment(1);
             }
         }

@@ -423,11 +423,11 @@ mod tests {
         test.store.settle_counts(at(90)).await.unwrap();
         let entries = test.store.audit_entries(3, 9).await.unwrap();
         let entries = entries.iter().map(|stored| stored.entry().unwrap());
-        let told: Vec<_> = entries
+        let seen: Vec<_> = entries
             .map(|entry| (entry.event, entry.request_id.unwrap(), entry.count))
             .collect();
         let of = |original, count| (Event::Duplicate, id(original).to_string(), count);
-        assert_eq!(told, [of(1, None), of(2, None), of(1, Some(49))]);
+        assert_eq!(seen, [of(1, None), of(2, None), of(1, Some(49))]);
     }
 
     #[tokio::test]

@@ -154,7 +154,7 @@ async fn verify(
         Ok(head) => head,
         Err(broken) => return Ok(Err(broken)),
     };
-    // From the very first row, as entries before the beginning were put in by somebody.
+    // From the very first row, to find forged entries before the beginning.
     let mut next = if from.is_some() {
         head.sequence + 1
     } else {
@@ -291,12 +291,12 @@ mod tests {
     async fn entries_come_back_in_order_and_their_chain_holds() {
         let test = five().await;
         let entries = test.store.audit_entries(2, 3).await.unwrap();
-        let told: Vec<_> = entries
+        let seen: Vec<_> = entries
             .iter()
             .map(|stored| (stored.head.sequence, stored.entry().unwrap().rule.unwrap()))
             .collect();
         assert_eq!(
-            told,
+            seen,
             [2, 3, 4].map(|number| (number, format!("rule-{number}")))
         );
 

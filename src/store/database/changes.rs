@@ -90,7 +90,7 @@ where
     fn apply<'c>(&'c mut self, changes: &'c mut Changes<'_>) -> BoxFuture<'c, ()> {
         Box::pin(async move {
             if let Some(apply) = self.apply.take() {
-                self.applied = Some(apply(changes).await);
+                self.applied = Some(apply(&mut *changes).await);
                 self.due = changes.due;
             }
         })

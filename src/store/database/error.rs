@@ -41,7 +41,7 @@ pub enum StoreError {
     /// No room is left in a share of strangers.
     #[error("not taken for now: {reason}")]
     Crowded {
-        /// Which share, and what it holds.
+        /// The share and its content.
         reason: String,
     },
     /// The database is missing or empty.

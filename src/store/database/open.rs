@@ -163,10 +163,12 @@ async fn write_ahead(
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use tokio::task::JoinSet;
 
+    use super::super::migrations::newest_known;
     use super::*;
     use crate::store::testing::{HOLD, TestStore, at, chain_key, completion, request};
     use crate::store::{Leasing, NewRequest, Store};

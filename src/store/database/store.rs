@@ -31,7 +31,7 @@ pub struct Store {
     settings: Arc<StoreSettings>,
     chain_key: Option<Arc<ChainKey>>,
     readers: SqlitePool,
-    /// None once closed, and in a [`super::super::StoreAlone`], which holds the lock itself.
+    /// None once closed, and in a [`crate::store::StoreAlone`], which holds the lock itself.
     in_use: Mutex<Option<InUse>>,
     /// None once closed.
     inbox: Mutex<Option<Inbox>>,

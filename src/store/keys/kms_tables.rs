@@ -221,11 +221,7 @@ mod tests {
                 .all(|answer| matches!(answer, Err(TablesError::Exists(_))))
         );
         assert_eq!(asker(&test).await.revision, Revision(4));
-        assert_eq!(
-            test.events().await.len(),
-            4,
-            "nothing changed, nothing is told"
-        );
+        assert_eq!(test.events().await.len(), 4, "nothing changed, no entry");
     }
 
     #[tokio::test]
@@ -306,12 +302,12 @@ mod tests {
             .await
             .unwrap();
         let entries = test.store.audit_entries(1, 9).await.unwrap();
-        let told: Vec<_> = entries
+        let noted: Vec<_> = entries
             .iter()
             .map(|stored| stored.entry().unwrap())
             .collect();
-        assert!(told.iter().all(|entry| entry.event == Event::KmsChanged));
-        let details: Vec<_> = told.into_iter().filter_map(|entry| entry.detail).collect();
+        assert!(noted.iter().all(|entry| entry.event == Event::KmsChanged));
+        let details: Vec<_> = noted.into_iter().filter_map(|entry| entry.detail).collect();
         let kmcid = kmc_key_row().kmcid;
         let smid = smid();
         assert_eq!(

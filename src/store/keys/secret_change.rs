@@ -221,7 +221,7 @@ mod tests {
         ChainKey::new(&[8; 32])
     }
 
-    /// Four entries, a storage key, and nobody who has the store open.
+    /// A closed store with four audit entries and a storage key.
     async fn filled() -> TestStore {
         let test = TestStore::new().await;
         let wrapped = Sealed::from_bytes(OLD.to_vec());
@@ -399,10 +399,10 @@ mod tests {
         assert_eq!(read.kmc_keys, rows.kmc_keys);
         assert_eq!(read.revision.0, rows.revision.0 + 1);
         let entries = again.store().audit_entries(5, 1).await.unwrap();
-        let told = entries.first().unwrap().entry().unwrap().detail.unwrap();
+        let noted = entries.first().unwrap().entry().unwrap().detail.unwrap();
         assert!(
-            told.ends_with("1 KMC keys, 1 modules and 2 vending keys sealed anew"),
-            "{told}"
+            noted.ends_with("1 KMC keys, 1 modules and 2 vending keys sealed anew"),
+            "{noted}"
         );
         assert!(again.store().verify_audit(None).await.unwrap().is_ok());
     }

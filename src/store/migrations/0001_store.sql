@@ -38,12 +38,16 @@ CREATE TABLE requests (
     notified     INTEGER NOT NULL DEFAULT 0,
     -- The rule by which the request waits for its turn.
     rule         TEXT,
+    -- Code of the service, as the request has it.
+    service      TEXT    NOT NULL,
+    -- The gateway address that To names. Replies come from it.
+    gateway      TEXT    NOT NULL,
     -- Addresses to answer, a line each.
-    targets      TEXT    NOT NULL DEFAULT '',
+    targets      TEXT    NOT NULL,
     -- The first of them in small letters.
     target       TEXT,
     -- Standing of the requester when the request was accepted: policy::Requester.
-    requester    TEXT    NOT NULL DEFAULT 'own',
+    requester    TEXT    NOT NULL,
     -- The client's network, if it says something about the sender.
     network      TEXT
 ) STRICT;
@@ -77,7 +81,7 @@ CREATE TABLE identities (
     accepted_at INTEGER NOT NULL,
     -- Whether something vouched for the sender. A stranger's copy must not keep the sender's own
     -- message from its answer.
-    vouched     INTEGER NOT NULL DEFAULT 1
+    vouched     INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX identities_age ON identities (accepted_at);
 
@@ -90,7 +94,7 @@ CREATE TABLE replies (
     -- Postfix's queue id of the request.
     queue_id     TEXT    NOT NULL,
     -- When the request was accepted.
-    accepted_at  INTEGER NOT NULL DEFAULT 0,
+    accepted_at  INTEGER NOT NULL,
     -- When the reply was finished.
     completed_at INTEGER NOT NULL,
     -- Reverse path of the reply's envelope, empty for null.
@@ -102,10 +106,10 @@ CREATE TABLE replies (
     -- The notice that goes first if the reply can't be handed over for long.
     late_notice  BLOB,
     -- Requester and network of the request.
-    requester    TEXT    NOT NULL DEFAULT 'own',
+    requester    TEXT    NOT NULL,
     network      TEXT,
     -- Result, or a notice that the result comes later.
-    kind         TEXT    NOT NULL DEFAULT 'notice' CHECK (kind IN ('success', 'error', 'notice')),
+    kind         TEXT    NOT NULL CHECK (kind IN ('success', 'error', 'notice')),
     -- Sender, reverse path and client of the request. A notice that precedes its request has none.
     sender       TEXT,
     sender_path  TEXT,

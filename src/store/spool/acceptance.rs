@@ -1,8 +1,6 @@
 //! Takes requests into the spool: within its bounds, and each message once.
 
-use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use sqlx::sqlite::SqliteConnection;
@@ -13,7 +11,7 @@ use super::usage;
 use crate::audit::{Entry, Event};
 use crate::faults::{self, FaultPoint};
 use crate::kms::RequestId;
-use crate::mail::NoticeCode;
+use crate::mail::{self, NoticeCode, Request};
 use crate::policy::{Charges, ClientNetwork, Requester, RuleName, Trust, Verdict};
 use crate::store::audit::counts;
 use crate::store::database::changes::Changes;
@@ -45,8 +43,9 @@ pub struct NewRequest {
     pub trust: Trust,
     /// The client's network, if it says something about the sender.
     pub network: Option<ClientNetwork>,
-    /// The addresses to answer, at least one.
-    pub targets: Vec<String>,
+    /// The request as the policy judged it. The store keeps service, gateway address and targets,
+    /// so that a configuration that changes meanwhile changes no accepted request.
+    pub request: Request,
     /// Identities of messages accepted before then are forgotten: they are surely older than
     /// [`Self::IDENTITY_KEPT`].
     pub forget_before: Timestamp,
@@ -56,8 +55,8 @@ pub struct NewRequest {
     pub message: Vec<u8>,
     /// The allowances that the request is taken out of.
     pub charges: Charges,
-    /// Writes the notice, should one be due.
-    pub notice: NoticeWriter,
+    /// Settings of the notice, should one be due.
+    pub notice: NoticeSettings,
     /// The audit entry. The store sets its event, and adds the outcome of the allowances.
     pub audit: Entry,
 }
@@ -71,45 +70,20 @@ impl NewRequest {
             at: self.accepted_at,
             sender: &self.sender,
             trust: self.trust,
-            targets: &self.targets,
+            targets: &self.request.targets,
             charges: &self.charges,
         }
     }
 }
 
-/// Writes the notice that a request of this requester is done at a later time. It is asked in the
-/// transaction that puts the request off, so that none is lost and none comes
-/// twice.
-#[derive(Clone)]
-pub struct NoticeWriter(Arc<WriteNotice>);
-
-type WriteNotice = dyn Fn(NoticeCode, Timestamp, Requester) -> Option<FinishedReply> + Send + Sync;
-
-impl NoticeWriter {
-    /// One that writes this. None where nobody can be told.
-    pub fn new(
-        write: impl Fn(NoticeCode, Timestamp, Requester) -> Option<FinishedReply>
-        + Send
-        + Sync
-        + 'static,
-    ) -> Self {
-        Self(Arc::new(write))
-    }
-
-    fn write(
-        &self,
-        code: NoticeCode,
-        until: Timestamp,
-        requester: Requester,
-    ) -> Option<FinishedReply> {
-        (self.0)(code, until, requester)
-    }
-}
-
-impl fmt::Debug for NoticeWriter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("NoticeWriter")
-    }
+/// Settings of the notice that a request is done later.
+#[derive(Clone, Debug, Default)]
+pub struct NoticeSettings {
+    /// Reverse path of the notice, empty for null.
+    pub reverse_path: String,
+    /// Characters that a notice repeats of the Subject after the service code, if the request may
+    /// be forged.
+    pub max_stranger_subject: usize,
 }
 
 /// Outcome of an acceptance.
@@ -159,9 +133,9 @@ impl Store {
     /// transaction. A duplicate costs nothing.
     ///
     /// # Errors
-    /// [`StoreError::Full`] beyond the bounds of the spool, [`StoreError::NoRoom`] where the
-    /// reserve of the file system begins, [`StoreError::Crowded`] if a stranger's request has no
-    /// room in its share, or there is no room for the notice that it waits.
+    /// [`StoreError::Full`] beyond the bounds of the spool. [`StoreError::NoRoom`] where the
+    /// reserve of the file system begins. [`StoreError::Crowded`] if a stranger's request has no
+    /// room in its share, or the notice that it waits has none.
     pub async fn accept(&self, request: NewRequest) -> Result<Accepted, StoreError> {
         self.change(|changes| Box::pin(accept(request, changes)))
             .await
@@ -232,8 +206,8 @@ impl NewRequest {
         &self,
         connection: &mut SqliteConnection,
     ) -> Result<Acquaintance, sqlx::Error> {
-        match self.targets.first() {
-            Some(target) => Acquaintance::with(target, connection).await,
+        match self.request.targets.first() {
+            Some(target) => Acquaintance::with(&target.to_string(), connection).await,
             None => Ok(Acquaintance::default()),
         }
     }
@@ -266,9 +240,7 @@ impl NewRequest {
         self.audit.reason = Some(format!(
             "{because_of} is over its allowance: done at {until}"
         ));
-        if let Some(code) = notice
-            && let Some(notice) = self.notice.write(code, until, requester)
-        {
+        if let Some(code) = notice {
             self.audit.result = Some(NOTICE.to_owned());
             self.audit.code = Some(code.to_string());
             let of = Answered {
@@ -279,6 +251,7 @@ impl NewRequest {
                 network: self.network.map(|network| network.to_string()),
                 kind: ReplyKind::Notice,
             };
+            let notice = self.compose_notice(code, until, requester);
             replies::insert(&notice, &of, self.accepted_at, changes).await?;
         }
         let waits = Waits {
@@ -287,6 +260,27 @@ impl NewRequest {
             requester,
         };
         self.take(waits, changes).await
+    }
+
+    /// Composes the notice here, in the transaction that puts the request off, so that none is lost
+    /// and none comes twice.
+    fn compose_notice(
+        &self,
+        code: NoticeCode,
+        until: Timestamp,
+        requester: Requester,
+    ) -> FinishedReply {
+        let mut request = self.request.clone();
+        if requester.may_be_forged() {
+            request = request.shortened(self.notice.max_stranger_subject);
+        }
+        let id = self.id.to_string();
+        FinishedReply {
+            message: mail::compose_notice(&request, &id, code, until, self.accepted_at),
+            reverse_path: self.notice.reverse_path.clone(),
+            targets: request.targets.iter().map(ToString::to_string).collect(),
+            late_notice: None,
+        }
     }
 }
 
@@ -316,235 +310,46 @@ async fn insert(
     waits: &Waits,
     connection: &mut SqliteConnection,
 ) -> Result<(), sqlx::Error> {
+    let targets = request.request.targets.iter();
+    let targets: Vec<String> = targets.map(ToString::to_string).collect();
     sqlx::query(
         "INSERT INTO requests (id, accepted_at, queue_id, reverse_path, client, sender, size,
-             waits_since, waits_until, notified, rule, targets, target, requester, network)
-         VALUES (?1, ?2, ?6, ?7, ?8, ?9, ?10, ?2, ?11, ?12, ?13, ?14, ?15, ?16, ?17);
-         INSERT INTO request_messages (request, message) VALUES (last_insert_rowid(), ?5);
+             waits_since, waits_until, notified, rule, service, gateway, targets, target, requester,
+             network)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+         INSERT INTO request_messages (request, message) VALUES (last_insert_rowid(), ?);
          INSERT INTO identities (request_id, accepted_at, identity, vouched)
-         SELECT ?1, ?2, ?3, ?4 WHERE ?3 IS NOT NULL
+         SELECT column1, column2, column3, column4 FROM (VALUES (?, ?, ?, ?))
+         WHERE column3 IS NOT NULL
          ON CONFLICT (identity) DO UPDATE SET request_id = excluded.request_id,
              accepted_at = excluded.accepted_at, vouched = excluded.vouched",
     )
     .bind(Text(request.id))
     .bind(Moment(request.accepted_at))
-    .bind(request.identity.as_ref().map(<[u8; 32]>::as_slice))
-    .bind(request.trust != Trust::Stranger)
-    .bind(request.message.as_slice())
     .bind(&request.queue_id)
     .bind(&request.reverse_path)
     .bind(request.client.map(Text::<IpAddr>))
     .bind(&request.sender)
     .bind(request.message.len() as i64)
+    .bind(Moment(request.accepted_at))
     .bind(Moment(waits.due))
     .bind(waits.notified)
     .bind(&request.audit.rule)
-    .bind(request.targets.join("\n"))
-    .bind(request.targets.first().map(|first| first.to_lowercase()))
+    .bind(Text(&request.request.code))
+    .bind(Text(&request.request.from_gateway))
+    .bind(targets.join("\n"))
+    .bind(targets.first().map(|first| first.to_lowercase()))
     .bind(waits.requester.as_str())
     .bind(request.network.map(|network| network.to_string()))
+    .bind(request.message.as_slice())
+    .bind(Text(request.id))
+    .bind(Moment(request.accepted_at))
+    .bind(request.identity.as_ref().map(<[u8; 32]>::as_slice))
+    .bind(request.trust != Trust::Stranger)
     .execute(connection)
     .await?;
     Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-    use crate::store::StoreError;
-    use crate::store::testing::{TestStore, at, completion, id, request};
-    use jiff::SignedDuration;
-
-    #[tokio::test]
-    async fn an_accepted_request_comes_back_as_it_was() {
-        let test = TestStore::new().await;
-        assert_eq!(test.store.accept(request(1)).await.unwrap(), Accepted::New);
-
-        let leased = test.lease(at(2)).await.unwrap();
-        let accepted = request(1);
-        assert_eq!(leased.id, accepted.id);
-        assert_eq!(leased.accepted_at, accepted.accepted_at);
-        assert_eq!(leased.queue_id, accepted.queue_id);
-        assert_eq!(leased.reverse_path, accepted.reverse_path);
-        assert_eq!(leased.message, accepted.message);
-        assert_eq!(leased.attempts, 1);
-        assert_eq!(
-            test.events().await,
-            [(Event::Accepted, Some(id(1).to_string()))]
-        );
-    }
-
-    #[tokio::test]
-    async fn the_same_message_is_known_for_seven_days() {
-        let test = TestStore::new().await;
-        test.store.accept(request(1)).await.unwrap();
-        let again = |seconds: i64, number: u8| {
-            let passed = SignedDuration::from_secs(seconds);
-            NewRequest {
-                id: id(number),
-                accepted_at: request(1).accepted_at + passed,
-                forget_before: request(1).forget_before + passed,
-                ..request(1)
-            }
-        };
-        const WEEK: i64 = 7 * 24 * 3600;
-
-        let duplicate = test.store.accept(again(WEEK, 2)).await.unwrap();
-        assert_eq!(duplicate, Accepted::Duplicate(id(1)));
-        let first = Some(id(1).to_string());
-        assert_eq!(
-            test.events().await,
-            [(Event::Accepted, first.clone()), (Event::Duplicate, first)]
-        );
-        assert_eq!(
-            test.store.accept(again(WEEK + 1, 3)).await.unwrap(),
-            Accepted::New
-        );
-        assert_eq!(test.store.spool_usage().await.unwrap().requests, 2);
-    }
-
-    #[tokio::test]
-    async fn a_clock_that_is_ahead_has_no_message_forgotten() {
-        let test = TestStore::new().await;
-        let clock = |number: u8, days: i64| NewRequest {
-            accepted_at: at(0) + SignedDuration::from_hours(24 * days),
-            // What the record of such a clock says.
-            forget_before: at(0) - NewRequest::IDENTITY_KEPT,
-            ..request(number)
-        };
-        test.store.accept(clock(1, 0)).await.unwrap();
-        test.store.accept(clock(2, 8)).await.unwrap();
-        for days in [8, 0] {
-            let again = NewRequest {
-                id: id(3),
-                ..clock(1, days)
-            };
-            let known = test.store.accept(again).await.unwrap();
-            assert_eq!(known, Accepted::Duplicate(id(1)));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_strangers_copy_is_not_the_senders_own_message() {
-        let test = TestStore::new().await;
-        let copy = |number: u8, trust| NewRequest {
-            id: id(number),
-            trust,
-            ..request(1)
-        };
-        let accept = async |copy| test.store.accept(copy).await.unwrap();
-        assert_eq!(accept(copy(1, Trust::Stranger)).await, Accepted::New);
-        assert_eq!(accept(copy(2, Trust::Verified)).await, Accepted::New);
-        let known = Accepted::Duplicate(id(2));
-        assert_eq!(accept(copy(3, Trust::Verified)).await, known);
-        assert_eq!(accept(copy(4, Trust::Stranger)).await, known);
-    }
-
-    #[tokio::test]
-    async fn identities_older_than_that_are_forgotten() {
-        let test = TestStore::new().await;
-        for number in 1..=50 {
-            test.store.accept(request(number)).await.unwrap();
-        }
-        let late = NewRequest {
-            accepted_at: at(45) + NewRequest::IDENTITY_KEPT,
-            forget_before: at(45),
-            ..request(51)
-        };
-        test.store.accept(late).await.unwrap();
-        let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM identities")
-            .fetch_one(&mut test.sqlite3().await)
-            .await
-            .unwrap();
-        assert_eq!(
-            kept, 7,
-            "those accepted from second 45 on, and the late one"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_duplicate_is_known_after_the_request_was_completed() {
-        let test = TestStore::new().await;
-        test.store.accept(request(1)).await.unwrap();
-        let leased = test.lease(at(1)).await.unwrap();
-        test.store
-            .complete(&leased.token, completion(at(2), &["a@b.example"]))
-            .await
-            .unwrap();
-
-        let again = NewRequest {
-            id: id(2),
-            ..request(1)
-        };
-        assert_eq!(
-            test.store.accept(again).await.unwrap(),
-            Accepted::Duplicate(id(1))
-        );
-    }
-
-    #[tokio::test]
-    async fn a_message_without_identity_is_never_a_duplicate() {
-        let test = TestStore::new().await;
-        for number in [1, 2] {
-            let request = NewRequest {
-                identity: None,
-                ..request(number)
-            };
-            assert_eq!(test.store.accept(request).await.unwrap(), Accepted::New);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_full_spool_takes_requests_again_when_there_is_room() {
-        let test = TestStore::with(|settings| settings.max_requests = 2).await;
-        test.store.accept(request(1)).await.unwrap();
-        test.store.accept(request(2)).await.unwrap();
-        let refused = test.store.accept(request(3)).await;
-        assert!(matches!(
-            refused,
-            Err(StoreError::Full {
-                requests: 2,
-                max_requests: 2,
-                ..
-            })
-        ));
-        let duplicate = test
-            .store
-            .accept(NewRequest {
-                id: id(4),
-                ..request(2)
-            })
-            .await
-            .unwrap();
-        assert_eq!(duplicate, Accepted::Duplicate(id(2)));
-
-        // A reply takes the place of its request until it is delivered.
-        let leased = test.lease(at(9)).await.unwrap();
-        test.store
-            .complete(&leased.token, completion(at(9), &["a@b.example"]))
-            .await
-            .unwrap();
-        assert!(matches!(
-            test.store.accept(request(3)).await,
-            Err(StoreError::Full { .. })
-        ));
-        let delivery = test.lease_delivery(at(9)).await.unwrap();
-        test.store
-            .delivered(&delivery, at(9), "250 ok")
-            .await
-            .unwrap();
-        assert_eq!(test.store.accept(request(3)).await.unwrap(), Accepted::New);
-    }
-
-    #[tokio::test]
-    async fn bytes_are_bounded_too() {
-        let size = request(1).message.len() as u64;
-        let test = TestStore::with(|settings| settings.max_bytes = 2 * size - 1).await;
-        test.store.accept(request(1)).await.unwrap();
-        let refused = test.store.accept(request(2)).await;
-        assert!(matches!(refused, Err(StoreError::Full { bytes, .. }) if bytes == size));
-        assert_eq!(test.store.spool_usage().await.unwrap().bytes, size);
-    }
-}
+mod tests;

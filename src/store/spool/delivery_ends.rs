@@ -320,12 +320,12 @@ mod tests {
             .iter()
             .map(|stored| stored.entry().unwrap())
             .collect();
-        let told: Vec<_> = entries
+        let seen: Vec<_> = entries
             .iter()
             .map(|entry| (entry.event, entry.target.as_deref()))
             .collect();
         assert_eq!(
-            told,
+            seen,
             [
                 (Event::Delivered, Some("a@b.example")),
                 (Event::Undeliverable, Some("c@d.example"))
@@ -376,7 +376,7 @@ mod tests {
         assert!(store.delivered(&late, at(9), "250 first").await.unwrap());
         assert_eq!(store.spool_usage().await.unwrap(), SpoolUsage::default());
 
-        // Whatever the other attempt comes to, it is not repeated.
+        // The other attempt is not repeated, whatever its outcome.
         let (token, at) = (&holder.token, at(10));
         assert!(!store.undeliverable(token, at, "550").await.unwrap());
         let put_off = store.postpone_delivery(token, Postponement::plain(at, at + HOLD, "451"));

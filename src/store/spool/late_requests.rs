@@ -8,6 +8,7 @@ use sqlx::types::Text;
 use super::replies::{self, Answered, FinishedReply, ReplyKind};
 use super::requests::targets;
 use crate::kms::RequestId;
+use crate::mail::{Address, ServiceCode};
 use crate::policy::Requester;
 use crate::store::database::changes::Changes;
 use crate::store::database::columns::{Moment, moment, text};
@@ -21,8 +22,12 @@ pub struct WaitingRequest {
     pub id: RequestId,
     /// Standing of the requester.
     pub requester: Requester,
+    /// The service asked for.
+    pub service: ServiceCode,
+    /// The gateway address that the request named.
+    pub gateway: Address,
     /// The addresses to answer.
-    pub targets: Vec<String>,
+    pub targets: Vec<Address>,
     /// The message as it came.
     pub message: Vec<u8>,
 }
@@ -58,7 +63,7 @@ async fn to_notify(
     connection: &mut SqliteConnection,
 ) -> Result<Vec<WaitingRequest>, sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT id, requester, targets, message FROM requests
+        "SELECT id, requester, service, gateway, targets, message FROM requests
          JOIN request_messages ON request_messages.request = requests.sequence
          WHERE sender = (SELECT sender FROM requests WHERE id = ?)
              AND notified = 0 AND accepted_at <= ?
@@ -73,6 +78,8 @@ async fn to_notify(
             Ok(WaitingRequest {
                 id: text(row, "id")?,
                 requester: text(row, "requester")?,
+                service: text(row, "service")?,
+                gateway: text(row, "gateway")?,
                 targets: targets(row)?,
                 message: row.try_get("message")?,
             })
@@ -126,7 +133,7 @@ mod tests {
     use super::*;
     use crate::policy::Trust;
     use crate::store::NewRequest;
-    use crate::store::testing::{TestStore, at, completion, id, request};
+    use crate::store::testing::{TestStore, asking, at, completion, id, request};
 
     #[tokio::test]
     async fn who_waits_for_long_is_told_once_of_each_request() {
@@ -161,14 +168,14 @@ mod tests {
         assert!(!notify().await);
         assert_eq!(untold(9).await, [id(2)]);
         assert_eq!(test.store.spool_usage().await.unwrap().replies, 1);
-        let told = test.lease_delivery(at(9)).await.unwrap();
+        let leased = test.lease_delivery(at(9)).await.unwrap();
         assert_eq!(
-            (told.target.as_str(), told.can_be_notified),
+            (leased.target.as_str(), leased.can_be_notified),
             ("a@b.example", false)
         );
-        test.store.delivered(&told, at(9), "250").await.unwrap();
+        test.store.delivered(&leased, at(9), "250").await.unwrap();
 
-        // Nor is he by the reply that comes in the end.
+        // The reply in the end sends no further notice.
         let leased = test.lease(at(9)).await.unwrap();
         assert!(leased.notified);
         test.store
@@ -185,7 +192,7 @@ mod tests {
         for number in 1..4 {
             let request = NewRequest {
                 trust: Trust::Stranger,
-                targets: vec!["victim@b.example".to_owned()],
+                request: asking("victim@b.example"),
                 ..request(number)
             };
             test.store.accept(request).await.unwrap();

@@ -224,7 +224,7 @@ mod tests {
             assert_eq!(next.request_id, id(number));
             assert_eq!(next.message == b"Subject: late\r\n\r\n", is_notice);
             assert!(!next.can_be_notified);
-            // Put off again, nobody is told again.
+            // Put off again, no second notice is sent.
             assert_eq!(put_off(&next.token, at(99)).await.unwrap(), Some(0));
             let next = test.lease_delivery(at(60)).await.unwrap();
             test.store.delivered(&next, at(61), "250").await.unwrap();

@@ -9,6 +9,7 @@ use super::troubles::{self, Of};
 use super::wait::Wait;
 use crate::audit::{Entry, Event};
 use crate::kms::RequestId;
+use crate::mail::{Address, ServiceCode};
 use crate::policy::Requester;
 use crate::store::database::changes::Changes;
 use crate::store::database::columns::{Moment, moment, text};
@@ -34,8 +35,12 @@ pub struct LeasedRequest {
     pub notified: bool,
     /// Standing of the requester.
     pub requester: Requester,
+    /// The service asked for.
+    pub service: ServiceCode,
+    /// The gateway address that the request named.
+    pub gateway: Address,
     /// The addresses to answer.
-    pub targets: Vec<String>,
+    pub targets: Vec<Address>,
     /// The message as it came.
     pub message: Vec<u8>,
 }
@@ -120,7 +125,7 @@ macro_rules! lease {
                  (SELECT sequence FROM requests WHERE turn = 1 AND waits_since > ?3
                   ORDER BY waits_since, sequence LIMIT 1))
              RETURNING sequence, id, accepted_at, queue_id, reverse_path, attempts, notified,
-                 requester, targets,
+                 requester, service, gateway, targets,
                  (SELECT message FROM request_messages WHERE request = sequence) AS message"
         )
     };
@@ -164,15 +169,20 @@ fn read(sequence: i64, row: &SqliteRow) -> Result<LeasedRequest, sqlx::Error> {
         attempts,
         notified: row.try_get("notified")?,
         requester: text(row, "requester")?,
+        service: text(row, "service")?,
+        gateway: text(row, "gateway")?,
         targets: targets(row)?,
         message: row.try_get("message")?,
     })
 }
 
 /// The addresses to answer.
-pub(super) fn targets(row: &SqliteRow) -> Result<Vec<String>, sqlx::Error> {
+pub(super) fn targets(row: &SqliteRow) -> Result<Vec<Address>, sqlx::Error> {
     let text: String = row.try_get("targets")?;
-    Ok(text.lines().map(str::to_owned).collect())
+    let targets = text.lines().map(Address::parse);
+    targets
+        .collect::<Result<_, _>>()
+        .map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
 /// A request whose lease is held.

@@ -32,7 +32,7 @@ impl Store {
     /// Those of [`Store::accept`].
     pub async fn require_room(&self) -> Result<(), StoreError> {
         self.change(|changes| {
-            Box::pin(async {
+            Box::pin(async move {
                 room::require(0, changes).await?;
                 require(0, changes).await
             })

@@ -29,16 +29,16 @@ impl Wait {
     }
 }
 
-/// Whether a request waits for its turn under an allowance at ?1. After its first attempt a request
-/// waits for something else.
+/// Whether a request waits for its turn under an allowance at ?1. After its first attempt a
+/// request waits for something else.
 macro_rules! waits_for_allowance {
     () => {
         "(waits_until > ?1 AND attempts = 0)"
     };
 }
 
-/// Whether a worker has the delivery at ?1. A delivery that was given back has a trouble of its last
-/// attempt.
+/// Whether a worker has the delivery at ?1. A delivery that was given back has a trouble of its
+/// last attempt.
 macro_rules! is_in_work {
     () => {
         "(waits_until > ?1 AND attempts > 0 AND NOT EXISTS (

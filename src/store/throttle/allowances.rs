@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteConnection;
 use super::acquaintance::Acquaintance;
 use super::buckets::Buckets;
 use crate::audit::{Entry, Event};
-use crate::mail::NoticeCode;
+use crate::mail::{Address, NoticeCode};
 use crate::policy::throttle::Standing;
 use crate::policy::{Charge, Charges, Newcomers, ThrottleKey, Trust};
 use crate::store::audit::order::Order;
@@ -62,7 +62,7 @@ pub(crate) struct Charged<'a> {
     pub(crate) sender: &'a str,
     pub(crate) trust: Trust,
     /// The addresses to answer.
-    pub(crate) targets: &'a [String],
+    pub(crate) targets: &'a [Address],
     pub(crate) charges: &'a Charges,
 }
 
@@ -251,11 +251,16 @@ async fn is_notified(
     let by_target = request.trust == Trust::Stranger;
     sqlx::query_scalar(
         "SELECT iif(?1,
-             EXISTS (SELECT 1 FROM requests WHERE target = ?2 AND told = 1),
-             EXISTS (SELECT 1 FROM requests WHERE sender = ?3 AND told = 1))",
+             EXISTS (SELECT 1 FROM requests WHERE target = ?2 AND notified = 1),
+             EXISTS (SELECT 1 FROM requests WHERE sender = ?3 AND notified = 1))",
     )
     .bind(by_target)
-    .bind(request.targets.first().map(|first| first.to_lowercase()))
+    .bind(
+        request
+            .targets
+            .first()
+            .map(|first| first.to_string().to_lowercase()),
+    )
     .bind(request.sender)
     .fetch_one(connection)
     .await

@@ -7,7 +7,7 @@ use crate::mail::Address;
 use crate::policy::throttle::{Allowance, Excess};
 use crate::policy::{Sender, Throttle};
 use crate::store::NewRequest;
-use crate::store::testing::{at, request};
+use crate::store::testing::{asking, request};
 
 /// One at once and one a minute; more than three lead to an hour's block.
 /// Two newcomers at once and one each ten seconds.
@@ -52,7 +52,7 @@ pub(super) fn from(sender: &Sender, target: &str, number: u8) -> NewRequest {
         sender: charges.sender.as_ref().unwrap().key.to_string(),
         trust: sender.trust(),
         network: sender.network(),
-        targets: vec![target.to_owned()],
+        request: asking(target),
         charges,
         ..request(number)
     }

@@ -30,9 +30,9 @@ impl Store {
             .await
     }
 
-    /// Drops many requests, as [`Store::drop_request`] does one, each with an audit entry of its own.
-    /// A request with a reply on its way to Postfix is left alone. All is one transaction: give at
-    /// most some hundred at once.
+    /// Drops many requests, as [`Store::drop_request`] does one, each with an audit entry of its
+    /// own. A request with a reply on its way to Postfix is left alone. All is one transaction:
+    /// give at most some hundred at once.
     pub async fn drop_all(&self, what: ToDropAll, order: Order) -> Result<DroppedAll, StoreError> {
         self.change(|changes| Box::pin(drop_all(what, order, changes)))
             .await
@@ -249,3 +249,6 @@ impl Dropping<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

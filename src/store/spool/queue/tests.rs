@@ -1,5 +1,4 @@
-//! The queue as an operator sees it, and his orders, beside workers that know
-//! nothing of him.
+//! The queue as an operator sees it, and orders, beside workers that don't know of them.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::ops::RangeInclusive;
@@ -74,15 +73,6 @@ async fn selected(test: &TestStore, selection: Selection) -> Vec<u8> {
     selected.into_iter().map(number).collect()
 }
 
-async fn drop_all(test: &TestStore, number: u8, target: Option<&str>) -> Dropped {
-    let what = ToDrop {
-        request_id: id(number),
-        target: target.map(str::to_owned),
-        reason: "asked by phone".to_owned(),
-    };
-    test.store.drop_request(what, order(50)).await.unwrap()
-}
-
 #[tokio::test]
 async fn each_state_of_a_request_is_told_from_the_others() {
     let test = TestStore::new().await;
@@ -116,11 +106,11 @@ async fn each_state_of_a_request_is_told_from_the_others() {
     assert_eq!(queued.header, b"Subject: {KMS:Help} 1\r\n");
     let story = test.store.request_story(id(1), at(62)).await.unwrap();
     let troubles = &story.waiting[0].troubles;
-    let told: Vec<_> = troubles
+    let seen: Vec<_> = troubles
         .iter()
         .map(|trouble| (trouble.attempt, trouble.at, trouble.text.as_str()))
         .collect();
-    assert_eq!(told, [(1, at(4), "KMS away"), (2, at(61), "KMS slow")]);
+    assert_eq!(seen, [(1, at(4), "KMS away"), (2, at(61), "KMS slow")]);
     assert_eq!(story.message.unwrap().message, request(1).message);
 }
 
@@ -142,7 +132,7 @@ async fn each_target_of_a_reply_waits_by_itself() {
     let leased = test.lease_delivery(at(3)).await.unwrap();
     put_off_reply(&test, &leased, 4, 60).await;
     let queue = test.store.queue(at(5)).await.unwrap();
-    let told: Vec<_> = queue
+    let seen: Vec<_> = queue
         .iter()
         .map(|queued| (queued.what.clone(), queued.state))
         .collect();
@@ -150,7 +140,7 @@ async fn each_target_of_a_reply_waits_by_itself() {
         target: target.to_owned(),
     };
     assert_eq!(
-        told,
+        seen,
         [
             (reply("a@b.example"), QueueState::PutOff { until: at(60) }),
             (reply("c@d.example"), QueueState::Due),
@@ -195,7 +185,7 @@ async fn a_request_is_found_by_each_of_its_names_even_when_it_is_finished() {
     assert_eq!(named("QUEUE19").await, [waits]);
     assert_eq!(named("131").await, [waits]);
     assert_eq!(named("1").await, [done, waits]);
-    // Of a queue id a part is no name.
+    // A part of a queue id is no name.
     for nobody in ["", "QUEUE1", "queue18", "14", "%", "\"", "1212\"x"] {
         assert!(named(nobody).await.is_empty(), "{nobody:?}");
     }
@@ -257,115 +247,6 @@ async fn a_retry_ends_the_waits_of_replies_too() {
     let ended = test.store.retry(of(1), order(6)).await.unwrap();
     assert_eq!((ended.requests, ended.replies), (0, 2));
     assert_eq!(test.lease_delivery(at(6)).await.unwrap().attempts, 2);
-}
-
-#[tokio::test]
-async fn a_dropped_request_gets_no_result_from_whoever_has_it() {
-    let test = TestStore::new().await;
-    for number in [1, 2] {
-        let request = NewRequest {
-            sender: "one".to_owned(),
-            ..request(number)
-        };
-        test.store.accept(request).await.unwrap();
-    }
-    let leased = test.lease(at(2)).await.unwrap();
-    let done = Dropped::Done {
-        was_unanswered: true,
-        targets: Vec::new(),
-    };
-    assert_eq!(drop_all(&test, 1, None).await, done);
-    let entry = test.last_entry().await;
-    assert_eq!(entry.event, Event::Dropped);
-    assert_eq!(entry.queue_id.as_deref(), Some("QUEUE1"));
-    assert_eq!(entry.reason.as_deref(), Some("asked by phone"));
-    assert_eq!(entry.operator.as_deref(), Some("jane (uid 1000)"));
-    assert_eq!(entry.attempts, Some(1));
-
-    let late = test
-        .store
-        .complete(&leased.token, completion(at(51), &["a@b.example"]))
-        .await
-        .unwrap();
-    assert_eq!(late, Completed::LeaseLost);
-    let postponed = test.store.postpone(&leased.token, at(51), at(60), "late");
-    assert!(!postponed.await.unwrap());
-    assert_eq!(drop_all(&test, 1, None).await, Dropped::NotQueued);
-    // The one behind it has its turn, and the same message is known.
-    assert_eq!(test.lease(at(52)).await.unwrap().id, id(2));
-    let again = NewRequest {
-        id: id(3),
-        ..request(1)
-    };
-    let again = test.store.accept(again).await.unwrap();
-    assert_eq!(again, super::super::Accepted::Duplicate(id(1)));
-    assert_eq!(test.store.spool_usage().await.unwrap().replies, 0);
-    assert!(test.store.verify_audit(None).await.unwrap().is_ok());
-}
-
-#[tokio::test]
-async fn a_reply_is_dropped_for_one_target_or_for_all_and_never_in_midst() {
-    let test = TestStore::new().await;
-    reply(&test, 1, &["a@b.example", "c@d.example"]).await;
-    reply(&test, 2, &["a@b.example"]).await;
-    let targets = vec!["a@b.example".to_owned(), "c@d.example".to_owned()];
-    assert_eq!(
-        drop_all(&test, 1, Some("x@y.example")).await,
-        Dropped::NoSuchTarget { targets }
-    );
-    let leased = test.lease_delivery(at(49)).await.unwrap();
-    let in_work = Dropped::InWork {
-        target: "a@b.example".to_owned(),
-        until: at(49) + HOLD,
-    };
-    assert_eq!(drop_all(&test, 1, Some("a@b.example")).await, in_work);
-    assert_eq!(drop_all(&test, 1, None).await, in_work);
-    assert_eq!(test.store.queue(at(50)).await.unwrap().len(), 3);
-
-    let done = |target: &str| Dropped::Done {
-        was_unanswered: false,
-        targets: vec![target.to_owned()],
-    };
-    assert_eq!(
-        drop_all(&test, 1, Some("c@d.example")).await,
-        done("c@d.example")
-    );
-    assert_eq!(
-        test.last_entry().await.target.as_deref(),
-        Some("c@d.example")
-    );
-    put_off_reply(&test, &leased, 49, 900).await;
-    assert_eq!(drop_all(&test, 1, None).await, done("a@b.example"));
-    assert_eq!(drop_all(&test, 1, None).await, Dropped::NotQueued);
-    // The reply behind it has its turn.
-    let next = test.lease_delivery(at(50)).await.unwrap();
-    assert_eq!(next.request_id, id(2));
-    assert!(test.store.delivered(&next, at(51), "250").await.unwrap());
-    assert_eq!(
-        test.store.spool_usage().await.unwrap(),
-        SpoolUsage::default()
-    );
-}
-
-#[tokio::test]
-async fn a_notice_goes_with_its_request() {
-    let test = TestStore::new().await;
-    test.store.accept(request(1)).await.unwrap();
-    let notice = super::super::testing::notice(crate::mail::NoticeCode::Deferred, at(9));
-    assert!(test.store.notify(id(1), at(2), notice).await.unwrap());
-    let only_notice = drop_all(&test, 1, Some("x@y.example")).await;
-    assert!(matches!(only_notice, Dropped::NoSuchTarget { .. }));
-    let done = Dropped::Done {
-        was_unanswered: true,
-        targets: vec!["a@b.example".to_owned()],
-    };
-    assert_eq!(drop_all(&test, 1, None).await, done);
-    assert_eq!(
-        test.store.spool_usage().await.unwrap(),
-        SpoolUsage::default()
-    );
-    let later = at(50) + SignedDuration::from_hours(1);
-    assert!(test.store.queue(later).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -460,7 +341,7 @@ async fn requests_are_selected_by_sender_client_and_rule() {
     assert_eq!(selected(&test, both).await, [3]);
 
     let all = test.store.selected(&nothing(), at(50)).await.unwrap();
-    let told = |selected: &Selected| {
+    let seen = |selected: &Selected| {
         let Selected {
             is_unanswered,
             is_throttled,
@@ -469,7 +350,7 @@ async fn requests_are_selected_by_sender_client_and_rule() {
         } = *selected;
         (is_unanswered, is_throttled, replies)
     };
-    let told: Vec<_> = all.iter().map(told).collect();
+    let seen: Vec<_> = all.iter().map(seen).collect();
     // The second one's notice, and the answer for two.
     let expected = [
         (true, false, 0),
@@ -477,7 +358,7 @@ async fn requests_are_selected_by_sender_client_and_rule() {
         (true, true, 0),
         (false, false, 2),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(seen, expected);
     assert_eq!(all[3].reverse_path, "sender4@vendor.example");
 }
 

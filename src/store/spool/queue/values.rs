@@ -10,8 +10,8 @@ use crate::policy::RuleName;
 use crate::store::audit::log::StoredEntry;
 use crate::store::spool::troubles::Trouble;
 
-/// A request that waits for its answer, or a finished reply (or notice) that waits to be handed over
-/// to one target.
+/// A request that waits for its answer, or a finished reply (or notice) that waits to be handed
+/// over to one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Queued {
     /// Id of the request, or of the one that is replied to.

@@ -8,7 +8,7 @@ use super::super::testing::{SMALL, address, forger, from, jane, unknown};
 use super::*;
 use crate::kms::RequestId;
 use crate::policy::{Charges, Sender};
-use crate::store::testing::{TestStore, at, completion, id, notice, order, request};
+use crate::store::testing::{TestStore, at, completion, id, order, request};
 use crate::store::{Accepted, NewRequest, StoreError};
 
 /// Completes the request that is due next; gives its id.
@@ -54,7 +54,10 @@ async fn a_flood_is_deferred_then_blocked_with_one_notice_each() {
         } else {
             3600
         });
-        assert_eq!(delivery.message, notice(code, until).message);
+        let message = String::from_utf8(delivery.message.clone()).unwrap();
+        let until = until.strftime("%Y%m%dT%H%M%SZ").to_string();
+        let result = format!("Notice\t{code}\t{until}");
+        assert!(message.contains(&result), "{message}");
         test.store
             .delivered(&delivery, at(0), "250 ok")
             .await
@@ -205,8 +208,8 @@ async fn many_senders_of_one_network_share_a_larger_allowance() {
             Accepted::New => (),
             other => {
                 deferred += 1;
-                let told = Some(NoticeCode::Deferred);
-                assert_eq!(other, later(15 * deferred, told));
+                let notified = Some(NoticeCode::Deferred);
+                assert_eq!(other, later(15 * deferred, notified));
             }
         }
     }
@@ -233,12 +236,12 @@ async fn newcomers_share_an_allowance_that_each_spends_once() {
     assert_eq!(ask(0, "a@b.example", 0).await, Accepted::New);
     assert_eq!(ask(1, "A@b.example", 0).await, Accepted::New);
     assert_eq!(ask(2, "b@b.example", 0).await, Accepted::New);
-    let told = later(10, Some(NoticeCode::Deferred));
-    assert_eq!(ask(3, "c@b.example", 0).await, told);
+    let notified = later(10, Some(NoticeCode::Deferred));
+    assert_eq!(ask(3, "c@b.example", 0).await, notified);
     assert_eq!(
         ask(4, "c@b.example", 0).await,
         later(10, None),
-        "as new as before, and told"
+        "as new as before, and notified"
     );
     assert_eq!(ask(5, "a@b.example", 0).await, Accepted::New);
     assert_eq!(ask(6, "c@b.example", 10).await, Accepted::New);
@@ -272,9 +275,9 @@ async fn a_clock_set_back_makes_no_newcomer_of_who_is_known() {
     assert_eq!(ask(1, "a@b.example", 5400).await, Accepted::New);
     assert_eq!(ask(2, "b@b.example", 5400).await, Accepted::New);
     // A sender whose turn has not come waits as long as before, and no longer.
-    let told = Some(NoticeCode::Deferred);
-    assert_eq!(ask(3, "c@b.example", 5400).await, later(5410, told));
-    assert_eq!(ask(4, "d@b.example", 5400).await, later(5420, told));
+    let notified = Some(NoticeCode::Deferred);
+    assert_eq!(ask(3, "c@b.example", 5400).await, later(5410, notified));
+    assert_eq!(ask(4, "d@b.example", 5400).await, later(5420, notified));
     assert_eq!(ask(5, "d@b.example", 1800).await, later(1820, None));
     assert_eq!(ask(6, "d@b.example", 1820).await, Accepted::New);
 }
@@ -448,8 +451,8 @@ async fn who_can_t_be_told_is_not_taken_and_nothing_is_spent() {
     }
     // Two newcomers at once, and two notices.
     assert_eq!(answers[..2], ["taken", "taken"]);
-    for told in &answers[2..4] {
-        assert!(told.contains("Some(Deferred)"), "{answers:?}");
+    for notified in &answers[2..4] {
+        assert!(notified.contains("Some(Deferred)"), "{answers:?}");
     }
     for refused in &answers[4..] {
         assert!(refused.contains("have no room to say so"), "{answers:?}");

@@ -3,7 +3,7 @@
 
 use crate::policy::{Charges, Requester, Sender};
 use crate::store::testing::{TestStore, at, completion, id};
-use crate::store::throttle::testing::{forger, from, jane, unknown};
+use crate::store::throttle::testing::{address, forger, from, jane, unknown};
 use crate::store::{Accepted, NewRequest, StoreError};
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn what_strangers_hold_is_given_back_when_their_replies_are_gone() {
     assert_eq!(shares().await, all_hold(1));
     let leased = test.lease(at(1)).await.unwrap();
     assert_eq!(leased.requester, Requester::Newcomer);
-    assert_eq!(leased.targets, [target]);
+    assert_eq!(leased.targets, [address(target)]);
     let completion = completion(at(1), &[target]);
     test.store
         .complete(&leased.token, completion)

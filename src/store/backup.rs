@@ -10,10 +10,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 
 use super::audit::log;
-use super::database::error::{StoreError, remedy};
-use super::database::files::cannot;
-use super::database::store::Store;
-use super::database::{integrity, open};
+use super::database::{Store, StoreError, cannot, integrity, open, remedy};
 use crate::audit::Head;
 use crate::new_file;
 

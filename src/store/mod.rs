@@ -27,11 +27,9 @@ mod throttle;
 
 pub use self::audit::{log::StoredEntry, order::Order};
 pub use self::backup::{Backup, BackupError};
-pub use self::database::arrivals::Arrivals;
-pub use self::database::error::StoreError;
-pub use self::database::files::give_to_owner;
-pub use self::database::settings::{Shares, StoreSettings, Synchronous};
-pub use self::database::store::Store;
+pub use self::database::{
+    Arrivals, Shares, Store, StoreError, StoreSettings, Synchronous, give_to_owner,
+};
 pub use self::keys::issues::PastIssue;
 pub use self::keys::secret_change::{SecretChange, StoreAlone};
 pub use self::spool::acceptance::{Accepted, NewRequest, NoticeSettings};

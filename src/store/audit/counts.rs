@@ -10,11 +10,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::audit::{Entry, Event};
 use crate::policy::ClientNetwork;
-use crate::store::database::changes::Changes;
-use crate::store::database::columns::{Moment, moment};
-use crate::store::database::error::{Failure, StoreError};
-use crate::store::database::room;
-use crate::store::database::store::Store;
+use crate::store::database::{Changes, Failure, Moment, Store, StoreError, moment, room};
 
 /// Time in which entries of one kind are counted into one.
 const WINDOW: SignedDuration = SignedDuration::from_mins(1);

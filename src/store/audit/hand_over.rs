@@ -4,8 +4,7 @@ use jiff::Timestamp;
 
 use super::log::{anchor, head, set_anchor};
 use crate::audit::{Anchor, ChainKey, Entry, Event, HandOver};
-use crate::store::database::changes::Changes;
-use crate::store::database::error::Failure;
+use crate::store::database::{Changes, Failure};
 
 /// Passes the chain to `next` and writes the first entry under it. The anchor is made anew, but
 /// only if it is authentic, so that a falsified one stays noticeable.

@@ -4,9 +4,7 @@ use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::audit::{Anchor, BrokenAt, ChainKey, Entry, Fault, Head, Link};
-use crate::store::database::changes::Changes;
-use crate::store::database::error::{Failure, StoreError};
-use crate::store::database::store::Store;
+use crate::store::database::{Changes, Failure, Store, StoreError};
 
 /// Entries held in memory while the chain is verified.
 const PAGE: u32 = 1_000;

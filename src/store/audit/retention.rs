@@ -4,9 +4,7 @@ use jiff::Timestamp;
 
 use super::log::{anchor, entries, set_anchor};
 use crate::audit::{Anchor, BrokenAt, Entry, Event, Head};
-use crate::store::database::changes::Changes;
-use crate::store::database::error::{Failure, StoreError};
-use crate::store::database::store::Store;
+use crate::store::database::{Changes, Failure, Store, StoreError};
 
 /// Entries that one transaction cuts at most, so that no request waits long for the writer.
 const CUT: u32 = 5_000;

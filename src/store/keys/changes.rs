@@ -8,8 +8,7 @@ use sqlx::types::Text;
 use super::tables::{module, vending_key};
 use crate::audit::{Entry, Event};
 use crate::kms::{KmcKeyRow, ModuleRow, Sealed, TablesError, VendingKeyRow};
-use crate::store::database::changes::Changes;
-use crate::store::database::error::Failure;
+use crate::store::database::{Changes, Failure};
 
 /// Done, or refused and nothing written.
 pub(super) type Outcome = Result<(), TablesError>;

@@ -9,10 +9,7 @@ use sqlx::types::Text;
 use super::changes::{add_module, replace_module};
 use super::tables::revision;
 use crate::kms::{Effects, KlfIssued, ModuleChanged, ModulesUpdated, RequestId};
-use crate::store::database::changes::Changes;
-use crate::store::database::columns::{Moment, moment, text};
-use crate::store::database::error::{Failure, StoreError};
-use crate::store::database::store::Store;
+use crate::store::database::{Changes, Failure, Moment, Store, StoreError, moment, text};
 use crate::sts::{SmId, StsTime};
 
 /// A key load file that was issued to a module.

@@ -10,9 +10,7 @@ use crate::kms::{
     Asker, Issuable, KmcKeyRow, KmsTables, ModuleRow, Sealed, TablesError, UpdateBasis,
     VendingKeyRow,
 };
-use crate::store::database::changes::Changes;
-use crate::store::database::error::{Failure, StoreError};
-use crate::store::database::store::Store;
+use crate::store::database::{Changes, Failure, Store, StoreError};
 use crate::sts::{PointText, SmId};
 
 #[async_trait]

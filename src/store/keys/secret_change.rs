@@ -14,12 +14,7 @@ use crate::audit::ChainKey;
 use crate::faults::{self, FaultPoint};
 use crate::kms::{Revision, Sealed, SealedRows, TablesError};
 use crate::store::audit::hand_over::hand_over;
-use crate::store::database::changes::Changes;
-use crate::store::database::error::{Failure, StoreError};
-use crate::store::database::in_use::InUse;
-use crate::store::database::open;
-use crate::store::database::settings::StoreSettings;
-use crate::store::database::store::Store;
+use crate::store::database::{Changes, Failure, InUse, Store, StoreError, StoreSettings, open};
 
 /// The secrets that replace those that were read.
 pub struct SecretChange {

@@ -10,7 +10,7 @@ use sqlx::types::Text;
 use crate::kms::{
     Asker, Issuable, KmcKeyRow, ModuleRow, Revision, Sealed, SealedRows, UpdateBasis, VendingKeyRow,
 };
-use crate::store::database::columns::{Moment, optional_text, text};
+use crate::store::database::{Moment, optional_text, text};
 use crate::sts::{Krn, PointText, Sgc, SmId, VendingKeyAttributes};
 
 /// The revision of the tables, which each change counts.

@@ -5,9 +5,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::usage::{SpoolUsage, usage};
 use crate::policy::throttle::Stage;
-use crate::store::database::columns::Moment;
-use crate::store::database::error::StoreError;
-use crate::store::database::store::Store;
+use crate::store::database::{Moment, Store, StoreError};
 use crate::store::throttle::buckets;
 
 /// Figures of the spool at one moment.

@@ -8,9 +8,7 @@ use super::requests::{Held, LeasedRequest};
 use crate::audit::{Entry, Event};
 use crate::faults::{self, FaultPoint};
 use crate::kms::Effects;
-use crate::store::database::changes::Changes;
-use crate::store::database::error::{Failure, StoreError};
-use crate::store::database::store::Store;
+use crate::store::database::{Changes, Failure, Store, StoreError};
 use crate::store::keys::issues;
 
 /// The final result of a request.

@@ -13,10 +13,7 @@ use super::leases::{self, First, LeaseToken, Leased, Leasing};
 use super::reply_port::{self, PortTrouble};
 use super::wait::Wait;
 use crate::kms::RequestId;
-use crate::store::database::changes::Changes;
-use crate::store::database::columns::{Moment, moment, text};
-use crate::store::database::error::{Failure, StoreError};
-use crate::store::database::store::Store;
+use crate::store::database::{Changes, Failure, Moment, Store, StoreError, moment, text};
 
 /// A reply to be delivered to one target.
 #[derive(Clone, Debug)]
@@ -257,8 +254,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::store::testing::{HOLD, PORT, TestStore, at, completion, id, reply};
-    use crate::store::{Postponement, SpoolUsage};
+    use crate::store::Postponement;
+    use crate::store::testing::{TestStore, at, id, reply};
 
     #[tokio::test]
     async fn a_target_gets_its_replies_in_order() {

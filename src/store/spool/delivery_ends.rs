@@ -11,10 +11,7 @@ use super::wait::is_in_work;
 use crate::audit::{Entry, Event};
 use crate::kms::RequestId;
 use crate::policy::Requester;
-use crate::store::database::changes::Changes;
-use crate::store::database::columns::{Moment, text};
-use crate::store::database::error::{Failure, StoreError};
-use crate::store::database::store::Store;
+use crate::store::database::{Changes, Failure, Moment, Store, StoreError, text};
 use crate::store::throttle::{acquaintance, buckets};
 
 /// A reply for one target that was given up.

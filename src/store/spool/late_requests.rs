@@ -10,10 +10,7 @@ use super::requests::targets;
 use crate::kms::RequestId;
 use crate::mail::{Address, ServiceCode};
 use crate::policy::Requester;
-use crate::store::database::changes::Changes;
-use crate::store::database::columns::{Moment, moment, text};
-use crate::store::database::error::{Failure, StoreError};
-use crate::store::database::store::Store;
+use crate::store::database::{Changes, Failure, Moment, Store, StoreError, moment, text};
 
 /// A request in the spool whose sender is to get a notice.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,12 +143,12 @@ mod tests {
             };
             test.store.accept(request).await.unwrap();
         }
-        let untold = async |by| {
+        let unnotified = async |by| {
             let waiting = test.store.requests_to_notify(id(1), at(by)).await.unwrap();
             waiting.into_iter().map(|own| own.id).collect::<Vec<_>>()
         };
-        assert_eq!(untold(1).await, [id(1)]);
-        assert_eq!(untold(9).await, [id(1), id(2)]);
+        assert_eq!(unnotified(1).await, [id(1)]);
+        assert_eq!(unnotified(9).await, [id(1), id(2)]);
         let notice = FinishedReply {
             message: b"Subject: late\r\n\r\n".to_vec(),
             reverse_path: String::new(),
@@ -166,7 +163,7 @@ mod tests {
         };
         assert!(notify().await);
         assert!(!notify().await);
-        assert_eq!(untold(9).await, [id(2)]);
+        assert_eq!(unnotified(9).await, [id(2)]);
         assert_eq!(test.store.spool_usage().await.unwrap().replies, 1);
         let leased = test.lease_delivery(at(9)).await.unwrap();
         assert_eq!(

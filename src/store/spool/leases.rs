@@ -11,11 +11,10 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::sqlite::SqliteConnection;
 
 use super::wait::Wait;
-use crate::store::database::changes::Changes;
-use crate::store::database::error::Failure;
+use crate::store::database::{Changes, Failure};
 
 /// Shows that its holder has the lease of a `T`, unless the lease has passed to another. `T` is a
-/// [`super::requests::LeasedRequest`] or a [`super::deliveries::LeasedDelivery`].
+/// [`crate::store::LeasedRequest`] or a [`crate::store::LeasedDelivery`].
 pub struct LeaseToken<T> {
     /// The leased row. Its number is never used again.
     pub(super) row: i64,

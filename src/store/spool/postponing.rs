@@ -12,10 +12,7 @@ use super::replies::{self, Answered, FinishedReply, ReplyKind};
 use super::troubles::{self, Of};
 use super::wait::is_in_work;
 use crate::audit::Event;
-use crate::store::database::changes::Changes;
-use crate::store::database::columns::{Moment, moment, text};
-use crate::store::database::error::{Failure, StoreError};
-use crate::store::database::store::Store;
+use crate::store::database::{Changes, Failure, Moment, Store, StoreError, moment, text};
 
 /// A delivery that is given back for a time.
 #[derive(Clone, Debug, PartialEq, Eq)]

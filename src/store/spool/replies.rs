@@ -9,8 +9,7 @@ use crate::audit::{Entry, Event};
 use crate::kms::RequestId;
 use crate::mail::NoticeCode;
 use crate::policy::Requester;
-use crate::store::database::changes::Changes;
-use crate::store::database::columns::Moment;
+use crate::store::database::{Changes, Moment};
 
 /// A reply ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]

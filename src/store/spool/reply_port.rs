@@ -9,11 +9,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::types::Text;
 
 use super::wait::Wait;
-use crate::store::database::arrivals::Due;
-use crate::store::database::changes::Changes;
-use crate::store::database::columns::{Moment, moment};
-use crate::store::database::error::{Failure, StoreError};
-use crate::store::database::store::Store;
+use crate::store::database::{Changes, Due, Failure, Moment, Store, StoreError, moment};
 
 /// The trouble of Postfix's reply port.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,10 +11,7 @@ use crate::audit::{Entry, Event};
 use crate::kms::RequestId;
 use crate::mail::{Address, ServiceCode};
 use crate::policy::Requester;
-use crate::store::database::changes::Changes;
-use crate::store::database::columns::{Moment, moment, text};
-use crate::store::database::error::{Failure, StoreError};
-use crate::store::database::store::Store;
+use crate::store::database::{Changes, Failure, Moment, Store, StoreError, moment, text};
 
 /// A request to be worked on.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::store::database::columns::{Moment, moment};
+use crate::store::database::{Moment, moment};
 
 /// Troubles kept of one request or delivery: the latest.
 const KEPT: u32 = 20;

@@ -3,10 +3,7 @@
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::store::database::changes::Changes;
-use crate::store::database::error::{Failure, StoreError};
-use crate::store::database::room;
-use crate::store::database::store::Store;
+use crate::store::database::{Changes, Failure, Store, StoreError, room};
 
 /// Amount of requests and replies in the spool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

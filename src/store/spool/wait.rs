@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::store::database::columns::Moment;
+use crate::store::database::Moment;
 
 /// The time for which a row is not due.
 pub(super) struct Wait {

@@ -6,7 +6,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::policy::{ClientNetwork, Requester, Trust};
-use crate::store::database::columns::Moment;
+use crate::store::database::Moment;
 
 /// Knowledge of an address that is to be answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

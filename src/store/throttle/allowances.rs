@@ -11,14 +11,10 @@ use crate::mail::{Address, NoticeCode};
 use crate::policy::throttle::Standing;
 use crate::policy::{Charge, Charges, Newcomers, ThrottleKey, Trust};
 use crate::store::audit::order::Order;
-use crate::store::database::arrivals::Due;
-use crate::store::database::changes::Changes;
-use crate::store::database::columns::Moment;
-use crate::store::database::error::{Failure, StoreError};
-use crate::store::database::store::Store;
+use crate::store::database::{Changes, Due, Failure, Moment, Store, StoreError};
 
 impl Store {
-    /// Forgets how much a sender asked, by its [`super::buckets::ThrottledSender::key`]. Its block
+    /// Forgets how much a sender asked, by its [`crate::store::ThrottledSender::key`]. Its block
     /// ends, and its requests that wait for their turn are due. False if nothing is known of it.
     pub async fn unblock(&self, key: &str, order: Order) -> Result<bool, StoreError> {
         let key = key.to_owned();

@@ -9,9 +9,7 @@ use sqlx::sqlite::{Sqlite, SqliteConnection, SqliteRow};
 
 use crate::policy::throttle::{Bucket, Stage, Standing, step};
 use crate::policy::{Charge, Charges};
-use crate::store::database::columns::{Moment, length, microseconds, moment};
-use crate::store::database::error::StoreError;
-use crate::store::database::store::Store;
+use crate::store::database::{Moment, Store, StoreError, length, microseconds, moment};
 
 /// Buckets that are kept, and answered addresses: those seen last.
 pub(crate) const KEPT: i64 = 50_000;

@@ -4,9 +4,7 @@
 use sqlx::Row;
 
 use crate::policy::{ClientNetwork, Requester};
-use crate::store::database::changes::Changes;
-use crate::store::database::error::Failure;
-use crate::store::database::settings::StoreSettings;
+use crate::store::database::{Changes, Failure, StoreSettings};
 
 /// A part of the spool.
 struct Share {

@@ -5,7 +5,6 @@
 use super::*;
 use crate::store::StoreError;
 use crate::store::testing::{TestStore, at, completion, id, request};
-use jiff::SignedDuration;
 
 #[tokio::test]
 async fn an_accepted_request_comes_back_as_it_was() {

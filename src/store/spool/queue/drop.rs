@@ -11,11 +11,7 @@ use super::values::{Dropped, DroppedAll, ToDrop, ToDropAll};
 use crate::audit::{Entry, Event};
 use crate::kms::RequestId;
 use crate::store::audit::order::Order;
-use crate::store::database::arrivals::Due;
-use crate::store::database::changes::Changes;
-use crate::store::database::columns::{Moment, moment, text};
-use crate::store::database::error::{Failure, StoreError};
-use crate::store::database::store::Store;
+use crate::store::database::{Changes, Due, Failure, Moment, Store, StoreError, moment, text};
 use crate::store::spool::wait::waits_for_allowance;
 
 impl Store {

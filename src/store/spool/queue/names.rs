@@ -8,8 +8,7 @@ use sqlx::types::Text;
 
 use crate::kms::RequestId;
 use crate::store::audit::log::{self, StoredEntry};
-use crate::store::database::error::StoreError;
-use crate::store::database::store::Store;
+use crate::store::database::{Store, StoreError};
 
 impl Store {
     /// The requests with this id or Postfix queue id, finished ones too. If there is none, those

@@ -8,9 +8,7 @@ use sqlx::types::Text;
 use super::names::entries_of;
 use super::values::{Attempted, QueueState, Queued, RequestStory, SpooledMessage, Waits};
 use crate::kms::RequestId;
-use crate::store::database::columns::{Moment, moment, optional_text, text};
-use crate::store::database::error::StoreError;
-use crate::store::database::store::Store;
+use crate::store::database::{Moment, Store, StoreError, moment, optional_text, text};
 use crate::store::spool::troubles::{self, Of, Trouble};
 use crate::store::spool::wait::Wait;
 

@@ -8,11 +8,7 @@ use sqlx::types::Text;
 use super::values::{ToRetry, WaitsEnded};
 use crate::audit::{Entry, Event};
 use crate::store::audit::order::Order;
-use crate::store::database::arrivals::Due;
-use crate::store::database::changes::Changes;
-use crate::store::database::columns::Moment;
-use crate::store::database::error::{Failure, StoreError};
-use crate::store::database::store::Store;
+use crate::store::database::{Changes, Due, Failure, Moment, Store, StoreError};
 use crate::store::spool::wait::waits_for_allowance;
 
 impl Store {

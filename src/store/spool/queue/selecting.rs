@@ -10,9 +10,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use super::values::{Selected, Selection};
 use crate::kms::RequestId;
 use crate::mail::ReversePath;
-use crate::store::database::columns::{Moment, moment, optional_text, text};
-use crate::store::database::error::StoreError;
-use crate::store::database::store::Store;
+use crate::store::database::{Moment, Store, StoreError, moment, optional_text, text};
 use crate::store::spool::wait::waits_for_allowance;
 
 impl Store {

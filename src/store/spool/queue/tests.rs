@@ -10,10 +10,8 @@ use crate::audit::Event;
 use crate::kms::RequestId;
 use crate::policy::throttle::{Allowance, Excess};
 use crate::policy::{Charge, Charges, RuleName, ThrottleKey};
-use crate::store::testing::{HOLD, TestStore, at, completion, id, order, reply, request};
-use crate::store::{
-    Completed, LeasedDelivery, LeasedRequest, NewRequest, Postponement, SpoolUsage,
-};
+use crate::store::testing::{HOLD, TestStore, at, id, order, reply, request};
+use crate::store::{LeasedDelivery, LeasedRequest, NewRequest, Postponement};
 
 async fn states(test: &TestStore, second: i64) -> Vec<(RequestId, QueueState)> {
     let queue = test.store.queue(at(second)).await.unwrap();

@@ -1,13 +1,11 @@
 //! Allowances in the store: who is taken, put off, notified, refused and blocked.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-use jiff::SignedDuration;
-
 use super::super::buckets::{KEPT, senders};
-use super::super::testing::{SMALL, address, forger, from, jane, unknown};
+use super::super::testing::{address, forger, from, jane, unknown};
 use super::*;
 use crate::kms::RequestId;
-use crate::policy::{Charges, Sender};
+use crate::policy::Sender;
 use crate::store::testing::{TestStore, at, completion, id, order, request};
 use crate::store::{Accepted, NewRequest, StoreError};
 

@@ -22,9 +22,9 @@ const KINDS: i64 = 32;
 const OTHERS: &str = "others";
 
 impl Store {
-    /// Appends the audit entry of ignored mail, or counts it: of those of one rule and client
-    /// network within a minute only the first is appended. Duplicates and mail of blocked senders
-    /// that [`Store::accept`] does not take are counted in the same way.
+    /// Appends the audit entry of ignored mail, or counts it. Within a minute only the first entry
+    /// of one rule and client network is appended. Duplicates and mail of blocked senders that
+    /// [`Store::accept`] does not take are counted in the same way.
     ///
     /// # Errors
     /// [`StoreError::NoRoom`] where the reserve of the file system begins.

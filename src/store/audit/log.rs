@@ -63,8 +63,8 @@ impl Store {
             .await
     }
 
-    /// The entries at which the audit log's chain passed to the key of another master secret, as
-    /// they were when the store was opened with that key.
+    /// The entries at which the audit log's chain passed to the key of another master secret. They
+    /// are as they were when the store was opened with that key.
     pub fn hand_overs(&self) -> Vec<i64> {
         let key = self.chain_key();
         key.map_or_else(Vec::new, |key| key.hand_overs().collect())

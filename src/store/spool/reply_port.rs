@@ -235,8 +235,8 @@ mod tests {
         test.store.port_fails(failure).await.unwrap()
     }
 
-    /// Three replies for three targets, and the first of them on its way when the
-    /// port dies at second 10, to be tried again at 20.
+    /// Three replies for three targets. The first is on its way when the port dies at second 10.
+    /// The port is tried again at 20.
     async fn dead() -> (TestStore, LeasedDelivery) {
         let test = TestStore::new().await;
         for (number, target) in [(1, "a@b.example"), (2, "c@d.example"), (3, "e@f.example")] {
@@ -248,8 +248,8 @@ mod tests {
         (test, first)
     }
 
-    /// Two replies, and the first of them refused at second 10 for a reason of the
-    /// site's: it is due again at `until`, and the port is tried again at 60.
+    /// Two replies. The first is refused at second 10 for a reason of the site's, and is due again
+    /// at `until`. The port is tried again at 60.
     async fn refusing(until: Timestamp) -> (TestStore, LeasedDelivery) {
         let test = TestStore::new().await;
         for (number, target) in [(1, "a@b.example"), (2, "c@d.example")] {

@@ -1,5 +1,5 @@
-//! The queue as operators see it: everything that waits and why, the whole story of a request, and
-//! orders to try again and to drop.
+//! The queue as operators see it: everything that waits, and why. Has the story of each request,
+//! and orders to try again and to drop.
 
 mod drop;
 mod names;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kms_gateway::audit::{ChainKey, Entry};
 use kms_gateway::milter::{Gateway, InFlight, Memory, Rules};
 use kms_gateway::policy::{Settings, Throttle};
-use kms_gateway::store::{SqliteStore, Store as _, StoreSettings};
+use kms_gateway::store::{Store, StoreSettings};
 use kms_gateway::time::{Clock, WatchedClock};
 use kms_gateway::{
     kms::{EmbeddedKms, KeyLoadFileSettings},
@@ -40,7 +40,7 @@ impl Clock for StoppedClock {
 pub struct House {
     pub gateway: Arc<Gateway>,
     pub rules: watch::Sender<Arc<Rules>>,
-    store: Arc<SqliteStore>,
+    store: Arc<Store>,
     _directory: TempDir,
 }
 
@@ -57,7 +57,7 @@ impl House {
         settings.newcomers_percent = STRANGERS_PERCENT;
         settings.network_percent = STRANGERS_PERCENT;
         settings.min_free_bytes = 0;
-        let store = SqliteStore::open(&settings, Some(ChainKey::new(&[7; 32])))
+        let store = Store::open(&settings, Some(ChainKey::new(&[7; 32])))
             .await
             .unwrap();
         let storage_key = StorageKey::random().unwrap();

@@ -15,9 +15,10 @@ use std::{
 use jiff::Timestamp;
 use kms_gateway::{
     audit::{ChainKey, Entry, Event},
+    mail::{Message, Request, ServiceCode},
     policy::{Charges, Trust},
     request_id::RequestId,
-    store::{Accepted, NewRequest, NoticeWriter, SqliteStore, Store, StoreSettings},
+    store::{Accepted, NewRequest, NoticeSettings, Store, StoreSettings},
 };
 use tokio::{runtime::Runtime, task::JoinSet};
 
@@ -87,7 +88,7 @@ async fn accepts(directory: &Path, tasks: usize, count: usize) -> Vec<f64> {
     let mut settings = StoreSettings::new(path.join("gateway.sqlite3"));
     settings.max_requests = 100_000;
     settings.max_bytes = 1 << 30;
-    let opened = SqliteStore::open(&settings, Some(ChainKey::new(&[7; 32])));
+    let opened = Store::open(&settings, Some(ChainKey::new(&[7; 32])));
     let store = opened.await.expect("a store");
     let commits = store.commits();
     let begun = Arc::new(AtomicUsize::new(0));
@@ -131,11 +132,16 @@ fn request(number: usize) -> NewRequest {
         identity: Some(identity),
         trust: Trust::Verified,
         network: None,
-        targets: vec!["vendor@vendor.example".to_owned()],
+        request: Request::judged(
+            &Message::from_bytes(b"Subject: {KMS:Help}\r\n\r\n"),
+            ServiceCode::Help,
+            "kms@gateway.example".parse().expect("an address"),
+            vec!["vendor@vendor.example".parse().expect("an address")],
+        ),
         message: vec![b'x'; 1024],
         charges: Charges::default(),
         forget_before: now - NewRequest::IDENTITY_KEPT,
-        notice: NoticeWriter::new(|_, _, _| None),
+        notice: NoticeSettings::default(),
         audit: Entry::new(now, Event::Judged),
     }
 }

@@ -7,7 +7,7 @@ use kms_gateway::{
     audit::ChainKey,
     kms::KmsTables,
     secrets::{MasterSecret, StorageKey},
-    store::{SqliteStore, StoreSettings},
+    store::{Store, StoreSettings},
 };
 
 use crate::harness::{Layout, kms_gateway, run};
@@ -112,7 +112,7 @@ impl Files {
 pub fn with_store<T>(
     files: &Files,
     secret: &str,
-    act: impl AsyncFnOnce(&Arc<SqliteStore>, &StorageKey) -> T,
+    act: impl AsyncFnOnce(&Arc<Store>, &StorageKey) -> T,
 ) -> Option<T> {
     let master = MasterSecret::from_file(&files.path(secret)).expect("a master secret");
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -121,7 +121,7 @@ pub fn with_store<T>(
     runtime.expect("a runtime").block_on(async {
         let chain_key = ChainKey::new(master.derive("audit-chain").expose());
         let settings = StoreSettings::new(files.database());
-        let store = SqliteStore::open(&settings, Some(chain_key)).await.ok()?;
+        let store = Store::open(&settings, Some(chain_key)).await.ok()?;
         let opened = StorageKey::open_or_create(store.as_ref(), &master).await;
         let done = match &opened {
             Ok(storage_key) => Some(act(&store, storage_key).await),

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     fs,
+    os::unix::process::ExitStatusExt,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::Duration,
@@ -90,6 +91,40 @@ fn a_message_keeps_the_rules_of_its_mail_and_the_next_has_the_new_ones() {
     assert_eq!(sent.code, 250);
     let ignored = site.layout.gateway(&["audit", "list", "--rule", "size"]);
     assert_eq!(ignored.matches("the limit is 1000").count(), 1, "{ignored}");
+}
+
+/// The configuration changes between 250 and the answer, together with everything that decides who
+/// asked, who is answered, and from which address.
+#[test]
+fn an_accepted_request_is_answered_as_it_was_judged() {
+    let layout = Layout::new();
+    layout.set_gateway("worker", "lease", "2s");
+    let mut site = layout.start();
+    site.gateway_dies = true;
+    assert!(site.gateway.take().expect("it runs").stop().success());
+    let doom = format!("{VARIABLE}=AfterLease:1");
+    let doomed = site.layout.start_gateway_by(&["env", &doom]);
+    let draft = help("judged once").with("Reply-To", &format!("{ALICE}, {BOB}, {CAROL}"));
+    let taken = site.smtp().send(ALICE, &[GATEWAY], &draft.to_bytes());
+    assert_eq!(taken.code, 250, "{taken:?}");
+    assert_eq!(doomed.wait_for_end().signal(), Some(9));
+
+    let layout = &site.layout;
+    layout.set_gateway("reply", "max_targets", 1);
+    let addresses = vec![Toml::from("another@kms.example.org")];
+    layout.set_gateway("gateway", "addresses", addresses);
+    let ids = vec![Toml::from("another.example.org")];
+    layout.set_gateway("sender_authentication", "authserv_ids", ids);
+    layout.set_gateway("sender_authentication", "require", true);
+    site.gateway = Some(site.layout.start_gateway());
+    for person in [ALICE, BOB, CAROL] {
+        let reply = site
+            .mailbox(person)
+            .wait_for_reply("{KMS:Help} judged once");
+        let from = reply.header("From").expect("a sender");
+        assert!(from.contains(GATEWAY), "{from}");
+        assert_eq!(reply.result()[0], "Success", "{person}");
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ use kms_gateway::{
     audit::{ChainKey, Entry, Event},
     kms::KmsTables,
     secrets::MasterSecret,
-    store::{SqliteStore, Store, StoreError, StoreSettings},
+    store::{Store, StoreError, StoreSettings},
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -152,7 +152,7 @@ impl Opening {
         self.runtime.block_on(async {
             let settings = StoreSettings::new(&self.path);
             let chain_key = ChainKey::new(self.secret.derive("audit-chain").expose());
-            let store = SqliteStore::open_checked(&settings, Some(chain_key)).await?;
+            let store = Store::open_checked(&settings, Some(chain_key)).await?;
             store.verify_audit(None).await?.expect("the chain holds");
             let entries = store.audit_entries(1, u32::MAX).await?;
             let entries = entries

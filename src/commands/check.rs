@@ -20,7 +20,7 @@ use crate::{
         milter_port, reply_port, start,
     },
     kms::{KmcKeys, KmsTables},
-    store::SqliteStore,
+    store::Store,
     time::SystemClock,
     wiring,
 };
@@ -183,7 +183,7 @@ fn hidden_zones(config: &Config) -> impl Iterator<Item = String> {
 }
 
 /// Warns if the last of the KMC's keys ends soon.
-async fn key_warning(config: &Config, store: &SqliteStore) -> Result<Option<String>, CommandError> {
+async fn key_warning(config: &Config, store: &Store) -> Result<Option<String>, CommandError> {
     let Some(warning) = key_management::key_warning(config) else {
         return Ok(None);
     };

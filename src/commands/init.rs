@@ -29,7 +29,6 @@ use crate::{
     },
     kms::{Curve, KmsTables as _, PrivateKey},
     new_file,
-    store::Store as _,
     sts::{Ident, StsTime},
     time::SystemClock,
 };

@@ -23,7 +23,7 @@ use crate::{
         KmsTables, ModuleRow,
         administration::{ModuleReplaced, NewModule, SupplyGroups},
     },
-    store::{PastIssue, Store},
+    store::PastIssue,
     sts::{Sgc, SmId},
 };
 

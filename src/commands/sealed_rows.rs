@@ -4,13 +4,13 @@ use super::CommandError;
 use crate::{
     kms::{AlteredRows, KmsTables},
     secrets::{MasterSecret, OtherMasterSecret, StorageKey},
-    store::SqliteStore,
+    store::Store,
 };
 
 /// Returns the altered rows. `secret` must be the master secret of the store's audit
 /// log.
 pub(super) async fn altered(
-    store: &SqliteStore,
+    store: &Store,
     secret: &MasterSecret,
 ) -> Result<AlteredRows, CommandError> {
     let Some(wrapped) = store.wrapped_storage_key().await? else {

@@ -14,7 +14,7 @@ use crate::{
     },
     kms::{KmsTables, StorageKeyError},
     secrets::{MasterSecret, StorageKey},
-    store::{SecretChange, Store as _, StoreAlone, StoreError},
+    store::{SecretChange, StoreAlone, StoreError},
 };
 
 #[derive(Debug, Subcommand)]

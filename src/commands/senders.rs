@@ -66,7 +66,7 @@ pub(super) async fn run(path: &Path, action: Action) -> Result<(), CommandError>
     ending
 }
 
-async fn list(store: &dyn Store, arguments: &List) -> Result<(), CommandError> {
+async fn list(store: &Store, arguments: &List) -> Result<(), CommandError> {
     let now = Timestamp::now();
     let senders = store.throttled_senders(now).await?;
     match arguments.json {
@@ -75,7 +75,7 @@ async fn list(store: &dyn Store, arguments: &List) -> Result<(), CommandError> {
     }
 }
 
-async fn unblock(store: &dyn Store, arguments: &Unblock) -> Result<(), CommandError> {
+async fn unblock(store: &Store, arguments: &Unblock) -> Result<(), CommandError> {
     let senders = store.throttled_senders(Timestamp::now()).await?;
     let named = SENDERS.find(&arguments.sender, &senders, |sender| &sender.key)?;
     if store.unblock(&named.key, order()).await? {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    store::{SqliteStore, Store, StoreError},
+    store::{Store, StoreError},
     time::{Clock, ClockRecord, WatchedClock},
 };
 
@@ -11,7 +11,7 @@ use crate::{
 /// of the newest audit entry.
 pub(crate) async fn watched(
     clock: Arc<dyn Clock>,
-    store: &SqliteStore,
+    store: &Store,
 ) -> Result<Arc<WatchedClock>, StoreError> {
     let record = match store.clock_record().await? {
         Some(record) => record,

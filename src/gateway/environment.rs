@@ -13,7 +13,7 @@ use crate::{
     mail::GatewayAddresses,
     policy::{self, dnsbl},
     secrets::{MasterSecret, MasterSecretError, StorageKey, secrets_are_kept_in_memory},
-    store::{SqliteStore, give_to_owner},
+    store::{Store, give_to_owner},
     sts::StsTime,
 };
 
@@ -22,7 +22,7 @@ pub(crate) const DEFAULT_MASTER_SECRET: &str = "/etc/kms-gateway/master.secret";
 
 /// The opened parts of an installation.
 pub(crate) struct Environment {
-    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) store: Arc<Store>,
     pub(crate) storage_key: StorageKey,
 }
 
@@ -31,7 +31,7 @@ impl Environment {
     /// missing.
     pub(crate) async fn open(path: &Path, config: &Config) -> Result<Self, GatewayError> {
         let secret = master_secret(path, &config.secrets)?;
-        let store = SqliteStore::open(&config.store, Some(chain_key(&secret))).await?;
+        let store = Store::open(&config.store, Some(chain_key(&secret))).await?;
         Self::with(store, &secret).await
     }
 
@@ -40,12 +40,12 @@ impl Environment {
     pub(crate) async fn open_checked(path: &Path, config: &Config) -> Result<Self, GatewayError> {
         let secret = master_secret(path, &config.secrets)?;
         let begun = Instant::now();
-        let store = SqliteStore::open_checked(&config.store, Some(chain_key(&secret))).await?;
+        let store = Store::open_checked(&config.store, Some(chain_key(&secret))).await?;
         tracing::debug!(path = %store.path().display(), took = ?begun.elapsed(), "database checked");
         Self::with(store, &secret).await
     }
 
-    async fn with(store: Arc<SqliteStore>, secret: &MasterSecret) -> Result<Self, GatewayError> {
+    async fn with(store: Arc<Store>, secret: &MasterSecret) -> Result<Self, GatewayError> {
         let storage_key = StorageKey::open_or_create(store.as_ref(), secret).await?;
         Ok(Self { store, storage_key })
     }
@@ -84,7 +84,7 @@ pub(crate) fn chain_key(secret: &MasterSecret) -> ChainKey {
 pub(crate) async fn existing_store(
     config: &Config,
     chain_key: Option<ChainKey>,
-) -> Result<Arc<SqliteStore>, GatewayError> {
+) -> Result<Arc<Store>, GatewayError> {
     let path = &config.store.path;
     if !path.exists() {
         return Err(GatewayError::other(format!(
@@ -92,7 +92,7 @@ pub(crate) async fn existing_store(
             path.display()
         )));
     }
-    Ok(SqliteStore::open(&config.store, chain_key).await?)
+    Ok(Store::open(&config.store, chain_key).await?)
 }
 
 /// Reads the master secret from the place that the configuration at `path` names.

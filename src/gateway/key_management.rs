@@ -9,7 +9,7 @@ use super::{GatewayError, environment::Environment};
 use crate::{
     config::{Config, Period},
     kms::{EmbeddedKms, Kms, KmsTables, RemoteKms},
-    store::SqliteStore,
+    store::Store,
 };
 
 /// Opens store and key management system. The storage key is opened even with an
@@ -17,7 +17,7 @@ use crate::{
 pub(crate) async fn open(
     path: &Path,
     config: &Config,
-) -> Result<(Arc<SqliteStore>, Arc<dyn Kms>), GatewayError> {
+) -> Result<(Arc<Store>, Arc<dyn Kms>), GatewayError> {
     let environment = Environment::open_checked(path, config).await?;
     let store = environment.store.clone();
     let kms: Arc<dyn Kms> = match remote(config) {
@@ -79,7 +79,7 @@ pub(crate) async fn load_embedded(path: &Path) -> Result<(Config, Environment), 
 /// is used.
 pub(crate) async fn keys_left_behind(
     config: &Config,
-    store: &SqliteStore,
+    store: &Store,
 ) -> Result<Option<String>, GatewayError> {
     if config.kms.socket.is_none() {
         return Ok(None);

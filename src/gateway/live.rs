@@ -81,8 +81,6 @@ impl Reloadable {
             },
             dnsbl: config.dnsbl.clone(),
             reply: ReplySettings {
-                addresses: gateway_addresses(config),
-                max_targets: config.reply.max_targets,
                 max_stranger_subject: config.reply.max_stranger_subject,
                 reverse_path: config.reply.reverse_path.clone(),
                 installation: installation(config),

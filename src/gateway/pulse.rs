@@ -41,7 +41,7 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(45);
 ///   Postfix meanwhile, and status and log show the error. Only silence means
 ///   that something hangs here.
 pub(super) struct Pulse {
-    pub(super) store: Arc<dyn Store>,
+    pub(super) store: Arc<Store>,
     pub(super) clock: Arc<WatchedClock>,
     /// Names the port for replies.
     pub(super) delivering: watch::Receiver<InjectionSettings>,

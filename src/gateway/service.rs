@@ -30,7 +30,7 @@ use crate::{
     config::{Config, Period},
     kms::AlteredRows,
     milter::{self, Connections, Gateway, InFlight, Memory, MilterSocket},
-    store::{SqliteStore, Store},
+    store::Store,
     time::{Clock, WatchedClock},
     worker::{Retry, Upkeep, Worker},
 };
@@ -47,7 +47,7 @@ pub struct Service {
     path: PathBuf,
     config: Config,
     clock: Arc<WatchedClock>,
-    store: Arc<SqliteStore>,
+    store: Arc<Store>,
     live: Live,
     connections: Arc<Connections>,
     memory: Arc<Memory>,
@@ -131,7 +131,7 @@ impl Service {
 
     fn start_tasks(&mut self, socket: MilterSocket) {
         let (config, live, clock) = (&self.config, &self.live, &self.clock);
-        let store: Arc<dyn Store> = self.store.clone();
+        let store: Arc<Store> = self.store.clone();
         let worker = worker(config, live, store.clone(), clock.clone()).run(
             config.worker.parallel_requests,
             config.worker.parallel_deliveries,
@@ -243,7 +243,7 @@ fn replay_marks_kept(config: &Config) -> Period {
 fn worker(
     config: &Config,
     live: &Live,
-    store: Arc<dyn Store>,
+    store: Arc<Store>,
     clock: Arc<WatchedClock>,
 ) -> Arc<Worker> {
     Arc::new(Worker {

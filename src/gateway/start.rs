@@ -11,7 +11,7 @@ use crate::{
     dnsbl::Blocklists,
     kms::Kms,
     milter::MilterSocket,
-    store::SqliteStore,
+    store::Store,
 };
 
 /// Binds the port of metrics and probes, if the configuration has one.
@@ -66,7 +66,7 @@ fn cannot_be_bound(
 /// The result of a rehearsal.
 pub(crate) struct Rehearsal {
     /// Database and key management system, if they open.
-    pub(crate) opened: Option<(Arc<SqliteStore>, Arc<dyn Kms>)>,
+    pub(crate) opened: Option<(Arc<Store>, Arc<dyn Kms>)>,
     /// The blocklists, if any are configured and can be asked.
     pub(crate) blocklists: Option<Blocklists>,
     /// The reasons for `serve` to refuse the start.

@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use super::address::Address;
 use super::gateway_addresses::GatewayAddresses;
+use super::header::Header;
 use super::message::Message;
 use super::mime::{Part, Structure};
 use super::named_gateway::named_in_to;
@@ -88,17 +89,30 @@ impl Request {
         if targets.is_empty() {
             return Err(RequestError::NoTarget);
         }
+        Ok(Self::judged(message, code, from_gateway.clone(), targets))
+    }
+
+    /// Reads a request for this service, at this gateway address, as the policy judged it.
+    #[must_use]
+    pub fn judged(
+        message: &Message,
+        code: ServiceCode,
+        from_gateway: Address,
+        targets: Vec<Address>,
+    ) -> Self {
+        let headers = &message.headers;
+        let subject = headers.first("Subject").map(Header::decoded);
         let structure = message.structure();
-        Ok(Request {
+        Request {
             code,
-            subject: subject::clean(&subject),
-            from_gateway: from_gateway.clone(),
+            subject: subject::clean(&subject.unwrap_or_default()),
+            from_gateway,
             targets,
             message_id: threading::message_id(headers),
             references: threading::references(headers),
             body: Body::of(&structure),
             attachments: structure.attachments().map(Attachment::of).collect(),
-        })
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! attachment that each service expects.
 
 use std::fmt::{self, Display, Formatter};
+use std::str::FromStr;
 
 use thiserror::Error;
 
@@ -62,6 +63,15 @@ impl ServiceCode {
             | ServiceCode::GetKlfStsEd2
             | ServiceCode::Unknown(_) => Expected::NoAttachment,
         }
+    }
+}
+
+impl FromStr for ServiceCode {
+    type Err = SubjectError;
+
+    /// Reads the code that [`Self::as_str`] gives.
+    fn from_str(code: &str) -> Result<Self, SubjectError> {
+        parse_subject(code)
     }
 }
 

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 
 use crate::{
     audit::{Entry, Event},
-    mail::{self, Address, Headers, Message, QueueIds, Request, compose_notice},
+    mail::{self, Headers, Message, QueueIds, Request},
     policy::{Charges, ClientNetwork, Judgement, Listener, Trust, Verdict},
     request_id::RequestId,
-    store::{FinishedReply, NewRequest, NoticeWriter},
+    store::{NewRequest, NoticeSettings},
 };
 
 /// Stands for the queue id if the MTA sends none.
@@ -25,6 +25,8 @@ pub(super) struct Arrival<'a> {
     pub(super) client: Option<IpAddr>,
     pub(super) message: &'a Message,
     pub(super) asking: Asking,
+    /// Settings of the notice, should the request be put off.
+    pub(super) notice: NoticeSettings,
 }
 
 /// The facts about a request that are not in its message.
@@ -34,24 +36,21 @@ pub(super) struct Asking {
     pub(super) trust: Trust,
     /// The client's network, if it says something about the sender.
     pub(super) network: Option<ClientNetwork>,
-    /// The addresses that get the reply.
-    pub(super) targets: Vec<Address>,
+    /// The request as the policy judged it.
+    pub(super) request: Request,
     /// The allowances that the request is charged to.
     pub(super) charges: Charges,
-    /// Writes the notice if the allowances don't suffice.
-    pub(super) notice: NoticeWriter,
 }
 
 impl Asking {
     /// For a request whose sender can't be determined.
-    pub(super) fn of_nobody(targets: Vec<Address>) -> Self {
+    pub(super) fn of_nobody(request: Request) -> Self {
         Self {
             identity: None,
             trust: Trust::Stranger,
             network: None,
-            targets,
+            request,
             charges: Charges::default(),
-            notice: NoticeWriter::new(|_, _, _| None),
         }
     }
 }
@@ -64,9 +63,8 @@ pub(super) fn request(id: RequestId, arrival: Arrival<'_>, entry: Entry) -> NewR
         identity,
         trust,
         network,
-        targets,
+        request,
         charges,
-        notice,
     } = arrival.asking;
     let sender = charges.sender.as_ref().map_or_else(
         || arrival.reverse_path.to_lowercase(),
@@ -81,40 +79,17 @@ pub(super) fn request(id: RequestId, arrival: Arrival<'_>, entry: Entry) -> NewR
         sender,
         trust,
         network,
-        targets: targets.iter().map(ToString::to_string).collect(),
+        request,
         identity,
         message: arrival.message.to_bytes(),
         charges,
-        notice,
+        notice: arrival.notice,
         audit: Entry {
             request_id: Some(id.to_string()),
             ..entry
         },
         id,
     }
-}
-
-/// Writes the notices of a request, from `reverse_path`. If the request may be
-/// forged, they repeat `max_stranger_subject` characters of its Subject.
-pub(super) fn notices(
-    id: RequestId,
-    request: Request,
-    reverse_path: String,
-    max_stranger_subject: usize,
-    now: Timestamp,
-) -> NoticeWriter {
-    NoticeWriter::new(move |code, until, requester| {
-        let request = match requester.may_be_forged() {
-            true => request.clone().shortened(max_stranger_subject),
-            false => request.clone(),
-        };
-        Some(FinishedReply {
-            late_notice: None,
-            message: compose_notice(&request, &id.to_string(), code, until, now),
-            reverse_path: reverse_path.clone(),
-            targets: request.targets.iter().map(ToString::to_string).collect(),
-        })
-    })
 }
 
 /// The identity by which the same message is recognised later; none without a queue

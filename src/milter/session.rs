@@ -31,14 +31,14 @@ use crate::{
     policy::{self, Asked, Envelope, Facts, Judgement, Listener, RuleName, Verdict, dnsbl::Score},
     request_id::RequestId,
     secrets::RandomError,
-    store::{Accepted, NewRequest, Store, StoreError},
+    store::{Accepted, NewRequest, NoticeSettings, Store, StoreError},
     time::{Clock as _, WatchedClock},
 };
 
 /// The parts of the gateway that a session uses.
 pub struct Gateway {
     /// Keeps requests and audit entries.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<Store>,
     /// Verifies which module made a request.
     pub kms: Arc<dyn Kms>,
     /// The clock for all times that the session notes.
@@ -435,7 +435,7 @@ impl Transaction {
             }
         };
         let id = RequestId::random()?;
-        let asking = self.asking(id, session, queue_id, asked, now).await;
+        let asking = self.asking(session, queue_id, asked, now).await;
         let request = intake::request(
             id,
             intake::Arrival {
@@ -446,6 +446,10 @@ impl Transaction {
                 client: self.brought_by(session),
                 message: self.content.message(),
                 asking,
+                notice: NoticeSettings {
+                    reverse_path: self.rules.reply_reverse_path.clone(),
+                    max_stranger_subject: self.rules.max_stranger_subject,
+                },
             },
             entry,
         );
@@ -493,50 +497,40 @@ impl Transaction {
     }
 
     /// The facts about a request that the store needs: reply targets, identity of the
-    /// message, sender and allowances. The notice is for the case that the allowances don't
-    /// suffice.
+    /// message, sender and allowances.
     async fn asking(
         &self,
-        id: RequestId,
         session: &Session,
         queue_id: &str,
         asked: &Asked,
         now: jiff::Timestamp,
     ) -> Asking {
-        let rules = &self.rules;
-        let mut targets = asked.targets.answered.clone();
-        // This does not fail: the policy has judged the message a request.
-        let Ok(request) =
-            Request::from_message(self.content.message(), &rules.addresses, targets.clone())
-        else {
-            return Asking::of_nobody(targets);
-        };
+        let message = self.content.message();
+        let mut request = Request::judged(
+            message,
+            asked.service.clone(),
+            asked.gateway.clone(),
+            asked.targets.answered.clone(),
+        );
         // The site's own Postfix had a message at the internal listener in its queue.
         let first_queue_id = match session.listener {
             Listener::Outer => None,
             Listener::Internal => self.trace(session).queue_id,
         };
-        let message = self.content.message();
         let identity = intake::identity(queue_id, first_queue_id.as_deref(), message, &request);
         let reverse_path = ReversePath::from_smtp(&self.reverse_path);
         let origin = self.origin(session, &reverse_path, asked.authenticated.clone());
         let kms = session.gateway.kms.as_ref();
         let Some(sender) = sender_of(&request, origin, kms, now).await else {
-            return Asking::of_nobody(targets);
+            return Asking::of_nobody(request);
         };
-        targets.truncate(sender.most_targets());
-        let request = Request {
-            targets: targets.clone(),
-            ..request
-        };
-        let reverse_path = rules.reply_reverse_path.clone();
+        request.targets.truncate(sender.most_targets());
         Asking {
             identity,
             trust: sender.trust(),
             network: sender.network(),
-            charges: rules.throttle.charges(&sender, &targets),
-            notice: intake::notices(id, request, reverse_path, rules.max_stranger_subject, now),
-            targets,
+            charges: self.rules.throttle.charges(&sender, &request.targets),
+            request,
         }
     }
 

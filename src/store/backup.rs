@@ -1,4 +1,4 @@
-//! A copy of the database, made while it is in use.
+//! Copies the database while it is in use.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -9,35 +9,34 @@ use std::path::{Path, PathBuf};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 
-use super::error::{StoreError, remedy};
-use super::open::cannot;
-use super::{SqliteStore, audit_log, integrity, open};
+use super::audit::log;
+use super::database::{Store, StoreError, cannot, integrity, open, remedy};
 use crate::audit::Head;
 use crate::new_file;
 
-/// A copy that was made.
+/// A finished copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backup {
-    /// How large it is.
+    /// Size of the file.
     pub bytes: u64,
     /// The newest audit entry in it.
     pub head: Head,
 }
 
-/// Why there is no copy.
+/// The reason why there is no copy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackupError {
-    /// Nothing is overwritten.
+    /// The file exists. Nothing is overwritten.
     #[error("{} is there already; name a file that is not", .0.display())]
     Exists(PathBuf),
-    /// The file that a copy is made in is there.
+    /// The partial file of another copy exists.
     #[error("{}: another backup is being made there, or did not end; remove it if none is running", .0.display())]
     Unfinished(PathBuf),
-    /// The path can't name a file.
+    /// The path is not the name of a file.
     #[error("{}: not the name of a file (in UTF-8); name one", .0.display())]
     Name(PathBuf),
-    /// Nothing can be made there.
+    /// The file can't be made.
     #[error(
         "{}: cannot be made: {cause}; name a file in a directory that is there and may be written to",
         path.display()
@@ -45,17 +44,17 @@ pub enum BackupError {
     Create {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the operating system.
         cause: io::Error,
     },
-    /// The copying failed.
+    /// SQLite could not copy the database.
     #[error("{} can't be copied to {}: {cause}{}", from.display(), to.display(), remedy(cause))]
     Copy {
         /// The database.
         from: PathBuf,
         /// The copy.
         to: PathBuf,
-        /// What SQLite says.
+        /// SQLite's error.
         cause: sqlx::Error,
     },
     /// The file system failed, or the copy is not sound.
@@ -63,13 +62,12 @@ pub enum BackupError {
     Store(#[from] StoreError),
 }
 
-impl SqliteStore {
-    /// Copies the database, as it is at one moment, to a file that must not be
-    /// there. Others go on reading and writing meanwhile. When this returns the
-    /// copy was checked and is on the disk; after an error there is none.
+impl Store {
+    /// Copies the database, as it is at one moment, to a new file. Others go on reading and writing
+    /// meanwhile. Afterwards the copy is checked and on the disk. After an error there is none.
     ///
     /// # Errors
-    /// If the path can't be used, or the copying fails.
+    /// [`BackupError`], each with its remedy.
     pub async fn backup(&self, to: &Path) -> Result<Backup, BackupError> {
         let to = std::path::absolute(to).map_err(|_| BackupError::Name(to.to_owned()))?;
         let partial = partial_name(&to)?;
@@ -79,13 +77,13 @@ impl SqliteStore {
         create(&partial)?;
         let made = self.copy(&partial, &to).await;
         if made.is_err() {
-            // The error says what went wrong; that this failed too adds nothing.
+            // The first error matters, not this one.
             let _ = fs::remove_file(&partial);
         }
         made
     }
 
-    /// Makes the copy under the one name and gives it the other.
+    /// Makes the copy as `partial`, and renames it at the end.
     async fn copy(&self, partial: &Path, to: &Path) -> Result<Backup, BackupError> {
         self.vacuum_into(partial).await?;
         let head = checked(partial).await?;
@@ -106,7 +104,7 @@ impl SqliteStore {
         };
         let name = partial.to_str();
         let name = name.ok_or_else(|| BackupError::Name(partial.to_owned()))?;
-        // A connection that can't write does, for it changes nothing here.
+        // The copying changes nothing here.
         let options = open::writer_options(from).read_only(true);
         let mut connection = options.connect().await.map_err(failed)?;
         sqlx::query("VACUUM INTO ?")
@@ -118,8 +116,7 @@ impl SqliteStore {
     }
 }
 
-/// `gateway.db.partial`: who finds a file of this name knows that it is none
-/// to rely on.
+/// Such as `gateway.db.partial`. The name shows that the file is not finished.
 fn partial_name(to: &Path) -> Result<PathBuf, BackupError> {
     let name = to.file_name().filter(|_| !to.is_dir());
     let mut name = OsString::from(name.ok_or_else(|| BackupError::Name(to.to_owned()))?);
@@ -152,18 +149,18 @@ async fn checked(copy: &Path) -> Result<Head, StoreError> {
     let options = SqliteConnectOptions::new()
         .filename(copy)
         .read_only(true)
-        // Nobody writes to it: no lock, and no file beside it.
+        // No lock and no file beside it, as nothing writes to it.
         .immutable(true)
         .pragma("cell_size_check", "ON")
         .disable_statement_logging();
     let mut connection = options.connect().await.map_err(failed)?;
     integrity::check(&mut connection, copy).await?;
-    let head = audit_log::head(&mut connection).await.map_err(failed)?;
+    let head = log::head(&mut connection).await.map_err(failed)?;
     connection.close().await.map_err(failed)?;
     Ok(head)
 }
 
-/// Gives the copy its name unless somebody else has made such a file meanwhile.
+/// Gives the copy its name, unless another file has that name by now.
 fn rename(partial: &Path, to: &Path) -> Result<(), BackupError> {
     new_file::rename(partial, to).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => BackupError::Exists(to.to_owned()),
@@ -177,10 +174,9 @@ mod tests {
 
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    use super::super::Store;
-    use super::super::testing::{TestStore, chain_key, request};
-    use super::super::{StoreSettings, testing};
     use super::*;
+    use crate::store::testing::{TestStore, chain_key, request};
+    use crate::store::{StoreSettings, testing};
 
     fn directory(test: &TestStore) -> PathBuf {
         test.settings.path.parent().unwrap().to_owned()
@@ -217,7 +213,7 @@ mod tests {
         assert_eq!(files(&test), names);
 
         let settings = StoreSettings::new(&to);
-        let copy = SqliteStore::open_checked(&settings, Some(chain_key()))
+        let copy = Store::open_checked(&settings, Some(chain_key()))
             .await
             .unwrap();
         assert_eq!(copy.verify_audit(None).await.unwrap(), Ok(backup.head));
@@ -283,7 +279,7 @@ mod tests {
             .take(64)
             .for_each(|byte| *byte = 0x5A);
         fs::write(&test.settings.path, content).unwrap();
-        let store = SqliteStore::open(&test.settings, Some(testing::chain_key()))
+        let store = Store::open(&test.settings, Some(testing::chain_key()))
             .await
             .unwrap();
         let error = store.backup(&directory(&test).join("copy")).await;

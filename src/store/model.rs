@@ -1,18 +1,17 @@
-//! The store against a model of it that is simple enough to be believed: random
-//! sequences of intents, stale tokens and crashes included, have the outcome
-//! that the model foretells, and each accepted request one final result.
+//! The store against a simple model of it. Random sequences of changes, with stale tokens and
+//! crashes, must have the outcome that the model predicts, and each accepted request one final
+//! result.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::collections::HashMap;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
-use super::{
-    testing::{HOLD, PORT, TestStore, at, completion, id, request},
-    *,
-};
-use crate::{audit::Event, request_id::RequestId};
+use super::testing::{HOLD, PORT, TestStore, at, completion, id, request};
+use super::*;
+use crate::audit::Event;
+use crate::request_id::RequestId;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -38,7 +37,7 @@ enum Step {
         token: usize,
         seconds: i64,
     },
-    /// Of a request, or of a delivery.
+    /// Renews the lease of a request or a delivery.
     Renew {
         token: usize,
         delivery: bool,
@@ -51,7 +50,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     const WEEK: i64 = 7 * 24 * 3600;
-    // How many leases ago: those further back are lost.
+    // So many leases ago. Those further back are lost.
     let token = 0..4_usize;
     let targets = prop::sample::subsequence(vec!["a@b.example", "c@d.example"], 0..=2);
     prop_oneof![
@@ -208,7 +207,7 @@ impl Run {
         }
     }
 
-    /// Tells whether a request was due.
+    /// Returns whether a request was due.
     async fn lease(&mut self) -> bool {
         let expected = lease(&mut self.requests, self.now).cloned();
         let leased = self.test.lease(self.now).await;
@@ -347,7 +346,7 @@ impl Run {
         }
     }
 
-    /// Works off what is left, and counts the final results.
+    /// Finishes everything that is left, and counts the final results.
     async fn finish(mut self) {
         self.now += SignedDuration::from_hours(1);
         while !self.requests.is_empty() {

@@ -1,9 +1,8 @@
-//! What the tests of this folder share: a store in a directory of its own, and
-//! values to put into it.
+//! A store in a directory of its own, and values to put into it, for the tests of this folder.
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub)]
 
 use std::fs::DirBuilder;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
@@ -12,26 +11,22 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, SqlSafeStr};
 use tempfile::TempDir;
 
-use super::{
-    error::Failure,
-    intent::{Changes, Intent},
-    *,
-};
+use super::*;
+use crate::audit::{ChainKey, Entry, Event};
+use crate::mail::{Message, NoticeCode, Request, ServiceCode};
+use crate::policy::{Charges, Trust};
+use crate::sts::{Dkga, Sgc, SmId, VendingKeyAttributes};
 use crate::{
-    audit::{ChainKey, Event},
     kms::{Curve, Effects, KlfIssued, KmcKeyRow, ModuleRow, ModuleState, Revision, VendingKeyRow},
-    mail::NoticeCode,
-    policy::{Charges, Trust},
     request_id::RequestId,
     secrets::Sealed,
-    sts::{Dkga, Sgc, SmId, VendingKeyAttributes},
 };
 
 /// A store in a directory of its own.
 pub struct TestStore {
     _directory: TempDir,
     pub settings: StoreSettings,
-    pub store: Arc<SqliteStore>,
+    pub store: Arc<Store>,
 }
 
 impl TestStore {
@@ -43,9 +38,7 @@ impl TestStore {
         let directory = tempfile::tempdir().unwrap();
         let mut settings = StoreSettings::new(directory.path().join("store/gateway.db"));
         set(&mut settings);
-        let store = SqliteStore::open(&settings, Some(chain_key()))
-            .await
-            .unwrap();
+        let store = Store::open(&settings, Some(chain_key())).await.unwrap();
         Self {
             _directory: directory,
             settings,
@@ -54,8 +47,8 @@ impl TestStore {
     }
 
     /// Another handle on the same database, as another process has it.
-    pub async fn another(&self) -> Arc<SqliteStore> {
-        SqliteStore::open(&self.settings, Some(chain_key()))
+    pub async fn another(&self) -> Arc<Store> {
+        Store::open(&self.settings, Some(chain_key()))
             .await
             .unwrap()
     }
@@ -111,7 +104,10 @@ impl TestStore {
 
     /// Appends an audit entry, which is never counted.
     pub async fn append(&self, entry: Entry) {
-        self.store.change(Append(entry)).await.unwrap();
+        let appended = self
+            .store
+            .change(|changes| Box::pin(async move { changes.audit(entry).await }));
+        appended.await.unwrap();
     }
 
     pub async fn lease(&self, now: Timestamp) -> Option<LeasedRequest> {
@@ -123,16 +119,6 @@ impl TestStore {
             .lease_delivery(Leasing::alone(now, HOLD), PORT)
             .await
             .unwrap()
-    }
-}
-
-struct Append(Entry);
-
-impl Intent for Append {
-    type Answer = ();
-
-    async fn apply(self, changes: &mut Changes<'_>) -> Result<(), Failure> {
-        changes.audit(self.0).await
     }
 }
 
@@ -148,7 +134,7 @@ pub async fn reply(test: &TestStore, number: u8, targets: &[&str]) {
 }
 
 impl Postponement {
-    /// One for a reason of the target's, with nobody to tell.
+    /// A postponement for a reason of the target's, with no notice.
     pub fn plain(at: Timestamp, until: Timestamp, reason: &str) -> Self {
         Self {
             at,
@@ -202,16 +188,26 @@ pub fn request(number: u8) -> NewRequest {
         sender: format!("sender{number}@vendor.example"),
         trust: Trust::SitesOwn,
         network: None,
-        targets: vec![format!("sender{number}@vendor.example")],
+        request: asking(&format!("sender{number}@vendor.example")),
         identity: Some([number; 32]),
         message: format!("Subject: {{KMS:Help}} {number}\r\n\r\n").into_bytes(),
         charges: Charges::default(),
-        notice: NoticeWriter::new(|code, until, _| Some(notice(code, until))),
+        notice: NoticeSettings::default(),
         audit: Entry::new(accepted_at, Event::Judged),
     }
 }
 
-/// What the tests take for a notice.
+/// A request for help that is answered at this address.
+pub fn asking(target: &str) -> Request {
+    Request::judged(
+        &Message::from_bytes(b"Subject: {KMS:Help}\r\n\r\n"),
+        ServiceCode::Help,
+        "kms@gateway.example".parse().unwrap(),
+        vec![target.parse().unwrap()],
+    )
+}
+
+/// A notice for the tests.
 pub fn notice(code: NoticeCode, until: Timestamp) -> FinishedReply {
     FinishedReply {
         late_notice: None,

@@ -8,9 +8,8 @@ use jiff::Timestamp;
 use crate::{
     audit::{Entry, Event},
     faults::{self, FaultPoint},
-    kms::{Effects, Kms},
-    mail::{self, Address, Message, ReplyStamp, Request, RequestError, reply_message_id},
-    policy::{Requester, whom_to_answer},
+    kms::Kms,
+    mail::{self, Message, ReplyStamp, Request, reply_message_id},
     services::{self, Answer, Call, Installation, ServiceError},
     store::{Completion, FinishedReply, LeasedRequest, WaitingRequest},
 };
@@ -18,10 +17,6 @@ use crate::{
 /// The settings of replies.
 #[derive(Clone, Debug)]
 pub struct ReplySettings {
-    /// The gateway's addresses.
-    pub addresses: mail::GatewayAddresses,
-    /// The most addresses that get the reply to one request.
-    pub max_targets: usize,
     /// Most characters after the service code that a reply repeats of the Subject of a
     /// request that may be forged.
     pub max_stranger_subject: usize,
@@ -49,10 +44,7 @@ impl Answering {
         leased: &LeasedRequest,
         now: Timestamp,
     ) -> Result<Completion, ServiceError> {
-        let request = match self.read(&leased.message, &leased.targets, leased.requester) {
-            Ok(request) => request,
-            Err(error) => return Ok(unanswerable(leased, &error, now)),
-        };
+        let request = self.request(leased);
         faults::pass(FaultPoint::BeforeIssue);
         let answer = services::answer(Call {
             kms: self.kms.as_ref(),
@@ -70,49 +62,44 @@ impl Answering {
 
     /// The completion of a request that is given up after `reason`.
     pub fn give_up(&self, leased: &LeasedRequest, reason: &str, now: Timestamp) -> Completion {
-        match self.read(&leased.message, &leased.targets, leased.requester) {
-            Ok(request) => self.finish(leased, &request, services::failed(reason), now),
-            Err(error) => unanswerable(leased, &error, now),
-        }
+        self.finish(leased, &self.request(leased), services::failed(reason), now)
     }
 
-    /// The notice to the sender of a request that waits for long; none if nobody can be
-    /// notified.
-    pub fn late_notice(&self, waiting: &WaitingRequest, now: Timestamp) -> Option<FinishedReply> {
-        let request = self
-            .read(&waiting.message, &waiting.targets, waiting.requester)
-            .ok()?;
-        Some(FinishedReply {
+    /// The notice to the sender of a request that waits for long.
+    pub fn late_notice(&self, waiting: &WaitingRequest, now: Timestamp) -> FinishedReply {
+        let WaitingRequest {
+            service,
+            gateway,
+            targets,
+            ..
+        } = waiting.clone();
+        let message = Message::from_bytes(&waiting.message);
+        let request = Request::judged(&message, service, gateway, targets);
+        let request = self.shortened(request, waiting.requester.may_be_forged());
+        FinishedReply {
             message: mail::compose_late_notice(&request, &waiting.id.to_string(), now),
             reverse_path: self.settings.reverse_path.clone(),
             targets: request.targets.iter().map(ToString::to_string).collect(),
             late_notice: None,
-        })
+        }
     }
 
-    /// Reads the request. Its targets are those that the milter judged.
-    fn read(
-        &self,
-        message: &[u8],
-        targets: &[String],
-        requester: Requester,
-    ) -> Result<Request, RequestError> {
-        let message = Message::from_bytes(message);
-        let addresses = &self.settings.addresses;
-        let mut targets: Vec<Address> = targets
-            .iter()
-            .filter_map(|target| Address::parse(target).ok())
-            .collect();
-        // A request that an older version accepted has no targets.
-        if targets.is_empty() {
-            let limit = self.settings.max_targets;
-            targets = whom_to_answer(&message.headers, addresses, limit).answered;
-        }
-        let request = Request::from_message(&message, addresses, targets)?;
-        Ok(match requester.may_be_forged() {
+    /// The request as the policy judged it when it was accepted.
+    fn request(&self, leased: &LeasedRequest) -> Request {
+        let request = Request::judged(
+            &Message::from_bytes(&leased.message),
+            leased.service.clone(),
+            leased.gateway.clone(),
+            leased.targets.clone(),
+        );
+        self.shortened(request, leased.requester.may_be_forged())
+    }
+
+    fn shortened(&self, request: Request, may_be_forged: bool) -> Request {
+        match may_be_forged {
             true => request.shortened(self.settings.max_stranger_subject),
             false => request,
-        })
+        }
     }
 
     fn finish(
@@ -165,22 +152,5 @@ fn entry(leased: &LeasedRequest, request: &Request, answer: &Answer, now: Timest
         smid: answer.smid.as_ref().map(ToString::to_string),
         recipients: request.targets.iter().map(ToString::to_string).collect(),
         ..Entry::new(now, Event::Completed)
-    }
-}
-
-/// The completion of a message that is no request. The policy accepts none; one can only
-/// come of a configuration that changed before the answer. It ends in the audit log.
-fn unanswerable(leased: &LeasedRequest, error: &RequestError, now: Timestamp) -> Completion {
-    tracing::warn!(queue_id = leased.queue_id, request = %leased.id, %error, "request can't be answered");
-    Completion {
-        at: now,
-        reply: None,
-        effects: Effects::None,
-        audit: Entry {
-            queue_id: Some(leased.queue_id.clone()),
-            request_id: Some(leased.id.to_string()),
-            detail: Some(error.to_string()),
-            ..Entry::new(now, Event::Completed)
-        },
     }
 }

@@ -28,7 +28,7 @@ impl ClockWatch {
     pub(super) async fn look(
         &mut self,
         clock: &WatchedClock,
-        store: &dyn Store,
+        store: &Store,
     ) -> Result<(), StoreError> {
         let record = clock.record();
         CLOCK_BEHIND.only().set(record.present.behind.as_secs_f64());

@@ -302,7 +302,7 @@ impl Attempt<'_> {
         let times = worker.times(leased.accepted_at, leased.completed_at);
         let again = worker
             .retry
-            .again(leased.attempts, times, leased.can_be_told, jitter(now));
+            .again(leased.attempts, times, leased.can_be_notified, jitter(now));
         let Some(until) = again else {
             worker
                 .store

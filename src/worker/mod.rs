@@ -180,7 +180,7 @@ impl Worker {
                 let now = times.now;
                 match self
                     .retry
-                    .again(leased.attempts, times, !leased.told, jitter(now))
+                    .again(leased.attempts, times, !leased.notified, jitter(now))
                 {
                     Some(until) => {
                         self.put_off(leased, &answering, until, &failed).await?;
@@ -233,12 +233,11 @@ impl Worker {
         // Other requests of the same sender wait behind this one.
         let late = self
             .store
-            .untold_requests(leased.id, self.retry.late_if_by(now))
+            .requests_to_notify(leased.id, self.retry.late_if_by(now))
             .await?;
         for request in late {
-            if let Some(notice) = answering.late_notice(&request, now)
-                && self.store.tell(request.id, now, notice).await?
-            {
+            let notice = answering.late_notice(&request, now);
+            if self.store.notify(request.id, now, notice).await? {
                 NOTICES.at(NoticeSent(NoticeCode::Deferred)).increment(1);
             }
         }

@@ -24,7 +24,7 @@ pub(super) const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
 /// The settings and handles that all tasks share.
 pub struct Worker {
     /// The store with the spool.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<Store>,
     /// The clock for leases and retries.
     pub clock: Arc<WatchedClock>,
     /// Makes completions; replaced when the configuration is.

@@ -13,7 +13,7 @@ use tokio::{
 use super::{clock_watch::ClockWatch, seal_watch::SealWatch};
 use crate::{
     config::Period,
-    kms::{AlteredRows, KmcKeyRow, KmcKeys, Kms},
+    kms::{AlteredRows, KmcKeyRow, KmcKeys, Kms, KmsTables},
     measures::{
         AUDIT_SEQUENCE, KMC_KEYS_END, SPOOL_AGE, SPOOL_BYTES, SPOOL_REPLIES, SPOOL_REQUESTS,
         THROTTLED, Throttled, Waiting,
@@ -31,7 +31,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Does the regular chores of the store.
 pub struct Upkeep {
     /// The store that the chores are for.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<Store>,
     /// The key management system whose sealed rows are checked.
     pub kms: Arc<dyn Kms>,
     /// Gets the rows that somebody altered.
@@ -243,7 +243,7 @@ mod tests {
         kms::{Effects, EmbeddedKms, KeyLoadFileSettings, KmsTables},
         secrets::StorageKey,
         store::{
-            Completion, SqliteStore, StoreSettings,
+            Completion, Store, StoreSettings,
             testing::{TestStore, at, completion, klf_issued, module_row, request, smid},
         },
         time::{Clock, ClockRecord, Look, SystemClock},
@@ -253,7 +253,7 @@ mod tests {
     async fn old_entries_are_cut_and_counts_settled_from_the_start() {
         let directory = tempfile::tempdir().unwrap();
         let settings = StoreSettings::new(directory.path().join("store/gateway.db"));
-        let store = SqliteStore::open(&settings, Some(ChainKey::new(&[7; 32])))
+        let store = Store::open(&settings, Some(ChainKey::new(&[7; 32])))
             .await
             .unwrap();
         let days_ago = |days: i64| Timestamp::now() - SignedDuration::from_hours(24 * days);
@@ -309,7 +309,7 @@ mod tests {
         }
     }
 
-    fn kms(tables: Arc<SqliteStore>) -> Arc<dyn Kms> {
+    fn kms(tables: Arc<Store>) -> Arc<dyn Kms> {
         let settings = KeyLoadFileSettings {
             max_ahead: Period::from_secs(60),
             ..KeyLoadFileSettings::default()

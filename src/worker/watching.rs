@@ -76,7 +76,7 @@ impl Worker {
         loop {
             let now = self.clock.now();
             let late_if_by = self.retry.late_if_by(now);
-            match self.store.tell_late(now, late_if_by).await? {
+            match self.store.notify_late(now, late_if_by).await? {
                 0 => return Ok(()),
                 notified => NOTICES
                     .at(NoticeSent(NoticeCode::Deferred))

@@ -14,7 +14,7 @@ use aes_gcm::{
 use kms_gateway::{
     kms::{KmsTables, PrivateKey},
     secrets::{MasterSecret, StorageKey, primitives::hkdf_sha384},
-    store::{SqliteStore, StoreSettings},
+    store::{Store, StoreSettings},
 };
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -118,7 +118,7 @@ impl Vault {
             .enable_all()
             .build();
         runtime.expect("a runtime").block_on(async {
-            let store = SqliteStore::open(&settings, None).await.expect("the store");
+            let store = Store::open(&settings, None).await.expect("the store");
             let key = StorageKey::open_or_create(store.as_ref(), &master).await;
             let key = key.expect("the storage key");
             for row in store.kmc_keys().await.expect("rows") {

@@ -31,7 +31,7 @@ use crate::{
     audit::{BrokenAt, Head, HeadSyntax},
     config::Config,
     gateway::environment::{chain_key, existing_store, master_secret},
-    store::{SqliteStore, Store},
+    store::Store,
 };
 
 #[derive(Debug, Subcommand)]
@@ -272,7 +272,7 @@ fn passed_on(hand_overs: &[i64]) -> String {
 }
 
 /// The sequence number of the oldest entry.
-async fn first(store: &SqliteStore) -> Result<Option<i64>, CommandError> {
+async fn first(store: &Store) -> Result<Option<i64>, CommandError> {
     let oldest = store.audit_entries(i64::MIN, 1).await?;
     Ok(oldest.first().map(|stored| stored.head.sequence))
 }

@@ -8,7 +8,7 @@ use super::{
     selection::{Selection, smids},
 };
 use crate::{
-    store::{SqliteStore, Store, StoreError},
+    store::{Store, StoreError},
     sts::SmId,
 };
 
@@ -16,10 +16,7 @@ use crate::{
 const SMIDS: usize = 10_000;
 
 /// Replaces beginnings by whole names. A name that fits nothing stays.
-pub(super) async fn complete(
-    selection: &mut Selection,
-    store: &SqliteStore,
-) -> Result<(), CommandError> {
+pub(super) async fn complete(selection: &mut Selection, store: &Store) -> Result<(), CommandError> {
     if let Some(name) = &mut selection.smid {
         complete_smid(name, store).await?;
     }
@@ -29,7 +26,7 @@ pub(super) async fn complete(
     Ok(())
 }
 
-async fn complete_smid(name: &mut String, store: &SqliteStore) -> Result<(), CommandError> {
+async fn complete_smid(name: &mut String, store: &Store) -> Result<(), CommandError> {
     if name.parse::<SmId>().is_ok() {
         return Ok(());
     }
@@ -43,10 +40,7 @@ async fn complete_smid(name: &mut String, store: &SqliteStore) -> Result<(), Com
 }
 
 /// The SMIDs of the log that begin with `beginning`.
-async fn named_in_log(
-    beginning: &str,
-    store: &SqliteStore,
-) -> Result<BTreeSet<String>, StoreError> {
+async fn named_in_log(beginning: &str, store: &Store) -> Result<BTreeSet<String>, StoreError> {
     let mut found = BTreeSet::new();
     let mut pages = Pages::of(store);
     while let Some(page) = pages.next().await? {
@@ -60,7 +54,7 @@ async fn named_in_log(
 
 /// Completes a request's id. A queue id stays: it may name several messages, and all
 /// of them are shown.
-async fn complete_request(name: &mut String, store: &SqliteStore) -> Result<(), CommandError> {
+async fn complete_request(name: &mut String, store: &Store) -> Result<(), CommandError> {
     let found = store.requests_named(name).await?;
     let beginning = name.to_ascii_lowercase();
     let begins_so = |id: &String| id.starts_with(&beginning);

@@ -1,17 +1,17 @@
 //! Reads the audit log page by page, from its oldest entry on.
 
-use crate::store::{SqliteStore, Store as _, StoreError, StoredEntry};
+use crate::store::{Store, StoreError, StoredEntry};
 
 /// Number of entries that are read at once.
 const PAGE: u32 = 1_000;
 
 pub(super) struct Pages<'a> {
-    store: &'a SqliteStore,
+    store: &'a Store,
     next: i64,
 }
 
 impl<'a> Pages<'a> {
-    pub(super) fn of(store: &'a SqliteStore) -> Self {
+    pub(super) fn of(store: &'a Store) -> Self {
         let next = i64::MIN;
         Self { store, next }
     }

@@ -98,14 +98,14 @@ fn reason(text: &str) -> Result<String, &'static str> {
     }
 }
 
-pub(super) async fn run(store: &dyn Store, arguments: &Drop) -> Result<(), CommandError> {
+pub(super) async fn run(store: &Store, arguments: &Drop) -> Result<(), CommandError> {
     match &arguments.id {
         Some(name) => one(store, name, arguments).await,
         None => many(store, arguments).await,
     }
 }
 
-async fn many(store: &dyn Store, arguments: &Drop) -> Result<(), CommandError> {
+async fn many(store: &Store, arguments: &Drop) -> Result<(), CommandError> {
     let selection = Selection {
         sender: arguments.sender.clone(),
         client: arguments.client.map(|Network(network)| network),
@@ -159,7 +159,7 @@ fn all_done(dropped: DroppedAll) -> Vec<String> {
     lines
 }
 
-async fn one(store: &dyn Store, name: &str, arguments: &Drop) -> Result<(), CommandError> {
+async fn one(store: &Store, name: &str, arguments: &Drop) -> Result<(), CommandError> {
     let request_id = find(store, name).await?;
     let what = ToDrop {
         request_id,

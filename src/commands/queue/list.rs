@@ -88,7 +88,7 @@ struct Filter {
 
 pub(super) async fn run(
     config: &Config,
-    store: &dyn Store,
+    store: &Store,
     arguments: &List,
 ) -> Result<(), CommandError> {
     let now = Timestamp::now();
@@ -115,7 +115,7 @@ pub(super) async fn run(
 
 /// The requests of a sender that is named as in senders list.
 async fn requests_of(
-    store: &dyn Store,
+    store: &Store,
     sender: &str,
     now: Timestamp,
 ) -> Result<HashSet<RequestId>, CommandError> {

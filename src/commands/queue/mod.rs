@@ -19,7 +19,7 @@ use super::CommandError;
 use crate::{
     config::Config,
     gateway::environment::{chain_key, existing_store, master_secret},
-    store::SqliteStore,
+    store::Store,
 };
 
 #[derive(Debug, Subcommand)]
@@ -44,11 +44,7 @@ pub(super) async fn run(path: &Path, action: Action) -> Result<(), CommandError>
 }
 
 /// Opens the store. Only commands that change it need the master secret.
-async fn open(
-    path: &Path,
-    config: &Config,
-    action: &Action,
-) -> Result<Arc<SqliteStore>, CommandError> {
+async fn open(path: &Path, config: &Config, action: &Action) -> Result<Arc<Store>, CommandError> {
     let key = match action {
         Action::List(_) | Action::Show(_) => None,
         Action::Retry(_) | Action::Drop(_) => {

@@ -12,7 +12,7 @@ pub(in super::super) const REQUESTS: Named = Named {
 };
 
 /// Finds a request by its id, the beginning of its id, or Postfix's queue id.
-pub(super) async fn find(store: &dyn Store, name: &str) -> Result<RequestId, CommandError> {
+pub(super) async fn find(store: &Store, name: &str) -> Result<RequestId, CommandError> {
     let found = store.requests_named(name.trim()).await?;
     match found.as_slice() {
         [one] => Ok(*one),

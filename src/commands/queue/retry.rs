@@ -50,7 +50,7 @@ pub(in super::super) struct Retry {
 
 pub(super) async fn run(
     config: &Config,
-    store: &dyn Store,
+    store: &Store,
     arguments: &Retry,
 ) -> Result<(), CommandError> {
     match &arguments.id {
@@ -59,7 +59,7 @@ pub(super) async fn run(
     }
 }
 
-async fn all(store: &dyn Store, arguments: &Retry) -> Result<(), CommandError> {
+async fn all(store: &Store, arguments: &Retry) -> Result<(), CommandError> {
     if arguments.throttled {
         let mut waiting = store
             .selected(&Selection::default(), Timestamp::now())
@@ -88,7 +88,7 @@ fn let_go(waiting: &[Selected]) -> String {
 
 async fn one(
     config: &Config,
-    store: &dyn Store,
+    store: &Store,
     name: &str,
     throttled: bool,
 ) -> Result<(), CommandError> {

@@ -62,7 +62,7 @@ pub(in super::super) struct Show {
 
 pub(super) async fn run(
     config: &Config,
-    store: &dyn Store,
+    store: &Store,
     arguments: &Show,
 ) -> Result<(), CommandError> {
     let id = find(store, &arguments.id).await?;

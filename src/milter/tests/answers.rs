@@ -8,7 +8,7 @@ use super::house::{OURS, REQUEST, add_fields, c_string, house, rules};
 use crate::{
     audit::{Entry, Event},
     milter::Answer,
-    store::{Leasing, Store},
+    store::Leasing,
     time::{Clock, SystemClock},
 };
 

@@ -12,7 +12,7 @@ use crate::{
     },
     milter::{Answer, Rules, Session},
     policy::throttle::{Allowance, Excess},
-    store::{Leasing, Store, testing::PORT},
+    store::{Leasing, testing::PORT},
     sts::{StsTime, TypedRecord, VkloadReq, write_in_mail},
     time::{Clock, SystemClock},
 };

@@ -12,7 +12,7 @@ use crate::{
     milter::{Answer, Gateway, InFlight, Memory, Rules, Session},
     policy::{Settings, Throttle},
     secrets::{Secret, StorageKey},
-    store::{SqliteStore, Store, StoreSettings},
+    store::{Store, StoreSettings},
     time::{SystemClock, WatchedClock},
 };
 
@@ -28,7 +28,7 @@ pub(super) const REQUEST: [(&str, &str); 5] = [
 pub(super) struct House {
     pub(super) storage_key: StorageKey,
     pub(super) gateway: Arc<Gateway>,
-    pub(super) store: Arc<SqliteStore>,
+    pub(super) store: Arc<Store>,
     pub(super) rules: watch::Sender<Arc<Rules>>,
     _directory: TempDir,
 }
@@ -55,7 +55,7 @@ pub(super) async fn house_with(change: impl FnOnce(&mut StoreSettings)) -> House
     let directory = TempDir::new().unwrap();
     let mut settings = settings(directory.path());
     change(&mut settings);
-    let store = SqliteStore::open(&settings, Some(ChainKey::new(&[7; 32])))
+    let store = Store::open(&settings, Some(ChainKey::new(&[7; 32])))
         .await
         .unwrap();
     let (sender, receiver) = watch::channel(rules(false));

@@ -7,7 +7,6 @@ use crate::{
     audit::{Entry, Event},
     milter::{Answer, Memory},
     policy::Settings,
-    store::Store,
 };
 
 #[tokio::test]

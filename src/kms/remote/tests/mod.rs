@@ -8,7 +8,6 @@ mod trouble;
 
 use std::future::pending;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -21,6 +20,7 @@ use crate::{
     kms::{Applied, AuthenticationFailure, Effects, update::SignatureFailure},
     request_id::RequestId,
     sts::{Record, TypedRecord as _},
+    time::Period,
 };
 
 const NOW: &str = "2026-03-01T12:00:07.9Z";

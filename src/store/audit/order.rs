@@ -1,0 +1,24 @@
+//! An operator's order.
+
+use jiff::Timestamp;
+
+use crate::audit::{Entry, Event};
+
+/// The time of an order and the person who gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Now.
+    pub at: Timestamp,
+    /// The person, as the audit log names them.
+    pub operator: String,
+}
+
+impl Order {
+    /// The audit entry of the order.
+    pub(crate) fn entry(&self, event: Event) -> Entry {
+        Entry {
+            operator: Some(self.operator.clone()),
+            ..Entry::new(self.at, event)
+        }
+    }
+}

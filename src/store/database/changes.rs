@@ -1,0 +1,119 @@
+//! A change on its way to the writer, and its answer on the way back.
+
+use futures_util::future::BoxFuture;
+use sqlx::sqlite::SqliteConnection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::arrivals::Due;
+use super::error::{Failure, StoreError};
+use super::settings::StoreSettings;
+use crate::audit::ChainKey;
+
+/// A change of the database in the making: all of it is committed, or nothing.
+pub(crate) struct Changes<'a> {
+    /// The connection, inside the transaction.
+    pub(crate) connection: &'a mut SqliteConnection,
+    /// The bounds of the store.
+    pub(crate) settings: &'a StoreSettings,
+    /// The audit log's key.
+    pub(crate) chain_key: Option<&'a ChainKey>,
+    /// How much the change has made due so far.
+    pub(crate) due: Due,
+}
+
+impl<'a> Changes<'a> {
+    /// An empty change on this connection.
+    pub(crate) fn on(
+        connection: &'a mut SqliteConnection,
+        settings: &'a StoreSettings,
+        chain_key: Option<&'a ChainKey>,
+    ) -> Self {
+        Self {
+            connection,
+            settings,
+            chain_key,
+            due: Due::default(),
+        }
+    }
+}
+
+/// The way to the writer.
+pub(super) type Inbox = mpsc::Sender<Box<dyn Job>>;
+
+/// Hands a change to the writer and waits for its commit. A change that fails is undone whole.
+pub(super) async fn submit<T, F>(inbox: &Inbox, apply: F) -> Result<T, StoreError>
+where
+    T: Send + 'static,
+    F: for<'c> FnOnce(&'c mut Changes<'_>) -> BoxFuture<'c, Result<T, Failure>> + Send + 'static,
+{
+    let (answer_to, answer) = oneshot::channel();
+    let job = Waiting {
+        apply: Some(apply),
+        applied: None,
+        due: Due::default(),
+        answer_to,
+    };
+    inbox
+        .send(Box::new(job))
+        .await
+        .map_err(|_| StoreError::Closed)?;
+    answer.await.map_err(|_| StoreError::Closed)?
+}
+
+/// A change together with the way back to its caller.
+pub(super) trait Job: Send {
+    /// Applies the change and keeps the answer back.
+    fn apply<'c>(&'c mut self, changes: &'c mut Changes<'_>) -> BoxFuture<'c, ()>;
+
+    /// The reason why it could not be applied.
+    fn failure(&self) -> Option<&Failure>;
+
+    /// Answers the caller, now that the outcome of the batch is known.
+    fn answer(self: Box<Self>, batch: &Result<(), StoreError>, settings: &StoreSettings);
+
+    /// How much it has made due.
+    fn due(&self) -> Due;
+}
+
+struct Waiting<T, F> {
+    apply: Option<F>,
+    applied: Option<Result<T, Failure>>,
+    due: Due,
+    answer_to: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Job for Waiting<T, F>
+where
+    T: Send,
+    F: for<'c> FnOnce(&'c mut Changes<'_>) -> BoxFuture<'c, Result<T, Failure>> + Send,
+{
+    fn apply<'c>(&'c mut self, changes: &'c mut Changes<'_>) -> BoxFuture<'c, ()> {
+        Box::pin(async move {
+            if let Some(apply) = self.apply.take() {
+                self.applied = Some(apply(&mut *changes).await);
+                self.due = changes.due;
+            }
+        })
+    }
+
+    fn failure(&self) -> Option<&Failure> {
+        self.applied.as_ref()?.as_ref().err()
+    }
+
+    fn answer(self: Box<Self>, batch: &Result<(), StoreError>, settings: &StoreSettings) {
+        let answer = match (batch, self.applied) {
+            (Err(error), _) => Err(error.clone()),
+            (Ok(()), Some(applied)) => applied.map_err(|failure| failure.of(settings)),
+            (Ok(()), None) => Err(StoreError::Closed),
+        };
+        // The caller may have gone away. The change stands.
+        let _ = self.answer_to.send(answer);
+    }
+
+    fn due(&self) -> Due {
+        match self.applied {
+            Some(Ok(_)) => self.due,
+            Some(Err(_)) | None => Due::default(),
+        }
+    }
+}

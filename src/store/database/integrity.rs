@@ -1,0 +1,324 @@
+//! Checks that a database is sound. SQLite checks the structure. The audit chain and
+//! the sealed rows show tampering with the content.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, Row};
+
+use super::error::{SQLITE_CORRUPT, StoreError, primary_code};
+use super::write_ahead_log;
+
+/// Offset of the byte that SQLite locks. It never writes the page around it
+/// (sqlite.org/fileformat2.html, section 1.3).
+const LOCK_BYTE: u64 = 1 << 30;
+
+/// Reads the whole file. SQLite's quick_check would not compare the indexes with their tables, and
+/// costs hardly less. By indexes requests are leased, copies recognised and replays refused.
+pub(crate) async fn check(
+    connection: &mut SqliteConnection,
+    path: &Path,
+) -> Result<(), StoreError> {
+    match first_fault(connection, path).await {
+        Ok(None) => Ok(()),
+        Ok(Some(found)) => Err(damaged(path, &found)),
+        Err(error) => Err(failed(error, path)),
+    }
+}
+
+/// The error of a database that can't be read.
+pub(crate) fn failed(error: sqlx::Error, path: &Path) -> StoreError {
+    match primary_code(&error) {
+        Some(SQLITE_CORRUPT) => damaged(path, &error.to_string()),
+        _ => StoreError::Sqlite {
+            path: path.to_owned(),
+            cause: Arc::new(error),
+        },
+    }
+}
+
+/// The first fault, if there is one.
+async fn first_fault(
+    connection: &mut SqliteConnection,
+    path: &Path,
+) -> Result<Option<String>, sqlx::Error> {
+    if let Some(page) = first_lost_page(connection, path).await? {
+        return Ok(Some(format!(
+            "it ends within or before page {page}, which its write-ahead log doesn't have either"
+        )));
+    }
+    let found: Option<String> = sqlx::query_scalar("PRAGMA integrity_check(1)")
+        .fetch_optional(&mut *connection)
+        .await?;
+    if let Some(found) = found.filter(|found| found != "ok") {
+        return Ok(Some(found));
+    }
+    let orphan = sqlx::query("PRAGMA foreign_key_check")
+        .fetch_optional(connection)
+        .await?;
+    orphan
+        .map(|row| {
+            let (table, parent): (String, String) = (row.try_get(0)?, row.try_get(2)?);
+            Ok(format!("a row of {table} names none of {parent}"))
+        })
+        .transpose()
+}
+
+/// The first page that the file lacks, in whole or in part, and that the write-ahead log lacks too.
+/// SQLite would read zeros there. After a power cut during a checkpoint the file may end early, but
+/// the log has all its pages.
+async fn first_lost_page(
+    connection: &mut SqliteConnection,
+    path: &Path,
+) -> Result<Option<u64>, sqlx::Error> {
+    // A transaction, so that the pages stay in the log until it ends.
+    let mut reading = connection.begin().await?;
+    let pages: i64 = sqlx::query_scalar("PRAGMA page_count")
+        .fetch_one(&mut *reading)
+        .await?;
+    let page_size: i64 = sqlx::query_scalar("PRAGMA page_size")
+        .fetch_one(&mut *reading)
+        .await?;
+    let lost = lost_page(path, pages.unsigned_abs(), page_size.unsigned_abs())?;
+    reading.rollback().await?;
+    Ok(lost)
+}
+
+fn lost_page(path: &Path, pages: u64, page_size: u64) -> io::Result<Option<u64>> {
+    let first_lacking = path.metadata()?.len() / page_size + 1;
+    if first_lacking > pages {
+        return Ok(None);
+    }
+    let logged = write_ahead_log::pages_beside(path)?;
+    let never_written = LOCK_BYTE / page_size + 1;
+    Ok((first_lacking..=pages).find(|page| *page != never_written && !logged.contains(page)))
+}
+
+fn damaged(path: &Path, found: &str) -> StoreError {
+    // SQLite writes the name of the database on a line of its own.
+    let words = found
+        .strip_prefix("*** in database main ***")
+        .unwrap_or(found)
+        .split_whitespace();
+    StoreError::Damaged {
+        path: path.to_owned(),
+        found: words.collect::<Vec<_>>().join(" "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use std::fs;
+    use std::path::PathBuf;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::new_file;
+    use crate::store::testing::{TestStore, chain_key, request};
+    use crate::store::{NewRequest, Store, StoreSettings};
+
+    const PAGE: usize = 4096;
+
+    /// A closed store with some hundred pages of each kind.
+    async fn filled() -> TestStore {
+        let test = TestStore::new().await;
+        for number in 0..60 {
+            let request = NewRequest {
+                message: vec![number; 9000],
+                ..request(number)
+            };
+            test.store.accept(request).await.unwrap();
+        }
+        test.store.close().await;
+        test
+    }
+
+    async fn opened(test: &TestStore) -> Result<(), StoreError> {
+        let store = Store::open_checked(&test.settings, None).await?;
+        store.close().await;
+        Ok(())
+    }
+
+    /// The refusal, which must be one line with path and remedy.
+    async fn refusal(test: &TestStore) -> String {
+        let text = opened(test).await.unwrap_err().to_string();
+        let path = test.settings.path.display().to_string();
+        assert!(
+            text.starts_with(&path) && text.contains("restore the backup") && !text.contains('\n'),
+            "{text}"
+        );
+        text
+    }
+
+    async fn root_of(test: &TestStore, name: &str) -> usize {
+        let mut connection = test.sqlite3().await;
+        let page: i64 = sqlx::query_scalar("SELECT rootpage FROM sqlite_schema WHERE name = ?")
+            .bind(name)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        usize::try_from(page).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_sound_database_is_opened() {
+        opened(&filled().await).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn bytes_overwritten_in_a_page_of_any_table_or_index_are_found() {
+        let test = filled().await;
+        let sound = fs::read(&test.settings.path).unwrap();
+        let mut refused = 0;
+        for name in [
+            "requests",
+            "requests_of_sender",
+            "identities",
+            "audit",
+            "modules",
+        ] {
+            let start = (root_of(&test, name).await - 1) * PAGE;
+            let mut content = sound.clone();
+            content[start..start + 64].fill(0x5A);
+            fs::write(&test.settings.path, content).unwrap();
+            refusal(&test).await;
+            refused += 1;
+            fs::write(&test.settings.path, &sound).unwrap();
+        }
+        opened(&test).await.unwrap();
+        println!("{refused} damaged files refused");
+    }
+
+    #[tokio::test]
+    async fn a_file_cut_off_is_found() {
+        let test = filled().await;
+        let sound = fs::read(&test.settings.path).unwrap();
+        for kept in [PAGE, sound.len() / 2, sound.len() - PAGE, sound.len() - 1] {
+            fs::write(&test.settings.path, &sound[..kept]).unwrap();
+            refusal(&test).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn an_index_that_has_not_what_its_table_has_is_found() {
+        let test = filled().await;
+        let content = fs::read(&test.settings.path).unwrap();
+        let (found, changed) = (b"sender7@vendor.example", b"sender8@vendor.example");
+        let start = (root_of(&test, "requests_of_sender").await - 1) * PAGE;
+        let place = content[start..]
+            .windows(found.len())
+            .position(|window| window == found);
+        let mut content = content;
+        let place = start + place.unwrap();
+        content[place..place + found.len()].copy_from_slice(changed);
+        fs::write(&test.settings.path, content).unwrap();
+        let text = refusal(&test).await;
+        assert!(text.contains("index requests_of_sender"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_row_without_its_parent_is_found() {
+        let test = filled().await;
+        let mut connection = test.sqlite3().await;
+        sqlx::raw_sql(
+            "PRAGMA foreign_keys = OFF; INSERT INTO request_messages VALUES (999, x'00')",
+        )
+        .execute(&mut connection)
+        .await
+        .unwrap();
+        let text = refusal(&test).await;
+        assert!(
+            text.contains("a row of request_messages names none of requests"),
+            "{text}"
+        );
+    }
+
+    /// The files of a store that lost its power with its last requests in the
+    /// write-ahead log alone.
+    struct Cut {
+        directory: TempDir,
+        requests: u64,
+        database: Vec<u8>,
+        log: Vec<u8>,
+    }
+
+    impl Cut {
+        async fn new() -> Self {
+            let test = TestStore::new().await;
+            test.store.close().await;
+            let requests = 20;
+            let store = test.another().await;
+            for number in 0..requests {
+                let request = NewRequest {
+                    message: vec![number; 9000],
+                    ..request(number)
+                };
+                store.accept(request).await.unwrap();
+            }
+            Self {
+                directory: tempfile::tempdir().unwrap(),
+                requests: requests.into(),
+                database: fs::read(&test.settings.path).unwrap(),
+                log: fs::read(beside(&test.settings.path, "-wal")).unwrap(),
+            }
+        }
+
+        /// A store with this database file and the log.
+        fn with(&self, database: &[u8]) -> StoreSettings {
+            let _ = fs::remove_dir_all(self.directory.path().join("store"));
+            let settings = StoreSettings::new(self.directory.path().join("store/gateway.db"));
+            new_file::create_directory(settings.path.parent().unwrap(), 0o700).unwrap();
+            new_file::create(&settings.path, 0o600, database).unwrap();
+            new_file::create(&beside(&settings.path, "-wal"), 0o600, &self.log).unwrap();
+            settings
+        }
+    }
+
+    fn beside(path: &Path, suffix: &str) -> PathBuf {
+        PathBuf::from(format!("{}{suffix}", path.display()))
+    }
+
+    /// A checkpoint was moving the log into the database.
+    #[tokio::test]
+    async fn a_file_that_ends_within_a_page_of_the_log_is_recovered() {
+        let cut = Cut::new().await;
+        for written in [1, 512, 4095, PAGE + 1, 5 * PAGE + 100] {
+            let torn = [&cut.database[..], &vec![0x5A; written]].concat();
+            let store = Store::open_checked(&cut.with(&torn), Some(chain_key()))
+                .await
+                .unwrap();
+            let held = store.spool_usage().await.unwrap().requests;
+            assert_eq!(held, cut.requests, "{written}");
+            assert!(store.verify_audit(None).await.unwrap().is_ok(), "{written}");
+            store.close().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_that_neither_file_nor_log_has_is_found_and_nothing_is_changed() {
+        let cut = Cut::new().await;
+        let logged = write_ahead_log::pages_beside(&cut.with(&[]).path).unwrap();
+        let is_logged = |page: &usize| logged.contains(&(*page as u64));
+        let page = (1..=cut.database.len() / PAGE).rfind(|page| !is_logged(page));
+        let page = page.unwrap();
+        for kept in [(page - 1) * PAGE, (page - 1) * PAGE + 10] {
+            let database = &cut.database[..kept];
+            let settings = cut.with(database);
+            let refused = Store::open_checked(&settings, Some(chain_key())).await;
+            let text = refused.err().unwrap().to_string();
+            // SQLite itself may miss the page first, where the schema lies on it.
+            assert!(text.contains("the database is damaged"), "{text}");
+            let pages = (cut.database.len() / PAGE) as u64;
+            let lost = lost_page(&settings.path, pages, PAGE as u64).unwrap();
+            assert_eq!(lost, Some(page as u64));
+            assert!(fs::read(&settings.path).unwrap() == database, "the file");
+            let log = fs::read(beside(&settings.path, "-wal")).unwrap();
+            assert!(log == cut.log, "the log");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The store: hands changes to the writer, and reads by connections of its own. Knows no table:
+//! each room adds its own methods to [`Store`].
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::BoxFuture;
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::{Sqlite, Transaction};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::arrivals::Arrivals;
+use super::changes::{self, Changes, Inbox};
+use super::error::{Failure, StoreError};
+use super::former_keys::with_former;
+use super::in_use::InUse;
+use super::open;
+use super::settings::StoreSettings;
+use super::writer::{self, Writer};
+use crate::audit::ChainKey;
+
+/// The durable state: spool, allowances, audit log and keys, in an SQLite database. Several stores
+/// may be open on one database, in one process or in several.
+///
+/// Each method that changes something is one transaction, committed and synced when the method
+/// returns. It fails with a [`StoreError`] when the database does. Nothing was changed then, and
+/// the same call may succeed later.
+pub struct Store {
+    settings: Arc<StoreSettings>,
+    chain_key: Option<Arc<ChainKey>>,
+    readers: SqlitePool,
+    /// None once closed, and in a [`crate::store::StoreAlone`], which holds the lock itself.
+    in_use: Mutex<Option<InUse>>,
+    /// None once closed.
+    inbox: Mutex<Option<Inbox>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    commits: Arc<AtomicU64>,
+    arrivals: Arc<Arrivals>,
+}
+
+impl Store {
+    /// Opens the database, and makes a new one if there is none. Without the audit log's key it
+    /// can be read but not changed.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] but [`StoreError::Full`] and [`StoreError::Closed`].
+    pub async fn open(
+        settings: &StoreSettings,
+        chain_key: Option<ChainKey>,
+    ) -> Result<Arc<Self>, StoreError> {
+        Self::open_with_others(settings, chain_key, false).await
+    }
+
+    /// Opens a database that must exist. Reads the whole file first, and refuses a damaged one.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_checked(
+        settings: &StoreSettings,
+        chain_key: Option<ChainKey>,
+    ) -> Result<Arc<Self>, StoreError> {
+        Self::open_with_others(settings, chain_key, true).await
+    }
+
+    async fn open_with_others(
+        settings: &StoreSettings,
+        chain_key: Option<ChainKey>,
+        checked: bool,
+    ) -> Result<Arc<Self>, StoreError> {
+        let connection = open::writer(settings, checked).await?;
+        let in_use = InUse::shared(&settings.path)?;
+        Self::on(settings, connection, chain_key, Some(in_use)).await
+    }
+
+    /// The store on an open database. Without `in_use` the caller holds the lock.
+    pub(crate) async fn on(
+        settings: &StoreSettings,
+        mut connection: SqliteConnection,
+        chain_key: Option<ChainKey>,
+        in_use: Option<InUse>,
+    ) -> Result<Arc<Self>, StoreError> {
+        let settings = Arc::new(settings.clone());
+        let chain_key = match chain_key {
+            None => None,
+            Some(key) => Some(Arc::new(
+                with_former(key, &mut connection, &settings).await?,
+            )),
+        };
+        let commits = Arc::new(AtomicU64::new(0));
+        let arrivals = Arc::new(Arrivals::default());
+        let (inbox, waiting) = mpsc::channel(writer::QUEUE);
+        let writer = Writer {
+            settings: settings.clone(),
+            chain_key: chain_key.clone(),
+            connection: Some(connection),
+            seen: None,
+            commits: commits.clone(),
+            arrivals: arrivals.clone(),
+        };
+        Ok(Arc::new(Self {
+            readers: open::readers(&settings),
+            settings,
+            chain_key,
+            in_use: Mutex::new(in_use),
+            inbox: Mutex::new(Some(inbox)),
+            writer: Mutex::new(Some(tokio::spawn(writer.run(waiting)))),
+            commits,
+            arrivals,
+        }))
+    }
+
+    /// Takes no more changes, finishes those that wait and closes the database.
+    pub async fn close(&self) {
+        drop(take(&self.inbox));
+        self.readers.close().await;
+        if let Some(writer) = take(&self.writer)
+            && let Err(error) = writer.await
+        {
+            tracing::error!(%error, "the store's writer ended badly");
+        }
+        drop(take(&self.in_use));
+    }
+
+    /// How many transactions this store has committed.
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    /// How many changes wait for the writer.
+    pub fn waiting_changes(&self) -> usize {
+        let inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        inbox
+            .as_ref()
+            .map_or(0, |inbox| inbox.max_capacity() - inbox.capacity())
+    }
+
+    /// The place to wait for work. It wakes after a commit of this store that made something
+    /// due, and within about a second of any commit of another.
+    pub fn arrivals(&self) -> Arc<Arrivals> {
+        self.arrivals.clone()
+    }
+
+    /// The path of the database file.
+    pub fn path(&self) -> &Path {
+        &self.settings.path
+    }
+
+    pub(crate) fn settings(&self) -> &StoreSettings {
+        &self.settings
+    }
+
+    /// The audit log's key, with those before it as they were when the store was opened.
+    pub(crate) fn chain_key(&self) -> Option<Arc<ChainKey>> {
+        self.chain_key.clone()
+    }
+
+    /// Makes a change, whole or not at all, and waits for its commit.
+    pub(crate) async fn change<T, F>(&self, apply: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Changes<'_>) -> BoxFuture<'c, Result<T, Failure>>
+            + Send
+            + 'static,
+    {
+        let inbox = self
+            .inbox
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        changes::submit(&inbox.ok_or(StoreError::Closed)?, apply).await
+    }
+
+    /// Reads in one transaction: everything is from one moment.
+    pub(crate) async fn read<T, F>(&self, look: F) -> Result<T, StoreError>
+    where
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send,
+    {
+        let mut reading = self.reading().await?;
+        look(&mut reading).await.map_err(|error| self.failed(error))
+    }
+
+    async fn reading(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        self.readers.begin().await.map_err(|error| match error {
+            sqlx::Error::PoolClosed => StoreError::Closed,
+            error => self.failed(error),
+        })
+    }
+
+    /// The failure with the path of the database.
+    pub(crate) fn failed(&self, failure: impl Into<Failure>) -> StoreError {
+        failure.into().of(&self.settings)
+    }
+}
+
+fn take<T>(option: &Mutex<Option<T>>) -> Option<T> {
+    option.lock().unwrap_or_else(PoisonError::into_inner).take()
+}

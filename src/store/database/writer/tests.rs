@@ -1,0 +1,337 @@
+//! The writer under load, under locks and after failures.
+
+#![allow(clippy::unwrap_used)]
+
+use futures_util::FutureExt;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::super::error::StoreError;
+use super::*;
+use crate::audit::{Entry, Event};
+use crate::store::testing::{HOLD, TestStore, at, id, request};
+use crate::store::{Accepted, NewRequest, Store};
+
+/// Runs statements on the writing connection, in the transaction.
+async fn execute(store: &Store, sql: &'static str) -> Result<(), StoreError> {
+    store
+        .change(move |changes| {
+            Box::pin(async move {
+                let connection = &mut *changes.connection;
+                sqlx::raw_sql(sql).execute(connection).await?;
+                Ok(())
+            })
+        })
+        .await
+}
+
+/// One row as the writing connection sees it.
+async fn read(store: &Store, sql: &'static str) -> Result<SqliteRow, StoreError> {
+    store
+        .change(move |changes| {
+            Box::pin(async move {
+                let connection = &mut *changes.connection;
+                Ok(sqlx::query(sql).fetch_one(connection).await?)
+            })
+        })
+        .await
+}
+
+/// Holds the write lock as another process may.
+struct Lock(SqliteConnection);
+
+impl Lock {
+    async fn on(test: &TestStore) -> Self {
+        let mut connection = test.sqlite3().await;
+        sqlx::query("BEGIN IMMEDIATE")
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        Self(connection)
+    }
+
+    async fn release(mut self) {
+        sqlx::query("ROLLBACK").execute(&mut self.0).await.unwrap();
+        self.0.close().await.unwrap();
+    }
+}
+
+/// The writer is busy until the sender is used: changes that are asked for meanwhile become one
+/// batch.
+async fn hold(store: &Arc<Store>) -> oneshot::Sender<()> {
+    let (begun, has_begun) = oneshot::channel();
+    let (release, end) = oneshot::channel::<()>();
+    let store = store.clone();
+    tokio::spawn(async move {
+        let held = store.change(move |_| {
+            Box::pin(async move {
+                begun.send(()).unwrap();
+                end.await.unwrap();
+                Ok(())
+            })
+        });
+        held.await.unwrap();
+    });
+    has_begun.await.unwrap();
+    release
+}
+
+/// Asks for a change without waiting for it.
+fn ask(store: &Arc<Store>, sql: &'static str) -> JoinHandle<Result<(), StoreError>> {
+    let store = store.clone();
+    tokio::spawn(async move { execute(&store, sql).await })
+}
+
+/// Brings a request without waiting for its acceptance.
+fn bring(store: &Arc<Store>, number: u8) -> JoinHandle<Result<Accepted, StoreError>> {
+    let store = store.clone();
+    tokio::spawn(async move { store.accept(request(number)).await })
+}
+
+async fn wait_for_queue(store: &Store, length: usize) {
+    while store.waiting_changes() != length {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn changes_that_wait_share_a_commit() {
+    let test = TestStore::new().await;
+    let release = hold(&test.store).await;
+    let accepting: Vec<_> = (0..64).map(|number| bring(&test.store, number)).collect();
+    wait_for_queue(&test.store, 64).await;
+    release.send(()).unwrap();
+    for accepted in accepting {
+        assert_eq!(accepted.await.unwrap().unwrap(), Accepted::New);
+    }
+    assert_eq!(
+        test.store.commits(),
+        2,
+        "the one that held the writer, and the 64"
+    );
+    assert_eq!(test.store.spool_usage().await.unwrap().requests, 64);
+}
+
+#[tokio::test]
+async fn a_change_that_fails_leaves_its_batch_alone() {
+    for place in 0..3 {
+        let test = TestStore::new().await;
+        let release = hold(&test.store).await;
+        let mut accepting = Vec::new();
+        let mut failing = None;
+        for number in 0..3 {
+            if number == place {
+                let wrong = "DELETE FROM requests; INSERT INTO audit VALUES (9, 'x', 'y')";
+                failing = Some(ask(&test.store, wrong));
+            } else {
+                accepting.push(bring(&test.store, number));
+            }
+        }
+        wait_for_queue(&test.store, 3).await;
+        release.send(()).unwrap();
+
+        let failed = failing.unwrap().await.unwrap();
+        assert!(matches!(failed, Err(StoreError::Sqlite { .. })), "{place}");
+        for accepted in accepting {
+            assert_eq!(accepted.await.unwrap().unwrap(), Accepted::New, "{place}");
+        }
+        assert_eq!(test.store.commits(), 2, "{place}");
+        assert_eq!(
+            test.store.spool_usage().await.unwrap().requests,
+            2,
+            "{place}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_failed_commit_fails_for_all_and_the_next_succeeds() {
+    let test = TestStore::new().await;
+    let release = hold(&test.store).await;
+    // A foreign key that is only missed at the commit.
+    let spoil = "PRAGMA defer_foreign_keys = ON; INSERT INTO request_messages VALUES (999, x'00')";
+    let spoil = ask(&test.store, spoil);
+    let accept = bring(&test.store, 1);
+    wait_for_queue(&test.store, 2).await;
+    release.send(()).unwrap();
+
+    assert!(matches!(
+        spoil.await.unwrap(),
+        Err(StoreError::Sqlite { .. })
+    ));
+    assert!(matches!(
+        accept.await.unwrap(),
+        Err(StoreError::Sqlite { .. })
+    ));
+    assert_eq!(test.store.spool_usage().await.unwrap().requests, 0);
+    assert_eq!(test.store.accept(request(1)).await.unwrap(), Accepted::New);
+}
+
+#[tokio::test]
+async fn a_lock_held_too_long_is_an_error_that_names_the_remedy() {
+    let test = TestStore::with(|settings| settings.busy_timeout = Duration::from_millis(20)).await;
+    let lock = Lock::on(&test).await;
+    let error = test.store.accept(request(1)).await.unwrap_err().to_string();
+    let path = test.settings.path.display().to_string();
+    assert!(
+        error.contains(&path) && error.contains("keeps the database locked"),
+        "{error}"
+    );
+    lock.release().await;
+    assert_eq!(test.store.accept(request(1)).await.unwrap(), Accepted::New);
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_written_is_written_again_when_it_can() {
+    let test = TestStore::new().await;
+    execute(&test.store, "PRAGMA query_only = ON")
+        .await
+        .unwrap();
+    let error = test.store.accept(request(1)).await.unwrap_err().to_string();
+    assert!(error.contains("writable"), "{error}");
+    assert_eq!(test.store.accept(request(1)).await.unwrap(), Accepted::New);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_survived() {
+    let test = TestStore::new().await;
+    let large = || NewRequest {
+        message: vec![0; 1 << 20],
+        ..request(2)
+    };
+    test.store.accept(request(1)).await.unwrap();
+    execute(&test.store, "PRAGMA max_page_count = 1")
+        .await
+        .unwrap();
+    let error = test.store.accept(large()).await.unwrap_err().to_string();
+    assert!(error.contains("make room"), "{error}");
+    assert_eq!(test.store.spool_usage().await.unwrap().requests, 1);
+    assert_eq!(test.store.accept(large()).await.unwrap(), Accepted::New);
+    assert!(test.store.verify_audit(None).await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn closing_finishes_what_waits_and_takes_nothing_more() {
+    let test = TestStore::new().await;
+    let release = hold(&test.store).await;
+    let accepting: Vec<_> = (0..20).map(|number| bring(&test.store, number)).collect();
+    wait_for_queue(&test.store, 20).await;
+    let store = test.store.clone();
+    let closing = tokio::spawn(async move { store.close().await });
+    wait_for_queue(&test.store, 0).await;
+    assert!(matches!(
+        test.store.accept(request(99)).await,
+        Err(StoreError::Closed)
+    ));
+    release.send(()).unwrap();
+    closing.await.unwrap();
+
+    for accepted in accepting {
+        assert_eq!(accepted.await.unwrap().unwrap(), Accepted::New);
+    }
+    assert!(matches!(
+        test.store.spool_usage().await,
+        Err(StoreError::Closed)
+    ));
+    let log = format!("{}-wal", test.settings.path.display());
+    assert!(
+        !std::fs::exists(log).unwrap(),
+        "the write-ahead log is in the database"
+    );
+    assert_eq!(
+        test.another().await.spool_usage().await.unwrap().requests,
+        20
+    );
+}
+
+#[tokio::test]
+async fn what_was_accepted_survives_a_crash() {
+    let test = TestStore::new().await;
+    test.store.accept(request(1)).await.unwrap();
+    let leased = test.lease(at(1)).await.unwrap();
+    let test = test.after_crash().await;
+    assert!(test.lease(at(2)).await.is_none(), "the lease holds");
+    let again = test.lease(at(1) + HOLD).await.unwrap();
+    assert_eq!(again.message, leased.message);
+    let head = test.store.verify_audit(None).await.unwrap();
+    assert_eq!(head.unwrap().sequence, 1);
+}
+
+#[tokio::test]
+async fn whoever_waits_for_work_is_woken_after_the_commit() {
+    let test = TestStore::new().await;
+    let arrivals = test.store.arrivals();
+    let waiting = tokio::spawn(async move { arrivals.request().await });
+    test.store.accept(request(1)).await.unwrap();
+    waiting.await.unwrap();
+    assert_eq!(test.lease(at(1)).await.unwrap().id, id(1));
+}
+
+#[tokio::test]
+async fn whoever_waits_for_work_is_woken_by_another_process() {
+    let test = TestStore::new().await;
+    let another = test.another().await;
+    let arrivals = test.store.arrivals();
+    // With its answer the first look is over.
+    test.store
+        .note_rejected(Entry::new(at(1), Event::Judged))
+        .await
+        .unwrap();
+    let waiting = tokio::spawn(async move { arrivals.request().await });
+    another.accept(request(1)).await.unwrap();
+    waiting.await.unwrap();
+    assert_eq!(test.lease(at(1)).await.unwrap().id, id(1));
+}
+
+#[tokio::test]
+async fn a_look_finds_what_others_committed_and_nothing_of_its_own() {
+    let test = TestStore::new().await;
+    let mut writer = Writer {
+        settings: Arc::new(test.settings.clone()),
+        chain_key: None,
+        connection: Some(test.sqlite3().await),
+        seen: None,
+        commits: Arc::default(),
+        arrivals: Arc::default(),
+    };
+    let arrivals = writer.arrivals.clone();
+    let mut look = async |statement: &'static str| {
+        let connection = writer.connection.as_mut().unwrap();
+        sqlx::query(statement).execute(connection).await.unwrap();
+        writer.look_for_others().await;
+        arrivals.request().now_or_never().is_some()
+    };
+    assert!(!look("SELECT 1").await, "the first look");
+    assert!(!look("SELECT 1").await);
+    assert!(!look("UPDATE kms_revision SET revision = 7").await);
+    test.store.accept(request(1)).await.unwrap();
+    assert!(look("UPDATE kms_revision SET revision = 8").await);
+    assert!(!look("SELECT 1").await);
+}
+
+#[tokio::test]
+async fn every_commit_is_synced_and_what_is_deleted_is_gone() {
+    let test = TestStore::new().await;
+    execute(&test.store, "PRAGMA query_only = ON")
+        .await
+        .unwrap();
+    assert!(
+        test.store.accept(request(1)).await.is_err(),
+        "so that the next one is a new connection"
+    );
+    for _ in ["opened anew", "kept"] {
+        let row = read(
+            &test.store,
+            "SELECT synchronous, journal_mode, foreign_keys, secure_delete
+                 FROM pragma_synchronous, pragma_journal_mode, pragma_foreign_keys,
+                     pragma_secure_delete",
+        )
+        .await
+        .unwrap();
+        assert_eq!(row.get::<i64, _>(0), 2, "FULL");
+        assert_eq!(row.get::<String, _>(1), "wal");
+        assert_eq!((row.get::<i64, _>(2), row.get::<i64, _>(3)), (1, 1));
+    }
+}

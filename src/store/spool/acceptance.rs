@@ -1,0 +1,351 @@
+//! Takes requests into the spool: within its bounds, and each message once.
+
+use std::net::IpAddr;
+
+use jiff::{SignedDuration, Timestamp};
+use sqlx::sqlite::SqliteConnection;
+use sqlx::types::Text;
+
+use super::replies::{self, Answered, FinishedReply, NOTICE, ReplyKind};
+use super::usage;
+use crate::audit::{Entry, Event};
+use crate::faults::{self, FaultPoint};
+use crate::mail::{self, NoticeCode, Request};
+use crate::policy::{Charges, ClientNetwork, Requester, RuleName, Trust, Verdict};
+use crate::request_id::RequestId;
+use crate::store::audit::counts;
+use crate::store::database::{Changes, Failure, Moment, Store, StoreError, room};
+use crate::store::throttle::acquaintance::Acquaintance;
+use crate::store::throttle::allowances::{Charged, Later, Turn, charge};
+use crate::store::throttle::{buckets, shares};
+
+/// A request for the spool.
+#[derive(Clone, Debug)]
+pub struct NewRequest {
+    /// Id from here to the end.
+    pub id: RequestId,
+    /// When the end of the message arrived, kept to the microsecond. Freshness is judged at this
+    /// time.
+    pub accepted_at: Timestamp,
+    /// Postfix's queue id.
+    pub queue_id: String,
+    /// Reverse path of the envelope.
+    pub reverse_path: String,
+    /// The SMTP client that brought the message to our own Postfix.
+    pub client: Option<IpAddr>,
+    /// Key of the sender. Requests of one sender are answered in order.
+    pub sender: String,
+    /// How far the sender is known to be the sender.
+    pub trust: Trust,
+    /// The client's network, if it says something about the sender.
+    pub network: Option<ClientNetwork>,
+    /// The request as the policy judged it. The store keeps service, gateway address and targets,
+    /// so that a configuration that changes meanwhile changes no accepted request.
+    pub request: Request,
+    /// Identities of messages accepted before then are forgotten: they are surely older than
+    /// [`Self::IDENTITY_KEPT`].
+    pub forget_before: Timestamp,
+    /// Equal for copies of one message. None if that can't be known.
+    pub identity: Option<[u8; 32]>,
+    /// The message as it came.
+    pub message: Vec<u8>,
+    /// The allowances that the request is taken out of.
+    pub charges: Charges,
+    /// Settings of the notice, should one be due.
+    pub notice: NoticeSettings,
+    /// The audit entry. The store sets its event, and adds the outcome of the allowances.
+    pub audit: Entry,
+}
+
+impl NewRequest {
+    /// Time for which an accepted message is recognised again.
+    pub const IDENTITY_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+    pub(crate) fn charged(&self) -> Charged<'_> {
+        Charged {
+            at: self.accepted_at,
+            sender: &self.sender,
+            trust: self.trust,
+            targets: &self.request.targets,
+            charges: &self.charges,
+        }
+    }
+}
+
+/// Settings of the notice that a request is done later.
+#[derive(Clone, Debug, Default)]
+pub struct NoticeSettings {
+    /// Reverse path of the notice, empty for null.
+    pub reverse_path: String,
+    /// Characters that a notice repeats of the Subject after the service code, if the request may
+    /// be forged.
+    pub max_stranger_subject: usize,
+}
+
+/// Outcome of an acceptance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// The request is in the spool and on the disk.
+    New,
+    /// The same, but the request is done later: its sender is over an allowance.
+    Deferred {
+        /// When the turn of the request comes.
+        until: Timestamp,
+        /// The notice that the sender gets.
+        notice: Option<NoticeCode>,
+    },
+    /// The sender is blocked and has a notice of that. The request is in the audit log only.
+    Blocked {
+        /// When the block ends.
+        until: Timestamp,
+    },
+    /// The same message was accepted before, under this id.
+    Duplicate(RequestId),
+}
+
+impl Accepted {
+    /// The rule that decided, if it was one that only the store looks at, and its verdict.
+    #[must_use]
+    pub fn ruling(self) -> Option<(Verdict, RuleName)> {
+        match self {
+            Accepted::New | Accepted::Duplicate(_) => None,
+            Accepted::Deferred { notice, .. } => Some((Verdict::Defer, rule_of(notice))),
+            Accepted::Blocked { .. } => Some((Verdict::Ignore, RuleName::BLOCKED)),
+        }
+    }
+}
+
+/// The rule by which a request with this notice is put off.
+fn rule_of(notice: Option<NoticeCode>) -> RuleName {
+    match notice {
+        Some(NoticeCode::Blocked) => RuleName::BLOCKED,
+        Some(NoticeCode::Deferred) | None => RuleName::FLOOD,
+    }
+}
+
+impl Store {
+    /// Puts a request into the spool, or recognises it as one that was accepted within
+    /// [`NewRequest::IDENTITY_KEPT`] at least. Takes it out of its allowances in the same
+    /// transaction. A duplicate costs nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] beyond the bounds of the spool. [`StoreError::NoRoom`] where the
+    /// reserve of the file system begins. [`StoreError::Crowded`] if a stranger's request has no
+    /// room in its share, or the notice that it waits has none.
+    pub async fn accept(&self, request: NewRequest) -> Result<Accepted, StoreError> {
+        self.change(|changes| Box::pin(accept(request, changes)))
+            .await
+    }
+}
+
+async fn accept(mut request: NewRequest, changes: &mut Changes<'_>) -> Result<Accepted, Failure> {
+    let size = request.message.len();
+    room::require(size, changes).await?;
+    request.audit.queue_id = Some(request.queue_id.clone());
+    if let Some(original) = accepted_before(&request, changes.connection).await? {
+        request.audit.event = Event::Duplicate;
+        request.audit.request_id = Some(original.to_string());
+        request.note(changes).await?;
+        return Ok(Accepted::Duplicate(original));
+    }
+    let of_first = request.acquaintance(changes.connection).await?;
+    let requester = of_first.requester(request.trust, request.network);
+    shares::require(requester, request.network, size, changes).await?;
+    let charged = request.charged();
+    match charge(charged, &of_first, buckets::KEPT, changes.connection).await? {
+        Turn::Now => {
+            let waits = Waits {
+                due: request.accepted_at,
+                notified: false,
+                requester,
+            };
+            request.take(waits, changes).await?;
+            Ok(Accepted::New)
+        }
+        Turn::Later(later) => {
+            let accepted = Accepted::Deferred {
+                until: later.until,
+                notice: later.notice,
+            };
+            request.put_off(later, requester, changes).await?;
+            Ok(accepted)
+        }
+        Turn::Never { until, because_of } => {
+            request.audit.event = Event::Judged;
+            request.audit.request_id = None;
+            request.audit.verdict = Some(Verdict::Ignore.to_string());
+            request.audit.rule = Some(RuleName::BLOCKED.to_string());
+            request.audit.reason = Some(format!("{because_of} is blocked until {until}"));
+            request.note(changes).await?;
+            Ok(Accepted::Blocked { until })
+        }
+    }
+}
+
+/// How a request waits in the spool.
+struct Waits {
+    due: Timestamp,
+    /// Whether the sender has a notice that it waits.
+    notified: bool,
+    requester: Requester,
+}
+
+impl NewRequest {
+    /// Notes in the audit log a request that is not taken, or counts it with others there.
+    async fn note(self, changes: &mut Changes<'_>) -> Result<(), Failure> {
+        let network = self.client.map(Into::into);
+        counts::note_by_network(self.audit, network, changes).await
+    }
+
+    /// Reads what is known of the address that is answered first.
+    async fn acquaintance(
+        &self,
+        connection: &mut SqliteConnection,
+    ) -> Result<Acquaintance, sqlx::Error> {
+        match self.request.targets.first() {
+            Some(target) => Acquaintance::with(&target.to_string(), connection).await,
+            None => Ok(Acquaintance::default()),
+        }
+    }
+
+    async fn take(mut self, waits: Waits, changes: &mut Changes<'_>) -> Result<(), Failure> {
+        usage::require(self.message.len(), changes).await?;
+        insert(&self, &waits, changes.connection).await?;
+        changes.due.requests += 1;
+        self.audit.event = Event::Accepted;
+        self.audit.request_id = Some(self.id.to_string());
+        changes.audit(self.audit).await?;
+        faults::pass(FaultPoint::BeforeSpoolCommit);
+        Ok(())
+    }
+
+    async fn put_off(
+        mut self,
+        later: Later,
+        requester: Requester,
+        changes: &mut Changes<'_>,
+    ) -> Result<(), Failure> {
+        let Later {
+            until,
+            notice,
+            because_of,
+            ..
+        } = later;
+        self.audit.verdict = Some(Verdict::Defer.to_string());
+        self.audit.rule = Some(rule_of(notice).to_string());
+        self.audit.reason = Some(format!(
+            "{because_of} is over its allowance: done at {until}"
+        ));
+        if let Some(code) = notice {
+            self.audit.result = Some(NOTICE.to_owned());
+            self.audit.code = Some(code.to_string());
+            let of = Answered {
+                request: self.id,
+                queue_id: self.queue_id.clone(),
+                accepted_at: self.accepted_at,
+                requester,
+                network: self.network.map(|network| network.to_string()),
+                kind: ReplyKind::Notice,
+            };
+            let notice = self.compose_notice(code, until, requester);
+            replies::insert(&notice, &of, self.accepted_at, changes).await?;
+        }
+        let waits = Waits {
+            due: until,
+            notified: true,
+            requester,
+        };
+        self.take(waits, changes).await
+    }
+
+    /// Composes the notice here, in the transaction that puts the request off, so that none is lost
+    /// and none comes twice.
+    fn compose_notice(
+        &self,
+        code: NoticeCode,
+        until: Timestamp,
+        requester: Requester,
+    ) -> FinishedReply {
+        let mut request = self.request.clone();
+        if requester.may_be_forged() {
+            request = request.shortened(self.notice.max_stranger_subject);
+        }
+        let id = self.id.to_string();
+        FinishedReply {
+            message: mail::compose_notice(&request, &id, code, until, self.accepted_at),
+            reverse_path: self.notice.reverse_path.clone(),
+            targets: request.targets.iter().map(ToString::to_string).collect(),
+            late_notice: None,
+        }
+    }
+}
+
+/// The id under which the same message is known. A copy that nothing vouches for is never taken for
+/// one with a verified sender. Forgets identities that are surely old.
+async fn accepted_before(
+    request: &NewRequest,
+    connection: &mut SqliteConnection,
+) -> Result<Option<RequestId>, sqlx::Error> {
+    let Some(identity) = &request.identity else {
+        return Ok(None);
+    };
+    let known: Option<Text<RequestId>> = sqlx::query_scalar(
+        "DELETE FROM identities WHERE accepted_at < ?;
+         SELECT request_id FROM identities WHERE identity = ? AND vouched >= ?",
+    )
+    .bind(Moment(request.forget_before))
+    .bind(identity.as_slice())
+    .bind(request.trust != Trust::Stranger)
+    .fetch_optional(connection)
+    .await?;
+    Ok(known.map(|Text(id)| id))
+}
+
+async fn insert(
+    request: &NewRequest,
+    waits: &Waits,
+    connection: &mut SqliteConnection,
+) -> Result<(), sqlx::Error> {
+    let targets = request.request.targets.iter();
+    let targets: Vec<String> = targets.map(ToString::to_string).collect();
+    sqlx::query(
+        "INSERT INTO requests (id, accepted_at, queue_id, reverse_path, client, sender, size,
+             waits_since, waits_until, notified, rule, service, gateway, targets, target, requester,
+             network)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+         INSERT INTO request_messages (request, message) VALUES (last_insert_rowid(), ?);
+         INSERT INTO identities (request_id, accepted_at, identity, vouched)
+         SELECT column1, column2, column3, column4 FROM (VALUES (?, ?, ?, ?))
+         WHERE column3 IS NOT NULL
+         ON CONFLICT (identity) DO UPDATE SET request_id = excluded.request_id,
+             accepted_at = excluded.accepted_at, vouched = excluded.vouched",
+    )
+    .bind(Text(request.id))
+    .bind(Moment(request.accepted_at))
+    .bind(&request.queue_id)
+    .bind(&request.reverse_path)
+    .bind(request.client.map(Text::<IpAddr>))
+    .bind(&request.sender)
+    .bind(request.message.len() as i64)
+    .bind(Moment(request.accepted_at))
+    .bind(Moment(waits.due))
+    .bind(waits.notified)
+    .bind(&request.audit.rule)
+    .bind(Text(&request.request.code))
+    .bind(Text(&request.request.from_gateway))
+    .bind(targets.join("\n"))
+    .bind(targets.first().map(|first| first.to_lowercase()))
+    .bind(waits.requester.as_str())
+    .bind(request.network.map(|network| network.to_string()))
+    .bind(request.message.as_slice())
+    .bind(Text(request.id))
+    .bind(Moment(request.accepted_at))
+    .bind(request.identity.as_ref().map(<[u8; 32]>::as_slice))
+    .bind(request.trust != Trust::Stranger)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

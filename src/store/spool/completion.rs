@@ -1,0 +1,135 @@
+//! The final result of a request: effects, reply and audit entry, committed together.
+
+use jiff::Timestamp;
+
+use super::leases::LeaseToken;
+use super::replies::{self, Answered, FinishedReply, ReplyKind};
+use super::requests::{Held, LeasedRequest};
+use crate::audit::{Entry, Event};
+use crate::faults::{self, FaultPoint};
+use crate::kms::Effects;
+use crate::store::database::{Changes, Failure, Store, StoreError};
+use crate::store::keys::issues;
+
+/// The final result of a request.
+#[derive(Clone, Debug)]
+pub struct Completion {
+    /// When it was reached.
+    pub at: Timestamp,
+    /// The reply, unless none is due.
+    pub reply: Option<FinishedReply>,
+    /// The changes that the service makes.
+    pub effects: Effects,
+    /// The audit entry. The store sets its event and the ids.
+    pub audit: Entry,
+}
+
+/// Outcome of a completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completed {
+    /// Effects, reply and audit entry are on the disk.
+    Committed,
+    /// The lease has passed to another worker, which completes the request.
+    LeaseLost,
+    /// The tables that the effects rest on have changed. Nothing was written and the lease is still
+    /// held: the service must be asked again.
+    BasisChanged,
+}
+
+impl Store {
+    /// Commits the final result of a request, and takes the request out of the spool.
+    pub async fn complete(
+        &self,
+        token: &LeaseToken<LeasedRequest>,
+        completion: Completion,
+    ) -> Result<Completed, StoreError> {
+        let token = *token;
+        self.change(move |changes| Box::pin(complete(token, completion, changes)))
+            .await
+    }
+}
+
+async fn complete(
+    token: LeaseToken<LeasedRequest>,
+    completion: Completion,
+    changes: &mut Changes<'_>,
+) -> Result<Completed, Failure> {
+    let Completion {
+        at,
+        reply,
+        effects,
+        mut audit,
+    } = completion;
+    let Some(held) = Held::by(token, changes.connection).await? else {
+        return Ok(Completed::LeaseLost);
+    };
+    if !issues::record(&effects, held.id, at, changes).await? {
+        return Ok(Completed::BasisChanged);
+    }
+    if let Some(mut reply) = reply {
+        // An address that may never have asked gets the answer, but no notice before it.
+        if held.notified || held.requester.may_be_forged() {
+            reply.late_notice = None;
+        }
+        let of = Answered {
+            request: held.id,
+            queue_id: held.queue_id.clone(),
+            accepted_at: held.accepted_at,
+            requester: held.requester,
+            network: held.network,
+            kind: ReplyKind::of_result(audit.result.as_deref()),
+        };
+        replies::insert(&reply, &of, at, changes).await?;
+    }
+    sqlx::query("DELETE FROM requests WHERE sequence = ?")
+        .bind(token.row)
+        .execute(&mut *changes.connection)
+        .await?;
+    audit.event = Event::Completed;
+    audit.queue_id = Some(held.queue_id);
+    audit.request_id = Some(held.id.to_string());
+    audit.attempts = Some(token.lease);
+    changes.audit(audit).await?;
+    faults::pass(FaultPoint::BeforeCompletionCommit);
+    Ok(Completed::Committed)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::store::SpoolUsage;
+    use crate::store::testing::{HOLD, TestStore, at, completion, request};
+
+    #[tokio::test]
+    async fn a_request_without_a_reply_leaves_nothing_to_deliver() {
+        let test = TestStore::new().await;
+        test.store.accept(request(1)).await.unwrap();
+        let leased = test.lease(at(1)).await.unwrap();
+        let silent = Completion {
+            reply: None,
+            ..completion(at(1), &[])
+        };
+        test.store.complete(&leased.token, silent).await.unwrap();
+        assert_eq!(
+            test.store.spool_usage().await.unwrap(),
+            SpoolUsage::default()
+        );
+        assert_eq!(test.store.next_request().await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn who_is_late_but_alone_still_completes() {
+        let test = TestStore::new().await;
+        test.store.accept(request(1)).await.unwrap();
+        let leased = test.lease(at(1)).await.unwrap();
+        let late = at(1) + HOLD + HOLD;
+        let completed = test
+            .store
+            .complete(&leased.token, completion(late, &[]))
+            .await
+            .unwrap();
+        assert_eq!(completed, Completed::Committed);
+    }
+}

@@ -1,0 +1,288 @@
+//! Deliveries: finished replies on their way, each target by itself. Leases them, and holds back
+//! while the port is in trouble.
+
+use std::net::SocketAddr;
+
+use jiff::{SignedDuration, Timestamp};
+use sqlx::Row;
+use sqlx::query::Query;
+use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection, SqliteRow};
+use sqlx::types::Text;
+
+use super::leases::{self, First, LeaseToken, Leased, Leasing};
+use super::reply_port::{self, PortTrouble};
+use super::wait::Wait;
+use crate::request_id::RequestId;
+use crate::store::database::{Changes, Failure, Moment, Store, StoreError, moment, text};
+
+/// A reply to be delivered to one target.
+#[derive(Clone, Debug)]
+pub struct LeasedDelivery {
+    /// Shows that the worker has the lease.
+    pub token: LeaseToken<Self>,
+    /// Id of the request that is answered.
+    pub request_id: RequestId,
+    /// Postfix's queue id of the request.
+    pub queue_id: String,
+    /// The address it goes to.
+    pub target: String,
+    /// Reverse path of the envelope, empty for null.
+    pub reverse_path: String,
+    /// The whole message.
+    pub message: Vec<u8>,
+    /// When the request was accepted.
+    pub accepted_at: Timestamp,
+    /// When the reply was completed. Attempts end a time after this.
+    pub completed_at: Timestamp,
+    /// Whether the target can still get a notice that the reply comes later.
+    pub can_be_notified: bool,
+    /// Whether it is itself a notice, and the final reply comes later.
+    pub is_notice: bool,
+    /// Leases so far, this one included.
+    pub attempts: u32,
+    /// The trouble of Postfix's port, if this attempt is to show whether the trouble is over.
+    pub trial: Option<PortTrouble>,
+}
+
+impl Leased for LeasedDelivery {
+    const RENEW: &'static str = "UPDATE deliveries SET waits_since = ?1, waits_until = ?2
+         WHERE sequence = ?3 AND attempts = ?4 AND NOT EXISTS (
+             SELECT 1 FROM delivery_troubles WHERE delivery = sequence AND attempt = attempts)";
+
+    const UNDO: &'static str = "UPDATE deliveries SET attempts = attempts - 1 WHERE sequence = ?";
+}
+
+impl Store {
+    /// When the next delivery at this port falls due, or the lease of one ends.
+    pub async fn next_delivery(
+        &self,
+        port: SocketAddr,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        self.read(move |connection| Box::pin(next_due(port, now, connection)))
+            .await
+    }
+
+    /// Leases a delivery that is due, to be handed over at this port. Replies to one target are
+    /// leased in the order of their completion. While the port is in trouble one is leased at a
+    /// time, and no sooner than the trouble allows: [`LeasedDelivery::trial`].
+    pub async fn lease_delivery(
+        &self,
+        leasing: Leasing<LeasedDelivery>,
+        port: SocketAddr,
+    ) -> Result<Option<LeasedDelivery>, StoreError> {
+        self.change(move |changes| Box::pin(Lease { leasing, port }.apply(changes)))
+            .await
+    }
+
+    /// Renews the lease of a delivery, as [`Store::renew`] does that of a request.
+    pub async fn renew_delivery(
+        &self,
+        token: &LeaseToken<LeasedDelivery>,
+        now: Timestamp,
+        hold: SignedDuration,
+    ) -> Result<bool, StoreError> {
+        let token = *token;
+        self.change(move |changes| Box::pin(leases::renew(token, now, hold, changes)))
+            .await
+    }
+}
+
+async fn next_due(
+    port: SocketAddr,
+    now: Timestamp,
+    connection: &mut SqliteConnection,
+) -> Result<Option<Timestamp>, sqlx::Error> {
+    let next: Option<Moment> =
+        sqlx::query_scalar("SELECT min(waits_until) FROM deliveries WHERE turn = 1")
+            .fetch_one(&mut *connection)
+            .await?;
+    let Some(Moment(next)) = next else {
+        return Ok(None);
+    };
+    let trouble = reply_port::trouble(port, now, connection).await?;
+    Ok(Some(
+        trouble.map_or(next, |trouble| next.max(trouble.until)),
+    ))
+}
+
+/// Leases a delivery that is due, if the condition holds.
+macro_rules! lease {
+    ($due:literal, $condition:literal) => {
+        concat!(
+            "UPDATE deliveries SET attempts = attempts + 1, waits_since = ?1, waits_until = ?2
+             WHERE sequence = coalesce(
+                 (SELECT sequence FROM deliveries WHERE turn = 1 AND waits_until <= ?1 ",
+            $due,
+            " LIMIT 1),
+                 (SELECT sequence FROM deliveries WHERE turn = 1 AND waits_since > ?3
+                  ORDER BY waits_since, sequence LIMIT 1))
+             AND ",
+            $condition,
+            " RETURNING sequence, target, attempts,
+                 (SELECT request_id FROM replies WHERE sequence = reply) AS request_id,
+                 (SELECT queue_id FROM replies WHERE sequence = reply) AS queue_id,
+                 (SELECT accepted_at FROM replies WHERE sequence = reply) AS accepted_at,
+                 (SELECT completed_at FROM replies WHERE sequence = reply) AS completed_at,
+                 (SELECT reverse_path FROM replies WHERE sequence = reply) AS reverse_path,
+                 (SELECT message FROM replies WHERE sequence = reply) AS message,
+                 (SELECT kind = 'notice' FROM replies WHERE sequence = reply) AS is_notice,
+                 notified = 0
+                     AND (SELECT late_notice IS NOT NULL FROM replies WHERE sequence = reply)
+                     AS can_be_notified"
+        )
+    };
+}
+
+/// The same if the port ?4 is in no trouble.
+macro_rules! lease_at_sound_port {
+    ($due:literal) => {
+        lease!(
+            $due,
+            "NOT EXISTS (SELECT 1 FROM port_troubles WHERE port = ?4)"
+        )
+    };
+}
+
+struct Lease {
+    leasing: Leasing<LeasedDelivery>,
+    port: SocketAddr,
+}
+
+impl Lease {
+    async fn apply(self, changes: &mut Changes<'_>) -> Result<Option<LeasedDelivery>, Failure> {
+        while let Some((leased, trial)) = self.lease(changes.connection).await? {
+            let row: i64 = leased.try_get("sequence")?;
+            if self.leasing.is_in_work(row) {
+                leases::leave_to_its_holder::<LeasedDelivery>(row, changes.connection).await?;
+                continue;
+            }
+            if trial.is_some() {
+                let now = self.leasing.now;
+                reply_port::begin_trial(self.port, row, now, changes.connection).await?;
+            }
+            return Ok(Some(read(row, &leased, trial)?));
+        }
+        Ok(None)
+    }
+
+    /// Leases a row. It comes with the trouble that it is to try.
+    async fn lease(
+        &self,
+        connection: &mut SqliteConnection,
+    ) -> Result<Option<(SqliteRow, Option<PortTrouble>)>, sqlx::Error> {
+        let statement = match self.leasing.first {
+            First::Oldest => lease_at_sound_port!("ORDER BY waits_until, sequence"),
+            First::Newest => lease_at_sound_port!("ORDER BY waits_until DESC, sequence DESC"),
+        };
+        let leased = self.bound(statement).bind(Text(self.port));
+        if let Some(row) = leased.fetch_optional(&mut *connection).await? {
+            return Ok(Some((row, None)));
+        }
+        let now = self.leasing.now;
+        let Some(trouble) = reply_port::trouble(self.port, now, connection).await? else {
+            return Ok(None);
+        };
+        let row = self.lease_for_trial(&trouble, connection).await?;
+        Ok(row.map(|row| (row, Some(trouble))))
+    }
+
+    async fn lease_for_trial(
+        &self,
+        trouble: &PortTrouble,
+        connection: &mut SqliteConnection,
+    ) -> Result<Option<SqliteRow>, sqlx::Error> {
+        if trouble.is_being_tried {
+            return Ok(None);
+        }
+        if trouble.until <= self.leasing.now {
+            // The least tried first. Otherwise one address that the site refuses would be tried
+            // again and again, and hold up those that the site takes.
+            let statement = match self.leasing.first {
+                First::Oldest => lease!("ORDER BY attempts, waits_until, sequence", "true"),
+                First::Newest => {
+                    lease!("ORDER BY attempts, waits_until DESC, sequence DESC", "true")
+                }
+            };
+            return self.bound(statement).fetch_optional(connection).await;
+        }
+        if !trouble.refuses {
+            return Ok(None);
+        }
+        self.bound(lease!(
+            "AND attempts = 0 AND waits_since >= ?4 ORDER BY waits_since, sequence",
+            "attempts = 0"
+        ))
+        .bind(Moment(trouble.tried_at))
+        .fetch_optional(connection)
+        .await
+    }
+
+    fn bound(&self, statement: &'static str) -> Query<'static, Sqlite, SqliteArguments> {
+        let wait = Wait::of(self.leasing.now, self.leasing.hold);
+        sqlx::query(statement)
+            .bind(wait.since)
+            .bind(wait.until)
+            .bind(wait.clock_was_set_back)
+    }
+}
+
+fn read(
+    sequence: i64,
+    row: &SqliteRow,
+    trial: Option<PortTrouble>,
+) -> Result<LeasedDelivery, sqlx::Error> {
+    let attempts: u32 = row.try_get("attempts")?;
+    Ok(LeasedDelivery {
+        token: LeaseToken::new(sequence, attempts),
+        request_id: text(row, "request_id")?,
+        queue_id: row.try_get("queue_id")?,
+        target: row.try_get("target")?,
+        reverse_path: row.try_get("reverse_path")?,
+        message: row.try_get("message")?,
+        accepted_at: moment(row, "accepted_at")?,
+        completed_at: moment(row, "completed_at")?,
+        can_be_notified: row.try_get("can_be_notified")?,
+        is_notice: row.try_get("is_notice")?,
+        attempts,
+        trial,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use crate::store::Postponement;
+    use crate::store::testing::{TestStore, at, id, reply};
+
+    #[tokio::test]
+    async fn a_target_gets_its_replies_in_order() {
+        let test = TestStore::new().await;
+        reply(&test, 1, &["a@b.example"]).await;
+        reply(&test, 2, &["a@b.example", "c@d.example"]).await;
+        let first = test.lease_delivery(at(3)).await.unwrap();
+        assert_eq!(first.request_id, id(1));
+        assert_eq!(
+            test.lease_delivery(at(3)).await.unwrap().target,
+            "c@d.example"
+        );
+        test.store
+            .postpone_delivery(&first.token, Postponement::plain(at(3), at(60), "451"))
+            .await
+            .unwrap();
+        assert!(test.lease_delivery(at(59)).await.is_none());
+        let first = test.lease_delivery(at(60)).await.unwrap();
+        assert_eq!((first.request_id, first.attempts), (id(1), 2));
+        test.store.delivered(&first, at(60), "250").await.unwrap();
+        assert_eq!(test.lease_delivery(at(60)).await.unwrap().request_id, id(2));
+    }
+
+    #[tokio::test]
+    async fn a_clock_set_back_makes_nobody_wait_for_it() {
+        let test = TestStore::new().await;
+        reply(&test, 1, &["a@b.example"]).await;
+        test.lease_delivery(at(3600)).await.unwrap();
+        assert_eq!(test.lease_delivery(at(1)).await.unwrap().attempts, 2);
+    }
+}

@@ -1,0 +1,407 @@
+//! The ends of deliveries: handed over, refused for good, given up, or given back untried.
+
+use jiff::Timestamp;
+use sqlx::Row;
+use sqlx::sqlite::SqliteConnection;
+
+use super::deliveries::LeasedDelivery;
+use super::leases::LeaseToken;
+use super::replies::{NOTICE, ReplyKind};
+use super::wait::is_in_work;
+use crate::audit::{Entry, Event};
+use crate::policy::Requester;
+use crate::request_id::RequestId;
+use crate::store::database::{Changes, Failure, Moment, Store, StoreError, text};
+use crate::store::throttle::{acquaintance, buckets};
+
+/// A reply for one target that was given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenUp {
+    /// Id of the request that it answers.
+    pub request_id: RequestId,
+    /// Postfix's queue id of the request.
+    pub queue_id: String,
+    /// The address it was for.
+    pub target: String,
+}
+
+impl Store {
+    /// Ends a delivery that Postfix took, with Postfix's answer in `detail`. The audit log gets the
+    /// entry in any case, since it must show everything that Postfix has. False if the delivery
+    /// had ended before.
+    pub async fn delivered(
+        &self,
+        leased: &LeasedDelivery,
+        at: Timestamp,
+        detail: &str,
+    ) -> Result<bool, StoreError> {
+        let row = leased.token.row;
+        let entry = Entry {
+            queue_id: Some(leased.queue_id.clone()),
+            request_id: Some(leased.request_id.to_string()),
+            target: Some(leased.target.clone()),
+            result: result_of(leased.is_notice),
+            detail: Some(detail.to_owned()),
+            attempts: Some(leased.attempts),
+            ..Entry::new(at, Event::Delivered)
+        };
+        self.change(move |changes| {
+            Box::pin(async move {
+                remember(row, changes.connection).await?;
+                let ended = remove(row, changes.connection).await?;
+                changes.audit(entry).await?;
+                Ok(ended)
+            })
+        })
+        .await
+    }
+
+    /// Ends a delivery that Postfix refused for good, with Postfix's answer in `detail`. False if
+    /// the lease has passed to another.
+    pub async fn undeliverable(
+        &self,
+        token: &LeaseToken<LeasedDelivery>,
+        at: Timestamp,
+        detail: &str,
+    ) -> Result<bool, StoreError> {
+        let (token, detail) = (*token, detail.to_owned());
+        self.change(move |changes| Box::pin(undeliverable(token, at, detail, changes)))
+            .await
+    }
+
+    /// Gives back a delivery that was not offered to Postfix. The attempt does not count, and the
+    /// delivery is due. False if the lease has passed to another.
+    pub async fn release_delivery(
+        &self,
+        token: &LeaseToken<LeasedDelivery>,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let token = *token;
+        self.change(move |changes| Box::pin(release(token, at, changes)))
+            .await
+    }
+
+    /// Ends deliveries that wait, of replies completed before, for this reason. Returns them, some
+    /// dozens at most: there may be more.
+    pub async fn give_up_deliveries(
+        &self,
+        completed_before: Timestamp,
+        at: Timestamp,
+        reason: &str,
+    ) -> Result<Vec<GivenUp>, StoreError> {
+        let reason = reason.to_owned();
+        self.change(move |changes| Box::pin(give_up(completed_before, at, reason, changes)))
+            .await
+    }
+}
+
+/// A delivery whose lease is held.
+pub(super) struct Held {
+    request_id: RequestId,
+    queue_id: String,
+    pub(super) target: String,
+    pub(super) was_put_off: bool,
+    is_notice: bool,
+}
+
+impl Held {
+    /// Returns none if the lease has passed to another.
+    pub(super) async fn by(
+        token: LeaseToken<LeasedDelivery>,
+        connection: &mut SqliteConnection,
+    ) -> Result<Option<Self>, sqlx::Error> {
+        let row = sqlx::query(
+            "SELECT request_id, queue_id, target, EXISTS (
+                 SELECT 1 FROM delivery_troubles WHERE delivery = deliveries.sequence
+             ) AS was_put_off, kind = 'notice' AS is_notice
+             FROM deliveries JOIN replies ON replies.sequence = deliveries.reply
+             WHERE deliveries.sequence = ? AND attempts = ?",
+        )
+        .bind(token.row)
+        .bind(token.lease)
+        .fetch_optional(connection)
+        .await?;
+        row.map(|row| {
+            Ok(Self {
+                request_id: text(&row, "request_id")?,
+                queue_id: row.try_get("queue_id")?,
+                target: row.try_get("target")?,
+                was_put_off: row.try_get("was_put_off")?,
+                is_notice: row.try_get("is_notice")?,
+            })
+        })
+        .transpose()
+    }
+
+    /// The audit entry of this event.
+    pub(super) fn entry(&self, at: Timestamp, event: Event) -> Entry {
+        Entry {
+            request_id: Some(self.request_id.to_string()),
+            queue_id: Some(self.queue_id.clone()),
+            target: Some(self.target.clone()),
+            ..Entry::new(at, event)
+        }
+    }
+}
+
+/// The result that the entry of a delivery's end names. The result of a final reply is in the entry
+/// of its completion.
+fn result_of(is_notice: bool) -> Option<String> {
+    is_notice.then(|| NOTICE.to_owned())
+}
+
+/// Deletes a delivery. A trigger deletes the reply with its last one. False if it was gone.
+async fn remove(row: i64, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let removed = sqlx::query("DELETE FROM deliveries WHERE sequence = ?")
+        .bind(row)
+        .execute(connection)
+        .await?;
+    Ok(removed.rows_affected() > 0)
+}
+
+/// Remembers that the target of a delivery was answered, and whether its request was verified. A
+/// notice is no answer.
+async fn remember(row: i64, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let answered = sqlx::query(
+        "SELECT target, requester, network, kind
+         FROM deliveries JOIN replies ON replies.sequence = deliveries.reply
+         WHERE deliveries.sequence = ? AND kind != 'notice'",
+    )
+    .bind(row)
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(answered) = answered else {
+        return Ok(());
+    };
+    let network: Option<String> = answered.try_get("network")?;
+    let requester: Requester = text(&answered, "requester")?;
+    let kind: &str = answered.try_get("kind")?;
+    let is_verified = requester == Requester::Verified && kind == ReplyKind::Success.as_str();
+    let verified_from = is_verified.then(|| network.unwrap_or_default());
+    let target: &str = answered.try_get("target")?;
+    acquaintance::remember(target, verified_from.as_deref(), buckets::KEPT, connection).await
+}
+
+async fn undeliverable(
+    token: LeaseToken<LeasedDelivery>,
+    at: Timestamp,
+    detail: String,
+    changes: &mut Changes<'_>,
+) -> Result<bool, Failure> {
+    let Some(held) = Held::by(token, changes.connection).await? else {
+        return Ok(false);
+    };
+    remove(token.row, changes.connection).await?;
+    let entry = Entry {
+        result: result_of(held.is_notice),
+        detail: Some(detail),
+        attempts: Some(token.lease),
+        ..held.entry(at, Event::Undeliverable)
+    };
+    changes.audit(entry).await?;
+    Ok(true)
+}
+
+async fn release(
+    token: LeaseToken<LeasedDelivery>,
+    at: Timestamp,
+    changes: &mut Changes<'_>,
+) -> Result<bool, Failure> {
+    // Behind the others that are due, since the failure may be its own fault after all.
+    let released = sqlx::query(
+        "UPDATE deliveries SET attempts = attempts - 1, waits_since = ?1, waits_until = ?1
+         WHERE sequence = ?2 AND attempts = ?3",
+    )
+    .bind(Moment(at))
+    .bind(token.row)
+    .bind(token.lease)
+    .execute(&mut *changes.connection)
+    .await?;
+    Ok(released.rows_affected() > 0)
+}
+
+/// Deliveries that one transaction ends.
+const GIVEN_UP_AT_ONCE: u32 = 50;
+
+async fn give_up(
+    completed_before: Timestamp,
+    at: Timestamp,
+    reason: String,
+    changes: &mut Changes<'_>,
+) -> Result<Vec<GivenUp>, Failure> {
+    // By the age of the request, which has an index and is no less than that of the reply.
+    let rows = sqlx::query(concat!(
+        "SELECT deliveries.sequence, request_id, queue_id, target, attempts
+         FROM replies CROSS JOIN deliveries ON deliveries.reply = replies.sequence
+         WHERE accepted_at < ?2 AND completed_at < ?2 AND NOT ",
+        is_in_work!(),
+        " LIMIT ?3"
+    ))
+    .bind(Moment(at))
+    .bind(Moment(completed_before))
+    .bind(GIVEN_UP_AT_ONCE)
+    .fetch_all(&mut *changes.connection)
+    .await?;
+    let mut all_given_up = Vec::with_capacity(rows.len());
+    for row in rows {
+        let given_up = GivenUp {
+            request_id: text(&row, "request_id")?,
+            queue_id: row.try_get("queue_id")?,
+            target: row.try_get("target")?,
+        };
+        remove(row.try_get("sequence")?, changes.connection).await?;
+        let entry = Entry {
+            request_id: Some(given_up.request_id.to_string()),
+            queue_id: Some(given_up.queue_id.clone()),
+            target: Some(given_up.target.clone()),
+            detail: Some(reason.clone()),
+            attempts: Some(row.try_get("attempts")?),
+            ..Entry::new(at, Event::Undeliverable)
+        };
+        changes.audit(entry).await?;
+        all_given_up.push(given_up);
+    }
+    Ok(all_given_up)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::store::testing::{HOLD, PORT, TestStore, at, completion, id, reply};
+    use crate::store::{Postponement, SpoolUsage};
+
+    #[tokio::test]
+    async fn each_target_is_delivered_to_by_itself() {
+        let test = TestStore::new().await;
+        reply(&test, 1, &["a@b.example", "c@d.example", "a@b.example"]).await;
+        let a = test.lease_delivery(at(2)).await.unwrap();
+        let c = test.lease_delivery(at(2)).await.unwrap();
+        assert!(test.lease_delivery(at(2)).await.is_none());
+        assert_eq!(
+            (a.target.as_str(), c.target.as_str()),
+            ("a@b.example", "c@d.example")
+        );
+        assert_eq!(
+            (a.request_id, a.attempts, a.completed_at),
+            (id(1), 1, at(1))
+        );
+        assert_eq!(
+            (a.queue_id.as_str(), a.reverse_path.as_str()),
+            ("QUEUE1", "")
+        );
+        assert_eq!(
+            Some(&a.message),
+            completion(at(1), &[])
+                .reply
+                .map(|reply| reply.message)
+                .as_ref()
+        );
+
+        assert!(test.store.delivered(&a, at(3), "250 queued").await.unwrap());
+        assert_eq!(test.store.spool_usage().await.unwrap().replies, 1);
+        assert!(
+            test.store
+                .undeliverable(&c.token, at(3), "550 no")
+                .await
+                .unwrap()
+        );
+        assert_eq!(
+            test.store.spool_usage().await.unwrap(),
+            SpoolUsage::default()
+        );
+
+        let stored = test.store.audit_entries(3, 9).await.unwrap();
+        let entries: Vec<_> = stored
+            .iter()
+            .map(|stored| stored.entry().unwrap())
+            .collect();
+        let seen: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry.event, entry.target.as_deref()))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (Event::Delivered, Some("a@b.example")),
+                (Event::Undeliverable, Some("c@d.example"))
+            ]
+        );
+        assert!(
+            entries
+                .iter()
+                .all(|entry| entry.request_id == Some(id(1).to_string()))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_has_passed_on_is_lost() {
+        let test = TestStore::new().await;
+        reply(&test, 1, &["a@b.example"]).await;
+        let late = test.lease_delivery(at(2)).await.unwrap();
+        assert_eq!(
+            test.store.next_delivery(PORT, at(2)).await.unwrap(),
+            Some(at(2) + HOLD)
+        );
+        let holder = test.lease_delivery(at(2) + HOLD).await.unwrap();
+        assert!(
+            !test
+                .store
+                .undeliverable(&late.token, at(9), "550")
+                .await
+                .unwrap()
+        );
+        assert!(
+            test.store
+                .postpone_delivery(&late.token, Postponement::plain(at(9), at(99), "451"))
+                .await
+                .unwrap()
+                .is_none()
+        );
+        assert!(test.store.delivered(&holder, at(9), "250").await.unwrap());
+        assert!(!test.store.delivered(&holder, at(9), "250").await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_postfix_took_ends_a_delivery_whoever_has_its_lease() {
+        let test = TestStore::new().await;
+        reply(&test, 1, &["a@b.example"]).await;
+        let store = &test.store;
+        let late = test.lease_delivery(at(2)).await.unwrap();
+        let holder = test.lease_delivery(at(2) + HOLD).await.unwrap();
+        assert!(store.delivered(&late, at(9), "250 first").await.unwrap());
+        assert_eq!(store.spool_usage().await.unwrap(), SpoolUsage::default());
+
+        // The other attempt is not repeated, whatever its outcome.
+        let (token, at) = (&holder.token, at(10));
+        assert!(!store.undeliverable(token, at, "550").await.unwrap());
+        let put_off = store.postpone_delivery(token, Postponement::plain(at, at + HOLD, "451"));
+        assert_eq!(put_off.await.unwrap(), None);
+        assert!(!store.delivered(&holder, at, "250 second").await.unwrap());
+        assert!(test.lease_delivery(at + HOLD + HOLD).await.is_none());
+        let entry = test.last_entry().await;
+        assert_eq!(
+            (entry.event, entry.detail.as_deref(), entry.attempts),
+            (Event::Delivered, Some("250 second"), Some(2)),
+            "the log has each copy that Postfix took"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_postfix_took_is_in_the_log_after_any_end() {
+        let test = TestStore::new().await;
+        reply(&test, 1, &["a@b.example"]).await;
+        let store = &test.store;
+        let late = test.lease_delivery(at(2)).await.unwrap();
+        let holder = test.lease_delivery(at(2) + HOLD).await.unwrap();
+        let given_up = store.undeliverable(&holder.token, at(9), "too old");
+        assert!(given_up.await.unwrap());
+        assert!(!store.delivered(&late, at(10), "250 queued").await.unwrap());
+        let entry = test.last_entry().await;
+        assert_eq!(
+            (entry.event, entry.target.as_deref(), entry.attempts),
+            (Event::Delivered, Some("a@b.example"), Some(1))
+        );
+    }
+}

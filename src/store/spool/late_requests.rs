@@ -1,0 +1,220 @@
+//! Requests that wait for long, and the notices to their senders.
+
+use jiff::Timestamp;
+use sqlx::Row;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::types::Text;
+
+use super::replies::{self, Answered, FinishedReply, ReplyKind};
+use super::requests::targets;
+use crate::mail::{Address, ServiceCode};
+use crate::policy::Requester;
+use crate::request_id::RequestId;
+use crate::store::database::{Changes, Failure, Moment, Store, StoreError, moment, text};
+
+/// A request in the spool whose sender is to get a notice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingRequest {
+    /// Id of the request.
+    pub id: RequestId,
+    /// Standing of the requester.
+    pub requester: Requester,
+    /// The service asked for.
+    pub service: ServiceCode,
+    /// The gateway address that the request named.
+    pub gateway: Address,
+    /// The addresses to answer.
+    pub targets: Vec<Address>,
+    /// The message as it came.
+    pub message: Vec<u8>,
+}
+
+impl Store {
+    /// The requests of the same sender as this one, itself among them, that were accepted by then
+    /// and whose sender has no notice yet.
+    pub async fn requests_to_notify(
+        &self,
+        like: RequestId,
+        accepted_by: Timestamp,
+    ) -> Result<Vec<WaitingRequest>, StoreError> {
+        self.read(move |connection| Box::pin(to_notify(like, accepted_by, connection)))
+            .await
+    }
+
+    /// Sends the notice that a request waits. False if its sender has one already, or the request
+    /// has its result.
+    pub async fn notify(
+        &self,
+        request: RequestId,
+        at: Timestamp,
+        notice: FinishedReply,
+    ) -> Result<bool, StoreError> {
+        self.change(move |changes| Box::pin(notify(request, at, notice, changes)))
+            .await
+    }
+}
+
+async fn to_notify(
+    like: RequestId,
+    accepted_by: Timestamp,
+    connection: &mut SqliteConnection,
+) -> Result<Vec<WaitingRequest>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT id, requester, service, gateway, targets, message FROM requests
+         JOIN request_messages ON request_messages.request = requests.sequence
+         WHERE sender = (SELECT sender FROM requests WHERE id = ?)
+             AND notified = 0 AND accepted_at <= ?
+         ORDER BY sequence",
+    )
+    .bind(Text(like))
+    .bind(Moment(accepted_by))
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(WaitingRequest {
+                id: text(row, "id")?,
+                requester: text(row, "requester")?,
+                service: text(row, "service")?,
+                gateway: text(row, "gateway")?,
+                targets: targets(row)?,
+                message: row.try_get("message")?,
+            })
+        })
+        .collect()
+}
+
+async fn notify(
+    request: RequestId,
+    at: Timestamp,
+    notice: FinishedReply,
+    changes: &mut Changes<'_>,
+) -> Result<bool, Failure> {
+    let waiting = sqlx::query(
+        "UPDATE requests SET notified = 1 WHERE id = ? AND notified = 0
+         RETURNING queue_id, accepted_at, requester, network",
+    )
+    .bind(Text(request))
+    .fetch_optional(&mut *changes.connection)
+    .await?;
+    let Some(waiting) = waiting else {
+        return Ok(false);
+    };
+    let of = Answered {
+        request,
+        queue_id: waiting.try_get("queue_id")?,
+        accepted_at: moment(&waiting, "accepted_at")?,
+        requester: text(&waiting, "requester")?,
+        network: waiting.try_get("network")?,
+        kind: ReplyKind::Notice,
+    };
+    if of.requester.may_be_forged() {
+        // One notice serves for all that may be forged in the same name.
+        sqlx::query(
+            "UPDATE requests SET notified = 1 WHERE requester IN ('answered', 'newcomer')
+             AND target = (SELECT target FROM requests WHERE id = ?)",
+        )
+        .bind(Text(request))
+        .execute(&mut *changes.connection)
+        .await?;
+    }
+    replies::insert(&notice, &of, at, changes).await?;
+    changes.audit(replies::notified(&of, None, at)).await?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::policy::Trust;
+    use crate::store::NewRequest;
+    use crate::store::testing::{TestStore, asking, at, completion, id, request};
+
+    #[tokio::test]
+    async fn who_waits_for_long_is_told_once_of_each_request() {
+        let test = TestStore::new().await;
+        for number in [1, 2, 3] {
+            let sender = if number == 3 { "another" } else { "one" };
+            let request = NewRequest {
+                sender: sender.to_owned(),
+                ..request(number)
+            };
+            test.store.accept(request).await.unwrap();
+        }
+        let unnotified = async |by| {
+            let waiting = test.store.requests_to_notify(id(1), at(by)).await.unwrap();
+            waiting.into_iter().map(|own| own.id).collect::<Vec<_>>()
+        };
+        assert_eq!(unnotified(1).await, [id(1)]);
+        assert_eq!(unnotified(9).await, [id(1), id(2)]);
+        let notice = FinishedReply {
+            message: b"Subject: late\r\n\r\n".to_vec(),
+            reverse_path: String::new(),
+            targets: vec!["a@b.example".to_owned()],
+            late_notice: None,
+        };
+        let notify = async || {
+            test.store
+                .notify(id(1), at(9), notice.clone())
+                .await
+                .unwrap()
+        };
+        assert!(notify().await);
+        assert!(!notify().await);
+        assert_eq!(unnotified(9).await, [id(2)]);
+        assert_eq!(test.store.spool_usage().await.unwrap().replies, 1);
+        let leased = test.lease_delivery(at(9)).await.unwrap();
+        assert_eq!(
+            (leased.target.as_str(), leased.can_be_notified),
+            ("a@b.example", false)
+        );
+        test.store.delivered(&leased, at(9), "250").await.unwrap();
+
+        // The reply in the end sends no further notice.
+        let leased = test.lease(at(9)).await.unwrap();
+        assert!(leased.notified);
+        test.store
+            .complete(&leased.token, completion(at(9), &["a@b.example"]))
+            .await
+            .unwrap();
+        assert!(!test.lease_delivery(at(9)).await.unwrap().can_be_notified);
+        assert!(!notify().await, "it has its result");
+    }
+
+    #[tokio::test]
+    async fn of_requests_that_may_be_forged_the_address_is_told_once() {
+        let test = TestStore::new().await;
+        for number in 1..4 {
+            let request = NewRequest {
+                trust: Trust::Stranger,
+                request: asking("victim@b.example"),
+                ..request(number)
+            };
+            test.store.accept(request).await.unwrap();
+        }
+        let notify = async |number| {
+            let notice = FinishedReply {
+                message: b"Subject: late\r\n\r\n".to_vec(),
+                reverse_path: String::new(),
+                targets: vec!["victim@b.example".to_owned()],
+                late_notice: None,
+            };
+            test.store.notify(id(number), at(9), notice).await.unwrap()
+        };
+        assert_eq!(
+            [notify(1).await, notify(2).await, notify(3).await],
+            [true, false, false]
+        );
+        let leased = test.lease(at(9)).await.unwrap();
+        test.store
+            .complete(&leased.token, completion(at(9), &["victim@b.example"]))
+            .await
+            .unwrap();
+        while let Some(delivery) = test.lease_delivery(at(9)).await {
+            assert!(!delivery.can_be_notified);
+            test.store.delivered(&delivery, at(9), "250").await.unwrap();
+        }
+    }
+}

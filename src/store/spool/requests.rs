@@ -1,0 +1,379 @@
+//! Requests in the spool: leased, renewed, and given back.
+
+use jiff::{SignedDuration, Timestamp};
+use sqlx::Row;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use super::leases::{self, First, LeaseToken, Leased, Leasing};
+use super::troubles::{self, Of};
+use super::wait::Wait;
+use crate::audit::{Entry, Event};
+use crate::mail::{Address, ServiceCode};
+use crate::policy::Requester;
+use crate::request_id::RequestId;
+use crate::store::database::{Changes, Failure, Moment, Store, StoreError, moment, text};
+
+/// A request to be worked on.
+#[derive(Clone, Debug)]
+pub struct LeasedRequest {
+    /// Shows that the worker has the lease.
+    pub token: LeaseToken<Self>,
+    /// Id of the request.
+    pub id: RequestId,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// Postfix's queue id.
+    pub queue_id: String,
+    /// Reverse path of the envelope.
+    pub reverse_path: String,
+    /// Leases so far, this one included.
+    pub attempts: u32,
+    /// Whether the sender knows that the result comes later.
+    pub notified: bool,
+    /// Standing of the requester.
+    pub requester: Requester,
+    /// The service asked for.
+    pub service: ServiceCode,
+    /// The gateway address that the request named.
+    pub gateway: Address,
+    /// The addresses to answer.
+    pub targets: Vec<Address>,
+    /// The message as it came.
+    pub message: Vec<u8>,
+}
+
+impl Leased for LeasedRequest {
+    const RENEW: &'static str = "UPDATE requests SET waits_since = ?1, waits_until = ?2
+         WHERE sequence = ?3 AND attempts = ?4 AND NOT EXISTS (
+             SELECT 1 FROM request_troubles WHERE request = sequence AND attempt = attempts)";
+
+    const UNDO: &'static str = "UPDATE requests SET attempts = attempts - 1 WHERE sequence = ?";
+}
+
+impl Store {
+    /// When the next request falls due, or the lease of one ends. The worker must look again then,
+    /// if nothing woke it before.
+    pub async fn next_request(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read(|connection| Box::pin(next_due(connection))).await
+    }
+
+    /// Leases a request that is due. Requests of one sender are leased in the order of their
+    /// acceptance, each after the final result of the one before.
+    pub async fn lease(
+        &self,
+        leasing: Leasing<LeasedRequest>,
+    ) -> Result<Option<LeasedRequest>, StoreError> {
+        self.change(|changes| Box::pin(lease(leasing, changes)))
+            .await
+    }
+
+    /// Renews a lease from now on, because its attempt still lives. False if the lease has passed
+    /// to another or was given back.
+    pub async fn renew(
+        &self,
+        token: &LeaseToken<LeasedRequest>,
+        now: Timestamp,
+        hold: SignedDuration,
+    ) -> Result<bool, StoreError> {
+        let token = *token;
+        self.change(move |changes| Box::pin(leases::renew(token, now, hold, changes)))
+            .await
+    }
+
+    /// Gives a request back, to be leased again from `until` on. False if the lease has passed to
+    /// another.
+    pub async fn postpone(
+        &self,
+        token: &LeaseToken<LeasedRequest>,
+        at: Timestamp,
+        until: Timestamp,
+        reason: &str,
+    ) -> Result<bool, StoreError> {
+        let (token, reason) = (*token, reason.to_owned());
+        self.change(move |changes| Box::pin(postpone(token, at, until, reason, changes)))
+            .await
+    }
+}
+
+async fn next_due(connection: &mut SqliteConnection) -> Result<Option<Timestamp>, sqlx::Error> {
+    let next: Option<Moment> =
+        sqlx::query_scalar("SELECT min(waits_until) FROM requests WHERE turn = 1")
+            .fetch_one(connection)
+            .await?;
+    Ok(next.map(|Moment(time)| time))
+}
+
+/// Leases the first due request in this order. Verified ones come before the others, so that
+/// strangers delay none of them.
+macro_rules! lease {
+    ($order:literal) => {
+        concat!(
+            "UPDATE requests SET attempts = attempts + 1, waits_since = ?1, waits_until = ?2
+             WHERE sequence = coalesce(
+                 (SELECT sequence FROM requests
+                  WHERE turn = 1 AND requester = 'verified' AND waits_until <= ?1
+                  ORDER BY ",
+            $order,
+            " LIMIT 1),
+                 (SELECT sequence FROM requests WHERE turn = 1 AND waits_until <= ?1
+                  ORDER BY ",
+            $order,
+            " LIMIT 1),
+                 (SELECT sequence FROM requests WHERE turn = 1 AND waits_since > ?3
+                  ORDER BY waits_since, sequence LIMIT 1))
+             RETURNING sequence, id, accepted_at, queue_id, reverse_path, attempts, notified,
+                 requester, service, gateway, targets,
+                 (SELECT message FROM request_messages WHERE request = sequence) AS message"
+        )
+    };
+}
+
+async fn lease(
+    leasing: Leasing<LeasedRequest>,
+    changes: &mut Changes<'_>,
+) -> Result<Option<LeasedRequest>, Failure> {
+    let statement = match leasing.first {
+        First::Oldest => lease!("waits_until, sequence"),
+        First::Newest => lease!("waits_until DESC, sequence DESC"),
+    };
+    loop {
+        let wait = Wait::of(leasing.now, leasing.hold);
+        let leased = sqlx::query(statement)
+            .bind(wait.since)
+            .bind(wait.until)
+            .bind(wait.clock_was_set_back)
+            .fetch_optional(&mut *changes.connection)
+            .await?;
+        let Some(leased) = leased else {
+            return Ok(None);
+        };
+        let row: i64 = leased.try_get("sequence")?;
+        if !leasing.is_in_work(row) {
+            return Ok(Some(read(row, &leased)?));
+        }
+        leases::leave_to_its_holder::<LeasedRequest>(row, changes.connection).await?;
+    }
+}
+
+fn read(sequence: i64, row: &SqliteRow) -> Result<LeasedRequest, sqlx::Error> {
+    let attempts: u32 = row.try_get("attempts")?;
+    Ok(LeasedRequest {
+        token: LeaseToken::new(sequence, attempts),
+        id: text(row, "id")?,
+        accepted_at: moment(row, "accepted_at")?,
+        queue_id: row.try_get("queue_id")?,
+        reverse_path: row.try_get("reverse_path")?,
+        attempts,
+        notified: row.try_get("notified")?,
+        requester: text(row, "requester")?,
+        service: text(row, "service")?,
+        gateway: text(row, "gateway")?,
+        targets: targets(row)?,
+        message: row.try_get("message")?,
+    })
+}
+
+/// The addresses to answer.
+pub(super) fn targets(row: &SqliteRow) -> Result<Vec<Address>, sqlx::Error> {
+    let text: String = row.try_get("targets")?;
+    let targets = text.lines().map(Address::parse);
+    targets
+        .collect::<Result<_, _>>()
+        .map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
+/// A request whose lease is held.
+pub(super) struct Held {
+    pub(super) id: RequestId,
+    pub(super) queue_id: String,
+    pub(super) accepted_at: Timestamp,
+    pub(super) notified: bool,
+    pub(super) requester: Requester,
+    pub(super) network: Option<String>,
+    was_put_off: bool,
+}
+
+impl Held {
+    /// Returns none if the lease has passed to another.
+    pub(super) async fn by(
+        token: LeaseToken<LeasedRequest>,
+        connection: &mut SqliteConnection,
+    ) -> Result<Option<Self>, sqlx::Error> {
+        let row = sqlx::query(
+            "SELECT id, queue_id, accepted_at, notified, requester, network, EXISTS (
+                 SELECT 1 FROM request_troubles WHERE request = sequence) AS was_put_off
+             FROM requests WHERE sequence = ? AND attempts = ?",
+        )
+        .bind(token.row)
+        .bind(token.lease)
+        .fetch_optional(connection)
+        .await?;
+        row.map(|row| {
+            Ok(Self {
+                id: text(&row, "id")?,
+                queue_id: row.try_get("queue_id")?,
+                accepted_at: moment(&row, "accepted_at")?,
+                notified: row.try_get("notified")?,
+                requester: text(&row, "requester")?,
+                network: row.try_get("network")?,
+                was_put_off: row.try_get("was_put_off")?,
+            })
+        })
+        .transpose()
+    }
+}
+
+async fn postpone(
+    token: LeaseToken<LeasedRequest>,
+    at: Timestamp,
+    until: Timestamp,
+    reason: String,
+    changes: &mut Changes<'_>,
+) -> Result<bool, Failure> {
+    let Some(held) = Held::by(token, changes.connection).await? else {
+        return Ok(false);
+    };
+    sqlx::query("UPDATE requests SET waits_since = ?, waits_until = ? WHERE sequence = ?")
+        .bind(Moment(at))
+        .bind(Moment(until))
+        .bind(token.row)
+        .execute(&mut *changes.connection)
+        .await?;
+    let (of, attempt) = (Of::Request(token.row), token.lease);
+    troubles::note(of, attempt, at, &reason, changes.connection).await?;
+    // An outage costs the audit log one entry for each request.
+    if !held.was_put_off {
+        let mut entry = Entry::new(at, Event::Postponed);
+        entry.queue_id = Some(held.queue_id);
+        entry.request_id = Some(held.id.to_string());
+        entry.reason = Some(reason);
+        changes.audit(entry).await?;
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::store::testing::{HOLD, TestStore, at, completion, id, request};
+    use crate::store::{Completed, NewRequest};
+
+    #[tokio::test]
+    async fn requests_are_leased_in_the_order_they_fall_due() {
+        let test = TestStore::new().await;
+        for number in [1, 2, 3] {
+            test.store.accept(request(number)).await.unwrap();
+        }
+        for number in [1, 2, 3] {
+            assert_eq!(test.lease(at(9)).await.unwrap().id, id(number));
+        }
+        assert!(test.lease(at(9)).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_sender_is_served_one_request_at_a_time_in_order() {
+        let test = TestStore::new().await;
+        for number in [1, 2] {
+            let request = NewRequest {
+                sender: "one".to_owned(),
+                ..request(number)
+            };
+            test.store.accept(request).await.unwrap();
+        }
+        test.store.accept(request(3)).await.unwrap();
+
+        let first = test.lease(at(9)).await.unwrap();
+        assert_eq!(first.id, id(1));
+        assert_eq!(test.lease(at(9)).await.unwrap().id, id(3));
+        assert!(test.lease(at(9)).await.is_none());
+        test.store
+            .postpone(&first.token, at(9), at(60), "later")
+            .await
+            .unwrap();
+        assert!(
+            test.lease(at(59)).await.is_none(),
+            "the second waits for the first"
+        );
+
+        let first = test.lease(at(60)).await.unwrap();
+        assert_eq!((first.id, first.attempts), (id(1), 2));
+        test.store
+            .complete(&first.token, completion(at(60), &[]))
+            .await
+            .unwrap();
+        assert_eq!(test.lease(at(60)).await.unwrap().id, id(2));
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_has_passed_on_is_lost_for_good() {
+        let test = TestStore::new().await;
+        test.store.accept(request(1)).await.unwrap();
+        let late = test.lease(at(1)).await.unwrap();
+        let expiry = at(1) + HOLD;
+        assert_eq!(test.store.next_request().await.unwrap(), Some(expiry));
+        assert!(
+            test.lease(expiry - SignedDuration::from_micros(1))
+                .await
+                .is_none()
+        );
+
+        let holder = test.lease(expiry).await.unwrap();
+        assert_eq!((holder.id, holder.attempts), (id(1), 2));
+        let complete = |token| {
+            test.store
+                .complete(token, completion(expiry, &["a@b.example"]))
+        };
+        assert_eq!(complete(&late.token).await.unwrap(), Completed::LeaseLost);
+        assert!(
+            !test
+                .store
+                .postpone(&late.token, expiry, at(999), "late")
+                .await
+                .unwrap()
+        );
+        assert_eq!(complete(&holder.token).await.unwrap(), Completed::Committed);
+        assert_eq!(complete(&holder.token).await.unwrap(), Completed::LeaseLost);
+        assert_eq!(test.store.spool_usage().await.unwrap().replies, 1);
+    }
+
+    #[tokio::test]
+    async fn only_the_first_of_many_postponements_is_audited() {
+        let test = TestStore::new().await;
+        test.store.accept(request(1)).await.unwrap();
+        for attempt in 1..4 {
+            let leased = test.lease(at(60 * attempt)).await.unwrap();
+            let until = at(60 * (attempt + 1));
+            let token = &leased.token;
+            assert!(
+                test.store
+                    .postpone(token, at(60 * attempt), until, "KMS away")
+                    .await
+                    .unwrap()
+            );
+            assert_eq!(test.store.next_request().await.unwrap(), Some(until));
+        }
+        let id = Some(id(1).to_string());
+        assert_eq!(
+            test.events().await,
+            [(Event::Accepted, id.clone()), (Event::Postponed, id)]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_clock_set_back_makes_nobody_wait_for_it() {
+        let test = TestStore::new().await;
+        test.store.accept(request(1)).await.unwrap();
+        test.lease(at(3600)).await.unwrap();
+        let just_before = at(3600) - SignedDuration::from_secs(59);
+        assert!(
+            test.lease(just_before).await.is_none(),
+            "two clocks read in the other order"
+        );
+        assert_eq!(test.lease(at(1)).await.unwrap().attempts, 2);
+        assert!(test.lease(at(1)).await.is_none());
+    }
+}

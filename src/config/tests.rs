@@ -407,3 +407,41 @@ fn listen_addresses_are_those_of_postfix() {
         assert!(text.parse::<ListenAddress>().is_err(), "{text}");
     }
 }
+
+#[test]
+fn every_setting_of_a_rule_is_a_key() {
+    let config = parse(MINIMAL).unwrap();
+    for rule in crate::policy::RULES {
+        for key in rule.settings.iter().chain(&rule.switch) {
+            assert!(config.value_of(key).is_some(), "{}: {key}", rule.name);
+            assert!(!config.text_of(key).is_empty(), "{}: {key}", rule.name);
+        }
+    }
+}
+
+#[test]
+fn values_are_shown_as_they_are_written() {
+    let config = parse(&format!(
+        "{MINIMAL}[dnsbl]\nzones = [\"bl.example\", \"well.example*7\"]\n\
+         [policy]\ntrusted_networks = [\"192.0.2.0/24\", \"::1\"]\n"
+    ))
+    .unwrap();
+    for (key, text) in [
+        ("dnsbl.zones", "bl.example well.example*7"),
+        ("policy.trusted_networks", "192.0.2.0/24 ::1/128"),
+        ("throttle.block_for", "1h"),
+        ("sender_authentication.authserv_ids", "none"),
+        ("policy.max_received", "30"),
+        ("policy.nothing", ""),
+    ] {
+        assert_eq!(config.text_of(key), text, "{key}");
+    }
+}
+
+#[test]
+fn a_key_is_set_once_it_has_a_value() {
+    let config = parse(&format!("{MINIMAL}[dnsbl]\nzones = [\"bl.example\"]\n")).unwrap();
+    assert!(config.is_set("dnsbl.zones") && config.is_set("dnsbl.threshold"));
+    assert!(!config.is_set("dnsbl.resolver") && !config.is_set("dnsbl.nothing"));
+    assert!(!config.is_set("sender_authentication.authserv_ids"));
+}

@@ -10,10 +10,11 @@ use std::{
     time::Duration,
 };
 
+use kms_gateway::faults::VARIABLE;
 use rustix::process::Signal;
 use toml::Value as Toml;
 
-use crate::harness::{ALICE, BOB, Draft, GATEWAY, Layout, Rbldnsd, Site, Smtp, WELL, until};
+use crate::harness::{ALICE, BOB, CAROL, Draft, GATEWAY, Layout, Rbldnsd, Site, Smtp, WELL, until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

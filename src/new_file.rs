@@ -20,7 +20,7 @@ use rustix::{
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] if the file exists; nothing is ever
 /// overwritten. Any other error as the operating system gives it.
-pub fn create(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
+pub(crate) fn create(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     if path.symlink_metadata().is_ok() {
         return Err(Errno::EXIST.into());
     }
@@ -58,7 +58,7 @@ fn write(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// As [`create`].
-pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         // The file system can't check and rename at once (NFS).
         Err(Errno::INVAL | Errno::NOSYS) if to.symlink_metadata().is_err() => {
@@ -74,7 +74,7 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// As the operating system gives them; the file stays as it was.
-pub fn replace(path: &Path, partial: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, partial: &Path, content: &[u8]) -> io::Result<()> {
     let write = || -> io::Result<()> {
         let like = fs::metadata(path)?;
         let mut file = OpenOptions::new()
@@ -99,7 +99,7 @@ pub fn replace(path: &Path, partial: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// Makes a directory, and the directories above it that are missing.
-pub fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
+pub(crate) fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
     let missing: Vec<&Path> = path
         .ancestors()
         .take_while(|directory| !directory.as_os_str().is_empty() && !directory.exists())
@@ -111,12 +111,12 @@ pub fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
 }
 
 /// Waits until a file, or the names in a directory, are on disk.
-pub fn sync(path: &Path) -> io::Result<()> {
+pub(crate) fn sync(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
 /// The directory that holds `path`.
-pub fn directory_of(path: &Path) -> &Path {
+pub(crate) fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),

@@ -77,7 +77,6 @@ impl Config {
 impl ListenAddress {
     /// Whether a connection to `other` on this machine reaches this address. No name
     /// but `localhost` is looked up.
-    #[must_use]
     pub fn takes(&self, other: SocketAddr) -> bool {
         let Self::Inet(address) = self else {
             return false;
@@ -91,7 +90,6 @@ impl ListenAddress {
     }
 
     /// Whether both name the same socket.
-    #[must_use]
     pub fn is_same_as(&self, other: &Self) -> bool {
         let Self::Inet(address) = other else {
             return self == other;

@@ -37,7 +37,6 @@ pub(super) fn refuse(
 }
 
 impl Problem {
-    /// The error for the file at `path`.
     pub(super) fn of_file(self, path: &Path) -> ConfigError {
         ConfigError::value(path, self.key, self.problem, self.remedy)
     }

@@ -8,7 +8,6 @@ use super::Config;
 impl Config {
     /// The value of a key, or the object of a whole section; null for a key that
     /// has no value. None if there is no such key.
-    #[must_use]
     pub fn value_of(&self, key: &str) -> Option<Json> {
         let all = serde_json::to_value(self).ok()?;
         let mut parts = key.split('.');
@@ -20,7 +19,6 @@ impl Config {
     /// The value of a key as text in one line: the items of a list with blanks
     /// between them, and `none` for an empty list. Block lists have their public
     /// names. Empty if there is no such key.
-    #[must_use]
     pub fn text_of(&self, key: &str) -> String {
         match (key, self.value_of(key)) {
             ("dnsbl.zones", _) => listed(self.dnsbl.zones.iter().map(|zone| &zone.site)),
@@ -31,7 +29,6 @@ impl Config {
     }
 
     /// Whether a list has items, or a key that may have no value has one.
-    #[must_use]
     pub fn is_set(&self, key: &str) -> bool {
         match self.value_of(key) {
             Some(Json::Array(items)) => !items.is_empty(),

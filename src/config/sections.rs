@@ -136,7 +136,6 @@ pub struct Secrets {
 
 impl Secrets {
     /// The number of places that are named.
-    #[must_use]
     pub fn places(&self) -> usize {
         [
             self.master_secret_file.is_some(),
@@ -149,7 +148,6 @@ impl Secrets {
     }
 
     /// Whether the master secret is in a file, named or by default.
-    #[must_use]
     pub fn is_in_file(&self) -> bool {
         self.master_secret_credential.is_none() && self.master_secret_environment.is_none()
     }

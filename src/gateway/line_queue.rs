@@ -127,7 +127,6 @@ impl LineQueue {
     }
 }
 
-/// Each write is a line.
 impl Write for LineQueue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);

@@ -42,7 +42,6 @@ pub(crate) fn warnings(hand_over: &HandOver) -> Vec<String> {
     port.into_iter().chain(refused).collect()
 }
 
-/// The trouble of the port in sentences.
 pub(crate) fn sentence(trouble: &PortTrouble, now: Timestamp) -> String {
     let next = match trouble.is_being_tried {
         true => "An attempt is being made now".to_owned(),

@@ -107,7 +107,6 @@ impl<'a> KmcKeys<'a> {
 
     /// The warning, if [`served_until`](Self::served_until) is `within` that time
     /// from now.
-    #[must_use]
     pub fn run_out(&self, within: SignedDuration) -> Option<KeysRunOut> {
         let Some(until) = self.served_until() else {
             return Some(KeysRunOut::Now);

@@ -62,40 +62,34 @@ impl Address {
     }
 
     /// The local part without quotes.
-    #[must_use]
     pub fn local(&self) -> &str {
         &self.local
     }
 
     /// The domain in lower-case A-labels without a trailing dot, or an address
     /// literal in brackets.
-    #[must_use]
     pub fn domain(&self) -> &str {
         &self.domain
     }
 
     /// Whether both addresses are probably the same mailbox. Local parts that
     /// differ only in case count as the same.
-    #[must_use]
     pub fn same_mailbox(&self, other: &Address) -> bool {
         self.domain == other.domain && same_local(&self.local, &other.local)
     }
 
     /// Whether only a peer that offers SMTPUTF8 (RFC 6531) can accept the address.
-    #[must_use]
     pub fn needs_smtputf8(&self) -> bool {
         !self.local.is_ascii()
     }
 
     /// The address for SMTP and headers, with A-labels, quoted only if necessary.
-    #[must_use]
     pub fn to_wire(&self) -> String {
         self.to_string()
     }
 
     /// Whether the local part needs no quotes. Then no program on the way can
     /// misread the address.
-    #[must_use]
     pub fn is_plain(&self) -> bool {
         is_dot_atom(&self.local)
     }

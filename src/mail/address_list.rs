@@ -17,7 +17,6 @@ pub fn to_addresses(headers: &Headers) -> Vec<Address> {
 }
 
 /// The addresses of all From fields.
-#[must_use]
 pub fn from_addresses(headers: &Headers) -> Vec<Address> {
     all(headers, "From")
 }

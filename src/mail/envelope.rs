@@ -31,7 +31,6 @@ impl ReversePath {
     /// Reads `<…>`. The brackets may be missing, and a source route is skipped
     /// (RFC 5321 appendix C). An empty argument is null: Postfix gives one for
     /// mail that didn't come by SMTP.
-    #[must_use]
     pub fn from_smtp(argument: &str) -> Self {
         let path = argument.trim_matches(' ');
         let path = path
@@ -50,7 +49,6 @@ impl ReversePath {
     /// The reverse path of a delivered message, from its header alone: the
     /// Return-Path that delivery noted (RFC 5321 4.4), else the first From
     /// address, else null.
-    #[must_use]
     pub fn of_delivered(headers: &Headers) -> Self {
         match headers.first("Return-Path") {
             Some(field) => Self::from_smtp(field.unfolded().trim()),
@@ -62,7 +60,6 @@ impl ReversePath {
     }
 
     /// The mailbox, if there is a valid one.
-    #[must_use]
     pub fn address(&self) -> Option<&Address> {
         match self {
             ReversePath::Address(address) => Some(address),

@@ -13,7 +13,6 @@ pub struct GatewayAddresses {
 
 impl GatewayAddresses {
     /// The configured addresses, and Postfix's `recipient_delimiter` (empty: none).
-    #[must_use]
     pub fn new(addresses: Vec<Address>, recipient_delimiter: &str) -> Self {
         GatewayAddresses {
             addresses,
@@ -23,7 +22,6 @@ impl GatewayAddresses {
 
     /// The configured address that `address` names: the domain is the same, and
     /// so is the local part except for case and an extension.
-    #[must_use]
     pub fn find(&self, address: &Address) -> Option<&Address> {
         self.find_local(address, address.local()).or_else(|| {
             let user = self.without_extension(address.local())?;
@@ -32,7 +30,6 @@ impl GatewayAddresses {
     }
 
     /// Whether `address` is one of the gateway's.
-    #[must_use]
     pub fn contains(&self, address: &Address) -> bool {
         self.find(address).is_some()
     }

@@ -19,7 +19,6 @@ impl Header {
     /// be CRLF or LF. Any other line break becomes a fold, and invalid
     /// characters of the name are replaced, so that a field remains one field
     /// when it is read again.
-    #[must_use]
     pub fn new(name: &[u8], value: &[u8]) -> Self {
         Header {
             name: with_graphics(name),
@@ -28,32 +27,27 @@ impl Header {
     }
 
     /// The name as received.
-    #[must_use]
     pub fn name(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.name)
     }
 
     /// Whether the field has this name. Case doesn't count.
-    #[must_use]
     pub fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name.as_bytes())
     }
 
     /// The raw value after the colon.
-    #[must_use]
     pub fn value(&self) -> &[u8] {
         &self.value
     }
 
     /// The octets of the field: name, colon, value and line end.
-    #[must_use]
     pub fn size(&self) -> usize {
         self.name.len() + 1 + self.value.len() + 2
     }
 
     /// The value without its line breaks (RFC 5322 2.2.3). Octets that aren't
     /// UTF-8 are replaced.
-    #[must_use]
     pub fn unfolded(&self) -> Cow<'_, str> {
         if !self.value.contains(&b'\n') {
             return String::from_utf8_lossy(&self.value);
@@ -67,7 +61,6 @@ impl Header {
 
     /// The value of an unstructured field: unfolded, without the blanks after
     /// the colon, and with its encoded words decoded (RFC 2047).
-    #[must_use]
     pub fn decoded(&self) -> String {
         let unfolded = self.unfolded();
         encoded_word::decode(unfolded.trim_start_matches([' ', '\t'])).into_owned()
@@ -87,7 +80,6 @@ pub struct Headers(Vec<Header>);
 
 impl Headers {
     /// An empty list of fields.
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
@@ -111,25 +103,21 @@ impl Headers {
     }
 
     /// The first field of that name.
-    #[must_use]
     pub fn first(&self, name: &str) -> Option<&Header> {
         self.0.iter().find(|header| header.is(name))
     }
 
     /// The number of fields.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Whether there are no fields.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The octets of all fields.
-    #[must_use]
     pub fn size(&self) -> usize {
         self.0.iter().map(Header::size).sum()
     }

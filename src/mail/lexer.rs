@@ -34,7 +34,6 @@ pub(crate) enum Kind {
     Enclosed,
     /// A comment with its brackets. Comments nest.
     Comment,
-    /// Blanks.
     Blank,
     /// A single special character.
     Special,

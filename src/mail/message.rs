@@ -14,7 +14,6 @@ pub struct Message {
 
 impl Message {
     /// Reads a message with CRLF or LF line ends. Never fails: any bytes are a message.
-    #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let bytes = without_mailbox_line(bytes);
         let (headers, body_at) = Headers::parse(bytes);
@@ -25,7 +24,6 @@ impl Message {
     }
 
     /// The message with CRLF line ends in its header. The body is as received.
-    #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.headers.size() + 2 + self.body.len());
         for header in &self.headers {
@@ -37,7 +35,6 @@ impl Message {
     }
 
     /// The MIME structure of the message.
-    #[must_use]
     pub fn structure(&self) -> Structure<'_> {
         Structure::of(&self.headers, &self.body)
     }

@@ -58,7 +58,6 @@ impl<'m> Structure<'m> {
     /// the first alternative with such text counts. `None` if the message has
     /// other media only, as HTML-only mail has, or if the text is blank and
     /// another part may hold it.
-    #[must_use]
     pub fn plain_text(&self) -> Option<String> {
         let only_files = self.parts.iter().all(Part::is_declared_attachment);
         if self.text.is_empty() && !only_files {

@@ -63,7 +63,6 @@ impl Outcome {
     }
 
     /// Adds a parameter. A success has none and stays as it is.
-    #[must_use]
     pub fn with_parameter(mut self, parameter: impl Into<String>) -> Self {
         match &mut self {
             Outcome::Error { parameters, .. } | Outcome::Notice { parameters, .. } => {
@@ -78,7 +77,6 @@ impl Outcome {
     pub const KINDS: [&str; 3] = ["Success", "Error", "Notice"];
 
     /// `Success`, `Error` or `Notice`: the first element of the result.
-    #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Outcome::Success { .. } => "Success",
@@ -88,7 +86,6 @@ impl Outcome {
     }
 
     /// The code. `None` for a success.
-    #[must_use]
     pub fn code(&self) -> Option<&'static str> {
         match self {
             Outcome::Success { .. } => None,
@@ -98,7 +95,6 @@ impl Outcome {
     }
 
     /// The summary, description or message.
-    #[must_use]
     pub fn text(&self) -> &str {
         match self {
             Outcome::Success { summary } => summary,
@@ -108,7 +104,6 @@ impl Outcome {
     }
 
     /// The parameters. Empty for a success.
-    #[must_use]
     pub fn parameters(&self) -> &[String] {
         match self {
             Outcome::Success { .. } => &[],

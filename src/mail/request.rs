@@ -120,7 +120,6 @@ impl Request {
     /// The request for a reply that may go to somebody who never asked. Keeps
     /// at most `subject_limit` characters after the service code in the
     /// Subject, and no References, as another person may have written them.
-    #[must_use]
     pub fn shortened(self, subject_limit: usize) -> Self {
         Request {
             subject: subject::shortened(&self.subject, subject_limit),

@@ -24,7 +24,6 @@ macro_rules! result_codes {
                 pub const ALL: &[$name] = &[$($name::$variant,)+];
 
                 /// The code's row of the table.
-                #[must_use]
                 pub const fn row(self) -> ResultCode {
                     match self {
                         $($name::$variant => ResultCode {
@@ -40,13 +39,11 @@ macro_rules! result_codes {
                 }
 
                 /// The code in `X-Gateway-Result`.
-                #[must_use]
                 pub const fn as_str(self) -> &'static str {
                     self.row().code
                 }
 
                 /// The text for the requester: what happened, and how to proceed.
-                #[must_use]
                 pub fn description(self) -> String {
                     self.row().description()
                 }

@@ -42,7 +42,6 @@ impl ServiceCode {
     ];
 
     /// The code with its braces.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
             ServiceCode::Help => "{KMS:Help}",
@@ -54,7 +53,6 @@ impl ServiceCode {
     }
 
     /// The attachment that the service expects.
-    #[must_use]
     pub fn expects(&self) -> Expected {
         match self {
             ServiceCode::SmUpdateStsEd2 => Expected::TextAttachment,

@@ -37,7 +37,6 @@ pub enum LeftOut {
 
 impl LeftOut {
     /// One or more words for the audit log.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             LeftOut::Duplicate => "duplicate",

@@ -20,7 +20,6 @@ pub struct Trace {
 impl Trace {
     /// Reads the topmost Received fields. `host` is the name that our own
     /// Postfix writes into them (`myhostname`). It is empty if unknown.
-    #[must_use]
     pub fn of(headers: &Headers, host: &str) -> Self {
         let mut hops = headers.get_all("Received").map(Hop::of);
         let topmost = hops.next();

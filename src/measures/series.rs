@@ -36,7 +36,6 @@ pub enum Unit {
 
 impl Unit {
     /// The word in the documentation.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Unit::Count => "number",
@@ -59,7 +58,6 @@ pub enum Kind {
 
 impl Kind {
     /// The word in the documentation and in the export.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Kind::Counter => "counter",

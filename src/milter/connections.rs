@@ -85,7 +85,6 @@ struct Progress {
 
 impl Connections {
     /// Room for `limit` connections.
-    #[must_use]
     pub fn new(limit: usize) -> Self {
         Self {
             limit,
@@ -151,7 +150,6 @@ impl Connections {
     }
 
     /// The limits that the port has reached, for probes.
-    #[must_use]
     pub fn strain(&self) -> Strain {
         let shortage = &self.lock().shortage;
         let limit = self.limit;

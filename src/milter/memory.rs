@@ -61,7 +61,6 @@ pub(super) struct NoMemory {
 
 impl Memory {
     /// A budget of `max_memory` bytes.
-    #[must_use]
     pub fn new(max_memory: usize) -> Arc<Self> {
         let content_limit = max_memory / 2;
         let (copies, eighth) = (max_memory / 4, max_memory / 8);
@@ -119,7 +118,6 @@ impl Memory {
     }
 
     /// The limits that memory has reached, for probes.
-    #[must_use]
     pub fn strain(&self) -> Strain {
         let is_full = self.held() + SMALL > self.content_limit;
         let full = || self.no_memory().to_string();

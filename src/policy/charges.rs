@@ -123,7 +123,6 @@ pub struct Allowances {
 
 impl Allowances {
     /// The allowances of a request of `sender` whose reply goes to `targets`.
-    #[must_use]
     pub fn charges(&self, sender: &Sender, targets: &[Address]) -> Charges {
         let many = key_of_many(sender).map(|key| Charge {
             key,

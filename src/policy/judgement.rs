@@ -43,7 +43,6 @@ pub struct Asked {
 
 impl Judgement {
     /// The verdict on the message.
-    #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self {
             Judgement::Ruled(ruling) => ruling.finding.verdict,
@@ -52,7 +51,6 @@ impl Judgement {
     }
 
     /// The rule that decided; None for a request.
-    #[must_use]
     pub fn rule(&self) -> Option<RuleName> {
         match self {
             Judgement::Ruled(ruling) => Some(ruling.rule),
@@ -61,7 +59,6 @@ impl Judgement {
     }
 
     /// The reason why the rule matched; None for a request.
-    #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match self {
             Judgement::Ruled(ruling) => Some(&ruling.finding.reason),
@@ -70,7 +67,6 @@ impl Judgement {
     }
 
     /// The request, if no rule matched.
-    #[must_use]
     pub fn asked(&self) -> Option<&Asked> {
         match self {
             Judgement::Ruled(_) => None,

@@ -33,7 +33,6 @@ pub enum Sender {
 
 impl Sender {
     /// How far the sender can be believed.
-    #[must_use]
     pub fn trust(&self) -> Trust {
         match self {
             Sender::Module(_) | Sender::LoggedIn(_) | Sender::Authenticated(_) => Trust::Verified,
@@ -45,7 +44,6 @@ impl Sender {
     }
 
     /// The address that the sender proved to be its own.
-    #[must_use]
     pub fn own_address(&self) -> Option<&Address> {
         match self {
             Sender::LoggedIn(address) | Sender::Authenticated(address) => Some(address),
@@ -54,7 +52,6 @@ impl Sender {
     }
 
     /// The network of an unknown sender, if it is known.
-    #[must_use]
     pub fn network(&self) -> Option<ClientNetwork> {
         match self {
             Sender::Unknown { network, .. } => *network,
@@ -64,7 +61,6 @@ impl Sender {
 
     /// How many addresses may get the reply, within the setting. Of the addresses
     /// that a stranger names, most may never have asked.
-    #[must_use]
     pub fn most_targets(&self) -> usize {
         match self.trust() {
             Trust::Verified | Trust::SitesOwn => usize::MAX,
@@ -111,7 +107,6 @@ impl Requester {
     ];
 
     /// The word in the spool.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Requester::Verified => "verified",
@@ -124,7 +119,6 @@ impl Requester {
 
     /// Whether a forger could have written the request, so that the answered
     /// address may never have asked.
-    #[must_use]
     pub const fn may_be_forged(self) -> bool {
         matches!(self, Requester::Answered | Requester::Newcomer)
     }

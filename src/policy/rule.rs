@@ -30,7 +30,6 @@ impl RuleName {
     pub const CROWDED: RuleName = RuleName("crowded");
 
     /// The name as it is written everywhere.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         self.0
     }
@@ -104,7 +103,6 @@ pub struct Rule {
 
 impl Rule {
     /// When the rule can decide at the earliest.
-    #[must_use]
     pub const fn stage(&self) -> Stage {
         match self.check {
             Check::Envelope(_) | Check::Dnsbl(_) => Stage::Recipient,
@@ -113,13 +111,11 @@ impl Rule {
     }
 
     /// Whether the rule judges mail of this listener.
-    #[must_use]
     pub fn applies_to(&self, listener: Listener) -> bool {
         self.listeners == Listeners::All || listener == Listener::Outer
     }
 
     /// The part of a message that the rule looks at, in one printable line.
-    #[must_use]
     pub fn looked_at(&self, facts: &Facts<'_>) -> String {
         let shown = self.looks_at.shown(facts);
         shown.unwrap_or_else(|| self.summary.to_owned())

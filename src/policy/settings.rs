@@ -35,7 +35,6 @@ impl Default for Settings {
 
 impl Settings {
     /// Whether a client is one of the site's own, by its login or its address.
-    #[must_use]
     pub fn trusts(&self, client: &Client) -> bool {
         client.authenticated
             || client
@@ -44,7 +43,6 @@ impl Settings {
     }
 
     /// Whether an address is in a trusted network.
-    #[must_use]
     pub fn is_trusted(&self, address: IpAddr) -> bool {
         self.limits
             .trusted_networks
@@ -154,7 +152,6 @@ impl Default for Throttle {
 
 impl Throttle {
     /// The allowances that follow from these settings.
-    #[must_use]
     pub fn allowances(&self) -> Allowances {
         let sender = Allowance {
             at_once: self.at_once,

@@ -39,7 +39,6 @@ pub enum Excess {
 
 impl Allowance {
     /// An allowance so many times as large, above which messages only wait.
-    #[must_use]
     pub fn enlarged(&self, times: u32) -> Self {
         let times = times.max(1);
         Self {
@@ -52,7 +51,6 @@ impl Allowance {
     /// The allowance of an answered address, from that of one sender: as much at
     /// once, and one more each so many times as long. Beyond twice as many messages as
     /// block one sender nothing is taken, which bounds the wait.
-    #[must_use]
     pub fn for_target(&self, times: u32) -> Self {
         let excess = match self.excess {
             Excess::Block { above, .. } | Excess::Refuse { above } => Excess::Refuse {
@@ -69,7 +67,6 @@ impl Allowance {
 
     /// Half the allowance, beyond which nothing is taken. One network gets it, so
     /// that the rest is left for the others.
-    #[must_use]
     pub fn halved(&self) -> Self {
         let at_once = self.at_once.div_ceil(2);
         Self {
@@ -135,7 +132,6 @@ const LONGEST_BACKLOG: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 impl Bucket {
     /// The bucket of an unknown sender.
-    #[must_use]
     pub const fn new(now: Timestamp) -> Self {
         Self {
             seen: now,
@@ -145,7 +141,6 @@ impl Bucket {
     }
 
     /// The bucket as it is now.
-    #[must_use]
     pub fn at(self, now: Timestamp) -> Self {
         let passed = now.duration_since(self.seen).max(SignedDuration::ZERO);
         let backlog = self
@@ -168,13 +163,11 @@ impl Bucket {
     }
 
     /// Whether the bucket is as good as new.
-    #[must_use]
     pub fn is_idle(&self) -> bool {
         self.backlog.is_zero() && self.stage == Stage::Open
     }
 
     /// The end of the block, if the sender is blocked.
-    #[must_use]
     pub fn blocked_until(&self) -> Option<Timestamp> {
         match self.stage {
             Stage::Blocked { left } => Some(after(self.seen, left)),

@@ -28,7 +28,6 @@ impl Verdict {
     ];
 
     /// The word in the audit log, the metrics, JSON and the documents.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Verdict::Pass => "pass",

@@ -119,7 +119,6 @@ pub enum ServiceError {
 impl ServiceError {
     /// The time until the next try, if an earlier request already failed and
     /// this one was not tried.
-    #[must_use]
     pub fn again_in(&self) -> Option<Duration> {
         match self {
             Self::Kms(KmsError::Away { again_in, .. }) => Some(*again_in),
@@ -143,7 +142,6 @@ impl Answer {
         }
     }
 
-    /// A success with this body.
     pub(super) fn success(body: String) -> Self {
         Self::new(Outcome::success(), body)
     }

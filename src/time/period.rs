@@ -15,19 +15,16 @@ pub struct Period(Duration);
 
 impl Period {
     /// A period of so many seconds.
-    #[must_use]
     pub const fn from_secs(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
     }
 
     /// The sum of both, or the longest period there is.
-    #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }
 
     /// The period for the standard library.
-    #[must_use]
     pub const fn as_std(self) -> Duration {
         self.0
     }
@@ -39,7 +36,6 @@ impl Period {
     }
 
     /// The period in words: `24 hours`, `5 days`.
-    #[must_use]
     pub fn in_words(self) -> String {
         const DAY: u64 = 24 * 3600;
         let seconds = self.0.as_secs();

@@ -64,7 +64,6 @@ impl Kept {
         &self.directory
     }
 
-    /// The path of an original file.
     pub(super) fn original(&self, file: Changed) -> PathBuf {
         self.directory.join(file.name())
     }

@@ -24,7 +24,6 @@ pub enum Wiring {
 
 impl Wiring {
     /// The word for it on the command line.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Edge => "edge",

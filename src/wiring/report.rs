@@ -25,7 +25,6 @@ impl Report {
     }
 
     /// The lines in their order.
-    #[must_use]
     pub fn lines(&self) -> &[Line] {
         &self.0
     }

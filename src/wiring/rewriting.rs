@@ -12,10 +12,12 @@ use super::{
 /// The destination of mail for one of the gateway's addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Destination {
-    /// To the gateway.
     Gateway,
     /// To the gateway, with copies to others.
-    Copied { parameter: &'static str, to: String },
+    Copied {
+        parameter: &'static str,
+        to: String,
+    },
     /// Only to others.
     Taken {
         parameter: &'static str,

@@ -25,7 +25,6 @@ pub struct SocketDirectory(PathBuf);
 
 impl SocketDirectory {
     /// None if the milter listens at a TCP port.
-    #[must_use]
     pub fn of(listen: &ListenAddress) -> Option<Self> {
         match listen {
             ListenAddress::Unix(path) => Some(Self(resolved(path).parent()?.to_owned())),
@@ -34,13 +33,11 @@ impl SocketDirectory {
     }
 
     /// The path without links and dots, as far as it exists.
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
     }
 
     /// A warning if Postfix, whose user is `mail_owner`, can't connect to the socket.
-    #[must_use]
     pub fn warning(&self, mail_owner: &str) -> Option<String> {
         let group = run_program("id", &["-g", mail_owner]).ok()?;
         let group = group.trim().parse().ok()?;

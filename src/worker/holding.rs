@@ -29,7 +29,6 @@ impl<T> Default for InWork<T> {
 }
 
 impl<T> InWork<T> {
-    /// The tokens of all work.
     pub(super) fn tokens(&self) -> Vec<LeaseToken<T>> {
         self.lock().clone()
     }

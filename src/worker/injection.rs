@@ -15,7 +15,7 @@ use crate::{
 
 /// The port for replies, and the gateway's name there.
 #[derive(Clone, Debug)]
-pub struct InjectionSettings {
+pub(crate) struct InjectionSettings {
     /// Postfix's port for replies, which has no gateway milter.
     pub server: SocketAddr,
     /// The gateway's name in EHLO.
@@ -81,7 +81,7 @@ impl fmt::Display for Stage {
 }
 
 /// An open SMTP session with Postfix.
-pub struct Injector {
+pub(crate) struct Injector {
     /// Pipelined commands are written at once. Otherwise Postfix answers a part of them,
     /// and the kernel holds its next answer back for some 40 ms, until the first is
     /// acknowledged.
@@ -94,7 +94,7 @@ pub struct Injector {
 
 /// The reason why Postfix did not take a reply.
 #[derive(Debug, thiserror::Error)]
-pub enum InjectionError {
+pub(crate) enum InjectionError {
     /// Postfix refuses the address permanently.
     #[error("Postfix refuses the address for good: {0}")]
     NoSuchAddress(String),
@@ -123,7 +123,10 @@ impl Injector {
     /// # Errors
     /// Always [`InjectionError::Port`]: a refusal before MAIL does not depend on the reply,
     /// and only the operator can mend it.
-    pub async fn connect(server: SocketAddr, helo_name: &str) -> Result<Self, InjectionError> {
+    pub(crate) async fn connect(
+        server: SocketAddr,
+        helo_name: &str,
+    ) -> Result<Self, InjectionError> {
         let connecting = SmtpClient::connect(server, Stage::Connection.limit()).await;
         let SmtpClient { stream, .. } = connecting.map_err(port_at(Stage::Connection))?;
         stream
@@ -149,8 +152,7 @@ impl Injector {
     }
 
     /// Whether addresses outside ASCII can be written in this session.
-    #[must_use]
-    pub fn offers_smtputf8(&self) -> bool {
+    pub(crate) fn offers_smtputf8(&self) -> bool {
         self.smtputf8
     }
 
@@ -162,7 +164,7 @@ impl Injector {
     /// # Errors
     /// See [`InjectionError`]. After an error the session is of no use but for
     /// [`Injector::quit`].
-    pub async fn send(
+    pub(crate) async fn send(
         &mut self,
         reverse_path: &str,
         target: &Address,
@@ -205,7 +207,7 @@ impl Injector {
     ///
     /// # Errors
     /// As [`Injector::send`].
-    pub async fn rehearse(
+    pub(crate) async fn rehearse(
         &mut self,
         reverse_path: &str,
         target: &Address,
@@ -267,7 +269,7 @@ impl Injector {
 
     /// Sends QUIT if the server waits for a command. A server that waits for a message would
     /// read QUIT as a part of it (RFC 2920, 3.1).
-    pub async fn quit(mut self) {
+    pub(crate) async fn quit(mut self) {
         if !self.is_at_command {
             return;
         }

@@ -69,7 +69,6 @@ impl EmbeddedKms {
     }
 
     /// Accepts update files that these keys sign. Without keys, none is accepted.
-    #[must_use]
     pub fn trusting(self, stsa_keys: Vec<StsaKey>) -> Self {
         Self { stsa_keys, ..self }
     }

@@ -44,7 +44,6 @@ pub struct RemoteKms {
 impl RemoteKms {
     /// The external system, if the settings name a socket. Each question is a
     /// connection of its own, so that a system that is back is found again.
-    #[must_use]
     pub fn new(settings: RemoteSettings) -> Option<Self> {
         Some(Self {
             socket: settings.socket.clone()?,

@@ -58,19 +58,16 @@ impl ContentType {
     }
 
     /// Whether it is `kind/subtype`.
-    #[must_use]
     pub fn is(&self, kind: &str, subtype: &str) -> bool {
         self.kind == kind && self.subtype == subtype
     }
 
     /// The value of the first parameter with this name. `name` is in lower case.
-    #[must_use]
     pub fn parameter(&self, name: &str) -> Option<&str> {
         parameter(&self.parameters, name)
     }
 
     /// `kind/subtype`.
-    #[must_use]
     pub fn essence(&self) -> String {
         format!("{}/{}", self.kind, self.subtype)
     }

@@ -73,14 +73,12 @@ impl<'m> Part<'m> {
 
     /// Whether a mail program shows the part as a file: it is declared as one,
     /// has a file name, or isn't text.
-    #[must_use]
     pub fn is_attachment(&self) -> bool {
         self.is_file
     }
 
     /// Whether Content-Disposition declares the part as a file. STS600-9-2 8.2
     /// requires this of files that a service needs.
-    #[must_use]
     pub fn is_declared_attachment(&self) -> bool {
         self.disposition == Some(Disposition::Attachment)
     }
@@ -99,20 +97,17 @@ impl<'m> Part<'m> {
     }
 
     /// Octets of the part in the message, still encoded.
-    #[must_use]
     pub fn size(&self) -> usize {
         self.raw.len()
     }
 
     /// The content, with the well-formed part of its transfer encoding decoded.
-    #[must_use]
     pub fn content(&self) -> Cow<'m, [u8]> {
         self.encoding.decode(self.raw)
     }
 
     /// The content as text, with the charset decoded and format=flowed (RFC
     /// 3676) joined.
-    #[must_use]
     pub fn text(&self) -> String {
         let content = self.content();
         let charset = self.content_type.parameter("charset");

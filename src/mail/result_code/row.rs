@@ -38,7 +38,6 @@ impl Concern {
     ];
 
     /// The heading above the codes with this subject.
-    #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
             Concern::Message => "Errors in the message",
@@ -72,7 +71,6 @@ pub struct ResultCode {
 
 impl ResultCode {
     /// The human-readable description: what happened, and how to proceed.
-    #[must_use]
     pub fn description(&self) -> String {
         format!("{}; {}", self.meaning, self.remedy)
     }

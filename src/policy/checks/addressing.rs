@@ -8,7 +8,6 @@ use crate::policy::finding::{Finding, Quoted};
 use crate::policy::lists::role_of;
 use crate::policy::mailbox::gateway_in;
 
-/// `not-in-to`
 pub(in crate::policy) fn not_in_to(facts: &Facts<'_>) -> Option<Finding> {
     named_gateway(facts).err()
 }
@@ -33,7 +32,6 @@ fn is_in_cc(facts: &Facts<'_>) -> bool {
     copies.any(|header| gateway_in(header, gateway).is_some())
 }
 
-/// `reply-target`
 pub(in crate::policy) fn reply_target(facts: &Facts<'_>) -> Option<Finding> {
     targets(facts).err()
 }

@@ -14,7 +14,6 @@ use crate::policy::authentication_results::{
 use crate::policy::facts::{Facts, Listener};
 use crate::policy::finding::{Finding, Quoted};
 
-/// `sender-authentication`
 pub(in crate::policy) fn sender_authentication(facts: &Facts<'_>) -> Option<Finding> {
     let settings = facts.settings;
     let trusted = facts.envelope.listener == Listener::Outer

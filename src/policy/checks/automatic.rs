@@ -9,27 +9,22 @@ use crate::policy::lists::{
 };
 use crate::policy::tokens::words;
 
-/// `auto-submitted`
 pub(in crate::policy) fn auto_submitted(facts: &Facts<'_>) -> Option<Finding> {
     field_of(AUTO_SUBMITTED, facts)
 }
 
-/// `precedence`
 pub(in crate::policy) fn precedence(facts: &Facts<'_>) -> Option<Finding> {
     field_of(PRECEDENCE, facts)
 }
 
-/// `mailing-list`
 pub(in crate::policy) fn mailing_list(facts: &Facts<'_>) -> Option<Finding> {
     field_of(MAILING_LIST, facts)
 }
 
-/// `auto-responder`
 pub(in crate::policy) fn auto_responder(facts: &Facts<'_>) -> Option<Finding> {
     field_of(AUTO_RESPONDER, facts)
 }
 
-/// `report`
 pub(in crate::policy) fn report(facts: &Facts<'_>) -> Option<Finding> {
     let structure = facts.structure;
     std::iter::once(&structure.content_type)

@@ -5,7 +5,6 @@ use crate::policy::facts::Envelope;
 use crate::policy::finding::{Finding, Quoted};
 use crate::policy::verdict::Verdict;
 
-/// `not-for-gateway`
 pub(in crate::policy) fn not_for_gateway(envelope: &Envelope<'_>) -> Option<Finding> {
     let is_for_gateway = envelope
         .recipients
@@ -14,7 +13,6 @@ pub(in crate::policy) fn not_for_gateway(envelope: &Envelope<'_>) -> Option<Find
     (!is_for_gateway).then(|| Finding::new(Verdict::Pass, "no recipient is the gateway"))
 }
 
-/// `dnsbl`
 pub(in crate::policy) fn dnsbl(envelope: &Envelope<'_>, score: &Score) -> Option<Finding> {
     if !score.is_listed() {
         return None;

@@ -5,7 +5,6 @@ use crate::policy::facts::{Facts, Listener};
 use crate::policy::finding::{Finding, Quoted};
 use crate::policy::mailbox::gateway_in;
 
-/// `own-mail`
 pub(in crate::policy) fn own_mail(facts: &Facts<'_>) -> Option<Finding> {
     from_gateway(facts)
         .or_else(|| own_loop_mark(facts))
@@ -47,7 +46,6 @@ fn gateway_in_field(facts: &Facts<'_>, name: &str) -> Option<Address> {
         .find_map(|header| gateway_in(header, facts.envelope.gateway))
 }
 
-/// `hops`
 pub(in crate::policy) fn hops(facts: &Facts<'_>) -> Option<Finding> {
     // On the internal listener our own Postfix wrote the topmost field.
     let own = match facts.envelope.listener {

@@ -8,7 +8,6 @@ use crate::policy::lists::{Role, SenderEntry, is_verp_to, role_of};
 use crate::policy::mailbox::mailboxes;
 use crate::policy::tokens::words;
 
-/// `return-path`
 pub(in crate::policy) fn return_path(facts: &Facts<'_>) -> Option<Finding> {
     let envelope = &facts.envelope;
     match envelope.reverse_path {

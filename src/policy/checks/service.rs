@@ -5,7 +5,6 @@ use crate::policy::facts::Facts;
 use crate::policy::finding::{Finding, Quoted};
 use crate::policy::lists::mark_of;
 
-/// `subject`
 pub(in crate::policy) fn subject(facts: &Facts<'_>) -> Option<Finding> {
     service(facts).err()
 }

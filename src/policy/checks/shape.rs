@@ -6,7 +6,6 @@ use crate::policy::finding::Finding;
 
 use super::service::service;
 
-/// `malformed`
 pub(in crate::policy) fn malformed(facts: &Facts<'_>) -> Option<Finding> {
     let count = |name| facts.headers.get_all(name).count();
     let limits = &facts.settings.limits;
@@ -34,7 +33,6 @@ pub(in crate::policy) fn malformed(facts: &Facts<'_>) -> Option<Finding> {
         .then(|| Finding::ignore("neither a From nor a Sender field"))
 }
 
-/// `size`
 pub(in crate::policy) fn size(facts: &Facts<'_>) -> Option<Finding> {
     let limit = facts.settings.limits.max_message_bytes;
     if facts.size > limit {

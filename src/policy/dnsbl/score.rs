@@ -28,7 +28,6 @@ pub enum Reply {
 
 impl Reply {
     /// The reason why there is no answer, if there is none.
-    #[must_use]
     pub fn failure(&self) -> Option<&str> {
         match self {
             Reply::Listed(_) | Reply::NotListed => None,
@@ -39,7 +38,6 @@ impl Reply {
 
     /// The reply that a zone's addresses mean. Codes are within 127.0.0.0/8 (RFC 5782
     /// 2.1), except for the operators' error codes in 127.255.255.0/24.
-    #[must_use]
     pub fn of_addresses(addresses: Vec<Ipv4Addr>) -> Self {
         let error = addresses.iter().find_map(|address| match address.octets() {
             [127, 255, 255, _] => Some(format!("it answers {address}, an error code")),
@@ -91,7 +89,6 @@ pub struct Failure {
 
 impl Score {
     /// Weighs the replies. If several sites name a zone, each counts by itself.
-    #[must_use]
     pub fn of(sites: &[Site], threshold: i32, replies: &[ZoneReply]) -> Self {
         let reply_of = |zone: &ZoneName| {
             let found = replies.iter().find(|reply| reply.zone == *zone)?;
@@ -126,7 +123,6 @@ impl Score {
     }
 
     /// Whether the client counts as listed.
-    #[must_use]
     pub fn is_listed(&self) -> bool {
         self.total >= self.threshold
     }

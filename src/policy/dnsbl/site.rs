@@ -42,7 +42,6 @@ pub enum SiteError {
 
 impl Site {
     /// The first of a zone's replies that counts here.
-    #[must_use]
     pub fn first_match(&self, replies: &[Ipv4Addr]) -> Option<Ipv4Addr> {
         replies.iter().copied().find(|reply| {
             self.filter
@@ -121,7 +120,6 @@ impl Display for Site {
 
 impl Site {
     /// The text of the configuration, with a mark in place of a key in the zone's name.
-    #[must_use]
     pub fn masked(&self) -> String {
         struct Masked<'a>(&'a Site);
         impl Display for Masked<'_> {
@@ -155,7 +153,6 @@ struct Octet(Vec<(u8, u8)>);
 
 impl ReplyFilter {
     /// Whether this reply counts.
-    #[must_use]
     pub fn matches(&self, reply: Ipv4Addr) -> bool {
         self.0
             .iter()

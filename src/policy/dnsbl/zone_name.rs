@@ -42,31 +42,26 @@ impl ZoneName {
     }
 
     /// The same zone with another public name.
-    #[must_use]
     pub fn shown_as(self, public: String) -> Self {
         Self { public, ..self }
     }
 
     /// The domain to look up. Only the name server may see it.
-    #[must_use]
     pub fn asked(&self) -> &str {
         &self.asked
     }
 
     /// The name that everybody may see.
-    #[must_use]
     pub fn public(&self) -> &str {
         &self.public
     }
 
     /// Whether part of the name is a key, which only the name server may see.
-    #[must_use]
     pub fn has_key(&self) -> bool {
         self.asked != self.public
     }
 
     /// `text`, which may quote the name that was asked, without its key.
-    #[must_use]
     pub fn hide_in(&self, text: &str) -> String {
         if !self.has_key() {
             return text.to_owned();
@@ -79,7 +74,6 @@ impl ZoneName {
     }
 
     /// The form of `config get`, which can't be asked.
-    #[must_use]
     pub fn masked(&self) -> String {
         match (self.has_key(), self.prefix()) {
             (false, _) => self.public.clone(),
@@ -134,7 +128,6 @@ impl Debug for ZoneName {
 
 /// A text of the configuration without labels that look like a key. A zone in it
 /// may be misspelt.
-#[must_use]
 pub fn without_keys(text: &str) -> String {
     let is_label = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
     let mut shown = String::new();

@@ -49,7 +49,6 @@ const DENIALS: [&str; 6] = ["no", "false", "0", "none", "never", "off"];
 
 impl FieldEntry {
     /// Whether the entry matches this field.
-    #[must_use]
     pub fn matches(&self, header: &Header) -> bool {
         header.is(self.field) && self.value.matches(&header.unfolded())
     }

@@ -51,7 +51,6 @@ const fn calendar(method: &'static str) -> ReportEntry {
 
 impl ReportEntry {
     /// Whether the entry matches this content type.
-    #[must_use]
     pub fn matches(&self, content_type: &ContentType) -> bool {
         let (kind, subtype) = self.media_type;
         content_type.is(kind, subtype)

@@ -50,7 +50,6 @@ pub enum Role {
 
 impl Role {
     /// The owner of the address, in words.
-    #[must_use]
     pub const fn in_words(self) -> &'static str {
         match self {
             Role::MailSystem => "a mail system's",

@@ -41,7 +41,6 @@ pub enum MarkKind {
 
 impl MarkKind {
     /// The kind in words.
-    #[must_use]
     pub const fn in_words(self) -> &'static str {
         match self {
             MarkKind::Reply => "a reply",

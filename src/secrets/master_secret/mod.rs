@@ -138,7 +138,6 @@ impl MasterSecret {
     }
 
     /// Whether both are equal, compared in constant time.
-    #[must_use]
     pub fn is(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }

@@ -54,7 +54,6 @@ where
     Ok(value.map(|Text(value)| value))
 }
 
-/// A moment.
 pub(crate) fn moment(row: &SqliteRow, column: &str) -> Result<Timestamp, sqlx::Error> {
     row.try_get(column).map(|Moment(time)| time)
 }

@@ -35,7 +35,6 @@ pub fn give_to_owner(file: &Path, database: &Path) -> io::Result<()> {
     lchown(file, Some(directory.uid()), Some(directory.gid()))
 }
 
-/// The directory that a path is in.
 pub(crate) fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,

@@ -232,7 +232,6 @@ mod tests {
         secrets::Sealed,
     };
 
-    /// A store with the module.
     async fn with_module() -> TestStore {
         let test = TestStore::new().await;
         test.store.add_module(module_row(), at(0)).await.unwrap();

@@ -58,7 +58,6 @@ impl StoreAlone {
     }
 
     /// The store, for reading.
-    #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
     }

@@ -105,7 +105,6 @@ pub enum Accepted {
 
 impl Accepted {
     /// The rule that decided, if it was one that only the store looks at, and its verdict.
-    #[must_use]
     pub fn ruling(self) -> Option<(Verdict, RuleName)> {
         match self {
             Accepted::New | Accepted::Duplicate(_) => None,

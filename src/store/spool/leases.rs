@@ -67,7 +67,6 @@ pub enum First {
 
 impl First {
     /// The other order, for a worker that alternates.
-    #[must_use]
     pub fn other(self) -> Self {
         match self {
             Self::Oldest => Self::Newest,

@@ -37,7 +37,6 @@ pub(super) struct Answered {
     pub(super) kind: ReplyKind,
 }
 
-/// Kind of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReplyKind {
     /// The final result is a success.

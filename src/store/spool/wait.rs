@@ -18,7 +18,6 @@ impl Wait {
     /// begin a little after now.
     const TOLERANCE: SignedDuration = SignedDuration::from_mins(1);
 
-    /// A wait from now on.
     pub(super) fn of(now: Timestamp, hold: SignedDuration) -> Self {
         let later = |by| Moment(now.saturating_add(by).unwrap_or(Timestamp::MAX));
         Self {

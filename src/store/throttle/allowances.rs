@@ -67,7 +67,6 @@ pub(crate) struct Charged<'a> {
 pub(crate) enum Turn {
     /// At once.
     Now,
-    /// Later.
     Later(Later),
     /// Never: the sender is blocked until then, and the request is not taken.
     Never {

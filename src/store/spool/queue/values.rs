@@ -176,7 +176,7 @@ pub struct ToDropAll {
 /// Outcome of an order to drop many requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DroppedAll {
-    /// Dropped requests.
+    /// Waits of requests.
     pub requests: u64,
     /// Dropped replies and notices, each target by itself.
     pub replies: u64,

@@ -347,7 +347,7 @@ fn what_cannot_work_is_refused_before_anything_changes() {
     fs::rename(&main, &elsewhere).expect("main.cf");
     symlink(&elsewhere, &main).expect("a link");
     let refusal = installer.refusal(&[]);
-    assert!(refusal.contains("is a link"), "{refusal}");
+    assert!(refusal.contains("is a symbolic link"), "{refusal}");
 }
 
 #[test]

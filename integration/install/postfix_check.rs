@@ -65,7 +65,7 @@ fn each_difference_has_its_remedy() {
         ),
         (
             &["-e", "non_smtpd_milters = $smtpd_milters"],
-            &["non_smtpd_milters has the gateway"],
+            &["non_smtpd_milters names the gateway"],
         ),
         (
             &["-e", "transport_maps = hash:/none"],

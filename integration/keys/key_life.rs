@@ -321,7 +321,7 @@ fn vending_keys_come_go_and_roll_over() {
     let again = site
         .layout
         .try_gateway(&words(&format!("{successor} --replace")));
-    assert!(again.stderr.contains("issued still"), "{again:?}");
+    assert!(again.stderr.contains("still issued"), "{again:?}");
     command("vending-key retire --sgc 000439 --krn 1");
     assert_eq!(issued(&site, &module, 3), all[1..]);
     let exists = site.layout.try_gateway(&words(successor));

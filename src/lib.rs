@@ -47,4 +47,4 @@ pub mod store;
 pub mod sts;
 pub mod time;
 pub mod wiring;
-mod worker;
+pub mod worker;

@@ -32,7 +32,7 @@ use tokio::runtime::Runtime;
 use trace::{Trace, marker, markers, strace};
 
 use crate::harness::{
-    Gateway, House, Layout, Milter, kms_gateway, output, request_with, run, send, taken, until,
+    Gateway, House, Layout, Milter, kms_gateway, output, request_with, send, taken, until,
 };
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -405,67 +405,6 @@ fn a_copy_of_the_name_that_was_asked_for_is_whole() {
         );
     }
     println!("{STATES} states, in {whole} of them there was a copy");
-}
-
-/// A database of an earlier version, with requests that wait, and its next start.
-#[test]
-fn whatever_is_left_of_an_update_of_the_schema_has_all_that_waited() {
-    const STATES: usize = 60;
-    const WAITING: usize = 300;
-    let layout = House::layout();
-    let root = layout.directory().join("gateway");
-    let database = root.join("gateway.sqlite3");
-    make_earlier(&database, WAITING);
-    let before = Disk::new(&root);
-    let file = root.join("update.trace");
-    let trace = Trace::of(&kms_gateway(&layout.config(), &["kmc", "list"]), &file);
-    let disk = trace.to(before);
-
-    let place = place();
-    let to = place.path().join("gateway");
-    let opening = Opening::of(&to.join("gateway.sqlite3"), &root.join("master.secret"));
-    let mut rng = seeded();
-    for _ in 0..STATES {
-        let (cut, luck) = (rng.usize(..=trace.lines()), LUCKS[rng.usize(..LUCKS.len())]);
-        disk.state(cut, luck, &mut rng).write(&root, &to);
-        let held = opening.held();
-        let held = held.unwrap_or_else(|error| panic!("cut {cut}, {luck:?}: {error}"));
-        assert_eq!(held.waiting.len(), WAITING, "cut {cut}, {luck:?}");
-    }
-}
-
-/// Makes the database anew, of the sixth version, with requests that were put off.
-fn make_earlier(database: &Path, waiting: usize) {
-    const VERSION: usize = 6;
-    let now = database.with_extension("now");
-    fs::rename(database, &now).expect("the database");
-    let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/migrations");
-    let entries = fs::read_dir(migrations).expect("migrations");
-    let mut steps: Vec<PathBuf> = entries.map(|entry| entry.expect("one").path()).collect();
-    steps.sort();
-    let mut sql = "PRAGMA journal_mode = WAL;\n".to_owned();
-    for step in &steps[..VERSION] {
-        sql += &fs::read_to_string(step).expect("a migration");
-    }
-    sql += &format!(
-        "ATTACH '{}' AS now;
-         CREATE TABLE _sqlx_migrations AS SELECT * FROM now._sqlx_migrations
-             WHERE version <= {VERSION};
-         INSERT INTO storage_key SELECT * FROM now.storage_key;
-         INSERT INTO requests (id, accepted_at, queue_id, reverse_path, sender, size, attempts,
-             waits_since, waits_until, put_off_for)
-             SELECT format('%032x', value), value, 'Q', '<a@b.example>', 'sender' || value, 1, 3,
-                 2, 99, 'KMS away' FROM generate_series(1, {waiting});
-         INSERT INTO request_messages SELECT sequence, zeroblob(5000) FROM requests;",
-        now.display()
-    );
-    run(
-        Command::new("sqlite3").arg("-bail").arg(database),
-        sql.as_bytes(),
-    );
-    fs::remove_file(now).expect("the present one");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    fs::set_permissions(database, mode).expect("its mode");
 }
 
 /// A directory in which states are rebuilt: in memory, if there is room.

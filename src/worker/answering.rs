@@ -14,8 +14,9 @@ use crate::{
     store::{Completion, FinishedReply, LeasedRequest, WaitingRequest},
 };
 
+/// The settings of replies.
 #[derive(Clone, Debug)]
-pub(crate) struct ReplySettings {
+pub struct ReplySettings {
     /// Most characters after the service code that a reply repeats of the Subject of a
     /// request that may be forged.
     pub max_stranger_subject: usize,
@@ -26,9 +27,10 @@ pub(crate) struct ReplySettings {
 }
 
 /// Answers requests with one key management system.
-pub(crate) struct Answering {
+pub struct Answering {
     /// The key management system that the services ask.
     pub kms: Arc<dyn Kms>,
+    /// The settings of replies.
     pub settings: Arc<ReplySettings>,
 }
 
@@ -37,7 +39,7 @@ impl Answering {
     ///
     /// # Errors
     /// [`ServiceError`] when the request must be kept and tried again.
-    pub(crate) async fn complete(
+    pub async fn complete(
         &self,
         leased: &LeasedRequest,
         now: Timestamp,
@@ -59,17 +61,12 @@ impl Answering {
     }
 
     /// The completion of a request that is given up after `reason`.
-    pub(crate) fn give_up(
-        &self,
-        leased: &LeasedRequest,
-        reason: &str,
-        now: Timestamp,
-    ) -> Completion {
+    pub fn give_up(&self, leased: &LeasedRequest, reason: &str, now: Timestamp) -> Completion {
         self.finish(leased, &self.request(leased), services::failed(reason), now)
     }
 
     /// The notice to the sender of a request that waits for long.
-    pub(crate) fn late_notice(&self, waiting: &WaitingRequest, now: Timestamp) -> FinishedReply {
+    pub fn late_notice(&self, waiting: &WaitingRequest, now: Timestamp) -> FinishedReply {
         let WaitingRequest {
             service,
             gateway,

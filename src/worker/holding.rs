@@ -29,6 +29,7 @@ impl<T> Default for InWork<T> {
 }
 
 impl<T> InWork<T> {
+    /// The tokens of all work.
     pub(super) fn tokens(&self) -> Vec<LeaseToken<T>> {
         self.lock().clone()
     }

@@ -15,7 +15,7 @@ use crate::{
 
 /// The port for replies, and the gateway's name there.
 #[derive(Clone, Debug)]
-pub(crate) struct InjectionSettings {
+pub struct InjectionSettings {
     /// Postfix's port for replies, which has no gateway milter.
     pub server: SocketAddr,
     /// The gateway's name in EHLO.
@@ -81,7 +81,7 @@ impl fmt::Display for Stage {
 }
 
 /// An open SMTP session with Postfix.
-pub(crate) struct Injector {
+pub struct Injector {
     /// Pipelined commands are written at once. Otherwise Postfix answers a part of them,
     /// and the kernel holds its next answer back for some 40 ms, until the first is
     /// acknowledged.
@@ -94,7 +94,7 @@ pub(crate) struct Injector {
 
 /// The reason why Postfix did not take a reply.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum InjectionError {
+pub enum InjectionError {
     /// Postfix refuses the address permanently.
     #[error("Postfix refuses the address for good: {0}")]
     NoSuchAddress(String),
@@ -123,10 +123,7 @@ impl Injector {
     /// # Errors
     /// Always [`InjectionError::Port`]: a refusal before MAIL does not depend on the reply,
     /// and only the operator can mend it.
-    pub(crate) async fn connect(
-        server: SocketAddr,
-        helo_name: &str,
-    ) -> Result<Self, InjectionError> {
+    pub async fn connect(server: SocketAddr, helo_name: &str) -> Result<Self, InjectionError> {
         let connecting = SmtpClient::connect(server, Stage::Connection.limit()).await;
         let SmtpClient { stream, .. } = connecting.map_err(port_at(Stage::Connection))?;
         stream
@@ -152,7 +149,8 @@ impl Injector {
     }
 
     /// Whether addresses outside ASCII can be written in this session.
-    pub(crate) fn offers_smtputf8(&self) -> bool {
+    #[must_use]
+    pub fn offers_smtputf8(&self) -> bool {
         self.smtputf8
     }
 
@@ -164,7 +162,7 @@ impl Injector {
     /// # Errors
     /// See [`InjectionError`]. After an error the session is of no use but for
     /// [`Injector::quit`].
-    pub(crate) async fn send(
+    pub async fn send(
         &mut self,
         reverse_path: &str,
         target: &Address,
@@ -207,7 +205,7 @@ impl Injector {
     ///
     /// # Errors
     /// As [`Injector::send`].
-    pub(crate) async fn rehearse(
+    pub async fn rehearse(
         &mut self,
         reverse_path: &str,
         target: &Address,
@@ -269,7 +267,7 @@ impl Injector {
 
     /// Sends QUIT if the server waits for a command. A server that waits for a message would
     /// read QUIT as a part of it (RFC 2920, 3.1).
-    pub(crate) async fn quit(mut self) {
+    pub async fn quit(mut self) {
         if !self.is_at_command {
             return;
         }

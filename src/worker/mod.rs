@@ -24,10 +24,10 @@ use tokio::{
     time::sleep,
 };
 
-pub(crate) use self::{
+pub use self::{
     answering::{Answering, ReplySettings},
     injection::{InjectionError, InjectionSettings, Injector},
-    retry::Retry,
+    retry::{Retry, Times},
     task::Worker,
     upkeep::Upkeep,
 };
@@ -96,7 +96,7 @@ impl Worker {
     /// # Errors
     /// A task panicked. All others have ended as well: a gateway that loses its tasks one by
     /// one would go unnoticed.
-    pub(crate) async fn run(
+    pub async fn run(
         self: Arc<Self>,
         requests: usize,
         deliveries: usize,

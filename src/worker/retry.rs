@@ -6,7 +6,7 @@ use crate::config::Period;
 
 /// The rules for repeating failed attempts.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Retry {
+pub struct Retry {
     /// The wait after the first failure. Each further failure doubles it.
     pub first: Period,
     /// The longest wait.
@@ -19,7 +19,7 @@ pub(crate) struct Retry {
 
 /// The times that decide about the next attempt.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Times {
+pub struct Times {
     /// The acceptance of the request.
     pub asked: Timestamp,
     /// The start of what is attempted: the request's acceptance or its completion.
@@ -37,20 +37,23 @@ const LONGEST_OF_PORT: Period = Period::from_secs(60);
 impl Retry {
     /// The time of the next attempt at a port, after this many failures in a row, the last
     /// of them now. `jitter` is as in [`Retry::next`].
-    pub(crate) fn port_again(&self, failures: u32, now: Timestamp, jitter: u64) -> Timestamp {
+    #[must_use]
+    pub fn port_again(&self, failures: u32, now: Timestamp, jitter: u64) -> Timestamp {
         let wait = self.wait(failures, self.longest.min(LONGEST_OF_PORT), jitter);
         now.saturating_add(wait).unwrap_or(Timestamp::MAX)
     }
 
     /// Requests accepted at or before the returned time are late now.
-    pub(crate) fn late_if_by(&self, now: Timestamp) -> Timestamp {
+    #[must_use]
+    pub fn late_if_by(&self, now: Timestamp) -> Timestamp {
         let latest = now.saturating_sub(self.notice_after.as_signed());
         latest.unwrap_or(Timestamp::MIN)
     }
 
     /// The time of the next attempt, as [`Retry::next`] returns it. If a late notice is
     /// still owed, the next attempt comes no later than the notice is due.
-    pub(crate) fn again(
+    #[must_use]
+    pub fn again(
         &self,
         attempts: u32,
         times: Times,
@@ -70,7 +73,8 @@ impl Retry {
     ///
     /// `jitter` is any number. It spreads the time over the last quarter of the wait, so
     /// that attempts that failed together are not repeated together.
-    pub(crate) fn next(&self, attempts: u32, times: Times, jitter: u64) -> Option<Timestamp> {
+    #[must_use]
+    pub fn next(&self, attempts: u32, times: Times, jitter: u64) -> Option<Timestamp> {
         if times.since < times.given_up_before {
             return None;
         }

@@ -22,7 +22,7 @@ use crate::{
 pub(super) const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The settings and handles that all tasks share.
-pub(crate) struct Worker {
+pub struct Worker {
     /// The store with the spool.
     pub store: Arc<Store>,
     /// The clock for leases and retries.

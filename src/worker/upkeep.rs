@@ -29,7 +29,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Does the regular chores of the store.
-pub(crate) struct Upkeep {
+pub struct Upkeep {
     /// The store that the chores are for.
     pub store: Arc<Store>,
     /// The key management system whose sealed rows are checked.
@@ -73,7 +73,7 @@ struct Watches {
 impl Upkeep {
     /// Does each chore when it is due until `stop` turns true. Then logs the head once
     /// more.
-    pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let begun = Instant::now();
         let mut chores = [
             (begun, MINUTE, Chore::SettleCounts),

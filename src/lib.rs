@@ -29,7 +29,7 @@ mod as_text;
 pub mod audit;
 pub mod commands;
 pub mod config;
-mod dnsbl;
+pub mod dnsbl;
 pub mod faults;
 pub mod gateway;
 pub mod kms;

@@ -13,7 +13,7 @@ use std::{net::IpAddr, time::Duration};
 use futures_util::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
-pub(crate) use self::resolver::ResolverError;
+pub use self::resolver::ResolverError;
 use self::{resolver::Resolver, zone::Zone};
 use crate::policy::dnsbl::{Hit, Score, Settings, Site, ZoneName, ZoneReply};
 
@@ -51,6 +51,7 @@ impl Blocklists {
     }
 
     /// Warnings for the operator about the name servers in /etc/resolv.conf.
+    #[must_use]
     pub fn warnings(&self) -> &[String] {
         self.resolver.warnings()
     }

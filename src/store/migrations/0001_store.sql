@@ -412,7 +412,7 @@ CREATE TABLE stsa_updates (
 
 -- The clock ------------------------------------------------------------------------------------
 
--- How the clock ran: src/clock_record.rs explains each value.
+-- How the clock ran: src/time/record.rs explains each value.
 CREATE TABLE clock (
     id     INTEGER PRIMARY KEY CHECK (id = 1),
     line   INTEGER NOT NULL,

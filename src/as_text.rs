@@ -1,5 +1,5 @@
-//! serde for types that are written as one text. `FromStr` reads it, so that the
-//! error says what was expected, and `Display` writes it.
+//! Types that are written as one text: their serde, and enums of words. `FromStr`
+//! reads the text, so that the error says what was expected, and `Display` writes it.
 
 use std::{fmt::Display, str::FromStr};
 
@@ -37,3 +37,39 @@ macro_rules! as_text {
 }
 
 pub(crate) use as_text;
+
+/// Makes an enum whose values are each written as one word. `Display` writes the
+/// word, padded to the width of the format.
+macro_rules! words {
+    ($(#[$about:meta])* pub enum $name:ident {
+        $($(#[$doc:meta])* $variant:ident = $word:literal,)+
+    }) => {
+        $(#[$about])*
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl $name {
+            /// Every value, in the order of the definition.
+            pub const ALL: [Self; [$($word),+].len()] = [$(Self::$variant),+];
+
+            /// The word for the value.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+
+            /// The value that this word stands for. Case counts.
+            pub fn named(word: &str) -> Option<Self> {
+                Self::ALL.into_iter().find(|own| own.as_str() == word)
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+
+pub(crate) use words;

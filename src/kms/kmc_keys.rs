@@ -1,36 +1,26 @@
 //! The KMC keys that serve at a given time, and how long one will.
 
-use std::fmt;
-
 use jiff::SignedDuration;
 use thiserror::Error;
 
 use super::issue::KmsError;
 use super::rows::KmcKeyRow;
+use crate::as_text::words;
 use crate::sts::{KmcId, StsTime};
 
-/// The stage of a KMC key's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum KmcKeyState {
-    /// Not activated yet.
-    Coming,
-    /// Handed out to modules: the key activated last among those that are
-    /// activated and not expired.
-    Active,
-    /// Followed by another key, but not expired: requests made for it are answered.
-    Retiring,
-    /// Requests made for it are no longer answered.
-    Expired,
-}
-
-impl fmt::Display for KmcKeyState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Coming => "coming",
-            Self::Active => "active",
-            Self::Retiring => "retiring",
-            Self::Expired => "expired",
-        })
+words! {
+    /// The stage of a KMC key's life.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum KmcKeyState {
+        /// Not activated yet.
+        Coming = "coming",
+        /// Handed out to modules: the key activated last among those that are
+        /// activated and not expired.
+        Active = "active",
+        /// Followed by another key, but not expired: requests made for it are answered.
+        Retiring = "retiring",
+        /// Requests made for it are no longer answered.
+        Expired = "expired",
     }
 }
 

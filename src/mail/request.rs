@@ -114,9 +114,7 @@ impl Request {
             attachments: structure.attachments().map(Attachment::of).collect(),
         }
     }
-}
 
-impl Request {
     /// The request for a reply that may go to somebody who never asked. Keeps
     /// at most `subject_limit` characters after the service code in the
     /// Subject, and no References, as another person may have written them.

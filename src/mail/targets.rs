@@ -7,6 +7,7 @@ use super::address::Address;
 use super::address_list;
 use super::gateway_addresses::GatewayAddresses;
 use super::header::Headers;
+use crate::as_text::words;
 
 /// The header field that gave the reply's addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,32 +20,21 @@ pub enum TargetSource {
     Sender,
 }
 
-/// Why an address is not answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeftOut {
-    /// The list already has the address.
-    Duplicate,
-    /// The address is the gateway's own.
-    Gateway,
-    /// A mail system or a mailing list reads the address, and no requester.
-    Automatic,
-    /// The local part needs quotes. The gateway writes to no address that could
-    /// be misread.
-    Quoted,
-    /// The list is longer than the gateway answers.
-    BeyondLimit,
-}
-
-impl LeftOut {
-    /// One or more words for the audit log.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            LeftOut::Duplicate => "duplicate",
-            LeftOut::Gateway => "gateway address",
-            LeftOut::Automatic => "automatic",
-            LeftOut::Quoted => "quoted local part",
-            LeftOut::BeyondLimit => "beyond the limit",
-        }
+words! {
+    /// Why an address is not answered, in one or more words for the audit log.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum LeftOut {
+        /// The list already has the address.
+        Duplicate = "duplicate",
+        /// The address is the gateway's own.
+        Gateway = "gateway address",
+        /// A mail system or a mailing list reads the address, and no requester.
+        Automatic = "automatic",
+        /// The local part needs quotes. The gateway writes to no address that could
+        /// be misread.
+        Quoted = "quoted local part",
+        /// The list is longer than the gateway answers.
+        BeyondLimit = "beyond the limit",
     }
 }
 

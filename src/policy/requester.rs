@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::as_text::words;
 use crate::mail::Address;
 
 /// The sender of a request, as far as it is known.
@@ -80,53 +81,30 @@ pub enum Trust {
     Stranger,
 }
 
-/// The sender's trust, with what the store remembers of the address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Requester {
-    /// See [`Trust::Verified`].
-    Verified,
-    /// See [`Trust::SitesOwn`].
-    SitesOwn,
-    /// A stranger under an address that a verified request from the same
-    /// network was answered at.
-    Known,
-    /// A stranger under an address that was answered before.
-    Answered,
-    /// A stranger under an address that was never answered.
-    Newcomer,
+words! {
+    /// The sender's trust, with what the store remembers of the address. The spool
+    /// keeps the word.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Requester {
+        /// See [`Trust::Verified`].
+        Verified = "verified",
+        /// See [`Trust::SitesOwn`].
+        SitesOwn = "own",
+        /// A stranger under an address that a verified request from the same
+        /// network was answered at.
+        Known = "known",
+        /// A stranger under an address that was answered before.
+        Answered = "answered",
+        /// A stranger under an address that was never answered.
+        Newcomer = "newcomer",
+    }
 }
 
 impl Requester {
-    /// All requesters.
-    pub const ALL: [Requester; 5] = [
-        Requester::Verified,
-        Requester::SitesOwn,
-        Requester::Known,
-        Requester::Answered,
-        Requester::Newcomer,
-    ];
-
-    /// The word in the spool.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Requester::Verified => "verified",
-            Requester::SitesOwn => "own",
-            Requester::Known => "known",
-            Requester::Answered => "answered",
-            Requester::Newcomer => "newcomer",
-        }
-    }
-
     /// Whether a forger could have written the request, so that the answered
     /// address may never have asked.
     pub const fn may_be_forged(self) -> bool {
         matches!(self, Requester::Answered | Requester::Newcomer)
-    }
-}
-
-impl Display for Requester {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
     }
 }
 
@@ -139,10 +117,7 @@ impl FromStr for Requester {
     type Err = UnknownRequester;
 
     fn from_str(word: &str) -> Result<Self, UnknownRequester> {
-        Self::ALL
-            .into_iter()
-            .find(|own| own.as_str() == word)
-            .ok_or(UnknownRequester)
+        Self::named(word).ok_or(UnknownRequester)
     }
 }
 

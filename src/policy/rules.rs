@@ -117,7 +117,7 @@ pub static RULES: &[Rule] = &[
         settings: &[],
         switch: None,
         looks_at: LooksAt::Fields(&["Auto-Submitted"]),
-        check: Check::Message(automatic::auto_submitted),
+        check: Check::Message(|facts| automatic::listed(AUTO_SUBMITTED, facts)),
     },
     Rule {
         name: RuleName("precedence"),
@@ -130,7 +130,7 @@ pub static RULES: &[Rule] = &[
         settings: &[],
         switch: None,
         looks_at: LooksAt::Fields(&["Precedence", "X-Precedence", "Preference"]),
-        check: Check::Message(automatic::precedence),
+        check: Check::Message(|facts| automatic::listed(PRECEDENCE, facts)),
     },
     Rule {
         name: RuleName("mailing-list"),
@@ -143,7 +143,7 @@ pub static RULES: &[Rule] = &[
         settings: &[],
         switch: None,
         looks_at: LooksAt::Listed(MAILING_LIST),
-        check: Check::Message(automatic::mailing_list),
+        check: Check::Message(|facts| automatic::listed(MAILING_LIST, facts)),
     },
     Rule {
         name: RuleName("auto-responder"),
@@ -158,7 +158,7 @@ pub static RULES: &[Rule] = &[
         settings: &[],
         switch: None,
         looks_at: LooksAt::Listed(AUTO_RESPONDER),
-        check: Check::Message(automatic::auto_responder),
+        check: Check::Message(|facts| automatic::listed(AUTO_RESPONDER, facts)),
     },
     Rule {
         name: RuleName("report"),
@@ -184,7 +184,7 @@ pub static RULES: &[Rule] = &[
         settings: &[],
         switch: None,
         looks_at: LooksAt::Fields(&["To"]),
-        check: Check::Message(addressing::not_in_to),
+        check: Check::Message(|facts| addressing::named_gateway(facts).err()),
     },
     Rule {
         name: RuleName::SUBJECT,
@@ -199,7 +199,7 @@ pub static RULES: &[Rule] = &[
         settings: &[],
         switch: None,
         looks_at: LooksAt::Other(looked_at::subject),
-        check: Check::Message(service::subject),
+        check: Check::Message(|facts| service::service(facts).err()),
     },
     Rule {
         name: RuleName::REPLY_TARGET,
@@ -214,7 +214,7 @@ pub static RULES: &[Rule] = &[
         settings: &["reply.max_targets"],
         switch: None,
         looks_at: LooksAt::Fields(&["Reply-To", "From", "Sender"]),
-        check: Check::Message(addressing::reply_target),
+        check: Check::Message(|facts| addressing::targets(facts).err()),
     },
     Rule {
         name: RuleName("size"),

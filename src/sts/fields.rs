@@ -39,9 +39,17 @@ impl<'record> Fields<'record> {
         &mut self,
         name: &'static str,
     ) -> Result<T, RecordError> {
+        self.take_by(name, str::parse)
+    }
+
+    /// The next field as `read` understands it, called `name` in an error.
+    pub(super) fn take_by<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&str) -> Result<T, FieldError>,
+    ) -> Result<T, RecordError> {
         let text = self.remaining.next().unwrap_or_default();
-        text.parse()
-            .map_err(|error: FieldError| error.in_field(self.kind, name))
+        read(text).map_err(|error| error.in_field(self.kind, name))
     }
 
     /// The next field, or `None` if it is empty.

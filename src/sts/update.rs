@@ -98,18 +98,17 @@ impl TypedRecord for SmEntry {
     fn from_record(record: &Record) -> Result<Self, RecordError> {
         let mut fields = Fields::of::<Self>(record, 5)?;
         let smid = fields.take("SMID")?;
-        let action: Action = fields.take("action")?;
+        let is_added = fields.take_by("action", is_added)?;
         let hardware = fields.take("hardware id")?;
-        let change = match action {
-            Action::Add => SmChange::Add {
+        let change = if is_added {
+            SmChange::Add {
                 wrapped_dak: fields.take::<Hex<48>>("wrapped DAK")?.0,
-                sgcs: fields.take::<SupplyGroups>("SGCs")?.0,
-            },
-            Action::Revoke => {
-                fields.take::<Nothing>("wrapped DAK")?;
-                fields.take::<Nothing>("SGCs")?;
-                SmChange::Revoke
+                sgcs: fields.take_by("SGCs", supply_groups)?,
             }
+        } else {
+            fields.take_by("wrapped DAK", nothing)?;
+            fields.take_by("SGCs", nothing)?;
+            SmChange::Revoke
         };
         Ok(Self {
             smid,
@@ -139,57 +138,34 @@ impl TypedRecord for SmEntry {
     }
 }
 
-enum Action {
-    Add,
-    Revoke,
-}
-
-impl std::str::FromStr for Action {
-    type Err = FieldError;
-
-    fn from_str(text: &str) -> Result<Self, FieldError> {
-        match text {
-            ADD => Ok(Self::Add),
-            REVOKE => Ok(Self::Revoke),
-            _ => Err(FieldError::format("ADD or REVOKE", text)),
-        }
+fn is_added(action: &str) -> Result<bool, FieldError> {
+    match action {
+        ADD => Ok(true),
+        REVOKE => Ok(false),
+        _ => Err(FieldError::format("ADD or REVOKE", action)),
     }
 }
 
-/// The empty text.
-struct Nothing;
-
-impl std::str::FromStr for Nothing {
-    type Err = FieldError;
-
-    fn from_str(text: &str) -> Result<Self, FieldError> {
-        match text {
-            "" => Ok(Self),
-            _ => Err(FieldError::format("nothing for REVOKE", text)),
-        }
+fn nothing(text: &str) -> Result<(), FieldError> {
+    match text {
+        "" => Ok(()),
+        _ => Err(FieldError::format("nothing for REVOKE", text)),
     }
 }
 
-/// Supply groups in ascending order, joined by commas, so that a set has one text.
-struct SupplyGroups(BTreeSet<Sgc>);
-
-impl std::str::FromStr for SupplyGroups {
-    type Err = FieldError;
-
-    fn from_str(text: &str) -> Result<Self, FieldError> {
-        if text.is_empty() {
-            return Ok(Self(BTreeSet::new()));
-        }
-        let sgcs: Vec<Sgc> = text.split(',').map(str::parse).collect::<Result<_, _>>()?;
-        let ascending = sgcs.is_sorted_by(|one, next| one < next);
-        if !ascending || sgcs.len() > MAXIMUM_SUPPLY_GROUPS {
-            let expected = format!(
-                "at most {MAXIMUM_SUPPLY_GROUPS} SGCs in ascending order, joined by commas"
-            );
-            return Err(FieldError::format(expected, text));
-        }
-        Ok(Self(sgcs.into_iter().collect()))
+/// Reads supply groups in ascending order, joined by commas, so that a set has one text.
+fn supply_groups(text: &str) -> Result<BTreeSet<Sgc>, FieldError> {
+    if text.is_empty() {
+        return Ok(BTreeSet::new());
     }
+    let sgcs: Vec<Sgc> = text.split(',').map(str::parse).collect::<Result<_, _>>()?;
+    let ascending = sgcs.is_sorted_by(|one, next| one < next);
+    if !ascending || sgcs.len() > MAXIMUM_SUPPLY_GROUPS {
+        let expected =
+            format!("at most {MAXIMUM_SUPPLY_GROUPS} SGCs in ascending order, joined by commas");
+        return Err(FieldError::format(expected, text));
+    }
+    Ok(sgcs.into_iter().collect())
 }
 
 /// `X.SMUPDATE.SIG.1`: ends an update file and signs it.

@@ -11,6 +11,7 @@ use super::fields::Fields;
 use super::hexadecimal::Hex;
 use super::number::{Decimal, Digit};
 use super::time::StsTime;
+use crate::as_text::words;
 
 /// A vending key's attributes, in the order of `X.VK.1`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -116,31 +117,16 @@ pub type Krn = Digit<1, 9>;
 /// Key type, 0 to 3.
 pub type KeyType = Digit<0, 3>;
 
-/// Base date, from which token identifiers are counted.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum BaseDate {
-    /// 1 January 1993.
-    Y1993,
-    /// 1 January 2014.
-    Y2014,
-    /// 1 January 2035.
-    Y2035,
-}
-
-impl BaseDate {
-    /// The year's four digits.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Y1993 => "1993",
-            Self::Y2014 => "2014",
-            Self::Y2035 => "2035",
-        }
-    }
-}
-
-impl fmt::Display for BaseDate {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(self.as_str())
+words! {
+    /// Base date, from which token identifiers are counted: its year.
+    #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+    pub enum BaseDate {
+        /// 1 January 1993.
+        Y1993 = "1993",
+        /// 1 January 2014.
+        Y2014 = "2014",
+        /// 1 January 2035.
+        Y2035 = "2035",
     }
 }
 
@@ -148,35 +134,25 @@ impl FromStr for BaseDate {
     type Err = FieldError;
 
     fn from_str(text: &str) -> Result<Self, FieldError> {
-        [Self::Y1993, Self::Y2014, Self::Y2035]
-            .into_iter()
-            .find(|year| year.as_str() == text)
-            .ok_or_else(|| FieldError::format("1993, 2014 or 2035", text))
+        Self::named(text).ok_or_else(|| FieldError::format("1993, 2014 or 2035", text))
     }
 }
 
-/// Decoder key generation algorithm (IEC 62055-41). It sets the length of the
-/// vending key.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum Dkga {
-    /// 01: 8 bytes.
-    D01,
-    /// 02: 8 bytes.
-    D02,
-    /// 04: 20 bytes.
-    D04,
+words! {
+    /// Decoder key generation algorithm (IEC 62055-41). It sets the length of the
+    /// vending key.
+    #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+    pub enum Dkga {
+        /// 01: 8 bytes.
+        D01 = "01",
+        /// 02: 8 bytes.
+        D02 = "02",
+        /// 04: 20 bytes.
+        D04 = "04",
+    }
 }
 
 impl Dkga {
-    /// The algorithm's two digits.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::D01 => "01",
-            Self::D02 => "02",
-            Self::D04 => "04",
-        }
-    }
-
     /// The length of a vending key in bytes.
     pub fn key_length(self) -> usize {
         match self {
@@ -186,20 +162,11 @@ impl Dkga {
     }
 }
 
-impl fmt::Display for Dkga {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(self.as_str())
-    }
-}
-
 impl FromStr for Dkga {
     type Err = FieldError;
 
     fn from_str(text: &str) -> Result<Self, FieldError> {
-        [Self::D01, Self::D02, Self::D04]
-            .into_iter()
-            .find(|algorithm| algorithm.as_str() == text)
-            .ok_or_else(|| FieldError::format("01, 02 or 04", text))
+        Self::named(text).ok_or_else(|| FieldError::format("01, 02 or 04", text))
     }
 }
 

@@ -18,18 +18,21 @@ use sha2::{Digest as _, Sha256, digest::consts::U8};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::as_text::words;
 use crate::secrets::{RandomError, SecretBytes};
 use crate::sts::PointText;
 
-/// The curve of a KMC key, and so of every exchange with it (records.md,
-/// section 6).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Curve {
-    /// NIST P-384, the curve of the standard's own examples.
-    #[default]
-    P384,
-    /// NIST P-256.
-    P256,
+words! {
+    /// The curve of a KMC key, and so of every exchange with it (records.md,
+    /// section 6).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub enum Curve {
+        /// NIST P-384, the curve of the standard's own examples.
+        #[default]
+        P384 = "P-384",
+        /// NIST P-256.
+        P256 = "P-256",
+    }
 }
 
 impl Curve {
@@ -47,15 +50,6 @@ impl Curve {
     }
 }
 
-impl fmt::Display for Curve {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::P384 => "P-384",
-            Self::P256 => "P-256",
-        })
-    }
-}
-
 /// The name of neither curve.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("the curve is either P-384 or P-256")]
@@ -65,11 +59,7 @@ impl FromStr for Curve {
     type Err = UnknownCurve;
 
     fn from_str(name: &str) -> Result<Self, UnknownCurve> {
-        match name {
-            "P-384" => Ok(Self::P384),
-            "P-256" => Ok(Self::P256),
-            _ => Err(UnknownCurve),
-        }
+        Self::named(name).ok_or(UnknownCurve)
     }
 }
 

@@ -21,8 +21,7 @@ pub(super) fn public_key(answer: Answer, now: StsTime) -> Result<PublicKeyAnswer
     };
     let record: PkEcdh = typed(&parse(&record)?)?;
     let text = record.public_key.as_str();
-    let curves = [Curve::P384, Curve::P256];
-    let curve = curves
+    let curve = Curve::ALL
         .into_iter()
         .find(|curve| text.len() == 2 * curve.point_length())
         .ok_or_else(|| Trouble::unfit("the public key is of neither curve"))?;

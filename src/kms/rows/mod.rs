@@ -5,11 +5,11 @@
 mod tests;
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::as_text::words;
 use crate::kms::curve::{Curve, PrivateKey};
 use crate::kms::dak::Dak;
 use crate::kms::resealing::ResealError;
@@ -101,21 +101,14 @@ fn not_sealed_yet() -> Sealed {
     Sealed::from_bytes(Vec::new())
 }
 
-/// Whether a module may request key load files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ModuleState {
-    /// The module may request them.
-    Active,
-    /// The module may no longer request them.
-    Revoked,
-}
-
-impl fmt::Display for ModuleState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Active => "active",
-            Self::Revoked => "revoked",
-        })
+words! {
+    /// Whether a module may request key load files.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum ModuleState {
+        /// The module may request them.
+        Active = "active",
+        /// The module may no longer request them.
+        Revoked = "revoked",
     }
 }
 
@@ -128,11 +121,7 @@ impl FromStr for ModuleState {
     type Err = UnknownModuleState;
 
     fn from_str(text: &str) -> Result<Self, UnknownModuleState> {
-        match text {
-            "active" => Ok(Self::Active),
-            "revoked" => Ok(Self::Revoked),
-            _ => Err(UnknownModuleState),
-        }
+        Self::named(text).ok_or(UnknownModuleState)
     }
 }
 

@@ -8,10 +8,6 @@ use crate::policy::finding::{Finding, Quoted};
 use crate::policy::lists::role_of;
 use crate::policy::mailbox::gateway_in;
 
-pub(in crate::policy) fn not_in_to(facts: &Facts<'_>) -> Option<Finding> {
-    named_gateway(facts).err()
-}
-
 /// The configured address that To names first. The envelope names the gateway too,
 /// because the rule `not-for-gateway` did not match.
 pub(in crate::policy) fn named_gateway(facts: &Facts<'_>) -> Result<Address, Finding> {
@@ -30,10 +26,6 @@ fn is_in_cc(facts: &Facts<'_>) -> bool {
     let gateway = facts.envelope.gateway;
     let mut copies = facts.headers.get_all("Cc");
     copies.any(|header| gateway_in(header, gateway).is_some())
-}
-
-pub(in crate::policy) fn reply_target(facts: &Facts<'_>) -> Option<Finding> {
-    targets(facts).err()
 }
 
 /// The addresses that get the reply: at least one, within the limit.

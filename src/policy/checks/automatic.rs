@@ -3,26 +3,18 @@
 use crate::mail::{Part, Structure};
 use crate::policy::facts::Facts;
 use crate::policy::finding::{Finding, Quoted};
-use crate::policy::lists::{
-    AUTO_RESPONDER, AUTO_SUBMITTED, FieldEntry, MAILING_LIST, PRECEDENCE, REPORTS, ReportEntry,
-    find,
-};
+use crate::policy::lists::{FieldEntry, REPORTS, ReportEntry, find};
 use crate::policy::tokens::words;
 
-pub(in crate::policy) fn auto_submitted(facts: &Facts<'_>) -> Option<Finding> {
-    field_of(AUTO_SUBMITTED, facts)
-}
-
-pub(in crate::policy) fn precedence(facts: &Facts<'_>) -> Option<Finding> {
-    field_of(PRECEDENCE, facts)
-}
-
-pub(in crate::policy) fn mailing_list(facts: &Facts<'_>) -> Option<Finding> {
-    field_of(MAILING_LIST, facts)
-}
-
-pub(in crate::policy) fn auto_responder(facts: &Facts<'_>) -> Option<Finding> {
-    field_of(AUTO_RESPONDER, facts)
+/// The first field that an entry of `list` matches.
+pub(in crate::policy) fn listed(list: &'static [FieldEntry], facts: &Facts<'_>) -> Option<Finding> {
+    let (entry, header) = find(list, facts.headers)?;
+    Some(Finding::ignore(format_args!(
+        "{} {} ({})",
+        entry.field,
+        Quoted(&header.unfolded()),
+        entry.source
+    )))
 }
 
 pub(in crate::policy) fn report(facts: &Facts<'_>) -> Option<Finding> {
@@ -58,14 +50,4 @@ fn report_by_field(facts: &Facts<'_>) -> Option<&'static ReportEntry> {
         let media_type = words(&value).next()?;
         REPORTS.iter().find(|entry| entry.is_named(&media_type))
     })
-}
-
-fn field_of(list: &'static [FieldEntry], facts: &Facts<'_>) -> Option<Finding> {
-    let (entry, header) = find(list, facts.headers)?;
-    Some(Finding::ignore(format_args!(
-        "{} {} ({})",
-        entry.field,
-        Quoted(&header.unfolded()),
-        entry.source
-    )))
 }

@@ -5,10 +5,6 @@ use crate::policy::facts::Facts;
 use crate::policy::finding::{Finding, Quoted};
 use crate::policy::lists::mark_of;
 
-pub(in crate::policy) fn subject(facts: &Facts<'_>) -> Option<Finding> {
-    service(facts).err()
-}
-
 /// The service that a message asks for.
 pub(in crate::policy) fn service(facts: &Facts<'_>) -> Result<ServiceCode, Finding> {
     let subject = facts

@@ -49,9 +49,7 @@ impl Site {
                 .is_none_or(|filter| filter.matches(*reply))
         })
     }
-}
 
-impl Site {
     /// The same site, with another public name of its zone.
     ///
     /// # Errors
@@ -62,6 +60,21 @@ impl Site {
             zone: self.zone.shown_as(public),
             ..self
         })
+    }
+
+    /// The text of the configuration, with a mark in place of a key in the zone's name.
+    pub fn masked(&self) -> String {
+        self.zone.masked() + &self.effect()
+    }
+
+    /// Filter and weight, as the configuration has them.
+    fn effect(&self) -> String {
+        let filter = self.filter.as_ref().map(|filter| format!("={filter}"));
+        let filter = filter.unwrap_or_default();
+        match self.weight {
+            1 => filter,
+            weight => format!("{filter}*{weight}"),
+        }
     }
 }
 
@@ -113,32 +126,7 @@ fn parse_zone(text: &str) -> Result<String, SiteError> {
 /// The text of the configuration, without a key in the zone's name.
 impl Display for Site {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.zone)?;
-        self.fmt_effect(f)
-    }
-}
-
-impl Site {
-    /// The text of the configuration, with a mark in place of a key in the zone's name.
-    pub fn masked(&self) -> String {
-        struct Masked<'a>(&'a Site);
-        impl Display for Masked<'_> {
-            fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0.zone.masked())?;
-                self.0.fmt_effect(f)
-            }
-        }
-        Masked(self).to_string()
-    }
-
-    fn fmt_effect(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        if let Some(filter) = &self.filter {
-            write!(f, "={filter}")?;
-        }
-        match self.weight {
-            1 => Ok(()),
-            weight => write!(f, "*{weight}"),
-        }
+        write!(f, "{}{}", self.zone, self.effect())
     }
 }
 

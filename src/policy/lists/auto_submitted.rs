@@ -1,22 +1,11 @@
 //! Fields that say outright that a message was submitted automatically.
 
-use super::field::{FieldEntry, Value};
+use super::field::{FieldEntry, Value, entry, word};
 
 /// The rule `auto-submitted`.
+#[rustfmt::skip]
 pub static AUTO_SUBMITTED: &[FieldEntry] = &[
-    FieldEntry {
-        field: "Auto-Submitted",
-        value: Value::OtherThan("no"),
-        source: "RFC 3834 5",
-    },
-    FieldEntry {
-        field: "Autosubmitted",
-        value: Value::OtherThan("not-auto-submitted"),
-        source: "RFC 2156, X.400 gateways",
-    },
-    FieldEntry {
-        field: "Autoforwarded",
-        value: Value::Word("true"),
-        source: "RFC 2156, X.400 gateways",
-    },
+    entry("Auto-Submitted", Value::OtherThan("no"), "RFC 3834 5"),
+    entry("Autosubmitted", Value::OtherThan("not-auto-submitted"), "RFC 2156, X.400 gateways"),
+    word("Autoforwarded", "true", "RFC 2156, X.400 gateways"),
 ];

@@ -44,6 +44,29 @@ pub enum Value {
     Address(Role),
 }
 
+/// A row of a list.
+pub(super) const fn entry(field: &'static str, value: Value, source: &'static str) -> FieldEntry {
+    FieldEntry {
+        field,
+        value,
+        source,
+    }
+}
+
+/// A row for a field that only automatic mail has, with any value.
+pub(super) const fn any(field: &'static str, source: &'static str) -> FieldEntry {
+    entry(field, Value::Any, source)
+}
+
+/// A row for a field with this word in it.
+pub(super) const fn word(
+    field: &'static str,
+    word: &'static str,
+    source: &'static str,
+) -> FieldEntry {
+    entry(field, Value::Word(word), source)
+}
+
 /// Words that say a field means the opposite of its name.
 const DENIALS: [&str; 6] = ["no", "false", "0", "none", "never", "off"];
 

@@ -2,7 +2,7 @@
 //! because people's mail has fields that begin alike. Feedback-ID and the fields of
 //! sending services are left out: a program's request by such a service has them too.
 
-use super::field::{FieldEntry, Value};
+use super::field::{FieldEntry, Value, any, entry, word};
 use super::sender::Role;
 
 /// The rule `mailing-list`.
@@ -60,26 +60,14 @@ pub static MAILING_LIST: &[FieldEntry] = &[
     any("X-Lyris-Message-Id", "Lyris ListManager"),
     any("X-Lyris-Type", "Lyris ListManager"),
     any("X-ListMember", "phpList"),
-    FieldEntry {
-        field: "Delivered-To",
-        value: Value::Begins(&["mailing", "list"]),
-        source: "ezmlm",
-    },
-    FieldEntry {
-        field: "Sender",
-        value: Value::Address(Role::ListManager),
-        source: "RFC 3834 2; Majordomo, SmartList, Mailman 2",
-    },
-    FieldEntry {
-        field: "Errors-To",
-        value: Value::Address(Role::ListManager),
-        source: "Mailman 2, Majordomo, Sympa",
-    },
-    FieldEntry {
-        field: "Resent-Sender",
-        value: Value::Address(Role::ListManager),
-        source: "SmartList",
-    },
+    entry("Delivered-To", Value::Begins(&["mailing", "list"]), "ezmlm"),
+    entry(
+        "Sender",
+        Value::Address(Role::ListManager),
+        "RFC 3834 2; Majordomo, SmartList, Mailman 2",
+    ),
+    entry("Errors-To", Value::Address(Role::ListManager), "Mailman 2, Majordomo, Sympa"),
+    entry("Resent-Sender", Value::Address(Role::ListManager), "SmartList"),
     // Groups of mail services
     any("X-Google-Group-Id", "Google Groups"),
     any("X-Google-Groups", "Google Groups"),
@@ -91,11 +79,7 @@ pub static MAILING_LIST: &[FieldEntry] = &[
     any("X-Topica-Id", "Topica"),
     any("X-Keenlist-Info", "Keenlist"),
     any("X-MS-Exchange-GroupMailbox-Id", "Microsoft 365 groups"),
-    FieldEntry {
-        field: "X-Yahoo-Newman-Property",
-        value: Value::Begins(&["groups-email"]),
-        source: "Yahoo Groups",
-    },
+    entry("X-Yahoo-Newman-Property", Value::Begins(&["groups-email"]), "Yahoo Groups"),
     // Bulk
     any("X-BulkMail", "mailing services"),
     any("X-Campaign", "Mailchimp"),
@@ -106,22 +90,6 @@ pub static MAILING_LIST: &[FieldEntry] = &[
     any("X-Roving-Id", "Constant Contact"),
     any("X-Roving-CampaignId", "Constant Contact"),
     any("X-EMV-CampagneId", "Emailvision"),
-    FieldEntry {
-        field: "X-Distribution",
-        value: Value::Word("bulk"),
-        source: "Pegasus Mail, to more than 50 recipients",
-    },
-    FieldEntry {
-        field: "X-Distribution",
-        value: Value::Word("mass"),
-        source: "Pegasus Mail, to more than 100 recipients",
-    },
+    word("X-Distribution", "bulk", "Pegasus Mail, to more than 50 recipients"),
+    word("X-Distribution", "mass", "Pegasus Mail, to more than 100 recipients"),
 ];
-
-const fn any(field: &'static str, source: &'static str) -> FieldEntry {
-    FieldEntry {
-        field,
-        value: Value::Any,
-        source,
-    }
-}

@@ -110,10 +110,10 @@ fn examine_postfix(config: &Config, report: &mut Report) {
     };
     let directory = findings.directory;
     match findings.wiring {
-        Some(wiring) => report.fact(
-            "Postfix",
-            format!("{directory}, {} wiring", wiring.as_str()),
-        ),
+        Some(wiring) => {
+            let wiring = wiring.as_str();
+            report.fact("Postfix", format!("{directory}, {wiring} wiring"));
+        }
         None => report.note([format!(
             "{directory}: the gateway is not in Postfix; kms-gateway postfix install adds it"
         )]),
@@ -160,14 +160,9 @@ fn overview(config: &Config, report: &mut Report) {
             store.min_free_bytes
         ),
     );
-    report.fact(
-        "memory for messages",
-        format!(
-            "{} bytes [max_memory = {}]",
-            message_memory(config),
-            config.milter.max_memory
-        ),
-    );
+    let (memory, limit) = (message_memory(config), config.milter.max_memory);
+    let memory = format!("{memory} bytes [max_memory = {limit}]");
+    report.fact("memory for messages", memory);
     report.fact("key management system", key_management::description(config));
 }
 

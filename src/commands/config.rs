@@ -78,7 +78,11 @@ fn get(path: &Path, key: Option<&str>) -> Result<(), CommandError> {
             let lines: Result<Vec<String>, _> = elements.iter().map(as_line).collect();
             write_lines(lines?)
         }
-        Some(table @ Json::Object(_)) => write_text(as_toml(&without_unset(table))?),
+        Some(Json::Object(mut keys)) => {
+            // Unset keys are left out: TOML has no null.
+            keys.retain(|_, value| !value.is_null());
+            write_text(as_toml(&keys)?)
+        }
         Some(value) => write_line(as_line(&value)?),
     }
 }
@@ -104,12 +108,4 @@ fn as_line(value: &Json) -> Result<String, CommandError> {
 
 fn as_toml(value: &impl serde::Serialize) -> Result<String, CommandError> {
     toml::to_string(value).map_err(CommandError::other)
-}
-
-/// Removes unset keys: TOML has no null.
-fn without_unset(mut table: Json) -> Json {
-    if let Json::Object(keys) = &mut table {
-        keys.retain(|_, value| !value.is_null());
-    }
-    table
 }

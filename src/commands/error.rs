@@ -69,7 +69,6 @@ impl CommandError {
         Self::Usage(text.to_string())
     }
 
-    /// Any other reason.
     pub(super) fn other(text: impl fmt::Display) -> Self {
         Self::Other(text.to_string())
     }

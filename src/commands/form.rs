@@ -26,9 +26,19 @@ impl Form {
         object: impl Fn(&T) -> Value,
         line: impl Fn(&T) -> L,
     ) -> Result<(), CommandError> {
+        self.write_table(list, object, || list.iter().map(line))
+    }
+
+    /// Writes a list: an object for each element, or the lines of a table.
+    pub(super) fn write_table<T, L: IntoIterator<Item = impl Display>>(
+        &self,
+        list: &[T],
+        object: impl Fn(&T) -> Value,
+        lines: impl FnOnce() -> L,
+    ) -> Result<(), CommandError> {
         match self.json {
             true => write_json(&list.iter().map(object).collect::<Value>()),
-            false => write_lines(list.iter().map(line)),
+            false => write_lines(lines()),
         }
     }
 }

@@ -90,25 +90,26 @@ pub(super) struct Arguments {
 pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<(), CommandError> {
     let mut questions = Questions::of_terminal();
     // Asks and checks everything before it writes anything.
-    let configuration = Configuration::of(path, arguments, &mut questions)?;
-    let config = configuration.config();
-    let database = Database::of(path, config).await?;
-    if let (Configuration::Present(_), Database::Complete) = (&configuration, &database) {
-        return Err(finished(config));
+    let (config, new_text) = configuration(path, arguments, &mut questions)?;
+    let has_database = has_complete_database(path, &config).await?;
+    if new_text.is_none() && has_database {
+        return Err(CommandError::at(
+            &config.store.path,
+            "exists already, and nothing is left to be set up; for another installation give \
+             another --config, or move a file without use away",
+        ));
     }
-    let first_key = match (&database, &config.kms.socket) {
-        (Database::Complete, _) | (_, Some(_)) => None,
-        (Database::Missing | Database::WithoutKey, None) => {
-            Some(first_key(arguments, &mut questions)?)
-        }
+    let first_key = match has_database || config.kms.socket.is_some() {
+        true => None,
+        false => Some(first_key(arguments, &mut questions)?),
     };
     let mut steps = Steps::begin();
-    if let Configuration::New { text, .. } = &configuration {
-        write_configuration(path, text)?;
+    if let Some(text) = new_text {
+        write_configuration(path, &text)?;
         steps.done([format!("configuration: {}", path.display())]);
     }
-    steps.done(create_master_secret(config)?);
-    let environment = Environment::open(path, config).await?;
+    steps.done(create_master_secret(&config)?);
+    let environment = Environment::open(path, &config).await?;
     steps.done([format!("database:      {}", config.store.path.display())]);
     // Without a record, the time until `serve` starts would look like a clock that was
     // set forward.
@@ -119,42 +120,30 @@ pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<(), Comman
         steps.done(key.add_to(&environment, &private_key).await?);
     }
     environment.store.close().await;
-    steps.done(milter_port::make_directory(config)?);
+    steps.done(milter_port::make_directory(&config)?);
     steps.done([next_commands(path)]);
     steps.end()
 }
 
-enum Configuration {
-    Present(Config),
-    New { config: Config, text: String },
-}
-
-impl Configuration {
-    fn of(
-        path: &Path,
-        arguments: &Arguments,
-        questions: &mut Questions<impl io::BufRead, impl io::Write>,
-    ) -> Result<Self, CommandError> {
-        if !path.exists() {
-            let text = new_configuration(path, arguments, questions)?;
-            let config = Config::parse(path, &text)?;
-            return Ok(Self::New { config, text });
-        }
-        if arguments.is_about_configuration() {
-            return Err(CommandError::at(
-                path,
-                "exists already, and its address, paths and key management system are used; change \
-                 them with kms-gateway config set, or move the file away",
-            ));
-        }
-        Ok(Self::Present(Config::load(path)?))
+/// The configuration at `path`. If the file does not exist, makes the text to write
+/// there.
+fn configuration(
+    path: &Path,
+    arguments: &Arguments,
+    questions: &mut Questions<impl io::BufRead, impl io::Write>,
+) -> Result<(Config, Option<String>), CommandError> {
+    if !path.exists() {
+        let text = new_configuration(path, arguments, questions)?;
+        return Ok((Config::parse(path, &text)?, Some(text)));
     }
-
-    fn config(&self) -> &Config {
-        match self {
-            Self::Present(config) | Self::New { config, .. } => config,
-        }
+    if arguments.is_about_configuration() {
+        return Err(CommandError::at(
+            path,
+            "exists already, and its address, paths and key management system are used; change \
+             them with kms-gateway config set, or move the file away",
+        ));
     }
+    Ok((Config::load(path)?, None))
 }
 
 impl Arguments {
@@ -248,49 +237,30 @@ fn in_three_years() -> Option<StsTime> {
     sts_time(day.timestamp()).ok()
 }
 
-/// The state of the database.
-enum Database {
-    Missing,
-    /// An earlier run was cut short before it made the KMC's key.
-    WithoutKey,
-    /// May be older than the configuration: a purged package can leave the database.
-    Complete,
-}
-
-impl Database {
-    async fn of(path: &Path, config: &Config) -> Result<Self, CommandError> {
-        let file = &config.store.path;
-        if !file.exists() {
-            return Ok(Self::Missing);
-        }
-        let secret = master_secret_file(&config.secrets);
-        if config.secrets.is_in_file() && !secret.exists() {
-            return Err(CommandError::other(format_args!(
-                "{}: exists, but its master secret, {}, does not; put the secret back, or move a \
-                 database without use away",
-                file.display(),
-                secret.display()
-            )));
-        }
-        if config.kms.socket.is_some() {
-            return Ok(Self::Complete);
-        }
-        let environment = Environment::open(path, config).await?;
-        let keys = environment.store.kmc_keys().await?;
-        environment.store.close().await;
-        match keys.is_empty() {
-            true => Ok(Self::WithoutKey),
-            false => Ok(Self::Complete),
-        }
+/// Whether the database exists and nothing is missing in it. It may be older than the
+/// configuration: a purged package can leave the database.
+async fn has_complete_database(path: &Path, config: &Config) -> Result<bool, CommandError> {
+    let file = &config.store.path;
+    if !file.exists() {
+        return Ok(false);
     }
-}
-
-fn finished(config: &Config) -> CommandError {
-    CommandError::at(
-        &config.store.path,
-        "exists already, and nothing is left to be set up; for another installation give another \
-         --config, or move a file without use away",
-    )
+    let secret = master_secret_file(&config.secrets);
+    if config.secrets.is_in_file() && !secret.exists() {
+        let problem = format_args!(
+            "exists, but its master secret, {}, does not; put the secret back, or move a database \
+             without use away",
+            secret.display()
+        );
+        return Err(CommandError::at(file, problem));
+    }
+    if config.kms.socket.is_some() {
+        return Ok(true);
+    }
+    let environment = Environment::open(path, config).await?;
+    let keys = environment.store.kmc_keys().await?;
+    environment.store.close().await;
+    // An earlier run may have been cut short before it made the KMC's key.
+    Ok(!keys.is_empty())
 }
 
 /// Writes the configuration, which is readable for all: it holds no secret.

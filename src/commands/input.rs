@@ -19,12 +19,11 @@ const SECRET_LIMIT: usize = 64 * 1024;
 
 /// Reads a file, or standard input for `-`, up to [`LIMIT`].
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, CommandError> {
-    let read = if path == Path::new("-") {
-        read_limited(io::stdin().lock())
-    } else {
-        fs::File::open(path).and_then(read_limited)
-    };
-    let bytes = read.map_err(|error| CommandError::file(path, "read", &error))?;
+    let mut bytes = Vec::new();
+    open(path)?
+        .take(LIMIT + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| CommandError::file(path, "read", &error))?;
     if bytes.len() as u64 > LIMIT {
         let limit = LIMIT / 1024 / 1024;
         let problem = format_args!("larger than {limit} MiB; give a smaller file");
@@ -84,12 +83,6 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn BufRead>, CommandError> {
     }
     let file = fs::File::open(path).map_err(|error| CommandError::file(path, "read", &error))?;
     Ok(Box::new(BufReader::new(file)))
-}
-
-fn read_limited(source: impl Read) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    source.take(LIMIT + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

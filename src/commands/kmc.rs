@@ -181,7 +181,7 @@ impl FirstKey {
 }
 
 async fn rotate(path: &Path, arguments: Rotate) -> Result<(), CommandError> {
-    let (_, environment) = key_management::load_embedded(path).await?;
+    let environment = key_management::load_embedded(path).await?;
     let now = Timestamp::now();
     let rows = environment.store.kmc_keys().await?;
     let active = active(&rows, now)?;
@@ -225,7 +225,7 @@ fn described(row: &KmcKeyRow, private_key: &PrivateKey) -> [String; 5] {
 }
 
 async fn list(path: &Path, form: &Form) -> Result<(), CommandError> {
-    let (_, environment) = key_management::load_embedded(path).await?;
+    let environment = key_management::load_embedded(path).await?;
     let rows = environment.store.kmc_keys().await?;
     let keys = KmcKeys::at(sts_time(Timestamp::now())?, &rows);
     environment.store.close().await;
@@ -278,7 +278,7 @@ async fn public_key(path: &Path) -> Result<(), CommandError> {
 
 async fn export(path: &Path, arguments: &Export) -> Result<(), CommandError> {
     let passphrase = passphrase(&arguments.passphrase_file)?;
-    let (_, environment) = key_management::load_embedded(path).await?;
+    let environment = key_management::load_embedded(path).await?;
     let rows = environment.store.kmc_keys().await?;
     let active = active(&rows, Timestamp::now())?;
     let pem = active
@@ -286,11 +286,8 @@ async fn export(path: &Path, arguments: &Export) -> Result<(), CommandError> {
         .map_err(CommandError::other)?
         .to_encrypted_pem(&passphrase)?;
     write_new(&arguments.out, pem.as_bytes())?;
-    write_line(format_args!(
-        "{} written to {}",
-        active.kmcid,
-        arguments.out.display()
-    ))
+    let out = arguments.out.display();
+    write_line(format_args!("{} written to {out}", active.kmcid))
 }
 
 fn active(rows: &[KmcKeyRow], now: Timestamp) -> Result<&KmcKeyRow, CommandError> {

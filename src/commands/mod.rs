@@ -24,7 +24,6 @@ mod prompt;
 mod queue;
 mod record;
 mod registration;
-mod sealed_rows;
 mod secret;
 mod security_module;
 mod senders;

@@ -39,8 +39,21 @@ Example:
   kms-gateway module list")]
     List(Form),
     History(History),
-    Revoke(Revoke),
-    Restore(Restore),
+    /// Refuse a module from now on.
+    #[command(after_help = "\
+Example:
+  kms-gateway module revoke \\
+      SMID.1:Example:90000001:20260102T030405Z:09D598DBA26CF3AC:318F")]
+    Revoke(Module),
+    /// Undo a revocation: answer the module again.
+    #[command(after_help = "\
+The module keeps its DAK, hardware id and supply groups. A request that was
+answered before is not answered again. If others may know the DAK, register the
+module anew instead, with another SMID.
+
+Example:
+  kms-gateway module restore SMID.1:Example:90000001")]
+    Restore(Module),
     Authorise(Authorise),
 }
 
@@ -77,27 +90,9 @@ pub(super) struct History {
     form: Form,
 }
 
-/// Refuse a module from now on.
+/// The module that the command line names.
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Example:
-  kms-gateway module revoke \\
-      SMID.1:Example:90000001:20260102T030405Z:09D598DBA26CF3AC:318F")]
-pub(super) struct Revoke {
-    /// The module's SMID, or a beginning that no other has.
-    smid: String,
-}
-
-/// Undo a revocation: answer the module again.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-The module keeps its DAK, hardware id and supply groups. A request that was
-answered before is not answered again. If others may know the DAK, register the
-module anew instead, with another SMID.
-
-Example:
-  kms-gateway module restore SMID.1:Example:90000001")]
-pub(super) struct Restore {
+pub(super) struct Module {
     /// The module's SMID, or a beginning that no other has.
     smid: String,
 }
@@ -144,7 +139,7 @@ impl Authorise {
 }
 
 pub(super) async fn run(path: &Path, action: Action) -> Result<(), CommandError> {
-    let (_, environment) = key_management::load_embedded(path).await?;
+    let environment = key_management::load_embedded(path).await?;
     let ending = act(&environment, action).await;
     environment.store.close().await;
     ending
@@ -169,12 +164,12 @@ async fn act(environment: &Environment, action: Action) -> Result<(), CommandErr
             form.write(&modules, object, line)
         }
         Action::History(arguments) => history(environment, &arguments).await,
-        Action::Revoke(arguments) => {
-            let smid = meant(environment, &arguments.smid).await?;
+        Action::Revoke(module) => {
+            let smid = meant(environment, &module.smid).await?;
             write_line(line(&administration.revoke(&smid, now).await?))
         }
-        Action::Restore(arguments) => {
-            let smid = meant(environment, &arguments.smid).await?;
+        Action::Restore(module) => {
+            let smid = meant(environment, &module.smid).await?;
             write_line(line(&administration.restore(&smid, now).await?))
         }
         Action::Authorise(arguments) => {
@@ -191,7 +186,6 @@ async fn act(environment: &Environment, action: Action) -> Result<(), CommandErr
     }
 }
 
-/// The words for modules.
 pub(super) const MODULES: Named = Named {
     one: "module",
     many: "modules",

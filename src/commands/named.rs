@@ -8,9 +8,7 @@ const CANDIDATES: usize = 10;
 
 /// The words for a kind of thing that has names.
 pub(super) struct Named {
-    /// The singular.
     pub(super) one: &'static str,
-    /// The plural.
     pub(super) many: &'static str,
     /// The remedy if a name fits none.
     pub(super) remedy: &'static str,

@@ -214,23 +214,17 @@ struct Json<'a> {
 }
 
 fn show_findings(findings: &Findings, json: bool) -> Result<Ending, CommandError> {
-    let Findings {
-        directory,
-        wiring,
-        differences,
-        notes,
-    } = findings;
     if json {
         write_json(&Json {
-            directory,
-            wiring: *wiring,
-            differences,
-            notes,
+            directory: &findings.directory,
+            wiring: findings.wiring,
+            differences: &findings.differences,
+            notes: &findings.notes,
         })?;
     } else {
         write_lines(lines(findings))?;
     }
-    let is_well = wiring.is_some() && differences.is_empty();
+    let is_well = findings.wiring.is_some() && findings.differences.is_empty();
     Ok(Ending::of_search(is_well))
 }
 

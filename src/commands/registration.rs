@@ -34,11 +34,8 @@ impl Registration {
     /// Reads a file with the content of [`Registration::json`].
     pub(super) fn read(path: &Path) -> Result<Self, CommandError> {
         let wrong = |problem: String| {
-            let problem = format_args!("not the registration of a module: {problem}");
-            CommandError::at(
-                path,
-                format_args!("{problem}; give the file that sm init wrote"),
-            )
+            let wrong = format!("not the registration of a module: {problem}");
+            CommandError::at(path, wrong + "; give the file that sm init wrote")
         };
         let bytes = input::read_secret(path)?;
         // serde_json's message is left out: it may quote the DAK.

@@ -57,12 +57,7 @@ pub(super) struct Rewrap {
 }
 
 pub(super) async fn run(path: &Path, action: Action) -> Result<(), CommandError> {
-    match action {
-        Action::Rewrap(arguments) => rewrap(path, &arguments).await,
-    }
-}
-
-async fn rewrap(path: &Path, arguments: &Rewrap) -> Result<(), CommandError> {
+    let Action::Rewrap(arguments) = action;
     let config = Config::load(path)?;
     let present = master_secret(path, &config.secrets)?;
     let new = match &arguments.new_file {
@@ -89,7 +84,7 @@ async fn rewrap(path: &Path, arguments: &Rewrap) -> Result<(), CommandError> {
     } else {
         change(store, secret, next, arguments.rekey).await?;
     }
-    let mut lines = done(arguments, is_changed);
+    let mut lines = done(&arguments, is_changed);
     if let Some(file) = arguments.new_file.as_ref().filter(|_| !next.is(&present)) {
         lines.push(next_step(&config.secrets, file));
     }
@@ -100,15 +95,12 @@ async fn rewrap(path: &Path, arguments: &Rewrap) -> Result<(), CommandError> {
 
 /// The lines about the change.
 fn done(arguments: &Rewrap, was_changed: bool) -> Vec<String> {
-    let of_secret = |file: &PathBuf| match was_changed {
-        true => format!(
-            "The master secret in {} was the database's already.",
-            file.display()
-        ),
-        false => format!(
-            "The database opens with the master secret in {} alone.",
-            file.display()
-        ),
+    let of_secret = |file: &PathBuf| {
+        let file = file.display();
+        match was_changed {
+            true => format!("The master secret in {file} was the database's already."),
+            false => format!("The database opens with the master secret in {file} alone."),
+        }
     };
     let of_keys = "Every key in the database is sealed under a new storage key.";
     let of_keys = arguments.rekey.then(|| of_keys.to_owned());

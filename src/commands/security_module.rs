@@ -107,10 +107,8 @@ fn init(arguments: Init) -> Result<(), CommandError> {
     };
     let module = SecurityModule::create(&arguments.state, identity)?;
     let Identity { smid, hardware, .. } = module.identity();
-    write_new(
-        &arguments.registration,
-        &Registration::json(smid, hardware, module.dak())?,
-    )?;
+    let registration = Registration::json(smid, hardware, module.dak())?;
+    write_new(&arguments.registration, &registration)?;
     write_line(smid)
 }
 

@@ -8,12 +8,14 @@ use serde_json::{Value, json};
 
 use super::{
     CommandError,
+    form::Form,
     named::Named,
     operator::order,
-    standard_output::{write_json, write_line, write_lines},
+    standard_output::write_line,
     table::{Column, Table, second, terminal_width},
 };
 use crate::{
+    config::Config,
     gateway::environment::Environment,
     policy::throttle::Stage,
     printable::Printable,
@@ -23,13 +25,8 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
-    List(List),
-    Unblock(Unblock),
-}
-
-/// List the senders of recent requests, the latest first.
-#[derive(Debug, Args)]
-#[command(after_help = "\
+    /// List the senders of recent requests, the latest first.
+    #[command(after_help = "\
 A sender is open (its requests are answered at once), deferring (they wait for
 their turn) or blocked. Under \"ends\" is when the block ends, or when its
 backlog is worked off. Long names are cut on a terminal, but not in a pipe.
@@ -39,10 +36,8 @@ exact.
 
 Example:
   kms-gateway senders list")]
-pub(super) struct List {
-    /// Print a JSON array.
-    #[arg(long)]
-    json: bool,
+    List(Form),
+    Unblock(Unblock),
 }
 
 /// End a sender's block, and answer its waiting requests at once.
@@ -56,23 +51,21 @@ pub(super) struct Unblock {
 }
 
 pub(super) async fn run(path: &Path, action: Action) -> Result<(), CommandError> {
-    let (_, environment) = Environment::load(path).await?;
+    let environment = Environment::open(path, &Config::load(path)?).await?;
     let store = environment.store.as_ref();
     let ending = match action {
-        Action::List(arguments) => list(store, &arguments).await,
+        Action::List(form) => list(store, &form).await,
         Action::Unblock(arguments) => unblock(store, &arguments).await,
     };
     store.close().await;
     ending
 }
 
-async fn list(store: &Store, arguments: &List) -> Result<(), CommandError> {
+async fn list(store: &Store, form: &Form) -> Result<(), CommandError> {
     let now = Timestamp::now();
     let senders = store.throttled_senders(now).await?;
-    match arguments.json {
-        true => write_json(&senders.iter().map(as_json).collect::<Value>()),
-        false => write_lines(table(&senders, now).lines(terminal_width())),
-    }
+    let lines = || table(&senders, now).lines(terminal_width());
+    form.write_table(&senders, as_json, lines)
 }
 
 async fn unblock(store: &Store, arguments: &Unblock) -> Result<(), CommandError> {

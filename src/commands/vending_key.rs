@@ -19,7 +19,12 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
-    Generate(Generate),
+    /// Make a vending key and print its key check value.
+    #[command(after_help = "\
+Example:
+  kms-gateway vending-key generate \\
+      --sgc 000439 --krn 1 --kt 2 --dkga 04 --bdt 2014")]
+    Generate(Attributes),
     Import(Import),
     Retire(Retire),
     /// List the vending keys with their key check values.
@@ -31,17 +36,6 @@ set.
 Example:
   kms-gateway vending-key list")]
     List(Form),
-}
-
-/// Make a vending key and print its key check value.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Example:
-  kms-gateway vending-key generate \\
-      --sgc 000439 --krn 1 --kt 2 --dkga 04 --bdt 2014")]
-pub(super) struct Generate {
-    #[command(flatten)]
-    attributes: Attributes,
 }
 
 /// Import a vending key and print its key check value.
@@ -80,7 +74,7 @@ pub(super) struct Retire {
 
 /// The attributes, named as in the STS Association's glossary of key management.
 #[derive(Debug, Args)]
-struct Attributes {
+pub(super) struct Attributes {
     /// Supply group code, 6 digits.
     #[arg(long)]
     sgc: Sgc,
@@ -128,7 +122,7 @@ fn limit(text: &str) -> Result<u32, String> {
 }
 
 pub(super) async fn run(path: &Path, action: Action) -> Result<(), CommandError> {
-    let (_, environment) = key_management::load_embedded(path).await?;
+    let environment = key_management::load_embedded(path).await?;
     let ending = act(&environment, action).await;
     environment.store.close().await;
     ending
@@ -136,7 +130,7 @@ pub(super) async fn run(path: &Path, action: Action) -> Result<(), CommandError>
 
 async fn act(environment: &Environment, action: Action) -> Result<(), CommandError> {
     match action {
-        Action::Generate(Generate { attributes }) => {
+        Action::Generate(attributes) => {
             let key = VendingKey::generate(attributes.dkga)?;
             add(environment, attributes, &key).await
         }

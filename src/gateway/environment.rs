@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use super::GatewayError;
 use crate::{
     audit::ChainKey,
-    config::{Config, ConfigError, Secrets},
+    config::{Config, ConfigError, GatewayAddress, Secrets},
     dnsbl::{Blocklists, ResolverError},
     kms::{EmbeddedKms, KmsTables, administration::Administration, update::StsaKey},
-    mail::GatewayAddresses,
+    mail::{Address, GatewayAddresses},
     policy::{self, dnsbl},
     secrets::{MasterSecret, MasterSecretError, StorageKey, secrets_are_kept_in_memory},
     store::{Store, give_to_owner},
@@ -48,13 +48,6 @@ impl Environment {
     async fn with(store: Arc<Store>, secret: &MasterSecret) -> Result<Self, GatewayError> {
         let storage_key = StorageKey::open_or_create(store.as_ref(), secret).await?;
         Ok(Self { store, storage_key })
-    }
-
-    /// Loads the configuration at `path`, and opens its store and keys.
-    pub(crate) async fn load(path: &Path) -> Result<(Config, Self), GatewayError> {
-        let config = Config::load(path)?;
-        let environment = Self::open(path, &config).await?;
-        Ok((config, environment))
     }
 
     /// The operator's access to the keys.
@@ -101,25 +94,15 @@ pub(crate) fn master_secret(path: &Path, secrets: &Secrets) -> Result<MasterSecr
     if let Err(error) = secrets_are_kept_in_memory() {
         tracing::warn!(%error, "secrets may be swapped out; raise LimitMEMLOCK= (ulimit -l)");
     }
-    let (key, secret) = match secrets {
-        Secrets {
-            master_secret_credential: Some(name),
-            ..
-        } => (
-            "secrets.master_secret_credential",
-            MasterSecret::from_systemd_credential(name),
-        ),
-        Secrets {
-            master_secret_environment: Some(variable),
-            ..
-        } => (
-            "secrets.master_secret_environment",
-            MasterSecret::from_environment(variable),
-        ),
-        _ => (
-            "secrets.master_secret_file",
-            MasterSecret::from_file(master_secret_file(secrets)),
-        ),
+    let (key, secret) = if let Some(name) = &secrets.master_secret_credential {
+        let secret = MasterSecret::from_systemd_credential(name);
+        ("secrets.master_secret_credential", secret)
+    } else if let Some(variable) = &secrets.master_secret_environment {
+        let secret = MasterSecret::from_environment(variable);
+        ("secrets.master_secret_environment", secret)
+    } else {
+        let secret = MasterSecret::from_file(master_secret_file(secrets));
+        ("secrets.master_secret_file", secret)
     };
     secret.map_err(|error| {
         let remedy = match &error {
@@ -151,17 +134,16 @@ pub(crate) fn master_secret_file(secrets: &Secrets) -> &Path {
         .unwrap_or(Path::new(DEFAULT_MASTER_SECRET))
 }
 
+/// The addresses in a list of the configuration.
+pub(crate) fn addresses(configured: &[GatewayAddress]) -> Vec<Address> {
+    let addresses = configured.iter();
+    addresses.map(|address| address.0.clone()).collect()
+}
+
 /// The addresses whose mail is the gateway's.
 pub(crate) fn gateway_addresses(config: &Config) -> GatewayAddresses {
-    GatewayAddresses::new(
-        config
-            .gateway
-            .addresses
-            .iter()
-            .map(|address| address.0.clone())
-            .collect(),
-        &config.gateway.recipient_delimiter,
-    )
+    let addresses = addresses(&config.gateway.addresses);
+    GatewayAddresses::new(addresses, &config.gateway.recipient_delimiter)
 }
 
 /// The settings that the rules apply.

@@ -49,7 +49,6 @@ impl GatewayError {
         Self::Other(format!("{}: can't be {action}: {error}", path.display()))
     }
 
-    /// Any other reason.
     pub(crate) fn other(text: impl fmt::Display) -> Self {
         Self::Other(text.to_string())
     }

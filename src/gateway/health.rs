@@ -53,7 +53,6 @@ pub(super) struct Diagnosis {
     pub(super) lines: Vec<String>,
 }
 
-/// The sources of the answers.
 #[derive(Clone)]
 pub(super) struct Health {
     pub(super) phase: watch::Receiver<Phase>,
@@ -63,15 +62,10 @@ pub(super) struct Health {
 impl Health {
     /// Whether the process works. If not, it should be restarted.
     pub(super) fn alive(&self) -> Diagnosis {
-        match self.vitals.borrow().hangs.clone() {
-            Some(reason) => Diagnosis {
-                is_good: false,
-                lines: vec![reason],
-            },
-            None => Diagnosis {
-                is_good: true,
-                lines: vec!["alive".to_owned()],
-            },
+        let hangs = self.vitals.borrow().hangs.clone();
+        Diagnosis {
+            is_good: hangs.is_none(),
+            lines: vec![hangs.unwrap_or_else(|| "alive".to_owned())],
         }
     }
 

@@ -1,6 +1,7 @@
 //! The facts of this installation that help texts state: addresses and limits from
 //! the configuration, and the reasons for no answer from the policy's table.
 
+use super::environment::addresses;
 use crate::{
     config::Config,
     policy::RULES,
@@ -10,20 +11,10 @@ use crate::{
 /// The facts of the installation with this configuration.
 pub(crate) fn installation(config: &Config) -> Installation {
     Installation {
-        addresses: config
-            .gateway
-            .addresses
-            .iter()
-            .map(|address| address.0.clone())
-            .collect(),
+        addresses: addresses(&config.gateway.addresses),
         limits: limits(config),
         unanswered: unanswered(config),
-        stsa_addresses: config
-            .module_update
-            .stsa_addresses
-            .iter()
-            .map(|address| address.0.clone())
-            .collect(),
+        stsa_addresses: addresses(&config.module_update.stsa_addresses),
     }
 }
 

@@ -68,11 +68,10 @@ pub(crate) async fn embedded(path: &Path, config: &Config) -> Result<EmbeddedKms
 
 /// Loads the configuration at `path`, and opens store and storage key for a command
 /// on the embedded system's tables.
-pub(crate) async fn load_embedded(path: &Path) -> Result<(Config, Environment), GatewayError> {
+pub(crate) async fn load_embedded(path: &Path) -> Result<Environment, GatewayError> {
     let config = Config::load(path)?;
     require_embedded(path, &config)?;
-    let environment = Environment::open(path, &config).await?;
-    Ok((config, environment))
+    Environment::open(path, &config).await
 }
 
 /// Warns of embedded keys that are still in the store although an external system
@@ -84,11 +83,9 @@ pub(crate) async fn keys_left_behind(
     if config.kms.socket.is_none() {
         return Ok(None);
     }
-    let (kmc_keys, modules, vending_keys) = (
-        store.kmc_keys().await?.len(),
-        store.modules().await?.len(),
-        store.vending_keys().await?.len(),
-    );
+    let kmc_keys = store.kmc_keys().await?.len();
+    let modules = store.modules().await?.len();
+    let vending_keys = store.vending_keys().await?.len();
     if kmc_keys + modules + vending_keys == 0 {
         return Ok(None);
     }

@@ -59,11 +59,8 @@ fn limits_of(line: &str, root: &Path) -> impl Iterator<Item = u64> {
         // In a container the path may be the host's, so that only the root exists. A
         // group without a limit has no number in its file.
         groups.into_iter().filter_map(move |group| {
-            fs::read_to_string(group.join(file))
-                .ok()?
-                .trim()
-                .parse()
-                .ok()
+            let text = fs::read_to_string(group.join(file)).ok()?;
+            text.trim().parse().ok()
         })
     })
 }

@@ -21,7 +21,6 @@ use crate::{
 /// Prometheus asks.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// The installed exporter.
 #[derive(Clone)]
 pub(super) struct Metrics {
     exporter: PrometheusHandle,

@@ -27,8 +27,8 @@ const FORGE: &str = "can speak for Postfix there, and forge clients, logins and 
 /// The proposed address of the milter: a socket for Postfix alone, or without a
 /// Postfix the default port.
 pub(crate) fn proposal() -> ListenAddress {
-    match postfix(&["postconf", "-h", "queue_directory"]) {
-        Some(queue) => ListenAddress::Unix(Path::new(queue.trim()).join(SOCKET)),
+    match postconf("queue_directory") {
+        Some(queue) => ListenAddress::Unix(Path::new(&queue).join(SOCKET)),
         None => ListenAddress::default(),
     }
 }
@@ -40,7 +40,7 @@ pub(crate) fn make_directory(config: &Config) -> Result<Option<String>, GatewayE
     let Some(directory) = directory.filter(|directory| !directory.path().exists()) else {
         return Ok(None);
     };
-    let Some(mail_owner) = mail_owner().filter(|_| geteuid().is_root()) else {
+    let Some(mail_owner) = postconf("mail_owner").filter(|_| geteuid().is_root()) else {
         let Missing { problem, remedy } = missing(&directory);
         return Ok(Some(format!("milter.listen: {problem}; {remedy}")));
     };
@@ -126,7 +126,7 @@ fn socket_warnings(config: &Config, socket: &Path) -> Vec<String> {
             "milter.listen: every user {FORGE}, at {socket}; chmod o-rw {socket}"
         ));
     }
-    let unreachable = mail_owner().and_then(|owner| directory.warning(&owner));
+    let unreachable = postconf("mail_owner").and_then(|owner| directory.warning(&owner));
     warnings.extend(unreachable.map(|warning| format!("milter.listen: {warning}")));
     warnings
 }
@@ -154,18 +154,11 @@ fn missing(directory: &SocketDirectory) -> Missing {
     }
 }
 
-fn mail_owner() -> Option<String> {
-    postfix(&["postconf", "-h", "mail_owner"]).map(|owner| owner.trim().to_owned())
-}
-
-/// Runs a command, and returns its standard output. None if it fails or is missing.
-fn postfix(command: &[&str]) -> Option<String> {
-    let (program, arguments) = command.split_first()?;
-    let output = Command::new(program).args(arguments).output().ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+/// The value of Postfix's `parameter`. None if postconf(1) fails or is missing.
+fn postconf(parameter: &str) -> Option<String> {
+    let output = Command::new("postconf").args(["-h", parameter]).output();
+    let output = output.ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 #[cfg(test)]

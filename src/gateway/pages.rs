@@ -42,7 +42,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
-/// The sources of the pages.
 #[derive(Clone)]
 pub(super) struct Pages {
     pub(super) metrics: Metrics,

@@ -132,7 +132,20 @@ impl Service {
     fn start_tasks(&mut self, socket: MilterSocket) {
         let (config, live, clock) = (&self.config, &self.live, &self.clock);
         let store: Arc<Store> = self.store.clone();
-        let worker = worker(config, live, store.clone(), clock.clone()).run(
+        let worker = Arc::new(Worker {
+            store: store.clone(),
+            clock: clock.clone(),
+            answering: live.answering.subscribe(),
+            delivering: live.delivering.subscribe(),
+            lease: config.worker.lease,
+            retry: Retry {
+                first: config.worker.first_retry,
+                longest: config.worker.longest_retry,
+                give_up: config.worker.give_up,
+                notice_after: config.worker.notice_after,
+            },
+        });
+        let worker = worker.run(
             config.worker.parallel_requests,
             config.worker.parallel_deliveries,
             self.stop.subscribe(),
@@ -238,25 +251,4 @@ fn replay_marks_kept(config: &Config) -> Period {
         SLACK,
     ];
     parts.into_iter().fold(Period::from_secs(0), Period::plus)
-}
-
-fn worker(
-    config: &Config,
-    live: &Live,
-    store: Arc<Store>,
-    clock: Arc<WatchedClock>,
-) -> Arc<Worker> {
-    Arc::new(Worker {
-        store,
-        clock,
-        answering: live.answering.subscribe(),
-        delivering: live.delivering.subscribe(),
-        lease: config.worker.lease,
-        retry: Retry {
-            first: config.worker.first_retry,
-            longest: config.worker.longest_retry,
-            give_up: config.worker.give_up,
-            notice_after: config.worker.notice_after,
-        },
-    })
 }

@@ -38,12 +38,10 @@ const COLUMNS: [&str; 27] = [
     "smid",
 ];
 
-/// Writes the line of column names.
 pub(super) fn write_names(out: &mut impl Write) -> io::Result<()> {
     write_line(out, COLUMNS.map(str::to_owned))
 }
 
-/// Writes the line of an entry.
 pub(super) fn write(out: &mut impl Write, placed: &Placed) -> io::Result<()> {
     write_line(out, cells(placed))
 }

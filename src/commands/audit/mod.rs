@@ -23,14 +23,16 @@ use self::{
 use super::{
     CommandError, Ending,
     placed::Placed,
-    sealed_rows, standard_error,
+    standard_error,
     standard_output::{excused, write_json, write_line, write_lines, write_text, writer},
     table::terminal_width,
 };
 use crate::{
-    audit::{BrokenAt, Head, HeadSyntax},
+    audit::{BrokenAt, Head},
     config::Config,
     gateway::environment::{chain_key, existing_store, master_secret},
+    kms::{AlteredRows, KmsTables as _},
+    secrets::{MasterSecret, OtherMasterSecret, StorageKey},
     store::Store,
 };
 
@@ -76,7 +78,7 @@ Examples:
   kms-gateway audit verify --head \"$(cat head.txt)\"")]
 pub(super) struct Verify {
     /// A head kept elsewhere: the log must still have that entry.
-    #[arg(long, value_name = "SEQ:HASH", value_parser = parse_head)]
+    #[arg(long, value_name = "SEQ:HASH")]
     head: Option<Head>,
     /// Print a JSON object.
     #[arg(long)]
@@ -103,10 +105,6 @@ pub(super) struct Export {
 enum Format {
     Jsonl,
     Csv,
-}
-
-fn parse_head(text: &str) -> Result<Head, HeadSyntax> {
-    text.parse()
 }
 
 pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandError> {
@@ -183,7 +181,7 @@ impl Verify {
     async fn run(&self, path: &Path, config: &Config) -> Result<Ending, CommandError> {
         let secret = master_secret(path, &config.secrets)?;
         let store = existing_store(config, Some(chain_key(&secret))).await?;
-        let altered = sealed_rows::altered(&store, &secret).await?.alarm();
+        let altered = altered_rows(&store, &secret).await?.alarm();
         let mut verified = store.verify_audit(None).await?;
         if let (Ok(_), Some(kept)) = (&verified, self.head) {
             verified = store.verify_audit(Some(kept)).await?;
@@ -275,4 +273,21 @@ fn passed_on(hand_overs: &[i64]) -> String {
 async fn first(store: &Store) -> Result<Option<i64>, CommandError> {
     let oldest = store.audit_entries(i64::MIN, 1).await?;
     Ok(oldest.first().map(|stored| stored.head.sequence))
+}
+
+/// The altered sealed rows. `secret` must be the master secret of the store's audit
+/// log.
+async fn altered_rows(store: &Store, secret: &MasterSecret) -> Result<AlteredRows, CommandError> {
+    let Some(wrapped) = store.wrapped_storage_key().await? else {
+        return Ok(AlteredRows::default());
+    };
+    match StorageKey::unwrap(&wrapped, secret) {
+        Ok(storage_key) => Ok(AlteredRows::find(store, &storage_key).await?),
+        // The audit log opened with this secret, so that the storage key's row is wrong.
+        Err(OtherMasterSecret) => {
+            let mut altered = AlteredRows::default();
+            altered.add("the storage key".to_owned());
+            Ok(altered)
+        }
+    }
 }

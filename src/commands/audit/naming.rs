@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    super::{CommandError, module::MODULES, queue::REQUESTS},
+    super::{CommandError, module::MODULES, named::Named, queue::REQUESTS},
     pages::Pages,
     selection::{Selection, smids},
 };
@@ -31,10 +31,15 @@ async fn complete_smid(name: &mut String, store: &Store) -> Result<(), CommandEr
         return Ok(());
     }
     let found: Vec<String> = named_in_log(name, store).await?.into_iter().collect();
-    match found.as_slice() {
+    take_only(name, &found, &MODULES)
+}
+
+/// Replaces `name` by the only name that was found.
+fn take_only(name: &mut String, found: &[String], kind: &Named) -> Result<(), CommandError> {
+    match found {
         [] => {}
         [one] => name.clone_from(one),
-        many => return Err(MODULES.not_one(name, many.iter())),
+        many => return Err(kind.not_one(name, many.iter())),
     }
     Ok(())
 }
@@ -62,10 +67,5 @@ async fn complete_request(name: &mut String, store: &Store) -> Result<(), Comman
     if !found.iter().all(begins_so) {
         return Ok(());
     }
-    match found.as_slice() {
-        [] => {}
-        [one] => name.clone_from(one),
-        many => return Err(REQUESTS.not_one(name, many.iter())),
-    }
-    Ok(())
+    take_only(name, &found, &REQUESTS)
 }

@@ -12,17 +12,13 @@ use crate::printable::PrintableJson;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Form {
-    /// A table for people.
     Table(Look),
-    /// One JSON array.
     JsonArray,
     /// One JSON object a line.
     JsonLines,
-    /// Comma-separated values.
     Csv,
 }
 
-/// Writes entries in one form.
 pub(super) struct Output<W> {
     form: Form,
     out: W,

@@ -46,12 +46,10 @@ pub(super) struct Look {
     pub(super) now: Timestamp,
 }
 
-/// Writes the line of column names.
 pub(super) fn write_names(out: &mut impl Write, look: Look) -> io::Result<()> {
     writeln!(out, "{}", look.line(&NAMES.map(str::to_owned)))
 }
 
-/// Writes the line of an entry.
 pub(super) fn write(out: &mut impl Write, placed: &Placed, look: Look) -> io::Result<()> {
     writeln!(out, "{}", look.line(&cells(placed, look)))
 }

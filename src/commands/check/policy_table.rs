@@ -7,7 +7,6 @@ use crate::{
     policy::{self, Rule, Stage},
 };
 
-/// A rule with its settings.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
     rule: &'static str,

@@ -6,8 +6,7 @@ use serde::Serialize;
 
 use super::policy_table::{self, Row};
 
-/// The findings of `check`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Report {
     /// The file of the configuration.
     configuration: String,
@@ -26,15 +25,11 @@ struct Fact {
 }
 
 impl Report {
-    /// A report on the configuration in the file at `path`.
     pub(super) fn new(path: &Path, rules: Vec<Row>) -> Self {
         Self {
             configuration: path.display().to_string(),
-            facts: Vec::new(),
             rules,
-            notes: Vec::new(),
-            warnings: Vec::new(),
-            problems: Vec::new(),
+            ..Self::default()
         }
     }
 

@@ -15,7 +15,6 @@ pub(super) struct Piece {
     pub(super) size: u64,
 }
 
-/// A file of messages.
 pub(super) struct Mailbox<R> {
     reader: R,
     keep: usize,

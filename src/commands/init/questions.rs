@@ -1,5 +1,4 @@
-//! Asks a person for missing options. Knows a terminal only as lines that come and
-//! go.
+//! Asks a person for missing options.
 
 use std::{
     fmt::Display,

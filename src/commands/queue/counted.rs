@@ -8,7 +8,6 @@ use crate::{printable::Printable, request_id::RequestId, store::Selected};
 /// Number of senders that are named as examples.
 const EXAMPLES: usize = 3;
 
-/// The counts of selected requests, in words.
 pub(super) struct Counted {
     /// The unanswered requests: `1 request`.
     pub(super) requests: String,

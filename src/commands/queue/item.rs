@@ -23,7 +23,6 @@ pub(super) struct Item<'a> {
     pub(super) service: Option<String>,
     /// The elements of a reply's `X-Gateway-Result`; empty for a request.
     pub(super) result: Vec<String>,
-    /// The Message-ID of a reply or request.
     pub(super) message_id: Option<String>,
 }
 
@@ -73,7 +72,6 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// The state in words.
     pub(super) fn state(&self, now: Timestamp) -> String {
         match self.queued.state {
             QueueState::Due if self.port.is_some() => "for the port".to_owned(),

@@ -104,8 +104,7 @@ pub(super) async fn run(
         .filter(|item| arguments.filter.selects(item, &by_name, now))
         .collect();
     if arguments.json {
-        let json: Value = items.iter().map(Item::json).collect();
-        return write_json(&json);
+        return write_json(&items.iter().map(Item::json).collect::<Value>());
     }
     if items.is_empty() && !queue.is_empty() {
         return write_lines(["Nothing that waits is selected."]);

@@ -10,7 +10,7 @@ mod retry;
 mod show;
 mod story;
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use clap::Subcommand;
 
@@ -19,7 +19,6 @@ use super::CommandError;
 use crate::{
     config::Config,
     gateway::environment::{chain_key, existing_store, master_secret},
-    store::Store,
 };
 
 #[derive(Debug, Subcommand)]
@@ -32,7 +31,14 @@ pub(super) enum Action {
 
 pub(super) async fn run(path: &Path, action: Action) -> Result<(), CommandError> {
     let config = Config::load(path)?;
-    let store = open(path, &config, &action).await?;
+    // Only commands that change the store need the master secret.
+    let key = match &action {
+        Action::List(_) | Action::Show(_) => None,
+        Action::Retry(_) | Action::Drop(_) => {
+            Some(chain_key(&master_secret(path, &config.secrets)?))
+        }
+    };
+    let store = existing_store(&config, key).await?;
     let done = match &action {
         Action::List(arguments) => list::run(&config, store.as_ref(), arguments).await,
         Action::Show(arguments) => show::run(&config, store.as_ref(), arguments).await,
@@ -41,15 +47,4 @@ pub(super) async fn run(path: &Path, action: Action) -> Result<(), CommandError>
     };
     store.close().await;
     done
-}
-
-/// Opens the store. Only commands that change it need the master secret.
-async fn open(path: &Path, config: &Config, action: &Action) -> Result<Arc<Store>, CommandError> {
-    let key = match action {
-        Action::List(_) | Action::Show(_) => None,
-        Action::Retry(_) | Action::Drop(_) => {
-            Some(chain_key(&master_secret(path, &config.secrets)?))
-        }
-    };
-    Ok(existing_store(config, key).await?)
 }

@@ -3,7 +3,6 @@
 use super::super::{CommandError, named::Named};
 use crate::{request_id::RequestId, store::Store};
 
-/// The words for requests.
 pub(in super::super) const REQUESTS: Named = Named {
     one: "request",
     many: "requests",

@@ -119,26 +119,15 @@ async fn one(
 }
 
 fn ended_text(ended: WaitsEnded) -> String {
-    match ended {
-        WaitsEnded {
-            requests: 0,
-            replies: 0,
-            throttled: 0,
-            port: false,
-        } => "Nothing waits for a time.".to_owned(),
-        WaitsEnded {
-            requests,
-            replies,
-            port,
-            ..
-        } => format!(
-            "Waits ended: {requests} of requests, {replies} of replies.{}",
-            match port {
-                true => " Postfix's reply port is tried now.",
-                false => "",
-            }
-        ),
+    if ended == WaitsEnded::default() {
+        return "Nothing waits for a time.".to_owned();
     }
+    let port = match ended.port {
+        true => " Postfix's reply port is tried now.",
+        false => "",
+    };
+    let (requests, replies) = (ended.requests, ended.replies);
+    format!("Waits ended: {requests} of requests, {replies} of replies.{port}")
 }
 
 fn left_text(throttled: u64) -> String {

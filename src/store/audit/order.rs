@@ -6,11 +6,10 @@ use crate::audit::{Entry, Event};
 
 /// The time of an order and the person who gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Order {
-    /// Now.
-    pub at: Timestamp,
+pub(crate) struct Order {
+    pub(crate) at: Timestamp,
     /// The person, as the audit log names them.
-    pub operator: String,
+    pub(crate) operator: String,
 }
 
 impl Order {

@@ -13,9 +13,7 @@ use crate::audit::ChainKey;
 pub(crate) struct Changes<'a> {
     /// The connection, inside the transaction.
     pub(crate) connection: &'a mut SqliteConnection,
-    /// The bounds of the store.
     pub(crate) settings: &'a StoreSettings,
-    /// The audit log's key.
     pub(crate) chain_key: Option<&'a ChainKey>,
     /// How much the change has made due so far.
     pub(crate) due: Due,

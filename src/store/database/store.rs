@@ -138,7 +138,7 @@ impl Store {
 
     /// The place to wait for work. It wakes after a commit of this store that made something
     /// due, and within about a second of any commit of another.
-    pub fn arrivals(&self) -> Arc<Arrivals> {
+    pub(crate) fn arrivals(&self) -> Arc<Arrivals> {
         self.arrivals.clone()
     }
 

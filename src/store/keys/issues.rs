@@ -17,20 +17,22 @@ use crate::{
 
 /// A key load file that was issued to a module.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PastIssue {
-    /// Id of the request that it answered.
-    pub request_id: RequestId,
+pub(crate) struct PastIssue {
+    pub(crate) request_id: RequestId,
     /// When the module made the request, by its own clock.
-    pub request_time: StsTime,
-    /// When the file was issued.
-    pub issued_at: Timestamp,
+    pub(crate) request_time: StsTime,
+    pub(crate) issued_at: Timestamp,
     /// Vending keys in the file: SGC/KRN, separated by commas.
-    pub keys: String,
+    pub(crate) keys: String,
 }
 
 impl Store {
     /// At most `limit` key load files that were issued to a module, the latest first.
-    pub async fn issued_to(&self, smid: &SmId, limit: u32) -> Result<Vec<PastIssue>, StoreError> {
+    pub(crate) async fn issued_to(
+        &self,
+        smid: &SmId,
+        limit: u32,
+    ) -> Result<Vec<PastIssue>, StoreError> {
         let smid = smid.clone();
         self.read(move |connection| Box::pin(history(smid, limit, connection)))
             .await

@@ -20,21 +20,20 @@ use crate::{
 };
 
 /// The secrets that replace those that were read.
-pub struct SecretChange {
-    /// Time of the change, for the audit log.
-    pub at: Timestamp,
+pub(crate) struct SecretChange {
+    pub(crate) at: Timestamp,
     /// Revision of the tables when they were read.
-    pub revision: Revision,
+    pub(crate) revision: Revision,
     /// The storage key, wrapped anew. None if the tables have none.
-    pub storage_key: Option<Sealed>,
+    pub(crate) storage_key: Option<Sealed>,
     /// All rows, sealed under another storage key. None to keep the storage key.
-    pub rows: Option<SealedRows>,
+    pub(crate) rows: Option<SealedRows>,
     /// The audit log's key under another master secret.
-    pub chain_key: Option<ChainKey>,
+    pub(crate) chain_key: Option<ChainKey>,
 }
 
 /// A store that one process has alone.
-pub struct StoreAlone {
+pub(crate) struct StoreAlone {
     store: Arc<Store>,
     settings: StoreSettings,
     _in_use: InUse,
@@ -46,7 +45,10 @@ impl StoreAlone {
     /// # Errors
     /// [`StoreError::InUse`], [`StoreError::OtherChainKey`], and those of
     /// [`Store::open_checked`].
-    pub async fn open(settings: &StoreSettings, chain_key: ChainKey) -> Result<Self, StoreError> {
+    pub(crate) async fn open(
+        settings: &StoreSettings,
+        chain_key: ChainKey,
+    ) -> Result<Self, StoreError> {
         let connection = open::writer(settings, true).await?;
         let in_use = InUse::alone(&settings.path)?;
         let store = Store::on(settings, connection, Some(chain_key), None).await?;
@@ -58,15 +60,12 @@ impl StoreAlone {
     }
 
     /// The store, for reading.
-    pub fn store(&self) -> &Store {
+    pub(crate) fn store(&self) -> &Store {
         &self.store
     }
 
     /// All rows that the storage key seals.
-    ///
-    /// # Errors
-    /// Any [`StoreError`] of reading.
-    pub async fn sealed_rows(&self) -> Result<SealedRows, StoreError> {
+    pub(crate) async fn sealed_rows(&self) -> Result<SealedRows, StoreError> {
         self.store
             .read(|connection| Box::pin(tables::sealed_rows(connection)))
             .await
@@ -77,7 +76,7 @@ impl StoreAlone {
     /// # Errors
     /// After [`TablesError::Changed`] nothing is changed. After [`StoreError::NotScrubbed`] the
     /// change is made, but replaced content may still be in the file.
-    pub async fn change(self, change: SecretChange) -> Result<(), TablesError> {
+    pub(crate) async fn change(self, change: SecretChange) -> Result<(), TablesError> {
         self.store
             .change(|changes| Box::pin(replace(change, changes)))
             .await??;
@@ -90,7 +89,7 @@ impl StoreAlone {
     ///
     /// # Errors
     /// [`StoreError::NotScrubbed`].
-    pub async fn scrub(self) -> Result<(), StoreError> {
+    pub(crate) async fn scrub(self) -> Result<(), StoreError> {
         self.store.close().await;
         let scrubbed = scrub(&self.settings).await;
         scrubbed.map_err(|cause| StoreError::NotScrubbed {
@@ -100,7 +99,7 @@ impl StoreAlone {
     }
 
     /// Closes the store and changes nothing.
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         self.store.close().await;
     }
 }

@@ -10,22 +10,20 @@ use crate::store::throttle::buckets;
 
 /// Figures of the spool at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Backlog {
-    /// Requests, replies and their bytes.
-    pub usage: SpoolUsage,
+pub(crate) struct Backlog {
+    pub(crate) usage: SpoolUsage,
     /// Requests that are put off to a later time.
-    pub put_off: u64,
+    pub(crate) put_off: u64,
     /// Acceptance of the oldest request that waits for its result or reply.
-    pub oldest: Option<Timestamp>,
+    pub(crate) oldest: Option<Timestamp>,
     /// Senders with messages that wait for their turn.
-    pub deferred_senders: u64,
-    /// Senders that are blocked.
-    pub blocked_senders: u64,
+    pub(crate) deferred_senders: u64,
+    pub(crate) blocked_senders: u64,
 }
 
 impl Store {
     /// The figures of the spool.
-    pub async fn backlog(&self, now: Timestamp) -> Result<Backlog, StoreError> {
+    pub(crate) async fn backlog(&self, now: Timestamp) -> Result<Backlog, StoreError> {
         self.read(move |connection| Box::pin(backlog(now, connection)))
             .await
     }

@@ -26,7 +26,7 @@ pub struct Completion {
 
 /// Outcome of a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Completed {
+pub(crate) enum Completed {
     /// Effects, reply and audit entry are on the disk.
     Committed,
     /// The lease has passed to another worker, which completes the request.
@@ -38,7 +38,7 @@ pub enum Completed {
 
 impl Store {
     /// Commits the final result of a request, and takes the request out of the spool.
-    pub async fn complete(
+    pub(crate) async fn complete(
         &self,
         token: &LeaseToken<LeasedRequest>,
         completion: Completion,

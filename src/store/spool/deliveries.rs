@@ -17,31 +17,26 @@ use crate::store::database::{Changes, Failure, Moment, Store, StoreError, moment
 
 /// A reply to be delivered to one target.
 #[derive(Clone, Debug)]
-pub struct LeasedDelivery {
-    /// Shows that the worker has the lease.
-    pub token: LeaseToken<Self>,
-    /// Id of the request that is answered.
-    pub request_id: RequestId,
+pub(crate) struct LeasedDelivery {
+    pub(crate) token: LeaseToken<Self>,
+    pub(crate) request_id: RequestId,
     /// Postfix's queue id of the request.
-    pub queue_id: String,
-    /// The address it goes to.
-    pub target: String,
+    pub(crate) queue_id: String,
+    pub(crate) target: String,
     /// Reverse path of the envelope, empty for null.
-    pub reverse_path: String,
-    /// The whole message.
-    pub message: Vec<u8>,
-    /// When the request was accepted.
-    pub accepted_at: Timestamp,
+    pub(crate) reverse_path: String,
+    pub(crate) message: Vec<u8>,
+    pub(crate) accepted_at: Timestamp,
     /// When the reply was completed. Attempts end a time after this.
-    pub completed_at: Timestamp,
+    pub(crate) completed_at: Timestamp,
     /// Whether the target can still get a notice that the reply comes later.
-    pub can_be_notified: bool,
+    pub(crate) can_be_notified: bool,
     /// Whether it is itself a notice, and the final reply comes later.
-    pub is_notice: bool,
+    pub(crate) is_notice: bool,
     /// Leases so far, this one included.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
     /// The trouble of Postfix's port, if this attempt is to show whether the trouble is over.
-    pub trial: Option<PortTrouble>,
+    pub(crate) trial: Option<PortTrouble>,
 }
 
 impl Leased for LeasedDelivery {
@@ -66,7 +61,7 @@ impl Store {
     /// Leases a delivery that is due, to be handed over at this port. Replies to one target are
     /// leased in the order of their completion. While the port is in trouble one is leased at a
     /// time, and no sooner than the trouble allows: [`LeasedDelivery::trial`].
-    pub async fn lease_delivery(
+    pub(crate) async fn lease_delivery(
         &self,
         leasing: Leasing<LeasedDelivery>,
         port: SocketAddr,
@@ -76,7 +71,7 @@ impl Store {
     }
 
     /// Renews the lease of a delivery, as [`Store::renew`] does that of a request.
-    pub async fn renew_delivery(
+    pub(crate) async fn renew_delivery(
         &self,
         token: &LeaseToken<LeasedDelivery>,
         now: Timestamp,

@@ -16,20 +16,17 @@ use crate::store::throttle::{acquaintance, buckets};
 
 /// A reply for one target that was given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GivenUp {
-    /// Id of the request that it answers.
-    pub request_id: RequestId,
-    /// Postfix's queue id of the request.
-    pub queue_id: String,
-    /// The address it was for.
-    pub target: String,
+pub(crate) struct GivenUp {
+    pub(crate) request_id: RequestId,
+    pub(crate) queue_id: String,
+    pub(crate) target: String,
 }
 
 impl Store {
     /// Ends a delivery that Postfix took, with Postfix's answer in `detail`. The audit log gets the
     /// entry in any case, since it must show everything that Postfix has. False if the delivery
     /// had ended before.
-    pub async fn delivered(
+    pub(crate) async fn delivered(
         &self,
         leased: &LeasedDelivery,
         at: Timestamp,
@@ -58,7 +55,7 @@ impl Store {
 
     /// Ends a delivery that Postfix refused for good, with Postfix's answer in `detail`. False if
     /// the lease has passed to another.
-    pub async fn undeliverable(
+    pub(crate) async fn undeliverable(
         &self,
         token: &LeaseToken<LeasedDelivery>,
         at: Timestamp,
@@ -71,7 +68,7 @@ impl Store {
 
     /// Gives back a delivery that was not offered to Postfix. The attempt does not count, and the
     /// delivery is due. False if the lease has passed to another.
-    pub async fn release_delivery(
+    pub(crate) async fn release_delivery(
         &self,
         token: &LeaseToken<LeasedDelivery>,
         at: Timestamp,
@@ -83,7 +80,7 @@ impl Store {
 
     /// Ends deliveries that wait, of replies completed before, for this reason. Returns them, some
     /// dozens at most: there may be more.
-    pub async fn give_up_deliveries(
+    pub(crate) async fn give_up_deliveries(
         &self,
         completed_before: Timestamp,
         at: Timestamp,

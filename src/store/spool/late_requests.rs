@@ -32,7 +32,7 @@ pub struct WaitingRequest {
 impl Store {
     /// The requests of the same sender as this one, itself among them, that were accepted by then
     /// and whose sender has no notice yet.
-    pub async fn requests_to_notify(
+    pub(crate) async fn requests_to_notify(
         &self,
         like: RequestId,
         accepted_by: Timestamp,
@@ -43,7 +43,7 @@ impl Store {
 
     /// Sends the notice that a request waits. False if its sender has one already, or the request
     /// has its result.
-    pub async fn notify(
+    pub(crate) async fn notify(
         &self,
         request: RequestId,
         at: Timestamp,

@@ -16,24 +16,21 @@ use crate::store::database::{Changes, Failure, Moment, Store, StoreError, moment
 
 /// A delivery that is given back for a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Postponement {
-    /// Now.
-    pub at: Timestamp,
-    /// When the delivery is due again.
-    pub until: Timestamp,
-    /// Reason of the failure.
-    pub reason: String,
+pub(crate) struct Postponement {
+    pub(crate) at: Timestamp,
+    pub(crate) until: Timestamp,
+    pub(crate) reason: String,
     /// Whether Postfix refused the reply for a reason other than its address.
-    pub refused: bool,
+    pub(crate) refused: bool,
     /// Requests accepted by then are late.
-    pub late_if_by: Timestamp,
+    pub(crate) late_if_by: Timestamp,
 }
 
 impl Store {
     /// Gives a delivery back for a time. If requests are late, notices go before this reply and
     /// those to the same target behind it, unless the target has one. Returns the number of
     /// notices, or none if the lease has passed to another.
-    pub async fn postpone_delivery(
+    pub(crate) async fn postpone_delivery(
         &self,
         token: &LeaseToken<LeasedDelivery>,
         postponement: Postponement,
@@ -188,8 +185,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::store::spool::delivery_ends::GivenUp;
     use crate::store::testing::{TestStore, at, id, reply, request};
-    use crate::store::{GivenUp, Postponement, SpoolUsage};
+    use crate::store::{Postponement, SpoolUsage};
 
     #[tokio::test]
     async fn a_late_reply_comes_after_its_notice_and_the_notice_once() {

@@ -13,57 +13,52 @@ use crate::store::database::{Changes, Due, Failure, Moment, Store, StoreError, m
 
 /// The trouble of Postfix's reply port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortTrouble {
+pub(crate) struct PortTrouble {
     /// Address and port, `reply.smtp` of the configuration.
-    pub port: SocketAddr,
-    /// When the trouble began.
-    pub since: Timestamp,
+    pub(crate) port: SocketAddr,
+    pub(crate) since: Timestamp,
     /// When the last attempt began.
-    pub tried_at: Timestamp,
+    pub(crate) tried_at: Timestamp,
     /// When the next attempt may begin.
-    pub until: Timestamp,
+    pub(crate) until: Timestamp,
     /// Whether an attempt is under way. It may last until [`Self::until`].
-    pub is_being_tried: bool,
-    /// Failed attempts so far.
-    pub failures: u32,
+    pub(crate) is_being_tried: bool,
+    pub(crate) failures: u32,
     /// Whether the port answers and refuses one reply after the other.
-    pub refuses: bool,
-    /// Reason of the last failure.
-    pub trouble: String,
+    pub(crate) refuses: bool,
+    pub(crate) trouble: String,
 }
 
 /// An attempt that failed because of the port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortFailure {
+pub(crate) struct PortFailure {
     /// Address and port, `reply.smtp` of the configuration.
-    pub port: SocketAddr,
-    /// Now.
-    pub at: Timestamp,
+    pub(crate) port: SocketAddr,
+    pub(crate) at: Timestamp,
     /// When the next attempt may begin.
-    pub until: Timestamp,
+    pub(crate) until: Timestamp,
     /// Whether the port answers and refuses one reply after the other.
-    pub refuses: bool,
-    /// Reason of the failure.
-    pub trouble: String,
+    pub(crate) refuses: bool,
+    pub(crate) trouble: String,
     /// Whether the attempt was the trial of a port in trouble.
-    pub is_trial: bool,
+    pub(crate) is_trial: bool,
 }
 
 /// State of the hand-over of replies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HandOver {
+pub(crate) struct HandOver {
     /// The trouble of the port, if no reply is handed over.
-    pub trouble: Option<PortTrouble>,
+    pub(crate) trouble: Option<PortTrouble>,
     /// Replies, each target by itself, whose last attempt Postfix refused for a reason other than
     /// the address.
-    pub refused: u64,
+    pub(crate) refused: u64,
     /// Postfix's answer to the last of those.
-    pub refusal: Option<String>,
+    pub(crate) refusal: Option<String>,
 }
 
 impl Store {
     /// Notes that a port takes no replies. True if that is new.
-    pub async fn port_fails(&self, failure: PortFailure) -> Result<bool, StoreError> {
+    pub(crate) async fn port_fails(&self, failure: PortFailure) -> Result<bool, StoreError> {
         self.change(|changes| Box::pin(fails(failure, changes)))
             .await
     }
@@ -76,7 +71,7 @@ impl Store {
     }
 
     /// The state of the hand-over at this port.
-    pub async fn hand_over(
+    pub(crate) async fn hand_over(
         &self,
         port: SocketAddr,
         now: Timestamp,

@@ -59,7 +59,7 @@ impl Store {
 
     /// Leases a request that is due. Requests of one sender are leased in the order of their
     /// acceptance, each after the final result of the one before.
-    pub async fn lease(
+    pub(crate) async fn lease(
         &self,
         leasing: Leasing<LeasedRequest>,
     ) -> Result<Option<LeasedRequest>, StoreError> {
@@ -69,7 +69,7 @@ impl Store {
 
     /// Renews a lease from now on, because its attempt still lives. False if the lease has passed
     /// to another or was given back.
-    pub async fn renew(
+    pub(crate) async fn renew(
         &self,
         token: &LeaseToken<LeasedRequest>,
         now: Timestamp,
@@ -82,7 +82,7 @@ impl Store {
 
     /// Gives a request back, to be leased again from `until` on. False if the lease has passed to
     /// another.
-    pub async fn postpone(
+    pub(crate) async fn postpone(
         &self,
         token: &LeaseToken<LeasedRequest>,
         at: Timestamp,

@@ -16,16 +16,14 @@ pub(crate) const KEPT: i64 = 50_000;
 
 /// A sender that has asked so much that its bucket is not empty yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ThrottledSender {
-    /// The [`crate::policy::ThrottleKey`].
-    pub key: String,
-    /// Its bucket now.
-    pub bucket: Bucket,
+pub(crate) struct ThrottledSender {
+    pub(crate) key: String,
+    pub(crate) bucket: Bucket,
 }
 
 impl Store {
     /// Senders with a backlog, blocked or not. The one that asked last comes first.
-    pub async fn throttled_senders(
+    pub(crate) async fn throttled_senders(
         &self,
         now: Timestamp,
     ) -> Result<Vec<ThrottledSender>, StoreError> {

@@ -21,7 +21,11 @@ impl Store {
     /// A request may be dropped while a worker has it: the completion finds the lease gone and is
     /// refused. A reply may not, since Postfix might have it already. Notices go with their
     /// requests, since the result that they promise won't come.
-    pub async fn drop_request(&self, what: ToDrop, order: Order) -> Result<Dropped, StoreError> {
+    pub(crate) async fn drop_request(
+        &self,
+        what: ToDrop,
+        order: Order,
+    ) -> Result<Dropped, StoreError> {
         self.change(|changes| Box::pin(drop_one(what, order, changes)))
             .await
     }
@@ -29,7 +33,11 @@ impl Store {
     /// Drops many requests, as [`Store::drop_request`] does one, each with an audit entry of its
     /// own. A request with a reply on its way to Postfix is left alone. All is one transaction:
     /// give at most some hundred at once.
-    pub async fn drop_all(&self, what: ToDropAll, order: Order) -> Result<DroppedAll, StoreError> {
+    pub(crate) async fn drop_all(
+        &self,
+        what: ToDropAll,
+        order: Order,
+    ) -> Result<DroppedAll, StoreError> {
         self.change(|changes| Box::pin(drop_all(what, order, changes)))
             .await
     }

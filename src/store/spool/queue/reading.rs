@@ -21,7 +21,7 @@ impl Store {
     }
 
     /// Everything that is known of a request, at one moment.
-    pub async fn request_story(
+    pub(crate) async fn request_story(
         &self,
         request: RequestId,
         now: Timestamp,

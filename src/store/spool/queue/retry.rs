@@ -14,7 +14,11 @@ use crate::store::spool::wait::waits_for_allowance;
 impl Store {
     /// Ends waits at an operator's order. Leaves alone the rows that a worker has. Ends waits for
     /// an allowance only if that is ordered, since their senders get more than they are allowed.
-    pub async fn retry(&self, what: ToRetry, order: Order) -> Result<WaitsEnded, StoreError> {
+    pub(crate) async fn retry(
+        &self,
+        what: ToRetry,
+        order: Order,
+    ) -> Result<WaitsEnded, StoreError> {
         self.change(move |changes| Box::pin(Retry { what, order }.apply(changes)))
             .await
     }

@@ -16,7 +16,7 @@ use crate::store::spool::wait::waits_for_allowance;
 impl Store {
     /// The requests of a selection in the order of their acceptance, then those of which only
     /// replies wait.
-    pub async fn selected(
+    pub(crate) async fn selected(
         &self,
         selection: &Selection,
         now: Timestamp,

@@ -91,7 +91,7 @@ async fn is_by_itself(
     kind: &str,
     rule: &str,
     connection: &mut SqliteConnection,
-) -> Result<bool, sqlx::Error> {
+) -> sqlx::Result<bool> {
     // '!' is the character after the blank, so that it ends the kinds of the rule.
     sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM audit_counts WHERE kind = ?1)
@@ -180,7 +180,7 @@ impl Count {
         }
     }
 
-    fn read(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+    fn read(row: &SqliteRow) -> sqlx::Result<Self> {
         Ok(Self {
             kind: row.try_get("kind")?,
             since: moment(row, "since")?,

@@ -116,7 +116,7 @@ async fn record_klf(
     request: RequestId,
     at: Timestamp,
     connection: &mut SqliteConnection,
-) -> Result<bool, sqlx::Error> {
+) -> sqlx::Result<bool> {
     // Issues don't count the revision, or any two at once would be in each other's way. Two issues
     // conflict only by their replay mark and by the last place under the limit.
     if revision(connection).await? != issued.basis
@@ -148,7 +148,7 @@ async fn is_below_limit(
     issued: &KlfIssued,
     at: Timestamp,
     connection: &mut SqliteConnection,
-) -> Result<bool, sqlx::Error> {
+) -> sqlx::Result<bool> {
     let Some(limit) = issued.limit else {
         return Ok(true);
     };
@@ -165,7 +165,7 @@ async fn history(
     smid: SmId,
     limit: u32,
     connection: &mut SqliteConnection,
-) -> Result<Vec<PastIssue>, sqlx::Error> {
+) -> sqlx::Result<Vec<PastIssue>> {
     let rows = sqlx::query(
         "SELECT request_id, request_time, issued_at, keys FROM klf_issues
          WHERE smid = ? ORDER BY issued_at DESC, sequence DESC LIMIT ?",
@@ -186,7 +186,7 @@ async fn history(
 }
 
 /// Writes the replay mark. False if there is one, or was one before it was forgotten.
-async fn mark(issued: &KlfIssued, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+async fn mark(issued: &KlfIssued, connection: &mut SqliteConnection) -> sqlx::Result<bool> {
     let written = sqlx::query(
         "INSERT INTO replay_marks (replay_key, smid, request_time)
          SELECT ?1, smid, ?3 FROM modules

@@ -117,7 +117,7 @@ async fn scrub(settings: &StoreSettings) -> Result<(), String> {
 }
 
 /// Rebuilds the file and empties its log. False if another program's reading prevents that.
-async fn empty(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+async fn empty(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
     sqlx::query("VACUUM").execute(&mut *connection).await?;
     faults::pass(FaultPoint::AfterVacuum);
     let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -167,7 +167,7 @@ async fn replace(change: SecretChange, changes: &mut Changes<'_>) -> Result<Outc
 }
 
 /// Replaces every sealed secret.
-async fn put(rows: &SealedRows, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+async fn put(rows: &SealedRows, connection: &mut SqliteConnection) -> sqlx::Result<()> {
     for row in &rows.kmc_keys {
         sqlx::query("UPDATE kmc_keys SET sealed_private_key = ? WHERE kmcid = ?")
             .bind(row.sealed_private_key.as_bytes())

@@ -197,10 +197,7 @@ impl NewRequest {
     }
 
     /// Reads what is known of the address that is answered first.
-    async fn acquaintance(
-        &self,
-        connection: &mut SqliteConnection,
-    ) -> Result<Acquaintance, sqlx::Error> {
+    async fn acquaintance(&self, connection: &mut SqliteConnection) -> sqlx::Result<Acquaintance> {
         match self.request.targets.first() {
             Some(target) => Acquaintance::with(&target.to_string(), connection).await,
             None => Ok(Acquaintance::default()),
@@ -284,7 +281,7 @@ impl NewRequest {
 async fn accepted_before(
     request: &NewRequest,
     connection: &mut SqliteConnection,
-) -> Result<Option<RequestId>, sqlx::Error> {
+) -> sqlx::Result<Option<RequestId>> {
     let Some(identity) = &request.identity else {
         return Ok(None);
     };
@@ -304,7 +301,7 @@ async fn insert(
     request: &NewRequest,
     waits: &Waits,
     connection: &mut SqliteConnection,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     let targets = request.request.targets.iter();
     let targets: Vec<String> = targets.map(ToString::to_string).collect();
     sqlx::query(

@@ -29,10 +29,7 @@ impl Store {
     }
 }
 
-async fn backlog(
-    now: Timestamp,
-    connection: &mut SqliteConnection,
-) -> Result<Backlog, sqlx::Error> {
+async fn backlog(now: Timestamp, connection: &mut SqliteConnection) -> sqlx::Result<Backlog> {
     let mut backlog = Backlog {
         usage: usage(connection).await?,
         put_off: put_off(now, connection).await?,
@@ -51,7 +48,7 @@ async fn backlog(
 
 /// Counts requests that wait, but not those that are leased. A request that was given back has a
 /// trouble of its last attempt.
-async fn put_off(now: Timestamp, connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+async fn put_off(now: Timestamp, connection: &mut SqliteConnection) -> sqlx::Result<u64> {
     sqlx::query_scalar(
         "SELECT count(*) FROM requests
          WHERE waits_until > ? AND (attempts = 0 OR EXISTS (
@@ -64,7 +61,7 @@ async fn put_off(now: Timestamp, connection: &mut SqliteConnection) -> Result<u6
 }
 
 /// Reads the first row of each table, which is the oldest there.
-async fn oldest(connection: &mut SqliteConnection) -> Result<Option<Timestamp>, sqlx::Error> {
+async fn oldest(connection: &mut SqliteConnection) -> sqlx::Result<Option<Timestamp>> {
     let oldest: Option<Moment> = sqlx::query_scalar(
         "SELECT min(accepted_at) FROM (
              SELECT * FROM (SELECT accepted_at FROM requests ORDER BY sequence LIMIT 1)

@@ -87,7 +87,7 @@ async fn next_due(
     port: SocketAddr,
     now: Timestamp,
     connection: &mut SqliteConnection,
-) -> Result<Option<Timestamp>, sqlx::Error> {
+) -> sqlx::Result<Option<Timestamp>> {
     let next: Option<Moment> =
         sqlx::query_scalar("SELECT min(waits_until) FROM deliveries WHERE turn = 1")
             .fetch_one(&mut *connection)
@@ -165,7 +165,7 @@ impl Lease {
     async fn lease(
         &self,
         connection: &mut SqliteConnection,
-    ) -> Result<Option<(SqliteRow, Option<PortTrouble>)>, sqlx::Error> {
+    ) -> sqlx::Result<Option<(SqliteRow, Option<PortTrouble>)>> {
         let statement = match self.leasing.first {
             First::Oldest => lease_at_sound_port!("ORDER BY waits_until, sequence"),
             First::Newest => lease_at_sound_port!("ORDER BY waits_until DESC, sequence DESC"),
@@ -186,7 +186,7 @@ impl Lease {
         &self,
         trouble: &PortTrouble,
         connection: &mut SqliteConnection,
-    ) -> Result<Option<SqliteRow>, sqlx::Error> {
+    ) -> sqlx::Result<Option<SqliteRow>> {
         if trouble.is_being_tried {
             return Ok(None);
         }
@@ -226,7 +226,7 @@ fn read(
     sequence: i64,
     row: &SqliteRow,
     trial: Option<PortTrouble>,
-) -> Result<LeasedDelivery, sqlx::Error> {
+) -> sqlx::Result<LeasedDelivery> {
     let attempts: u32 = row.try_get("attempts")?;
     Ok(LeasedDelivery {
         token: LeaseToken::new(sequence, attempts),

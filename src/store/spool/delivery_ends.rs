@@ -106,7 +106,7 @@ impl Held {
     pub(super) async fn by(
         token: LeaseToken<LeasedDelivery>,
         connection: &mut SqliteConnection,
-    ) -> Result<Option<Self>, sqlx::Error> {
+    ) -> sqlx::Result<Option<Self>> {
         let row = sqlx::query(
             "SELECT request_id, queue_id, target, EXISTS (
                  SELECT 1 FROM delivery_troubles WHERE delivery = deliveries.sequence
@@ -148,7 +148,7 @@ fn result_of(is_notice: bool) -> Option<String> {
 }
 
 /// Deletes a delivery. A trigger deletes the reply with its last one. False if it was gone.
-async fn remove(row: i64, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+async fn remove(row: i64, connection: &mut SqliteConnection) -> sqlx::Result<bool> {
     let removed = sqlx::query("DELETE FROM deliveries WHERE sequence = ?")
         .bind(row)
         .execute(connection)
@@ -158,7 +158,7 @@ async fn remove(row: i64, connection: &mut SqliteConnection) -> Result<bool, sql
 
 /// Remembers that the target of a delivery was answered, and whether its request was verified. A
 /// notice is no answer.
-async fn remember(row: i64, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+async fn remember(row: i64, connection: &mut SqliteConnection) -> sqlx::Result<()> {
     let answered = sqlx::query(
         "SELECT target, requester, network, kind
          FROM deliveries JOIN replies ON replies.sequence = deliveries.reply

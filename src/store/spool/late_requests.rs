@@ -58,7 +58,7 @@ async fn to_notify(
     like: RequestId,
     accepted_by: Timestamp,
     connection: &mut SqliteConnection,
-) -> Result<Vec<WaitingRequest>, sqlx::Error> {
+) -> sqlx::Result<Vec<WaitingRequest>> {
     let rows = sqlx::query(
         "SELECT id, requester, service, gateway, targets, message FROM requests
          JOIN request_messages ON request_messages.request = requests.sequence

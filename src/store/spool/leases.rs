@@ -136,7 +136,7 @@ pub(super) async fn renew<T: Leased>(
 pub(super) async fn leave_to_its_holder<T: Leased>(
     row: i64,
     connection: &mut SqliteConnection,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     sqlx::query(T::UNDO).bind(row).execute(connection).await?;
     Ok(())
 }

@@ -161,7 +161,7 @@ async fn put_before(
     notice: i64,
     (since, until): (Timestamp, Timestamp),
     connection: &mut SqliteConnection,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     sqlx::query("UPDATE deliveries SET turn = 0, notified = 1 WHERE sequence = ?")
         .bind(late.try_get::<i64, _>("sequence")?)
         .execute(&mut *connection)

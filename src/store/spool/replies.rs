@@ -71,7 +71,7 @@ pub(super) async fn insert(
     of: &Answered,
     at: Timestamp,
     changes: &mut Changes<'_>,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     if reply.targets.is_empty() {
         return Ok(());
     }
@@ -99,7 +99,7 @@ pub(super) async fn insert_message(
     of: &Answered,
     at: Timestamp,
     connection: &mut SqliteConnection,
-) -> Result<i64, sqlx::Error> {
+) -> sqlx::Result<i64> {
     let late_notice = reply.late_notice.as_deref();
     let size = reply.message.len() + late_notice.map_or(0, <[u8]>::len);
     let inserted = sqlx::query(

@@ -86,7 +86,7 @@ pub(super) async fn trouble(
     port: SocketAddr,
     now: Timestamp,
     connection: &mut SqliteConnection,
-) -> Result<Option<PortTrouble>, sqlx::Error> {
+) -> sqlx::Result<Option<PortTrouble>> {
     let Moment(clock_was_set_back) = Wait::of(now, SignedDuration::ZERO).clock_was_set_back;
     let row = sqlx::query(
         "SELECT began_at, tried_at, waits_until, failures, refuses, trouble, (
@@ -128,7 +128,7 @@ pub(super) async fn begin_trial(
     delivery: i64,
     now: Timestamp,
     connection: &mut SqliteConnection,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     sqlx::query("UPDATE port_troubles SET trial = ?, tried_at = ? WHERE port = ?")
         .bind(delivery)
         .bind(Moment(now))
@@ -188,7 +188,7 @@ async fn hand_over(
     port: SocketAddr,
     now: Timestamp,
     connection: &mut SqliteConnection,
-) -> Result<HandOver, sqlx::Error> {
+) -> sqlx::Result<HandOver> {
     let row = sqlx::query(
         "SELECT count(*) AS refused, (
              SELECT (SELECT trouble FROM delivery_troubles

@@ -95,7 +95,7 @@ impl Store {
     }
 }
 
-async fn next_due(connection: &mut SqliteConnection) -> Result<Option<Timestamp>, sqlx::Error> {
+async fn next_due(connection: &mut SqliteConnection) -> sqlx::Result<Option<Timestamp>> {
     let next: Option<Moment> =
         sqlx::query_scalar("SELECT min(waits_until) FROM requests WHERE turn = 1")
             .fetch_one(connection)
@@ -155,7 +155,7 @@ async fn lease(
     }
 }
 
-fn read(sequence: i64, row: &SqliteRow) -> Result<LeasedRequest, sqlx::Error> {
+fn read(sequence: i64, row: &SqliteRow) -> sqlx::Result<LeasedRequest> {
     let attempts: u32 = row.try_get("attempts")?;
     Ok(LeasedRequest {
         token: LeaseToken::new(sequence, attempts),
@@ -174,7 +174,7 @@ fn read(sequence: i64, row: &SqliteRow) -> Result<LeasedRequest, sqlx::Error> {
 }
 
 /// The addresses to answer.
-pub(super) fn targets(row: &SqliteRow) -> Result<Vec<Address>, sqlx::Error> {
+pub(super) fn targets(row: &SqliteRow) -> sqlx::Result<Vec<Address>> {
     let text: String = row.try_get("targets")?;
     let targets = text.lines().map(Address::parse);
     targets
@@ -198,7 +198,7 @@ impl Held {
     pub(super) async fn by(
         token: LeaseToken<LeasedRequest>,
         connection: &mut SqliteConnection,
-    ) -> Result<Option<Self>, sqlx::Error> {
+    ) -> sqlx::Result<Option<Self>> {
         let row = sqlx::query(
             "SELECT id, queue_id, accepted_at, notified, requester, network, EXISTS (
                  SELECT 1 FROM request_troubles WHERE request = sequence) AS was_put_off

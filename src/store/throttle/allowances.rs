@@ -240,7 +240,7 @@ async fn notify(
 async fn is_notified(
     request: Charged<'_>,
     connection: &mut SqliteConnection,
-) -> Result<bool, sqlx::Error> {
+) -> sqlx::Result<bool> {
     let by_target = request.trust == Trust::Stranger;
     sqlx::query_scalar(
         "SELECT iif(?1,

@@ -44,7 +44,7 @@ impl Buckets {
         charges: &Charges,
         now: Timestamp,
         connection: &mut SqliteConnection,
-    ) -> Result<Self, sqlx::Error> {
+    ) -> sqlx::Result<Self> {
         let pools = charges.newcomers.iter().flat_map(|own| &own.pools);
         let own = charges.sender.iter().chain(&charges.shared);
         let keys: Vec<String> = own
@@ -111,7 +111,7 @@ impl Buckets {
         self,
         kept: i64,
         connection: &mut SqliteConnection,
-    ) -> Result<(), sqlx::Error> {
+    ) -> sqlx::Result<()> {
         if self.changed.is_empty() {
             return Ok(());
         }
@@ -140,7 +140,7 @@ impl Buckets {
     }
 }
 
-fn read(row: &SqliteRow) -> Result<Bucket, sqlx::Error> {
+fn read(row: &SqliteRow) -> sqlx::Result<Bucket> {
     let blocked_for: Option<i64> = row.try_get("blocked_for")?;
     let stage = match blocked_for {
         Some(left) => Stage::Blocked {
@@ -160,7 +160,7 @@ fn read(row: &SqliteRow) -> Result<Bucket, sqlx::Error> {
 pub(super) async fn senders(
     now: Timestamp,
     connection: &mut SqliteConnection,
-) -> Result<Vec<ThrottledSender>, sqlx::Error> {
+) -> sqlx::Result<Vec<ThrottledSender>> {
     let rows = sqlx::query(
         "SELECT key, seen, backlog, deferring, blocked_for FROM throttle ORDER BY sequence DESC",
     )
@@ -181,7 +181,7 @@ pub(super) async fn senders(
 pub(crate) async fn stages(
     now: Timestamp,
     connection: &mut SqliteConnection,
-) -> Result<Vec<Stage>, sqlx::Error> {
+) -> sqlx::Result<Vec<Stage>> {
     let rows = sqlx::query(
         "SELECT seen, backlog, deferring, blocked_for FROM throttle
          WHERE deferring OR blocked_for IS NOT NULL",

@@ -110,10 +110,7 @@ fn targets(deliveries: &[Waiting]) -> Vec<String> {
     targets
 }
 
-async fn is_unanswered(
-    id: RequestId,
-    connection: &mut SqliteConnection,
-) -> Result<bool, sqlx::Error> {
+async fn is_unanswered(id: RequestId, connection: &mut SqliteConnection) -> sqlx::Result<bool> {
     sqlx::query_scalar("SELECT count(*) > 0 FROM requests WHERE id = ?")
         .bind(Text(id))
         .fetch_one(connection)
@@ -158,7 +155,7 @@ async fn deliveries_of(
     requests: &[RequestId],
     now: Timestamp,
     connection: &mut SqliteConnection,
-) -> Result<HashMap<[u8; 16], Vec<Waiting>>, sqlx::Error> {
+) -> sqlx::Result<HashMap<[u8; 16], Vec<Waiting>>> {
     let mut query = QueryBuilder::<Sqlite>::new(
         "SELECT request_id, deliveries.sequence, queue_id, target, attempts, waits_until,
              attempts > 0 AND waits_until > ",

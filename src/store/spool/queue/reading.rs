@@ -70,10 +70,7 @@ const QUEUE: &str = concat!(
      ORDER BY accepted_at, request_id, is_reply, sequence"
 );
 
-async fn queue(
-    now: Timestamp,
-    connection: &mut SqliteConnection,
-) -> Result<Vec<Queued>, sqlx::Error> {
+async fn queue(now: Timestamp, connection: &mut SqliteConnection) -> sqlx::Result<Vec<Queued>> {
     let rows = rows(None, connection).await?;
     rows.iter().map(|row| read(row, now)).collect()
 }
@@ -82,7 +79,7 @@ async fn story(
     request_id: RequestId,
     now: Timestamp,
     connection: &mut SqliteConnection,
-) -> Result<RequestStory, sqlx::Error> {
+) -> sqlx::Result<RequestStory> {
     let mut waiting = Vec::new();
     for row in &rows(Some(request_id), connection).await? {
         let sequence = row.try_get("sequence")?;
@@ -107,14 +104,14 @@ async fn story(
 async fn rows(
     request_id: Option<RequestId>,
     connection: &mut SqliteConnection,
-) -> Result<Vec<SqliteRow>, sqlx::Error> {
+) -> sqlx::Result<Vec<SqliteRow>> {
     sqlx::query(QUEUE)
         .bind(request_id.map(Text))
         .fetch_all(connection)
         .await
 }
 
-fn read(row: &SqliteRow, now: Timestamp) -> Result<Queued, sqlx::Error> {
+fn read(row: &SqliteRow, now: Timestamp) -> sqlx::Result<Queued> {
     let whom = row.try_get("whom")?;
     let what = match row.try_get("is_reply")? {
         true => Waits::Reply { target: whom },
@@ -183,7 +180,7 @@ impl Standing {
 async fn message(
     request_id: RequestId,
     connection: &mut SqliteConnection,
-) -> Result<Option<SpooledMessage>, sqlx::Error> {
+) -> sqlx::Result<Option<SpooledMessage>> {
     let row = sqlx::query(
         "SELECT client, reverse_path, message
          FROM requests JOIN request_messages ON request = sequence WHERE id = ?",

@@ -85,7 +85,7 @@ impl Retry {
         Ok(ended)
     }
 
-    async fn try_ports(&self, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    async fn try_ports(&self, connection: &mut SqliteConnection) -> sqlx::Result<bool> {
         let ended = sqlx::query(PORTS)
             .bind(Moment(self.order.at))
             .execute(connection)

@@ -12,7 +12,7 @@ use super::replies::{self, Answered, FinishedReply, ReplyKind};
 use super::troubles::{self, Of};
 use super::wait::is_in_work;
 use crate::audit::Event;
-use crate::store::database::{Changes, Failure, Moment, Store, StoreError, moment, text};
+use crate::store::database::{Changes, Failure, Moment, Store, StoreError};
 
 /// A delivery that is given back for a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,21 +133,15 @@ async fn notify(
 ) -> Result<usize, Failure> {
     for row in late {
         let target: String = row.try_get("target")?;
-        let of = Answered {
-            request: text(row, "request_id")?,
-            queue_id: row.try_get("queue_id")?,
-            accepted_at: moment(row, "accepted_at")?,
-            requester: text(row, "requester")?,
-            network: row.try_get("network")?,
-            kind: ReplyKind::Notice,
-        };
+        let of = Answered::read(row)?;
         let notice = FinishedReply {
             message: row.try_get("late_notice")?,
             reverse_path: row.try_get("reverse_path")?,
             targets: vec![target.clone()],
             late_notice: None,
         };
-        let notice = replies::insert_message(&notice, &of, at, changes.connection).await?;
+        let kind = ReplyKind::Notice;
+        let notice = replies::insert_message(&notice, kind, &of, at, changes.connection).await?;
         put_before(row, notice, (at, until), changes.connection).await?;
         let entry = replies::notified(&of, Some(target), at);
         changes.audit(entry).await?;

@@ -5,9 +5,10 @@ use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::leases::{self, First, LeaseToken, Leased, Leasing};
+use super::replies::Answered;
 use super::troubles::{self, Of};
 use super::wait::Wait;
-use crate::audit::{Entry, Event};
+use crate::audit::Event;
 use crate::mail::{Address, ServiceCode};
 use crate::policy::Requester;
 use crate::request_id::RequestId;
@@ -184,12 +185,8 @@ pub(super) fn targets(row: &SqliteRow) -> sqlx::Result<Vec<Address>> {
 
 /// A request whose lease is held.
 pub(super) struct Held {
-    pub(super) id: RequestId,
-    pub(super) queue_id: String,
-    pub(super) accepted_at: Timestamp,
+    pub(super) of: Answered,
     pub(super) notified: bool,
-    pub(super) requester: Requester,
-    pub(super) network: Option<String>,
     was_put_off: bool,
 }
 
@@ -200,7 +197,7 @@ impl Held {
         connection: &mut SqliteConnection,
     ) -> sqlx::Result<Option<Self>> {
         let row = sqlx::query(
-            "SELECT id, queue_id, accepted_at, notified, requester, network, EXISTS (
+            "SELECT id AS request_id, queue_id, accepted_at, notified, requester, network, EXISTS (
                  SELECT 1 FROM request_troubles WHERE request = sequence) AS was_put_off
              FROM requests WHERE sequence = ? AND attempts = ?",
         )
@@ -210,12 +207,8 @@ impl Held {
         .await?;
         row.map(|row| {
             Ok(Self {
-                id: text(&row, "id")?,
-                queue_id: row.try_get("queue_id")?,
-                accepted_at: moment(&row, "accepted_at")?,
+                of: Answered::read(&row)?,
                 notified: row.try_get("notified")?,
-                requester: text(&row, "requester")?,
-                network: row.try_get("network")?,
                 was_put_off: row.try_get("was_put_off")?,
             })
         })
@@ -243,9 +236,7 @@ async fn postpone(
     troubles::note(of, attempt, at, &reason, changes.connection).await?;
     // An outage costs the audit log one entry for each request.
     if !held.was_put_off {
-        let mut entry = Entry::new(at, Event::Postponed);
-        entry.queue_id = Some(held.queue_id);
-        entry.request_id = Some(held.id.to_string());
+        let mut entry = held.of.entry(at, Event::Postponed);
         entry.reason = Some(reason);
         changes.audit(entry).await?;
     }

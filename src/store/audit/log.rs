@@ -143,10 +143,7 @@ async fn verify(
 ) -> sqlx::Result<Result<Head, BrokenAt>> {
     let begin = match from {
         Some(head) => find(connection, head).await?,
-        None => match anchor(connection).await? {
-            Some(anchor) => anchor.check(key),
-            None => Ok(Head::EMPTY),
-        },
+        None => beginning(key, connection).await?,
     };
     let mut head = match begin {
         Ok(head) => head,
@@ -170,6 +167,15 @@ async fn verify(
         }
         next = head.sequence + 1;
     }
+}
+
+/// The head before the oldest entry, which is the anchor if retention left one.
+pub(super) async fn beginning(
+    key: &ChainKey,
+    connection: &mut SqliteConnection,
+) -> sqlx::Result<Result<Head, BrokenAt>> {
+    let anchor = anchor(connection).await?;
+    Ok(anchor.map_or(Ok(Head::EMPTY), |anchor| anchor.check(key)))
 }
 
 /// The head again, if it is in the log.

@@ -35,7 +35,6 @@ pub(crate) struct SecretChange {
 /// A store that one process has alone.
 pub(crate) struct StoreAlone {
     store: Arc<Store>,
-    settings: StoreSettings,
     _in_use: InUse,
 }
 
@@ -54,7 +53,6 @@ impl StoreAlone {
         let store = Store::on(settings, connection, Some(chain_key), None).await?;
         Ok(Self {
             store,
-            settings: settings.clone(),
             _in_use: in_use,
         })
     }
@@ -91,9 +89,9 @@ impl StoreAlone {
     /// [`StoreError::NotScrubbed`].
     pub(crate) async fn scrub(self) -> Result<(), StoreError> {
         self.store.close().await;
-        let scrubbed = scrub(&self.settings).await;
+        let scrubbed = scrub(self.store.settings()).await;
         scrubbed.map_err(|cause| StoreError::NotScrubbed {
-            path: self.settings.path.clone(),
+            path: self.store.path().to_owned(),
             cause,
         })
     }

@@ -112,7 +112,13 @@ async fn note(kind: String, entry: Entry, changes: &mut Changes<'_>) -> Result<(
         .await?;
     let now = entry.time;
     let mut count = match row {
-        None => Count::begin(kind, now),
+        None => Count {
+            kind,
+            since: now,
+            counted: 0,
+            entry: String::new(),
+            first: true,
+        },
         Some(row) => Count::read(&row)?,
     };
     if !count.is_open(now) {
@@ -170,16 +176,6 @@ struct Count {
 }
 
 impl Count {
-    fn begin(kind: String, now: Timestamp) -> Self {
-        Self {
-            kind,
-            since: now,
-            counted: 0,
-            entry: String::new(),
-            first: true,
-        }
-    }
-
     fn read(row: &SqliteRow) -> sqlx::Result<Self> {
         Ok(Self {
             kind: row.try_get("kind")?,

@@ -216,16 +216,12 @@ impl NewRequest {
         requester: Requester,
         changes: &mut Changes<'_>,
     ) -> Result<(), Failure> {
-        let Later {
-            until,
-            notice,
-            because_of,
-            ..
-        } = later;
+        let (until, notice) = (later.until, later.notice);
         self.audit.verdict = Some(Verdict::Defer.to_string());
         self.audit.rule = Some(rule_of(notice).to_string());
         self.audit.reason = Some(format!(
-            "{because_of} is over its allowance: done at {until}"
+            "{} is over its allowance: done at {until}",
+            later.because_of
         ));
         if let Some(code) = notice {
             self.audit.result = Some(NOTICE.to_owned());

@@ -54,19 +54,15 @@ async fn complete(
     completion: Completion,
     changes: &mut Changes<'_>,
 ) -> Result<Completed, Failure> {
-    let Completion {
-        at,
-        reply,
-        effects,
-        mut audit,
-    } = completion;
+    let at = completion.at;
+    let mut audit = completion.audit;
     let Some(held) = Held::by(token, changes.connection).await? else {
         return Ok(Completed::LeaseLost);
     };
-    if !issues::record(&effects, held.of.request, at, changes).await? {
+    if !issues::record(&completion.effects, held.of.request, at, changes).await? {
         return Ok(Completed::BasisChanged);
     }
-    if let Some(mut reply) = reply {
+    if let Some(mut reply) = completion.reply {
         // An address that may never have asked gets the answer, but no notice before it.
         if held.notified || held.of.requester.may_be_forged() {
             reply.late_notice = None;

@@ -62,8 +62,23 @@ impl Store {
         detail: &str,
     ) -> Result<bool, StoreError> {
         let (token, detail) = (*token, detail.to_owned());
-        self.change(move |changes| Box::pin(undeliverable(token, at, detail, changes)))
-            .await
+        self.change(move |changes| {
+            Box::pin(async move {
+                let Some(held) = Held::by(token, changes.connection).await? else {
+                    return Ok(false);
+                };
+                remove(token.row, changes.connection).await?;
+                let entry = Entry {
+                    result: result_of(held.is_notice),
+                    detail: Some(detail),
+                    attempts: Some(token.lease),
+                    ..held.entry(at, Event::Undeliverable)
+                };
+                changes.audit(entry).await?;
+                Ok(true)
+            })
+        })
+        .await
     }
 
     /// Gives back a delivery that was not offered to Postfix. The attempt does not count, and the
@@ -74,8 +89,23 @@ impl Store {
         at: Timestamp,
     ) -> Result<bool, StoreError> {
         let token = *token;
-        self.change(move |changes| Box::pin(release(token, at, changes)))
-            .await
+        self.change(move |changes| {
+            Box::pin(async move {
+                // Behind the others that are due, since the failure may be its own fault after all.
+                let released = sqlx::query(
+                    "UPDATE deliveries
+                     SET attempts = attempts - 1, waits_since = ?1, waits_until = ?1
+                     WHERE sequence = ?2 AND attempts = ?3",
+                )
+                .bind(Moment(at))
+                .bind(token.row)
+                .bind(token.lease)
+                .execute(&mut *changes.connection)
+                .await?;
+                Ok(released.rows_affected() > 0)
+            })
+        })
+        .await
     }
 
     /// Ends deliveries that wait, of replies completed before, for this reason. Returns them, some
@@ -130,7 +160,6 @@ impl Held {
         .transpose()
     }
 
-    /// The audit entry of this event.
     pub(super) fn entry(&self, at: Timestamp, event: Event) -> Entry {
         Entry {
             request_id: Some(self.request_id.to_string()),
@@ -177,44 +206,6 @@ async fn remember(row: i64, connection: &mut SqliteConnection) -> sqlx::Result<(
     let verified_from = is_verified.then(|| network.unwrap_or_default());
     let target: &str = answered.try_get("target")?;
     acquaintance::remember(target, verified_from.as_deref(), buckets::KEPT, connection).await
-}
-
-async fn undeliverable(
-    token: LeaseToken<LeasedDelivery>,
-    at: Timestamp,
-    detail: String,
-    changes: &mut Changes<'_>,
-) -> Result<bool, Failure> {
-    let Some(held) = Held::by(token, changes.connection).await? else {
-        return Ok(false);
-    };
-    remove(token.row, changes.connection).await?;
-    let entry = Entry {
-        result: result_of(held.is_notice),
-        detail: Some(detail),
-        attempts: Some(token.lease),
-        ..held.entry(at, Event::Undeliverable)
-    };
-    changes.audit(entry).await?;
-    Ok(true)
-}
-
-async fn release(
-    token: LeaseToken<LeasedDelivery>,
-    at: Timestamp,
-    changes: &mut Changes<'_>,
-) -> Result<bool, Failure> {
-    // Behind the others that are due, since the failure may be its own fault after all.
-    let released = sqlx::query(
-        "UPDATE deliveries SET attempts = attempts - 1, waits_since = ?1, waits_until = ?1
-         WHERE sequence = ?2 AND attempts = ?3",
-    )
-    .bind(Moment(at))
-    .bind(token.row)
-    .bind(token.lease)
-    .execute(&mut *changes.connection)
-    .await?;
-    Ok(released.rows_affected() > 0)
 }
 
 /// Deliveries that one transaction ends.

@@ -213,7 +213,6 @@ pub(super) async fn anchor(connection: &mut SqliteConnection) -> sqlx::Result<Op
     .transpose()
 }
 
-/// Replaces the anchor.
 pub(super) async fn set_anchor(
     anchor: Anchor,
     connection: &mut SqliteConnection,

@@ -13,7 +13,6 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    /// The audit entry of the order.
     pub(crate) fn entry(&self, event: Event) -> Entry {
         Entry {
             operator: Some(self.operator.clone()),

@@ -39,7 +39,6 @@ pub(crate) fn failed(error: sqlx::Error, path: &Path) -> StoreError {
     }
 }
 
-/// The first fault, if there is one.
 async fn first_fault(
     connection: &mut SqliteConnection,
     path: &Path,

@@ -57,7 +57,6 @@ impl StoreAlone {
         })
     }
 
-    /// The store, for reading.
     pub(crate) fn store(&self) -> &Store {
         &self.store
     }
@@ -164,7 +163,6 @@ async fn replace(change: SecretChange, changes: &mut Changes<'_>) -> Result<Outc
     Ok(Ok(()))
 }
 
-/// Replaces every sealed secret.
 async fn put(rows: &SealedRows, connection: &mut SqliteConnection) -> sqlx::Result<()> {
     for row in &rows.kmc_keys {
         sqlx::query("UPDATE kmc_keys SET sealed_private_key = ? WHERE kmcid = ?")

@@ -24,7 +24,6 @@ pub(super) async fn revision(connection: &mut SqliteConnection) -> sqlx::Result<
         .map(Revision)
 }
 
-/// All rows that the storage key seals.
 pub(super) async fn sealed_rows(connection: &mut SqliteConnection) -> sqlx::Result<SealedRows> {
     Ok(SealedRows {
         revision: revision(connection).await?,
@@ -141,7 +140,6 @@ pub(super) async fn modules(connection: &mut SqliteConnection) -> sqlx::Result<V
     rows.iter().map(read_module).collect()
 }
 
-/// The module with this id, if it is registered.
 pub(super) async fn module(
     smid: &SmId,
     connection: &mut SqliteConnection,
@@ -189,7 +187,6 @@ pub(super) async fn vending_keys(
     rows.iter().map(read_vending_key).collect()
 }
 
-/// The vending key with this SGC and KRN, if there is one.
 pub(super) async fn vending_key(
     sgc: Sgc,
     krn: Krn,
@@ -203,7 +200,6 @@ pub(super) async fn vending_key(
     row.as_ref().map(read_vending_key).transpose()
 }
 
-/// The vending keys of a module's supply groups.
 async fn vending_keys_of(
     smid: &SmId,
     connection: &mut SqliteConnection,

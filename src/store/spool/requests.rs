@@ -174,7 +174,6 @@ fn read(sequence: i64, row: &SqliteRow) -> sqlx::Result<LeasedRequest> {
     })
 }
 
-/// The addresses to answer.
 pub(super) fn targets(row: &SqliteRow) -> sqlx::Result<Vec<Address>> {
     let text: String = row.try_get("targets")?;
     let targets = text.lines().map(Address::parse);

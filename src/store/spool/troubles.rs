@@ -34,7 +34,6 @@ impl Of {
     }
 }
 
-/// Notes that an attempt failed, and why.
 pub(super) async fn note(
     of: Of,
     attempt: u32,

@@ -78,12 +78,10 @@ impl Buckets {
         bucket.copied().unwrap_or(Bucket::new(self.now))
     }
 
-    /// The moment for which the buckets are read.
     pub(super) fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// Takes a cost out of one allowance.
     pub(super) fn spend(&mut self, charge: &Charge, cost: u32) -> Standing {
         let key = charge.key.to_string();
         let before = self.bucket(&key);

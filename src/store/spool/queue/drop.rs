@@ -43,7 +43,6 @@ impl Store {
     }
 }
 
-/// A delivery that waits.
 struct Waiting {
     row: i64,
     queue_id: String,
@@ -150,7 +149,6 @@ async fn drop_all(
     Ok(dropped)
 }
 
-/// The deliveries of these requests, by their ids.
 async fn deliveries_of(
     requests: &[RequestId],
     now: Timestamp,

@@ -100,7 +100,6 @@ async fn story(
     })
 }
 
-/// The rows of one request or of all.
 async fn rows(
     request_id: Option<RequestId>,
     connection: &mut SqliteConnection,

@@ -34,8 +34,28 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<PastIssue>, StoreError> {
         let smid = smid.clone();
-        self.read(move |connection| Box::pin(history(smid, limit, connection)))
-            .await
+        self.read(move |connection| {
+            Box::pin(async move {
+                let rows = sqlx::query(
+                    "SELECT request_id, request_time, issued_at, keys FROM klf_issues
+                     WHERE smid = ? ORDER BY issued_at DESC, sequence DESC LIMIT ?",
+                )
+                .bind(Text(smid))
+                .bind(limit)
+                .fetch_all(connection)
+                .await?;
+                let read = |row: &SqliteRow| {
+                    Ok(PastIssue {
+                        request_id: text(row, "request_id")?,
+                        request_time: text(row, "request_time")?,
+                        issued_at: moment(row, "issued_at")?,
+                        keys: row.try_get("keys")?,
+                    })
+                };
+                rows.iter().map(read).collect()
+            })
+        })
+        .await
     }
 
     /// Forgets replay marks of requests made at or before `through`. Each module refuses the same
@@ -159,30 +179,6 @@ async fn is_below_limit(
         .bind(Moment(since))
         .fetch_one(connection)
         .await
-}
-
-async fn history(
-    smid: SmId,
-    limit: u32,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<Vec<PastIssue>> {
-    let rows = sqlx::query(
-        "SELECT request_id, request_time, issued_at, keys FROM klf_issues
-         WHERE smid = ? ORDER BY issued_at DESC, sequence DESC LIMIT ?",
-    )
-    .bind(Text(smid))
-    .bind(limit)
-    .fetch_all(connection)
-    .await?;
-    let read = |row: &SqliteRow| {
-        Ok(PastIssue {
-            request_id: text(row, "request_id")?,
-            request_time: text(row, "request_time")?,
-            issued_at: moment(row, "issued_at")?,
-            keys: row.try_get("keys")?,
-        })
-    };
-    rows.iter().map(read).collect()
 }
 
 /// Writes the replay mark. False if there is one, or was one before it was forgotten.

@@ -54,8 +54,22 @@ impl Store {
         port: SocketAddr,
         now: Timestamp,
     ) -> Result<Option<Timestamp>, StoreError> {
-        self.read(move |connection| Box::pin(next_due(port, now, connection)))
-            .await
+        self.read(move |connection| {
+            Box::pin(async move {
+                let next: Option<Moment> =
+                    sqlx::query_scalar("SELECT min(waits_until) FROM deliveries WHERE turn = 1")
+                        .fetch_one(&mut *connection)
+                        .await?;
+                let Some(Moment(next)) = next else {
+                    return Ok(None);
+                };
+                let trouble = reply_port::trouble(port, now, connection).await?;
+                Ok(Some(
+                    trouble.map_or(next, |trouble| next.max(trouble.until)),
+                ))
+            })
+        })
+        .await
     }
 
     /// Leases a delivery that is due, to be handed over at this port. Replies to one target are
@@ -81,24 +95,6 @@ impl Store {
         self.change(move |changes| Box::pin(leases::renew(token, now, hold, changes)))
             .await
     }
-}
-
-async fn next_due(
-    port: SocketAddr,
-    now: Timestamp,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<Option<Timestamp>> {
-    let next: Option<Moment> =
-        sqlx::query_scalar("SELECT min(waits_until) FROM deliveries WHERE turn = 1")
-            .fetch_one(&mut *connection)
-            .await?;
-    let Some(Moment(next)) = next else {
-        return Ok(None);
-    };
-    let trouble = reply_port::trouble(port, now, connection).await?;
-    Ok(Some(
-        trouble.map_or(next, |trouble| next.max(trouble.until)),
-    ))
 }
 
 /// Leases a delivery that is due, if the condition holds.

@@ -76,8 +76,26 @@ impl Store {
         port: SocketAddr,
         now: Timestamp,
     ) -> Result<HandOver, StoreError> {
-        self.read(move |connection| Box::pin(hand_over(port, now, connection)))
-            .await
+        self.read(move |connection| {
+            Box::pin(async move {
+                let row = sqlx::query(
+                    "SELECT count(*) AS refused, (
+                         SELECT (SELECT trouble FROM delivery_troubles
+                                 WHERE delivery = sequence ORDER BY attempt DESC LIMIT 1)
+                         FROM deliveries WHERE refused = 1 ORDER BY waits_since DESC LIMIT 1
+                     ) AS refusal
+                     FROM deliveries WHERE refused = 1",
+                )
+                .fetch_one(&mut *connection)
+                .await?;
+                Ok(HandOver {
+                    trouble: trouble(port, now, connection).await?,
+                    refused: row.try_get("refused")?,
+                    refusal: row.try_get("refusal")?,
+                })
+            })
+        })
+        .await
     }
 }
 
@@ -182,28 +200,6 @@ async fn works(
     .await?;
     changes.due = Due::ANYTHING;
     Ok(true)
-}
-
-async fn hand_over(
-    port: SocketAddr,
-    now: Timestamp,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<HandOver> {
-    let row = sqlx::query(
-        "SELECT count(*) AS refused, (
-             SELECT (SELECT trouble FROM delivery_troubles
-                     WHERE delivery = sequence ORDER BY attempt DESC LIMIT 1)
-             FROM deliveries WHERE refused = 1 ORDER BY waits_since DESC LIMIT 1
-         ) AS refusal
-         FROM deliveries WHERE refused = 1",
-    )
-    .fetch_one(&mut *connection)
-    .await?;
-    Ok(HandOver {
-        trouble: trouble(port, now, connection).await?,
-        refused: row.try_get("refused")?,
-        refusal: row.try_get("refusal")?,
-    })
 }
 
 #[cfg(test)]

@@ -16,11 +16,10 @@ use crate::new_file;
 
 /// A finished copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Backup {
-    /// Size of the file.
-    pub bytes: u64,
+pub(crate) struct Backup {
+    pub(crate) bytes: u64,
     /// The newest audit entry in it.
-    pub head: Head,
+    pub(crate) head: Head,
 }
 
 /// The reason why there is no copy.
@@ -68,7 +67,7 @@ impl Store {
     ///
     /// # Errors
     /// [`BackupError`], each with its remedy.
-    pub async fn backup(&self, to: &Path) -> Result<Backup, BackupError> {
+    pub(crate) async fn backup(&self, to: &Path) -> Result<Backup, BackupError> {
         let to = std::path::absolute(to).map_err(|_| BackupError::Name(to.to_owned()))?;
         let partial = partial_name(&to)?;
         if to.symlink_metadata().is_ok() {

@@ -91,7 +91,7 @@ async fn is_by_itself(
     kind: &str,
     rule: &str,
     connection: &mut SqliteConnection,
-) -> Result<bool, sqlx::Error> {
+) -> sqlx::Result<bool> {
     // '!' is the character after the blank, so that it ends the kinds of the rule.
     sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM audit_counts WHERE kind = ?1)
@@ -112,7 +112,13 @@ async fn note(kind: String, entry: Entry, changes: &mut Changes<'_>) -> Result<(
         .await?;
     let now = entry.time;
     let mut count = match row {
-        None => Count::begin(kind, now),
+        None => Count {
+            kind,
+            since: now,
+            counted: 0,
+            entry: String::new(),
+            first: true,
+        },
         Some(row) => Count::read(&row)?,
     };
     if !count.is_open(now) {
@@ -170,17 +176,7 @@ struct Count {
 }
 
 impl Count {
-    fn begin(kind: String, now: Timestamp) -> Self {
-        Self {
-            kind,
-            since: now,
-            counted: 0,
-            entry: String::new(),
-            first: true,
-        }
-    }
-
-    fn read(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+    fn read(row: &SqliteRow) -> sqlx::Result<Self> {
         Ok(Self {
             kind: row.try_get("kind")?,
             since: moment(row, "since")?,

@@ -90,7 +90,7 @@ impl Changes<'_> {
 }
 
 /// Sequence number and link of the newest entry, or of the anchor if none is left.
-pub(crate) async fn head(connection: &mut SqliteConnection) -> Result<Head, sqlx::Error> {
+pub(crate) async fn head(connection: &mut SqliteConnection) -> sqlx::Result<Head> {
     let newest = sqlx::query("SELECT sequence, link FROM audit ORDER BY sequence DESC LIMIT 1")
         .fetch_optional(&mut *connection)
         .await?;
@@ -107,7 +107,7 @@ pub(super) async fn entries(
     connection: &mut SqliteConnection,
     from: i64,
     limit: u32,
-) -> Result<Vec<StoredEntry>, sqlx::Error> {
+) -> sqlx::Result<Vec<StoredEntry>> {
     let rows = sqlx::query(
         "SELECT sequence, link, entry FROM audit WHERE sequence >= ? ORDER BY sequence LIMIT ?",
     )
@@ -122,7 +122,7 @@ pub(super) async fn entries(
 pub(crate) async fn entries_with(
     texts: &[String; 2],
     connection: &mut SqliteConnection,
-) -> Result<Vec<StoredEntry>, sqlx::Error> {
+) -> sqlx::Result<Vec<StoredEntry>> {
     let [one, other] = texts;
     let rows = sqlx::query(
         "SELECT sequence, link, entry FROM audit
@@ -140,13 +140,10 @@ async fn verify(
     connection: &mut SqliteConnection,
     key: &ChainKey,
     from: Option<Head>,
-) -> Result<Result<Head, BrokenAt>, sqlx::Error> {
+) -> sqlx::Result<Result<Head, BrokenAt>> {
     let begin = match from {
         Some(head) => find(connection, head).await?,
-        None => match anchor(connection).await? {
-            Some(anchor) => anchor.check(key),
-            None => Ok(Head::EMPTY),
-        },
+        None => beginning(key, connection).await?,
     };
     let mut head = match begin {
         Ok(head) => head,
@@ -172,11 +169,20 @@ async fn verify(
     }
 }
 
+/// The head before the oldest entry, which is the anchor if retention left one.
+pub(super) async fn beginning(
+    key: &ChainKey,
+    connection: &mut SqliteConnection,
+) -> sqlx::Result<Result<Head, BrokenAt>> {
+    let anchor = anchor(connection).await?;
+    Ok(anchor.map_or(Ok(Head::EMPTY), |anchor| anchor.check(key)))
+}
+
 /// The head again, if it is in the log.
 async fn find(
     connection: &mut SqliteConnection,
     head: Head,
-) -> Result<Result<Head, BrokenAt>, sqlx::Error> {
+) -> sqlx::Result<Result<Head, BrokenAt>> {
     let anchor = anchor(connection)
         .await?
         .map_or(Head::EMPTY, |anchor| anchor.head);
@@ -194,9 +200,7 @@ async fn find(
 }
 
 /// The last of the entries that retention cut off.
-pub(super) async fn anchor(
-    connection: &mut SqliteConnection,
-) -> Result<Option<Anchor>, sqlx::Error> {
+pub(super) async fn anchor(connection: &mut SqliteConnection) -> sqlx::Result<Option<Anchor>> {
     let row = sqlx::query("SELECT sequence, link, authenticator FROM audit_anchor")
         .fetch_optional(connection)
         .await?;
@@ -209,11 +213,10 @@ pub(super) async fn anchor(
     .transpose()
 }
 
-/// Replaces the anchor.
 pub(super) async fn set_anchor(
     anchor: Anchor,
     connection: &mut SqliteConnection,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     sqlx::query(
         "INSERT OR REPLACE INTO audit_anchor (id, sequence, link, authenticator)
          VALUES (1, ?, ?, ?)",
@@ -226,21 +229,21 @@ pub(super) async fn set_anchor(
     Ok(())
 }
 
-fn read_stored(row: &SqliteRow) -> Result<StoredEntry, sqlx::Error> {
+fn read_stored(row: &SqliteRow) -> sqlx::Result<StoredEntry> {
     Ok(StoredEntry {
         head: read_head(row)?,
         json: row.try_get("entry")?,
     })
 }
 
-fn read_head(row: &SqliteRow) -> Result<Head, sqlx::Error> {
+fn read_head(row: &SqliteRow) -> sqlx::Result<Head> {
     Ok(Head {
         sequence: row.try_get("sequence")?,
         link: read_link(row, "link")?,
     })
 }
 
-fn read_link(row: &SqliteRow, column: &'static str) -> Result<Link, sqlx::Error> {
+fn read_link(row: &SqliteRow, column: &'static str) -> sqlx::Result<Link> {
     let bytes: &[u8] = row.try_get(column)?;
     let link = bytes
         .try_into()

@@ -6,15 +6,13 @@ use crate::audit::{Entry, Event};
 
 /// The time of an order and the person who gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Order {
-    /// Now.
-    pub at: Timestamp,
+pub(crate) struct Order {
+    pub(crate) at: Timestamp,
     /// The person, as the audit log names them.
-    pub operator: String,
+    pub(crate) operator: String,
 }
 
 impl Order {
-    /// The audit entry of the order.
     pub(crate) fn entry(&self, event: Event) -> Entry {
         Entry {
             operator: Some(self.operator.clone()),

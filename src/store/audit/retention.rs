@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::log::{anchor, entries, set_anchor};
-use crate::audit::{Anchor, BrokenAt, Entry, Event, Head};
+use super::log::{beginning, entries, set_anchor};
+use crate::audit::{Anchor, BrokenAt, Entry, Event};
 use crate::store::database::{Changes, Failure, Store, StoreError};
 
 /// Entries that one transaction cuts at most, so that no request waits long for the writer.
@@ -29,11 +29,7 @@ async fn prune(
     changes: &mut Changes<'_>,
 ) -> Result<Result<u64, BrokenAt>, Failure> {
     let key = changes.chain_key.ok_or(Failure::NoChainKey)?;
-    let begin = match anchor(changes.connection).await? {
-        Some(anchor) => anchor.check(key),
-        None => Ok(Head::EMPTY),
-    };
-    let mut head = match begin {
+    let mut head = match beginning(key, changes.connection).await? {
         Ok(head) => head,
         Err(broken) => return Ok(Err(broken)),
     };

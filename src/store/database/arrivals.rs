@@ -10,7 +10,7 @@ const ALL: usize = 64;
 /// The place where the worker's tasks wait for work. An arrival with no task waiting is kept for
 /// the next one, so that none is missed between a look and a sleep.
 #[derive(Debug, Default)]
-pub struct Arrivals {
+pub(crate) struct Arrivals {
     requests: Notify,
     deliveries: Notify,
 }
@@ -32,12 +32,12 @@ impl Due {
 
 impl Arrivals {
     /// Ends when a request may be due.
-    pub async fn request(&self) {
+    pub(crate) async fn request(&self) {
         self.requests.notified().await;
     }
 
     /// Ends when a delivery may be due.
-    pub async fn delivery(&self) {
+    pub(crate) async fn delivery(&self) {
         self.deliveries.notified().await;
     }
 

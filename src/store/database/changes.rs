@@ -13,16 +13,13 @@ use crate::audit::ChainKey;
 pub(crate) struct Changes<'a> {
     /// The connection, inside the transaction.
     pub(crate) connection: &'a mut SqliteConnection,
-    /// The bounds of the store.
     pub(crate) settings: &'a StoreSettings,
-    /// The audit log's key.
     pub(crate) chain_key: Option<&'a ChainKey>,
     /// How much the change has made due so far.
     pub(crate) due: Due,
 }
 
 impl<'a> Changes<'a> {
-    /// An empty change on this connection.
     pub(crate) fn on(
         connection: &'a mut SqliteConnection,
         settings: &'a StoreSettings,
@@ -65,13 +62,11 @@ pub(super) trait Job: Send {
     /// Applies the change and keeps the answer back.
     fn apply<'c>(&'c mut self, changes: &'c mut Changes<'_>) -> BoxFuture<'c, ()>;
 
-    /// The reason why it could not be applied.
     fn failure(&self) -> Option<&Failure>;
 
     /// Answers the caller, now that the outcome of the batch is known.
     fn answer(self: Box<Self>, batch: &Result<(), StoreError>, settings: &StoreSettings);
 
-    /// How much it has made due.
     fn due(&self) -> Due;
 }
 

@@ -45,7 +45,7 @@ async fn keep(record: ClockRecord, changes: &mut Changes<'_>) -> Result<(), Fail
     Ok(())
 }
 
-async fn record(connection: &mut SqliteConnection) -> Result<Option<ClockRecord>, sqlx::Error> {
+async fn record(connection: &mut SqliteConnection) -> sqlx::Result<Option<ClockRecord>> {
     let kept = sqlx::query("SELECT line, now, uptime FROM clock")
         .fetch_optional(&mut *connection)
         .await?;
@@ -69,7 +69,7 @@ async fn record(connection: &mut SqliteConnection) -> Result<Option<ClockRecord>
     }))
 }
 
-fn stretch(row: &SqliteRow) -> Result<Stretch, sqlx::Error> {
+fn stretch(row: &SqliteRow) -> sqlx::Result<Stretch> {
     Ok(Stretch {
         from: moment(row, "begun")?,
         until: moment(row, "ended")?,

@@ -35,7 +35,7 @@ impl Decode<'_, Sqlite> for Moment {
 }
 
 /// A value that its column holds as text.
-pub(crate) fn text<'r, T>(row: &'r SqliteRow, column: &str) -> Result<T, sqlx::Error>
+pub(crate) fn text<'r, T>(row: &'r SqliteRow, column: &str) -> sqlx::Result<T>
 where
     Text<T>: Decode<'r, Sqlite> + Type<Sqlite>,
 {
@@ -43,10 +43,7 @@ where
 }
 
 /// The same for a column that may be NULL.
-pub(crate) fn optional_text<'r, T>(
-    row: &'r SqliteRow,
-    column: &str,
-) -> Result<Option<T>, sqlx::Error>
+pub(crate) fn optional_text<'r, T>(row: &'r SqliteRow, column: &str) -> sqlx::Result<Option<T>>
 where
     Text<T>: Decode<'r, Sqlite> + Type<Sqlite>,
 {
@@ -54,7 +51,7 @@ where
     Ok(value.map(|Text(value)| value))
 }
 
-pub(crate) fn moment(row: &SqliteRow, column: &str) -> Result<Timestamp, sqlx::Error> {
+pub(crate) fn moment(row: &SqliteRow, column: &str) -> sqlx::Result<Timestamp> {
     row.try_get(column).map(|Moment(time)| time)
 }
 
@@ -69,6 +66,6 @@ pub(crate) fn microseconds(length: SignedDuration) -> i64 {
 }
 
 /// A length of time.
-pub(crate) fn length(row: &SqliteRow, column: &str) -> Result<SignedDuration, sqlx::Error> {
+pub(crate) fn length(row: &SqliteRow, column: &str) -> sqlx::Result<SignedDuration> {
     row.try_get(column).map(SignedDuration::from_micros)
 }

@@ -24,7 +24,7 @@ pub(super) async fn with_former(
 }
 
 /// The hand-overs that concern entries still kept, the newest first.
-async fn hand_overs(connection: &mut SqliteConnection) -> Result<Vec<HandOver>, sqlx::Error> {
+async fn hand_overs(connection: &mut SqliteConnection) -> sqlx::Result<Vec<HandOver>> {
     let rows =
         sqlx::query("SELECT sequence, sealed_key FROM audit_hand_overs ORDER BY sequence DESC")
             .fetch_all(connection)

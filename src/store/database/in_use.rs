@@ -22,7 +22,6 @@ impl InUse {
         Self::hold(path, File::try_lock_shared, changing)
     }
 
-    /// Holds the lock alone.
     pub(crate) fn alone(path: &Path) -> Result<Self, StoreError> {
         let in_use = || StoreError::InUse {
             path: path.to_owned(),
@@ -36,11 +35,8 @@ impl InUse {
         refused: impl FnOnce() -> StoreError,
     ) -> Result<Self, StoreError> {
         let directory = directory_of(path);
-        let failed = cannot("lock the directory", directory);
-        let file = match File::open(directory) {
-            Ok(file) => file,
-            Err(error) => return Err(failed(error)),
-        };
+        let failed = |error| cannot("lock the directory", directory)(error);
+        let file = File::open(directory).map_err(failed)?;
         match lock(&file) {
             Ok(()) => Ok(Self(file)),
             Err(TryLockError::WouldBlock) => Err(refused()),

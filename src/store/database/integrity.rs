@@ -39,11 +39,10 @@ pub(crate) fn failed(error: sqlx::Error, path: &Path) -> StoreError {
     }
 }
 
-/// The first fault, if there is one.
 async fn first_fault(
     connection: &mut SqliteConnection,
     path: &Path,
-) -> Result<Option<String>, sqlx::Error> {
+) -> sqlx::Result<Option<String>> {
     if let Some(page) = first_lost_page(connection, path).await? {
         return Ok(Some(format!(
             "it ends within or before page {page}, which its write-ahead log doesn't have either"
@@ -72,7 +71,7 @@ async fn first_fault(
 async fn first_lost_page(
     connection: &mut SqliteConnection,
     path: &Path,
-) -> Result<Option<u64>, sqlx::Error> {
+) -> sqlx::Result<Option<u64>> {
     // A transaction, so that the pages stay in the log until it ends.
     let mut reading = connection.begin().await?;
     let pages: i64 = sqlx::query_scalar("PRAGMA page_count")

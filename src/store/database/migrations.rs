@@ -78,7 +78,7 @@ pub(super) async fn refuse_newer(
 }
 
 /// The newest migration applied, 0 in a new file.
-async fn schema_version(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+async fn schema_version(connection: &mut SqliteConnection) -> sqlx::Result<i64> {
     let made: bool = sqlx::query_scalar(
         "SELECT count(*) > 0 FROM sqlite_schema WHERE name = '_sqlx_migrations'",
     )

@@ -18,8 +18,7 @@ mod store;
 mod write_ahead_log;
 mod writer;
 
-pub use self::arrivals::Arrivals;
-pub(crate) use self::arrivals::Due;
+pub(crate) use self::arrivals::{Arrivals, Due};
 pub(crate) use self::changes::Changes;
 pub(crate) use self::columns::{Moment, length, microseconds, moment, optional_text, text};
 pub use self::error::StoreError;

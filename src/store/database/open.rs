@@ -140,10 +140,7 @@ fn not_a_store(path: &Path) -> StoreError {
 
 /// Makes a new database write ahead. SQLite doesn't wait for the lock that this takes, and others
 /// who open the new database hold it for a moment.
-async fn write_ahead(
-    connection: &mut SqliteConnection,
-    patience: Duration,
-) -> Result<(), sqlx::Error> {
+async fn write_ahead(connection: &mut SqliteConnection, patience: Duration) -> sqlx::Result<()> {
     let end = Instant::now() + patience;
     loop {
         let switched = sqlx::query("PRAGMA journal_mode = WAL")

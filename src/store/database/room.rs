@@ -41,7 +41,7 @@ fn free_outside(changes: &Changes<'_>) -> Option<u64> {
     Some(status.f_bavail.saturating_mul(status.f_frsize))
 }
 
-async fn free_within(changes: &mut Changes<'_>) -> Result<u64, sqlx::Error> {
+async fn free_within(changes: &mut Changes<'_>) -> sqlx::Result<u64> {
     let pages: i64 = sqlx::query_scalar("PRAGMA freelist_count")
         .fetch_one(&mut *changes.connection)
         .await?;

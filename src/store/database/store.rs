@@ -138,7 +138,7 @@ impl Store {
 
     /// The place to wait for work. It wakes after a commit of this store that made something
     /// due, and within about a second of any commit of another.
-    pub fn arrivals(&self) -> Arc<Arrivals> {
+    pub(crate) fn arrivals(&self) -> Arc<Arrivals> {
         self.arrivals.clone()
     }
 
@@ -175,7 +175,7 @@ impl Store {
     /// Reads in one transaction: everything is from one moment.
     pub(crate) async fn read<T, F>(&self, look: F) -> Result<T, StoreError>
     where
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, sqlx::Result<T>> + Send,
     {
         let mut reading = self.reading().await?;
         look(&mut reading).await.map_err(|error| self.failed(error))

@@ -41,7 +41,6 @@ fn committed_pages(log: impl Read) -> io::Result<BTreeSet<u64>> {
     Ok(committed)
 }
 
-/// A page in the log.
 struct Frame {
     page: u32,
     is_commit: bool,

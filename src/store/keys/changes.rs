@@ -17,7 +17,7 @@ use crate::{
 pub(super) type Outcome = Result<(), TablesError>;
 
 impl Changes<'_> {
-    pub(super) async fn count_revision(&mut self) -> Result<(), sqlx::Error> {
+    pub(super) async fn count_revision(&mut self) -> sqlx::Result<()> {
         sqlx::query("UPDATE kms_revision SET revision = revision + 1")
             .execute(&mut *self.connection)
             .await?;
@@ -135,10 +135,7 @@ fn unchanged<T: PartialEq>(there: Option<T>, read: &T, name: String) -> Outcome 
     }
 }
 
-async fn insert_sgcs(
-    module: &ModuleRow,
-    connection: &mut SqliteConnection,
-) -> Result<(), sqlx::Error> {
+async fn insert_sgcs(module: &ModuleRow, connection: &mut SqliteConnection) -> sqlx::Result<()> {
     if module.sgcs.is_empty() {
         return Ok(());
     }
@@ -188,7 +185,7 @@ pub(super) async fn replace_vending_key(
 async fn insert_vending_key(
     row: &VendingKeyRow,
     connection: &mut SqliteConnection,
-) -> Result<bool, sqlx::Error> {
+) -> sqlx::Result<bool> {
     let VendingKeyRow {
         attributes,
         expires,

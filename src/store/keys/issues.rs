@@ -17,23 +17,45 @@ use crate::{
 
 /// A key load file that was issued to a module.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PastIssue {
-    /// Id of the request that it answered.
-    pub request_id: RequestId,
+pub(crate) struct PastIssue {
+    pub(crate) request_id: RequestId,
     /// When the module made the request, by its own clock.
-    pub request_time: StsTime,
-    /// When the file was issued.
-    pub issued_at: Timestamp,
+    pub(crate) request_time: StsTime,
+    pub(crate) issued_at: Timestamp,
     /// Vending keys in the file: SGC/KRN, separated by commas.
-    pub keys: String,
+    pub(crate) keys: String,
 }
 
 impl Store {
     /// At most `limit` key load files that were issued to a module, the latest first.
-    pub async fn issued_to(&self, smid: &SmId, limit: u32) -> Result<Vec<PastIssue>, StoreError> {
+    pub(crate) async fn issued_to(
+        &self,
+        smid: &SmId,
+        limit: u32,
+    ) -> Result<Vec<PastIssue>, StoreError> {
         let smid = smid.clone();
-        self.read(move |connection| Box::pin(history(smid, limit, connection)))
-            .await
+        self.read(move |connection| {
+            Box::pin(async move {
+                let rows = sqlx::query(
+                    "SELECT request_id, request_time, issued_at, keys FROM klf_issues
+                     WHERE smid = ? ORDER BY issued_at DESC, sequence DESC LIMIT ?",
+                )
+                .bind(Text(smid))
+                .bind(limit)
+                .fetch_all(connection)
+                .await?;
+                let read = |row: &SqliteRow| {
+                    Ok(PastIssue {
+                        request_id: text(row, "request_id")?,
+                        request_time: text(row, "request_time")?,
+                        issued_at: moment(row, "issued_at")?,
+                        keys: row.try_get("keys")?,
+                    })
+                };
+                rows.iter().map(read).collect()
+            })
+        })
+        .await
     }
 
     /// Forgets replay marks of requests made at or before `through`. Each module refuses the same
@@ -114,7 +136,7 @@ async fn record_klf(
     request: RequestId,
     at: Timestamp,
     connection: &mut SqliteConnection,
-) -> Result<bool, sqlx::Error> {
+) -> sqlx::Result<bool> {
     // Issues don't count the revision, or any two at once would be in each other's way. Two issues
     // conflict only by their replay mark and by the last place under the limit.
     if revision(connection).await? != issued.basis
@@ -146,7 +168,7 @@ async fn is_below_limit(
     issued: &KlfIssued,
     at: Timestamp,
     connection: &mut SqliteConnection,
-) -> Result<bool, sqlx::Error> {
+) -> sqlx::Result<bool> {
     let Some(limit) = issued.limit else {
         return Ok(true);
     };
@@ -159,32 +181,8 @@ async fn is_below_limit(
         .await
 }
 
-async fn history(
-    smid: SmId,
-    limit: u32,
-    connection: &mut SqliteConnection,
-) -> Result<Vec<PastIssue>, sqlx::Error> {
-    let rows = sqlx::query(
-        "SELECT request_id, request_time, issued_at, keys FROM klf_issues
-         WHERE smid = ? ORDER BY issued_at DESC, sequence DESC LIMIT ?",
-    )
-    .bind(Text(smid))
-    .bind(limit)
-    .fetch_all(connection)
-    .await?;
-    let read = |row: &SqliteRow| {
-        Ok(PastIssue {
-            request_id: text(row, "request_id")?,
-            request_time: text(row, "request_time")?,
-            issued_at: moment(row, "issued_at")?,
-            keys: row.try_get("keys")?,
-        })
-    };
-    rows.iter().map(read).collect()
-}
-
 /// Writes the replay mark. False if there is one, or was one before it was forgotten.
-async fn mark(issued: &KlfIssued, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+async fn mark(issued: &KlfIssued, connection: &mut SqliteConnection) -> sqlx::Result<bool> {
     let written = sqlx::query(
         "INSERT INTO replay_marks (replay_key, smid, request_time)
          SELECT ?1, smid, ?3 FROM modules

@@ -20,23 +20,21 @@ use crate::{
 };
 
 /// The secrets that replace those that were read.
-pub struct SecretChange {
-    /// Time of the change, for the audit log.
-    pub at: Timestamp,
+pub(crate) struct SecretChange {
+    pub(crate) at: Timestamp,
     /// Revision of the tables when they were read.
-    pub revision: Revision,
+    pub(crate) revision: Revision,
     /// The storage key, wrapped anew. None if the tables have none.
-    pub storage_key: Option<Sealed>,
+    pub(crate) storage_key: Option<Sealed>,
     /// All rows, sealed under another storage key. None to keep the storage key.
-    pub rows: Option<SealedRows>,
+    pub(crate) rows: Option<SealedRows>,
     /// The audit log's key under another master secret.
-    pub chain_key: Option<ChainKey>,
+    pub(crate) chain_key: Option<ChainKey>,
 }
 
 /// A store that one process has alone.
-pub struct StoreAlone {
+pub(crate) struct StoreAlone {
     store: Arc<Store>,
-    settings: StoreSettings,
     _in_use: InUse,
 }
 
@@ -46,27 +44,25 @@ impl StoreAlone {
     /// # Errors
     /// [`StoreError::InUse`], [`StoreError::OtherChainKey`], and those of
     /// [`Store::open_checked`].
-    pub async fn open(settings: &StoreSettings, chain_key: ChainKey) -> Result<Self, StoreError> {
+    pub(crate) async fn open(
+        settings: &StoreSettings,
+        chain_key: ChainKey,
+    ) -> Result<Self, StoreError> {
         let connection = open::writer(settings, true).await?;
         let in_use = InUse::alone(&settings.path)?;
         let store = Store::on(settings, connection, Some(chain_key), None).await?;
         Ok(Self {
             store,
-            settings: settings.clone(),
             _in_use: in_use,
         })
     }
 
-    /// The store, for reading.
-    pub fn store(&self) -> &Store {
+    pub(crate) fn store(&self) -> &Store {
         &self.store
     }
 
     /// All rows that the storage key seals.
-    ///
-    /// # Errors
-    /// Any [`StoreError`] of reading.
-    pub async fn sealed_rows(&self) -> Result<SealedRows, StoreError> {
+    pub(crate) async fn sealed_rows(&self) -> Result<SealedRows, StoreError> {
         self.store
             .read(|connection| Box::pin(tables::sealed_rows(connection)))
             .await
@@ -77,7 +73,7 @@ impl StoreAlone {
     /// # Errors
     /// After [`TablesError::Changed`] nothing is changed. After [`StoreError::NotScrubbed`] the
     /// change is made, but replaced content may still be in the file.
-    pub async fn change(self, change: SecretChange) -> Result<(), TablesError> {
+    pub(crate) async fn change(self, change: SecretChange) -> Result<(), TablesError> {
         self.store
             .change(|changes| Box::pin(replace(change, changes)))
             .await??;
@@ -90,17 +86,17 @@ impl StoreAlone {
     ///
     /// # Errors
     /// [`StoreError::NotScrubbed`].
-    pub async fn scrub(self) -> Result<(), StoreError> {
+    pub(crate) async fn scrub(self) -> Result<(), StoreError> {
         self.store.close().await;
-        let scrubbed = scrub(&self.settings).await;
+        let scrubbed = scrub(self.store.settings()).await;
         scrubbed.map_err(|cause| StoreError::NotScrubbed {
-            path: self.settings.path.clone(),
+            path: self.store.path().to_owned(),
             cause,
         })
     }
 
     /// Closes the store and changes nothing.
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         self.store.close().await;
     }
 }
@@ -118,7 +114,7 @@ async fn scrub(settings: &StoreSettings) -> Result<(), String> {
 }
 
 /// Rebuilds the file and empties its log. False if another program's reading prevents that.
-async fn empty(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+async fn empty(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
     sqlx::query("VACUUM").execute(&mut *connection).await?;
     faults::pass(FaultPoint::AfterVacuum);
     let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -167,8 +163,7 @@ async fn replace(change: SecretChange, changes: &mut Changes<'_>) -> Result<Outc
     Ok(Ok(()))
 }
 
-/// Replaces every sealed secret.
-async fn put(rows: &SealedRows, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+async fn put(rows: &SealedRows, connection: &mut SqliteConnection) -> sqlx::Result<()> {
     for row in &rows.kmc_keys {
         sqlx::query("UPDATE kmc_keys SET sealed_private_key = ? WHERE kmcid = ?")
             .bind(row.sealed_private_key.as_bytes())

@@ -17,17 +17,14 @@ use crate::{
 };
 
 /// The revision of the tables, which each change counts.
-pub(super) async fn revision(connection: &mut SqliteConnection) -> Result<Revision, sqlx::Error> {
+pub(super) async fn revision(connection: &mut SqliteConnection) -> sqlx::Result<Revision> {
     sqlx::query_scalar("SELECT revision FROM kms_revision")
         .fetch_one(connection)
         .await
         .map(Revision)
 }
 
-/// All rows that the storage key seals.
-pub(super) async fn sealed_rows(
-    connection: &mut SqliteConnection,
-) -> Result<SealedRows, sqlx::Error> {
+pub(super) async fn sealed_rows(connection: &mut SqliteConnection) -> sqlx::Result<SealedRows> {
     Ok(SealedRows {
         revision: revision(connection).await?,
         kmc_keys: kmc_keys(connection).await?,
@@ -39,7 +36,7 @@ pub(super) async fn sealed_rows(
 pub(super) async fn update_basis(
     stsa_key: PointText,
     connection: &mut SqliteConnection,
-) -> Result<UpdateBasis, sqlx::Error> {
+) -> sqlx::Result<UpdateBasis> {
     let last = sqlx::query("SELECT serial, digest FROM stsa_updates WHERE stsa_key = ?")
         .bind(Text(&stsa_key))
         .fetch_optional(&mut *connection)
@@ -66,7 +63,7 @@ pub(super) async fn asker(
     smid: SmId,
     replay_key: [u8; 32],
     connection: &mut SqliteConnection,
-) -> Result<Asker, sqlx::Error> {
+) -> sqlx::Result<Asker> {
     let replayed = sqlx::query_scalar("SELECT count(*) > 0 FROM replay_marks WHERE replay_key = ?")
         .bind(replay_key.as_slice())
         .fetch_one(&mut *connection)
@@ -89,7 +86,7 @@ pub(super) async fn issuable(
     smid: SmId,
     issued_since: Option<Timestamp>,
     connection: &mut SqliteConnection,
-) -> Result<Issuable, sqlx::Error> {
+) -> sqlx::Result<Issuable> {
     let issued: Vec<Moment> = sqlx::query_scalar(
         "SELECT issued_at FROM klf_issues WHERE smid = ? AND issued_at > ? ORDER BY issued_at",
     )
@@ -104,9 +101,7 @@ pub(super) async fn issuable(
     })
 }
 
-pub(super) async fn kmc_keys(
-    connection: &mut SqliteConnection,
-) -> Result<Vec<KmcKeyRow>, sqlx::Error> {
+pub(super) async fn kmc_keys(connection: &mut SqliteConnection) -> sqlx::Result<Vec<KmcKeyRow>> {
     let rows = sqlx::query(
         "SELECT kmcid, curve, public_key, activation, expiry, sealed_private_key
          FROM kmc_keys ORDER BY activation, kmcid",
@@ -116,7 +111,7 @@ pub(super) async fn kmc_keys(
     rows.iter().map(read_kmc_key).collect()
 }
 
-fn read_kmc_key(row: &SqliteRow) -> Result<KmcKeyRow, sqlx::Error> {
+fn read_kmc_key(row: &SqliteRow) -> sqlx::Result<KmcKeyRow> {
     Ok(KmcKeyRow {
         kmcid: text(row, "kmcid")?,
         curve: text(row, "curve")?,
@@ -139,19 +134,16 @@ macro_rules! modules_where {
     };
 }
 
-pub(super) async fn modules(
-    connection: &mut SqliteConnection,
-) -> Result<Vec<ModuleRow>, sqlx::Error> {
+pub(super) async fn modules(connection: &mut SqliteConnection) -> sqlx::Result<Vec<ModuleRow>> {
     let rows = sqlx::query(modules_where!("ORDER BY smid"));
     let rows = rows.fetch_all(connection).await?;
     rows.iter().map(read_module).collect()
 }
 
-/// The module with this id, if it is registered.
 pub(super) async fn module(
     smid: &SmId,
     connection: &mut SqliteConnection,
-) -> Result<Option<ModuleRow>, sqlx::Error> {
+) -> sqlx::Result<Option<ModuleRow>> {
     let row = sqlx::query(modules_where!("WHERE smid = ?"))
         .bind(Text(smid))
         .fetch_optional(connection)
@@ -159,7 +151,7 @@ pub(super) async fn module(
     row.as_ref().map(read_module).transpose()
 }
 
-fn read_module(row: &SqliteRow) -> Result<ModuleRow, sqlx::Error> {
+fn read_module(row: &SqliteRow) -> sqlx::Result<ModuleRow> {
     let sgcs: Option<String> = row.try_get("sgcs")?;
     let sgcs = sgcs
         .iter()
@@ -189,18 +181,17 @@ macro_rules! vending_keys_where {
 
 pub(super) async fn vending_keys(
     connection: &mut SqliteConnection,
-) -> Result<Vec<VendingKeyRow>, sqlx::Error> {
+) -> sqlx::Result<Vec<VendingKeyRow>> {
     let rows = sqlx::query(vending_keys_where!("ORDER BY sgc, krn"));
     let rows = rows.fetch_all(connection).await?;
     rows.iter().map(read_vending_key).collect()
 }
 
-/// The vending key with this SGC and KRN, if there is one.
 pub(super) async fn vending_key(
     sgc: Sgc,
     krn: Krn,
     connection: &mut SqliteConnection,
-) -> Result<Option<VendingKeyRow>, sqlx::Error> {
+) -> sqlx::Result<Option<VendingKeyRow>> {
     let row = sqlx::query(vending_keys_where!("WHERE sgc = ? AND krn = ?"))
         .bind(Text(sgc))
         .bind(Text(krn))
@@ -209,11 +200,10 @@ pub(super) async fn vending_key(
     row.as_ref().map(read_vending_key).transpose()
 }
 
-/// The vending keys of a module's supply groups.
 async fn vending_keys_of(
     smid: &SmId,
     connection: &mut SqliteConnection,
-) -> Result<Vec<VendingKeyRow>, sqlx::Error> {
+) -> sqlx::Result<Vec<VendingKeyRow>> {
     let rows = sqlx::query(vending_keys_where!(
         "WHERE sgc IN (SELECT sgc FROM module_sgcs WHERE smid = ?) ORDER BY sgc, krn"
     ))
@@ -223,7 +213,7 @@ async fn vending_keys_of(
     rows.iter().map(read_vending_key).collect()
 }
 
-fn read_vending_key(row: &SqliteRow) -> Result<VendingKeyRow, sqlx::Error> {
+fn read_vending_key(row: &SqliteRow) -> sqlx::Result<VendingKeyRow> {
     let attributes = VendingKeyAttributes {
         sgc: text(row, "sgc")?,
         krn: text(row, "krn")?,
@@ -246,7 +236,7 @@ fn read_vending_key(row: &SqliteRow) -> Result<VendingKeyRow, sqlx::Error> {
 
 pub(super) async fn wrapped_storage_key(
     connection: &mut SqliteConnection,
-) -> Result<Option<Sealed>, sqlx::Error> {
+) -> sqlx::Result<Option<Sealed>> {
     let wrapped: Option<Vec<u8>> = sqlx::query_scalar("SELECT wrapped FROM storage_key")
         .fetch_optional(connection)
         .await?;

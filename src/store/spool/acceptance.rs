@@ -153,12 +153,8 @@ async fn accept(mut request: NewRequest, changes: &mut Changes<'_>) -> Result<Ac
     let charged = request.charged();
     match charge(charged, &of_first, buckets::KEPT, changes.connection).await? {
         Turn::Now => {
-            let waits = Waits {
-                due: request.accepted_at,
-                notified: false,
-                requester,
-            };
-            request.take(waits, changes).await?;
+            let due = request.accepted_at;
+            request.take(due, false, requester, changes).await?;
             Ok(Accepted::New)
         }
         Turn::Later(later) => {
@@ -181,14 +177,6 @@ async fn accept(mut request: NewRequest, changes: &mut Changes<'_>) -> Result<Ac
     }
 }
 
-/// How a request waits in the spool.
-struct Waits {
-    due: Timestamp,
-    /// Whether the sender has a notice that it waits.
-    notified: bool,
-    requester: Requester,
-}
-
 impl NewRequest {
     /// Notes in the audit log a request that is not taken, or counts it with others there.
     async fn note(self, changes: &mut Changes<'_>) -> Result<(), Failure> {
@@ -197,19 +185,23 @@ impl NewRequest {
     }
 
     /// Reads what is known of the address that is answered first.
-    async fn acquaintance(
-        &self,
-        connection: &mut SqliteConnection,
-    ) -> Result<Acquaintance, sqlx::Error> {
+    async fn acquaintance(&self, connection: &mut SqliteConnection) -> sqlx::Result<Acquaintance> {
         match self.request.targets.first() {
             Some(target) => Acquaintance::with(&target.to_string(), connection).await,
             None => Ok(Acquaintance::default()),
         }
     }
 
-    async fn take(mut self, waits: Waits, changes: &mut Changes<'_>) -> Result<(), Failure> {
+    /// Puts the request into the spool. `notified` if the sender has a notice that it waits.
+    async fn take(
+        mut self,
+        due: Timestamp,
+        notified: bool,
+        requester: Requester,
+        changes: &mut Changes<'_>,
+    ) -> Result<(), Failure> {
         usage::require(self.message.len(), changes).await?;
-        insert(&self, &waits, changes.connection).await?;
+        insert(&self, due, notified, requester, changes.connection).await?;
         changes.due.requests += 1;
         self.audit.event = Event::Accepted;
         self.audit.request_id = Some(self.id.to_string());
@@ -224,16 +216,12 @@ impl NewRequest {
         requester: Requester,
         changes: &mut Changes<'_>,
     ) -> Result<(), Failure> {
-        let Later {
-            until,
-            notice,
-            because_of,
-            ..
-        } = later;
+        let (until, notice) = (later.until, later.notice);
         self.audit.verdict = Some(Verdict::Defer.to_string());
         self.audit.rule = Some(rule_of(notice).to_string());
         self.audit.reason = Some(format!(
-            "{because_of} is over its allowance: done at {until}"
+            "{} is over its allowance: done at {until}",
+            later.because_of
         ));
         if let Some(code) = notice {
             self.audit.result = Some(NOTICE.to_owned());
@@ -244,17 +232,12 @@ impl NewRequest {
                 accepted_at: self.accepted_at,
                 requester,
                 network: self.network.map(|network| network.to_string()),
-                kind: ReplyKind::Notice,
             };
             let notice = self.compose_notice(code, until, requester);
-            replies::insert(&notice, &of, self.accepted_at, changes).await?;
+            let kind = ReplyKind::Notice;
+            replies::insert(&notice, kind, &of, self.accepted_at, changes).await?;
         }
-        let waits = Waits {
-            due: until,
-            notified: true,
-            requester,
-        };
-        self.take(waits, changes).await
+        self.take(until, true, requester, changes).await
     }
 
     /// Composes the notice here, in the transaction that puts the request off, so that none is lost
@@ -284,7 +267,7 @@ impl NewRequest {
 async fn accepted_before(
     request: &NewRequest,
     connection: &mut SqliteConnection,
-) -> Result<Option<RequestId>, sqlx::Error> {
+) -> sqlx::Result<Option<RequestId>> {
     let Some(identity) = &request.identity else {
         return Ok(None);
     };
@@ -302,9 +285,11 @@ async fn accepted_before(
 
 async fn insert(
     request: &NewRequest,
-    waits: &Waits,
+    due: Timestamp,
+    notified: bool,
+    requester: Requester,
     connection: &mut SqliteConnection,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     let targets = request.request.targets.iter();
     let targets: Vec<String> = targets.map(ToString::to_string).collect();
     sqlx::query(
@@ -327,14 +312,14 @@ async fn insert(
     .bind(&request.sender)
     .bind(request.message.len() as i64)
     .bind(Moment(request.accepted_at))
-    .bind(Moment(waits.due))
-    .bind(waits.notified)
+    .bind(Moment(due))
+    .bind(notified)
     .bind(&request.audit.rule)
     .bind(Text(&request.request.code))
     .bind(Text(&request.request.from_gateway))
     .bind(targets.join("\n"))
     .bind(targets.first().map(|first| first.to_lowercase()))
-    .bind(waits.requester.as_str())
+    .bind(requester.as_str())
     .bind(request.network.map(|network| network.to_string()))
     .bind(request.message.as_slice())
     .bind(Text(request.id))

@@ -10,31 +10,26 @@ use crate::store::throttle::buckets;
 
 /// Figures of the spool at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Backlog {
-    /// Requests, replies and their bytes.
-    pub usage: SpoolUsage,
+pub(crate) struct Backlog {
+    pub(crate) usage: SpoolUsage,
     /// Requests that are put off to a later time.
-    pub put_off: u64,
+    pub(crate) put_off: u64,
     /// Acceptance of the oldest request that waits for its result or reply.
-    pub oldest: Option<Timestamp>,
+    pub(crate) oldest: Option<Timestamp>,
     /// Senders with messages that wait for their turn.
-    pub deferred_senders: u64,
-    /// Senders that are blocked.
-    pub blocked_senders: u64,
+    pub(crate) deferred_senders: u64,
+    pub(crate) blocked_senders: u64,
 }
 
 impl Store {
     /// The figures of the spool.
-    pub async fn backlog(&self, now: Timestamp) -> Result<Backlog, StoreError> {
+    pub(crate) async fn backlog(&self, now: Timestamp) -> Result<Backlog, StoreError> {
         self.read(move |connection| Box::pin(backlog(now, connection)))
             .await
     }
 }
 
-async fn backlog(
-    now: Timestamp,
-    connection: &mut SqliteConnection,
-) -> Result<Backlog, sqlx::Error> {
+async fn backlog(now: Timestamp, connection: &mut SqliteConnection) -> sqlx::Result<Backlog> {
     let mut backlog = Backlog {
         usage: usage(connection).await?,
         put_off: put_off(now, connection).await?,
@@ -53,7 +48,7 @@ async fn backlog(
 
 /// Counts requests that wait, but not those that are leased. A request that was given back has a
 /// trouble of its last attempt.
-async fn put_off(now: Timestamp, connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+async fn put_off(now: Timestamp, connection: &mut SqliteConnection) -> sqlx::Result<u64> {
     sqlx::query_scalar(
         "SELECT count(*) FROM requests
          WHERE waits_until > ? AND (attempts = 0 OR EXISTS (
@@ -66,7 +61,7 @@ async fn put_off(now: Timestamp, connection: &mut SqliteConnection) -> Result<u6
 }
 
 /// Reads the first row of each table, which is the oldest there.
-async fn oldest(connection: &mut SqliteConnection) -> Result<Option<Timestamp>, sqlx::Error> {
+async fn oldest(connection: &mut SqliteConnection) -> sqlx::Result<Option<Timestamp>> {
     let oldest: Option<Moment> = sqlx::query_scalar(
         "SELECT min(accepted_at) FROM (
              SELECT * FROM (SELECT accepted_at FROM requests ORDER BY sequence LIMIT 1)

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::leases::LeaseToken;
-use super::replies::{self, Answered, FinishedReply, ReplyKind};
+use super::replies::{self, FinishedReply, ReplyKind};
 use super::requests::{Held, LeasedRequest};
 use crate::audit::{Entry, Event};
 use crate::faults::{self, FaultPoint};
@@ -26,7 +26,7 @@ pub struct Completion {
 
 /// Outcome of a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Completed {
+pub(crate) enum Completed {
     /// Effects, reply and audit entry are on the disk.
     Committed,
     /// The lease has passed to another worker, which completes the request.
@@ -38,7 +38,7 @@ pub enum Completed {
 
 impl Store {
     /// Commits the final result of a request, and takes the request out of the spool.
-    pub async fn complete(
+    pub(crate) async fn complete(
         &self,
         token: &LeaseToken<LeasedRequest>,
         completion: Completion,
@@ -54,40 +54,29 @@ async fn complete(
     completion: Completion,
     changes: &mut Changes<'_>,
 ) -> Result<Completed, Failure> {
-    let Completion {
-        at,
-        reply,
-        effects,
-        mut audit,
-    } = completion;
+    let at = completion.at;
+    let mut audit = completion.audit;
     let Some(held) = Held::by(token, changes.connection).await? else {
         return Ok(Completed::LeaseLost);
     };
-    if !issues::record(&effects, held.id, at, changes).await? {
+    if !issues::record(&completion.effects, held.of.request, at, changes).await? {
         return Ok(Completed::BasisChanged);
     }
-    if let Some(mut reply) = reply {
+    if let Some(mut reply) = completion.reply {
         // An address that may never have asked gets the answer, but no notice before it.
-        if held.notified || held.requester.may_be_forged() {
+        if held.notified || held.of.requester.may_be_forged() {
             reply.late_notice = None;
         }
-        let of = Answered {
-            request: held.id,
-            queue_id: held.queue_id.clone(),
-            accepted_at: held.accepted_at,
-            requester: held.requester,
-            network: held.network,
-            kind: ReplyKind::of_result(audit.result.as_deref()),
-        };
-        replies::insert(&reply, &of, at, changes).await?;
+        let kind = ReplyKind::of_result(audit.result.as_deref());
+        replies::insert(&reply, kind, &held.of, at, changes).await?;
     }
     sqlx::query("DELETE FROM requests WHERE sequence = ?")
         .bind(token.row)
         .execute(&mut *changes.connection)
         .await?;
     audit.event = Event::Completed;
-    audit.queue_id = Some(held.queue_id);
-    audit.request_id = Some(held.id.to_string());
+    audit.queue_id = Some(held.of.queue_id);
+    audit.request_id = Some(held.of.request.to_string());
     audit.attempts = Some(token.lease);
     changes.audit(audit).await?;
     faults::pass(FaultPoint::BeforeCompletionCommit);

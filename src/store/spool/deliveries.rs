@@ -17,31 +17,26 @@ use crate::store::database::{Changes, Failure, Moment, Store, StoreError, moment
 
 /// A reply to be delivered to one target.
 #[derive(Clone, Debug)]
-pub struct LeasedDelivery {
-    /// Shows that the worker has the lease.
-    pub token: LeaseToken<Self>,
-    /// Id of the request that is answered.
-    pub request_id: RequestId,
+pub(crate) struct LeasedDelivery {
+    pub(crate) token: LeaseToken<Self>,
+    pub(crate) request_id: RequestId,
     /// Postfix's queue id of the request.
-    pub queue_id: String,
-    /// The address it goes to.
-    pub target: String,
+    pub(crate) queue_id: String,
+    pub(crate) target: String,
     /// Reverse path of the envelope, empty for null.
-    pub reverse_path: String,
-    /// The whole message.
-    pub message: Vec<u8>,
-    /// When the request was accepted.
-    pub accepted_at: Timestamp,
+    pub(crate) reverse_path: String,
+    pub(crate) message: Vec<u8>,
+    pub(crate) accepted_at: Timestamp,
     /// When the reply was completed. Attempts end a time after this.
-    pub completed_at: Timestamp,
+    pub(crate) completed_at: Timestamp,
     /// Whether the target can still get a notice that the reply comes later.
-    pub can_be_notified: bool,
+    pub(crate) can_be_notified: bool,
     /// Whether it is itself a notice, and the final reply comes later.
-    pub is_notice: bool,
+    pub(crate) is_notice: bool,
     /// Leases so far, this one included.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
     /// The trouble of Postfix's port, if this attempt is to show whether the trouble is over.
-    pub trial: Option<PortTrouble>,
+    pub(crate) trial: Option<PortTrouble>,
 }
 
 impl Leased for LeasedDelivery {
@@ -59,14 +54,28 @@ impl Store {
         port: SocketAddr,
         now: Timestamp,
     ) -> Result<Option<Timestamp>, StoreError> {
-        self.read(move |connection| Box::pin(next_due(port, now, connection)))
-            .await
+        self.read(move |connection| {
+            Box::pin(async move {
+                let next: Option<Moment> =
+                    sqlx::query_scalar("SELECT min(waits_until) FROM deliveries WHERE turn = 1")
+                        .fetch_one(&mut *connection)
+                        .await?;
+                let Some(Moment(next)) = next else {
+                    return Ok(None);
+                };
+                let trouble = reply_port::trouble(port, now, connection).await?;
+                Ok(Some(
+                    trouble.map_or(next, |trouble| next.max(trouble.until)),
+                ))
+            })
+        })
+        .await
     }
 
     /// Leases a delivery that is due, to be handed over at this port. Replies to one target are
     /// leased in the order of their completion. While the port is in trouble one is leased at a
     /// time, and no sooner than the trouble allows: [`LeasedDelivery::trial`].
-    pub async fn lease_delivery(
+    pub(crate) async fn lease_delivery(
         &self,
         leasing: Leasing<LeasedDelivery>,
         port: SocketAddr,
@@ -76,7 +85,7 @@ impl Store {
     }
 
     /// Renews the lease of a delivery, as [`Store::renew`] does that of a request.
-    pub async fn renew_delivery(
+    pub(crate) async fn renew_delivery(
         &self,
         token: &LeaseToken<LeasedDelivery>,
         now: Timestamp,
@@ -86,24 +95,6 @@ impl Store {
         self.change(move |changes| Box::pin(leases::renew(token, now, hold, changes)))
             .await
     }
-}
-
-async fn next_due(
-    port: SocketAddr,
-    now: Timestamp,
-    connection: &mut SqliteConnection,
-) -> Result<Option<Timestamp>, sqlx::Error> {
-    let next: Option<Moment> =
-        sqlx::query_scalar("SELECT min(waits_until) FROM deliveries WHERE turn = 1")
-            .fetch_one(&mut *connection)
-            .await?;
-    let Some(Moment(next)) = next else {
-        return Ok(None);
-    };
-    let trouble = reply_port::trouble(port, now, connection).await?;
-    Ok(Some(
-        trouble.map_or(next, |trouble| next.max(trouble.until)),
-    ))
 }
 
 /// Leases a delivery that is due, if the condition holds.
@@ -170,7 +161,7 @@ impl Lease {
     async fn lease(
         &self,
         connection: &mut SqliteConnection,
-    ) -> Result<Option<(SqliteRow, Option<PortTrouble>)>, sqlx::Error> {
+    ) -> sqlx::Result<Option<(SqliteRow, Option<PortTrouble>)>> {
         let statement = match self.leasing.first {
             First::Oldest => lease_at_sound_port!("ORDER BY waits_until, sequence"),
             First::Newest => lease_at_sound_port!("ORDER BY waits_until DESC, sequence DESC"),
@@ -191,7 +182,7 @@ impl Lease {
         &self,
         trouble: &PortTrouble,
         connection: &mut SqliteConnection,
-    ) -> Result<Option<SqliteRow>, sqlx::Error> {
+    ) -> sqlx::Result<Option<SqliteRow>> {
         if trouble.is_being_tried {
             return Ok(None);
         }
@@ -231,7 +222,7 @@ fn read(
     sequence: i64,
     row: &SqliteRow,
     trial: Option<PortTrouble>,
-) -> Result<LeasedDelivery, sqlx::Error> {
+) -> sqlx::Result<LeasedDelivery> {
     let attempts: u32 = row.try_get("attempts")?;
     Ok(LeasedDelivery {
         token: LeaseToken::new(sequence, attempts),

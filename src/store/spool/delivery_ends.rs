@@ -16,20 +16,17 @@ use crate::store::throttle::{acquaintance, buckets};
 
 /// A reply for one target that was given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GivenUp {
-    /// Id of the request that it answers.
-    pub request_id: RequestId,
-    /// Postfix's queue id of the request.
-    pub queue_id: String,
-    /// The address it was for.
-    pub target: String,
+pub(crate) struct GivenUp {
+    pub(crate) request_id: RequestId,
+    pub(crate) queue_id: String,
+    pub(crate) target: String,
 }
 
 impl Store {
     /// Ends a delivery that Postfix took, with Postfix's answer in `detail`. The audit log gets the
     /// entry in any case, since it must show everything that Postfix has. False if the delivery
     /// had ended before.
-    pub async fn delivered(
+    pub(crate) async fn delivered(
         &self,
         leased: &LeasedDelivery,
         at: Timestamp,
@@ -58,32 +55,62 @@ impl Store {
 
     /// Ends a delivery that Postfix refused for good, with Postfix's answer in `detail`. False if
     /// the lease has passed to another.
-    pub async fn undeliverable(
+    pub(crate) async fn undeliverable(
         &self,
         token: &LeaseToken<LeasedDelivery>,
         at: Timestamp,
         detail: &str,
     ) -> Result<bool, StoreError> {
         let (token, detail) = (*token, detail.to_owned());
-        self.change(move |changes| Box::pin(undeliverable(token, at, detail, changes)))
-            .await
+        self.change(move |changes| {
+            Box::pin(async move {
+                let Some(held) = Held::by(token, changes.connection).await? else {
+                    return Ok(false);
+                };
+                remove(token.row, changes.connection).await?;
+                let entry = Entry {
+                    result: result_of(held.is_notice),
+                    detail: Some(detail),
+                    attempts: Some(token.lease),
+                    ..held.entry(at, Event::Undeliverable)
+                };
+                changes.audit(entry).await?;
+                Ok(true)
+            })
+        })
+        .await
     }
 
     /// Gives back a delivery that was not offered to Postfix. The attempt does not count, and the
     /// delivery is due. False if the lease has passed to another.
-    pub async fn release_delivery(
+    pub(crate) async fn release_delivery(
         &self,
         token: &LeaseToken<LeasedDelivery>,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
         let token = *token;
-        self.change(move |changes| Box::pin(release(token, at, changes)))
-            .await
+        self.change(move |changes| {
+            Box::pin(async move {
+                // Behind the others that are due, since the failure may be its own fault after all.
+                let released = sqlx::query(
+                    "UPDATE deliveries
+                     SET attempts = attempts - 1, waits_since = ?1, waits_until = ?1
+                     WHERE sequence = ?2 AND attempts = ?3",
+                )
+                .bind(Moment(at))
+                .bind(token.row)
+                .bind(token.lease)
+                .execute(&mut *changes.connection)
+                .await?;
+                Ok(released.rows_affected() > 0)
+            })
+        })
+        .await
     }
 
     /// Ends deliveries that wait, of replies completed before, for this reason. Returns them, some
     /// dozens at most: there may be more.
-    pub async fn give_up_deliveries(
+    pub(crate) async fn give_up_deliveries(
         &self,
         completed_before: Timestamp,
         at: Timestamp,
@@ -109,7 +136,7 @@ impl Held {
     pub(super) async fn by(
         token: LeaseToken<LeasedDelivery>,
         connection: &mut SqliteConnection,
-    ) -> Result<Option<Self>, sqlx::Error> {
+    ) -> sqlx::Result<Option<Self>> {
         let row = sqlx::query(
             "SELECT request_id, queue_id, target, EXISTS (
                  SELECT 1 FROM delivery_troubles WHERE delivery = deliveries.sequence
@@ -133,7 +160,6 @@ impl Held {
         .transpose()
     }
 
-    /// The audit entry of this event.
     pub(super) fn entry(&self, at: Timestamp, event: Event) -> Entry {
         Entry {
             request_id: Some(self.request_id.to_string()),
@@ -151,7 +177,7 @@ fn result_of(is_notice: bool) -> Option<String> {
 }
 
 /// Deletes a delivery. A trigger deletes the reply with its last one. False if it was gone.
-async fn remove(row: i64, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+async fn remove(row: i64, connection: &mut SqliteConnection) -> sqlx::Result<bool> {
     let removed = sqlx::query("DELETE FROM deliveries WHERE sequence = ?")
         .bind(row)
         .execute(connection)
@@ -161,7 +187,7 @@ async fn remove(row: i64, connection: &mut SqliteConnection) -> Result<bool, sql
 
 /// Remembers that the target of a delivery was answered, and whether its request was verified. A
 /// notice is no answer.
-async fn remember(row: i64, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+async fn remember(row: i64, connection: &mut SqliteConnection) -> sqlx::Result<()> {
     let answered = sqlx::query(
         "SELECT target, requester, network, kind
          FROM deliveries JOIN replies ON replies.sequence = deliveries.reply
@@ -180,44 +206,6 @@ async fn remember(row: i64, connection: &mut SqliteConnection) -> Result<(), sql
     let verified_from = is_verified.then(|| network.unwrap_or_default());
     let target: &str = answered.try_get("target")?;
     acquaintance::remember(target, verified_from.as_deref(), buckets::KEPT, connection).await
-}
-
-async fn undeliverable(
-    token: LeaseToken<LeasedDelivery>,
-    at: Timestamp,
-    detail: String,
-    changes: &mut Changes<'_>,
-) -> Result<bool, Failure> {
-    let Some(held) = Held::by(token, changes.connection).await? else {
-        return Ok(false);
-    };
-    remove(token.row, changes.connection).await?;
-    let entry = Entry {
-        result: result_of(held.is_notice),
-        detail: Some(detail),
-        attempts: Some(token.lease),
-        ..held.entry(at, Event::Undeliverable)
-    };
-    changes.audit(entry).await?;
-    Ok(true)
-}
-
-async fn release(
-    token: LeaseToken<LeasedDelivery>,
-    at: Timestamp,
-    changes: &mut Changes<'_>,
-) -> Result<bool, Failure> {
-    // Behind the others that are due, since the failure may be its own fault after all.
-    let released = sqlx::query(
-        "UPDATE deliveries SET attempts = attempts - 1, waits_since = ?1, waits_until = ?1
-         WHERE sequence = ?2 AND attempts = ?3",
-    )
-    .bind(Moment(at))
-    .bind(token.row)
-    .bind(token.lease)
-    .execute(&mut *changes.connection)
-    .await?;
-    Ok(released.rows_affected() > 0)
 }
 
 /// Deliveries that one transaction ends.

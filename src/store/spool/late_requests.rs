@@ -10,7 +10,7 @@ use super::requests::targets;
 use crate::mail::{Address, ServiceCode};
 use crate::policy::Requester;
 use crate::request_id::RequestId;
-use crate::store::database::{Changes, Failure, Moment, Store, StoreError, moment, text};
+use crate::store::database::{Changes, Failure, Moment, Store, StoreError, text};
 
 /// A request in the spool whose sender is to get a notice.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct WaitingRequest {
 impl Store {
     /// The requests of the same sender as this one, itself among them, that were accepted by then
     /// and whose sender has no notice yet.
-    pub async fn requests_to_notify(
+    pub(crate) async fn requests_to_notify(
         &self,
         like: RequestId,
         accepted_by: Timestamp,
@@ -43,7 +43,7 @@ impl Store {
 
     /// Sends the notice that a request waits. False if its sender has one already, or the request
     /// has its result.
-    pub async fn notify(
+    pub(crate) async fn notify(
         &self,
         request: RequestId,
         at: Timestamp,
@@ -58,7 +58,7 @@ async fn to_notify(
     like: RequestId,
     accepted_by: Timestamp,
     connection: &mut SqliteConnection,
-) -> Result<Vec<WaitingRequest>, sqlx::Error> {
+) -> sqlx::Result<Vec<WaitingRequest>> {
     let rows = sqlx::query(
         "SELECT id, requester, service, gateway, targets, message FROM requests
          JOIN request_messages ON request_messages.request = requests.sequence
@@ -92,7 +92,7 @@ async fn notify(
 ) -> Result<bool, Failure> {
     let waiting = sqlx::query(
         "UPDATE requests SET notified = 1 WHERE id = ? AND notified = 0
-         RETURNING queue_id, accepted_at, requester, network",
+         RETURNING id AS request_id, queue_id, accepted_at, requester, network",
     )
     .bind(Text(request))
     .fetch_optional(&mut *changes.connection)
@@ -100,14 +100,7 @@ async fn notify(
     let Some(waiting) = waiting else {
         return Ok(false);
     };
-    let of = Answered {
-        request,
-        queue_id: waiting.try_get("queue_id")?,
-        accepted_at: moment(&waiting, "accepted_at")?,
-        requester: text(&waiting, "requester")?,
-        network: waiting.try_get("network")?,
-        kind: ReplyKind::Notice,
-    };
+    let of = Answered::read(&waiting)?;
     if of.requester.may_be_forged() {
         // One notice serves for all that may be forged in the same name.
         sqlx::query(
@@ -118,7 +111,7 @@ async fn notify(
         .execute(&mut *changes.connection)
         .await?;
     }
-    replies::insert(&notice, &of, at, changes).await?;
+    replies::insert(&notice, ReplyKind::Notice, &of, at, changes).await?;
     changes.audit(replies::notified(&of, None, at)).await?;
     Ok(true)
 }

@@ -57,7 +57,7 @@ impl<T> fmt::Debug for LeaseToken<T> {
 
 /// The order in which due rows are leased.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum First {
+pub(crate) enum First {
     /// The row that has been due longest comes first.
     #[default]
     Oldest,
@@ -67,7 +67,7 @@ pub enum First {
 
 impl First {
     /// The other order, for a worker that alternates.
-    pub fn other(self) -> Self {
+    pub(crate) fn other(self) -> Self {
         match self {
             Self::Oldest => Self::Newest,
             Self::Newest => Self::Oldest,
@@ -77,21 +77,19 @@ impl First {
 
 /// Terms of a lease.
 #[derive(Clone, Debug)]
-pub struct Leasing<T> {
-    /// Now.
-    pub now: Timestamp,
+pub(crate) struct Leasing<T> {
+    pub(crate) now: Timestamp,
     /// Length of the lease, unless it is renewed.
-    pub hold: SignedDuration,
-    /// Order of the due rows.
-    pub first: First,
+    pub(crate) hold: SignedDuration,
+    pub(crate) first: First,
     /// Leases that this process works under. When the clock is set, such a lease may look expired.
     /// Its attempt still lives, and no second one begins beside it.
-    pub in_work: Vec<LeaseToken<T>>,
+    pub(crate) in_work: Vec<LeaseToken<T>>,
 }
 
 impl<T> Leasing<T> {
     /// Terms for a process that holds no other lease.
-    pub fn alone(now: Timestamp, hold: SignedDuration) -> Self {
+    pub(crate) fn alone(now: Timestamp, hold: SignedDuration) -> Self {
         Self {
             now,
             hold,
@@ -138,7 +136,7 @@ pub(super) async fn renew<T: Leased>(
 pub(super) async fn leave_to_its_holder<T: Leased>(
     row: i64,
     connection: &mut SqliteConnection,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     sqlx::query(T::UNDO).bind(row).execute(connection).await?;
     Ok(())
 }

@@ -12,28 +12,25 @@ use super::replies::{self, Answered, FinishedReply, ReplyKind};
 use super::troubles::{self, Of};
 use super::wait::is_in_work;
 use crate::audit::Event;
-use crate::store::database::{Changes, Failure, Moment, Store, StoreError, moment, text};
+use crate::store::database::{Changes, Failure, Moment, Store, StoreError};
 
 /// A delivery that is given back for a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Postponement {
-    /// Now.
-    pub at: Timestamp,
-    /// When the delivery is due again.
-    pub until: Timestamp,
-    /// Reason of the failure.
-    pub reason: String,
+pub(crate) struct Postponement {
+    pub(crate) at: Timestamp,
+    pub(crate) until: Timestamp,
+    pub(crate) reason: String,
     /// Whether Postfix refused the reply for a reason other than its address.
-    pub refused: bool,
+    pub(crate) refused: bool,
     /// Requests accepted by then are late.
-    pub late_if_by: Timestamp,
+    pub(crate) late_if_by: Timestamp,
 }
 
 impl Store {
     /// Gives a delivery back for a time. If requests are late, notices go before this reply and
     /// those to the same target behind it, unless the target has one. Returns the number of
     /// notices, or none if the lease has passed to another.
-    pub async fn postpone_delivery(
+    pub(crate) async fn postpone_delivery(
         &self,
         token: &LeaseToken<LeasedDelivery>,
         postponement: Postponement,
@@ -136,21 +133,15 @@ async fn notify(
 ) -> Result<usize, Failure> {
     for row in late {
         let target: String = row.try_get("target")?;
-        let of = Answered {
-            request: text(row, "request_id")?,
-            queue_id: row.try_get("queue_id")?,
-            accepted_at: moment(row, "accepted_at")?,
-            requester: text(row, "requester")?,
-            network: row.try_get("network")?,
-            kind: ReplyKind::Notice,
-        };
+        let of = Answered::read(row)?;
         let notice = FinishedReply {
             message: row.try_get("late_notice")?,
             reverse_path: row.try_get("reverse_path")?,
             targets: vec![target.clone()],
             late_notice: None,
         };
-        let notice = replies::insert_message(&notice, &of, at, changes.connection).await?;
+        let kind = ReplyKind::Notice;
+        let notice = replies::insert_message(&notice, kind, &of, at, changes.connection).await?;
         put_before(row, notice, (at, until), changes.connection).await?;
         let entry = replies::notified(&of, Some(target), at);
         changes.audit(entry).await?;
@@ -164,7 +155,7 @@ async fn put_before(
     notice: i64,
     (since, until): (Timestamp, Timestamp),
     connection: &mut SqliteConnection,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     sqlx::query("UPDATE deliveries SET turn = 0, notified = 1 WHERE sequence = ?")
         .bind(late.try_get::<i64, _>("sequence")?)
         .execute(&mut *connection)
@@ -188,8 +179,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::store::spool::delivery_ends::GivenUp;
     use crate::store::testing::{TestStore, at, id, reply, request};
-    use crate::store::{GivenUp, Postponement, SpoolUsage};
+    use crate::store::{Postponement, SpoolUsage};
 
     #[tokio::test]
     async fn a_late_reply_comes_after_its_notice_and_the_notice_once() {

@@ -1,15 +1,15 @@
 //! Finished replies and notices on their way into the spool.
 
 use jiff::Timestamp;
-use sqlx::QueryBuilder;
-use sqlx::sqlite::{Sqlite, SqliteConnection};
+use sqlx::sqlite::{Sqlite, SqliteConnection, SqliteRow};
 use sqlx::types::Text;
+use sqlx::{QueryBuilder, Row};
 
 use crate::audit::{Entry, Event};
 use crate::mail::NoticeCode;
 use crate::policy::Requester;
 use crate::request_id::RequestId;
-use crate::store::database::{Changes, Moment};
+use crate::store::database::{Changes, Moment, moment, text};
 
 /// A reply ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,6 @@ pub struct FinishedReply {
 }
 
 /// The request that a reply is for.
-#[derive(Clone)]
 pub(super) struct Answered {
     pub(super) request: RequestId,
     pub(super) queue_id: String,
@@ -34,7 +33,28 @@ pub(super) struct Answered {
     pub(super) requester: Requester,
     /// The client's network.
     pub(super) network: Option<String>,
-    pub(super) kind: ReplyKind,
+}
+
+impl Answered {
+    /// Reads a row of requests or of replies.
+    pub(super) fn read(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            request: text(row, "request_id")?,
+            queue_id: row.try_get("queue_id")?,
+            accepted_at: moment(row, "accepted_at")?,
+            requester: text(row, "requester")?,
+            network: row.try_get("network")?,
+        })
+    }
+
+    /// An audit entry of the request.
+    pub(super) fn entry(&self, at: Timestamp, event: Event) -> Entry {
+        Entry {
+            queue_id: Some(self.queue_id.clone()),
+            request_id: Some(self.request.to_string()),
+            ..Entry::new(at, event)
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,14 +88,15 @@ impl ReplyKind {
 /// Puts a finished reply on its way. A reply without targets is dropped.
 pub(super) async fn insert(
     reply: &FinishedReply,
+    kind: ReplyKind,
     of: &Answered,
     at: Timestamp,
     changes: &mut Changes<'_>,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     if reply.targets.is_empty() {
         return Ok(());
     }
-    let row = insert_message(reply, of, at, changes.connection).await?;
+    let row = insert_message(reply, kind, of, at, changes.connection).await?;
     let mut deliveries = QueryBuilder::<Sqlite>::new(
         "INSERT OR IGNORE INTO deliveries (reply, target, waits_since, waits_until, notified) ",
     );
@@ -96,10 +117,11 @@ pub(super) async fn insert(
 /// Stores the message of a reply without a delivery. Returns its row.
 pub(super) async fn insert_message(
     reply: &FinishedReply,
+    kind: ReplyKind,
     of: &Answered,
     at: Timestamp,
     connection: &mut SqliteConnection,
-) -> Result<i64, sqlx::Error> {
+) -> sqlx::Result<i64> {
     let late_notice = reply.late_notice.as_deref();
     let size = reply.message.len() + late_notice.map_or(0, <[u8]>::len);
     let inserted = sqlx::query(
@@ -120,7 +142,7 @@ pub(super) async fn insert_message(
     .bind(late_notice)
     .bind(of.requester.as_str())
     .bind(&of.network)
-    .bind(of.kind.as_str())
+    .bind(kind.as_str())
     .execute(connection)
     .await?;
     Ok(inserted.last_insert_rowid())
@@ -132,11 +154,9 @@ pub(super) const NOTICE: &str = "Notice";
 /// The audit entry of a notice that the result comes later.
 pub(super) fn notified(of: &Answered, target: Option<String>, at: Timestamp) -> Entry {
     Entry {
-        queue_id: Some(of.queue_id.clone()),
-        request_id: Some(of.request.to_string()),
         target,
         result: Some(NOTICE.to_owned()),
         code: Some(NoticeCode::Deferred.to_string()),
-        ..Entry::new(at, Event::Postponed)
+        ..of.entry(at, Event::Postponed)
     }
 }

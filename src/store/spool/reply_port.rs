@@ -13,57 +13,52 @@ use crate::store::database::{Changes, Due, Failure, Moment, Store, StoreError, m
 
 /// The trouble of Postfix's reply port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortTrouble {
+pub(crate) struct PortTrouble {
     /// Address and port, `reply.smtp` of the configuration.
-    pub port: SocketAddr,
-    /// When the trouble began.
-    pub since: Timestamp,
+    pub(crate) port: SocketAddr,
+    pub(crate) since: Timestamp,
     /// When the last attempt began.
-    pub tried_at: Timestamp,
+    pub(crate) tried_at: Timestamp,
     /// When the next attempt may begin.
-    pub until: Timestamp,
+    pub(crate) until: Timestamp,
     /// Whether an attempt is under way. It may last until [`Self::until`].
-    pub is_being_tried: bool,
-    /// Failed attempts so far.
-    pub failures: u32,
+    pub(crate) is_being_tried: bool,
+    pub(crate) failures: u32,
     /// Whether the port answers and refuses one reply after the other.
-    pub refuses: bool,
-    /// Reason of the last failure.
-    pub trouble: String,
+    pub(crate) refuses: bool,
+    pub(crate) trouble: String,
 }
 
 /// An attempt that failed because of the port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortFailure {
+pub(crate) struct PortFailure {
     /// Address and port, `reply.smtp` of the configuration.
-    pub port: SocketAddr,
-    /// Now.
-    pub at: Timestamp,
+    pub(crate) port: SocketAddr,
+    pub(crate) at: Timestamp,
     /// When the next attempt may begin.
-    pub until: Timestamp,
+    pub(crate) until: Timestamp,
     /// Whether the port answers and refuses one reply after the other.
-    pub refuses: bool,
-    /// Reason of the failure.
-    pub trouble: String,
+    pub(crate) refuses: bool,
+    pub(crate) trouble: String,
     /// Whether the attempt was the trial of a port in trouble.
-    pub is_trial: bool,
+    pub(crate) is_trial: bool,
 }
 
 /// State of the hand-over of replies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HandOver {
+pub(crate) struct HandOver {
     /// The trouble of the port, if no reply is handed over.
-    pub trouble: Option<PortTrouble>,
+    pub(crate) trouble: Option<PortTrouble>,
     /// Replies, each target by itself, whose last attempt Postfix refused for a reason other than
     /// the address.
-    pub refused: u64,
+    pub(crate) refused: u64,
     /// Postfix's answer to the last of those.
-    pub refusal: Option<String>,
+    pub(crate) refusal: Option<String>,
 }
 
 impl Store {
     /// Notes that a port takes no replies. True if that is new.
-    pub async fn port_fails(&self, failure: PortFailure) -> Result<bool, StoreError> {
+    pub(crate) async fn port_fails(&self, failure: PortFailure) -> Result<bool, StoreError> {
         self.change(|changes| Box::pin(fails(failure, changes)))
             .await
     }
@@ -76,13 +71,31 @@ impl Store {
     }
 
     /// The state of the hand-over at this port.
-    pub async fn hand_over(
+    pub(crate) async fn hand_over(
         &self,
         port: SocketAddr,
         now: Timestamp,
     ) -> Result<HandOver, StoreError> {
-        self.read(move |connection| Box::pin(hand_over(port, now, connection)))
-            .await
+        self.read(move |connection| {
+            Box::pin(async move {
+                let row = sqlx::query(
+                    "SELECT count(*) AS refused, (
+                         SELECT (SELECT trouble FROM delivery_troubles
+                                 WHERE delivery = sequence ORDER BY attempt DESC LIMIT 1)
+                         FROM deliveries WHERE refused = 1 ORDER BY waits_since DESC LIMIT 1
+                     ) AS refusal
+                     FROM deliveries WHERE refused = 1",
+                )
+                .fetch_one(&mut *connection)
+                .await?;
+                Ok(HandOver {
+                    trouble: trouble(port, now, connection).await?,
+                    refused: row.try_get("refused")?,
+                    refusal: row.try_get("refusal")?,
+                })
+            })
+        })
+        .await
     }
 }
 
@@ -91,7 +104,7 @@ pub(super) async fn trouble(
     port: SocketAddr,
     now: Timestamp,
     connection: &mut SqliteConnection,
-) -> Result<Option<PortTrouble>, sqlx::Error> {
+) -> sqlx::Result<Option<PortTrouble>> {
     let Moment(clock_was_set_back) = Wait::of(now, SignedDuration::ZERO).clock_was_set_back;
     let row = sqlx::query(
         "SELECT began_at, tried_at, waits_until, failures, refuses, trouble, (
@@ -133,7 +146,7 @@ pub(super) async fn begin_trial(
     delivery: i64,
     now: Timestamp,
     connection: &mut SqliteConnection,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     sqlx::query("UPDATE port_troubles SET trial = ?, tried_at = ? WHERE port = ?")
         .bind(delivery)
         .bind(Moment(now))
@@ -187,28 +200,6 @@ async fn works(
     .await?;
     changes.due = Due::ANYTHING;
     Ok(true)
-}
-
-async fn hand_over(
-    port: SocketAddr,
-    now: Timestamp,
-    connection: &mut SqliteConnection,
-) -> Result<HandOver, sqlx::Error> {
-    let row = sqlx::query(
-        "SELECT count(*) AS refused, (
-             SELECT (SELECT trouble FROM delivery_troubles
-                     WHERE delivery = sequence ORDER BY attempt DESC LIMIT 1)
-             FROM deliveries WHERE refused = 1 ORDER BY waits_since DESC LIMIT 1
-         ) AS refusal
-         FROM deliveries WHERE refused = 1",
-    )
-    .fetch_one(&mut *connection)
-    .await?;
-    Ok(HandOver {
-        trouble: trouble(port, now, connection).await?,
-        refused: row.try_get("refused")?,
-        refusal: row.try_get("refusal")?,
-    })
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@ use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::leases::{self, First, LeaseToken, Leased, Leasing};
+use super::replies::Answered;
 use super::troubles::{self, Of};
 use super::wait::Wait;
-use crate::audit::{Entry, Event};
+use crate::audit::Event;
 use crate::mail::{Address, ServiceCode};
 use crate::policy::Requester;
 use crate::request_id::RequestId;
@@ -59,7 +60,7 @@ impl Store {
 
     /// Leases a request that is due. Requests of one sender are leased in the order of their
     /// acceptance, each after the final result of the one before.
-    pub async fn lease(
+    pub(crate) async fn lease(
         &self,
         leasing: Leasing<LeasedRequest>,
     ) -> Result<Option<LeasedRequest>, StoreError> {
@@ -69,7 +70,7 @@ impl Store {
 
     /// Renews a lease from now on, because its attempt still lives. False if the lease has passed
     /// to another or was given back.
-    pub async fn renew(
+    pub(crate) async fn renew(
         &self,
         token: &LeaseToken<LeasedRequest>,
         now: Timestamp,
@@ -82,7 +83,7 @@ impl Store {
 
     /// Gives a request back, to be leased again from `until` on. False if the lease has passed to
     /// another.
-    pub async fn postpone(
+    pub(crate) async fn postpone(
         &self,
         token: &LeaseToken<LeasedRequest>,
         at: Timestamp,
@@ -95,7 +96,7 @@ impl Store {
     }
 }
 
-async fn next_due(connection: &mut SqliteConnection) -> Result<Option<Timestamp>, sqlx::Error> {
+async fn next_due(connection: &mut SqliteConnection) -> sqlx::Result<Option<Timestamp>> {
     let next: Option<Moment> =
         sqlx::query_scalar("SELECT min(waits_until) FROM requests WHERE turn = 1")
             .fetch_one(connection)
@@ -155,7 +156,7 @@ async fn lease(
     }
 }
 
-fn read(sequence: i64, row: &SqliteRow) -> Result<LeasedRequest, sqlx::Error> {
+fn read(sequence: i64, row: &SqliteRow) -> sqlx::Result<LeasedRequest> {
     let attempts: u32 = row.try_get("attempts")?;
     Ok(LeasedRequest {
         token: LeaseToken::new(sequence, attempts),
@@ -173,8 +174,7 @@ fn read(sequence: i64, row: &SqliteRow) -> Result<LeasedRequest, sqlx::Error> {
     })
 }
 
-/// The addresses to answer.
-pub(super) fn targets(row: &SqliteRow) -> Result<Vec<Address>, sqlx::Error> {
+pub(super) fn targets(row: &SqliteRow) -> sqlx::Result<Vec<Address>> {
     let text: String = row.try_get("targets")?;
     let targets = text.lines().map(Address::parse);
     targets
@@ -184,12 +184,8 @@ pub(super) fn targets(row: &SqliteRow) -> Result<Vec<Address>, sqlx::Error> {
 
 /// A request whose lease is held.
 pub(super) struct Held {
-    pub(super) id: RequestId,
-    pub(super) queue_id: String,
-    pub(super) accepted_at: Timestamp,
+    pub(super) of: Answered,
     pub(super) notified: bool,
-    pub(super) requester: Requester,
-    pub(super) network: Option<String>,
     was_put_off: bool,
 }
 
@@ -198,9 +194,9 @@ impl Held {
     pub(super) async fn by(
         token: LeaseToken<LeasedRequest>,
         connection: &mut SqliteConnection,
-    ) -> Result<Option<Self>, sqlx::Error> {
+    ) -> sqlx::Result<Option<Self>> {
         let row = sqlx::query(
-            "SELECT id, queue_id, accepted_at, notified, requester, network, EXISTS (
+            "SELECT id AS request_id, queue_id, accepted_at, notified, requester, network, EXISTS (
                  SELECT 1 FROM request_troubles WHERE request = sequence) AS was_put_off
              FROM requests WHERE sequence = ? AND attempts = ?",
         )
@@ -210,12 +206,8 @@ impl Held {
         .await?;
         row.map(|row| {
             Ok(Self {
-                id: text(&row, "id")?,
-                queue_id: row.try_get("queue_id")?,
-                accepted_at: moment(&row, "accepted_at")?,
+                of: Answered::read(&row)?,
                 notified: row.try_get("notified")?,
-                requester: text(&row, "requester")?,
-                network: row.try_get("network")?,
                 was_put_off: row.try_get("was_put_off")?,
             })
         })
@@ -243,9 +235,7 @@ async fn postpone(
     troubles::note(of, attempt, at, &reason, changes.connection).await?;
     // An outage costs the audit log one entry for each request.
     if !held.was_put_off {
-        let mut entry = Entry::new(at, Event::Postponed);
-        entry.queue_id = Some(held.queue_id);
-        entry.request_id = Some(held.id.to_string());
+        let mut entry = held.of.entry(at, Event::Postponed);
         entry.reason = Some(reason);
         changes.audit(entry).await?;
     }

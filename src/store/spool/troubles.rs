@@ -34,14 +34,13 @@ impl Of {
     }
 }
 
-/// Notes that an attempt failed, and why.
 pub(super) async fn note(
     of: Of,
     attempt: u32,
     at: Timestamp,
     trouble: &str,
     connection: &mut SqliteConnection,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     let note = match of {
         Of::Request(_) => {
             "INSERT OR REPLACE INTO request_troubles VALUES (?1, ?2, ?3, ?4);
@@ -64,10 +63,7 @@ pub(super) async fn note(
 }
 
 /// The troubles that are kept, the oldest first.
-pub(super) async fn of(
-    of: Of,
-    connection: &mut SqliteConnection,
-) -> Result<Vec<Trouble>, sqlx::Error> {
+pub(super) async fn of(of: Of, connection: &mut SqliteConnection) -> sqlx::Result<Vec<Trouble>> {
     let list = match of {
         Of::Request(_) => {
             "SELECT attempt, at, trouble FROM request_troubles

@@ -52,7 +52,7 @@ pub(super) async fn require(size: usize, changes: &mut Changes<'_>) -> Result<()
 }
 
 /// Reads the counts that the triggers keep.
-pub(super) async fn usage(connection: &mut SqliteConnection) -> Result<SpoolUsage, sqlx::Error> {
+pub(super) async fn usage(connection: &mut SqliteConnection) -> sqlx::Result<SpoolUsage> {
     let row = sqlx::query("SELECT requests, replies, bytes FROM spool_usage")
         .fetch_one(connection)
         .await?;

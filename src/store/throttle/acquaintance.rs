@@ -26,7 +26,7 @@ impl Acquaintance {
     pub(crate) async fn with(
         target: &str,
         connection: &mut SqliteConnection,
-    ) -> Result<Self, sqlx::Error> {
+    ) -> sqlx::Result<Self> {
         let row = sqlx::query(
             "SELECT
                  EXISTS (SELECT 1 FROM reply_targets WHERE target = ?1) AS is_answered,
@@ -83,7 +83,7 @@ pub(crate) async fn remember(
     verified_from: Option<&str>,
     kept: i64,
     connection: &mut SqliteConnection,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     sqlx::query(
         "INSERT INTO reply_targets (sequence, target, verified_from)
          VALUES ((SELECT coalesce(max(sequence), 0) + 1 FROM reply_targets), ?, ?)

@@ -16,7 +16,7 @@ use crate::store::database::{Changes, Due, Failure, Moment, Store, StoreError};
 impl Store {
     /// Forgets how much a sender asked, by its [`crate::store::ThrottledSender::key`]. Its block
     /// ends, and its requests that wait for their turn are due. False if nothing is known of it.
-    pub async fn unblock(&self, key: &str, order: Order) -> Result<bool, StoreError> {
+    pub(crate) async fn unblock(&self, key: &str, order: Order) -> Result<bool, StoreError> {
         let key = key.to_owned();
         self.change(|changes| Box::pin(unblock(key, order, changes)))
             .await
@@ -52,12 +52,10 @@ async fn unblock(key: String, order: Order, changes: &mut Changes<'_>) -> Result
 /// A request that is to be taken out of its allowances.
 #[derive(Clone, Copy)]
 pub(crate) struct Charged<'a> {
-    /// When it came.
     pub(crate) at: Timestamp,
     /// Key of its sender in the spool.
     pub(crate) sender: &'a str,
     pub(crate) trust: Trust,
-    /// The addresses to answer.
     pub(crate) targets: &'a [Address],
     pub(crate) charges: &'a Charges,
 }
@@ -242,7 +240,7 @@ async fn notify(
 async fn is_notified(
     request: Charged<'_>,
     connection: &mut SqliteConnection,
-) -> Result<bool, sqlx::Error> {
+) -> sqlx::Result<bool> {
     let by_target = request.trust == Trust::Stranger;
     sqlx::query_scalar(
         "SELECT iif(?1,

@@ -16,16 +16,14 @@ pub(crate) const KEPT: i64 = 50_000;
 
 /// A sender that has asked so much that its bucket is not empty yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ThrottledSender {
-    /// The [`crate::policy::ThrottleKey`].
-    pub key: String,
-    /// Its bucket now.
-    pub bucket: Bucket,
+pub(crate) struct ThrottledSender {
+    pub(crate) key: String,
+    pub(crate) bucket: Bucket,
 }
 
 impl Store {
     /// Senders with a backlog, blocked or not. The one that asked last comes first.
-    pub async fn throttled_senders(
+    pub(crate) async fn throttled_senders(
         &self,
         now: Timestamp,
     ) -> Result<Vec<ThrottledSender>, StoreError> {
@@ -46,7 +44,7 @@ impl Buckets {
         charges: &Charges,
         now: Timestamp,
         connection: &mut SqliteConnection,
-    ) -> Result<Self, sqlx::Error> {
+    ) -> sqlx::Result<Self> {
         let pools = charges.newcomers.iter().flat_map(|own| &own.pools);
         let own = charges.sender.iter().chain(&charges.shared);
         let keys: Vec<String> = own
@@ -80,12 +78,10 @@ impl Buckets {
         bucket.copied().unwrap_or(Bucket::new(self.now))
     }
 
-    /// The moment for which the buckets are read.
     pub(super) fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// Takes a cost out of one allowance.
     pub(super) fn spend(&mut self, charge: &Charge, cost: u32) -> Standing {
         let key = charge.key.to_string();
         let before = self.bucket(&key);
@@ -113,7 +109,7 @@ impl Buckets {
         self,
         kept: i64,
         connection: &mut SqliteConnection,
-    ) -> Result<(), sqlx::Error> {
+    ) -> sqlx::Result<()> {
         if self.changed.is_empty() {
             return Ok(());
         }
@@ -142,7 +138,7 @@ impl Buckets {
     }
 }
 
-fn read(row: &SqliteRow) -> Result<Bucket, sqlx::Error> {
+fn read(row: &SqliteRow) -> sqlx::Result<Bucket> {
     let blocked_for: Option<i64> = row.try_get("blocked_for")?;
     let stage = match blocked_for {
         Some(left) => Stage::Blocked {
@@ -162,7 +158,7 @@ fn read(row: &SqliteRow) -> Result<Bucket, sqlx::Error> {
 pub(super) async fn senders(
     now: Timestamp,
     connection: &mut SqliteConnection,
-) -> Result<Vec<ThrottledSender>, sqlx::Error> {
+) -> sqlx::Result<Vec<ThrottledSender>> {
     let rows = sqlx::query(
         "SELECT key, seen, backlog, deferring, blocked_for FROM throttle ORDER BY sequence DESC",
     )
@@ -183,7 +179,7 @@ pub(super) async fn senders(
 pub(crate) async fn stages(
     now: Timestamp,
     connection: &mut SqliteConnection,
-) -> Result<Vec<Stage>, sqlx::Error> {
+) -> sqlx::Result<Vec<Stage>> {
     let rows = sqlx::query(
         "SELECT seen, backlog, deferring, blocked_for FROM throttle
          WHERE deferring OR blocked_for IS NOT NULL",

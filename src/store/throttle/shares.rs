@@ -6,38 +6,21 @@ use sqlx::Row;
 use crate::policy::{ClientNetwork, Requester};
 use crate::store::database::{Changes, Failure, StoreSettings};
 
-/// A part of the spool.
-struct Share {
-    /// Name in the table spool_shares.
-    name: String,
-    percent: u8,
-}
-
-/// The shares that a request takes from.
+/// The shares that a request takes from: name in the table spool_shares, and percent of the spool.
 fn shares_of(
     requester: Requester,
     network: Option<ClientNetwork>,
     settings: &StoreSettings,
-) -> Vec<Share> {
-    let strangers = match requester {
-        Requester::Verified | Requester::SitesOwn => return Vec::new(),
-        Requester::Known | Requester::Answered | Requester::Newcomer => Share {
-            name: "strangers".to_owned(),
-            percent: settings.strangers_percent,
-        },
-    };
-    let newcomers = (requester == Requester::Newcomer).then(|| Share {
-        name: "newcomers".to_owned(),
-        percent: settings.newcomers_percent,
-    });
-    let of_network = network.map(|network| Share {
-        name: network.to_string(),
-        percent: settings.network_percent,
-    });
-    [Some(strangers), newcomers, of_network]
-        .into_iter()
-        .flatten()
-        .collect()
+) -> Vec<(String, u8)> {
+    if matches!(requester, Requester::Verified | Requester::SitesOwn) {
+        return Vec::new();
+    }
+    let mut shares = vec![("strangers".to_owned(), settings.strangers_percent)];
+    if requester == Requester::Newcomer {
+        shares.push(("newcomers".to_owned(), settings.newcomers_percent));
+    }
+    shares.extend(network.map(|network| (network.to_string(), settings.network_percent)));
+    shares
 }
 
 /// Fails if a stranger's message of this size has no room in one of its shares. One message always
@@ -49,9 +32,9 @@ pub(crate) async fn require(
     changes: &mut Changes<'_>,
 ) -> Result<(), Failure> {
     let settings = changes.settings;
-    for share in shares_of(requester, network, settings) {
+    for (name, percent) in shares_of(requester, network, settings) {
         let held = sqlx::query("SELECT messages, bytes FROM spool_shares WHERE share = ?")
-            .bind(&share.name)
+            .bind(&name)
             .fetch_optional(&mut *changes.connection)
             .await?;
         let Some(held) = held else {
@@ -59,13 +42,13 @@ pub(crate) async fn require(
         };
         let messages: u64 = held.try_get("messages")?;
         let bytes: u64 = held.try_get("bytes")?;
-        let of = |whole: u64| whole.saturating_mul(share.percent.into()) / 100;
+        let of = |whole: u64| whole.saturating_mul(percent.into()) / 100;
         let is_over = messages >= of(settings.max_requests)
             || bytes.saturating_add(size as u64) > of(settings.max_bytes);
         if messages > 0 && is_over {
             return Err(Failure::Crowded(format!(
-                "{} hold {messages} messages, {bytes} bytes: their share of the spool is {} %",
-                share.name, share.percent
+                "{name} hold {messages} messages, {bytes} bytes: \
+                 their share of the spool is {percent} %"
             )));
         }
     }

@@ -21,7 +21,11 @@ impl Store {
     /// A request may be dropped while a worker has it: the completion finds the lease gone and is
     /// refused. A reply may not, since Postfix might have it already. Notices go with their
     /// requests, since the result that they promise won't come.
-    pub async fn drop_request(&self, what: ToDrop, order: Order) -> Result<Dropped, StoreError> {
+    pub(crate) async fn drop_request(
+        &self,
+        what: ToDrop,
+        order: Order,
+    ) -> Result<Dropped, StoreError> {
         self.change(|changes| Box::pin(drop_one(what, order, changes)))
             .await
     }
@@ -29,13 +33,16 @@ impl Store {
     /// Drops many requests, as [`Store::drop_request`] does one, each with an audit entry of its
     /// own. A request with a reply on its way to Postfix is left alone. All is one transaction:
     /// give at most some hundred at once.
-    pub async fn drop_all(&self, what: ToDropAll, order: Order) -> Result<DroppedAll, StoreError> {
+    pub(crate) async fn drop_all(
+        &self,
+        what: ToDropAll,
+        order: Order,
+    ) -> Result<DroppedAll, StoreError> {
         self.change(|changes| Box::pin(drop_all(what, order, changes)))
             .await
     }
 }
 
-/// A delivery that waits.
 struct Waiting {
     row: i64,
     queue_id: String,
@@ -102,10 +109,7 @@ fn targets(deliveries: &[Waiting]) -> Vec<String> {
     targets
 }
 
-async fn is_unanswered(
-    id: RequestId,
-    connection: &mut SqliteConnection,
-) -> Result<bool, sqlx::Error> {
+async fn is_unanswered(id: RequestId, connection: &mut SqliteConnection) -> sqlx::Result<bool> {
     sqlx::query_scalar("SELECT count(*) > 0 FROM requests WHERE id = ?")
         .bind(Text(id))
         .fetch_one(connection)
@@ -145,12 +149,11 @@ async fn drop_all(
     Ok(dropped)
 }
 
-/// The deliveries of these requests, by their ids.
 async fn deliveries_of(
     requests: &[RequestId],
     now: Timestamp,
     connection: &mut SqliteConnection,
-) -> Result<HashMap<[u8; 16], Vec<Waiting>>, sqlx::Error> {
+) -> sqlx::Result<HashMap<[u8; 16], Vec<Waiting>>> {
     let mut query = QueryBuilder::<Sqlite>::new(
         "SELECT request_id, deliveries.sequence, queue_id, target, attempts, waits_until,
              attempts > 0 AND waits_until > ",

@@ -10,7 +10,8 @@ mod selecting;
 mod tests;
 mod values;
 
-pub use values::{
-    Attempted, Dropped, DroppedAll, QueueState, Queued, RequestStory, Selected, Selection,
-    SpooledMessage, ToDrop, ToDropAll, ToRetry, Waits, WaitsEnded,
+pub(crate) use self::values::{
+    Attempted, Dropped, DroppedAll, RequestStory, Selected, Selection, SpooledMessage, ToDrop,
+    ToDropAll, ToRetry, WaitsEnded,
 };
+pub use self::values::{QueueState, Queued, Waits};

@@ -20,10 +20,7 @@ impl Store {
     }
 }
 
-async fn named(
-    name: String,
-    connection: &mut SqliteConnection,
-) -> Result<Vec<RequestId>, sqlx::Error> {
+async fn named(name: String, connection: &mut SqliteConnection) -> sqlx::Result<Vec<RequestId>> {
     // Every id begins with the empty name.
     if name.is_empty() {
         return Ok(Vec::new());
@@ -63,7 +60,7 @@ async fn named(
 pub(super) async fn entries_of(
     request_id: RequestId,
     connection: &mut SqliteConnection,
-) -> Result<Vec<StoredEntry>, sqlx::Error> {
+) -> sqlx::Result<Vec<StoredEntry>> {
     let id = request_id.to_string();
     let key = key("request_id", &id, true);
     let mut entries = log::entries_with(&[key.clone(), key], connection).await?;

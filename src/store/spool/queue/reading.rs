@@ -21,7 +21,7 @@ impl Store {
     }
 
     /// Everything that is known of a request, at one moment.
-    pub async fn request_story(
+    pub(crate) async fn request_story(
         &self,
         request: RequestId,
         now: Timestamp,
@@ -70,10 +70,7 @@ const QUEUE: &str = concat!(
      ORDER BY accepted_at, request_id, is_reply, sequence"
 );
 
-async fn queue(
-    now: Timestamp,
-    connection: &mut SqliteConnection,
-) -> Result<Vec<Queued>, sqlx::Error> {
+async fn queue(now: Timestamp, connection: &mut SqliteConnection) -> sqlx::Result<Vec<Queued>> {
     let rows = rows(None, connection).await?;
     rows.iter().map(|row| read(row, now)).collect()
 }
@@ -82,7 +79,7 @@ async fn story(
     request_id: RequestId,
     now: Timestamp,
     connection: &mut SqliteConnection,
-) -> Result<RequestStory, sqlx::Error> {
+) -> sqlx::Result<RequestStory> {
     let mut waiting = Vec::new();
     for row in &rows(Some(request_id), connection).await? {
         let sequence = row.try_get("sequence")?;
@@ -103,18 +100,17 @@ async fn story(
     })
 }
 
-/// The rows of one request or of all.
 async fn rows(
     request_id: Option<RequestId>,
     connection: &mut SqliteConnection,
-) -> Result<Vec<SqliteRow>, sqlx::Error> {
+) -> sqlx::Result<Vec<SqliteRow>> {
     sqlx::query(QUEUE)
         .bind(request_id.map(Text))
         .fetch_all(connection)
         .await
 }
 
-fn read(row: &SqliteRow, now: Timestamp) -> Result<Queued, sqlx::Error> {
+fn read(row: &SqliteRow, now: Timestamp) -> sqlx::Result<Queued> {
     let whom = row.try_get("whom")?;
     let what = match row.try_get("is_reply")? {
         true => Waits::Reply { target: whom },
@@ -128,62 +124,49 @@ fn read(row: &SqliteRow, now: Timestamp) -> Result<Queued, sqlx::Error> {
             text: row.try_get("trouble")?,
         }),
     };
-    let attempts = row.try_get("attempts")?;
-    let standing = Standing {
-        attempts,
-        was_given_back: last_trouble
-            .as_ref()
-            .is_some_and(|trouble| trouble.attempt == attempts),
-        since: moment(row, "waits_since")?,
-        until: moment(row, "waits_until")?,
-        behind: match row.try_get("turn")? {
-            true => None,
-            false => optional_text(row, "front")?,
-        },
-    };
     Ok(Queued {
         request_id: text(row, "request_id")?,
         queue_id: row.try_get("queue_id")?,
         accepted_at: moment(row, "accepted_at")?,
-        state: standing.state(&what, now),
+        state: state(row, &what, last_trouble.as_ref(), now)?,
         what,
         client: optional_text(row, "client")?,
         rule: row.try_get("rule")?,
-        attempts,
+        attempts: row.try_get("attempts")?,
         last_trouble,
         header: row.try_get("header")?,
     })
 }
 
-/// The columns of a row that its state follows from.
-struct Standing {
-    attempts: u32,
-    was_given_back: bool,
-    since: Timestamp,
-    until: Timestamp,
-    behind: Option<RequestId>,
-}
-
-impl Standing {
-    fn state(&self, what: &Waits, now: Timestamp) -> QueueState {
-        let Moment(clock_was_set_back) = Wait::of(now, SignedDuration::ZERO).clock_was_set_back;
-        let until = self.until;
-        let waits = until > now && self.since <= clock_was_set_back;
-        match (self.attempts, self.behind) {
-            (1.., _) if waits && !self.was_given_back => QueueState::InWork { until },
-            (_, Some(request_id)) => QueueState::Behind { request_id },
-            _ if !waits => QueueState::Due,
-            // As `waits_for_allowance` says.
-            (0, None) if matches!(what, Waits::Request { .. }) => QueueState::Throttled { until },
-            _ => QueueState::PutOff { until },
-        }
-    }
+fn state(
+    row: &SqliteRow,
+    what: &Waits,
+    last_trouble: Option<&Trouble>,
+    now: Timestamp,
+) -> sqlx::Result<QueueState> {
+    let attempts: u32 = row.try_get("attempts")?;
+    let was_given_back = last_trouble.is_some_and(|trouble| trouble.attempt == attempts);
+    let behind = match row.try_get("turn")? {
+        true => None,
+        false => optional_text(row, "front")?,
+    };
+    let until = moment(row, "waits_until")?;
+    let Moment(clock_was_set_back) = Wait::of(now, SignedDuration::ZERO).clock_was_set_back;
+    let waits = until > now && moment(row, "waits_since")? <= clock_was_set_back;
+    Ok(match (attempts, behind) {
+        (1.., _) if waits && !was_given_back => QueueState::InWork { until },
+        (_, Some(request_id)) => QueueState::Behind { request_id },
+        _ if !waits => QueueState::Due,
+        // As `waits_for_allowance` says.
+        (0, None) if matches!(what, Waits::Request { .. }) => QueueState::Throttled { until },
+        _ => QueueState::PutOff { until },
+    })
 }
 
 async fn message(
     request_id: RequestId,
     connection: &mut SqliteConnection,
-) -> Result<Option<SpooledMessage>, sqlx::Error> {
+) -> sqlx::Result<Option<SpooledMessage>> {
     let row = sqlx::query(
         "SELECT client, reverse_path, message
          FROM requests JOIN request_messages ON request = sequence WHERE id = ?",

@@ -1,8 +1,6 @@
 //! An operator's order to try again now.
 
 use sqlx::Row;
-use sqlx::query::Query;
-use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection};
 use sqlx::types::Text;
 
 use super::values::{ToRetry, WaitsEnded};
@@ -14,8 +12,12 @@ use crate::store::spool::wait::waits_for_allowance;
 impl Store {
     /// Ends waits at an operator's order. Leaves alone the rows that a worker has. Ends waits for
     /// an allowance only if that is ordered, since their senders get more than they are allowed.
-    pub async fn retry(&self, what: ToRetry, order: Order) -> Result<WaitsEnded, StoreError> {
-        self.change(move |changes| Box::pin(Retry { what, order }.apply(changes)))
+    pub(crate) async fn retry(
+        &self,
+        what: ToRetry,
+        order: Order,
+    ) -> Result<WaitsEnded, StoreError> {
+        self.change(move |changes| Box::pin(retry(what, order, changes)))
             .await
     }
 }
@@ -42,56 +44,41 @@ const LEFT: &str = concat!(
 /// A port in trouble is tried at once.
 const PORTS: &str = "UPDATE port_troubles SET waits_until = ?1 WHERE waits_until > ?1";
 
-struct Retry {
+async fn retry(
     what: ToRetry,
     order: Order,
-}
-
-impl Retry {
-    async fn apply(self, changes: &mut Changes<'_>) -> Result<WaitsEnded, Failure> {
-        let requests = self.bound(REQUESTS).bind(self.what.throttled);
-        let requests = requests.execute(&mut *changes.connection).await?;
-        let replies = self.bound(DELIVERIES);
-        let replies = replies.execute(&mut *changes.connection).await?;
-        let throttled: i64 = self
-            .bound(LEFT)
-            .fetch_one(&mut *changes.connection)
-            .await?
-            .try_get(0)?;
-        let ended = WaitsEnded {
-            requests: requests.rows_affected(),
-            replies: replies.rows_affected(),
-            throttled: throttled.unsigned_abs(),
-            port: self.try_ports(changes.connection).await?,
-        };
-        changes.due = Due::ANYTHING;
-        // An order that changed nothing is not audited.
-        if ended.requests + ended.replies > 0 || ended.port {
-            let entry = Entry {
-                request_id: self.what.request.map(|id| id.to_string()),
-                count: Some(ended.requests + ended.replies),
-                detail: self
-                    .what
-                    .throttled
-                    .then(|| "waits for an allowance too".to_owned()),
-                ..self.order.entry(Event::Retried)
-            };
-            changes.audit(entry).await?;
-        }
-        Ok(ended)
-    }
-
-    async fn try_ports(&self, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-        let ended = sqlx::query(PORTS)
-            .bind(Moment(self.order.at))
-            .execute(connection)
-            .await?;
-        Ok(ended.rows_affected() > 0)
-    }
-
-    fn bound(&self, statement: &'static str) -> Query<'static, Sqlite, SqliteArguments> {
+    changes: &mut Changes<'_>,
+) -> Result<WaitsEnded, Failure> {
+    let now = Moment(order.at);
+    let bound = |statement| {
         sqlx::query(statement)
-            .bind(Moment(self.order.at))
-            .bind(self.what.request.map(Text))
+            .bind(now)
+            .bind(what.request.map(Text))
+    };
+    let requests = bound(REQUESTS).bind(what.throttled);
+    let requests = requests.execute(&mut *changes.connection).await?;
+    let replies = bound(DELIVERIES);
+    let replies = replies.execute(&mut *changes.connection).await?;
+    let left = bound(LEFT).fetch_one(&mut *changes.connection).await?;
+    let ports = sqlx::query(PORTS).bind(now);
+    let ports = ports.execute(&mut *changes.connection).await?;
+    let ended = WaitsEnded {
+        requests: requests.rows_affected(),
+        replies: replies.rows_affected(),
+        throttled: left.try_get(0)?,
+        port: ports.rows_affected() > 0,
+    };
+    changes.due = Due::ANYTHING;
+    // An order that changed nothing is not audited.
+    if ended.requests + ended.replies > 0 || ended.port {
+        let throttled = what.throttled;
+        let entry = Entry {
+            request_id: what.request.map(|id| id.to_string()),
+            count: Some(ended.requests + ended.replies),
+            detail: throttled.then(|| "waits for an allowance too".to_owned()),
+            ..order.entry(Event::Retried)
+        };
+        changes.audit(entry).await?;
     }
+    Ok(ended)
 }

@@ -16,7 +16,7 @@ use crate::store::spool::wait::waits_for_allowance;
 impl Store {
     /// The requests of a selection in the order of their acceptance, then those of which only
     /// replies wait.
-    pub async fn selected(
+    pub(crate) async fn selected(
         &self,
         selection: &Selection,
         now: Timestamp,
@@ -38,7 +38,7 @@ async fn selected(
     selection: Selection,
     now: Timestamp,
     connection: &mut SqliteConnection,
-) -> Result<Vec<Selected>, sqlx::Error> {
+) -> sqlx::Result<Vec<Selected>> {
     let mut found = Found::default();
     let requests = sqlx::query(REQUESTS).bind(Moment(now));
     for row in &requests.fetch_all(&mut *connection).await? {
@@ -73,8 +73,8 @@ struct Asked {
 }
 
 impl Asked {
-    fn read(row: &SqliteRow) -> Result<Self, sqlx::Error> {
-        let or_empty = |column: &str| -> Result<String, sqlx::Error> {
+    fn read(row: &SqliteRow) -> sqlx::Result<Self> {
+        let or_empty = |column: &str| -> sqlx::Result<String> {
             let text: Option<String> = row.try_get(column)?;
             Ok(text.unwrap_or_default())
         };
@@ -122,7 +122,7 @@ impl Found {
         self.places.contains_key(id.as_bytes())
     }
 
-    fn add(&mut self, row: &SqliteRow, is_unanswered: bool) -> Result<&mut Selected, sqlx::Error> {
+    fn add(&mut self, row: &SqliteRow, is_unanswered: bool) -> sqlx::Result<&mut Selected> {
         let request_id: RequestId = text(row, "id")?;
         let next = self.in_order.len();
         let place = *self.places.entry(*request_id.as_bytes()).or_insert(next);

@@ -80,126 +80,111 @@ pub enum QueueState {
 
 /// Everything that is known of a request, finished or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestStory {
-    /// Id of the request.
-    pub request_id: RequestId,
-    /// The request or replies that wait.
-    pub waiting: Vec<Attempted>,
+pub(crate) struct RequestStory {
+    pub(crate) request_id: RequestId,
+    pub(crate) waiting: Vec<Attempted>,
     /// The message, until it is answered.
-    pub message: Option<SpooledMessage>,
-    /// Its audit entries in order.
-    pub entries: Vec<StoredEntry>,
+    pub(crate) message: Option<SpooledMessage>,
+    pub(crate) entries: Vec<StoredEntry>,
 }
 
 /// A request or reply that waits, with the troubles of its latest attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attempted {
-    /// Request or reply.
-    pub queued: Queued,
+pub(crate) struct Attempted {
+    pub(crate) queued: Queued,
     /// Troubles, the oldest first.
-    pub troubles: Vec<Trouble>,
+    pub(crate) troubles: Vec<Trouble>,
 }
 
 /// A request's message as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SpooledMessage {
-    /// The SMTP client that it came from.
-    pub client: Option<IpAddr>,
-    /// Reverse path of the envelope.
-    pub reverse_path: String,
-    /// The message.
-    pub message: Vec<u8>,
+pub(crate) struct SpooledMessage {
+    pub(crate) client: Option<IpAddr>,
+    pub(crate) reverse_path: String,
+    pub(crate) message: Vec<u8>,
 }
 
 /// An order to try again now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ToRetry {
+pub(crate) struct ToRetry {
     /// Only the waits of this request and its replies.
-    pub request: Option<RequestId>,
+    pub(crate) request: Option<RequestId>,
     /// Also waits for an allowance.
-    pub throttled: bool,
+    pub(crate) throttled: bool,
 }
 
 /// Numbers of waits that an order ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WaitsEnded {
-    /// Waits of requests.
-    pub requests: u64,
+pub(crate) struct WaitsEnded {
+    pub(crate) requests: u64,
     /// Waits of replies, each target by itself.
-    pub replies: u64,
+    pub(crate) replies: u64,
     /// Requests that still wait for an allowance.
-    pub throttled: u64,
+    pub(crate) throttled: u64,
     /// Whether a reply port in trouble is tried now.
-    pub port: bool,
+    pub(crate) port: bool,
 }
 
 /// Selects requests, and answered ones whose replies still wait. Every given condition must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Selection {
+pub(crate) struct Selection {
     /// The address in the reverse path, or the sender as
     /// [`crate::store::ThrottledSender::key`] has it.
-    pub sender: Option<String>,
+    pub(crate) sender: Option<String>,
     /// A network that contains the client.
-    pub client: Option<IpNet>,
+    pub(crate) client: Option<IpNet>,
     /// The rule by which they wait for an allowance.
-    pub rule: Option<RuleName>,
+    pub(crate) rule: Option<RuleName>,
 }
 
 /// A request that waits, or whose replies do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Selected {
-    /// Id of the request.
-    pub request_id: RequestId,
-    /// When it was accepted.
-    pub accepted_at: Timestamp,
-    /// Reverse path of the envelope.
-    pub reverse_path: String,
-    /// Whether it is not answered yet.
-    pub is_unanswered: bool,
+pub(crate) struct Selected {
+    pub(crate) request_id: RequestId,
+    pub(crate) accepted_at: Timestamp,
+    pub(crate) reverse_path: String,
+    pub(crate) is_unanswered: bool,
     /// Whether it waits for its turn under an allowance.
-    pub is_throttled: bool,
+    pub(crate) is_throttled: bool,
     /// Replies and notices that wait, each target by itself.
-    pub replies: u64,
+    pub(crate) replies: u64,
 }
 
 /// An order to drop many requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ToDropAll {
+pub(crate) struct ToDropAll {
     /// Their ids, as a selection found them.
-    pub requests: Vec<RequestId>,
+    pub(crate) requests: Vec<RequestId>,
     /// Drop only those that still wait for an allowance.
-    pub only_throttled: bool,
-    /// Reason in the operator's words.
-    pub reason: String,
+    pub(crate) only_throttled: bool,
+    pub(crate) reason: String,
 }
 
 /// Outcome of an order to drop many requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DroppedAll {
-    /// Waits of requests.
-    pub requests: u64,
+pub(crate) struct DroppedAll {
+    pub(crate) requests: u64,
     /// Dropped replies and notices, each target by itself.
-    pub replies: u64,
+    pub(crate) replies: u64,
     /// Requests that were left alone, since a reply is being handed to Postfix.
-    pub in_work: u64,
+    pub(crate) in_work: u64,
     /// Requests that no longer are as they were selected.
-    pub gone: u64,
+    pub(crate) gone: u64,
 }
 
 /// An order to drop a request or replies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ToDrop {
+pub(crate) struct ToDrop {
     /// Id of the request, or of the one that is replied to.
-    pub request_id: RequestId,
+    pub(crate) request_id: RequestId,
     /// Drop only replies to this address.
-    pub target: Option<String>,
-    /// Reason in the operator's words.
-    pub reason: String,
+    pub(crate) target: Option<String>,
+    pub(crate) reason: String,
 }
 
 /// Outcome of an order to drop.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Dropped {
+pub(crate) enum Dropped {
     /// Dropped and audited.
     Done {
         /// Whether the request was not answered yet. The result of a worker that has it will be
@@ -210,7 +195,6 @@ pub enum Dropped {
     },
     /// Nothing was dropped: a worker is handing it to Postfix, which may have it already.
     InWork {
-        /// The address that it goes to.
         target: String,
         /// When the lease ends.
         until: Timestamp,

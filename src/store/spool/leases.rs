@@ -14,7 +14,7 @@ use super::wait::Wait;
 use crate::store::database::{Changes, Failure};
 
 /// Shows that its holder has the lease of a `T`, unless the lease has passed to another. `T` is a
-/// [`crate::store::LeasedRequest`] or a [`crate::store::LeasedDelivery`].
+/// [`crate::store::LeasedRequest`] or a `LeasedDelivery`.
 pub struct LeaseToken<T> {
     /// The leased row. Its number is never used again.
     pub(super) row: i64,

@@ -183,6 +183,9 @@ fn finish(site: &Site) {
         let key = sender["sender"].as_str().expect("a text");
         site.layout.gateway(&["senders", "unblock", key]);
     }
+    // A sender that is open again may have requests that wait for their target's allowance.
+    site.layout
+        .gateway(&words("queue retry --all --throttled --yes"));
     until("all is answered", PATIENCE, || {
         let waiting = site.layout.gateway(&words("queue list --json"));
         (waiting.trim() == "[]").then_some(())

@@ -263,6 +263,24 @@ fn no_two_files_import_each_other() {
     assert_eq!(cycles(&imports), [""; 0]);
 }
 
+/// Each test program is a crate: the files of its topic, and those of the harness.
+#[test]
+fn no_two_files_of_a_test_program_import_each_other() {
+    let integration = root().join("integration");
+    let entries = fs::read_dir(&integration).expect("integration");
+    let topics: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.join("main.rs").exists())
+        .collect();
+    assert!(topics.len() >= 12, "{topics:?}");
+    for topic in topics {
+        let mut imports = Imports::default();
+        imports.read(&["harness"], &integration.join("harness"));
+        imports.read(&[], &topic);
+        assert_eq!(cycles(&imports), [""; 0], "{}", topic.display());
+    }
+}
+
 #[test]
 fn a_planted_cycle_is_found_in_every_form() {
     let forms = [

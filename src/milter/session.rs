@@ -1,6 +1,8 @@
 //! One Postfix session: facts come in stage by stage, the policy judges, the store takes
 //! the request, and an answer goes out. Never sees the wire, so that it can be tested
-//! without one. Does not know what becomes of a request later.
+//! without one. Does not know what becomes of a request later. It is over 500 lines
+//! because a session and its transaction read each other's facts: in two files they
+//! would import each other.
 
 use std::{
     ffi::{CStr, CString},

@@ -8,7 +8,7 @@ use crate::mail::lexer::{Kind, Lexer, Syntax, Token, is_blank_or_control, unquot
 /// One host's results of authenticating a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AuthenticationResults {
-    /// The host.
+    /// Name under which the host that verified the message writes (RFC 8601 2.5).
     pub(super) authserv_id: AuthservId,
     /// The results, method by method. Malformed statements are left out.
     pub(super) results: Vec<MethodResult>,

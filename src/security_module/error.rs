@@ -49,7 +49,7 @@ pub enum ModuleError {
     State {
         /// The state file.
         path: PathBuf,
-        /// The flaw.
+        /// The first fault in it. Shows no content, which may be secret.
         source: StateError,
     },
     /// The state can't be written as JSON.
@@ -115,7 +115,7 @@ pub enum StateError {
     Field {
         /// The field of the state.
         name: &'static str,
-        /// The flaw.
+        /// The reason why its text is refused.
         source: FieldError,
     },
     /// A record is malformed.

@@ -26,7 +26,7 @@ use crate::config::Config;
 pub struct Difference {
     /// The file, the setting and its effect.
     pub found: String,
-    /// The remedy.
+    /// The command or edit that ends the difference, as an order to the admin.
     pub remedy: String,
 }
 

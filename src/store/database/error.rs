@@ -51,7 +51,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The database is damaged.
-    #[error("{}: the database is damaged: {found}; restore the backup", path.display())]
+    #[error("{}: the database is damaged: {found}; restore the backup, as docs/mail-admin.md says", path.display())]
     Damaged {
         /// The database file.
         path: PathBuf,

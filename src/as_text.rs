@@ -41,25 +41,26 @@ pub(crate) use as_text;
 /// Makes an enum whose values are each written as one word. `Display` writes the
 /// word, padded to the width of the format.
 macro_rules! words {
-    ($(#[$about:meta])* pub enum $name:ident {
+    ($(#[$about:meta])* $vis:vis enum $name:ident {
         $($(#[$doc:meta])* $variant:ident = $word:literal,)+
     }) => {
         $(#[$about])*
-        pub enum $name { $($(#[$doc])* $variant,)+ }
+        $vis enum $name { $($(#[$doc])* $variant,)+ }
 
+        #[allow(dead_code, reason = "not every enum needs all of these")]
         impl $name {
             /// Every value, in the order of the definition.
-            pub const ALL: [Self; [$($word),+].len()] = [$(Self::$variant),+];
+            $vis const ALL: [Self; [$($word),+].len()] = [$(Self::$variant),+];
 
             /// The word for the value.
-            pub const fn as_str(self) -> &'static str {
+            $vis const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $word,)+
                 }
             }
 
             /// The value that this word stands for. Case counts.
-            pub fn named(word: &str) -> Option<Self> {
+            $vis fn named(word: &str) -> Option<Self> {
                 Self::ALL.into_iter().find(|own| own.as_str() == word)
             }
         }

@@ -29,7 +29,7 @@ mod as_text;
 pub mod audit;
 pub mod commands;
 pub mod config;
-pub mod dnsbl;
+mod dnsbl;
 pub mod faults;
 pub mod gateway;
 pub mod kms;

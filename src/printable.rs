@@ -7,7 +7,7 @@ use std::fmt::{self, Display, Formatter, Write};
 /// escape sequence, no change of the writing's direction. Characters that aren't
 /// printable are escaped as in Rust's literals.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Printable<'a>(pub &'a str);
+pub(crate) struct Printable<'a>(pub(crate) &'a str);
 
 impl Display for Printable<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -39,7 +39,7 @@ pub(crate) fn is_invisible(c: char) -> bool {
 /// Shows JSON just as safely. The value stays the same: each character in its
 /// strings that isn't printable is written `\uXXXX`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PrintableJson<'a>(pub &'a str);
+pub(crate) struct PrintableJson<'a>(pub(crate) &'a str);
 
 impl Display for PrintableJson<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

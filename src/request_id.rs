@@ -14,7 +14,7 @@ pub struct RequestId([u8; 16]);
 
 impl RequestId {
     /// A new random id; no other request has it.
-    pub fn random() -> Result<Self, RandomError> {
+    pub(crate) fn random() -> Result<Self, RandomError> {
         Ok(Self(random_array()?))
     }
 
@@ -24,7 +24,7 @@ impl RequestId {
     }
 
     /// The 16 bytes of the id.
-    pub const fn as_bytes(&self) -> &[u8; 16] {
+    pub(crate) const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 }

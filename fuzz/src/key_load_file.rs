@@ -61,7 +61,7 @@ impl Exchange {
         let opened = opener.open(records);
         assert_eq!(opened.is_ok(), records == self.answer, "{opened:?}");
         if let Ok(opened) = opened {
-            assert_eq!(opened.vending_keys.len() + 2, records.len());
+            assert_eq!(opened.len() + 2, records.len());
         }
     }
 }

@@ -42,11 +42,11 @@ struct FormerKey {
 
 /// The passage of the chain to another key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HandOver {
+pub(crate) struct HandOver {
     /// The first entry under the new key.
-    pub first: i64,
+    pub(crate) first: i64,
     /// The key before, sealed under the new one.
-    pub sealed_key: Sealed,
+    pub(crate) sealed_key: Sealed,
 }
 
 impl ChainKey {
@@ -64,7 +64,7 @@ impl ChainKey {
     /// # Errors
     /// [`DoesNotOpen`]: the newest hand-over was made to another key than this one,
     /// or one after it is altered or missing.
-    pub fn with_former(
+    pub(crate) fn with_former(
         mut self,
         hand_overs: impl IntoIterator<Item = HandOver>,
     ) -> Result<Self, DoesNotOpen> {
@@ -85,7 +85,7 @@ impl ChainKey {
     ///
     /// # Errors
     /// [`RandomError`] if the operating system gives no nonce.
-    pub fn hand_over(&self, next: &Self, first: i64) -> Result<HandOver, RandomError> {
+    pub(crate) fn hand_over(&self, next: &Self, first: i64) -> Result<HandOver, RandomError> {
         Ok(HandOver {
             first,
             sealed_key: next.newest.seal(first, &self.newest)?,
@@ -93,12 +93,12 @@ impl ChainKey {
     }
 
     /// The first entry under each key but the oldest known, ascending.
-    pub fn hand_overs(&self) -> impl Iterator<Item = i64> {
+    pub(crate) fn hand_overs(&self) -> impl Iterator<Item = i64> {
         self.former.iter().map(|former| former.until)
     }
 
     /// The link of an entry.
-    pub fn link(&self, sequence: i64, previous: &Link, bytes: &[u8]) -> Link {
+    pub(crate) fn link(&self, sequence: i64, previous: &Link, bytes: &[u8]) -> Link {
         self.key_of(sequence).link(sequence, previous, bytes)
     }
 
@@ -173,7 +173,7 @@ impl fmt::Debug for ChainKey {
 
 /// Ties an entry to all entries before it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Link(pub [u8; 32]);
+pub(crate) struct Link(pub(crate) [u8; 32]);
 
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -193,18 +193,18 @@ pub struct Head {
     /// The sequence number, 0 before the first entry.
     pub sequence: i64,
     /// The link of that entry, zeros before the first.
-    pub link: Link,
+    pub(crate) link: Link,
 }
 
 impl Head {
     /// The head of an empty log.
-    pub const EMPTY: Self = Self {
+    pub(crate) const EMPTY: Self = Self {
         sequence: 0,
         link: Link([0; 32]),
     };
 
     /// The head once an entry of these bytes is appended.
-    pub fn append(&self, key: &ChainKey, bytes: &[u8]) -> Self {
+    pub(crate) fn append(&self, key: &ChainKey, bytes: &[u8]) -> Self {
         let sequence = self.sequence + 1;
         Self {
             sequence,
@@ -217,7 +217,7 @@ impl Head {
     ///
     /// # Errors
     /// [`BrokenAt`]: the entry is missing, or its link does not fit.
-    pub fn follow(
+    pub(crate) fn follow(
         &self,
         key: &ChainKey,
         sequence: i64,
@@ -277,11 +277,11 @@ pub struct HeadSyntax;
 /// The mark that retention leaves in place of the oldest entries: the head before
 /// the first entry that is kept, authenticated like an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Anchor {
+pub(crate) struct Anchor {
     /// The last entry that was cut.
-    pub head: Head,
+    pub(crate) head: Head,
     /// Shows that the holder of the key cut here.
-    pub authenticator: Link,
+    pub(crate) authenticator: Link,
 }
 
 impl Anchor {
@@ -291,7 +291,7 @@ impl Anchor {
 
     /// Authenticates a cut by the newest key, whatever key the entries have. When
     /// the chain passes to another key, the anchor is made anew.
-    pub fn new(key: &ChainKey, head: Head) -> Self {
+    pub(crate) fn new(key: &ChainKey, head: Head) -> Self {
         let authenticator = key.newest.link(head.sequence, &head.link, Self::BYTES);
         Self {
             head,
@@ -303,7 +303,7 @@ impl Anchor {
     ///
     /// # Errors
     /// [`BrokenAt`]: the anchor is not authentic.
-    pub fn check(&self, key: &ChainKey) -> Result<Head, BrokenAt> {
+    pub(crate) fn check(&self, key: &ChainKey) -> Result<Head, BrokenAt> {
         let sequence = self.head.sequence;
         key.newest
             .mac(sequence, &self.head.link, Self::BYTES)
@@ -321,14 +321,14 @@ impl Anchor {
 #[error("the audit log is broken at entry {sequence}: {fault}")]
 pub struct BrokenAt {
     /// The entry's sequence number.
-    pub sequence: i64,
+    pub(crate) sequence: i64,
     /// The fault at that entry.
-    pub fault: Fault,
+    pub(crate) fault: Fault,
 }
 
 /// The fault at an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// The entry isn't there, though later ones are.
     Missing,
     /// Its link doesn't fit its bytes and the link before it.

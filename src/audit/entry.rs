@@ -40,7 +40,7 @@ pub enum Event {
 
 impl Event {
     /// The event's name in the entry.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Judged => "judged",
             Self::Accepted => "accepted",
@@ -65,7 +65,7 @@ impl Event {
 pub struct Entry {
     /// Time of the event.
     #[serde(with = "timestamp")]
-    pub time: Timestamp,
+    pub(crate) time: Timestamp,
     /// Kind of the event.
     pub event: Event,
     /// Postfix's queue id.
@@ -76,82 +76,82 @@ pub struct Entry {
     pub request_id: Option<String>,
     /// The SMTP client's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client: Option<String>,
+    pub(crate) client: Option<String>,
     /// The client's name for itself in HELO or EHLO.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub helo: Option<String>,
+    pub(crate) helo: Option<String>,
     /// The envelope's reverse path, empty for the null one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reverse_path: Option<String>,
+    pub(crate) reverse_path: Option<String>,
     /// The envelope's recipients.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub recipients: Vec<String>,
+    pub(crate) recipients: Vec<String>,
     /// The message's From field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<String>,
+    pub(crate) from: Option<String>,
     /// The message's Subject field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// The message's Message-ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message_id: Option<String>,
+    pub(crate) message_id: Option<String>,
     /// The message's size in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub size: Option<u64>,
+    pub(crate) size: Option<u64>,
     /// The policy's verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub verdict: Option<String>,
+    pub(crate) verdict: Option<String>,
     /// The rule that gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rule: Option<String>,
+    pub(crate) rule: Option<String>,
     /// The reason, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// The service code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<String>,
+    pub(crate) service: Option<String>,
     /// `Success`, `Error` or `Notice`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub result: Option<String>,
+    pub(crate) result: Option<String>,
     /// The error or notice code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub code: Option<String>,
+    pub(crate) code: Option<String>,
     /// Details that the code alone doesn't give; never a body or a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
+    pub(crate) detail: Option<String>,
     /// The address that a reply goes to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<String>,
+    pub(crate) target: Option<String>,
     /// The reply's Message-ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reply_message_id: Option<String>,
+    pub(crate) reply_message_id: Option<String>,
     /// Number of identical events that this entry, the last of them, stands for. Or
     /// number of entries that were cut, or of waits that were ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub count: Option<u64>,
+    pub(crate) count: Option<u64>,
     /// Number of attempts up to this event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attempts: Option<u32>,
+    pub(crate) attempts: Option<u32>,
     /// The person who gave the order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub operator: Option<String>,
+    pub(crate) operator: Option<String>,
     /// Network of the clients whose events the entry counts, or `others` for all
     /// networks that are not counted separately.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub network: Option<String>,
+    pub(crate) network: Option<String>,
     /// The SMID of the security module that a request names, authentic or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub smid: Option<String>,
+    pub(crate) smid: Option<String>,
 }
 
 impl Entry {
     /// Length of the longest text kept of one field, in bytes as stored: JSON writes
     /// a control character in six. Senders choose most texts, and must not be able
     /// to fill the log.
-    pub const TEXT_LIMIT: usize = 1_000;
+    pub(crate) const TEXT_LIMIT: usize = 1_000;
 
     /// Number of recipients that are kept.
-    pub const RECIPIENT_LIMIT: usize = 50;
+    pub(crate) const RECIPIENT_LIMIT: usize = 50;
 
     /// Number of bytes that are kept of all recipients together.
     const RECIPIENTS_LIMIT: usize = 4 * Self::TEXT_LIMIT;
@@ -194,7 +194,7 @@ impl Entry {
     ///
     /// # Errors
     /// The serialiser's error, which never happens.
-    pub fn canonical_json(mut self) -> Result<String, serde_json::Error> {
+    pub(crate) fn canonical_json(mut self) -> Result<String, serde_json::Error> {
         self.bound();
         serde_json::to_string(&self)
     }
@@ -203,7 +203,7 @@ impl Entry {
     ///
     /// # Errors
     /// The text is not an entry, or an entry of a newer version.
-    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+    pub(crate) fn from_json(text: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text)
     }
 

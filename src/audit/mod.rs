@@ -6,5 +6,6 @@
 mod chain;
 mod entry;
 
-pub use chain::{Anchor, BrokenAt, ChainKey, Fault, HandOver, Head, HeadSyntax, Link};
+pub use chain::ChainKey;
+pub(crate) use chain::{Anchor, BrokenAt, Fault, HandOver, Head, Link};
 pub use entry::{Entry, Event};

@@ -2,7 +2,7 @@
 
 /// The end of a command that could be carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// Exit code 0.
     Done,
     /// The command looks for problems and found one: exit code 1.

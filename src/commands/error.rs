@@ -13,7 +13,7 @@ use crate::{
 
 /// The reason why a command could not be carried out.
 #[derive(Debug, thiserror::Error)]
-pub enum CommandError {
+pub(crate) enum CommandError {
     /// The gateway's own parts failed: configuration, store, keys or ports.
     #[error(transparent)]
     Gateway(GatewayError),

@@ -44,7 +44,9 @@ use std::{
 use clap::{Parser, Subcommand};
 
 use self::config::DEFAULT_CONFIG;
-pub use self::{ending::Ending, error::CommandError, postfix::Alone};
+pub(crate) use self::ending::Ending;
+pub(crate) use self::error::CommandError;
+pub use self::postfix::Alone;
 
 /// KMS e-mail gateway (STS600-9-2) as a Postfix milter.
 #[derive(Debug, Parser)]

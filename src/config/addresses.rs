@@ -77,7 +77,7 @@ impl Config {
 impl ListenAddress {
     /// Whether a connection to `other` on this machine reaches this address. No name
     /// but `localhost` is looked up.
-    pub fn takes(&self, other: SocketAddr) -> bool {
+    pub(crate) fn takes(&self, other: SocketAddr) -> bool {
         let Self::Inet(address) = self else {
             return false;
         };
@@ -90,7 +90,7 @@ impl ListenAddress {
     }
 
     /// Whether both name the same socket.
-    pub fn is_same_as(&self, other: &Self) -> bool {
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
         let Self::Inet(address) = other else {
             return self == other;
         };

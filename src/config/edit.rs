@@ -20,7 +20,7 @@ impl Config {
     ///
     /// # Errors
     /// The key is unknown or can't have these values, or the file can't be written.
-    pub fn set(path: &Path, key: &str, values: &[String]) -> Result<bool, ConfigError> {
+    pub(crate) fn set(path: &Path, key: &str, values: &[String]) -> Result<bool, ConfigError> {
         let text =
             fs::read_to_string(path).map_err(|source| ConfigError::unreadable(path, &source))?;
         let edited = Self::with(path, &text, key, values)?;
@@ -36,7 +36,7 @@ impl Config {
     ///
     /// # Errors
     /// As for [`Config::set`].
-    pub fn written(
+    pub(crate) fn written(
         path: &Path,
         template: &str,
         settings: &[(&str, Vec<String>)],

@@ -19,7 +19,7 @@ impl Config {
     /// The value of a key as text in one line: the items of a list with blanks
     /// between them, and `none` for an empty list. Block lists have their public
     /// names. Empty if there is no such key.
-    pub fn text_of(&self, key: &str) -> String {
+    pub(crate) fn text_of(&self, key: &str) -> String {
         match (key, self.value_of(key)) {
             ("dnsbl.zones", _) => listed(self.dnsbl.zones.iter().map(|zone| &zone.site)),
             (_, Some(Json::Array(items))) => listed(items.iter().map(text)),
@@ -29,7 +29,7 @@ impl Config {
     }
 
     /// Whether a list has items, or a key that may have no value has one.
-    pub fn is_set(&self, key: &str) -> bool {
+    pub(crate) fn is_set(&self, key: &str) -> bool {
         match self.value_of(key) {
             Some(Json::Array(items)) => !items.is_empty(),
             value => value.is_some_and(|value| !value.is_null()),

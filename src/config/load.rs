@@ -10,7 +10,7 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong: the file, the line, the key, what was
     /// found and what to write instead.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+    pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
         let text =
             fs::read_to_string(path).map_err(|source| ConfigError::unreadable(path, &source))?;
         Self::parse(path, &text)

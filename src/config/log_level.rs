@@ -17,12 +17,12 @@ const RESOLVER: &str = "hickory";
 /// tracing's filters. tracing takes a word that is no level for a part of the program,
 /// and silences all others. So such a word is refused here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogLevel(String);
+pub(crate) struct LogLevel(String);
 
 impl LogLevel {
     /// The default level.
     #[must_use]
-    pub fn info() -> Self {
+    pub(crate) fn info() -> Self {
         Self("info".to_owned())
     }
 }

@@ -13,13 +13,13 @@ mod sections;
 mod values;
 
 pub use self::error::ConfigError;
-pub use self::log_level::LogLevel;
-pub use self::sections::{
-    Audit, Config, Gateway, Kmc, Log, Metrics, Milter, ModuleUpdate, Reply, Secrets,
-    StsaKeySetting, Worker,
+pub(crate) use self::log_level::LogLevel;
+pub use self::sections::Config;
+pub(crate) use self::sections::{Milter, Secrets};
+pub(crate) use self::values::{
+    GatewayAddress, ListenAddress, LogFormat, StsTimeText, StsaPublicKeyText,
 };
-pub use self::values::{GatewayAddress, ListenAddress, LogFormat, StsTimeText, StsaPublicKeyText};
-pub use crate::time::Period;
+pub(crate) use crate::time::Period;
 
 #[cfg(test)]
 mod tests;

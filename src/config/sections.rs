@@ -18,85 +18,85 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The gateway's own addresses.
-    pub gateway: Gateway,
+    pub(crate) gateway: Gateway,
     /// The port by which Postfix reaches the gateway.
     #[serde(default)]
-    pub milter: Milter,
+    pub(crate) milter: Milter,
     /// The database and the bounds of the spool.
     #[serde(default)]
-    pub store: StoreSettings,
+    pub(crate) store: StoreSettings,
     /// The place of the master secret.
     #[serde(default)]
-    pub secrets: Secrets,
+    pub(crate) secrets: Secrets,
     /// An external key management system instead of the embedded one.
     #[serde(default)]
-    pub kms: RemoteSettings,
+    pub(crate) kms: RemoteSettings,
     /// The port by which replies reach Postfix, and their form.
     #[serde(default)]
-    pub reply: Reply,
+    pub(crate) reply: Reply,
     /// Limits that the policy's rules apply.
     #[serde(default)]
-    pub policy: Limits,
+    pub(crate) policy: Limits,
     /// DNS blocklists: rule `dnsbl`.
     #[serde(default)]
-    pub dnsbl: dnsbl::Settings,
+    pub(crate) dnsbl: dnsbl::Settings,
     /// The verifiers of SPF, DKIM and DMARC: rule `sender-authentication`.
     #[serde(default)]
-    pub sender_authentication: Authentication,
+    pub(crate) sender_authentication: Authentication,
     /// The allowances of senders: rules `flood` and `blocked`.
     #[serde(default)]
-    pub throttle: Throttle,
+    pub(crate) throttle: Throttle,
     /// The KMC's own keys.
     #[serde(default)]
-    pub kmc: Kmc,
+    pub(crate) kmc: Kmc,
     /// The STSA's update files.
     #[serde(default)]
-    pub module_update: ModuleUpdate,
+    pub(crate) module_update: ModuleUpdate,
     /// Freshness and number of key load requests.
     #[serde(default)]
-    pub key_load_file: KeyLoadFileSettings,
+    pub(crate) key_load_file: KeyLoadFileSettings,
     /// Work on requests and the hand-over of replies.
     #[serde(default)]
-    pub worker: Worker,
+    pub(crate) worker: Worker,
     /// The audit log.
     #[serde(default)]
-    pub audit: Audit,
+    pub(crate) audit: Audit,
     /// The log on standard error.
     #[serde(default)]
-    pub log: Log,
+    pub(crate) log: Log,
     /// Metrics for Prometheus.
     #[serde(default)]
-    pub metrics: Metrics,
+    pub(crate) metrics: Metrics,
 }
 
 /// `[gateway]`: the gateway's own addresses.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Gateway {
+pub(crate) struct Gateway {
     /// Every address that people write in To, aliases included. Help texts name the
     /// first.
-    pub addresses: Vec<GatewayAddress>,
+    pub(crate) addresses: Vec<GatewayAddress>,
     /// Postfix's `recipient_delimiter`: any of these characters ends the
     /// local part that counts. Empty, as in Postfix, by default.
     #[serde(default)]
-    pub recipient_delimiter: String,
+    pub(crate) recipient_delimiter: String,
 }
 
 /// `[milter]`: the port by which Postfix reaches the gateway.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Milter {
+pub(crate) struct Milter {
     /// `inet:HOST:PORT` or `unix:PATH`, as in Postfix's `smtpd_milters`.
-    pub listen: ListenAddress,
+    pub(crate) listen: ListenAddress,
     /// `milter_macro_daemon_name` of the internal listener in master.cf.
-    pub internal_daemon_name: String,
+    pub(crate) internal_daemon_name: String,
     /// Delete the gateway's recipients rather than discard the message, so
     /// that copies by `always_bcc` and its kin survive.
-    pub keep_bcc: bool,
+    pub(crate) keep_bcc: bool,
     /// Milter connections served at once; above Postfix's smtpd process limit.
-    pub max_connections: usize,
+    pub(crate) max_connections: usize,
     /// Bytes of memory for messages that come in, until they are on disk.
-    pub max_memory: u64,
+    pub(crate) max_memory: u64,
 }
 
 impl Default for Milter {
@@ -115,7 +115,7 @@ impl Milter {
     /// The least `max_memory` for messages of so many bytes. Half of it is for
     /// content, and one message may take three quarters of that.
     #[must_use]
-    pub const fn least_memory(max_message_bytes: u64) -> u64 {
+    pub(crate) const fn least_memory(max_message_bytes: u64) -> u64 {
         max_message_bytes.saturating_mul(4).saturating_add(1 << 20)
     }
 }
@@ -124,19 +124,19 @@ impl Milter {
 /// default is the file `/etc/kms-gateway/master.secret`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
-pub struct Secrets {
+pub(crate) struct Secrets {
     /// A file that only the gateway's user can read.
-    pub master_secret_file: Option<PathBuf>,
+    pub(crate) master_secret_file: Option<PathBuf>,
     /// The name of a systemd credential (`LoadCredential=`).
-    pub master_secret_credential: Option<String>,
+    pub(crate) master_secret_credential: Option<String>,
     /// The name of an environment variable. This is the weakest of the three: child
     /// processes inherit the environment, and many tools show it.
-    pub master_secret_environment: Option<String>,
+    pub(crate) master_secret_environment: Option<String>,
 }
 
 impl Secrets {
     /// The number of places that are named.
-    pub fn places(&self) -> usize {
+    pub(crate) fn places(&self) -> usize {
         [
             self.master_secret_file.is_some(),
             self.master_secret_credential.is_some(),
@@ -148,7 +148,7 @@ impl Secrets {
     }
 
     /// Whether the master secret is in a file, named or by default.
-    pub fn is_in_file(&self) -> bool {
+    pub(crate) fn is_in_file(&self) -> bool {
         self.master_secret_credential.is_none() && self.master_secret_environment.is_none()
     }
 }
@@ -156,17 +156,17 @@ impl Secrets {
 /// `[reply]`: the port by which replies reach Postfix, and their form.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Reply {
+pub(crate) struct Reply {
     /// Postfix's milter-free port for replies.
-    pub smtp: SocketAddr,
+    pub(crate) smtp: SocketAddr,
     /// Reverse path of replies; empty for the null reverse path (RFC 3834, 3.3).
-    pub reverse_path: String,
+    pub(crate) reverse_path: String,
     /// Addresses of one request that are answered, of a stranger's only the
     /// first; the rest is audited.
-    pub max_targets: usize,
+    pub(crate) max_targets: usize,
     /// Characters that come back of what follows the service code in the Subject
     /// of a request that may be forged.
-    pub max_stranger_subject: usize,
+    pub(crate) max_stranger_subject: usize,
 }
 
 impl Default for Reply {
@@ -183,17 +183,17 @@ impl Default for Reply {
 /// `[metrics]`: what Prometheus may ask for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     /// The address to listen on. Without one there are no metrics.
-    pub listen: Option<SocketAddr>,
+    pub(crate) listen: Option<SocketAddr>,
 }
 
 /// `[kmc]`: the KMC's own keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Kmc {
+pub(crate) struct Kmc {
     /// The time for which the gateway warns of the end of the last key that serves.
-    pub warn_before_expiry: Period,
+    pub(crate) warn_before_expiry: Period,
 }
 
 impl Default for Kmc {
@@ -207,47 +207,47 @@ impl Default for Kmc {
 /// `[module_update]`: the STSA, whose update files are taken.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
-pub struct ModuleUpdate {
+pub(crate) struct ModuleUpdate {
     /// The STSA's keys. Without any no update file is taken.
-    pub stsa_keys: Vec<StsaKeySetting>,
+    pub(crate) stsa_keys: Vec<StsaKeySetting>,
     /// The STSA's addresses. Only replies to them say which modules were added and
     /// revoked.
-    pub stsa_addresses: Vec<GatewayAddress>,
+    pub(crate) stsa_addresses: Vec<GatewayAddress>,
 }
 
 /// A key of the STSA, and the time for which it is trusted.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
-pub struct StsaKeySetting {
+pub(crate) struct StsaKeySetting {
     /// A point on P-384, SEC1 uncompressed, in upper-case hex.
-    pub public_key: StsaPublicKeyText,
+    pub(crate) public_key: StsaPublicKeyText,
     /// The start of the trust, as records write times: yyyymmddThhmmssZ.
-    pub valid_from: StsTimeText,
+    pub(crate) valid_from: StsTimeText,
     /// The end of the trust, written likewise.
-    pub valid_until: StsTimeText,
+    pub(crate) valid_until: StsTimeText,
 }
 
 /// `[worker]`: work on requests and the hand-over of replies.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
-pub struct Worker {
+pub(crate) struct Worker {
     /// Requests worked on at once.
-    pub parallel_requests: usize,
+    pub(crate) parallel_requests: usize,
     /// Replies handed to Postfix at once.
-    pub parallel_deliveries: usize,
+    pub(crate) parallel_deliveries: usize,
     /// The time after the death of a gateway when another takes up its work. A living
     /// gateway renews its leases, however long an attempt takes.
-    pub lease: Period,
+    pub(crate) lease: Period,
     /// The wait before the first repetition. It is doubled each time.
-    pub first_retry: Period,
+    pub(crate) first_retry: Period,
     /// The longest wait between repetitions.
-    pub longest_retry: Period,
+    pub(crate) longest_retry: Period,
     /// After this time a request that can't be served gets `EServiceFailed`,
     /// and a reply that Postfix doesn't take is given up.
-    pub give_up: Period,
+    pub(crate) give_up: Period,
     /// The sender of a request that waits longer than this for its answer gets
     /// one notice, `Deferred`.
-    pub notice_after: Period,
+    pub(crate) notice_after: Period,
 }
 
 impl Default for Worker {
@@ -267,13 +267,13 @@ impl Default for Worker {
 /// `[audit]`: the audit log.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
-pub struct Audit {
+pub(crate) struct Audit {
     /// The time for which entries are kept. Older ones are cut once a day, and an
     /// authenticated anchor is left in their place.
-    pub keep: Period,
+    pub(crate) keep: Period,
     /// Whether `keep` may be shorter than 30 days. A mistyped unit (`400s` for
     /// `400d`) would cut the log at the next start, for good.
-    pub keep_less_than_30_days: bool,
+    pub(crate) keep_less_than_30_days: bool,
 }
 
 impl Default for Audit {
@@ -288,12 +288,12 @@ impl Default for Audit {
 /// `[log]`: the log on standard error.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
-pub struct Log {
+pub(crate) struct Log {
     /// A level (`error`, `warn`, `info`, `debug`, `trace`), or a list with levels
     /// for libraries too.
-    pub level: LogLevel,
+    pub(crate) level: LogLevel,
     /// `text` for people, `json` for machines.
-    pub format: LogFormat,
+    pub(crate) format: LogFormat,
 }
 
 impl Default for Log {

@@ -8,7 +8,7 @@ use crate::{as_text::as_text, kms::update::StsaPublicKey, mail::Address, sts::St
 
 /// A mail address, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GatewayAddress(pub Address);
+pub(crate) struct GatewayAddress(pub(crate) Address);
 
 impl FromStr for GatewayAddress {
     type Err = String;
@@ -28,7 +28,7 @@ impl fmt::Display for GatewayAddress {
 
 /// The address of the milter's port or socket, in Postfix's own spelling.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ListenAddress {
+pub(crate) enum ListenAddress {
     /// `inet:HOST:PORT`.
     Inet(String),
     /// `unix:PATH`.
@@ -70,7 +70,7 @@ impl fmt::Display for ListenAddress {
 
 /// A time as records write it, such as `20260101T000000Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct StsTimeText(pub StsTime);
+pub(crate) struct StsTimeText(pub(crate) StsTime);
 
 impl FromStr for StsTimeText {
     type Err = String;
@@ -90,7 +90,7 @@ impl fmt::Display for StsTimeText {
 
 /// A public key of the STSA, as hexadecimal text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StsaPublicKeyText(pub StsaPublicKey);
+pub(crate) struct StsaPublicKeyText(pub(crate) StsaPublicKey);
 
 impl FromStr for StsaPublicKeyText {
     type Err = String;
@@ -111,7 +111,7 @@ impl fmt::Display for StsaPublicKeyText {
 /// The form of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// Lines for people.
     Text,
     /// JSON objects for machines.

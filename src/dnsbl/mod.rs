@@ -13,7 +13,7 @@ use std::{net::IpAddr, time::Duration};
 use futures_util::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
-pub use self::resolver::ResolverError;
+pub(crate) use self::resolver::ResolverError;
 use self::{resolver::Resolver, zone::Zone};
 use crate::policy::dnsbl::{Hit, Score, Settings, Site, ZoneName, ZoneReply};
 
@@ -34,7 +34,7 @@ impl Blocklists {
     ///
     /// # Errors
     /// Fails if no resolver can be made.
-    pub fn new(settings: &Settings) -> Result<Self, ResolverError> {
+    pub(crate) fn new(settings: &Settings) -> Result<Self, ResolverError> {
         let mut zones: Vec<Zone> = Vec::new();
         for configured in &settings.zones {
             if !zones.iter().any(|zone| zone.is(&configured.site.zone)) {
@@ -52,13 +52,13 @@ impl Blocklists {
 
     /// Warnings for the operator about the name servers in /etc/resolv.conf.
     #[must_use]
-    pub fn warnings(&self) -> &[String] {
+    pub(crate) fn warnings(&self) -> &[String] {
         self.resolver.warnings()
     }
 
     /// Asks all zones at once. If the client is listed, also asks those zones
     /// for the reason. A zone that doesn't answer in time counts as silent.
-    pub async fn ask(&self, client: IpAddr) -> Score {
+    pub(crate) async fn ask(&self, client: IpAddr) -> Score {
         let client = client.to_canonical();
         let deadline = Instant::now() + self.time_limit;
         let asked = self.zones.iter().map(async |zone| {

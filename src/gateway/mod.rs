@@ -27,8 +27,6 @@ pub(crate) mod start;
 mod systemd;
 mod tasks;
 
-pub use self::{
-    error::GatewayError,
-    run::{Ended, run},
-    service::Service,
-};
+pub(crate) use self::error::GatewayError;
+pub(crate) use self::run::{Ended, run};
+pub use self::service::Service;

@@ -25,7 +25,7 @@ use crate::{
 
 /// How the gateway ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub(crate) enum Ended {
     /// A signal asked for the end.
     AsAsked,
     /// An error ended it, which the log names.
@@ -37,7 +37,7 @@ pub enum Ended {
 /// # Errors
 /// [`GatewayError`] if neither signals nor the log can be set up. Any later error is
 /// logged, and the result is [`Ended::Failed`].
-pub async fn run(path: &Path) -> Result<Ended, GatewayError> {
+pub(crate) async fn run(path: &Path) -> Result<Ended, GatewayError> {
     // Comes before everything slow: until here a signal kills the process.
     let mut signals = Signals::listen()?;
     let log = Log::begin()?;

@@ -14,7 +14,7 @@ pub struct Dak(Secret<32>);
 
 impl Dak {
     /// Takes the bytes of a DAK.
-    pub fn new(bytes: Secret<32>) -> Self {
+    pub(crate) fn new(bytes: Secret<32>) -> Self {
         Self(bytes)
     }
 
@@ -24,7 +24,7 @@ impl Dak {
     }
 
     /// A fresh random DAK.
-    pub fn random() -> Result<Self, RandomError> {
+    pub(crate) fn random() -> Result<Self, RandomError> {
         Ok(Self(Secret::random()?))
     }
 
@@ -36,13 +36,13 @@ impl Dak {
     /// The message authentication code of a request, over its text up to and
     /// including the `|` before the MAC field.
     #[must_use]
-    pub fn request_mac(&self, authenticated_text: &str) -> MacBytes {
+    pub(crate) fn request_mac(&self, authenticated_text: &str) -> MacBytes {
         primitives::mac(&self.request_key(), authenticated_text.as_bytes())
     }
 
     /// Whether the MAC of `request` is by this DAK, compared in constant time.
     #[must_use]
-    pub fn authenticates(&self, request: &VkloadReq) -> bool {
+    pub(crate) fn authenticates(&self, request: &VkloadReq) -> bool {
         let text = request.authenticated_text();
         primitives::mac_is_valid(&self.request_key(), text.as_bytes(), &request.mac)
     }

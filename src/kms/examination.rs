@@ -27,7 +27,7 @@ impl AlteredRows {
     ///
     /// # Errors
     /// [`TablesError::Store`]: the tables are out of reach.
-    pub async fn find(
+    pub(crate) async fn find(
         tables: &dyn KmsTables,
         storage_key: &StorageKey,
     ) -> Result<Self, TablesError> {
@@ -68,7 +68,7 @@ impl AlteredRows {
     }
 
     /// Counts an altered row, by the name that people know it by.
-    pub fn add(&mut self, name: String) {
+    pub(crate) fn add(&mut self, name: String) {
         self.count = self.count.saturating_add(1);
         if self.named.len() < NAMED {
             self.named.push(name);
@@ -76,13 +76,13 @@ impl AlteredRows {
     }
 
     /// Number of altered rows.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.count
     }
 
     /// The alarm for the operator; none if no row was altered.
     #[must_use]
-    pub fn alarm(&self) -> Option<String> {
+    pub(crate) fn alarm(&self) -> Option<String> {
         (self.count > 0).then(|| self.to_string())
     }
 }

@@ -15,13 +15,13 @@ use crate::time::Period;
 #[serde(deny_unknown_fields, default)]
 pub struct KeyLoadFileSettings {
     /// The greatest age of a request.
-    pub max_age: Period,
+    pub(crate) max_age: Period,
     /// How far a request's time may be ahead of the gateway's clock.
-    pub max_ahead: Period,
+    pub(crate) max_ahead: Period,
     /// The most key load files that a module is issued within `max_issues_within`.
-    pub max_issues: NonZeroU32,
+    pub(crate) max_issues: NonZeroU32,
     /// The time in which `max_issues` are counted.
-    pub max_issues_within: Period,
+    pub(crate) max_issues_within: Period,
 }
 
 impl Default for KeyLoadFileSettings {

@@ -22,23 +22,23 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicKeyAnswer {
     /// The current public key.
-    pub record: PkEcdh,
+    pub(crate) record: PkEcdh,
     /// Fingerprint of the key (records.md, section 5).
-    pub fingerprint: Fingerprint,
+    pub(crate) fingerprint: Fingerprint,
 }
 
 /// A question for a key load file.
 #[derive(Clone, Debug)]
 pub struct IssueQuestion {
     /// The accepted request that carried the record.
-    pub request_id: RequestId,
+    pub(crate) request_id: RequestId,
     /// The record. Its form and checksum are verified already.
-    pub request: VkloadReq,
+    pub(crate) request: VkloadReq,
     /// When the gateway accepted the request. Freshness is judged at that time, so
     /// a request does not expire while the gateway defers it.
-    pub accepted_at: Timestamp,
+    pub(crate) accepted_at: Timestamp,
     /// When the request is answered. Keys are chosen for that time.
-    pub now: Timestamp,
+    pub(crate) now: Timestamp,
 }
 
 /// The answer to an [`IssueQuestion`].
@@ -54,11 +54,11 @@ pub enum Issue {
 #[derive(Clone, Debug)]
 pub struct Grant {
     /// The file, record by record.
-    pub key_load_file: Vec<Record>,
+    pub(crate) key_load_file: Vec<Record>,
     /// Changes to commit together with the reply.
-    pub effects: Effects,
+    pub(crate) effects: Effects,
     /// SGC and KRN of the vending keys in the file, in its order.
-    pub keys: Vec<(Sgc, Krn)>,
+    pub(crate) keys: Vec<(Sgc, Krn)>,
 }
 
 /// Why no key load file is issued, in the order of the checks (records.md,
@@ -105,11 +105,11 @@ pub enum Refusal {
 
 /// The limit of key load files for one module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IssueLimit {
+pub(crate) struct IssueLimit {
     /// Greatest number of files …
-    pub at_most: NonZeroU32,
+    pub(crate) at_most: NonZeroU32,
     /// … within this time.
-    pub within: SignedDuration,
+    pub(crate) within: SignedDuration,
 }
 
 /// The check of authenticity that failed. For the audit log alone: an answer that
@@ -134,7 +134,7 @@ pub enum AuthenticationFailure {
 
 /// The changes that the transaction of a reply must write too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Effects {
+pub(crate) enum Effects {
     /// Nothing: nothing changes, or an external key management system has written
     /// the change itself.
     #[default]
@@ -147,48 +147,48 @@ pub enum Effects {
 
 /// The record of an update file, and the changes that it makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModulesUpdated {
+pub(crate) struct ModulesUpdated {
     /// The STSA key that signed the file. Serials are counted for each key.
-    pub stsa_key: PointText,
+    pub(crate) stsa_key: PointText,
     /// Fingerprint of that key.
-    pub signer: Fingerprint,
+    pub(crate) signer: Fingerprint,
     /// Serial of the file.
-    pub serial: u32,
+    pub(crate) serial: u32,
     /// Content digest: equal for two files that say the same.
-    pub digest: [u8; 48],
+    pub(crate) digest: [u8; 48],
     /// The modules that change.
-    pub changed: Vec<ModuleChanged>,
+    pub(crate) changed: Vec<ModuleChanged>,
     /// Revision of the tables that the answer was made from.
-    pub basis: Revision,
+    pub(crate) basis: Revision,
 }
 
 /// A module's row before and after.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModuleChanged {
+pub(crate) struct ModuleChanged {
     /// The row as it was read; none for a new module.
-    pub read: Option<ModuleRow>,
+    pub(crate) read: Option<ModuleRow>,
     /// The row to write.
-    pub row: ModuleRow,
+    pub(crate) row: ModuleRow,
 }
 
 /// The record of an issued key load file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KlfIssued {
+pub(crate) struct KlfIssued {
     /// The module.
-    pub smid: SmId,
+    pub(crate) smid: SmId,
     /// Refuses the same request next time: see
     /// [`replay_key`](super::klf::replay_key).
-    pub replay_key: [u8; 32],
+    pub(crate) replay_key: [u8; 32],
     /// The time in the request. Old replay keys are pruned by it.
-    pub request_time: StsTime,
+    pub(crate) request_time: StsTime,
     /// SGC and KRN of the vending keys in the file.
-    pub keys: Vec<(Sgc, Krn)>,
+    pub(crate) keys: Vec<(Sgc, Krn)>,
     /// The limit that the transaction must check again, because other files may
     /// have been issued at the same time.
-    pub limit: Option<IssueLimit>,
+    pub(crate) limit: Option<IssueLimit>,
     /// Revision of the tables that the answer was made from. If it has changed,
     /// the transaction is refused and the question is asked again.
-    pub basis: Revision,
+    pub(crate) basis: Revision,
 }
 
 /// Trouble of the gateway or its operator, never of the requester. The question is

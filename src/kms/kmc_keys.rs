@@ -11,7 +11,7 @@ use crate::sts::{KmcId, StsTime};
 words! {
     /// The stage of a KMC key's life.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-    pub enum KmcKeyState {
+    pub(crate) enum KmcKeyState {
         /// Not activated yet.
         Coming = "coming",
         /// Handed out to modules: the key activated last among those that are
@@ -26,7 +26,7 @@ words! {
 
 /// The warning that the last KMC key expires soon, or has expired.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum KeysRunOut {
+pub(crate) enum KeysRunOut {
     /// No key serves.
     #[error("no KMC key serves; make one by kms-gateway kmc init")]
     Now,
@@ -44,19 +44,19 @@ pub enum KeysRunOut {
 
 /// The KMC keys as they stand at one time.
 #[derive(Clone, Copy, Debug)]
-pub struct KmcKeys<'a> {
+pub(crate) struct KmcKeys<'a> {
     rows: &'a [KmcKeyRow],
     now: StsTime,
 }
 
 impl<'a> KmcKeys<'a> {
     /// The keys in `rows` as they stand at `now`.
-    pub fn at(now: StsTime, rows: &'a [KmcKeyRow]) -> Self {
+    pub(crate) fn at(now: StsTime, rows: &'a [KmcKeyRow]) -> Self {
         Self { rows, now }
     }
 
     /// The key that modules should now use.
-    pub fn active(&self) -> Option<&'a KmcKeyRow> {
+    pub(crate) fn active(&self) -> Option<&'a KmcKeyRow> {
         let serving = self.rows.iter().filter(|row| serves_at(row, self.now));
         // The KMCID decides between two keys activated in the same second.
         serving.max_by_key(|row| (row.activation, &row.kmcid))
@@ -73,14 +73,14 @@ impl<'a> KmcKeys<'a> {
     }
 
     /// The key with this KMCID, if requests made for it are answered.
-    pub fn serving(&self, kmcid: &KmcId) -> Option<&'a KmcKeyRow> {
+    pub(crate) fn serving(&self, kmcid: &KmcId) -> Option<&'a KmcKeyRow> {
         self.rows
             .iter()
             .find(|row| row.kmcid == *kmcid && serves_at(row, self.now))
     }
 
     /// The stage of `row`, which is one of these keys.
-    pub fn state(&self, row: &KmcKeyRow) -> KmcKeyState {
+    pub(crate) fn state(&self, row: &KmcKeyRow) -> KmcKeyState {
         if row.expiry <= self.now {
             KmcKeyState::Expired
         } else if row.activation > self.now {
@@ -97,7 +97,7 @@ impl<'a> KmcKeys<'a> {
 
     /// The warning, if [`served_until`](Self::served_until) is `within` that time
     /// from now.
-    pub fn run_out(&self, within: SignedDuration) -> Option<KeysRunOut> {
+    pub(crate) fn run_out(&self, within: SignedDuration) -> Option<KeysRunOut> {
         let Some(until) = self.served_until() else {
             return Some(KeysRunOut::Now);
         };
@@ -110,7 +110,7 @@ impl<'a> KmcKeys<'a> {
 
     /// Time up to which keys serve from now on without a gap. None if no key
     /// serves now.
-    pub fn served_until(&self) -> Option<StsTime> {
+    pub(crate) fn served_until(&self) -> Option<StsTime> {
         let mut until = None;
         let mut at = self.now;
         while let Some(expiry) = self.expiry_of_those_serving_at(at) {
@@ -229,7 +229,7 @@ mod tests {
         let reversed = [rows[1].clone(), rows[0].clone()];
         for rows in [rows, reversed] {
             let active = KmcKeys::at(day(3), &rows).active().unwrap();
-            assert_eq!(active.kmcid.name().as_str(), "K2");
+            assert_eq!(active.kmcid.name().to_string(), "K2");
         }
     }
 

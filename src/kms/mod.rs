@@ -24,26 +24,32 @@ mod resealing;
 mod rows;
 mod storage_key;
 mod tables;
-pub mod update;
+pub(crate) mod update;
 mod update_answer;
 mod vending_key;
 
-pub use curve::{Curve, Fingerprint, PointError, PrivateKey, PublicPoint, UnknownCurve};
+pub use curve::{Curve, PrivateKey};
+pub(crate) use curve::{PointError, PublicPoint};
 pub use dak::Dak;
 pub use embedded::EmbeddedKms;
-pub use examination::AlteredRows;
+pub(crate) use examination::AlteredRows;
 pub use freshness::KeyLoadFileSettings;
-pub use interface::Kms;
-pub use issue::{
-    AuthenticationFailure, Effects, Grant, Issue, IssueLimit, IssueQuestion, KlfIssued, KmsError,
-    ModuleChanged, ModulesUpdated, PublicKeyAnswer, Refusal,
+pub(crate) use interface::Kms;
+#[cfg(test)]
+pub(crate) use issue::IssueLimit;
+pub(crate) use issue::{
+    Effects, Grant, Issue, IssueQuestion, KlfIssued, KmsError, ModuleChanged, ModulesUpdated,
+    PublicKeyAnswer, Refusal,
 };
-pub use kmc_keys::{KeysRunOut, KmcKeyState, KmcKeys};
-pub use pem::PemError;
-pub use remote::{RemoteKms, RemoteSettings};
-pub use resealing::ResealError;
-pub use rows::{KmcKeyRow, ModuleRow, ModuleState, UnknownModuleState, VendingKeyRow};
-pub use storage_key::StorageKeyError;
-pub use tables::{Asker, Issuable, KmsTables, Revision, SealedRows, TablesError, UpdateBasis};
-pub use update_answer::{Applied, Update, UpdateQuestion, UpdateRefusal};
-pub use vending_key::{Kcv, NoKcv, VendingKey, VendingKeyError};
+pub(crate) use kmc_keys::KmcKeys;
+pub(crate) use pem::PemError;
+pub(crate) use remote::{RemoteKms, RemoteSettings};
+#[cfg(test)]
+pub(crate) use rows::ModuleState;
+pub(crate) use rows::{KmcKeyRow, ModuleRow, VendingKeyRow};
+pub(crate) use storage_key::StorageKeyError;
+pub use tables::KmsTables;
+pub(crate) use tables::{Asker, Issuable, Revision, SealedRows, TablesError, UpdateBasis};
+pub(crate) use update_answer::{Applied, Update, UpdateQuestion, UpdateRefusal};
+pub use vending_key::VendingKey;
+pub(crate) use vending_key::{Kcv, VendingKeyError};

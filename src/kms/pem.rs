@@ -50,7 +50,7 @@ impl PrivateKey {
     /// # Errors
     /// [`PemError::NoPassphrase`]; [`PemError::Encryption`] if there are no random
     /// bytes.
-    pub fn to_encrypted_pem(
+    pub(crate) fn to_encrypted_pem(
         &self,
         passphrase: &Zeroizing<String>,
     ) -> Result<Zeroizing<String>, PemError> {

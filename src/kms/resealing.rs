@@ -7,7 +7,7 @@ use crate::secrets::{AssociatedData, DoesNotOpen, RandomError, Sealed, StorageKe
 
 /// Why a row could not be sealed anew.
 #[derive(Debug, Error)]
-pub enum ResealError {
+pub(crate) enum ResealError {
     /// The row was altered, or sealed under another key.
     #[error("{0}; nothing was changed: restore that row from a backup first")]
     Sealed(#[from] DoesNotOpen),

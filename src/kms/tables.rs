@@ -12,60 +12,60 @@ use crate::sts::{PointText, SmId, StsTime};
 
 /// Number of writes to the tables: equal revisions mean equal tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Revision(pub i64);
+pub(crate) struct Revision(pub(crate) i64);
 
 /// The data that shows whether a module made a request, read at one moment.
 #[derive(Clone, Debug)]
 pub struct Asker {
     /// The state of the tables that was read.
-    pub revision: Revision,
+    pub(crate) revision: Revision,
     /// Every KMC key.
-    pub kmc_keys: Vec<KmcKeyRow>,
+    pub(crate) kmc_keys: Vec<KmcKeyRow>,
     /// The module that the request names, if it is registered.
-    pub module: Option<ModuleRow>,
+    pub(crate) module: Option<ModuleRow>,
     /// Whether the request's replay key is recorded already.
-    pub replayed: bool,
+    pub(crate) replayed: bool,
     /// The module's replay keys up to this request time were pruned, so requests
     /// up to this time count as replayed.
-    pub watermark: Option<StsTime>,
+    pub(crate) watermark: Option<StsTime>,
 }
 
 /// The vending keys that a module may have, read at one moment.
 #[derive(Clone, Debug)]
 pub struct Issuable {
     /// The state of the tables that was read.
-    pub revision: Revision,
+    pub(crate) revision: Revision,
     /// The vending keys of the module's supply groups, in any order.
-    pub vending_keys: Vec<VendingKeyRow>,
+    pub(crate) vending_keys: Vec<VendingKeyRow>,
     /// Times at which key load files were issued to this module, ascending, from
     /// the time asked for.
-    pub issued: Vec<Timestamp>,
+    pub(crate) issued: Vec<Timestamp>,
 }
 
 /// Everything that the answer to an update file depends on, read at one moment.
 #[derive(Clone, Debug)]
 pub struct UpdateBasis {
     /// The state of the tables that was read.
-    pub revision: Revision,
+    pub(crate) revision: Revision,
     /// Every KMC key.
-    pub kmc_keys: Vec<KmcKeyRow>,
+    pub(crate) kmc_keys: Vec<KmcKeyRow>,
     /// Every module.
-    pub modules: Vec<ModuleRow>,
+    pub(crate) modules: Vec<ModuleRow>,
     /// Serial and content digest of the last applied file by the same STSA key.
-    pub last: Option<(u32, [u8; 48])>,
+    pub(crate) last: Option<(u32, [u8; 48])>,
 }
 
 /// Every row that the storage key seals, read at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SealedRows {
+pub(crate) struct SealedRows {
     /// The state of the tables that was read.
-    pub revision: Revision,
+    pub(crate) revision: Revision,
     /// Every KMC key.
-    pub kmc_keys: Vec<KmcKeyRow>,
+    pub(crate) kmc_keys: Vec<KmcKeyRow>,
     /// Every module.
-    pub modules: Vec<ModuleRow>,
+    pub(crate) modules: Vec<ModuleRow>,
     /// Every vending key.
-    pub vending_keys: Vec<VendingKeyRow>,
+    pub(crate) vending_keys: Vec<VendingKeyRow>,
 }
 
 impl SealedRows {
@@ -74,7 +74,7 @@ impl SealedRows {
     /// # Errors
     /// [`ResealError`] for the first row that doesn't open by `from`, or if there
     /// are no random bytes.
-    pub fn reseal(&self, from: &StorageKey, to: &StorageKey) -> Result<Self, ResealError> {
+    pub(crate) fn reseal(&self, from: &StorageKey, to: &StorageKey) -> Result<Self, ResealError> {
         let (kmc_keys, modules) = (self.kmc_keys.iter(), self.modules.iter());
         Ok(Self {
             revision: self.revision,

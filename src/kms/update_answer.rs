@@ -13,14 +13,14 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct UpdateQuestion {
     /// The accepted request that carried it.
-    pub request_id: RequestId,
+    pub(crate) request_id: RequestId,
     /// The attachment, byte for byte.
-    pub file: Vec<u8>,
+    pub(crate) file: Vec<u8>,
     /// When the gateway accepted the request. The STSA's keys must be valid at
     /// that time.
-    pub accepted_at: Timestamp,
+    pub(crate) accepted_at: Timestamp,
     /// When the request is answered.
-    pub now: Timestamp,
+    pub(crate) now: Timestamp,
 }
 
 /// The answer to an [`UpdateQuestion`].
@@ -41,15 +41,15 @@ pub enum Update {
 #[derive(Clone, Debug)]
 pub struct Applied {
     /// Serial of the file.
-    pub serial: u32,
+    pub(crate) serial: u32,
     /// Fingerprint of the STSA key that signed the file.
-    pub signer: Fingerprint,
+    pub(crate) signer: Fingerprint,
     /// Modules that the file adds.
-    pub added: Vec<SmId>,
+    pub(crate) added: Vec<SmId>,
     /// Modules that the file revokes.
-    pub revoked: Vec<SmId>,
+    pub(crate) revoked: Vec<SmId>,
     /// Changes to commit together with the reply.
-    pub effects: Effects,
+    pub(crate) effects: Effects,
 }
 
 /// Why an update file is not applied, in the order of the checks.

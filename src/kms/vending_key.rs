@@ -40,7 +40,7 @@ impl VendingKey {
     ///
     /// # Errors
     /// [`VendingKeyError`]: wrong length, wrong parity, or weak.
-    pub fn new(dkga: Dkga, key: SecretBytes) -> Result<Self, VendingKeyError> {
+    pub(crate) fn new(dkga: Dkga, key: SecretBytes) -> Result<Self, VendingKeyError> {
         if key.expose().len() != dkga.key_length() {
             return Err(VendingKeyError::Length { dkga });
         }
@@ -57,7 +57,7 @@ impl VendingKey {
     /// # Errors
     /// [`VendingKeyError`]: no such digits, wrong length, wrong parity, or
     /// weak.
-    pub fn from_hex(dkga: Dkga, digits: &str) -> Result<Self, VendingKeyError> {
+    pub(crate) fn from_hex(dkga: Dkga, digits: &str) -> Result<Self, VendingKeyError> {
         let key = SecretBytes::filled_by(dkga.key_length(), |key| {
             hex::decode_to_slice(digits, key).map_err(|error| match error {
                 hex::FromHexError::InvalidHexCharacter { .. } => VendingKeyError::Digits,
@@ -92,7 +92,7 @@ impl VendingKey {
 
     /// The check value: leftmost 3 bytes of SHA-256 over `KCV.1|SGC|KRN|KT|DKGA|`
     /// and the key (records.md, section 7). Both sides show it; it is never sent.
-    pub fn kcv(&self, attributes: &VendingKeyAttributes) -> Kcv {
+    pub(crate) fn kcv(&self, attributes: &VendingKeyAttributes) -> Kcv {
         let VendingKeyAttributes {
             sgc, krn, kt, dkga, ..
         } = attributes;
@@ -121,7 +121,7 @@ fn is_weak(key: &[u8; 8]) -> bool {
 
 /// A key check value: 3 bytes, shown as 6 upper-case hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Kcv([u8; 3]);
+pub(crate) struct Kcv([u8; 3]);
 
 impl fmt::Display for Kcv {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,7 +132,7 @@ impl fmt::Display for Kcv {
 /// A text that is not a key check value.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("a key check value is 6 upper-case hexadecimal digits")]
-pub struct NoKcv;
+pub(crate) struct NoKcv;
 
 impl FromStr for Kcv {
     type Err = NoKcv;

@@ -79,7 +79,7 @@ impl Address {
     }
 
     /// Whether only a peer that offers SMTPUTF8 (RFC 6531) can accept the address.
-    pub fn needs_smtputf8(&self) -> bool {
+    pub(crate) fn needs_smtputf8(&self) -> bool {
         !self.local.is_ascii()
     }
 

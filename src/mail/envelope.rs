@@ -11,9 +11,9 @@ use super::header::Headers;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Client {
     /// `None` for a Unix socket, or if Postfix doesn't know.
-    pub address: Option<IpAddr>,
+    pub(crate) address: Option<IpAddr>,
     /// Whether the client logged in by SASL.
-    pub authenticated: bool,
+    pub(crate) authenticated: bool,
 }
 
 /// The argument of MAIL (RFC 5321 4.1.1.2). Delivery writes it as Return-Path.

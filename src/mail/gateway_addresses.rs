@@ -35,7 +35,7 @@ impl GatewayAddresses {
     }
 
     /// The configured addresses in their order.
-    pub fn iter(&self) -> std::slice::Iter<'_, Address> {
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Address> {
         self.addresses.iter()
     }
 

@@ -19,7 +19,7 @@ impl Header {
     /// be CRLF or LF. Any other line break becomes a fold, and invalid
     /// characters of the name are replaced, so that a field remains one field
     /// when it is read again.
-    pub fn new(name: &[u8], value: &[u8]) -> Self {
+    pub(crate) fn new(name: &[u8], value: &[u8]) -> Self {
         Header {
             name: with_graphics(name),
             value: with_folds(value),
@@ -32,7 +32,7 @@ impl Header {
     }
 
     /// Whether the field has this name. Case doesn't count.
-    pub fn is(&self, name: &str) -> bool {
+    pub(crate) fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name.as_bytes())
     }
 
@@ -42,7 +42,7 @@ impl Header {
     }
 
     /// The octets of the field: name, colon, value and line end.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.name.len() + 1 + self.value.len() + 2
     }
 
@@ -108,17 +108,12 @@ impl Headers {
     }
 
     /// The number of fields.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are no fields.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The octets of all fields.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.0.iter().map(Header::size).sum()
     }
 

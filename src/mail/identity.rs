@@ -17,12 +17,12 @@ const ADDRESSES: [&str; 4] = ["Reply-To", "From", "Sender", "To"];
 
 /// Postfix's queue ids for a message.
 #[derive(Clone, Copy, Debug)]
-pub struct QueueIds<'a> {
+pub(crate) struct QueueIds<'a> {
     /// The queue id of this delivery.
-    pub here: &'a str,
+    pub(crate) here: &'a str,
     /// The queue id when our own Postfix took the message into its queue. It
     /// differs from `here` if the message comes out of that queue.
-    pub first: &'a str,
+    pub(crate) first: &'a str,
 }
 
 /// The identity of the message that holds `request`. It is equal for two
@@ -32,7 +32,7 @@ pub struct QueueIds<'a> {
 /// queue id does. So two similar requests without a Message-ID are two
 /// messages, and a request that our own Postfix offers again is one message.
 #[must_use]
-pub fn identity(message: &Message, request: &Request, queue_ids: QueueIds<'_>) -> [u8; 32] {
+pub(crate) fn identity(message: &Message, request: &Request, queue_ids: QueueIds<'_>) -> [u8; 32] {
     let mut parts = Parts::default();
     match authors_id(message, queue_ids) {
         Some(id) => {

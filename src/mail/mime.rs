@@ -11,8 +11,10 @@ mod content_type;
 mod multipart;
 mod part;
 
-pub use content_type::{ContentType, Disposition};
-pub use part::Part;
+pub(crate) use content_type::ContentType;
+#[cfg(test)]
+use content_type::Disposition;
+pub(crate) use part::Part;
 
 use super::header::Headers;
 use crate::printable::is_invisible;
@@ -27,9 +29,9 @@ const MAX_PARTS: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Structure<'m> {
     /// The type of the whole message.
-    pub content_type: ContentType,
+    pub(crate) content_type: ContentType,
     /// The parts that aren't multiparts, in order.
-    pub parts: Vec<Part<'m>>,
+    pub(crate) parts: Vec<Part<'m>>,
     /// Indexes of the parts that are the text of the message.
     text: Vec<usize>,
 }
@@ -50,7 +52,7 @@ impl<'m> Structure<'m> {
     }
 
     /// The parts that a mail program shows as files.
-    pub fn attachments(&self) -> impl Iterator<Item = &Part<'m>> {
+    pub(crate) fn attachments(&self) -> impl Iterator<Item = &Part<'m>> {
         self.parts.iter().filter(|part| part.is_attachment())
     }
 

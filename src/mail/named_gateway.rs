@@ -17,7 +17,10 @@ use crate::printable::is_invisible;
 /// that plainly holds it. The caller checks that the envelope names the gateway
 /// too.
 #[must_use]
-pub fn named_in_to<'a>(headers: &Headers, gateway: &'a GatewayAddresses) -> Option<&'a Address> {
+pub(crate) fn named_in_to<'a>(
+    headers: &Headers,
+    gateway: &'a GatewayAddresses,
+) -> Option<&'a Address> {
     let well_formed = to_addresses(headers);
     well_formed
         .iter()

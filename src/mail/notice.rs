@@ -12,7 +12,7 @@ use super::threading::reply_message_id;
 /// Composes the notice that a request will be answered at `until`, as a whole
 /// message. The code's parameter is this time, in the format of records.
 #[must_use]
-pub fn compose_notice(
+pub(crate) fn compose_notice(
     request: &Request,
     request_id: &str,
     code: NoticeCode,
@@ -27,7 +27,7 @@ pub fn compose_notice(
 /// Composes the notice that a request will be answered later than usual, at an
 /// unknown time, as a whole message.
 #[must_use]
-pub fn compose_late_notice(request: &Request, request_id: &str, now: Timestamp) -> Vec<u8> {
+pub(crate) fn compose_late_notice(request: &Request, request_id: &str, now: Timestamp) -> Vec<u8> {
     const HAPPENED: &str = "Your request has not been answered yet, because something that the \
         gateway needs for it is out of order. The gateway keeps the request and tries again. You \
         don't need to do anything. You get no further notice, only the answer.";

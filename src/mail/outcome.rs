@@ -54,7 +54,7 @@ impl Outcome {
 
     /// A notice with the message from the table of codes.
     #[must_use]
-    pub fn notice(code: NoticeCode) -> Self {
+    pub(crate) fn notice(code: NoticeCode) -> Self {
         Outcome::Notice {
             code,
             message: code.description(),
@@ -74,10 +74,10 @@ impl Outcome {
     }
 
     /// The words that [`Outcome::kind`] returns.
-    pub const KINDS: [&str; 3] = ["Success", "Error", "Notice"];
+    pub(crate) const KINDS: [&str; 3] = ["Success", "Error", "Notice"];
 
     /// `Success`, `Error` or `Notice`: the first element of the result.
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Outcome::Success { .. } => "Success",
             Outcome::Error { .. } => "Error",
@@ -86,7 +86,7 @@ impl Outcome {
     }
 
     /// The code. `None` for a success.
-    pub fn code(&self) -> Option<&'static str> {
+    pub(crate) fn code(&self) -> Option<&'static str> {
         match self {
             Outcome::Success { .. } => None,
             Outcome::Error { code, .. } => Some(code.as_str()),
@@ -95,7 +95,7 @@ impl Outcome {
     }
 
     /// The summary, description or message.
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         match self {
             Outcome::Success { summary } => summary,
             Outcome::Error { description, .. } => description,
@@ -104,7 +104,7 @@ impl Outcome {
     }
 
     /// The parameters. Empty for a success.
-    pub fn parameters(&self) -> &[String] {
+    pub(crate) fn parameters(&self) -> &[String] {
         match self {
             Outcome::Success { .. } => &[],
             Outcome::Error { parameters, .. } | Outcome::Notice { parameters, .. } => parameters,

@@ -7,7 +7,7 @@ const COLUMNS: usize = 72;
 /// same indentation, and the width of a list mark such as `- ` or `1. ` more. A
 /// word that is too long for a line, such as a record, stays whole.
 #[must_use]
-pub fn wrap_prose(text: &str) -> String {
+pub(crate) fn wrap_prose(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + text.len() / 32);
     for line in text.split_inclusive('\n') {
         let (content, end) = match line.strip_suffix('\n') {

@@ -32,9 +32,9 @@ pub struct ReplyText {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplyAttachment {
     /// The file name. It should end in `.txt`.
-    pub name: String,
+    pub(crate) name: String,
     /// The exact octets. They are sent as base64.
-    pub content: Vec<u8>,
+    pub(crate) content: Vec<u8>,
 }
 
 /// The identity of a reply.

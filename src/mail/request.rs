@@ -47,11 +47,11 @@ pub enum Body {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
     /// Media type such as `text/plain`, in lower case, without parameters.
-    pub content_type: String,
+    pub(crate) content_type: String,
     /// Whether Content-Disposition declares an attachment, as 8.2 requires.
-    pub declared: bool,
+    pub(crate) declared: bool,
     /// The file name that the part states.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// The content without its transfer encoding.
     pub content: Vec<u8>,
 }
@@ -118,7 +118,7 @@ impl Request {
     /// The request for a reply that may go to somebody who never asked. Keeps
     /// at most `subject_limit` characters after the service code in the
     /// Subject, and no References, as another person may have written them.
-    pub fn shortened(self, subject_limit: usize) -> Self {
+    pub(crate) fn shortened(self, subject_limit: usize) -> Self {
         Request {
             subject: subject::shortened(&self.subject, subject_limit),
             references: Vec::new(),

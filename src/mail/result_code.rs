@@ -24,7 +24,7 @@ macro_rules! result_codes {
                 pub const ALL: &[$name] = &[$($name::$variant,)+];
 
                 /// The code's row of the table.
-                pub const fn row(self) -> ResultCode {
+                pub(crate) const fn row(self) -> ResultCode {
                     match self {
                         $($name::$variant => ResultCode {
                             code: $code,
@@ -39,12 +39,12 @@ macro_rules! result_codes {
                 }
 
                 /// The code in `X-Gateway-Result`.
-                pub const fn as_str(self) -> &'static str {
+                pub(crate) const fn as_str(self) -> &'static str {
                     self.row().code
                 }
 
                 /// The text for the requester: what happened, and how to proceed.
-                pub fn description(self) -> String {
+                pub(crate) fn description(self) -> String {
                     self.row().description()
                 }
             }
@@ -62,7 +62,8 @@ mod codes;
 mod row;
 
 pub use codes::{ErrorCode, NoticeCode, RESULT_CODES};
-pub use row::{CodeKind, Concern, ResultCode};
+pub(crate) use row::ResultCode;
+pub use row::{CodeKind, Concern};
 
 #[cfg(test)]
 mod tests {

@@ -25,7 +25,7 @@ pub enum ServiceCode {
 
 /// The attachment that a service expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expected {
+pub(crate) enum Expected {
     /// None: any attachment is unexpected.
     NoAttachment,
     /// One text/plain attachment, 8.2.
@@ -34,7 +34,7 @@ pub enum Expected {
 
 impl ServiceCode {
     /// The codes of all services.
-    pub const KNOWN: &[ServiceCode] = &[
+    pub(crate) const KNOWN: &[ServiceCode] = &[
         ServiceCode::Help,
         ServiceCode::GetPublicKey,
         ServiceCode::GetKlfStsEd2,
@@ -53,7 +53,7 @@ impl ServiceCode {
     }
 
     /// The attachment that the service expects.
-    pub fn expects(&self) -> Expected {
+    pub(crate) fn expects(&self) -> Expected {
         match self {
             ServiceCode::SmUpdateStsEd2 => Expected::TextAttachment,
             ServiceCode::Help
@@ -100,7 +100,7 @@ pub enum SubjectError {
 ///
 /// # Errors
 /// [`SubjectError`] if there is no code, or a malformed one.
-pub fn parse_subject(subject: &str) -> Result<ServiceCode, SubjectError> {
+pub(crate) fn parse_subject(subject: &str) -> Result<ServiceCode, SubjectError> {
     let subject = subject.trim_start_matches(|c: char| c.is_whitespace() || is_invisible(c));
     let rest = strip_opening(subject).ok_or(SubjectError::NoCode)?;
     let end = rest

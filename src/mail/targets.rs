@@ -11,7 +11,7 @@ use crate::as_text::words;
 
 /// The header field that gave the reply's addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TargetSource {
+pub(crate) enum TargetSource {
     /// All addresses of Reply-To.
     ReplyTo,
     /// The first address of From.
@@ -46,7 +46,7 @@ pub struct Targets {
     /// The other addresses of the field, each with the reason.
     pub left_out: Vec<(Address, LeftOut)>,
     /// `None` if no field has an address.
-    pub source: Option<TargetSource>,
+    pub(crate) source: Option<TargetSource>,
 }
 
 impl Targets {

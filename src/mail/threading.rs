@@ -37,7 +37,7 @@ pub(super) fn references(headers: &Headers) -> Vec<String> {
 /// The Message-ID of a reply. It stays the same when the reply is sent again,
 /// and differs for each step of a request.
 #[must_use]
-pub fn reply_message_id(request_id: &str, step: &str, domain: &str) -> String {
+pub(crate) fn reply_message_id(request_id: &str, step: &str, domain: &str) -> String {
     let atom = |text: &str| -> String {
         text.chars()
             .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))

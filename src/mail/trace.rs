@@ -8,19 +8,19 @@ use super::header::{Header, Headers};
 
 /// The origin of a message, as our own Postfix noted it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trace {
+pub(crate) struct Trace {
     /// The SMTP client outside this host that sent the message. `None` for mail
     /// of a local user (sendmail(1)) or program, and if the fields do not name
     /// a client.
-    pub client: Option<IpAddr>,
+    pub(crate) client: Option<IpAddr>,
     /// The queue id that the topmost Received field states.
-    pub queue_id: Option<String>,
+    pub(crate) queue_id: Option<String>,
 }
 
 impl Trace {
     /// Reads the topmost Received fields. `host` is the name that our own
     /// Postfix writes into them (`myhostname`). It is empty if unknown.
-    pub fn of(headers: &Headers, host: &str) -> Self {
+    pub(crate) fn of(headers: &Headers, host: &str) -> Self {
         let mut hops = headers.get_all("Received").map(Hop::of);
         let topmost = hops.next();
         Self {

@@ -15,7 +15,7 @@ macro_rules! outcomes {
     ($($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $value:literal,)+ })+) => {$(
         $(#[$about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$doc])* $variant,)+ }
+        pub(crate) enum $name { $($(#[$doc])* $variant,)+ }
 
         impl Place for $name {
             fn all() -> Vec<Self> {
@@ -129,20 +129,20 @@ outcomes! {
 
 /// The verdict on a message and the rule that decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Decided {
+pub(crate) struct Decided {
     /// The verdict; None for a request that was accepted before.
-    pub verdict: Option<Verdict>,
+    pub(crate) verdict: Option<Verdict>,
     /// The rule that decided; None for requests.
-    pub rule: Option<RuleName>,
+    pub(crate) rule: Option<RuleName>,
 }
 
 impl Decided {
     /// The word for a request that was accepted before.
-    pub const DUPLICATE: &str = "duplicate";
+    pub(crate) const DUPLICATE: &str = "duplicate";
 
     /// The verdict's word.
     #[must_use]
-    pub fn verdict(self) -> &'static str {
+    pub(crate) fn verdict(self) -> &'static str {
         self.verdict.map_or(Self::DUPLICATE, Verdict::as_str)
     }
 }
@@ -170,7 +170,7 @@ impl Place for Decided {
 
 /// The service that was asked and the final result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Finished {
+pub(crate) struct Finished {
     service: &'static str,
     result: &'static str,
 }
@@ -179,7 +179,7 @@ impl Finished {
     /// The label for a service code, if there is one, and for the kind and code of
     /// the result, if there is one. An unknown service code does not become a label.
     #[must_use]
-    pub fn new(service: Option<&str>, kind: Option<&str>, code: Option<&str>) -> Self {
+    pub(crate) fn new(service: Option<&str>, kind: Option<&str>, code: Option<&str>) -> Self {
         let known = |code: &str| ServiceCode::KNOWN.iter().find(|own| own.as_str() == code);
         let result = code.or(kind);
         Self {
@@ -223,7 +223,7 @@ impl Place for Finished {
 
 /// A notice that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct NoticeSent(pub NoticeCode);
+pub(crate) struct NoticeSent(pub(crate) NoticeCode);
 
 impl Place for NoticeSent {
     fn all() -> Vec<Self> {
@@ -237,7 +237,7 @@ impl Place for NoticeSent {
 
 /// The program's version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Build;
+pub(crate) struct Build;
 
 impl Place for Build {
     fn all() -> Vec<Self> {

@@ -8,13 +8,12 @@ mod series;
 
 use metrics::{Counter, Gauge, Histogram};
 
-pub use self::{
-    labels::{
-        Build, ConnectionEnded, Decided, DeliveryEnd, Finished, FoundAtFault, LookUp, MemoryPart,
-        NotStored, NoticeSent, Reloaded, Throttled, Waiting,
-    },
-    series::{Kind, Measure, OfZones, Place, Row, Series, Unit, ZoneSeries},
+pub(crate) use self::labels::{
+    Build, ConnectionEnded, Decided, DeliveryEnd, Finished, FoundAtFault, LookUp, MemoryPart,
+    NotStored, NoticeSent, Reloaded, Throttled, Waiting,
 };
+pub use self::series::Kind;
+pub(crate) use self::series::{Measure, OfZones, Row, Series, Unit, ZoneSeries};
 
 /// Seconds, from a hit of the cache to the limit of a look-up.
 const LOOK_UP_TIMES: &[f64] = &[0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0];
@@ -38,7 +37,7 @@ macro_rules! measures {
         $(by $buckets:ident)?, $about:literal;)+) => {
         $(
             #[doc = $about]
-            pub static $name: $series = <$series>::new(Measure {
+            pub(crate) static $name: $series = <$series>::new(Measure {
                 name: $metric,
                 labels: &[$($label),*],
                 unit: Unit::$unit,

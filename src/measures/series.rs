@@ -18,7 +18,7 @@ pub struct Measure {
     /// The kind of metric.
     pub kind: Kind,
     /// The upper bounds of a histogram's buckets; empty for other kinds.
-    pub buckets: &'static [f64],
+    pub(crate) buckets: &'static [f64],
     /// The meaning, for people.
     pub about: &'static str,
 }
@@ -68,7 +68,7 @@ impl Kind {
 }
 
 /// A handle that puts values into a series.
-pub trait Handle: Clone {
+pub(crate) trait Handle: Clone {
     /// The kind of row that has such handles.
     const KIND: Kind;
 
@@ -101,7 +101,7 @@ impl Handle for Histogram {
 }
 
 /// A series among those of its row: a value for each label.
-pub trait Place: Copy + Eq + Hash + Send + Sync + 'static {
+pub(crate) trait Place: Copy + Eq + Hash + Send + Sync + 'static {
     /// All series that the program knows from the start.
     fn all() -> Vec<Self>;
 
@@ -135,7 +135,7 @@ pub trait Row {
 }
 
 /// A row whose labels have values that the program knows from the start.
-pub struct Series<H, P> {
+pub(crate) struct Series<H, P> {
     measure: Measure,
     held: OnceLock<HashMap<P, H>>,
 }
@@ -151,7 +151,7 @@ impl<H: Handle, P: Place> Series<H, P> {
     }
 
     /// The handle of this series.
-    pub fn at(&self, place: P) -> H {
+    pub(crate) fn at(&self, place: P) -> H {
         let register = |place: P| {
             let values = place.values().into_iter().map(SharedString::const_str);
             H::register(self.measure.name, labelled(&self.measure, values))
@@ -169,7 +169,7 @@ impl<H: Handle, P: Place> Series<H, P> {
 
 impl<H: Handle> Series<H, ()> {
     /// The handle of the only series.
-    pub fn only(&self) -> H {
+    pub(crate) fn only(&self) -> H {
         self.at(())
     }
 }
@@ -192,7 +192,7 @@ impl<H: Handle, P: Place> Row for Series<H, P> {
 
 /// A row whose first label is a DNS blocklist's zone, which the configuration
 /// names; each zone holds its own series.
-pub struct OfZones<H, P> {
+pub(crate) struct OfZones<H, P> {
     measure: Measure,
     of: std::marker::PhantomData<fn() -> (H, P)>,
 }
@@ -208,7 +208,7 @@ impl<H: Handle, P: Place> OfZones<H, P> {
     }
 
     /// The series of a zone, each from 0.
-    pub fn of(&self, zone: &str) -> ZoneSeries<H, P> {
+    pub(crate) fn of(&self, zone: &str) -> ZoneSeries<H, P> {
         let held = P::all().into_iter().map(|place| {
             let zone = SharedString::from_owned(zone.to_owned());
             let others = place.values().into_iter().map(SharedString::const_str);
@@ -233,11 +233,11 @@ impl<H: Handle, P: Place> Row for OfZones<H, P> {
 }
 
 /// The series of one zone.
-pub struct ZoneSeries<H, P>(HashMap<P, H>);
+pub(crate) struct ZoneSeries<H, P>(HashMap<P, H>);
 
 impl<H: Handle, P: Place> ZoneSeries<H, P> {
     /// The handle of this series.
-    pub fn at(&self, place: P) -> Option<&H> {
+    pub(crate) fn at(&self, place: P) -> Option<&H> {
         self.0.get(&place)
     }
 }

@@ -47,7 +47,7 @@ pub(super) enum Stage {
 }
 
 /// All connections of the milter port.
-pub struct Connections {
+pub(crate) struct Connections {
     limit: usize,
     open: Mutex<Open>,
     count: watch::Sender<usize>,
@@ -85,7 +85,7 @@ struct Progress {
 
 impl Connections {
     /// Room for `limit` connections.
-    pub fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self {
             limit,
             open: Mutex::default(),
@@ -150,7 +150,7 @@ impl Connections {
     }
 
     /// The limits that the port has reached, for probes.
-    pub fn strain(&self) -> Strain {
+    pub(crate) fn strain(&self) -> Strain {
         let shortage = &self.lock().shortage;
         let limit = self.limit;
         let stuck = || {

@@ -23,11 +23,11 @@ impl Default for InFlight {
 }
 
 /// A message between MAIL and end-of-message. It counts until it is dropped.
-pub struct InFlightMessage(Option<InFlight>);
+pub(crate) struct InFlightMessage(Option<InFlight>);
 
 impl InFlight {
     /// Counts one more message.
-    pub fn begin(&self) -> InFlightMessage {
+    pub(crate) fn begin(&self) -> InFlightMessage {
         let mut is_counted = false;
         self.0.send_modify(|state| {
             is_counted = !state.is_draining;
@@ -44,7 +44,7 @@ impl InFlight {
     /// Waits, at most for `limit`, until the messages that have begun by now have
     /// ended. Returns the number of those left. Later messages don't count: a session
     /// that sends message after message would prolong the wait.
-    pub async fn drained(&self, limit: Duration) -> usize {
+    pub(crate) async fn drained(&self, limit: Duration) -> usize {
         self.0.send_modify(|state| state.is_draining = true);
         let mut state = self.0.subscribe();
         match timeout(limit, state.wait_for(|state| state.count == 0)).await {

@@ -42,7 +42,7 @@ type Socket = EitherListener<TcpListener, UnixListener>;
 pub(super) type SocketStream = EitherStream<TcpStream, UnixStream>;
 
 /// A bound socket. A Unix socket's file is removed when this is dropped.
-pub struct MilterSocket {
+pub(crate) struct MilterSocket {
     socket: Socket,
     unix_path: Option<PathBuf>,
 }
@@ -55,7 +55,7 @@ impl MilterSocket {
     ///
     /// # Errors
     /// The operating system's, most often that the address is in use.
-    pub async fn bind(address: &ListenAddress) -> io::Result<Self> {
+    pub(crate) async fn bind(address: &ListenAddress) -> io::Result<Self> {
         match address {
             ListenAddress::Inet(address) => Ok(Self {
                 socket: EitherListener::Tcp(TcpListener::bind(address).await?),

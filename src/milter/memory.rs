@@ -118,7 +118,7 @@ impl Memory {
     }
 
     /// The limits that memory has reached, for probes.
-    pub fn strain(&self) -> Strain {
+    pub(crate) fn strain(&self) -> Strain {
         let is_full = self.held() + SMALL > self.content_limit;
         let full = || self.no_memory().to_string();
         let last = *self.last_refusal();

@@ -27,15 +27,12 @@ use tokio::{
     time::interval,
 };
 
-pub use self::{
-    answer::{Answer, SmtpReply},
-    connections::Connections,
-    in_flight::InFlight,
-    listener::MilterSocket,
-    memory::Memory,
-    session::{Gateway, Rules, Session},
-    strain::Strain,
-};
+pub use self::answer::{Answer, SmtpReply};
+pub(crate) use self::connections::Connections;
+pub use self::in_flight::InFlight;
+pub(crate) use self::listener::MilterSocket;
+pub use self::memory::Memory;
+pub use self::session::{Gateway, Rules, Session};
 use self::{
     callbacks::callbacks,
     connections::Connection,
@@ -56,7 +53,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Serves milter sessions on `socket` until `stop` turns true. Then takes no new
 /// session and waits for the messages that have begun, unless `hurry` turns true too.
-pub async fn serve(
+pub(crate) async fn serve(
     gateway: Arc<Gateway>,
     socket: MilterSocket,
     connections: Arc<Connections>,

@@ -2,9 +2,9 @@
 
 /// The limits that the milter has reached; empty if none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Strain {
+pub(crate) struct Strain {
     /// The reason if no request can be accepted now.
-    pub refuses: Option<String>,
+    pub(crate) refuses: Option<String>,
     /// A text for the operator if a limit is reached or near.
-    pub warning: Option<String>,
+    pub(crate) warning: Option<String>,
 }

@@ -10,7 +10,7 @@ use super::throttle::{Allowance, Excess};
 
 /// The name of a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ThrottleKey {
+pub(crate) enum ThrottleKey {
     /// A security module, by its SMID.
     Module(String),
     /// An address whose mail is authenticated. Other mail never counts here.
@@ -67,17 +67,17 @@ impl Display for ThrottleKey {
 
 /// The address in lower case. Capitals give nobody a second allowance.
 #[must_use]
-pub fn mailbox(address: &Address) -> String {
+pub(crate) fn mailbox(address: &Address) -> String {
     address.to_string().to_lowercase()
 }
 
 /// A bucket and what it allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Charge {
+pub(crate) struct Charge {
     /// The name of the bucket.
-    pub key: ThrottleKey,
+    pub(crate) key: ThrottleKey,
     /// The amount that the bucket allows.
-    pub allowance: Allowance,
+    pub(crate) allowance: Allowance,
 }
 
 /// The allowances that a request is taken out of. The request is done when all of
@@ -86,44 +86,44 @@ pub struct Charge {
 pub struct Charges {
     /// The sender's own allowance, the only one that can block. It does not block an
     /// address of no known network.
-    pub sender: Option<Charge>,
+    pub(crate) sender: Option<Charge>,
     /// The allowances that the sender shares with others: its domain's or network's,
     /// and that of each answered address.
-    pub shared: Vec<Charge>,
+    pub(crate) shared: Vec<Charge>,
     /// The allowance that the new ones among the answered addresses share.
-    pub newcomers: Option<Newcomers>,
+    pub(crate) newcomers: Option<Newcomers>,
     /// The allowances that the notice of a delay is taken out of. Without room
     /// there the request is not taken. Empty if only the sender's own allowance bounds
     /// its notices.
-    pub notices: Vec<Charge>,
+    pub(crate) notices: Vec<Charge>,
 }
 
 /// Addresses that get the reply, and the allowances that the new ones share.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Newcomers {
+pub(crate) struct Newcomers {
     /// The addresses in lower case, known ones too.
-    pub addresses: Vec<String>,
+    pub(crate) addresses: Vec<String>,
     /// The allowances of all new addresses together, and of one network's.
-    pub pools: Vec<Charge>,
+    pub(crate) pools: Vec<Charge>,
 }
 
 /// The allowances that the settings give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowances {
     /// The allowance of one sender.
-    pub sender: Allowance,
+    pub(crate) sender: Allowance,
     /// How many times as much a network or a domain may ask, and how many times as
     /// much an address gets that modules or the site's own networks have answered.
-    pub many: u32,
+    pub(crate) many: u32,
     /// The allowance of an address that anybody else has answered.
-    pub target: Allowance,
+    pub(crate) target: Allowance,
     /// The allowance of all newcomers together, and of all notices to strangers.
-    pub newcomers: Allowance,
+    pub(crate) newcomers: Allowance,
 }
 
 impl Allowances {
     /// The allowances of a request of `sender` whose reply goes to `targets`.
-    pub fn charges(&self, sender: &Sender, targets: &[Address]) -> Charges {
+    pub(crate) fn charges(&self, sender: &Sender, targets: &[Address]) -> Charges {
         let many = key_of_many(sender).map(|key| Charge {
             key,
             allowance: self.sender.enlarged(self.many),

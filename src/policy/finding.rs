@@ -8,7 +8,7 @@ use super::verdict::Verdict;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// The verdict on the message, never [`Verdict::Request`].
-    pub verdict: Verdict,
+    pub(crate) verdict: Verdict,
     /// One line of printable text, in which each quotation is bounded.
     pub reason: String,
 }

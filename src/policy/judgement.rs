@@ -38,7 +38,7 @@ pub struct Asked {
     /// The addresses that get the reply, at least one, and those left out.
     pub targets: Targets,
     /// The author's address, if its domain authenticated the message.
-    pub authenticated: Option<Address>,
+    pub(crate) authenticated: Option<Address>,
 }
 
 impl Judgement {
@@ -67,7 +67,7 @@ impl Judgement {
     }
 
     /// The request, if no rule matched.
-    pub fn asked(&self) -> Option<&Asked> {
+    pub(crate) fn asked(&self) -> Option<&Asked> {
         match self {
             Judgement::Ruled(_) => None,
             Judgement::Request(asked) => Some(asked),
@@ -88,7 +88,7 @@ impl Ruling {
 
 /// Judges what is known at RCPT. Returns None if only the end of the message decides.
 #[must_use]
-pub fn judge_recipients(envelope: &Envelope<'_>) -> Option<Judgement> {
+pub(crate) fn judge_recipients(envelope: &Envelope<'_>) -> Option<Judgement> {
     RULES.iter().find_map(|rule| {
         let finding = rule.look_at_envelope(envelope)?;
         let ruling = Ruling::new(rule.name, finding, envelope.listener);

@@ -19,7 +19,7 @@ const RECIPIENTS: usize = 3;
 
 /// The part of a message that a rule looks at.
 #[derive(Clone, Copy, Debug)]
-pub enum LooksAt {
+pub(crate) enum LooksAt {
     /// The first of these fields that the message has.
     Fields(&'static [&'static str]),
     /// The first field of the message that is in this list.

@@ -7,11 +7,11 @@
 mod authentication_results;
 mod charges;
 mod checks;
-pub mod dnsbl;
+pub(crate) mod dnsbl;
 mod facts;
 mod finding;
 mod judgement;
-pub mod lists;
+pub(crate) mod lists;
 mod looked_at;
 mod mailbox;
 mod network;
@@ -19,24 +19,26 @@ mod requester;
 mod rule;
 mod rules;
 mod settings;
-pub mod throttle;
+pub(crate) mod throttle;
 mod tokens;
 mod verdict;
 
 #[cfg(test)]
 mod tests;
 
-pub use charges::{Allowances, Charge, Charges, Newcomers, ThrottleKey, mailbox};
-pub use checks::addressing::whom_to_answer;
+pub use charges::Charges;
+pub(crate) use charges::{Allowances, Charge, Newcomers, ThrottleKey};
 pub use facts::{Envelope, Facts, Listener};
-pub use finding::Finding;
-pub use judgement::{
-    Asked, Judgement, Looked, RuleResult, Ruling, explain, judge, judge_recipients,
-};
-pub use looked_at::LooksAt;
-pub use network::Network;
-pub use requester::{ClientNetwork, Requester, Sender, Trust, UnknownRequester};
-pub use rule::{Check, Listeners, Rule, RuleName, Stage};
+#[cfg(test)]
+pub(crate) use finding::Finding;
+pub use judgement::{Asked, Judgement, Looked, explain, judge};
+pub(crate) use judgement::{RuleResult, judge_recipients};
+pub(crate) use network::Network;
+pub use requester::Trust;
+pub(crate) use requester::{ClientNetwork, Requester, Sender};
+pub use rule::Stage;
+pub(crate) use rule::{Rule, RuleName};
 pub use rules::RULES;
-pub use settings::{Authentication, Limits, Settings, Throttle};
+pub(crate) use settings::{Authentication, Limits};
+pub use settings::{Settings, Throttle};
 pub use verdict::Verdict;

@@ -10,7 +10,7 @@ use crate::as_text::as_text;
 
 /// A network, written `192.0.2.0/24`, or an address alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network(pub IpNet);
+pub(crate) struct Network(pub(crate) IpNet);
 
 impl FromStr for Network {
     type Err = String;

@@ -12,7 +12,7 @@ use crate::mail::Address;
 
 /// The sender of a request, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sender {
+pub(crate) enum Sender {
     /// The SMID of the security module whose MAC is in the request.
     Module(String),
     /// The address of a client that logged in to our own Postfix (SASL).
@@ -34,7 +34,7 @@ pub enum Sender {
 
 impl Sender {
     /// How far the sender can be believed.
-    pub fn trust(&self) -> Trust {
+    pub(crate) fn trust(&self) -> Trust {
         match self {
             Sender::Module(_) | Sender::LoggedIn(_) | Sender::Authenticated(_) => Trust::Verified,
             Sender::Unknown {
@@ -45,7 +45,7 @@ impl Sender {
     }
 
     /// The address that the sender proved to be its own.
-    pub fn own_address(&self) -> Option<&Address> {
+    pub(crate) fn own_address(&self) -> Option<&Address> {
         match self {
             Sender::LoggedIn(address) | Sender::Authenticated(address) => Some(address),
             Sender::Module(_) | Sender::Unknown { .. } => None,
@@ -53,7 +53,7 @@ impl Sender {
     }
 
     /// The network of an unknown sender, if it is known.
-    pub fn network(&self) -> Option<ClientNetwork> {
+    pub(crate) fn network(&self) -> Option<ClientNetwork> {
         match self {
             Sender::Unknown { network, .. } => *network,
             _ => None,
@@ -62,7 +62,7 @@ impl Sender {
 
     /// How many addresses may get the reply, within the setting. Of the addresses
     /// that a stranger names, most may never have asked.
-    pub fn most_targets(&self) -> usize {
+    pub(crate) fn most_targets(&self) -> usize {
         match self.trust() {
             Trust::Verified | Trust::SitesOwn => usize::MAX,
             Trust::Stranger => 1,
@@ -85,7 +85,7 @@ words! {
     /// The sender's trust, with what the store remembers of the address. The spool
     /// keeps the word.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum Requester {
+    pub(crate) enum Requester {
         /// See [`Trust::Verified`].
         Verified = "verified",
         /// See [`Trust::SitesOwn`].
@@ -103,7 +103,7 @@ words! {
 impl Requester {
     /// Whether a forger could have written the request, so that the answered
     /// address may never have asked.
-    pub const fn may_be_forged(self) -> bool {
+    pub(crate) const fn may_be_forged(self) -> bool {
         matches!(self, Requester::Answered | Requester::Newcomer)
     }
 }
@@ -111,7 +111,7 @@ impl Requester {
 /// A word that names no requester.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("not the word of a requester")]
-pub struct UnknownRequester;
+pub(crate) struct UnknownRequester;
 
 impl FromStr for Requester {
     type Err = UnknownRequester;

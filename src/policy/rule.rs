@@ -15,19 +15,19 @@ pub struct RuleName(pub(super) &'static str);
 /// The rules that code outside their own rows refers to.
 impl RuleName {
     /// The rule by which mail for others passes.
-    pub const NOT_FOR_GATEWAY: RuleName = RuleName("not-for-gateway");
+    pub(crate) const NOT_FOR_GATEWAY: RuleName = RuleName("not-for-gateway");
     /// The rule that wants the gateway's address in To.
-    pub const NOT_IN_TO: RuleName = RuleName("not-in-to");
+    pub(crate) const NOT_IN_TO: RuleName = RuleName("not-in-to");
     /// The rule that wants a service code in the Subject.
-    pub const SUBJECT: RuleName = RuleName("subject");
+    pub(crate) const SUBJECT: RuleName = RuleName("subject");
     /// The rule that wants an address to answer.
-    pub const REPLY_TARGET: RuleName = RuleName("reply-target");
+    pub(crate) const REPLY_TARGET: RuleName = RuleName("reply-target");
     /// The rule by which the store drops mail of a blocked sender.
-    pub const BLOCKED: RuleName = RuleName("blocked");
+    pub(crate) const BLOCKED: RuleName = RuleName("blocked");
     /// The rule by which the store puts a request off.
-    pub const FLOOD: RuleName = RuleName("flood");
+    pub(crate) const FLOOD: RuleName = RuleName("flood");
     /// The rule by which the store refuses strangers' mail for a time.
-    pub const CROWDED: RuleName = RuleName("crowded");
+    pub(crate) const CROWDED: RuleName = RuleName("crowded");
 
     /// The name as it is written everywhere.
     pub const fn as_str(self) -> &'static str {
@@ -52,7 +52,7 @@ pub enum Stage {
 
 /// The listeners whose mail a rule judges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listeners {
+pub(crate) enum Listeners {
     /// Both listeners.
     All,
     /// The outer listener only.
@@ -61,7 +61,7 @@ pub enum Listeners {
 
 /// The function behind a rule. It returns None if the rule doesn't match.
 #[derive(Clone, Copy, Debug)]
-pub enum Check {
+pub(crate) enum Check {
     /// Needs the envelope only, so the rule can decide at RCPT.
     Envelope(fn(&Envelope<'_>) -> Option<Finding>),
     /// Needs the answers of the DNS blocklists. Not called if they were not asked.
@@ -79,26 +79,26 @@ pub struct Rule {
     /// The name, different from all others.
     pub name: RuleName,
     /// The listeners whose mail the rule judges.
-    pub listeners: Listeners,
+    pub(crate) listeners: Listeners,
     /// The verdicts that the rule can give.
-    pub verdicts: &'static [Verdict],
+    pub(crate) verdicts: &'static [Verdict],
     /// The clause of STS600-9-2 or the document that asks for the rule.
     pub source: &'static str,
     /// The messages that the rule matches, in one line.
     pub summary: &'static str,
     /// Why no answer came, for the help text. None if the sender gets an answer
     /// in any case, or asked for none.
-    pub unanswered: Option<&'static str>,
+    pub(crate) unanswered: Option<&'static str>,
     /// Number of entries in the list that the rule searches; None without a list.
-    pub patterns: Option<usize>,
+    pub(crate) patterns: Option<usize>,
     /// The settings that the rule reads, as `section.key` of the configuration.
-    pub settings: &'static [&'static str],
+    pub(crate) settings: &'static [&'static str],
     /// The setting without which the rule never matches; None if it is always on.
-    pub switch: Option<&'static str>,
+    pub(crate) switch: Option<&'static str>,
     /// The part of the message that `explain` shows beside the rule.
-    pub looks_at: LooksAt,
+    pub(crate) looks_at: LooksAt,
     /// The function that decides.
-    pub check: Check,
+    pub(crate) check: Check,
 }
 
 impl Rule {
@@ -111,12 +111,12 @@ impl Rule {
     }
 
     /// Whether the rule judges mail of this listener.
-    pub fn applies_to(&self, listener: Listener) -> bool {
+    pub(crate) fn applies_to(&self, listener: Listener) -> bool {
         self.listeners == Listeners::All || listener == Listener::Outer
     }
 
     /// The part of a message that the rule looks at, in one printable line.
-    pub fn looked_at(&self, facts: &Facts<'_>) -> String {
+    pub(crate) fn looked_at(&self, facts: &Facts<'_>) -> String {
         let shown = self.looks_at.shown(facts);
         shown.unwrap_or_else(|| self.summary.to_owned())
     }

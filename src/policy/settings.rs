@@ -16,7 +16,7 @@ use super::throttle::{Allowance, Excess};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// `[policy]`.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// `[sender_authentication]`.
     pub authentication: Authentication,
     /// `reply.max_targets`: the most addresses that get the reply to one request.
@@ -35,7 +35,7 @@ impl Default for Settings {
 
 impl Settings {
     /// Whether a client is one of the site's own, by its login or its address.
-    pub fn trusts(&self, client: &Client) -> bool {
+    pub(crate) fn trusts(&self, client: &Client) -> bool {
         client.authenticated
             || client
                 .address
@@ -43,7 +43,7 @@ impl Settings {
     }
 
     /// Whether an address is in a trusted network.
-    pub fn is_trusted(&self, address: IpAddr) -> bool {
+    pub(crate) fn is_trusted(&self, address: IpAddr) -> bool {
         self.limits
             .trusted_networks
             .iter()
@@ -54,20 +54,20 @@ impl Settings {
 /// `[policy]`: limits that the rules apply.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Clients that are neither looked up in blocklists nor asked for
     /// authentication, and whose networks have no allowance: as `mynetworks`.
-    pub trusted_networks: Vec<Network>,
+    pub(crate) trusted_networks: Vec<Network>,
     /// More `Received` fields than this are a loop: rule `hops`.
-    pub max_received: usize,
+    pub(crate) max_received: usize,
     /// Bytes of a message, headers included: rule `size`.
-    pub max_message_bytes: u64,
+    pub(crate) max_message_bytes: u64,
     /// Bytes, as sent, of attachments that the service does not expect: rule `size`.
-    pub max_unexpected_attachment_bytes: u64,
+    pub(crate) max_unexpected_attachment_bytes: u64,
     /// Header fields of a message: rule `malformed`.
-    pub max_headers: usize,
+    pub(crate) max_headers: usize,
     /// Bytes of all header fields: rule `malformed`.
-    pub max_header_bytes: usize,
+    pub(crate) max_header_bytes: usize,
 }
 
 impl Default for Limits {
@@ -104,7 +104,7 @@ pub struct Authentication {
     pub authserv_ids: Vec<String>,
     /// Whether the gateway answers only mail that SPF or DKIM passed in alignment
     /// with its author, or DMARC.
-    pub require: bool,
+    pub(crate) require: bool,
 }
 
 /// `[throttle]`: how much a sender may ask: rules `flood` and `blocked`.
@@ -112,25 +112,25 @@ pub struct Authentication {
 #[serde(deny_unknown_fields, default)]
 pub struct Throttle {
     /// Requests of one sender that are done at once.
-    pub at_once: u32,
+    pub(crate) at_once: u32,
     /// The time after which one more is done; the others wait.
-    pub every: Period,
+    pub(crate) every: Period,
     /// A sender with more requests than this, done or waiting, is blocked.
-    pub block_above: u32,
+    pub(crate) block_above: u32,
     /// The shortest time of a block. It lasts until the sender is within its
     /// allowance again.
-    pub block_for: Period,
+    pub(crate) block_for: Period,
     /// How many times as much a whole client network may ask, or a domain whose
     /// mail is authenticated. Requests above that only wait.
-    pub network_factor: u32,
+    pub(crate) network_factor: u32,
     /// How many times as long as `every` it takes until one more mail goes to an
     /// address that strangers have answered; `at_once` of them go at once.
-    pub target_factor: u32,
+    pub(crate) target_factor: u32,
     /// Requests that are done at once of all addresses together that never
     /// asked before.
-    pub newcomers_at_once: u32,
+    pub(crate) newcomers_at_once: u32,
     /// The time after which one more of those is done.
-    pub newcomers_every: Period,
+    pub(crate) newcomers_every: Period,
 }
 
 impl Default for Throttle {

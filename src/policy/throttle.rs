@@ -8,18 +8,18 @@ use jiff::{SignedDuration, Timestamp};
 
 /// The amount that one bucket allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Allowance {
+pub(crate) struct Allowance {
     /// Messages that are done at once for a sender that asked nothing before.
-    pub at_once: u32,
+    pub(crate) at_once: u32,
     /// The time after which one more is done.
-    pub every: SignedDuration,
+    pub(crate) every: SignedDuration,
     /// The consequence of far more messages.
-    pub excess: Excess,
+    pub(crate) excess: Excess,
 }
 
 /// The consequence of far more messages than allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Excess {
+pub(crate) enum Excess {
     /// Messages wait, however many.
     Defer,
     /// The sender is blocked.
@@ -39,7 +39,7 @@ pub enum Excess {
 
 impl Allowance {
     /// An allowance so many times as large, above which messages only wait.
-    pub fn enlarged(&self, times: u32) -> Self {
+    pub(crate) fn enlarged(&self, times: u32) -> Self {
         let times = times.max(1);
         Self {
             at_once: self.at_once.saturating_mul(times),
@@ -51,7 +51,7 @@ impl Allowance {
     /// The allowance of an answered address, from that of one sender: as much at
     /// once, and one more each so many times as long. Beyond twice as many messages as
     /// block one sender nothing is taken, which bounds the wait.
-    pub fn for_target(&self, times: u32) -> Self {
+    pub(crate) fn for_target(&self, times: u32) -> Self {
         let excess = match self.excess {
             Excess::Block { above, .. } | Excess::Refuse { above } => Excess::Refuse {
                 above: above.saturating_mul(2),
@@ -67,7 +67,7 @@ impl Allowance {
 
     /// Half the allowance, beyond which nothing is taken. One network gets it, so
     /// that the rest is left for the others.
-    pub fn halved(&self) -> Self {
+    pub(crate) fn halved(&self) -> Self {
         let at_once = self.at_once.div_ceil(2);
         Self {
             at_once,
@@ -80,18 +80,18 @@ impl Allowance {
 /// The record of one sender. Times are kept as lengths, counted from the last
 /// look at the bucket, so that a clock that is set back prolongs nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bucket {
+pub(crate) struct Bucket {
     /// The time of the last look.
-    pub seen: Timestamp,
+    pub(crate) seen: Timestamp,
     /// The time that the allowance needs from then on for the messages taken.
-    pub backlog: SignedDuration,
+    pub(crate) backlog: SignedDuration,
     /// The stage of the sender.
-    pub stage: Stage,
+    pub(crate) stage: Stage,
 }
 
 /// The stage of a sender. A notice is sent when the stage gets worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// No message waits.
     Open,
     /// A message was put off, and the backlog is not worked off yet.
@@ -105,7 +105,7 @@ pub enum Stage {
 
 /// The fate of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// The message is done at once.
     Allowed,
     /// The message is taken and done later.
@@ -132,7 +132,7 @@ const LONGEST_BACKLOG: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 impl Bucket {
     /// The bucket of an unknown sender.
-    pub const fn new(now: Timestamp) -> Self {
+    pub(crate) const fn new(now: Timestamp) -> Self {
         Self {
             seen: now,
             backlog: SignedDuration::ZERO,
@@ -141,7 +141,7 @@ impl Bucket {
     }
 
     /// The bucket as it is now.
-    pub fn at(self, now: Timestamp) -> Self {
+    pub(crate) fn at(self, now: Timestamp) -> Self {
         let passed = now.duration_since(self.seen).max(SignedDuration::ZERO);
         let backlog = self
             .backlog
@@ -163,12 +163,12 @@ impl Bucket {
     }
 
     /// Whether the bucket is as good as new.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.backlog.is_zero() && self.stage == Stage::Open
     }
 
     /// The end of the block, if the sender is blocked.
-    pub fn blocked_until(&self) -> Option<Timestamp> {
+    pub(crate) fn blocked_until(&self) -> Option<Timestamp> {
         match self.stage {
             Stage::Blocked { left } => Some(after(self.seen, left)),
             Stage::Open | Stage::Deferring => None,
@@ -182,7 +182,7 @@ impl Bucket {
 /// The messages done by any moment never exceed the allowance up to then. Deferred
 /// messages and the message that led to a block count too.
 #[must_use]
-pub fn step(
+pub(crate) fn step(
     bucket: Bucket,
     now: Timestamp,
     cost: u32,

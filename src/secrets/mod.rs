@@ -6,13 +6,14 @@ pub mod primitives;
 mod sealing;
 mod secret;
 
+pub use self::master_secret::MasterSecret;
+pub(crate) use self::master_secret::MasterSecretError;
+pub use self::sealing::StorageKey;
+pub(crate) use self::sealing::{DoesNotOpen, OtherMasterSecret, Sealed};
+pub use self::secret::Secret;
 #[cfg(test)]
 pub(crate) use self::secret::assert_debug_hides;
-pub use self::{
-    master_secret::{MasterSecret, MasterSecretError},
-    sealing::{DoesNotOpen, OtherMasterSecret, Sealed, StorageKey},
-    secret::{RandomError, Secret, SecretBytes},
-};
+pub(crate) use self::secret::{RandomError, SecretBytes};
 pub(crate) use self::{
     sealing::AssociatedData,
     secret::{are_kept_in_memory as secrets_are_kept_in_memory, fill_random, random_array},

@@ -12,7 +12,7 @@ use zeroize::Zeroize as _;
 use super::secret::{Secret, SecretBytes};
 
 /// A message authentication code: leftmost 24 bytes of HMAC-SHA-384.
-pub type MacBytes = [u8; 24];
+pub(crate) type MacBytes = [u8; 24];
 
 /// The output asked for exceeds the limit of HKDF-SHA-384: 255 blocks of
 /// 48 bytes (RFC 5869, section 2.3).
@@ -49,7 +49,7 @@ pub fn hkdf_sha384<const N: usize>(key_material: &[u8], salt: &[u8], info: &[u8]
 
 /// The message authentication code of `data`.
 #[must_use]
-pub fn mac(key: &Secret<48>, data: &[u8]) -> MacBytes {
+pub(crate) fn mac(key: &Secret<48>, data: &[u8]) -> MacBytes {
     let whole = hmac_sha384(key, data).finalize().into_bytes();
     let (leftmost, _) = whole.split_ref::<U24>();
     (*leftmost).into()
@@ -57,7 +57,7 @@ pub fn mac(key: &Secret<48>, data: &[u8]) -> MacBytes {
 
 /// Whether `mac` is the code of `data`, compared in constant time.
 #[must_use]
-pub fn mac_is_valid(key: &Secret<48>, data: &[u8], mac: &MacBytes) -> bool {
+pub(crate) fn mac_is_valid(key: &Secret<48>, data: &[u8], mac: &MacBytes) -> bool {
     hmac_sha384(key, data).verify_truncated_left(mac).is_ok()
 }
 

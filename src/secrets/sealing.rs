@@ -28,12 +28,12 @@ pub struct Sealed(Vec<u8>);
 
 impl Sealed {
     /// Takes stored bytes. Only opening shows whether they are intact.
-    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+    pub(crate) fn from_bytes(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
 
     /// The bytes to store.
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
@@ -97,7 +97,7 @@ impl AssociatedData {
 #[error("{row} does not open: the row was altered, or sealed under another key")]
 pub struct DoesNotOpen {
     /// Table and key of the row.
-    pub row: String,
+    pub(crate) row: String,
 }
 
 /// The storage key doesn't open with this master secret.
@@ -125,7 +125,7 @@ impl StorageKey {
     }
 
     /// Seals the storage key under the master secret.
-    pub fn wrap(&self, master_secret: &MasterSecret) -> Result<Sealed, RandomError> {
+    pub(crate) fn wrap(&self, master_secret: &MasterSecret) -> Result<Sealed, RandomError> {
         Self::wrapping_key(master_secret).seal(&Self::associated_data(), self.0.expose())
     }
 
@@ -133,7 +133,7 @@ impl StorageKey {
     ///
     /// # Errors
     /// [`OtherMasterSecret`] if another master secret sealed it, or it was altered.
-    pub fn unwrap(
+    pub(crate) fn unwrap(
         wrapped: &Sealed,
         master_secret: &MasterSecret,
     ) -> Result<Self, OtherMasterSecret> {

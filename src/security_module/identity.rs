@@ -4,11 +4,11 @@ use crate::sts::{Ident, SmId};
 
 /// The names of a security module.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// The module's identifier.
-    pub smid: SmId,
+    pub(crate) smid: SmId,
     /// The hardware id, which the KMC registers.
-    pub hardware: Ident,
+    pub(crate) hardware: Ident,
     /// The firmware id, which requests only state.
-    pub firmware: Ident,
+    pub(crate) firmware: Ident,
 }

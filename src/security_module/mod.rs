@@ -16,12 +16,12 @@ mod tests;
 
 use std::path::Path;
 
-use crate::kms::klf::OpenedFile;
+use crate::kms::klf::OpenedKeys;
 use crate::kms::{Dak, Kcv};
 use crate::sts::{PkEcdh, StsTime, VendingKeyAttributes, VkloadReq, file};
 
-pub use error::{ModuleError, StateError};
-pub use identity::Identity;
+pub(crate) use error::ModuleError;
+pub(crate) use identity::Identity;
 
 use pending::Pending;
 use state::State;
@@ -39,15 +39,15 @@ pub struct SecurityModule {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LoadedKey {
     /// The attributes of the key.
-    pub attributes: VendingKeyAttributes,
+    pub(crate) attributes: VendingKeyAttributes,
     /// The check value of the key, to compare with the KMC's.
-    pub kcv: Kcv,
+    pub(crate) kcv: Kcv,
 }
 
 impl SecurityModule {
     /// Makes a module with a fresh DAK and the state file `path`. Fails if the
     /// file exists. The KMC must register the identity and the DAK.
-    pub fn create(path: &Path, identity: Identity) -> Result<Self, ModuleError> {
+    pub(crate) fn create(path: &Path, identity: Identity) -> Result<Self, ModuleError> {
         let state = State {
             identity,
             dak: Dak::random()?,
@@ -68,12 +68,12 @@ impl SecurityModule {
     }
 
     /// The module's identifier, hardware id and firmware id.
-    pub fn identity(&self) -> &Identity {
+    pub(crate) fn identity(&self) -> &Identity {
         &self.state.identity
     }
 
     /// The key by which the KMC authenticates the module.
-    pub fn dak(&self) -> &Dak {
+    pub(crate) fn dak(&self) -> &Dak {
         &self.state.dak
     }
 
@@ -104,9 +104,9 @@ impl SecurityModule {
     }
 }
 
-fn loaded_keys(opened: OpenedFile) -> Vec<LoadedKey> {
-    let loaded = opened.vending_keys.into_iter();
-    loaded
+fn loaded_keys(opened: OpenedKeys) -> Vec<LoadedKey> {
+    opened
+        .into_iter()
         .map(|(attributes, key)| LoadedKey {
             kcv: key.kcv(&attributes),
             attributes,

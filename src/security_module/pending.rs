@@ -1,6 +1,6 @@
 //! A request, and the keys that open its answer.
 
-use crate::kms::klf::{OpenError, OpenedFile, Opener};
+use crate::kms::klf::{OpenError, OpenedKeys, Opener};
 use crate::kms::{Curve, Dak, PointError, PrivateKey, PublicPoint};
 use crate::sts::{PkEcdh, Record, StsTime, VkloadReq, VkloadRsp};
 
@@ -85,7 +85,7 @@ impl Pending {
     }
 
     /// Opens the key load file of `records`.
-    pub(super) fn open(&self, dak: &Dak, records: &[Record]) -> Result<OpenedFile, OpenError> {
+    pub(super) fn open(&self, dak: &Dak, records: &[Record]) -> Result<OpenedKeys, OpenError> {
         let Self {
             request,
             kmc_point,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::kms::klf::OpenedFile;
+use crate::kms::klf::OpenedKeys;
 use crate::sts::{FieldError, Record, TypedRecord, VkloadRsp, file};
 use crate::{kms::Dak, secrets::Secret};
 
@@ -47,7 +47,7 @@ struct PendingText {
 impl State {
     /// Opens a key load file with the pending request that it answers. Also
     /// returns the index of that request.
-    pub(super) fn open(&self, records: &[Record]) -> Result<(usize, OpenedFile), ModuleError> {
+    pub(super) fn open(&self, records: &[Record]) -> Result<(usize, OpenedKeys), ModuleError> {
         let response = self.response(records)?;
         let mut refusal = ModuleError::NoRequest {
             request_time: response.request_time,

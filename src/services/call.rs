@@ -29,88 +29,88 @@ pub struct Service {
 
 /// The facts about this installation for help texts.
 #[derive(Clone, Debug)]
-pub struct Installation {
+pub(crate) struct Installation {
     /// The gateway's addresses. Help texts use the first one in examples.
-    pub addresses: Vec<Address>,
+    pub(crate) addresses: Vec<Address>,
     /// The limits that help texts state.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// A sentence for each reason why a message may get no answer.
-    pub unanswered: Vec<&'static str>,
+    pub(crate) unanswered: Vec<&'static str>,
     /// The STSA's addresses. Only they get the list of modules that an update
     /// added and revoked.
-    pub stsa_addresses: Vec<Address>,
+    pub(crate) stsa_addresses: Vec<Address>,
 }
 
 /// The limits for senders. Times are in words for people.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Bytes of a message at most.
-    pub message_bytes: u64,
+    pub(crate) message_bytes: u64,
     /// Bytes of unexpected attachments at most.
-    pub unexpected_attachment_bytes: u64,
+    pub(crate) unexpected_attachment_bytes: u64,
     /// Number of reply addresses at most.
-    pub targets: usize,
+    pub(crate) targets: usize,
     /// Age of a VKLOADREQ at most.
-    pub age: String,
+    pub(crate) age: String,
     /// Time that a VKLOADREQ may be ahead of the gateway's clock.
-    pub ahead: String,
+    pub(crate) ahead: String,
     /// Number of key load files for one module within `issues_within`.
-    pub issues: u32,
+    pub(crate) issues: u32,
     /// The time for which `issues` counts.
-    pub issues_within: String,
+    pub(crate) issues_within: String,
     /// Number of requests of one sender that are answered at once.
-    pub at_once: u32,
+    pub(crate) at_once: u32,
     /// The time after which one more request is answered.
-    pub every: String,
+    pub(crate) every: String,
     /// A sender with more requests, answered or waiting, is blocked.
-    pub block_above: u32,
+    pub(crate) block_above: u32,
     /// The time of the block.
-    pub block_for: String,
+    pub(crate) block_for: String,
     /// The time after which a waiting sender gets a notice.
-    pub notice_after: String,
+    pub(crate) notice_after: String,
     /// The time for which the gateway tries again.
-    pub give_up: String,
+    pub(crate) give_up: String,
 }
 
 /// One request to a service.
 #[derive(Clone, Copy)]
-pub struct Call<'a> {
+pub(crate) struct Call<'a> {
     /// Answers questions about keys.
-    pub kms: &'a dyn Kms,
+    pub(crate) kms: &'a dyn Kms,
     /// The facts for help texts.
-    pub installation: &'a Installation,
+    pub(crate) installation: &'a Installation,
     /// The spool's id of the request.
-    pub id: &'a RequestId,
+    pub(crate) id: &'a RequestId,
     /// The request as it was read from the message.
-    pub request: &'a Request,
+    pub(crate) request: &'a Request,
     /// Whether the request may be forged. Then the answer must be short, as its
     /// recipient may not have asked.
-    pub may_be_forged: bool,
+    pub(crate) may_be_forged: bool,
     /// The time when the gateway accepted the request. Freshness is judged by
     /// this time.
-    pub accepted_at: Timestamp,
+    pub(crate) accepted_at: Timestamp,
     /// The present moment.
-    pub now: Timestamp,
+    pub(crate) now: Timestamp,
 }
 
 /// A service's answer: the reply to send and the effects to commit.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The result for `X-Gateway-Result`.
-    pub outcome: Outcome,
+    pub(crate) outcome: Outcome,
     /// The text body and the attachment.
-    pub text: ReplyText,
+    pub(crate) text: ReplyText,
     /// The changes that the key management system must keep.
-    pub effects: Effects,
+    pub(crate) effects: Effects,
     /// Details for the audit log only.
-    pub detail: Option<String>,
+    pub(crate) detail: Option<String>,
     /// The security module that the request names, authentic or not.
-    pub smid: Option<SmId>,
+    pub(crate) smid: Option<SmId>,
 }
 
 /// A service can't answer now. The request is kept and tried again.
 #[derive(Debug, thiserror::Error)]
-pub enum ServiceError {
+pub(crate) enum ServiceError {
     /// The key management system can't answer.
     #[error("the key management system can't answer now: {0}")]
     Kms(#[from] KmsError),
@@ -119,7 +119,7 @@ pub enum ServiceError {
 impl ServiceError {
     /// The time until the next try, if an earlier request already failed and
     /// this one was not tried.
-    pub fn again_in(&self) -> Option<Duration> {
+    pub(crate) fn again_in(&self) -> Option<Duration> {
         match self {
             Self::Kms(KmsError::Away { again_in, .. }) => Some(*again_in),
             Self::Kms(_) => None,

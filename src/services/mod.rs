@@ -8,7 +8,7 @@ mod key_load_file;
 mod module_update;
 mod public_key;
 
-pub use call::{Answer, Call, Installation, Limits, Service, ServiceError};
+pub(crate) use call::{Answer, Call, Installation, Limits, Service, ServiceError};
 
 use crate::mail::{Body, ErrorCode, Outcome, ServiceCode};
 
@@ -55,7 +55,7 @@ pub static SERVICES: [Service; 4] = [
 /// # Errors
 /// [`ServiceError`] if a later attempt may succeed. A flaw of the
 /// request itself is an [`Outcome::Error`].
-pub async fn answer(call: Call<'_>) -> Result<Answer, ServiceError> {
+pub(crate) async fn answer(call: Call<'_>) -> Result<Answer, ServiceError> {
     match preliminary(&call) {
         Err(refusal) => Ok(*refusal),
         Ok(service) => (service.answer)(call).await,
@@ -66,7 +66,7 @@ pub async fn answer(call: Call<'_>) -> Result<Answer, ServiceError> {
 ///
 /// # Errors
 /// As [`answer`].
-pub async fn foretell(call: Call<'_>) -> Result<Outcome, ServiceError> {
+pub(crate) async fn foretell(call: Call<'_>) -> Result<Outcome, ServiceError> {
     match preliminary(&call) {
         Err(refusal) => Ok(refusal.outcome),
         Ok(service) if service.code == ServiceCode::GetKlfStsEd2 => {
@@ -78,7 +78,7 @@ pub async fn foretell(call: Call<'_>) -> Result<Outcome, ServiceError> {
 
 /// The answer to a request that could not be answered in time.
 #[must_use]
-pub fn failed(reason: &str) -> Answer {
+pub(crate) fn failed(reason: &str) -> Answer {
     Answer {
         detail: Some(reason.to_owned()),
         ..Answer::error(ErrorCode::ServiceFailed, None, Vec::new())

@@ -25,7 +25,7 @@ pub(crate) struct Backup {
 /// The reason why there is no copy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum BackupError {
+pub(crate) enum BackupError {
     /// The file exists. Nothing is overwritten.
     #[error("{} is there already; name a file that is not", .0.display())]
     Exists(PathBuf),

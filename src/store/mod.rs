@@ -25,29 +25,30 @@ mod spool;
 pub(crate) mod testing;
 mod throttle;
 
-pub use self::audit::log::StoredEntry;
+pub(crate) use self::audit::log::StoredEntry;
 pub(crate) use self::audit::order::Order;
-pub use self::backup::BackupError;
+pub(crate) use self::backup::BackupError;
 pub(crate) use self::database::Arrivals;
-pub use self::database::{Store, StoreError, StoreSettings, give_to_owner};
+pub(crate) use self::database::give_to_owner;
+pub use self::database::{Store, StoreError, StoreSettings};
 pub(crate) use self::keys::issues::PastIssue;
 pub(crate) use self::keys::secret_change::{SecretChange, StoreAlone};
 pub use self::spool::acceptance::{Accepted, NewRequest, NoticeSettings};
 pub(crate) use self::spool::completion::Completed;
-pub use self::spool::completion::Completion;
+pub(crate) use self::spool::completion::Completion;
 pub(crate) use self::spool::deliveries::LeasedDelivery;
-pub use self::spool::late_requests::WaitingRequest;
-pub use self::spool::leases::LeaseToken;
+pub(crate) use self::spool::late_requests::WaitingRequest;
+pub(crate) use self::spool::leases::LeaseToken;
 pub(crate) use self::spool::leases::{First, Leasing};
 pub(crate) use self::spool::postponing::Postponement;
 pub(crate) use self::spool::queue::{
     Attempted, Dropped, DroppedAll, RequestStory, Selected, Selection, SpooledMessage, ToDrop,
     ToDropAll, ToRetry, WaitsEnded,
 };
-pub use self::spool::queue::{QueueState, Queued, Waits};
-pub use self::spool::replies::FinishedReply;
+pub(crate) use self::spool::queue::{QueueState, Queued, Waits};
+pub(crate) use self::spool::replies::FinishedReply;
 pub(crate) use self::spool::reply_port::{HandOver, PortFailure, PortTrouble};
-pub use self::spool::requests::LeasedRequest;
-pub use self::spool::troubles::Trouble;
-pub use self::spool::usage::SpoolUsage;
+pub(crate) use self::spool::requests::LeasedRequest;
+pub(crate) use self::spool::troubles::Trouble;
+pub(crate) use self::spool::usage::SpoolUsage;
 pub(crate) use self::throttle::buckets::ThrottledSender;

@@ -23,18 +23,18 @@ use crate::{
 };
 
 /// A store in a directory of its own.
-pub struct TestStore {
+pub(crate) struct TestStore {
     _directory: TempDir,
-    pub settings: StoreSettings,
-    pub store: Arc<Store>,
+    pub(crate) settings: StoreSettings,
+    pub(crate) store: Arc<Store>,
 }
 
 impl TestStore {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(|_| {}).await
     }
 
-    pub async fn with(set: impl FnOnce(&mut StoreSettings)) -> Self {
+    pub(crate) async fn with(set: impl FnOnce(&mut StoreSettings)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut settings = StoreSettings::new(directory.path().join("store/gateway.db"));
         set(&mut settings);
@@ -47,14 +47,14 @@ impl TestStore {
     }
 
     /// Another handle on the same database, as another process has it.
-    pub async fn another(&self) -> Arc<Store> {
+    pub(crate) async fn another(&self) -> Arc<Store> {
         Store::open(&self.settings, Some(chain_key()))
             .await
             .unwrap()
     }
 
     /// The database as a crash would leave it now, opened again elsewhere.
-    pub async fn after_crash(&self) -> Self {
+    pub(crate) async fn after_crash(&self) -> Self {
         Self::with(|settings| {
             let directory = settings.path.parent().unwrap();
             DirBuilder::new().mode(0o700).create(directory).unwrap();
@@ -68,7 +68,7 @@ impl TestStore {
     }
 
     /// A connection that knows nothing of this program, as `sqlite3` has it.
-    pub async fn sqlite3(&self) -> SqliteConnection {
+    pub(crate) async fn sqlite3(&self) -> SqliteConnection {
         SqliteConnectOptions::new()
             .filename(&self.settings.path)
             .connect()
@@ -77,7 +77,7 @@ impl TestStore {
     }
 
     /// Runs a statement on such a connection.
-    pub async fn execute(&self, sql: impl SqlSafeStr) -> u64 {
+    pub(crate) async fn execute(&self, sql: impl SqlSafeStr) -> u64 {
         let mut connection = self.sqlite3().await;
         sqlx::query(sql)
             .execute(&mut connection)
@@ -87,7 +87,7 @@ impl TestStore {
     }
 
     /// The audit log's events, with the ids of the requests.
-    pub async fn events(&self) -> Vec<(Event, Option<String>)> {
+    pub(crate) async fn events(&self) -> Vec<(Event, Option<String>)> {
         let entries = self.store.audit_entries(1, u32::MAX).await.unwrap();
         entries
             .iter()
@@ -97,24 +97,24 @@ impl TestStore {
     }
 
     /// The newest audit entry.
-    pub async fn last_entry(&self) -> Entry {
+    pub(crate) async fn last_entry(&self) -> Entry {
         let entries = self.store.audit_entries(1, u32::MAX).await.unwrap();
         entries.last().unwrap().entry().unwrap()
     }
 
     /// Appends an audit entry, which is never counted.
-    pub async fn append(&self, entry: Entry) {
+    pub(crate) async fn append(&self, entry: Entry) {
         let appended = self
             .store
             .change(|changes| Box::pin(async move { changes.audit(entry).await }));
         appended.await.unwrap();
     }
 
-    pub async fn lease(&self, now: Timestamp) -> Option<LeasedRequest> {
+    pub(crate) async fn lease(&self, now: Timestamp) -> Option<LeasedRequest> {
         self.store.lease(Leasing::alone(now, HOLD)).await.unwrap()
     }
 
-    pub async fn lease_delivery(&self, now: Timestamp) -> Option<LeasedDelivery> {
+    pub(crate) async fn lease_delivery(&self, now: Timestamp) -> Option<LeasedDelivery> {
         self.store
             .lease_delivery(Leasing::alone(now, HOLD), PORT)
             .await
@@ -123,7 +123,7 @@ impl TestStore {
 }
 
 /// Takes request `number` to a reply for these targets.
-pub async fn reply(test: &TestStore, number: u8, targets: &[&str]) {
+pub(crate) async fn reply(test: &TestStore, number: u8, targets: &[&str]) {
     test.store.accept(request(number)).await.unwrap();
     let leased = test.lease(at(number.into())).await.unwrap();
     let completion = completion(at(number.into()), targets);
@@ -135,7 +135,7 @@ pub async fn reply(test: &TestStore, number: u8, targets: &[&str]) {
 
 impl Postponement {
     /// A postponement for a reason of the target's, with no notice.
-    pub fn plain(at: Timestamp, until: Timestamp, reason: &str) -> Self {
+    pub(crate) fn plain(at: Timestamp, until: Timestamp, reason: &str) -> Self {
         Self {
             at,
             until,
@@ -147,27 +147,27 @@ impl Postponement {
 }
 
 /// The port to which the tests hand replies.
-pub const PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 18025);
+pub(crate) const PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 18025);
 
 /// How long the tests hold a lease.
-pub const HOLD: SignedDuration = SignedDuration::from_mins(5);
+pub(crate) const HOLD: SignedDuration = SignedDuration::from_mins(5);
 
-pub fn chain_key() -> ChainKey {
+pub(crate) fn chain_key() -> ChainKey {
     ChainKey::new(&[7; 32])
 }
 
 /// So many seconds after the tests' beginning of time.
-pub fn at(seconds: i64) -> Timestamp {
+pub(crate) fn at(seconds: i64) -> Timestamp {
     let beginning: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
     beginning + SignedDuration::from_secs(seconds)
 }
 
-pub fn id(number: u8) -> RequestId {
+pub(crate) fn id(number: u8) -> RequestId {
     RequestId::from_bytes([number; 16])
 }
 
 /// An operator's order.
-pub fn order(second: i64) -> Order {
+pub(crate) fn order(second: i64) -> Order {
     Order {
         at: at(second),
         operator: "jane (uid 1000)".to_owned(),
@@ -176,7 +176,7 @@ pub fn order(second: i64) -> Order {
 
 /// A request of a sender of its own, accepted `number` seconds after the
 /// beginning.
-pub fn request(number: u8) -> NewRequest {
+pub(crate) fn request(number: u8) -> NewRequest {
     let accepted_at = at(number.into());
     NewRequest {
         forget_before: accepted_at - NewRequest::IDENTITY_KEPT,
@@ -198,7 +198,7 @@ pub fn request(number: u8) -> NewRequest {
 }
 
 /// A request for help that is answered at this address.
-pub fn asking(target: &str) -> Request {
+pub(crate) fn asking(target: &str) -> Request {
     Request::judged(
         &Message::from_bytes(b"Subject: {KMS:Help}\r\n\r\n"),
         ServiceCode::Help,
@@ -208,7 +208,7 @@ pub fn asking(target: &str) -> Request {
 }
 
 /// A notice for the tests.
-pub fn notice(code: NoticeCode, until: Timestamp) -> FinishedReply {
+pub(crate) fn notice(code: NoticeCode, until: Timestamp) -> FinishedReply {
     FinishedReply {
         late_notice: None,
         message: format!("X-Gateway-Result: {code} {until}\r\n\r\n").into_bytes(),
@@ -217,7 +217,7 @@ pub fn notice(code: NoticeCode, until: Timestamp) -> FinishedReply {
     }
 }
 
-pub fn completion(at: Timestamp, targets: &[&str]) -> Completion {
+pub(crate) fn completion(at: Timestamp, targets: &[&str]) -> Completion {
     Completion {
         at,
         reply: Some(FinishedReply {
@@ -231,17 +231,17 @@ pub fn completion(at: Timestamp, targets: &[&str]) -> Completion {
     }
 }
 
-pub fn smid() -> SmId {
+pub(crate) fn smid() -> SmId {
     "SMID.1:Prism:94000304:20200622T130252Z:26D7925210FB47EA:2642"
         .parse()
         .unwrap()
 }
 
-pub fn sgc(text: &str) -> Sgc {
+pub(crate) fn sgc(text: &str) -> Sgc {
     text.parse().unwrap()
 }
 
-pub fn module_row() -> ModuleRow {
+pub(crate) fn module_row() -> ModuleRow {
     ModuleRow {
         smid: smid(),
         hardware: "Prism-TSM250-1".parse().unwrap(),
@@ -251,7 +251,7 @@ pub fn module_row() -> ModuleRow {
     }
 }
 
-pub fn kmc_key_row() -> KmcKeyRow {
+pub(crate) fn kmc_key_row() -> KmcKeyRow {
     KmcKeyRow {
         kmcid: "KMCID.1:Prism:K0001:20200622T140747Z:9863A537B5AF34F5:6850"
             .parse()
@@ -264,7 +264,7 @@ pub fn kmc_key_row() -> KmcKeyRow {
     }
 }
 
-pub fn vending_key_row(sgc: &str) -> VendingKeyRow {
+pub(crate) fn vending_key_row(sgc: &str) -> VendingKeyRow {
     VendingKeyRow {
         attributes: VendingKeyAttributes {
             sgc: sgc.parse().unwrap(),
@@ -284,7 +284,7 @@ pub fn vending_key_row(sgc: &str) -> VendingKeyRow {
     }
 }
 
-pub fn klf_issued(basis: Revision) -> KlfIssued {
+pub(crate) fn klf_issued(basis: Revision) -> KlfIssued {
     KlfIssued {
         smid: smid(),
         replay_key: [9; 32],

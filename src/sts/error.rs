@@ -51,7 +51,7 @@ pub enum RecordError {
 
 impl RecordError {
     /// The type of the record, or `record` while it is unknown.
-    pub fn record(&self) -> &str {
+    pub(crate) fn record(&self) -> &str {
         match self {
             Self::Missing { record }
             | Self::Multiple { record, .. }
@@ -109,7 +109,7 @@ impl Excerpt {
     const LENGTH: usize = 40;
 
     /// An excerpt of `text`.
-    pub fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         if text.is_empty() {
             return Self("nothing".to_owned());
         }

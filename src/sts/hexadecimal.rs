@@ -8,7 +8,7 @@ use super::error::FieldError;
 
 /// `N` bytes as `2 * N` upper-case hex digits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Hex<const N: usize>(pub [u8; N]);
+pub(crate) struct Hex<const N: usize>(pub(crate) [u8; N]);
 
 impl<const N: usize> fmt::Display for Hex<N> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

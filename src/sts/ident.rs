@@ -10,14 +10,7 @@ const MAXIMUM_LENGTH: usize = 40;
 /// An issuer, a name, a hardware id or a firmware id: 1 to 40 characters, the
 /// first of `[A-Za-z0-9]`, the others of `[A-Za-z0-9_.,-]`.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Ident(String);
-
-impl Ident {
-    /// The name as it stands in records.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
+pub(crate) struct Ident(String);
 
 impl fmt::Display for Ident {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

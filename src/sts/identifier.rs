@@ -34,10 +34,10 @@ impl IdentifierKind for Sm {
 }
 
 /// Names a KMC key.
-pub type KmcId = Identifier<Kmc>;
+pub(crate) type KmcId = Identifier<Kmc>;
 
 /// Names a security module.
-pub type SmId = Identifier<Sm>;
+pub(crate) type SmId = Identifier<Sm>;
 
 /// `type:issuer:name:created:unique:CRC`, with the CRC over all before it.
 ///
@@ -55,7 +55,7 @@ pub struct Identifier<K: IdentifierKind> {
 
 impl<K: IdentifierKind> Identifier<K> {
     /// The identifier of these parts.
-    pub fn new(issuer: Ident, name: Ident, created: StsTime, unique: [u8; 8]) -> Self {
+    pub(crate) fn new(issuer: Ident, name: Ident, created: StsTime, unique: [u8; 8]) -> Self {
         let covered = format!("{}:{issuer}:{name}:{created}:{}:", K::TYPE, Hex(unique));
         let text = format!("{covered}{}", Checksum::of(&covered));
         Self {
@@ -69,27 +69,29 @@ impl<K: IdentifierKind> Identifier<K> {
     }
 
     /// The whole text, CRC included.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 
     /// The issuer of the name, such as `Prism`.
-    pub fn issuer(&self) -> &Ident {
+    pub(crate) fn issuer(&self) -> &Ident {
         &self.issuer
     }
 
     /// The issuer's name for the key or module, such as `K0001`.
-    pub fn name(&self) -> &Ident {
+    pub(crate) fn name(&self) -> &Ident {
         &self.name
     }
 
     /// The time when the key or module was made.
-    pub fn created(&self) -> StsTime {
+    #[cfg(test)]
+    pub(crate) fn created(&self) -> StsTime {
         self.created
     }
 
     /// 64 bits that make the identifier unique.
-    pub fn unique(&self) -> [u8; 8] {
+    #[cfg(test)]
+    pub(crate) fn unique(&self) -> [u8; 8] {
         self.unique
     }
 }
@@ -148,8 +150,8 @@ mod tests {
     fn reads_the_identifier_of_the_standard() {
         let module: SmId = STANDARD.parse().unwrap();
         assert_eq!(module.as_str(), STANDARD);
-        assert_eq!(module.issuer().as_str(), "Prism");
-        assert_eq!(module.name().as_str(), "94000304");
+        assert_eq!(module.issuer().to_string(), "Prism");
+        assert_eq!(module.name().to_string(), "94000304");
         assert_eq!(module.created().to_string(), "20200622T130252Z");
         assert_eq!(
             module.unique(),

@@ -7,7 +7,7 @@ use super::error::FieldError;
 
 /// A decimal number in its one spelling.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Decimal<T>(pub T);
+pub(crate) struct Decimal<T>(pub(crate) T);
 
 impl<T: fmt::Display> fmt::Display for Decimal<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,12 +44,12 @@ pub struct Digit<const FIRST: u8, const LAST: u8>(u8);
 
 impl<const FIRST: u8, const LAST: u8> Digit<FIRST, LAST> {
     /// The digit `value`, if it lies within the bounds.
-    pub fn new(value: u8) -> Option<Self> {
+    pub(crate) fn new(value: u8) -> Option<Self> {
         (FIRST..=LAST).contains(&value).then_some(Self(value))
     }
 
     /// The digit's value.
-    pub fn get(self) -> u8 {
+    pub(crate) fn get(self) -> u8 {
         self.0
     }
 }

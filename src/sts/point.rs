@@ -17,19 +17,13 @@ pub struct PointText(String);
 
 impl PointText {
     /// The text of `bytes`. Fails unless there are 1 to 133 of them.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, FieldError> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, FieldError> {
         hex::encode_upper(bytes).parse()
     }
 
     /// The hex digits.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
-    }
-
-    /// The bytes that the digits spell.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        // Cannot fail: the digits were checked when this was made.
-        hex::decode(&self.0).unwrap_or_default()
     }
 }
 
@@ -64,7 +58,6 @@ mod tests {
     fn has_one_spelling() {
         let point = PointText::from_bytes(&[0x04, 0xAB]).unwrap();
         assert_eq!(point.as_str(), "04AB");
-        assert_eq!(point.to_bytes(), [0x04, 0xAB]);
         for text in ["", "04a", "04ab", "4AB", "04 AB", "04AG", &"04".repeat(134)] {
             assert!(text.parse::<PointText>().is_err(), "{text:?}");
         }

@@ -61,11 +61,6 @@ pub struct Reserved(String);
 
 impl Reserved {
     const MAXIMUM_LENGTH: usize = 200;
-
-    /// The field's text, which is usually empty.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 impl fmt::Display for Reserved {

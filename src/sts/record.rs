@@ -91,7 +91,7 @@ impl Record {
 
     /// The text up to and including the `|` before the field of `index`, as
     /// [`Record::fields`] counts them. This is what a MAC in that field covers.
-    pub fn text_before_field(&self, index: usize) -> Option<&str> {
+    pub(crate) fn text_before_field(&self, index: usize) -> Option<&str> {
         let (separator, _) = self.text.match_indices('|').nth(index)?;
         self.text.get(..=separator)
     }

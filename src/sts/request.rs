@@ -13,30 +13,30 @@ use super::time::StsTime;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct VkloadReq {
     /// The module that asks.
-    pub smid: SmId,
+    pub(crate) smid: SmId,
     /// The KMC key that the module used.
-    pub kmcid: KmcId,
+    pub(crate) kmcid: KmcId,
     /// When the request was made.
-    pub time: StsTime,
+    pub(crate) time: StsTime,
     /// The module's hardware id.
-    pub hardware: Ident,
+    pub(crate) hardware: Ident,
     /// The module's firmware id.
-    pub firmware: Ident,
+    pub(crate) firmware: Ident,
     /// The module's ephemeral public key, SEC1 uncompressed.
     pub public_key: PointText,
     /// Authenticates all fields before it.
-    pub mac: [u8; 24],
+    pub(crate) mac: [u8; 24],
 }
 
 impl VkloadReq {
     /// The record's whole text, CRC included. It equals the text that was read,
     /// since a record has only one text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.to_record().text().to_owned()
     }
 
     /// The text that the MAC covers: all up to and including the `|` before it.
-    pub fn authenticated_text(&self) -> String {
+    pub(crate) fn authenticated_text(&self) -> String {
         let record = self.to_record();
         record.text_before_field(6).unwrap_or_default().to_owned()
     }

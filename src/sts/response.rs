@@ -13,23 +13,23 @@ use super::vending_key::{Dkga, VendingKeyAttributes};
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct VkloadRsp {
     /// The KMC key that the request used.
-    pub kmcid: KmcId,
+    pub(crate) kmcid: KmcId,
     /// The module that the file is for.
-    pub smid: SmId,
+    pub(crate) smid: SmId,
     /// The time that the request states.
-    pub request_time: StsTime,
+    pub(crate) request_time: StsTime,
     /// When the file was made.
-    pub response_time: StsTime,
+    pub(crate) response_time: StsTime,
     /// How many vending keys follow.
-    pub count: u32,
+    pub(crate) count: u32,
     /// The salt of the file's keys.
-    pub nonce: [u8; 16],
+    pub(crate) nonce: [u8; 16],
 }
 
 impl VkloadRsp {
     /// The text up to and including the `|` before the nonce. The file's keys
     /// are derived from it.
-    pub fn text_before_nonce(&self) -> String {
+    pub(crate) fn text_before_nonce(&self) -> String {
         let record = self.to_record();
         record.text_before_field(5).unwrap_or_default().to_owned()
     }
@@ -50,9 +50,9 @@ typed_record!(
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Vk {
     /// The attributes, in clear.
-    pub attributes: VendingKeyAttributes,
+    pub(crate) attributes: VendingKeyAttributes,
     /// The key and the attributes that are bound to it, wrapped.
-    pub wrapped_key: Vec<u8>,
+    pub(crate) wrapped_key: Vec<u8>,
 }
 
 impl TypedRecord for Vk {
@@ -84,7 +84,7 @@ impl TypedRecord for Vk {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct VkloadMac {
     /// The MAC over all records before.
-    pub mac: [u8; 24],
+    pub(crate) mac: [u8; 24],
 }
 
 typed_record!(VkloadMac, "X.VKLOAD.MAC.1", mac: Hex = "MAC");

@@ -87,12 +87,12 @@ fn the_records_of_the_standard() {
 #[test]
 fn the_fields_of_the_standards_request() {
     let request = VkloadReq::from_record(&Record::parse(STANDARD_REQUEST).unwrap()).unwrap();
-    assert_eq!(request.smid.name().as_str(), "94000304");
-    assert_eq!(request.kmcid.name().as_str(), "K0001");
+    assert_eq!(request.smid.name().to_string(), "94000304");
+    assert_eq!(request.kmcid.name().to_string(), "K0001");
     assert_eq!(request.time.to_string(), "20200622T144047Z");
-    assert_eq!(request.hardware.as_str(), "Prism-TSM250-1");
-    assert_eq!(request.firmware.as_str(), "STS65V10");
-    assert_eq!(request.public_key.to_bytes().len(), 97);
+    assert_eq!(request.hardware.to_string(), "Prism-TSM250-1");
+    assert_eq!(request.firmware.to_string(), "STS65V10");
+    assert_eq!(request.public_key.as_str().len(), 2 * 97);
     assert_eq!(
         Hex(request.mac).to_string(),
         "38D1405FE3AB906524921F159B7FCC4B7104906B824DA80E"

@@ -25,7 +25,7 @@ impl StsTime {
     }
 
     /// Seconds since 1970-01-01T00:00:00Z.
-    pub fn unix_seconds(self) -> i64 {
+    pub(crate) fn unix_seconds(self) -> i64 {
         self.0
             .duration_since(DateTime::constant(1970, 1, 1, 0, 0, 0, 0))
             .as_secs()

@@ -15,21 +15,21 @@ use super::time::StsTime;
 use super::vending_key::Sgc;
 
 /// Supply groups of one module at most.
-pub const MAXIMUM_SUPPLY_GROUPS: usize = 100;
+pub(crate) const MAXIMUM_SUPPLY_GROUPS: usize = 100;
 
 /// `X.SMUPDATE.1`: begins an update file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SmUpdate {
     /// The KMC key that the modules' keys are wrapped for.
-    pub kmcid: KmcId,
+    pub(crate) kmcid: KmcId,
     /// Counts the files of one STSA key, from 1.
-    pub serial: u32,
+    pub(crate) serial: u32,
     /// When the file was made.
-    pub time: StsTime,
+    pub(crate) time: StsTime,
     /// The STSA's ephemeral public key.
-    pub public_key: PointText,
+    pub(crate) public_key: PointText,
     /// How many modules follow.
-    pub count: u32,
+    pub(crate) count: u32,
 }
 
 typed_record!(
@@ -67,16 +67,16 @@ impl std::str::FromStr for Serial {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SmEntry {
     /// The module to add or revoke.
-    pub smid: SmId,
+    pub(crate) smid: SmId,
     /// The module's hardware id.
-    pub hardware: Ident,
+    pub(crate) hardware: Ident,
     /// The change to the module's registration.
-    pub change: SmChange,
+    pub(crate) change: SmChange,
 }
 
 /// A change that an update file makes to a module's registration.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum SmChange {
+pub(crate) enum SmChange {
     /// The module may make requests with this key and for these supply groups.
     /// They replace any earlier ones.
     Add {
@@ -172,7 +172,7 @@ fn supply_groups(text: &str) -> Result<BTreeSet<Sgc>, FieldError> {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SmUpdateSignature {
     /// r ‖ s over all records before.
-    pub signature: [u8; 96],
+    pub(crate) signature: [u8; 96],
 }
 
 typed_record!(

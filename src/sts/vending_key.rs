@@ -76,12 +76,12 @@ pub struct Sgc([u8; 6]);
 
 impl Sgc {
     /// The six ASCII digits.
-    pub fn as_bytes(&self) -> &[u8; 6] {
+    pub(crate) fn as_bytes(&self) -> &[u8; 6] {
         &self.0
     }
 
     /// The six digits.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         // Cannot fail: all six are ASCII digits.
         str::from_utf8(&self.0).unwrap_or_default()
     }
@@ -112,10 +112,10 @@ impl FromStr for Sgc {
 }
 
 /// Key revision number, 1 to 9.
-pub type Krn = Digit<1, 9>;
+pub(crate) type Krn = Digit<1, 9>;
 
 /// Key type, 0 to 3.
-pub type KeyType = Digit<0, 3>;
+pub(crate) type KeyType = Digit<0, 3>;
 
 words! {
     /// Base date, from which token identifiers are counted: its year.
@@ -154,7 +154,7 @@ words! {
 
 impl Dkga {
     /// The length of a vending key in bytes.
-    pub fn key_length(self) -> usize {
+    pub(crate) fn key_length(self) -> usize {
         match self {
             Self::D01 | Self::D02 => 8,
             Self::D04 => 20,

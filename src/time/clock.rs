@@ -51,7 +51,7 @@ pub struct WatchedClock {
 
 impl WatchedClock {
     /// A clock that ran until now as `record` says.
-    pub fn new(clock: Arc<dyn Clock>, record: ClockRecord) -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>, record: ClockRecord) -> Self {
         Self {
             clock,
             record: Mutex::new(record),
@@ -65,17 +65,17 @@ impl WatchedClock {
     }
 
     /// A time: everything that was stamped before it is surely older than `age`.
-    pub fn surely_before(&self, age: SignedDuration) -> Timestamp {
+    pub(crate) fn surely_before(&self, age: SignedDuration) -> Timestamp {
         self.looked().surely_before(age)
     }
 
     /// The doubt, if the clock is so far off that a person should check it.
-    pub fn doubt(&self) -> Option<Doubt> {
+    pub(crate) fn doubt(&self) -> Option<Doubt> {
         self.looked().doubt()
     }
 
     /// The record up to now.
-    pub fn record(&self) -> ClockRecord {
+    pub(crate) fn record(&self) -> ClockRecord {
         self.looked().clone()
     }
 

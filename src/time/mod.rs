@@ -8,8 +8,6 @@ mod record;
 mod record_tests;
 pub(crate) mod relative;
 
-pub use self::{
-    clock::{Clock, SystemClock, WatchedClock},
-    period::Period,
-    record::{BELIEVED_AFTER, ClockRecord, Doubt, Look, Stretch},
-};
+pub use self::clock::{Clock, SystemClock, WatchedClock};
+pub(crate) use self::period::Period;
+pub(crate) use self::record::{ClockRecord, Doubt, Look, Stretch};

@@ -11,32 +11,32 @@ use crate::as_text::as_text;
 
 /// A length of time, written `90s`, `5min`, `24h`, `5d` and so on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Period(Duration);
+pub(crate) struct Period(Duration);
 
 impl Period {
     /// A period of so many seconds.
-    pub const fn from_secs(seconds: u64) -> Self {
+    pub(crate) const fn from_secs(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
     }
 
     /// The sum of both, or the longest period there is.
-    pub const fn plus(self, other: Self) -> Self {
+    pub(crate) const fn plus(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }
 
     /// The period for the standard library.
-    pub const fn as_std(self) -> Duration {
+    pub(crate) const fn as_std(self) -> Duration {
         self.0
     }
 
     /// The period for date arithmetic; [`SignedDuration::MAX`] if it is longer.
     #[must_use]
-    pub fn as_signed(self) -> SignedDuration {
+    pub(crate) fn as_signed(self) -> SignedDuration {
         SignedDuration::try_from(self.0).unwrap_or(SignedDuration::MAX)
     }
 
     /// The period in words: `24 hours`, `5 days`.
-    pub fn in_words(self) -> String {
+    pub(crate) fn in_words(self) -> String {
         const DAY: u64 = 24 * 3600;
         let seconds = self.0.as_secs();
         if seconds > DAY && seconds.is_multiple_of(DAY) {

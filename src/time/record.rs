@@ -21,7 +21,7 @@ use super::relative::length;
 /// Time for which the clock must run on evenly to be believed. Long enough for a
 /// person to see the alarm, and short enough for a machine that is switched off
 /// each night.
-pub const BELIEVED_AFTER: SignedDuration = SignedDuration::from_hours(6);
+pub(crate) const BELIEVED_AFTER: SignedDuration = SignedDuration::from_hours(6);
 
 /// A clock that is off by more than this is in doubt. A restart of the machine takes
 /// less.
@@ -38,55 +38,55 @@ pub(super) const STRETCHES_KEPT: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
     /// Time by the clock.
-    pub now: Timestamp,
+    pub(crate) now: Timestamp,
     /// Time since the machine was started, sleep included.
-    pub uptime: SignedDuration,
+    pub(crate) uptime: SignedDuration,
 }
 
 /// A period during which the clock ran evenly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stretch {
+pub(crate) struct Stretch {
     /// Earliest time of the clock in the stretch.
-    pub from: Timestamp,
+    pub(crate) from: Timestamp,
     /// Latest time of the clock in the stretch.
-    pub until: Timestamp,
+    pub(crate) until: Timestamp,
     /// How far the clock was behind the line; below zero if it was ahead.
-    pub behind: SignedDuration,
+    pub(crate) behind: SignedDuration,
     /// True until the machine is started again.
-    pub of_this_boot: bool,
+    pub(crate) of_this_boot: bool,
 }
 
 /// The record of how the clock ran.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClockRecord {
+pub(crate) struct ClockRecord {
     /// The line at the last look.
-    pub line: Timestamp,
+    pub(crate) line: Timestamp,
     /// The last look.
-    pub last: Look,
+    pub(crate) last: Look,
     /// The stretch of the last look.
-    pub present: Stretch,
+    pub(crate) present: Stretch,
     /// Earlier stretches that still matter, the oldest first.
-    pub past: Vec<Stretch>,
+    pub(crate) past: Vec<Stretch>,
 }
 
 /// A clock that is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Doubt {
+pub(crate) struct Doubt {
     /// How far the clock is behind the line; below zero if it is ahead.
-    pub behind: SignedDuration,
+    pub(crate) behind: SignedDuration,
     /// Time for which the clock must still run on evenly to be believed.
-    pub believed_in: SignedDuration,
+    pub(crate) believed_in: SignedDuration,
 }
 
 impl ClockRecord {
     /// The record of a clock without a history. The clock is believed.
-    pub fn new(look: Look) -> Self {
+    pub(crate) fn new(look: Look) -> Self {
         Self::after(look.now, look)
     }
 
     /// The record of a clock without a history except `newest`, the latest time that
     /// it stamped.
-    pub fn after(newest: Timestamp, look: Look) -> Self {
+    pub(crate) fn after(newest: Timestamp, look: Look) -> Self {
         Self {
             line: newest,
             last: look,
@@ -96,7 +96,7 @@ impl ClockRecord {
     }
 
     /// Adds a look. Looks must come in order.
-    pub fn look(&mut self, look: Look) {
+    pub(crate) fn look(&mut self, look: Look) {
         let is_other_boot = look.uptime < self.last.uptime;
         // The machine ran at least this long since the last look.
         let ran = match is_other_boot {
@@ -156,13 +156,13 @@ impl ClockRecord {
     }
 
     /// The latest time that had surely passed at the last look.
-    pub fn surely_passed(&self) -> Timestamp {
+    pub(crate) fn surely_passed(&self) -> Timestamp {
         self.line.min(self.last.now)
     }
 
     /// A time: everything that the clock stamped before it was surely older than
     /// `age` at the last look.
-    pub fn surely_before(&self, age: SignedDuration) -> Timestamp {
+    pub(crate) fn surely_before(&self, age: SignedDuration) -> Timestamp {
         let before = earlier(self.surely_passed(), age);
         let on_line = earlier(self.line, age);
         self.past
@@ -174,7 +174,7 @@ impl ClockRecord {
 
     /// The doubt, if the clock is so far off that a person should check it.
     #[must_use]
-    pub fn doubt(&self) -> Option<Doubt> {
+    pub(crate) fn doubt(&self) -> Option<Doubt> {
         let behind = self.present.behind;
         (behind.abs() > DOUBTED_FROM).then(|| Doubt {
             behind,

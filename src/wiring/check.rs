@@ -17,22 +17,22 @@ use crate::config::Config;
 
 /// The result of a check.
 #[derive(Debug)]
-pub struct Findings {
+pub(crate) struct Findings {
     /// The directory of Postfix's configuration.
-    pub directory: String,
+    pub(crate) directory: String,
     /// The wiring of the gateway; none if nothing in Postfix names it.
-    pub wiring: Option<Wiring>,
+    pub(crate) wiring: Option<Wiring>,
     /// Everything that Postfix does differently, with its remedy.
-    pub differences: Vec<Difference>,
+    pub(crate) differences: Vec<Difference>,
     /// Facts that the admin should know and that are no fault.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// Compares the Postfix in `directory` (none: postconf's default) with the needs of `config`.
 ///
 /// # Errors
 /// There is no Postfix, or its files can't be read.
-pub fn check(directory: Option<&Path>, config: &Config) -> Result<Findings, WiringError> {
+pub(crate) fn check(directory: Option<&Path>, config: &Config) -> Result<Findings, WiringError> {
     let (directory, postfix) = directory::find(directory)?;
     let kept = Kept::read(&directory)?;
     let postconf = Postconf::at(&directory);

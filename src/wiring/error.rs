@@ -9,7 +9,7 @@ use crate::config::ConfigError;
 
 /// The reason why the wiring can't be read, changed or compared.
 #[derive(Debug, thiserror::Error)]
-pub enum WiringError {
+pub(crate) enum WiringError {
     /// A condition is not met. The text says what is wrong, where, and what to do.
     #[error("{0}")]
     Refused(String),

@@ -7,7 +7,7 @@ mod live;
 mod main_cf;
 mod master_cf;
 
-pub use self::installer::Installation;
+pub(crate) use self::installer::Installation;
 use self::installer::Installer;
 use super::{
     Report, WiringError, directory, kept::Kept, lock::Lock, maps::Maps, needs::resolved,
@@ -19,7 +19,7 @@ use super::{
 ///
 /// # Errors
 /// [`WiringError::Refused`] if a condition is not met; nothing was changed then.
-pub fn install(asked: &Installation) -> Result<Report, WiringError> {
+pub(crate) fn install(asked: &Installation) -> Result<Report, WiringError> {
     let (directory, postfix) = directory::find(asked.directory.as_deref())?;
     let config = resolved(&asked.config);
     let lock = (!asked.dry_run)

@@ -31,13 +31,11 @@ mod stage;
 mod uninstall;
 mod verification;
 
-pub use self::{
-    check::{Findings, check},
-    error::WiringError,
-    install::{Installation, install},
-    needs::Wiring,
-    report::{Line, Report},
-    site::Difference,
-    socket::SocketDirectory,
-    uninstall::{Removal, uninstall},
-};
+pub(crate) use self::check::{Findings, check};
+pub(crate) use self::error::WiringError;
+pub(crate) use self::install::{Installation, install};
+pub(crate) use self::needs::Wiring;
+pub(crate) use self::report::{Line, Report};
+pub(crate) use self::site::Difference;
+pub(crate) use self::socket::SocketDirectory;
+pub(crate) use self::uninstall::{Removal, uninstall};

@@ -15,7 +15,7 @@ use crate::config::{Config, ListenAddress};
 /// The way by which mail reaches the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Wiring {
+pub(crate) enum Wiring {
     /// The gateway is a milter of every smtpd that has no smtpd_milters of its own.
     Edge,
     /// The gateway sees only its own mail, which comes out of the queue.
@@ -24,7 +24,7 @@ pub enum Wiring {
 
 impl Wiring {
     /// The word for it on the command line.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Edge => "edge",
             Self::Internal => "internal",

@@ -4,7 +4,7 @@ use std::path::Path;
 
 /// A line for the admin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Line {
+pub(crate) enum Line {
     /// A change or a finding.
     Said(String),
     /// A finding that needs the admin's attention.
@@ -13,7 +13,7 @@ pub enum Line {
 
 /// All lines of one run.
 #[derive(Debug, Default)]
-pub struct Report(Vec<Line>);
+pub(crate) struct Report(Vec<Line>);
 
 impl Report {
     pub(super) fn say(&mut self, text: impl Into<String>) {
@@ -25,7 +25,7 @@ impl Report {
     }
 
     /// The lines in their order.
-    pub fn lines(&self) -> &[Line] {
+    pub(crate) fn lines(&self) -> &[Line] {
         &self.0
     }
 }

@@ -1,10 +1,8 @@
 //! A service of master.cf: its columns, the parameters that it overrides, and its entry for
 //! one installation.
 
-use std::fmt::Write as _;
-
 /// Postfix's version: major, minor.
-pub type Version = (u8, u8);
+pub(crate) type Version = (u8, u8);
 
 /// The oldest version of Postfix that works with the gateway.
 pub const OLDEST: Version = (3, 7);
@@ -13,7 +11,7 @@ pub const OLDEST: Version = (3, 7);
 pub const TRANSPORT: &str = "kms-gateway";
 
 /// The name of the cleanup service behind both ports.
-pub const CLEANUP: &str = "kms-gateway-cleanup";
+pub(crate) const CLEANUP: &str = "kms-gateway-cleanup";
 
 /// The role of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,10 +44,10 @@ pub struct Service {
     /// The role, one service each.
     pub role: Role,
     /// The role in words, for a comment in master.cf and for `check`.
-    pub purpose: &'static str,
+    pub(crate) purpose: &'static str,
     /// The columns of master.cf between name and arguments, as in master(5): type, private,
     /// unprivileged, chroot, wakeup, processes, command.
-    pub columns: &'static str,
+    pub(crate) columns: &'static str,
     pub(super) groups: &'static [&'static [Group]],
 }
 
@@ -66,13 +64,13 @@ pub struct Group {
 
 /// One `-o parameter=value` of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Override {
+pub(crate) struct Override {
     /// The parameter of main.cf that no longer applies.
-    pub parameter: &'static str,
+    pub(crate) parameter: &'static str,
     /// The value that the service needs.
-    pub value: Value,
+    pub(crate) value: Value,
     /// The version of Postfix that added the parameter.
-    pub since: Version,
+    pub(crate) since: Version,
 }
 
 /// The value of an override: a constant, or filled in by an installation.
@@ -144,7 +142,7 @@ impl Value {
 
 impl Service {
     /// The first column of master.cf.
-    pub fn name(&self, filling: &Filling) -> String {
+    pub(crate) fn name(&self, filling: &Filling) -> String {
         match self.role {
             Role::Internal => filling.internal.clone(),
             Role::Replies => filling.replies.clone(),
@@ -165,7 +163,7 @@ impl Service {
     }
 
     /// Every override, in the order of master.cf.
-    pub fn overrides(&self) -> impl Iterator<Item = Override> {
+    pub(crate) fn overrides(&self) -> impl Iterator<Item = Override> {
         self.groups().flat_map(|group| {
             let of_group = |&(parameter, value)| Override {
                 parameter,
@@ -184,14 +182,16 @@ impl Service {
     }
 
     /// The entry in one line, for `postconf -Me`.
-    pub fn entry(&self, filling: &Filling) -> String {
+    pub(crate) fn entry(&self, filling: &Filling) -> String {
         let head = [self.name(filling), self.columns.to_owned()];
         let parts: Vec<String> = head.into_iter().chain(self.arguments(filling)).collect();
         parts.join(" ")
     }
 
     /// The entry as in a master.cf written by hand: an override on each line.
-    pub fn lines(&self, filling: &Filling) -> String {
+    #[cfg(test)]
+    pub(crate) fn lines(&self, filling: &Filling) -> String {
+        use std::fmt::Write as _;
         let mut lines = format!("{} {}\n", self.name(filling), self.columns);
         for argument in self.arguments(filling) {
             let _ = writeln!(lines, "  {argument}");

@@ -2,12 +2,9 @@
 //! they override. The installer, `check`, the guide and `postfix/master.cf.part` are made
 //! from this table.
 
-use std::fmt::Write as _;
-
 use super::service::Value::{DaemonName, Milter, Networks, Signers, Text};
-pub use super::service::{
-    CLEANUP, Filling, Group, OLDEST, Override, Role, Service, TRANSPORT, Value, Version,
-};
+pub(crate) use super::service::{CLEANUP, Service, Value};
+pub use super::service::{Filling, Group, OLDEST, Role, TRANSPORT};
 
 /// A parameter of main.cf that begins with the transport's name. The queue manager reads
 /// it, so that no service can override it.
@@ -305,22 +302,22 @@ const CLEANUP_SERVICE: Service = Service {
     ]],
 };
 
-/// The content of `postfix/master.cf.part`.
-pub fn master_cf_part() -> String {
-    let filling = Filling::default();
-    let mut text =
-        "# For the end of master.cf. README.md says why each line is there.\n".to_owned();
-    for service in SERVICES {
-        let _ = write!(text, "\n# {}\n{}", service.purpose, service.lines(&filling));
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::{collections::BTreeSet, fmt::Write as _};
 
     use super::*;
+
+    /// The content of `postfix/master.cf.part`.
+    fn master_cf_part() -> String {
+        let filling = Filling::default();
+        let mut text =
+            "# For the end of master.cf. README.md says why each line is there.\n".to_owned();
+        for service in SERVICES {
+            let _ = write!(text, "\n# {}\n{}", service.purpose, service.lines(&filling));
+        }
+        text
+    }
 
     #[test]
     fn each_role_has_its_service_and_no_parameter_stands_twice() {

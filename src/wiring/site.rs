@@ -23,11 +23,11 @@ use crate::config::Config;
 
 /// A difference between Postfix's configuration and the gateway's needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Difference {
+pub(crate) struct Difference {
     /// The file, the setting and its effect.
-    pub found: String,
+    pub(crate) found: String,
     /// The command or edit that ends the difference, as an order to the admin.
-    pub remedy: String,
+    pub(crate) remedy: String,
 }
 
 impl Difference {

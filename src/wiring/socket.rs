@@ -21,11 +21,11 @@ const USER: &str = "kms-gateway";
 
 /// The directory of the milter's Unix socket.
 #[derive(Debug)]
-pub struct SocketDirectory(PathBuf);
+pub(crate) struct SocketDirectory(PathBuf);
 
 impl SocketDirectory {
     /// None if the milter listens at a TCP port.
-    pub fn of(listen: &ListenAddress) -> Option<Self> {
+    pub(crate) fn of(listen: &ListenAddress) -> Option<Self> {
         match listen {
             ListenAddress::Unix(path) => Some(Self(resolved(path).parent()?.to_owned())),
             ListenAddress::Inet(_) => None,
@@ -33,12 +33,12 @@ impl SocketDirectory {
     }
 
     /// The path without links and dots, as far as it exists.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
     /// A warning if Postfix, whose user is `mail_owner`, can't connect to the socket.
-    pub fn warning(&self, mail_owner: &str) -> Option<String> {
+    pub(crate) fn warning(&self, mail_owner: &str) -> Option<String> {
         let group = run_program("id", &["-g", mail_owner]).ok()?;
         let group = group.trim().parse().ok()?;
         let group_map = fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
@@ -68,7 +68,7 @@ impl SocketDirectory {
     ///
     /// # Errors
     /// install(1) fails.
-    pub fn make(&self, owner: &str, mail_owner: &str) -> Result<(), WiringError> {
+    pub(crate) fn make(&self, owner: &str, mail_owner: &str) -> Result<(), WiringError> {
         let arguments = self.arguments(owner, mail_owner);
         run_program("install", &arguments.each_ref().map(String::as_str)).map(drop)
     }

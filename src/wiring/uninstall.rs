@@ -23,20 +23,20 @@ use crate::config::Config;
 
 /// The admin's order to take the gateway out.
 #[derive(Clone, Debug)]
-pub struct Removal {
+pub(crate) struct Removal {
     /// The directory of Postfix's configuration; none: postconf's default.
-    pub directory: Option<PathBuf>,
+    pub(crate) directory: Option<PathBuf>,
     /// The gateway's configuration file, if the installation has not noted it.
-    pub config: PathBuf,
+    pub(crate) config: PathBuf,
     /// Report the changes and make none.
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 /// Takes the gateway out.
 ///
 /// # Errors
 /// [`WiringError`] if a file can't be changed. Another run goes on from there.
-pub fn uninstall(asked: &Removal) -> Result<Report, WiringError> {
+pub(crate) fn uninstall(asked: &Removal) -> Result<Report, WiringError> {
     let (directory, _) = directory::find(asked.directory.as_deref())?;
     let kept = Kept::read(&directory)?;
     let config = match kept.known("option:config") {

@@ -16,22 +16,22 @@ use crate::{
 
 /// The settings of replies.
 #[derive(Clone, Debug)]
-pub struct ReplySettings {
+pub(crate) struct ReplySettings {
     /// Most characters after the service code that a reply repeats of the Subject of a
     /// request that may be forged.
-    pub max_stranger_subject: usize,
+    pub(crate) max_stranger_subject: usize,
     /// Reverse path of replies; empty for the null reverse path.
-    pub reverse_path: String,
+    pub(crate) reverse_path: String,
     /// The facts about this installation that help texts name.
-    pub installation: Installation,
+    pub(crate) installation: Installation,
 }
 
 /// Answers requests with one key management system.
-pub struct Answering {
+pub(crate) struct Answering {
     /// The key management system that the services ask.
-    pub kms: Arc<dyn Kms>,
+    pub(crate) kms: Arc<dyn Kms>,
     /// The settings of replies.
-    pub settings: Arc<ReplySettings>,
+    pub(crate) settings: Arc<ReplySettings>,
 }
 
 impl Answering {
@@ -39,7 +39,7 @@ impl Answering {
     ///
     /// # Errors
     /// [`ServiceError`] when the request must be kept and tried again.
-    pub async fn complete(
+    pub(crate) async fn complete(
         &self,
         leased: &LeasedRequest,
         now: Timestamp,
@@ -61,12 +61,17 @@ impl Answering {
     }
 
     /// The completion of a request that is given up after `reason`.
-    pub fn give_up(&self, leased: &LeasedRequest, reason: &str, now: Timestamp) -> Completion {
+    pub(crate) fn give_up(
+        &self,
+        leased: &LeasedRequest,
+        reason: &str,
+        now: Timestamp,
+    ) -> Completion {
         self.finish(leased, &self.request(leased), services::failed(reason), now)
     }
 
     /// The notice to the sender of a request that waits for long.
-    pub fn late_notice(&self, waiting: &WaitingRequest, now: Timestamp) -> FinishedReply {
+    pub(crate) fn late_notice(&self, waiting: &WaitingRequest, now: Timestamp) -> FinishedReply {
         let WaitingRequest {
             service,
             gateway,

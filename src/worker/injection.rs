@@ -15,11 +15,11 @@ use crate::{
 
 /// The port for replies, and the gateway's name there.
 #[derive(Clone, Debug)]
-pub struct InjectionSettings {
+pub(crate) struct InjectionSettings {
     /// Postfix's port for replies, which has no gateway milter.
-    pub server: SocketAddr,
+    pub(crate) server: SocketAddr,
     /// The gateway's name in EHLO.
-    pub helo_name: String,
+    pub(crate) helo_name: String,
 }
 
 /// Bytes written at once: a whole reply, except with the largest key load files.
@@ -150,7 +150,7 @@ impl Injector {
 
     /// Whether addresses outside ASCII can be written in this session.
     #[must_use]
-    pub fn offers_smtputf8(&self) -> bool {
+    pub(crate) fn offers_smtputf8(&self) -> bool {
         self.smtputf8
     }
 
@@ -205,7 +205,7 @@ impl Injector {
     ///
     /// # Errors
     /// As [`Injector::send`].
-    pub async fn rehearse(
+    pub(crate) async fn rehearse(
         &mut self,
         reverse_path: &str,
         target: &Address,
@@ -267,7 +267,7 @@ impl Injector {
 
     /// Sends QUIT if the server waits for a command. A server that waits for a message would
     /// read QUIT as a part of it (RFC 2920, 3.1).
-    pub async fn quit(mut self) {
+    pub(crate) async fn quit(mut self) {
         if !self.is_at_command {
             return;
         }

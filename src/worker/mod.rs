@@ -24,13 +24,12 @@ use tokio::{
     time::sleep,
 };
 
-pub use self::{
-    answering::{Answering, ReplySettings},
-    injection::{InjectionError, InjectionSettings, Injector},
-    retry::{Retry, Times},
-    task::Worker,
-    upkeep::Upkeep,
-};
+pub(crate) use self::answering::{Answering, ReplySettings};
+pub use self::injection::Injector;
+pub(crate) use self::injection::{InjectionError, InjectionSettings};
+pub(crate) use self::retry::Retry;
+pub(crate) use self::task::Worker;
+pub(crate) use self::upkeep::Upkeep;
 use self::{
     delivering::DeliverReplies,
     holding::{InWork, holding},
@@ -96,7 +95,7 @@ impl Worker {
     /// # Errors
     /// A task panicked. All others have ended as well: a gateway that loses its tasks one by
     /// one would go unnoticed.
-    pub async fn run(
+    pub(crate) async fn run(
         self: Arc<Self>,
         requests: usize,
         deliveries: usize,

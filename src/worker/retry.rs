@@ -6,28 +6,28 @@ use crate::config::Period;
 
 /// The rules for repeating failed attempts.
 #[derive(Clone, Copy, Debug)]
-pub struct Retry {
+pub(crate) struct Retry {
     /// The wait after the first failure. Each further failure doubles it.
-    pub first: Period,
+    pub(crate) first: Period,
     /// The longest wait.
-    pub longest: Period,
+    pub(crate) longest: Period,
     /// The age after which an attempt is not repeated.
-    pub give_up: Period,
+    pub(crate) give_up: Period,
     /// The age of a request after which its sender gets a late notice.
-    pub notice_after: Period,
+    pub(crate) notice_after: Period,
 }
 
 /// The times that decide about the next attempt.
 #[derive(Clone, Copy, Debug)]
-pub struct Times {
+pub(crate) struct Times {
     /// The acceptance of the request.
-    pub asked: Timestamp,
+    pub(crate) asked: Timestamp,
     /// The start of what is attempted: the request's acceptance or its completion.
-    pub since: Timestamp,
+    pub(crate) since: Timestamp,
     /// The present time.
-    pub now: Timestamp,
+    pub(crate) now: Timestamp,
     /// Anything that began before this time is surely older than [`Retry::give_up`].
-    pub given_up_before: Timestamp,
+    pub(crate) given_up_before: Timestamp,
 }
 
 /// The longest wait between two attempts at a port in trouble. The waiting replies go
@@ -38,14 +38,14 @@ impl Retry {
     /// The time of the next attempt at a port, after this many failures in a row, the last
     /// of them now. `jitter` is as in [`Retry::next`].
     #[must_use]
-    pub fn port_again(&self, failures: u32, now: Timestamp, jitter: u64) -> Timestamp {
+    pub(crate) fn port_again(&self, failures: u32, now: Timestamp, jitter: u64) -> Timestamp {
         let wait = self.wait(failures, self.longest.min(LONGEST_OF_PORT), jitter);
         now.saturating_add(wait).unwrap_or(Timestamp::MAX)
     }
 
     /// Requests accepted at or before the returned time are late now.
     #[must_use]
-    pub fn late_if_by(&self, now: Timestamp) -> Timestamp {
+    pub(crate) fn late_if_by(&self, now: Timestamp) -> Timestamp {
         let latest = now.saturating_sub(self.notice_after.as_signed());
         latest.unwrap_or(Timestamp::MIN)
     }
@@ -53,7 +53,7 @@ impl Retry {
     /// The time of the next attempt, as [`Retry::next`] returns it. If a late notice is
     /// still owed, the next attempt comes no later than the notice is due.
     #[must_use]
-    pub fn again(
+    pub(crate) fn again(
         &self,
         attempts: u32,
         times: Times,
@@ -74,7 +74,7 @@ impl Retry {
     /// `jitter` is any number. It spreads the time over the last quarter of the wait, so
     /// that attempts that failed together are not repeated together.
     #[must_use]
-    pub fn next(&self, attempts: u32, times: Times, jitter: u64) -> Option<Timestamp> {
+    pub(crate) fn next(&self, attempts: u32, times: Times, jitter: u64) -> Option<Timestamp> {
         if times.since < times.given_up_before {
             return None;
         }

@@ -22,19 +22,19 @@ use crate::{
 pub(super) const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The settings and handles that all tasks share.
-pub struct Worker {
+pub(crate) struct Worker {
     /// The store with the spool.
-    pub store: Arc<Store>,
+    pub(crate) store: Arc<Store>,
     /// The clock for leases and retries.
-    pub clock: Arc<WatchedClock>,
+    pub(crate) clock: Arc<WatchedClock>,
     /// Makes completions; replaced when the configuration is.
-    pub answering: watch::Receiver<Arc<Answering>>,
+    pub(crate) answering: watch::Receiver<Arc<Answering>>,
     /// The port for replies; replaced when the configuration is.
-    pub delivering: watch::Receiver<InjectionSettings>,
+    pub(crate) delivering: watch::Receiver<InjectionSettings>,
     /// The time after which a lease ends unless it is renewed.
-    pub lease: Period,
+    pub(crate) lease: Period,
     /// The rules for repeating failed attempts.
-    pub retry: Retry,
+    pub(crate) retry: Retry,
 }
 
 /// Whether a task found work.

@@ -29,26 +29,26 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Does the regular chores of the store.
-pub struct Upkeep {
+pub(crate) struct Upkeep {
     /// The store that the chores are for.
-    pub store: Arc<Store>,
+    pub(crate) store: Arc<Store>,
     /// The key management system whose sealed rows are checked.
-    pub kms: Arc<dyn Kms>,
+    pub(crate) kms: Arc<dyn Kms>,
     /// Gets the rows that somebody altered.
-    pub altered_rows: watch::Sender<AlteredRows>,
+    pub(crate) altered_rows: watch::Sender<AlteredRows>,
     /// The clock that decides what is old.
-    pub clock: Arc<WatchedClock>,
+    pub(crate) clock: Arc<WatchedClock>,
     /// The time for which audit entries and modules' histories are kept; replaced when the
     /// configuration is.
-    pub keep: watch::Receiver<Period>,
+    pub(crate) keep: watch::Receiver<Period>,
     /// The time for which replay marks are kept, from the time in their requests. It is at
     /// least as long as a fresh request may wait for its answer.
-    pub replay_marks: Period,
+    pub(crate) replay_marks: Period,
     /// Whether metrics are served, so that the backlog is measured.
-    pub is_measured: bool,
+    pub(crate) is_measured: bool,
     /// The time before the end of the last KMC key from which the log warns; none if
     /// another system has the keys.
-    pub key_warning: Option<Period>,
+    pub(crate) key_warning: Option<Period>,
 }
 
 /// A regular chore.
@@ -73,7 +73,7 @@ struct Watches {
 impl Upkeep {
     /// Does each chore when it is due until `stop` turns true. Then logs the head once
     /// more.
-    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+    pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
         let begun = Instant::now();
         let mut chores = [
             (begun, MINUTE, Chore::SettleCounts),

@@ -100,34 +100,34 @@ pub enum AdministrationError {
 
 /// A KMC key pair to add, generated or imported.
 #[derive(Debug)]
-pub struct NewKmcKey<'a> {
+pub(crate) struct NewKmcKey<'a> {
     /// Identifier of the key; [`new_kmcid`] makes a new one.
-    pub kmcid: KmcId,
+    pub(crate) kmcid: KmcId,
     /// The key pair.
-    pub private_key: &'a PrivateKey,
+    pub(crate) private_key: &'a PrivateKey,
     /// Requests made for the key are answered from this moment on …
-    pub activation: StsTime,
+    pub(crate) activation: StsTime,
     /// … and no longer from this moment on.
-    pub expiry: StsTime,
+    pub(crate) expiry: StsTime,
 }
 
 /// A module to register.
 #[derive(Debug)]
-pub struct NewModule<'a> {
+pub(crate) struct NewModule<'a> {
     /// Identifier of the module; [`new_smid`] makes a new one.
-    pub smid: SmId,
+    pub(crate) smid: SmId,
     /// Hardware id that its requests must state.
-    pub hardware: Ident,
+    pub(crate) hardware: Ident,
     /// The supply groups whose vending keys it may have.
-    pub sgcs: BTreeSet<Sgc>,
+    pub(crate) sgcs: BTreeSet<Sgc>,
     /// The key that the module shares with the KMC. Hand it to the module now:
     /// nobody gets it out of the tables again.
-    pub dak: &'a Dak,
+    pub(crate) dak: &'a Dak,
 }
 
 /// The supply groups that a module should have.
 #[derive(Clone, Debug)]
-pub enum SupplyGroups {
+pub(crate) enum SupplyGroups {
     /// Only these.
     Exactly(BTreeSet<Sgc>),
     /// Its present supply groups, with changes.
@@ -158,11 +158,11 @@ impl SupplyGroups {
 
 /// A module before and after an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModuleReplaced {
+pub(crate) struct ModuleReplaced {
     /// The row before the order.
-    pub before: ModuleRow,
+    pub(crate) before: ModuleRow,
     /// The row after the order.
-    pub after: ModuleRow,
+    pub(crate) after: ModuleRow,
 }
 
 /// A vending key to add, generated or imported.
@@ -177,12 +177,20 @@ pub struct NewVendingKey<'a> {
 }
 
 /// A new KMCID, created at `now`. A random part makes it unique.
-pub fn new_kmcid(issuer: Ident, name: Ident, now: Timestamp) -> Result<KmcId, AdministrationError> {
+pub(crate) fn new_kmcid(
+    issuer: Ident,
+    name: Ident,
+    now: Timestamp,
+) -> Result<KmcId, AdministrationError> {
     Ok(KmcId::new(issuer, name, sts_time(now)?, random_array()?))
 }
 
 /// A new SMID, created at `now`. A random part makes it unique.
-pub fn new_smid(issuer: Ident, name: Ident, now: Timestamp) -> Result<SmId, AdministrationError> {
+pub(crate) fn new_smid(
+    issuer: Ident,
+    name: Ident,
+    now: Timestamp,
+) -> Result<SmId, AdministrationError> {
     Ok(SmId::new(issuer, name, sts_time(now)?, random_array()?))
 }
 
@@ -206,7 +214,7 @@ impl<'a> Administration<'a> {
     /// # Errors
     /// [`AdministrationError::KmcKeyServes`]; otherwise as
     /// [`add_kmc_key`](Self::add_kmc_key).
-    pub async fn add_first_kmc_key(
+    pub(crate) async fn add_first_kmc_key(
         &self,
         new: NewKmcKey<'_>,
         now: Timestamp,
@@ -225,7 +233,7 @@ impl<'a> Administration<'a> {
     /// # Errors
     /// [`AdministrationError`]: times at which the key would never serve, a key
     /// pair or KMCID that exists, trouble with tables or random bytes.
-    pub async fn add_kmc_key(
+    pub(crate) async fn add_kmc_key(
         &self,
         new: NewKmcKey<'_>,
         now: Timestamp,
@@ -256,7 +264,7 @@ impl<'a> Administration<'a> {
     /// # Errors
     /// [`AdministrationError`]: too many supply groups, an SMID that exists,
     /// trouble with tables or random bytes.
-    pub async fn add_module(
+    pub(crate) async fn add_module(
         &self,
         new: NewModule<'_>,
         now: Timestamp,
@@ -281,7 +289,7 @@ impl<'a> Administration<'a> {
     /// [`AdministrationError`]: too many supply groups, a group to remove that the
     /// module does not have, an unknown SMID, a row that doesn't open, trouble with
     /// tables or random bytes.
-    pub async fn authorise(
+    pub(crate) async fn authorise(
         &self,
         smid: &SmId,
         groups: SupplyGroups,
@@ -301,7 +309,7 @@ impl<'a> Administration<'a> {
     /// # Errors
     /// [`AdministrationError`]: an unknown SMID, a row that doesn't open, trouble
     /// with tables or random bytes.
-    pub async fn revoke(
+    pub(crate) async fn revoke(
         &self,
         smid: &SmId,
         now: Timestamp,
@@ -315,7 +323,7 @@ impl<'a> Administration<'a> {
     ///
     /// # Errors
     /// As [`revoke`](Self::revoke).
-    pub async fn restore(
+    pub(crate) async fn restore(
         &self,
         smid: &SmId,
         now: Timestamp,
@@ -355,7 +363,7 @@ impl<'a> Administration<'a> {
     /// # Errors
     /// [`AdministrationError`]: no such key, a key that is still issued, times that
     /// contradict each other, trouble with tables or random bytes.
-    pub async fn replace_vending_key(
+    pub(crate) async fn replace_vending_key(
         &self,
         new: NewVendingKey<'_>,
         now: Timestamp,
@@ -378,7 +386,7 @@ impl<'a> Administration<'a> {
     /// # Errors
     /// [`AdministrationError`]: an unknown key, a row that doesn't open, trouble
     /// with tables or random bytes.
-    pub async fn retire(
+    pub(crate) async fn retire(
         &self,
         sgc: Sgc,
         krn: Krn,

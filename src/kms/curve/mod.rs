@@ -37,7 +37,7 @@ words! {
 
 impl Curve {
     /// Length in bytes of an x-coordinate and of a private scalar.
-    pub const fn field_length(self) -> usize {
+    pub(crate) const fn field_length(self) -> usize {
         match self {
             Self::P384 => 48,
             Self::P256 => 32,
@@ -45,7 +45,7 @@ impl Curve {
     }
 
     /// Length in bytes of a point in SEC1 uncompressed form.
-    pub const fn point_length(self) -> usize {
+    pub(crate) const fn point_length(self) -> usize {
         1 + 2 * self.field_length()
     }
 }
@@ -111,7 +111,7 @@ impl PublicPoint {
     /// # Errors
     /// [`PointError`] for every other form, for infinity and for a point that
     /// is not on `curve`.
-    pub fn read(curve: Curve, text: &str) -> Result<Self, PointError> {
+    pub(crate) fn read(curve: Curve, text: &str) -> Result<Self, PointError> {
         match curve {
             Curve::P384 => read_point(curve, text).map(Self::P384),
             Curve::P256 => read_point(curve, text).map(Self::P256),
@@ -119,7 +119,7 @@ impl PublicPoint {
     }
 
     /// The curve that the point lies on.
-    pub fn curve(&self) -> Curve {
+    pub(crate) fn curve(&self) -> Curve {
         match self {
             Self::P384(_) => Curve::P384,
             Self::P256(_) => Curve::P256,
@@ -127,7 +127,7 @@ impl PublicPoint {
     }
 
     /// The point in SEC1 uncompressed form.
-    pub fn to_sec1(&self) -> Vec<u8> {
+    pub(crate) fn to_sec1(&self) -> Vec<u8> {
         match self {
             Self::P384(point) => point.to_sec1_point(false).as_bytes().to_vec(),
             Self::P256(point) => point.to_sec1_point(false).as_bytes().to_vec(),
@@ -135,7 +135,7 @@ impl PublicPoint {
     }
 
     /// The point as a record writes it.
-    pub fn to_text(&self) -> PointText {
+    pub(crate) fn to_text(&self) -> PointText {
         match PointText::from_bytes(&self.to_sec1()) {
             Ok(text) => text,
             Err(_) => unreachable!("a record holds every point of both curves"),
@@ -143,7 +143,7 @@ impl PublicPoint {
     }
 
     /// The public-key fingerprint (records.md, section 5).
-    pub fn fingerprint(&self) -> Fingerprint {
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
         let digest = Sha256::digest(self.to_sec1());
         let (leftmost, _) = digest.split_ref::<U8>();
         Fingerprint((*leftmost).into())
@@ -180,11 +180,11 @@ where
 /// The fingerprint printed in STS600-9-2, 5.1.3.5, is a different one: no common
 /// hash of the key gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Fingerprint([u8; 8]);
+pub(crate) struct Fingerprint([u8; 8]);
 
 impl Fingerprint {
     /// Takes a fingerprint that another system computed.
-    pub const fn from_bytes(bytes: [u8; 8]) -> Self {
+    pub(crate) const fn from_bytes(bytes: [u8; 8]) -> Self {
         Self(bytes)
     }
 }
@@ -205,7 +205,7 @@ pub enum PrivateKey {
 
 impl PrivateKey {
     /// A fresh key from the operating system's generator.
-    pub fn generate(curve: Curve) -> Result<Self, RandomError> {
+    pub(crate) fn generate(curve: Curve) -> Result<Self, RandomError> {
         Ok(match curve {
             Curve::P384 => Self::P384(SecretKey::try_generate()?),
             Curve::P256 => Self::P256(SecretKey::try_generate()?),
@@ -238,7 +238,7 @@ impl PrivateKey {
     }
 
     /// The curve that the key belongs to.
-    pub fn curve(&self) -> Curve {
+    pub(crate) fn curve(&self) -> Curve {
         match self {
             Self::P384(_) => Curve::P384,
             Self::P256(_) => Curve::P256,
@@ -258,7 +258,7 @@ impl PrivateKey {
     ///
     /// # Errors
     /// [`PointError::TwoCurves`] if `peer` is on the other curve.
-    pub fn agree(&self, peer: &PublicPoint) -> Result<SecretBytes, PointError> {
+    pub(crate) fn agree(&self, peer: &PublicPoint) -> Result<SecretBytes, PointError> {
         match (self, peer) {
             (Self::P384(key), PublicPoint::P384(point)) => Ok(agree(key, point)),
             (Self::P256(key), PublicPoint::P256(point)) => Ok(agree(key, point)),

@@ -69,7 +69,7 @@ impl EmbeddedKms {
     }
 
     /// Accepts update files that these keys sign. Without keys, none is accepted.
-    pub fn trusting(self, stsa_keys: Vec<StsaKey>) -> Self {
+    pub(crate) fn trusting(self, stsa_keys: Vec<StsaKey>) -> Self {
         Self { stsa_keys, ..self }
     }
 

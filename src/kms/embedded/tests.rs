@@ -14,7 +14,7 @@ use crate::{
         klf::Opener,
     },
     request_id::RequestId,
-    sts::{Dkga, Krn, PointText, Sgc, VendingKeyAttributes},
+    sts::{Dkga, Krn, PointText, Sgc, TypedRecord as _, VendingKeyAttributes, VkloadRsp},
     time::Period,
 };
 
@@ -47,12 +47,10 @@ async fn a_granted_file_opens_to_exactly_the_modules_keys() {
             kmc_point: &world.kmc_key.public_point(),
         };
         let opened = opener.open(&grant.key_load_file).unwrap();
-        assert_eq!(
-            opened.response.response_time.to_string(),
-            "20260301T120000Z"
-        );
+        let response = VkloadRsp::from_record(&grant.key_load_file[0]).unwrap();
+        assert_eq!(response.response_time.to_string(), "20260301T120000Z");
         let content = world.tables.content();
-        for ((attributes, key), pair) in opened.vending_keys.iter().zip(expected) {
+        for ((attributes, key), pair) in opened.iter().zip(expected) {
             assert_eq!((attributes.sgc, attributes.krn), pair);
             let row = content
                 .vending_keys

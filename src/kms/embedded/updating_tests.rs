@@ -133,7 +133,7 @@ async fn modules_are_added_replaced_and_revoked_on_both_curves() {
         for (smid, dak, sgc) in [(&new, &first, "000439"), (&known, &second, "123456")] {
             let row = row(smid);
             assert_eq!(row.state, ModuleState::Active);
-            assert_eq!(row.hardware.as_str(), "Example-SM2");
+            assert_eq!(row.hardware.to_string(), "Example-SM2");
             assert_eq!(row.sgcs, [sgc.parse().unwrap()].into());
             assert_eq!(row.open(&storage_key).unwrap().expose(), dak.expose());
         }

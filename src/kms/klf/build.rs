@@ -14,7 +14,7 @@ use crate::sts::{
 
 /// Why no key load file could be made.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum BuildError {
+pub(crate) enum BuildError {
     /// More than [`MAXIMUM_KEYS`].
     #[error("a key load file holds at most {MAXIMUM_KEYS} vending keys, not {0}")]
     TooManyKeys(usize),
@@ -31,21 +31,21 @@ pub enum BuildError {
 
 /// Everything that a key load file is made from.
 #[derive(Debug)]
-pub struct NewFile<'a> {
+pub(crate) struct NewFile<'a> {
     /// The request. Its MAC must be verified already.
-    pub request: &'a VkloadReq,
+    pub(crate) request: &'a VkloadReq,
     /// The module's public point, read from the request.
-    pub module_point: &'a PublicPoint,
+    pub(crate) module_point: &'a PublicPoint,
     /// The module's Device Authentication Key.
-    pub dak: &'a Dak,
+    pub(crate) dak: &'a Dak,
     /// The KMC's private key that the request names.
-    pub kmc_key: &'a PrivateKey,
+    pub(crate) kmc_key: &'a PrivateKey,
     /// The vending keys, in any order.
-    pub vending_keys: Vec<(VendingKeyAttributes, VendingKey)>,
+    pub(crate) vending_keys: Vec<(VendingKeyAttributes, VendingKey)>,
     /// When the file is made.
-    pub response_time: StsTime,
+    pub(crate) response_time: StsTime,
     /// 16 random bytes, never used before.
-    pub nonce: [u8; 16],
+    pub(crate) nonce: [u8; 16],
 }
 
 impl NewFile<'_> {
@@ -53,7 +53,7 @@ impl NewFile<'_> {
     ///
     /// # Errors
     /// [`BuildError`]: too many keys, a key twice, or keys on two curves.
-    pub fn build(mut self) -> Result<Vec<Record>, BuildError> {
+    pub(crate) fn build(mut self) -> Result<Vec<Record>, BuildError> {
         self.vending_keys
             .sort_by_key(|(attributes, _)| (attributes.sgc, attributes.krn));
         self.check_keys()?;

@@ -13,11 +13,11 @@ use crate::sts::{PointText, Record, SmId, VendingKeyAttributes, VkloadReq, Vkloa
 
 /// The most vending keys that one file of records holds beside its first and
 /// last record (records.md, section 4).
-pub const MAXIMUM_KEYS: usize = file::MAXIMUM_RECORDS - 2;
+pub(crate) const MAXIMUM_KEYS: usize = file::MAXIMUM_RECORDS - 2;
 
 /// The key by which a request is answered only once: SHA-256 over
 /// `SMID|public key`. Neither of them contains a `|`.
-pub fn replay_key(smid: &SmId, public_key: &PointText) -> [u8; 32] {
+pub(crate) fn replay_key(smid: &SmId, public_key: &PointText) -> [u8; 32] {
     Sha256::digest(format!("{smid}|{public_key}")).into()
 }
 

@@ -14,6 +14,7 @@ mod tampering;
 #[cfg(test)]
 mod vectors;
 
-pub use build::{BuildError, NewFile};
-pub use keys::{MAXIMUM_KEYS, replay_key};
-pub use open::{OpenError, OpenedFile, Opener};
+pub(crate) use build::NewFile;
+pub(crate) use keys::{MAXIMUM_KEYS, replay_key};
+pub use open::Opener;
+pub(crate) use open::{OpenError, OpenedKeys};

@@ -68,21 +68,15 @@ pub struct Opener<'a> {
     pub kmc_point: &'a PublicPoint,
 }
 
-/// An opened key load file.
-#[derive(Debug)]
-pub struct OpenedFile {
-    /// First record of the file.
-    pub response: VkloadRsp,
-    /// The vending keys, in the order of the file.
-    pub vending_keys: Vec<(VendingKeyAttributes, VendingKey)>,
-}
+/// The vending keys of a key load file, in the order of the file.
+pub(crate) type OpenedKeys = Vec<(VendingKeyAttributes, VendingKey)>;
 
 impl Opener<'_> {
     /// Opens the file. No key is unwrapped before the MAC is verified.
     ///
     /// # Errors
     /// [`OpenError`]: the first fault that is found.
-    pub fn open(&self, records: &[Record]) -> Result<OpenedFile, OpenError> {
+    pub fn open(&self, records: &[Record]) -> Result<OpenedKeys, OpenError> {
         let [first, wrapped @ .., last] = records else {
             return Err(OpenError::Short);
         };
@@ -99,14 +93,7 @@ impl Opener<'_> {
             .map(Vk::from_record)
             .collect::<Result<_, _>>()?;
         check_list(&response, &wrapped)?;
-        let vending_keys = wrapped
-            .into_iter()
-            .map(|vk| keys.unwrap(vk))
-            .collect::<Result<_, _>>()?;
-        Ok(OpenedFile {
-            response,
-            vending_keys,
-        })
+        wrapped.into_iter().map(|vk| keys.unwrap(vk)).collect()
     }
 
     fn check_request(&self, response: &VkloadRsp) -> Result<(), OpenError> {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use super::build::BuildError;
 use super::keys::prefix;
 use super::vectors::{Exchange, Key};
 use super::*;
@@ -9,10 +10,8 @@ use crate::kms::curve::{Curve, PointError, PrivateKey};
 use crate::kms::dak::Dak;
 use crate::kms::vending_key::{VendingKey, VendingKeyError};
 use crate::secrets::primitives::{self, WrapError};
-use crate::sts::{
-    Dkga, Identifier, IdentifierKind, Krn, Record, TypedRecord as _, VendingKeyAttributes, Vk,
-    VkloadReq, file,
-};
+use crate::sts::{Dkga, Krn, Record, TypedRecord as _, VendingKeyAttributes, Vk, VkloadReq, file};
+use crate::sts::{Identifier, IdentifierKind, Kmc, Sm};
 
 #[test]
 fn a_request_with_any_changed_field_is_not_authentic() {
@@ -170,8 +169,8 @@ fn a_file_for_another_request_is_refused() {
         let kmcid = "KMCID.1:Example:K0002:20260101T000000Z:3459734C8215E5FE:";
         let smid = "SMID.1:Example:90000002:20260102T030405Z:09D598DBA26CF3AC:";
         for (field, value) in [
-            (0, other::<crate::sts::Kmc>(kmcid).to_string()),
-            (1, other::<crate::sts::Sm>(smid).to_string()),
+            (0, other::<Kmc>(kmcid).to_string()),
+            (1, other::<Sm>(smid).to_string()),
             (2, "20260301T120001Z".to_owned()),
         ] {
             let mut file = exchange.file.clone();
@@ -335,6 +334,6 @@ fn what_fits_into_no_file_is_not_built() {
             file::parse(file::write(&largest).as_bytes()).unwrap(),
             largest
         );
-        assert_eq!(exchange.open(&largest).unwrap().vending_keys.len(), 998);
+        assert_eq!(exchange.open(&largest).unwrap().len(), 998);
     }
 }

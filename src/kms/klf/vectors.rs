@@ -5,6 +5,7 @@
 
 use serde::Deserialize;
 
+use super::build::BuildError;
 use super::keys::{FileKeys, info};
 use super::*;
 use crate::kms::curve::{PrivateKey, PublicPoint};
@@ -115,7 +116,7 @@ impl Exchange {
             .collect()
     }
 
-    pub(super) fn open(&self, records: &[Record]) -> Result<OpenedFile, OpenError> {
+    pub(super) fn open(&self, records: &[Record]) -> Result<OpenedKeys, OpenError> {
         let kmc_point = &self.kmc_key.public_point();
         let Self {
             module_key,
@@ -262,14 +263,15 @@ fn the_file_is_built_byte_for_byte_whatever_the_order_of_its_keys() {
 fn the_file_is_opened_to_its_keys_and_check_values() {
     for (vector, exchange) in Exchange::all() {
         let opened = exchange.open(&exchange.file).unwrap();
-        assert_eq!(opened.response, exchange.response);
-        assert_eq!(opened.vending_keys.len(), vector.vending_keys.len());
-        for ((attributes, key), expected) in opened.vending_keys.iter().zip(&vector.vending_keys) {
+        let response = VkloadRsp::from_record(&exchange.file[0]).unwrap();
+        assert_eq!(response, exchange.response);
+        assert_eq!(opened.len(), vector.vending_keys.len());
+        for ((attributes, key), expected) in opened.iter().zip(&vector.vending_keys) {
             assert_eq!(*attributes, expected.read().0);
             assert_eq!(upper_hex(key.expose()), expected.key);
             assert_eq!(key.kcv(attributes).to_string(), expected.kcv);
         }
-        for (_, key) in &opened.vending_keys {
+        for (_, key) in &opened {
             assert_debug_hides(&opened, key.expose());
         }
     }

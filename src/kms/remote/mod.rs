@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use self::absence::Absence;
-pub use self::settings::RemoteSettings;
+pub(crate) use self::settings::RemoteSettings;
 use self::trouble::Trouble;
 use self::wire::Question;
 use crate::kms::interface::Kms;
@@ -34,7 +34,7 @@ use crate::sts::{VkloadReq, file};
 const ACCEPTANCES_AT_ONCE: usize = 8;
 
 /// A key management system in another process.
-pub struct RemoteKms {
+pub(crate) struct RemoteKms {
     socket: PathBuf,
     settings: RemoteSettings,
     acceptances: Semaphore,
@@ -44,7 +44,7 @@ pub struct RemoteKms {
 impl RemoteKms {
     /// The external system, if the settings name a socket. Each question is a
     /// connection of its own, so that a system that is back is found again.
-    pub fn new(settings: RemoteSettings) -> Option<Self> {
+    pub(crate) fn new(settings: RemoteSettings) -> Option<Self> {
         Some(Self {
             socket: settings.socket.clone()?,
             settings,

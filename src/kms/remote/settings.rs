@@ -9,19 +9,19 @@ use crate::time::Period;
 /// `[kms]`: an external key management system instead of the embedded one.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
-pub struct RemoteSettings {
+pub(crate) struct RemoteSettings {
     /// The system's Unix socket. Without one the embedded system answers.
-    pub socket: Option<PathBuf>,
+    pub(crate) socket: Option<PathBuf>,
     /// The longest time for a connection to be taken.
-    pub connect_timeout: Period,
+    pub(crate) connect_timeout: Period,
     /// The longest time for a question to be read.
-    pub request_timeout: Period,
+    pub(crate) request_timeout: Period,
     /// The longest time from there to the end of the answer.
-    pub answer_timeout: Period,
+    pub(crate) answer_timeout: Period,
     /// The longest time for a whole question while a message waits to be accepted,
     /// to learn whether a module made the request. After that the sender counts as a
     /// stranger.
-    pub acceptance_timeout: Period,
+    pub(crate) acceptance_timeout: Period,
 }
 
 impl Default for RemoteSettings {

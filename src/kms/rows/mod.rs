@@ -23,15 +23,15 @@ pub struct KmcKeyRow {
     /// Identifier by which requests name the key.
     pub kmcid: KmcId,
     /// Curve of the key pair.
-    pub curve: Curve,
+    pub(crate) curve: Curve,
     /// Public point, as records write it.
-    pub public_key: PointText,
+    pub(crate) public_key: PointText,
     /// Requests made for the key are answered from this moment on …
-    pub activation: StsTime,
+    pub(crate) activation: StsTime,
     /// … and no longer from this moment on.
-    pub expiry: StsTime,
+    pub(crate) expiry: StsTime,
     /// Private scalar, big-endian.
-    pub sealed_private_key: Sealed,
+    pub(crate) sealed_private_key: Sealed,
 }
 
 impl KmcKeyRow {
@@ -104,7 +104,7 @@ fn not_sealed_yet() -> Sealed {
 words! {
     /// Whether a module may request key load files.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-    pub enum ModuleState {
+    pub(crate) enum ModuleState {
         /// The module may request them.
         Active = "active",
         /// The module may no longer request them.
@@ -115,7 +115,7 @@ words! {
 /// A text other than `active` and `revoked`.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("a module is either active or revoked")]
-pub struct UnknownModuleState;
+pub(crate) struct UnknownModuleState;
 
 impl FromStr for ModuleState {
     type Err = UnknownModuleState;
@@ -131,13 +131,13 @@ pub struct ModuleRow {
     /// Identifier of the module.
     pub smid: SmId,
     /// Hardware id that the module's requests must state.
-    pub hardware: Ident,
+    pub(crate) hardware: Ident,
     /// Whether the module may request key load files.
-    pub state: ModuleState,
+    pub(crate) state: ModuleState,
     /// The supply groups whose vending keys it may have.
-    pub sgcs: BTreeSet<Sgc>,
+    pub(crate) sgcs: BTreeSet<Sgc>,
     /// Device Authentication Key of the module.
-    pub sealed_dak: Sealed,
+    pub(crate) sealed_dak: Sealed,
 }
 
 impl ModuleRow {
@@ -193,7 +193,7 @@ impl ModuleRow {
     }
 
     /// The differences from `before`, in words for the audit log.
-    pub fn change_from(&self, before: &Self) -> String {
+    pub(crate) fn change_from(&self, before: &Self) -> String {
         let mut changes = Vec::new();
         if self.hardware != before.hardware {
             changes.push(format!(
@@ -223,11 +223,11 @@ pub struct VendingKeyRow {
     /// The fields of `X.VK.1` beside the key.
     pub attributes: VendingKeyAttributes,
     /// EXP, the last moment at which the KMC issues the key; none for no end.
-    pub expires: Option<StsTime>,
+    pub(crate) expires: Option<StsTime>,
     /// Check value of the key.
-    pub kcv: Kcv,
+    pub(crate) kcv: Kcv,
     /// The key itself.
-    pub sealed_key: Sealed,
+    pub(crate) sealed_key: Sealed,
 }
 
 impl VendingKeyRow {
@@ -249,7 +249,7 @@ impl VendingKeyRow {
     }
 
     /// SGC and KRN, which identify the key, in words for people.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!(
             "vending key {}/{}",
             self.attributes.sgc, self.attributes.krn
@@ -258,13 +258,13 @@ impl VendingKeyRow {
 
     /// Whether key load files still contain the key at `now`: neither its IUT nor
     /// its EXP has passed.
-    pub fn is_issued_at(&self, now: StsTime) -> bool {
+    pub(crate) fn is_issued_at(&self, now: StsTime) -> bool {
         let passed = |last: Option<StsTime>| last.is_some_and(|last| last < now);
         !passed(self.attributes.iut) && !passed(self.expires)
     }
 
     /// The differences from `before`, in words for the audit log.
-    pub fn change_from(&self, before: &Self) -> String {
+    pub(crate) fn change_from(&self, before: &Self) -> String {
         let time = |expires: Option<StsTime>| {
             expires.map_or_else(|| "none".to_owned(), |time| time.to_string())
         };

@@ -20,7 +20,7 @@ use crate::{
 
 /// A change of one module.
 #[derive(Debug)]
-pub enum Change<'a> {
+pub(crate) enum Change<'a> {
     /// The module may request keys, with this DAK and for these supply groups.
     Add {
         /// The module.
@@ -43,24 +43,24 @@ pub enum Change<'a> {
 
 /// Everything that an update file is made from.
 #[derive(Debug)]
-pub struct NewUpdate<'a> {
+pub(crate) struct NewUpdate<'a> {
     /// The KMC key that the modules' keys are wrapped for.
-    pub kmc_key: &'a PkEcdh,
+    pub(crate) kmc_key: &'a PkEcdh,
     /// The public point in that record, verified.
-    pub kmc_point: &'a PublicPoint,
+    pub(crate) kmc_point: &'a PublicPoint,
     /// One more than the serial of the last file by the same STSA key.
-    pub serial: u32,
+    pub(crate) serial: u32,
     /// When the file is made.
-    pub time: StsTime,
+    pub(crate) time: StsTime,
     /// A fresh key on the KMC key's curve, used for this file only.
-    pub ephemeral: &'a PrivateKey,
+    pub(crate) ephemeral: &'a PrivateKey,
     /// The changes, at most one for each module.
-    pub changes: Vec<Change<'a>>,
+    pub(crate) changes: Vec<Change<'a>>,
 }
 
 /// Why no update file could be made.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum BuildError {
+pub(crate) enum BuildError {
     /// More modules than one file holds.
     #[error("an update file holds at most {MAXIMUM_MODULES} modules, not {0}")]
     TooManyModules(usize),
@@ -80,7 +80,7 @@ impl NewUpdate<'_> {
     ///
     /// # Errors
     /// [`BuildError`]: too many modules or supply groups, or keys on two curves.
-    pub fn build(self) -> Result<Vec<Record>, BuildError> {
+    pub(crate) fn build(self) -> Result<Vec<Record>, BuildError> {
         let too_many = BuildError::TooManyModules(self.changes.len());
         if self.changes.len() > MAXIMUM_MODULES {
             return Err(too_many);
@@ -131,7 +131,7 @@ fn entry(change: Change<'_>, key: &UpdateKey) -> Result<SmEntry, BuildError> {
 
 /// Signs the records that [`NewUpdate::build`] made, and returns the whole file.
 #[must_use]
-pub fn sign(mut records: Vec<Record>, key: &StsaSigningKey) -> Vec<Record> {
+pub(crate) fn sign(mut records: Vec<Record>, key: &StsaSigningKey) -> Vec<Record> {
     let signature = key.sign(&file::covered_text(&records));
     records.push(SmUpdateSignature { signature }.to_record());
     records

@@ -9,7 +9,7 @@ mod signature;
 #[cfg(test)]
 mod tests;
 
-pub use build::{BuildError, Change, NewUpdate, sign};
+pub(crate) use build::{Change, NewUpdate, sign};
 pub(crate) use keys::UpdateKey;
-pub use open::{SignatureFailure, SignedUpdate, UpdateError, open};
-pub use signature::{Signature, StsaKey, StsaPublicKey, StsaSigningKey};
+pub(crate) use open::{SignatureFailure, SignedUpdate, UpdateError, open};
+pub(crate) use signature::{StsaKey, StsaPublicKey, StsaSigningKey};

@@ -14,22 +14,22 @@ use crate::sts::{
 
 /// An update file with a valid signature.
 #[derive(Clone, Debug)]
-pub struct SignedUpdate {
+pub(crate) struct SignedUpdate {
     /// The key that signed the file.
-    pub signer: StsaPublicKey,
+    pub(crate) signer: StsaPublicKey,
     /// First record of the file.
-    pub first: SmUpdate,
+    pub(crate) first: SmUpdate,
     /// The same record as text. The file's key is bound to it.
-    pub first_record: Record,
+    pub(crate) first_record: Record,
     /// The changes, at most one for each module.
-    pub entries: Vec<SmEntry>,
+    pub(crate) entries: Vec<SmEntry>,
     /// Content digest: equal for two files that say the same.
-    pub digest: [u8; 48],
+    pub(crate) digest: [u8; 48],
 }
 
 /// Why an update file is refused.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum UpdateError {
+pub(crate) enum UpdateError {
     /// Not a file of records.
     #[error(transparent)]
     File(#[from] FileError),
@@ -76,7 +76,11 @@ pub enum SignatureFailure {
 ///
 /// # Errors
 /// [`UpdateError`]: the first fault that is found.
-pub fn open(content: &[u8], keys: &[StsaKey], at: StsTime) -> Result<SignedUpdate, UpdateError> {
+pub(crate) fn open(
+    content: &[u8],
+    keys: &[StsaKey],
+    at: StsTime,
+) -> Result<SignedUpdate, UpdateError> {
     let records = file::parse(content)?;
     let Some((last, covered)) = records.split_last() else {
         return Err(UpdateError::Short);

@@ -12,18 +12,18 @@ use crate::kms::curve::{Curve, Fingerprint, PointError, PrivateKey, PublicPoint}
 use crate::sts::{PointText, StsTime};
 
 /// r ‖ s, 48 bytes each, big-endian.
-pub type Signature = [u8; 96];
+pub(crate) type Signature = [u8; 96];
 
 /// The public half of a key that the STSA signs with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StsaPublicKey(VerifyingKey);
+pub(crate) struct StsaPublicKey(VerifyingKey);
 
 impl StsaPublicKey {
     /// Reads a point on P-384 as a record writes it.
     ///
     /// # Errors
     /// [`PointError`] for every other form and for a point that is not on P-384.
-    pub fn read(text: &str) -> Result<Self, PointError> {
+    pub(crate) fn read(text: &str) -> Result<Self, PointError> {
         match PublicPoint::read(Curve::P384, text)? {
             PublicPoint::P384(key) => Ok(Self(key.into())),
             PublicPoint::P256(_) => Err(PointError::TwoCurves),
@@ -37,24 +37,24 @@ impl StsaPublicKey {
     /// Whether `signature` is a signature of `text` by this key: two numbers of 48
     /// bytes each, from 1 to below the group order.
     #[must_use]
-    pub fn verifies(&self, text: &[u8], signature: &[u8]) -> bool {
+    pub(crate) fn verifies(&self, text: &[u8], signature: &[u8]) -> bool {
         ecdsa::Signature::from_slice(signature)
             .is_ok_and(|signature| self.0.verify(text, &signature).is_ok())
     }
 
     /// The point as a record writes it.
-    pub fn to_text(&self) -> PointText {
+    pub(crate) fn to_text(&self) -> PointText {
         self.point().to_text()
     }
 
     /// Fingerprint of the key (records.md, section 5).
-    pub fn fingerprint(&self) -> Fingerprint {
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
         self.point().fingerprint()
     }
 }
 
 /// A key that the STSA signs with; wiped when dropped.
-pub struct StsaSigningKey {
+pub(crate) struct StsaSigningKey {
     key: SigningKey,
     public: StsaPublicKey,
 }
@@ -64,7 +64,7 @@ impl StsaSigningKey {
     ///
     /// # Errors
     /// [`PointError::TwoCurves`] if the key isn't on P-384.
-    pub fn new(private_key: &PrivateKey) -> Result<Self, PointError> {
+    pub(crate) fn new(private_key: &PrivateKey) -> Result<Self, PointError> {
         match private_key {
             PrivateKey::P384(key) => Ok(Self {
                 key: SigningKey::from(key),
@@ -76,13 +76,14 @@ impl StsaSigningKey {
 
     /// Signs `text`.
     #[must_use]
-    pub fn sign(&self, text: &[u8]) -> Signature {
+    pub(crate) fn sign(&self, text: &[u8]) -> Signature {
         let signature: ecdsa::Signature = self.key.sign(text);
         signature.to_bytes().into()
     }
 
     /// The public half of the key.
-    pub fn public(&self) -> &StsaPublicKey {
+    #[cfg(test)]
+    pub(crate) fn public(&self) -> &StsaPublicKey {
         &self.public
     }
 }
@@ -95,19 +96,19 @@ impl fmt::Debug for StsaSigningKey {
 
 /// An STSA key that the operator trusts for a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StsaKey {
+pub(crate) struct StsaKey {
     /// The public key to verify by.
-    pub key: StsaPublicKey,
+    pub(crate) key: StsaPublicKey,
     /// Trusted from this moment on …
-    pub valid_from: StsTime,
+    pub(crate) valid_from: StsTime,
     /// … and no longer from this moment on.
-    pub valid_until: StsTime,
+    pub(crate) valid_until: StsTime,
 }
 
 impl StsaKey {
     /// Whether the key is trusted at that time.
     #[must_use]
-    pub fn is_valid_at(&self, time: StsTime) -> bool {
+    pub(crate) fn is_valid_at(&self, time: StsTime) -> bool {
         self.valid_from <= time && time < self.valid_until
     }
 }

@@ -6,11 +6,11 @@ use super::super::header::{Header, Headers};
 
 /// A media type with its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ContentType {
+pub(crate) struct ContentType {
     /// `text` of `text/plain`, lower case.
-    pub kind: String,
+    pub(crate) kind: String,
     /// `plain` of `text/plain`, lower case.
-    pub subtype: String,
+    pub(crate) subtype: String,
     /// The names are in lower case.
     parameters: Vec<(String, String)>,
 }
@@ -58,24 +58,24 @@ impl ContentType {
     }
 
     /// Whether it is `kind/subtype`.
-    pub fn is(&self, kind: &str, subtype: &str) -> bool {
+    pub(crate) fn is(&self, kind: &str, subtype: &str) -> bool {
         self.kind == kind && self.subtype == subtype
     }
 
     /// The value of the first parameter with this name. `name` is in lower case.
-    pub fn parameter(&self, name: &str) -> Option<&str> {
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         parameter(&self.parameters, name)
     }
 
     /// `kind/subtype`.
-    pub fn essence(&self) -> String {
+    pub(crate) fn essence(&self) -> String {
         format!("{}/{}", self.kind, self.subtype)
     }
 }
 
 /// How a mail program should show a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Disposition {
+pub(crate) enum Disposition {
     /// As text of the message.
     Inline,
     /// As a file. Any unknown type is shown so too (RFC 2183 2.8).

@@ -21,13 +21,13 @@ const WRAPPERS: [&str; 6] = [
 
 /// One part that isn't a multipart, or a multipart that can't be split.
 #[derive(Clone, Debug)]
-pub struct Part<'m> {
+pub(crate) struct Part<'m> {
     /// text/plain if the part states no valid type.
-    pub content_type: ContentType,
+    pub(crate) content_type: ContentType,
     /// `None` if the part states no disposition.
-    pub disposition: Option<Disposition>,
+    pub(crate) disposition: Option<Disposition>,
     /// The file name that the part states.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     encoding: TransferEncoding,
     raw: &'m [u8],
     is_file: bool,
@@ -73,13 +73,13 @@ impl<'m> Part<'m> {
 
     /// Whether a mail program shows the part as a file: it is declared as one,
     /// has a file name, or isn't text.
-    pub fn is_attachment(&self) -> bool {
+    pub(crate) fn is_attachment(&self) -> bool {
         self.is_file
     }
 
     /// Whether Content-Disposition declares the part as a file. STS600-9-2 8.2
     /// requires this of files that a service needs.
-    pub fn is_declared_attachment(&self) -> bool {
+    pub(crate) fn is_declared_attachment(&self) -> bool {
         self.disposition == Some(Disposition::Attachment)
     }
 
@@ -97,18 +97,18 @@ impl<'m> Part<'m> {
     }
 
     /// Octets of the part in the message, still encoded.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.raw.len()
     }
 
     /// The content, with the well-formed part of its transfer encoding decoded.
-    pub fn content(&self) -> Cow<'m, [u8]> {
+    pub(crate) fn content(&self) -> Cow<'m, [u8]> {
         self.encoding.decode(self.raw)
     }
 
     /// The content as text, with the charset decoded and format=flowed (RFC
     /// 3676) joined.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let content = self.content();
         let charset = self.content_type.parameter("charset");
         let text = charset

@@ -38,7 +38,7 @@ impl Concern {
     ];
 
     /// The heading above the codes with this subject.
-    pub const fn title(self) -> &'static str {
+    pub(crate) const fn title(self) -> &'static str {
         match self {
             Concern::Message => "Errors in the message",
             Concern::Record => "Errors in the record",

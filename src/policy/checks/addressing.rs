@@ -44,7 +44,11 @@ pub(in crate::policy) fn targets(facts: &Facts<'_>) -> Result<Targets, Finding> 
 /// The addresses that get the reply, and those left out. The worker calls this
 /// again when it reads a request from the store, so that both agree.
 #[must_use]
-pub fn whom_to_answer(headers: &Headers, gateway: &GatewayAddresses, limit: usize) -> Targets {
+pub(crate) fn whom_to_answer(
+    headers: &Headers,
+    gateway: &GatewayAddresses,
+    limit: usize,
+) -> Targets {
     reply_targets(headers, gateway, is_no_persons).limited(limit)
 }
 

@@ -6,7 +6,7 @@ mod settings;
 mod site;
 mod zone_name;
 
-pub use score::{Failure, Hit, Reply, Score, ZoneReply};
-pub use settings::{ConfiguredSite, Settings};
-pub use site::{ReplyFilter, Site, SiteError};
-pub use zone_name::{ZoneName, without_keys};
+pub(crate) use score::{Hit, Reply, Score, ZoneReply};
+pub(crate) use settings::{ConfiguredSite, Settings};
+pub(crate) use site::Site;
+pub(crate) use zone_name::{ZoneName, without_keys};

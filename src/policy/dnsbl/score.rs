@@ -6,16 +6,16 @@ use super::{site::Site, zone_name::ZoneName};
 
 /// A zone and its reply about a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ZoneReply {
+pub(crate) struct ZoneReply {
     /// The zone that was asked.
-    pub zone: ZoneName,
+    pub(crate) zone: ZoneName,
     /// Its reply about the client.
-    pub reply: Reply,
+    pub(crate) reply: Reply,
 }
 
 /// A zone's reply about a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// The client is listed, with these codes.
     Listed(Vec<Ipv4Addr>),
     /// The client is not listed.
@@ -28,7 +28,7 @@ pub enum Reply {
 
 impl Reply {
     /// The reason why there is no answer, if there is none.
-    pub fn failure(&self) -> Option<&str> {
+    pub(crate) fn failure(&self) -> Option<&str> {
         match self {
             Reply::Listed(_) | Reply::NotListed => None,
             Reply::TimedOut => Some("it does not answer in time"),
@@ -38,7 +38,7 @@ impl Reply {
 
     /// The reply that a zone's addresses mean. Codes are within 127.0.0.0/8 (RFC 5782
     /// 2.1), except for the operators' error codes in 127.255.255.0/24.
-    pub fn of_addresses(addresses: Vec<Ipv4Addr>) -> Self {
+    pub(crate) fn of_addresses(addresses: Vec<Ipv4Addr>) -> Self {
         let error = addresses.iter().find_map(|address| match address.octets() {
             [127, 255, 255, _] => Some(format!("it answers {address}, an error code")),
             [127, ..] => None,
@@ -56,40 +56,40 @@ impl Reply {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Score {
     /// The sum of the weights of the sites that match.
-    pub total: i32,
+    pub(crate) total: i32,
     /// The total from which the client counts as listed.
-    pub threshold: i32,
+    pub(crate) threshold: i32,
     /// The sites that match, in the order of the configuration.
-    pub hits: Vec<Hit>,
+    pub(crate) hits: Vec<Hit>,
     /// The zones without an answer. They do not count against the client.
-    pub failures: Vec<Failure>,
+    pub(crate) failures: Vec<Failure>,
 }
 
 /// A site that matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hit {
+pub(crate) struct Hit {
     /// The zone of the site.
-    pub zone: ZoneName,
+    pub(crate) zone: ZoneName,
     /// The code of the zone's reply that counts.
-    pub code: Ipv4Addr,
+    pub(crate) code: Ipv4Addr,
     /// The weight of the site.
-    pub weight: i32,
+    pub(crate) weight: i32,
     /// The zone's reason for the listing (its TXT record).
-    pub text: Option<String>,
+    pub(crate) text: Option<String>,
 }
 
 /// A zone without an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// The zone that was asked.
-    pub zone: ZoneName,
+    pub(crate) zone: ZoneName,
     /// The reason why there is no answer.
-    pub reason: String,
+    pub(crate) reason: String,
 }
 
 impl Score {
     /// Weighs the replies. If several sites name a zone, each counts by itself.
-    pub fn of(sites: &[Site], threshold: i32, replies: &[ZoneReply]) -> Self {
+    pub(crate) fn of(sites: &[Site], threshold: i32, replies: &[ZoneReply]) -> Self {
         let reply_of = |zone: &ZoneName| {
             let found = replies.iter().find(|reply| reply.zone == *zone)?;
             Some(&found.reply)
@@ -123,12 +123,12 @@ impl Score {
     }
 
     /// Whether the client counts as listed.
-    pub fn is_listed(&self) -> bool {
+    pub(crate) fn is_listed(&self) -> bool {
         self.total >= self.threshold
     }
 
     /// The sites with a positive weight.
-    pub fn against(&self) -> impl Iterator<Item = &Hit> {
+    pub(crate) fn against(&self) -> impl Iterator<Item = &Hit> {
         self.hits.iter().filter(|hit| hit.weight > 0)
     }
 }

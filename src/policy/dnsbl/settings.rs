@@ -15,23 +15,23 @@ use super::site::Site;
 /// `[dnsbl]`: DNS blocklists, asked about clients with mail for the gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The sites, as in Postfix's `postscreen_dnsbl_sites`; none by default.
-    pub zones: Vec<ConfiguredSite>,
+    pub(crate) zones: Vec<ConfiguredSite>,
     /// The score from which a client is refused.
-    pub threshold: i32,
+    pub(crate) threshold: i32,
     /// The name server to ask. Without one those of /etc/resolv.conf are asked.
-    pub resolver: Option<SocketAddr>,
+    pub(crate) resolver: Option<SocketAddr>,
     /// The longest time for all questions about one client together.
-    pub time_limit: Period,
+    pub(crate) time_limit: Period,
     /// The time after which a zone that was switched off is tried again.
-    pub recheck: Period,
+    pub(crate) recheck: Period,
 }
 
 impl Settings {
     /// The largest `time_limit`. Postfix waits 10 s for the answer to RCPT, by
     /// main.cf.part.
-    pub const LONGEST_LOOK_UP: Period = Period::from_secs(8);
+    pub(crate) const LONGEST_LOOK_UP: Period = Period::from_secs(8);
 }
 
 impl Default for Settings {
@@ -50,16 +50,16 @@ impl Default for Settings {
 /// `postscreen_dnsbl_sites`, or a table with that text and the properties. If
 /// several sites name a zone, the properties of the first count.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfiguredSite {
+pub(crate) struct ConfiguredSite {
     /// Zone, filter of replies and weight.
-    pub site: Site,
+    pub(crate) site: Site,
     /// Whether the zone lists IPv4 addresses.
-    pub ipv4: bool,
+    pub(crate) ipv4: bool,
     /// Whether the zone lists IPv6 addresses.
-    pub ipv6: bool,
+    pub(crate) ipv6: bool,
     /// Whether the zone's test entries (RFC 5782 5) show that it is well. Private
     /// zones may have none.
-    pub health: bool,
+    pub(crate) health: bool,
 }
 
 impl<'de> Deserialize<'de> for ConfiguredSite {

@@ -11,18 +11,18 @@ use super::zone_name::{ZoneName, without_keys};
 
 /// A zone, the replies that count, and their weight.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Site {
+pub(crate) struct Site {
     /// The zone's domain in lower case, without a trailing dot.
-    pub zone: ZoneName,
+    pub(crate) zone: ZoneName,
     /// The replies that count. Without a filter all replies count that are no error.
-    pub filter: Option<ReplyFilter>,
+    pub(crate) filter: Option<ReplyFilter>,
     /// The number added to the score; less than zero for an allow list.
-    pub weight: i32,
+    pub(crate) weight: i32,
 }
 
 /// The reason why a text is no site.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum SiteError {
+pub(crate) enum SiteError {
     /// The text does not start with a domain.
     #[error("{0:?} is no domain of a zone")]
     Zone(String),
@@ -42,7 +42,7 @@ pub enum SiteError {
 
 impl Site {
     /// The first of a zone's replies that counts here.
-    pub fn first_match(&self, replies: &[Ipv4Addr]) -> Option<Ipv4Addr> {
+    pub(crate) fn first_match(&self, replies: &[Ipv4Addr]) -> Option<Ipv4Addr> {
         replies.iter().copied().find(|reply| {
             self.filter
                 .as_ref()
@@ -54,7 +54,7 @@ impl Site {
     ///
     /// # Errors
     /// [`SiteError::PublicName`].
-    pub fn shown_as(self, public: &str) -> Result<Self, SiteError> {
+    pub(crate) fn shown_as(self, public: &str) -> Result<Self, SiteError> {
         let public = parse_zone(public).map_err(|_| SiteError::PublicName(without_keys(public)))?;
         Ok(Self {
             zone: self.zone.shown_as(public),
@@ -63,7 +63,7 @@ impl Site {
     }
 
     /// The text of the configuration, with a mark in place of a key in the zone's name.
-    pub fn masked(&self) -> String {
+    pub(crate) fn masked(&self) -> String {
         self.zone.masked() + &self.effect()
     }
 
@@ -133,7 +133,7 @@ impl Display for Site {
 /// The addresses of a zone's reply that count: four numbers. Each may be a set in
 /// brackets, of numbers and ranges with `;` between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplyFilter([Octet; 4]);
+pub(crate) struct ReplyFilter([Octet; 4]);
 
 /// The ranges of one of the four numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,7 +141,7 @@ struct Octet(Vec<(u8, u8)>);
 
 impl ReplyFilter {
     /// Whether this reply counts.
-    pub fn matches(&self, reply: Ipv4Addr) -> bool {
+    pub(crate) fn matches(&self, reply: Ipv4Addr) -> bool {
         self.0
             .iter()
             .zip(reply.octets())

@@ -21,7 +21,7 @@ const SHORTEST_KEY: usize = 4;
 /// The name of a zone that is asked, and the name that is shown. Two names are
 /// equal if they ask the same zone.
 #[derive(Clone)]
-pub struct ZoneName {
+pub(crate) struct ZoneName {
     asked: String,
     public: String,
 }
@@ -42,27 +42,27 @@ impl ZoneName {
     }
 
     /// The same zone with another public name.
-    pub fn shown_as(self, public: String) -> Self {
+    pub(crate) fn shown_as(self, public: String) -> Self {
         Self { public, ..self }
     }
 
     /// The domain to look up. Only the name server may see it.
-    pub fn asked(&self) -> &str {
+    pub(crate) fn asked(&self) -> &str {
         &self.asked
     }
 
     /// The name that everybody may see.
-    pub fn public(&self) -> &str {
+    pub(crate) fn public(&self) -> &str {
         &self.public
     }
 
     /// Whether part of the name is a key, which only the name server may see.
-    pub fn has_key(&self) -> bool {
+    pub(crate) fn has_key(&self) -> bool {
         self.asked != self.public
     }
 
     /// `text`, which may quote the name that was asked, without its key.
-    pub fn hide_in(&self, text: &str) -> String {
+    pub(crate) fn hide_in(&self, text: &str) -> String {
         if !self.has_key() {
             return text.to_owned();
         }
@@ -74,7 +74,7 @@ impl ZoneName {
     }
 
     /// The form of `config get`, which can't be asked.
-    pub fn masked(&self) -> String {
+    pub(crate) fn masked(&self) -> String {
         match (self.has_key(), self.prefix()) {
             (false, _) => self.public.clone(),
             (true, Some(_)) => format!("{HIDDEN}.{}", self.public),
@@ -128,7 +128,7 @@ impl Debug for ZoneName {
 
 /// A text of the configuration without labels that look like a key. A zone in it
 /// may be misspelt.
-pub fn without_keys(text: &str) -> String {
+pub(crate) fn without_keys(text: &str) -> String {
     let is_label = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
     let mut shown = String::new();
     let mut rest = text;

@@ -8,7 +8,7 @@ use super::field::{FieldEntry, Value, any, entry, word};
 
 /// The rule `auto-responder`.
 #[rustfmt::skip]
-pub static AUTO_RESPONDER: &[FieldEntry] = &[
+pub(crate) static AUTO_RESPONDER: &[FieldEntry] = &[
     // Autoresponders
     flag("X-Autoreply", "Gmail, GitLab's and Redmine's lists"),
     flag("X-Auto-Reply", "a spelling of X-Autoreply"),

@@ -10,19 +10,19 @@ use super::sender::{Role, role_of};
 
 /// A header field by which automatic mail is recognised.
 #[derive(Clone, Copy, Debug)]
-pub struct FieldEntry {
+pub(crate) struct FieldEntry {
     /// The name of the field, in any case.
-    pub field: &'static str,
+    pub(crate) field: &'static str,
     /// The value that matches.
-    pub value: Value,
+    pub(crate) value: Value,
     /// The program that writes the field, or the document that defines it.
-    pub source: &'static str,
+    pub(crate) source: &'static str,
 }
 
 /// The comparison of a field's value by its RFC 5322 words, without comments and in
 /// any case. A field without a value matches only [`Value::Present`].
 #[derive(Clone, Copy, Debug)]
-pub enum Value {
+pub(crate) enum Value {
     /// Any value or none: some programs write the name alone.
     Present,
     /// Any word.
@@ -72,7 +72,7 @@ const DENIALS: [&str; 6] = ["no", "false", "0", "none", "never", "off"];
 
 impl FieldEntry {
     /// Whether the entry matches this field.
-    pub fn matches(&self, header: &Header) -> bool {
+    pub(crate) fn matches(&self, header: &Header) -> bool {
         header.is(self.field) && self.value.matches(&header.unfolded())
     }
 }

@@ -7,7 +7,7 @@ use super::sender::Role;
 
 /// The rule `mailing-list`.
 #[rustfmt::skip]
-pub static MAILING_LIST: &[FieldEntry] = &[
+pub(crate) static MAILING_LIST: &[FieldEntry] = &[
     // Documents
     any("List-Id", "RFC 2919"),
     any("List-Help", "RFC 2369"),

@@ -15,14 +15,19 @@ mod sender;
 mod subject;
 mod subject_marks;
 
-pub use auto_responder::AUTO_RESPONDER;
-pub use auto_submitted::AUTO_SUBMITTED;
+pub(crate) use auto_responder::AUTO_RESPONDER;
+pub(crate) use auto_submitted::AUTO_SUBMITTED;
+pub(crate) use field::FieldEntry;
 pub(super) use field::find;
-pub use field::{FieldEntry, Value};
-pub use mailing_list::MAILING_LIST;
-pub use precedence::PRECEDENCE;
-pub use relay::{Piece, RELAYS, RelayEntry, RelayForm};
-pub use report::{REPORTS, ReportEntry};
-pub use sender::{Form, Role, SENDERS, SenderEntry, is_verp_to, role_of};
-pub use subject::{Mark, MarkKind, SubjectEntry};
-pub use subject_marks::{SUBJECT_MARKS, mark_of};
+pub(crate) use mailing_list::MAILING_LIST;
+pub(crate) use precedence::PRECEDENCE;
+pub(crate) use report::{REPORTS, ReportEntry};
+pub(crate) use sender::{Role, SENDERS, SenderEntry, is_verp_to, role_of};
+pub(crate) use subject_marks::{SUBJECT_MARKS, mark_of};
+#[cfg(test)]
+pub(crate) use {
+    field::Value,
+    relay::{Piece, RELAYS, RelayEntry, RelayForm},
+    sender::Form,
+    subject::Mark,
+};

@@ -6,7 +6,7 @@ use super::field::{FieldEntry, word};
 
 /// The rule `precedence`.
 #[rustfmt::skip]
-pub static PRECEDENCE: &[FieldEntry] = &[
+pub(crate) static PRECEDENCE: &[FieldEntry] = &[
     word("Precedence", "bulk", "sendmail; vacation, Gmail, ticket systems, most list managers"),
     word("Precedence", "junk", "sendmail; vacation, PostfixAdmin"),
     word("Precedence", "list", "sendmail; Mailman, SmartList, Google Groups"),

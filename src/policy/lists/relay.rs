@@ -6,18 +6,20 @@ use Piece::{Hex, Number, Recipient, Tag, Text};
 
 /// A form that an honest reverse path may have.
 #[derive(Clone, Copy, Debug)]
-pub struct RelayEntry {
+pub(crate) struct RelayEntry {
     /// The form of the local part.
-    pub form: RelayForm,
+    pub(crate) form: RelayForm,
     /// An address of this form.
-    pub example: &'static str,
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the reader of the table"))]
+    pub(crate) example: &'static str,
     /// The program or service that writes it.
-    pub source: &'static str,
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the reader of the table"))]
+    pub(crate) source: &'static str,
 }
 
 /// The change that a relay makes to a local part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RelayForm {
+pub(crate) enum RelayForm {
     /// Puts tags before the local part: a prefix, then this many fields that each end with `=`.
     Tags(&'static str, usize),
     /// Rewrites the address: a prefix, then this many fields that each end with `=`, the domain and the local part.
@@ -32,7 +34,7 @@ pub enum RelayForm {
 
 /// A piece of a local part that a service makes up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Piece {
+pub(crate) enum Piece {
     /// This text.
     Text(&'static str),
     /// Hex digits, one or more.
@@ -46,7 +48,7 @@ pub enum Piece {
 }
 
 /// Reverse paths that are undone before they are judged.
-pub static RELAYS: &[RelayEntry] = &[
+pub(crate) static RELAYS: &[RelayEntry] = &[
     RelayEntry {
         form: RelayForm::Tags("prvs=", 1),
         example: "prvs=0123456789=jane",

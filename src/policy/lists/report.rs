@@ -6,18 +6,18 @@ use crate::mail::ContentType;
 
 /// A content type that no request has.
 #[derive(Clone, Copy, Debug)]
-pub struct ReportEntry {
+pub(crate) struct ReportEntry {
     /// Type and subtype.
-    pub media_type: (&'static str, &'static str),
+    pub(crate) media_type: (&'static str, &'static str),
     /// A parameter that the type must have too, and its value.
-    pub parameter: Option<(&'static str, &'static str)>,
+    pub(crate) parameter: Option<(&'static str, &'static str)>,
     /// The document that defines the type.
-    pub source: &'static str,
+    pub(crate) source: &'static str,
 }
 
 /// The rule `report`, for the message itself or any of its parts.
 #[rustfmt::skip]
-pub static REPORTS: &[ReportEntry] = &[
+pub(crate) static REPORTS: &[ReportEntry] = &[
     entry("multipart", "report", "RFC 6522"),
     entry("message", "delivery-status", "RFC 3464"),
     entry("message", "global-delivery-status", "RFC 6533"),
@@ -51,7 +51,7 @@ const fn calendar(method: &'static str) -> ReportEntry {
 
 impl ReportEntry {
     /// Whether the entry matches this content type.
-    pub fn matches(&self, content_type: &ContentType) -> bool {
+    pub(crate) fn matches(&self, content_type: &ContentType) -> bool {
         let (kind, subtype) = self.media_type;
         content_type.is(kind, subtype)
             && self.parameter.is_none_or(|(name, value)| {

@@ -8,18 +8,19 @@ use super::relay::unwrap;
 
 /// A form of local part that is no person's.
 #[derive(Clone, Copy, Debug)]
-pub struct SenderEntry {
+pub(crate) struct SenderEntry {
     /// The form of the local part, in any case.
-    pub form: Form,
+    pub(crate) form: Form,
     /// The kind of program that sends from it.
-    pub role: Role,
+    pub(crate) role: Role,
     /// The program that sends from it, or the document that says so.
-    pub source: &'static str,
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the reader of the table"))]
+    pub(crate) source: &'static str,
 }
 
 /// The form of a local part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     /// Exactly this, perhaps with an extension after a `+`.
     Is(&'static str),
     /// Begins with this and goes on.
@@ -39,7 +40,7 @@ pub enum Form {
 
 /// The kind of program that sends from a local part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// A mail system, about mail.
     MailSystem,
     /// A list manager, for a list.
@@ -50,7 +51,7 @@ pub enum Role {
 
 impl Role {
     /// The owner of the address, in words.
-    pub const fn in_words(self) -> &'static str {
+    pub(crate) const fn in_words(self) -> &'static str {
         match self {
             Role::MailSystem => "a mail system's",
             Role::ListManager => "a list manager's",
@@ -85,7 +86,7 @@ const fn no_reply(words: &'static str, source: &'static str) -> SenderEntry {
 
 /// The rules `return-path` and `reply-target`, and fields with addresses.
 #[rustfmt::skip]
-pub static SENDERS: &[SenderEntry] = &[
+pub(crate) static SENDERS: &[SenderEntry] = &[
     // Mail systems
     mail_system("mailer-daemon", "RFC 3834 2; Postfix, sendmail, qmail, Exim, Gmail, Yahoo"),
     mail_system("mailer-deamon", "a misspelling that SpamAssassin's 20_vbounce.cf knows"),
@@ -161,7 +162,7 @@ pub static SENDERS: &[SenderEntry] = &[
 
 /// The entry of a local part, after the relays' wrapping is undone.
 #[must_use]
-pub fn role_of(local: &str) -> Option<&'static SenderEntry> {
+pub(crate) fn role_of(local: &str) -> Option<&'static SenderEntry> {
     let lower = local.to_lowercase();
     let own = unwrap(&lower)?;
     SENDERS.iter().find(|entry| entry.form.matches(own))
@@ -171,7 +172,7 @@ pub fn role_of(local: &str) -> Option<&'static SenderEntry> {
 /// managers and mailing services write such variable envelope return paths, by which
 /// they recognise the recipient of a bounce.
 #[must_use]
-pub fn is_verp_to(local: &str, recipient: &Address) -> bool {
+pub(crate) fn is_verp_to(local: &str, recipient: &Address) -> bool {
     let lower = local.to_lowercase();
     let tag = format!(
         "{}={}",

@@ -4,18 +4,18 @@ use crate::printable::is_invisible;
 
 /// A mark at the start of a Subject, and the kind of message that it means.
 #[derive(Clone, Copy, Debug)]
-pub struct SubjectEntry {
+pub(crate) struct SubjectEntry {
     /// The mark, in lower case.
-    pub mark: Mark,
+    pub(crate) mark: Mark,
     /// The kind of message.
-    pub kind: MarkKind,
+    pub(crate) kind: MarkKind,
     /// The language, and the program if only one writes the mark.
-    pub source: &'static str,
+    pub(crate) source: &'static str,
 }
 
 /// The form of a mark at the start of a Subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mark {
+pub(crate) enum Mark {
     /// Before a colon, perhaps with a count: `Re:`, `RE[2]:`, `Re (3) :`.
     Prefix(&'static str),
     /// As the first words of the Subject.
@@ -24,7 +24,7 @@ pub enum Mark {
 
 /// The kind of message that a mark means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MarkKind {
+pub(crate) enum MarkKind {
     /// A person's answer.
     Reply,
     /// A message that a person sent on.
@@ -41,7 +41,7 @@ pub enum MarkKind {
 
 impl MarkKind {
     /// The kind in words.
-    pub const fn in_words(self) -> &'static str {
+    pub(crate) const fn in_words(self) -> &'static str {
         match self {
             MarkKind::Reply => "a reply",
             MarkKind::Forward => "a forwarded message",

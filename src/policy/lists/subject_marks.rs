@@ -6,7 +6,7 @@ use super::subject::{Mark, MarkKind, SubjectEntry, first_that_begins};
 
 /// The marks that name the reason of the rule `subject`. The first that fits is taken.
 #[rustfmt::skip]
-pub static SUBJECT_MARKS: &[SubjectEntry] = &[
+pub(crate) static SUBJECT_MARKS: &[SubjectEntry] = &[
     // Replies
     reply("re", "English and, by RFC 5322 3.6.5, any language"),
     reply("aw", "German, Outlook"),
@@ -278,7 +278,7 @@ pub static SUBJECT_MARKS: &[SubjectEntry] = &[
 
 /// The mark that a decoded Subject begins with.
 #[must_use]
-pub fn mark_of(subject: &str) -> Option<&'static SubjectEntry> {
+pub(crate) fn mark_of(subject: &str) -> Option<&'static SubjectEntry> {
     first_that_begins(SUBJECT_MARKS, subject)
 }
 

@@ -6,8 +6,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::mail::{Client, Headers, Message, ReversePath};
+use crate::policy::rule::Check;
 use crate::policy::{
-    Check, Envelope, Facts, Judgement, Listener, RULES, Rule, RuleName, Settings, Verdict, judge,
+    Envelope, Facts, Judgement, Listener, RULES, Rule, RuleName, Settings, Verdict, judge,
 };
 
 use super::GATEWAY;

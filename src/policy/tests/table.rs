@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use super::dnsbl::listed;
 use super::rules::with_file;
 use super::{GATEWAY, Mail};
+use crate::policy::judgement::Ruling;
 use crate::policy::{
-    Finding, Judgement, Listener, Looked, RULES, RuleName, Ruling, Stage, Verdict, explain,
+    Finding, Judgement, Listener, Looked, RULES, RuleName, Stage, Verdict, explain,
 };
 
 /// A message that every rule but the first matches.

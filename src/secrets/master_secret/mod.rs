@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 use super::{primitives::hkdf_sha384, secret::Secret};
 use crate::new_file;
 
-pub use error::MasterSecretError;
+pub(crate) use error::MasterSecretError;
 
 /// Digits, CRLF, and one byte more to notice a longer text.
 const LONGEST_TEXT: usize = 64 + 2 + 1;
@@ -61,7 +61,7 @@ impl MasterSecret {
     /// # Errors
     /// [`MasterSecretError`], which names the credential, the fault and the
     /// remedy.
-    pub fn from_systemd_credential(name: &str) -> Result<Self, MasterSecretError> {
+    pub(crate) fn from_systemd_credential(name: &str) -> Result<Self, MasterSecretError> {
         let directory = env::var_os("CREDENTIALS_DIRECTORY");
         Self::from_credentials_directory(directory.map(PathBuf::from), name)
     }
@@ -86,7 +86,7 @@ impl MasterSecret {
     ///
     /// # Errors
     /// [`MasterSecretError`], which names the variable and the fault.
-    pub fn from_environment(variable: &str) -> Result<Self, MasterSecretError> {
+    pub(crate) fn from_environment(variable: &str) -> Result<Self, MasterSecretError> {
         Self::from_variable(variable, env::var(variable))
     }
 
@@ -112,7 +112,7 @@ impl MasterSecret {
     /// [`MasterSecretError::Exists`] if the file exists, whatever is in it;
     /// [`MasterSecretError::Write`] if the disk refuses;
     /// [`MasterSecretError::Random`].
-    pub fn create_file(path: &Path) -> Result<Self, MasterSecretError> {
+    pub(crate) fn create_file(path: &Path) -> Result<Self, MasterSecretError> {
         let secret = Secret::random()?;
         write_new(path, &secret).map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists => MasterSecretError::Exists {
@@ -138,7 +138,7 @@ impl MasterSecret {
     }
 
     /// Whether both are equal, compared in constant time.
-    pub fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
 

@@ -40,7 +40,7 @@ impl<const N: usize> Secret<N> {
     }
 
     /// A fresh secret from the operating system's generator.
-    pub fn random() -> Result<Self, RandomError> {
+    pub(crate) fn random() -> Result<Self, RandomError> {
         Self::filled_by(|bytes| fill_random(bytes))
     }
 
@@ -57,7 +57,7 @@ impl<const N: usize> Secret<N> {
     }
 
     /// A copy of `bytes`, if there are exactly `N` of them.
-    pub fn copied_from(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn copied_from(bytes: &[u8]) -> Option<Self> {
         let mut secret = Self::zeros();
         if bytes.len() != N {
             return None;

@@ -28,7 +28,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NoRoom`] where the reserve of the file system begins.
-    pub async fn note_ignored(
+    pub(crate) async fn note_ignored(
         &self,
         entry: Entry,
         network: Option<ClientNetwork>,
@@ -44,13 +44,13 @@ impl Store {
 
     /// Appends or counts the audit entry of rejected mail. All entries of a rule are one kind. They
     /// may use the reserve of the file system.
-    pub async fn note_rejected(&self, entry: Entry) -> Result<(), StoreError> {
+    pub(crate) async fn note_rejected(&self, entry: Entry) -> Result<(), StoreError> {
         self.change(|changes| Box::pin(note(rule(&entry).to_owned(), entry, changes)))
             .await
     }
 
     /// Appends counts older than a minute, and forgets kinds that have become quiet.
-    pub async fn settle_counts(&self, now: Timestamp) -> Result<(), StoreError> {
+    pub(crate) async fn settle_counts(&self, now: Timestamp) -> Result<(), StoreError> {
         self.change(move |changes| Box::pin(settle(now, changes)))
             .await
     }

@@ -13,9 +13,9 @@ const PAGE: u32 = 1_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEntry {
     /// Sequence number and link.
-    pub head: Head,
+    pub(crate) head: Head,
     /// Canonical text.
-    pub json: String,
+    pub(crate) json: String,
 }
 
 impl StoredEntry {
@@ -65,7 +65,7 @@ impl Store {
 
     /// The entries at which the audit log's chain passed to the key of another master secret. They
     /// are as they were when the store was opened with that key.
-    pub fn hand_overs(&self) -> Vec<i64> {
+    pub(crate) fn hand_overs(&self) -> Vec<i64> {
         let key = self.chain_key();
         key.map_or_else(Vec::new, |key| key.hand_overs().collect())
     }

@@ -13,7 +13,7 @@ impl Store {
     /// Cuts audit entries older than `before` off the old end, leaves the anchor, and audits this
     /// with the time `at`. Returns how many were cut, some thousands at most: there may be more.
     /// A chain that is broken there is evidence, and is left as it is.
-    pub async fn prune_audit(
+    pub(crate) async fn prune_audit(
         &self,
         before: Timestamp,
         at: Timestamp,

@@ -11,12 +11,12 @@ use crate::time::{ClockRecord, Look, Stretch};
 
 impl Store {
     /// How the clock ran until the record was last kept. None before the first time.
-    pub async fn clock_record(&self) -> Result<Option<ClockRecord>, StoreError> {
+    pub(crate) async fn clock_record(&self) -> Result<Option<ClockRecord>, StoreError> {
         self.read(|connection| Box::pin(record(connection))).await
     }
 
     /// Replaces the record of how the clock ran.
-    pub async fn keep_clock_record(&self, record: ClockRecord) -> Result<(), StoreError> {
+    pub(crate) async fn keep_clock_record(&self, record: ClockRecord) -> Result<(), StoreError> {
         self.change(|changes| Box::pin(keep(record, changes))).await
     }
 }

@@ -156,7 +156,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// Whether the store works and only lacks room for new mail. Waiting helps then.
-    pub fn is_lack_of_room(&self) -> bool {
+    pub(crate) fn is_lack_of_room(&self) -> bool {
         matches!(self, Self::Full { .. } | Self::NoRoom { .. })
     }
 

@@ -20,7 +20,7 @@ use crate::new_file;
 ///
 /// # Errors
 /// The error of the operating system.
-pub fn give_to_owner(file: &Path, database: &Path) -> io::Result<()> {
+pub(crate) fn give_to_owner(file: &Path, database: &Path) -> io::Result<()> {
     if !geteuid().is_root() {
         return Ok(());
     }

@@ -24,7 +24,7 @@ pub(crate) use self::columns::{Moment, length, microseconds, moment, optional_te
 pub use self::error::StoreError;
 pub(crate) use self::error::{Failure, remedy};
 pub(crate) use self::files::cannot;
-pub use self::files::give_to_owner;
+pub(crate) use self::files::give_to_owner;
 pub(crate) use self::in_use::InUse;
 pub use self::settings::StoreSettings;
 pub use self::store::Store;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub struct StoreSettings {
     /// The database file; its directory must belong to the gateway's user.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Requests and undelivered replies in the spool before new requests get 452.
     pub max_requests: u64,
     /// Bytes of messages in the spool before new requests get 452.
@@ -28,11 +28,11 @@ pub struct StoreSettings {
     pub network_percent: u8,
     /// How long to wait for the write lock while another process holds it.
     #[serde(skip)]
-    pub busy_timeout: Duration,
+    pub(crate) busy_timeout: Duration,
     /// Commits without waiting for the disk. This breaks the first promise, for the
     /// test that shows that the promise is kept otherwise.
     #[cfg(feature = "test-faults")]
-    pub synchronous_off: bool,
+    pub(crate) synchronous_off: bool,
 }
 
 impl Default for StoreSettings {

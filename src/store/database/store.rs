@@ -129,7 +129,8 @@ impl Store {
     }
 
     /// How many changes wait for the writer.
-    pub fn waiting_changes(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn waiting_changes(&self) -> usize {
         let inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
         inbox
             .as_ref()
@@ -143,7 +144,7 @@ impl Store {
     }
 
     /// The path of the database file.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.settings.path
     }
 

@@ -61,13 +61,13 @@ impl Store {
     /// Forgets replay marks of requests made at or before `through`. Each module refuses the same
     /// requests as before, since a watermark takes their place: [`crate::kms::Asker::watermark`].
     /// Returns how many were forgotten.
-    pub async fn prune_replay_marks(&self, through: StsTime) -> Result<u64, StoreError> {
+    pub(crate) async fn prune_replay_marks(&self, through: StsTime) -> Result<u64, StoreError> {
         self.change(move |changes| Box::pin(prune_replay_marks(through, changes)))
             .await
     }
 
     /// Forgets key load files issued before a time. Returns how many.
-    pub async fn prune_history(&self, before: Timestamp) -> Result<u64, StoreError> {
+    pub(crate) async fn prune_history(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.change(move |changes| {
             Box::pin(async move {
                 let forgotten = sqlx::query("DELETE FROM klf_issues WHERE issued_at < ?")

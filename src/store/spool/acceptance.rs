@@ -76,10 +76,10 @@ impl NewRequest {
 #[derive(Clone, Debug, Default)]
 pub struct NoticeSettings {
     /// Reverse path of the notice, empty for null.
-    pub reverse_path: String,
+    pub(crate) reverse_path: String,
     /// Characters that a notice repeats of the Subject after the service code, if the request may
     /// be forged.
-    pub max_stranger_subject: usize,
+    pub(crate) max_stranger_subject: usize,
 }
 
 /// Outcome of an acceptance.
@@ -105,7 +105,7 @@ pub enum Accepted {
 
 impl Accepted {
     /// The rule that decided, if it was one that only the store looks at, and its verdict.
-    pub fn ruling(self) -> Option<(Verdict, RuleName)> {
+    pub(crate) fn ruling(self) -> Option<(Verdict, RuleName)> {
         match self {
             Accepted::New | Accepted::Duplicate(_) => None,
             Accepted::Deferred { notice, .. } => Some((Verdict::Defer, rule_of(notice))),

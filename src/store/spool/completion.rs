@@ -13,15 +13,15 @@ use crate::store::keys::issues;
 
 /// The final result of a request.
 #[derive(Clone, Debug)]
-pub struct Completion {
+pub(crate) struct Completion {
     /// When it was reached.
-    pub at: Timestamp,
+    pub(crate) at: Timestamp,
     /// The reply, unless none is due.
-    pub reply: Option<FinishedReply>,
+    pub(crate) reply: Option<FinishedReply>,
     /// The changes that the service makes.
-    pub effects: Effects,
+    pub(crate) effects: Effects,
     /// The audit entry. The store sets its event and the ids.
-    pub audit: Entry,
+    pub(crate) audit: Entry,
 }
 
 /// Outcome of a completion.

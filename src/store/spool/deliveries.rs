@@ -49,7 +49,7 @@ impl Leased for LeasedDelivery {
 
 impl Store {
     /// When the next delivery at this port falls due, or the lease of one ends.
-    pub async fn next_delivery(
+    pub(crate) async fn next_delivery(
         &self,
         port: SocketAddr,
         now: Timestamp,

@@ -14,19 +14,19 @@ use crate::store::database::{Changes, Failure, Moment, Store, StoreError, text};
 
 /// A request in the spool whose sender is to get a notice.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WaitingRequest {
+pub(crate) struct WaitingRequest {
     /// Id of the request.
-    pub id: RequestId,
+    pub(crate) id: RequestId,
     /// Standing of the requester.
-    pub requester: Requester,
+    pub(crate) requester: Requester,
     /// The service asked for.
-    pub service: ServiceCode,
+    pub(crate) service: ServiceCode,
     /// The gateway address that the request named.
-    pub gateway: Address,
+    pub(crate) gateway: Address,
     /// The addresses to answer.
-    pub targets: Vec<Address>,
+    pub(crate) targets: Vec<Address>,
     /// The message as it came.
-    pub message: Vec<u8>,
+    pub(crate) message: Vec<u8>,
 }
 
 impl Store {

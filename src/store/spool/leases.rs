@@ -15,7 +15,7 @@ use crate::store::database::{Changes, Failure};
 
 /// Shows that its holder has the lease of a `T`, unless the lease has passed to another. `T` is a
 /// [`crate::store::LeasedRequest`] or a `LeasedDelivery`.
-pub struct LeaseToken<T> {
+pub(crate) struct LeaseToken<T> {
     /// The leased row. Its number is never used again.
     pub(super) row: i64,
     /// Number of this lease of the row.

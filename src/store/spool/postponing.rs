@@ -42,7 +42,7 @@ impl Store {
 
     /// Puts notices before replies that wait, for requests accepted by `late_if_by` whose targets
     /// have none. Returns their number, some dozens at most: there may be more.
-    pub async fn notify_late(
+    pub(crate) async fn notify_late(
         &self,
         at: Timestamp,
         late_if_by: Timestamp,

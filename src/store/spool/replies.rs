@@ -13,16 +13,16 @@ use crate::store::database::{Changes, Moment, moment, text};
 
 /// A reply ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FinishedReply {
+pub(crate) struct FinishedReply {
     /// The whole message. Each attempt sends the same bytes.
-    pub message: Vec<u8>,
+    pub(crate) message: Vec<u8>,
     /// Reverse path of the envelope, empty for null.
-    pub reverse_path: String,
+    pub(crate) reverse_path: String,
     /// The addresses it goes to, each by a transaction of its own.
-    pub targets: Vec<String>,
+    pub(crate) targets: Vec<String>,
     /// The notice that a target gets first if the reply can't be handed over for long. None if no
     /// notice is wanted.
-    pub late_notice: Option<Vec<u8>>,
+    pub(crate) late_notice: Option<Vec<u8>>,
 }
 
 /// The request that a reply is for.

@@ -65,7 +65,11 @@ impl Store {
 
     /// Notes that a port takes replies. Everything that waits for it is due, and so are replies
     /// that it refused for a reason of the site's. True if the port was in trouble.
-    pub async fn port_works(&self, port: SocketAddr, at: Timestamp) -> Result<bool, StoreError> {
+    pub(crate) async fn port_works(
+        &self,
+        port: SocketAddr,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
         self.change(move |changes| Box::pin(works(port, at, changes)))
             .await
     }

@@ -16,31 +16,31 @@ use crate::store::database::{Changes, Failure, Moment, Store, StoreError, moment
 
 /// A request to be worked on.
 #[derive(Clone, Debug)]
-pub struct LeasedRequest {
+pub(crate) struct LeasedRequest {
     /// Shows that the worker has the lease.
-    pub token: LeaseToken<Self>,
+    pub(crate) token: LeaseToken<Self>,
     /// Id of the request.
-    pub id: RequestId,
+    pub(crate) id: RequestId,
     /// When it was accepted.
-    pub accepted_at: Timestamp,
+    pub(crate) accepted_at: Timestamp,
     /// Postfix's queue id.
-    pub queue_id: String,
+    pub(crate) queue_id: String,
     /// Reverse path of the envelope.
-    pub reverse_path: String,
+    pub(crate) reverse_path: String,
     /// Leases so far, this one included.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
     /// Whether the sender knows that the result comes later.
-    pub notified: bool,
+    pub(crate) notified: bool,
     /// Standing of the requester.
-    pub requester: Requester,
+    pub(crate) requester: Requester,
     /// The service asked for.
-    pub service: ServiceCode,
+    pub(crate) service: ServiceCode,
     /// The gateway address that the request named.
-    pub gateway: Address,
+    pub(crate) gateway: Address,
     /// The addresses to answer.
-    pub targets: Vec<Address>,
+    pub(crate) targets: Vec<Address>,
     /// The message as it came.
-    pub message: Vec<u8>,
+    pub(crate) message: Vec<u8>,
 }
 
 impl Leased for LeasedRequest {
@@ -54,7 +54,7 @@ impl Leased for LeasedRequest {
 impl Store {
     /// When the next request falls due, or the lease of one ends. The worker must look again then,
     /// if nothing woke it before.
-    pub async fn next_request(&self) -> Result<Option<Timestamp>, StoreError> {
+    pub(crate) async fn next_request(&self) -> Result<Option<Timestamp>, StoreError> {
         self.read(|connection| Box::pin(next_due(connection))).await
     }
 

@@ -11,13 +11,13 @@ const KEPT: u32 = 20;
 
 /// The reason why an attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub(crate) struct Trouble {
     /// Number of the attempt, 1 for the first.
-    pub attempt: u32,
+    pub(crate) attempt: u32,
     /// When the attempt had failed.
-    pub at: Timestamp,
+    pub(crate) at: Timestamp,
     /// The reason in words.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 /// The row of a request or of a delivery.

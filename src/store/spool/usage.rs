@@ -11,9 +11,9 @@ pub struct SpoolUsage {
     /// Requests without their final result.
     pub requests: u64,
     /// Replies not yet delivered to all their targets.
-    pub replies: u64,
+    pub(crate) replies: u64,
     /// Bytes of both.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Store {
@@ -27,7 +27,7 @@ impl Store {
     ///
     /// # Errors
     /// Those of [`Store::accept`].
-    pub async fn require_room(&self) -> Result<(), StoreError> {
+    pub(crate) async fn require_room(&self) -> Result<(), StoreError> {
         self.change(|changes| {
             Box::pin(async move {
                 room::require(0, changes).await?;

@@ -17,19 +17,19 @@ use crate::{
 
 /// The admin's order to the installer.
 #[derive(Clone, Debug)]
-pub struct Installation {
+pub(crate) struct Installation {
     /// The directory of Postfix's configuration; none: postconf's default.
-    pub directory: Option<PathBuf>,
+    pub(crate) directory: Option<PathBuf>,
     /// The gateway's configuration file.
-    pub config: PathBuf,
+    pub(crate) config: PathBuf,
     /// The wiring; none: that of the last run, or else `Edge`.
-    pub wiring: Option<Wiring>,
+    pub(crate) wiring: Option<Wiring>,
     /// Milters that sign replies; empty: those of the last run, or else Postfix's own.
-    pub signers: Vec<String>,
+    pub(crate) signers: Vec<String>,
     /// The address of the internal listener; none: as in the last run, or else the default.
-    pub internal: Option<String>,
+    pub(crate) internal: Option<String>,
     /// Report the changes and make none.
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 /// One run of the installer.

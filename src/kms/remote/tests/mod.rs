@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::{
-    kms::{Applied, AuthenticationFailure, Effects, update::SignatureFailure},
+    kms::{Applied, Effects, issue::AuthenticationFailure, update::SignatureFailure},
     request_id::RequestId,
     sts::{Record, TypedRecord as _},
     time::Period,

@@ -14,4 +14,4 @@ pub(crate) use self::values::{
     Attempted, Dropped, DroppedAll, RequestStory, Selected, Selection, SpooledMessage, ToDrop,
     ToDropAll, ToRetry, WaitsEnded,
 };
-pub use self::values::{QueueState, Queued, Waits};
+pub(crate) use self::values::{QueueState, Queued, Waits};

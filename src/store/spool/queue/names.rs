@@ -13,7 +13,7 @@ use crate::store::database::{Store, StoreError};
 impl Store {
     /// The requests with this id or Postfix queue id, finished ones too. If there is none, those
     /// whose id begins so.
-    pub async fn requests_named(&self, name: &str) -> Result<Vec<RequestId>, StoreError> {
+    pub(crate) async fn requests_named(&self, name: &str) -> Result<Vec<RequestId>, StoreError> {
         let name = name.to_owned();
         self.read(|connection| Box::pin(named(name, connection)))
             .await

@@ -17,28 +17,28 @@ pub struct Queued {
     /// Id of the request, or of the one that is replied to.
     pub request_id: RequestId,
     /// Postfix's queue id of the request.
-    pub queue_id: String,
+    pub(crate) queue_id: String,
     /// When the request was accepted.
-    pub accepted_at: Timestamp,
+    pub(crate) accepted_at: Timestamp,
     /// Request or reply.
-    pub what: Waits,
+    pub(crate) what: Waits,
     /// The reason why it still waits.
-    pub state: QueueState,
+    pub(crate) state: QueueState,
     /// The SMTP client that the request came from.
-    pub client: Option<IpAddr>,
+    pub(crate) client: Option<IpAddr>,
     /// The rule that put the request off when it came.
-    pub rule: Option<String>,
+    pub(crate) rule: Option<String>,
     /// Attempts so far.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
     /// Trouble of the last failed attempt.
-    pub last_trouble: Option<Trouble>,
+    pub(crate) last_trouble: Option<Trouble>,
     /// Header of the message, at most 64 KiB.
-    pub header: Vec<u8>,
+    pub(crate) header: Vec<u8>,
 }
 
 /// A request or a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Waits {
+pub(crate) enum Waits {
     /// A request that waits for its answer.
     Request {
         /// Reverse path of the envelope.
@@ -53,7 +53,7 @@ pub enum Waits {
 
 /// The reason why something waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum QueueState {
+pub(crate) enum QueueState {
     /// A worker takes it next.
     Due,
     /// A worker has it.

@@ -55,15 +55,18 @@ cargo_as_released() {
 }
 
 readonly tools=target/tools
+declare -Ar tool_versions=([cargo-cyclonedx]=0.5.9 [cargo-deb]=3.8.0 [cargo-deny]=0.20.2)
 
-# Builds a cargo tool of this version into $tools unless it is there. The build is
-# hardly optimised: the tool runs for seconds, and more would take minutes to build.
-install_cargo_tool() {
-    local tool=$1 version=$2
-    [[ $("$tools/bin/$tool" "${tool#cargo-}" --version 2>/dev/null) != *" $version" ]] || return 0
-    printf 'Building %s %s into %s takes minutes …\n' "$tool" "$version" "$tools" >&2
-    CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
-        cargo install --quiet --locked --root "$tools" "$tool" --version "$version"
+# Builds these cargo tools into $tools unless they are there. They are not optimised:
+# each runs for seconds.
+install_cargo_tools() {
+    local tool version
+    for tool; do
+        version=${tool_versions[$tool]}
+        [[ $("$tools/bin/$tool" "${tool#cargo-}" --version 2>/dev/null) != *" $version" ]] || continue
+        printf 'Building %s %s into %s takes a minute …\n' "$tool" "$version" "$tools" >&2
+        cargo install --quiet --locked --debug --root "$tools" "$tool" --version "$version"
+    done
 }
 
 build_release() { cargo_as_released build --release --locked; }

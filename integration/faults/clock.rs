@@ -239,6 +239,10 @@ fn without_its_worker_the_gateway_does_not_go_on() {
     let mut gateway = Running::start(&site.layout, &clock);
     send(&site, ALICE, "before the fault");
     answered(&site, ALICE, "before the fault");
+    // Alice may have the reply before the worker notes that it is delivered.
+    until("the delivery is noted", PATIENCE, || {
+        (site.layout.audited("delivered") == 1).then_some(())
+    });
     clock.is_broken.store(true, Ordering::Relaxed);
     let failure = gateway.runtime.block_on(gateway.service.failure());
     let failure = failure.to_string();

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kms_gateway::audit::{ChainKey, Entry};
 use kms_gateway::milter::{Gateway, InFlight, Memory, Rules};
 use kms_gateway::policy::{Settings, Throttle};
-use kms_gateway::store::{Store, StoreSettings};
+use kms_gateway::store::{NoticeSettings, Store, StoreSettings};
 use kms_gateway::time::{Clock, WatchedClock};
 use kms_gateway::{
     kms::{EmbeddedKms, KeyLoadFileSettings},
@@ -116,8 +116,10 @@ pub fn rules(keep_bcc: bool) -> Arc<Rules> {
         policy: Settings::default(),
         blocklists: None,
         throttle: Throttle::default().allowances(),
-        max_stranger_subject: 256,
-        reply_reverse_path: String::new(),
+        notice: NoticeSettings {
+            reverse_path: String::new(),
+            max_stranger_subject: 256,
+        },
         internal_daemon_name: INTERNAL.to_owned(),
         keep_bcc,
     })

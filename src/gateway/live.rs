@@ -16,6 +16,7 @@ use crate::{
     kms::Kms,
     milter::Rules,
     policy::dnsbl,
+    store::NoticeSettings,
     worker::{Answering, InjectionSettings, ReplySettings},
 };
 
@@ -74,8 +75,10 @@ impl Reloadable {
                 addresses: gateway_addresses(config),
                 policy: policy_settings(config),
                 throttle: config.throttle.allowances(),
-                reply_reverse_path: config.reply.reverse_path.clone(),
-                max_stranger_subject: config.reply.max_stranger_subject,
+                notice: NoticeSettings {
+                    reverse_path: config.reply.reverse_path.clone(),
+                    max_stranger_subject: config.reply.max_stranger_subject,
+                },
                 internal_daemon_name: config.milter.internal_daemon_name.clone(),
                 keep_bcc: config.milter.keep_bcc,
             },

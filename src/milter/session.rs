@@ -64,11 +64,8 @@ pub struct Rules {
     pub blocklists: Option<Arc<Blocklists>>,
     /// The allowances of senders and targets.
     pub throttle: policy::Allowances,
-    /// Reverse path of notices; empty for the null reverse path.
-    pub reply_reverse_path: String,
-    /// Most characters after the service code that a notice repeats of the Subject of a
-    /// request that may be forged.
-    pub max_stranger_subject: usize,
+    /// The settings of the notice that a request is done later.
+    pub notice: NoticeSettings,
     /// `{daemon_name}` of the internal listener.
     pub internal_daemon_name: String,
     /// Delete the gateway's recipients instead of discarding the message, so that its
@@ -448,10 +445,7 @@ impl Transaction {
                 client: self.brought_by(session),
                 message: self.content.message(),
                 asking,
-                notice: NoticeSettings {
-                    reverse_path: self.rules.reply_reverse_path.clone(),
-                    max_stranger_subject: self.rules.max_stranger_subject,
-                },
+                notice: self.rules.notice.clone(),
             },
             entry,
         );

@@ -12,7 +12,7 @@ use crate::{
     milter::{Answer, Gateway, InFlight, Memory, Rules, Session},
     policy::{Settings, Throttle},
     secrets::{Secret, StorageKey},
-    store::{Store, StoreSettings},
+    store::{NoticeSettings, Store, StoreSettings},
     time::{SystemClock, WatchedClock},
 };
 
@@ -40,8 +40,10 @@ pub(super) fn rules(keep_bcc: bool) -> Arc<Rules> {
         policy: Settings::default(),
         blocklists: None,
         throttle: Throttle::default().allowances(),
-        max_stranger_subject: 256,
-        reply_reverse_path: String::new(),
+        notice: NoticeSettings {
+            reverse_path: String::new(),
+            max_stranger_subject: 256,
+        },
         internal_daemon_name: "internal".to_owned(),
         keep_bcc,
     })

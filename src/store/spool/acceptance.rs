@@ -76,10 +76,10 @@ impl NewRequest {
 #[derive(Clone, Debug, Default)]
 pub struct NoticeSettings {
     /// Reverse path of the notice, empty for null.
-    pub(crate) reverse_path: String,
+    pub reverse_path: String,
     /// Characters that a notice repeats of the Subject after the service code, if the request may
     /// be forged.
-    pub(crate) max_stranger_subject: usize,
+    pub max_stranger_subject: usize,
 }
 
 /// Outcome of an acceptance.

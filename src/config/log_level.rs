@@ -132,7 +132,7 @@ mod tests {
             "trace",
             "INFO",
             "info,hyper=debug",
-            "warn, sqlx=off",
+            "warn, indymilter=off",
             "kms_gateway=info",
             "kms_gateway::milter=trace,info",
         ] {
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_list_that_silences_the_gateway_is_refused() {
-        for text in ["hyper=debug", "sqlx=off,hyper=warn", "milter=info"] {
+        for text in ["hyper=debug", "indymilter=off,hyper=warn", "milter=info"] {
             assert!(refusal(text).contains("silence"), "{text}");
         }
     }

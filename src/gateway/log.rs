@@ -80,7 +80,7 @@ impl Log {
         // The resolver's lines are always off: they hold the queried names, which
         // can contain the key of a blocklist.
         let directives = format!(
-            "indymilter=warn,sqlx=warn,hyper=warn,{},hickory_resolver=off,hickory_net=off,\
+            "indymilter=warn,hyper=warn,{},hickory_resolver=off,hickory_net=off,\
              hickory_proto=off",
             config.log.level
         );

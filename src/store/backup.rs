@@ -6,11 +6,11 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection};
+use tokio::task::spawn_blocking;
 
 use super::audit::log;
-use super::database::{Store, StoreError, cannot, integrity, open, remedy};
+use super::database::sqlite::{Access, SqliteConnection, integrity};
+use super::database::{Connection, DatabaseError, Store, StoreError, StoreSettings, cannot};
 use crate::audit::Head;
 use crate::new_file;
 
@@ -47,14 +47,14 @@ pub(crate) enum BackupError {
         cause: io::Error,
     },
     /// SQLite could not copy the database.
-    #[error("{} can't be copied to {}: {cause}{}", from.display(), to.display(), remedy(cause))]
+    #[error("{} can't be copied to {}: {cause}{}", from.display(), to.display(), cause.remedy())]
     Copy {
         /// The database.
         from: PathBuf,
         /// The copy.
         to: PathBuf,
-        /// SQLite's error.
-        cause: sqlx::Error,
+        /// The database's error.
+        cause: DatabaseError,
     },
     /// The file system failed, or the copy is not sound.
     #[error(transparent)]
@@ -74,45 +74,45 @@ impl Store {
             return Err(BackupError::Exists(to));
         }
         create(&partial)?;
-        let made = self.copy(&partial, &to).await;
-        if made.is_err() {
-            // The first error matters, not this one.
-            let _ = fs::remove_file(&partial);
-        }
-        made
+        let from = self.settings().clone();
+        let made = spawn_blocking(move || {
+            let made = copy(&from, &partial, &to);
+            if made.is_err() {
+                // The first error matters, not this one.
+                let _ = fs::remove_file(&partial);
+            }
+            made
+        });
+        made.await.unwrap_or(Err(StoreError::Closed.into()))
     }
+}
 
-    /// Makes the copy as `partial`, and renames it at the end.
-    async fn copy(&self, partial: &Path, to: &Path) -> Result<Backup, BackupError> {
-        self.vacuum_into(partial).await?;
-        let head = checked(partial).await?;
-        new_file::sync(partial).map_err(cannot("sync the copy", partial))?;
-        let bytes = fs::metadata(partial)
-            .map_err(cannot("read the size", partial))?
-            .len();
-        rename(partial, to)?;
-        Ok(Backup { bytes, head })
-    }
+/// Makes the copy as `partial`, and renames it at the end.
+fn copy(from: &StoreSettings, partial: &Path, to: &Path) -> Result<Backup, BackupError> {
+    vacuum_into(from, partial)?;
+    let head = checked(partial)?;
+    new_file::sync(partial).map_err(cannot("sync the copy", partial))?;
+    let bytes = fs::metadata(partial)
+        .map_err(cannot("read the size", partial))?
+        .len();
+    rename(partial, to)?;
+    Ok(Backup { bytes, head })
+}
 
-    async fn vacuum_into(&self, partial: &Path) -> Result<(), BackupError> {
-        let from = self.settings();
-        let failed = |cause| BackupError::Copy {
-            from: from.path.clone(),
-            to: partial.to_owned(),
-            cause,
-        };
-        let name = partial.to_str();
-        let name = name.ok_or_else(|| BackupError::Name(partial.to_owned()))?;
-        // The copying changes nothing here.
-        let options = open::writer_options(from).read_only(true);
-        let mut connection = options.connect().await.map_err(failed)?;
-        sqlx::query("VACUUM INTO ?")
-            .bind(name)
-            .execute(&mut connection)
-            .await
-            .map_err(failed)?;
-        connection.close().await.map_err(failed)
-    }
+fn vacuum_into(from: &StoreSettings, partial: &Path) -> Result<(), BackupError> {
+    let failed = |cause| BackupError::Copy {
+        from: from.path.clone(),
+        to: partial.to_owned(),
+        cause,
+    };
+    let name = partial.to_str();
+    let name = name.ok_or_else(|| BackupError::Name(partial.to_owned()))?;
+    // The copying changes nothing here.
+    let mut connection = SqliteConnection::open(from, Access::Read).map_err(failed)?;
+    connection
+        .execute("VACUUM INTO $1", &[&name])
+        .map_err(failed)?;
+    connection.close().map_err(failed)
 }
 
 /// Such as `gateway.db.partial`. The name shows that the file is not finished.
@@ -143,19 +143,17 @@ fn create(partial: &Path) -> Result<(), BackupError> {
 }
 
 /// Checks the copy as `serve` would, and reads its audit log's head.
-async fn checked(copy: &Path) -> Result<Head, StoreError> {
+fn checked(copy: &Path) -> Result<Head, StoreError> {
     let failed = |error| integrity::failed(error, copy);
-    let options = SqliteConnectOptions::new()
-        .filename(copy)
-        .read_only(true)
-        // No lock and no file beside it, as nothing writes to it.
-        .immutable(true)
-        .pragma("cell_size_check", "ON")
-        .disable_statement_logging();
-    let mut connection = options.connect().await.map_err(failed)?;
-    integrity::check(&mut connection, copy).await?;
-    let head = log::head(&mut connection).await.map_err(failed)?;
-    connection.close().await.map_err(failed)?;
+    // Nothing writes to it.
+    let connection = SqliteConnection::plain(copy, Access::ReadAlone).map_err(failed)?;
+    connection
+        .run("PRAGMA cell_size_check = ON")
+        .map_err(failed)?;
+    let mut connection = Connection::Sqlite(connection);
+    integrity::check(&mut connection, copy)?;
+    let head = log::head(&mut connection).map_err(failed)?;
+    connection.close().map_err(failed)?;
     Ok(head)
 }
 
@@ -266,11 +264,9 @@ mod tests {
         }
         test.store.close().await;
         let mut content = fs::read(&test.settings.path).unwrap();
-        let root: i64 =
-            sqlx::query_scalar("SELECT rootpage FROM sqlite_schema WHERE name = 'audit'")
-                .fetch_one(&mut test.sqlite3().await)
-                .await
-                .unwrap();
+        let root: i64 = test
+            .scalar("SELECT rootpage FROM sqlite_schema WHERE name = 'audit'")
+            .await;
         let start = usize::try_from(root - 1).unwrap() * 4096;
         content
             .iter_mut()

@@ -30,7 +30,7 @@ pub(crate) use self::audit::order::Order;
 pub(crate) use self::backup::BackupError;
 pub(crate) use self::database::Arrivals;
 pub(crate) use self::database::give_to_owner;
-pub use self::database::{Store, StoreError, StoreSettings};
+pub use self::database::{DatabaseError, Store, StoreError, StoreSettings};
 pub(crate) use self::keys::issues::PastIssue;
 pub(crate) use self::keys::secret_change::{SecretChange, StoreAlone};
 pub use self::spool::acceptance::{Accepted, NewRequest, NoticeSettings};

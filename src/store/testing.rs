@@ -7,10 +7,10 @@ use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions, SqlSafeStr};
 use tempfile::TempDir;
 
+use super::database::sqlite::{Access, SqliteConnection};
+use super::database::{Connection, FromCell};
 use super::*;
 use crate::audit::{ChainKey, Entry, Event};
 use crate::mail::{Message, NoticeCode, Request, ServiceCode};
@@ -68,22 +68,19 @@ impl TestStore {
     }
 
     /// A connection that knows nothing of this program, as `sqlite3` has it.
-    pub(crate) async fn sqlite3(&self) -> SqliteConnection {
-        SqliteConnectOptions::new()
-            .filename(&self.settings.path)
-            .connect()
-            .await
-            .unwrap()
+    pub(crate) fn sqlite3(&self) -> Connection {
+        let connection = SqliteConnection::plain(&self.settings.path, Access::Write);
+        Connection::Sqlite(connection.unwrap())
     }
 
     /// Runs a statement on such a connection.
-    pub(crate) async fn execute(&self, sql: impl SqlSafeStr) -> u64 {
-        let mut connection = self.sqlite3().await;
-        sqlx::query(sql)
-            .execute(&mut connection)
-            .await
-            .unwrap()
-            .rows_affected()
+    pub(crate) async fn execute(&self, statement: &str) -> u64 {
+        self.sqlite3().execute(statement, &[]).unwrap()
+    }
+
+    /// Reads a value on such a connection.
+    pub(crate) async fn scalar<T: FromCell>(&self, statement: &str) -> T {
+        self.sqlite3().scalar(statement, &[]).unwrap()
     }
 
     /// The audit log's events, with the ids of the requests.
@@ -104,9 +101,7 @@ impl TestStore {
 
     /// Appends an audit entry, which is never counted.
     pub(crate) async fn append(&self, entry: Entry) {
-        let appended = self
-            .store
-            .change(|changes| Box::pin(async move { changes.audit(entry).await }));
+        let appended = self.store.change(|changes| changes.audit(entry));
         appended.await.unwrap();
     }
 

@@ -5,12 +5,12 @@
 //! many kinds are counted by themselves, and all others together.
 
 use jiff::{SignedDuration, Timestamp};
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::audit::{Entry, Event};
 use crate::policy::ClientNetwork;
-use crate::store::database::{Changes, Failure, Moment, Store, StoreError, moment, room};
+use crate::store::database::{
+    Changes, Connection, DatabaseError, Failure, Row, Store, StoreError, room,
+};
 
 /// Time in which entries of one kind are counted into one.
 const WINDOW: SignedDuration = SignedDuration::from_mins(1);
@@ -34,10 +34,8 @@ impl Store {
         network: Option<ClientNetwork>,
     ) -> Result<(), StoreError> {
         self.change(move |changes| {
-            Box::pin(async move {
-                room::require(0, changes).await?;
-                note_by_network(entry, network, changes).await
-            })
+            room::require(0, changes)?;
+            note_by_network(entry, network, changes)
         })
         .await
     }
@@ -45,19 +43,18 @@ impl Store {
     /// Appends or counts the audit entry of rejected mail. All entries of a rule are one kind. They
     /// may use the reserve of the file system.
     pub(crate) async fn note_rejected(&self, entry: Entry) -> Result<(), StoreError> {
-        self.change(|changes| Box::pin(note(rule(&entry).to_owned(), entry, changes)))
+        self.change(|changes| note(rule(&entry).to_owned(), entry, changes))
             .await
     }
 
     /// Appends counts older than a minute, and forgets kinds that have become quiet.
     pub(crate) async fn settle_counts(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.change(move |changes| Box::pin(settle(now, changes)))
-            .await
+        self.change(move |changes| settle(now, changes)).await
     }
 }
 
 /// Appends an entry, or counts it with those of its rule and client network.
-pub(crate) async fn note_by_network(
+pub(crate) fn note_by_network(
     entry: Entry,
     network: Option<ClientNetwork>,
     changes: &mut Changes<'_>,
@@ -72,13 +69,13 @@ pub(crate) async fn note_by_network(
     }
     // A rule that is counted as a whole needs no place among its networks.
     let is_whole_rule = kind == rule(&entry);
-    if is_whole_rule || is_by_itself(&kind, rule(&entry), changes.connection).await? {
+    if is_whole_rule || is_by_itself(&kind, rule(&entry), changes.connection)? {
         let network = network.map(|network| network.to_string());
-        return note(kind, Entry { network, ..entry }, changes).await;
+        return note(kind, Entry { network, ..entry }, changes);
     }
     let others = format!("{} {OTHERS}", rule(&entry));
     let network = Some(OTHERS.to_owned());
-    note(others, Entry { network, ..entry }, changes).await
+    note(others, Entry { network, ..entry }, changes)
 }
 
 /// The rule that decided, or the event if none did.
@@ -87,29 +84,25 @@ fn rule(entry: &Entry) -> &str {
 }
 
 /// Whether a kind is counted already, or has a place among those of its rule.
-async fn is_by_itself(
+fn is_by_itself(
     kind: &str,
     rule: &str,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<bool> {
+    connection: &mut Connection,
+) -> Result<bool, DatabaseError> {
     // '!' is the character after the blank, so that it ends the kinds of the rule.
-    sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM audit_counts WHERE kind = ?1)
+    connection.scalar(
+        "SELECT EXISTS (SELECT 1 FROM audit_counts WHERE kind = $1)
              OR (SELECT count(*) FROM audit_counts
-                 WHERE kind > ?2 || ' ' AND kind < ?2 || '!') < ?3",
+                 WHERE kind > $2 || ' ' AND kind < $2 || '!') < $3",
+        &[&kind, &rule, &KINDS],
     )
-    .bind(kind)
-    .bind(rule)
-    .bind(KINDS)
-    .fetch_one(connection)
-    .await
 }
 
-async fn note(kind: String, entry: Entry, changes: &mut Changes<'_>) -> Result<(), Failure> {
-    let row = sqlx::query("SELECT kind, since, counted, entry FROM audit_counts WHERE kind = ?")
-        .bind(&kind)
-        .fetch_optional(&mut *changes.connection)
-        .await?;
+fn note(kind: String, entry: Entry, changes: &mut Changes<'_>) -> Result<(), Failure> {
+    let row = changes.connection.optional(
+        "SELECT kind, since, counted, entry FROM audit_counts WHERE kind = $1",
+        &[&kind],
+    )?;
     let now = entry.time;
     let mut count = match row {
         None => Count {
@@ -123,41 +116,41 @@ async fn note(kind: String, entry: Entry, changes: &mut Changes<'_>) -> Result<(
     };
     if !count.is_open(now) {
         let goes_on = count.counted > 0;
-        count.settle(now, changes).await?;
+        count.settle(now, changes)?;
         count.first = !goes_on;
     }
-    count.entry = entry.clone().canonical_json().map_err(encode)?;
+    count.entry = entry
+        .clone()
+        .canonical_json()
+        .map_err(DatabaseError::encode)?;
     if count.first {
         // The network belongs to a count only.
         let network = None;
-        changes.audit(Entry { network, ..entry }).await?;
+        changes.audit(Entry { network, ..entry })?;
     } else {
         count.counted += 1;
     }
-    count.write(changes).await
+    Ok(count.write(changes.connection)?)
 }
 
-async fn settle(now: Timestamp, changes: &mut Changes<'_>) -> Result<(), Failure> {
-    let rows = sqlx::query(
-        "SELECT kind, since, counted, entry FROM audit_counts WHERE since <= ?1 OR since > ?2",
-    )
-    .bind(Moment(now.saturating_sub(WINDOW).unwrap_or(now)))
-    .bind(Moment(now))
-    .fetch_all(&mut *changes.connection)
-    .await?;
+fn settle(now: Timestamp, changes: &mut Changes<'_>) -> Result<(), Failure> {
+    let since = now.saturating_sub(WINDOW).unwrap_or(now);
+    let rows = changes.connection.all(
+        "SELECT kind, since, counted, entry FROM audit_counts WHERE since <= $1 OR since > $2",
+        &[&since, &now],
+    )?;
     for row in &rows {
         let mut count = Count::read(row)?;
         if count.is_open(now) {
             continue;
         }
         if count.counted > 0 {
-            count.settle(now, changes).await?;
-            count.write(changes).await?;
+            count.settle(now, changes)?;
+            count.write(changes.connection)?;
         } else {
-            sqlx::query("DELETE FROM audit_counts WHERE kind = ?")
-                .bind(count.kind)
-                .execute(&mut *changes.connection)
-                .await?;
+            changes
+                .connection
+                .execute("DELETE FROM audit_counts WHERE kind = $1", &[&count.kind])?;
         }
     }
     Ok(())
@@ -176,12 +169,12 @@ struct Count {
 }
 
 impl Count {
-    fn read(row: &SqliteRow) -> sqlx::Result<Self> {
+    fn read(row: &Row) -> Result<Self, DatabaseError> {
         Ok(Self {
-            kind: row.try_get("kind")?,
-            since: moment(row, "since")?,
-            counted: row.try_get("counted")?,
-            entry: row.try_get("entry")?,
+            kind: row.get("kind")?,
+            since: row.get("since")?,
+            counted: row.get("counted")?,
+            entry: row.get("entry")?,
             first: false,
         })
     }
@@ -193,9 +186,9 @@ impl Count {
     }
 
     /// Appends the count, if there is one, and begins a new window.
-    async fn settle(&mut self, now: Timestamp, changes: &mut Changes<'_>) -> Result<(), Failure> {
+    fn settle(&mut self, now: Timestamp, changes: &mut Changes<'_>) -> Result<(), Failure> {
         if self.counted > 0 {
-            let mut last = Entry::from_json(&self.entry).map_err(encode)?;
+            let mut last = Entry::from_json(&self.entry).map_err(DatabaseError::encode)?;
             // Copies of several requests are counted together.
             if last.network.as_deref() == Some(OTHERS) {
                 last.request_id = None;
@@ -208,29 +201,22 @@ impl Count {
                 )),
                 ..last
             };
-            changes.audit(counting).await?;
+            changes.audit(counting)?;
         }
         self.counted = 0;
         self.since = now;
         Ok(())
     }
 
-    async fn write(&self, changes: &mut Changes<'_>) -> Result<(), Failure> {
-        sqlx::query(
-            "INSERT OR REPLACE INTO audit_counts (kind, since, counted, entry) VALUES (?, ?, ?, ?)",
-        )
-        .bind(&self.kind)
-        .bind(Moment(self.since))
-        .bind(self.counted)
-        .bind(&self.entry)
-        .execute(&mut *changes.connection)
-        .await?;
+    fn write(&self, connection: &mut Connection) -> Result<(), DatabaseError> {
+        connection.execute(
+            "INSERT INTO audit_counts (kind, since, counted, entry) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (kind) DO UPDATE SET since = excluded.since,
+                 counted = excluded.counted, entry = excluded.entry",
+            &[&self.kind, &self.since, &self.counted, &self.entry],
+        )?;
         Ok(())
     }
-}
-
-fn encode(error: serde_json::Error) -> sqlx::Error {
-    sqlx::Error::Encode(error.into())
 }
 
 #[cfg(test)]
@@ -352,10 +338,7 @@ mod tests {
         for network in 0..2_000 {
             ignore(&test, "subject", network, 1).await;
         }
-        let kinds: i64 = sqlx::query_scalar("SELECT count(*) FROM audit_counts")
-            .fetch_one(&mut test.sqlite3().await)
-            .await
-            .unwrap();
+        let kinds: i64 = test.scalar("SELECT count(*) FROM audit_counts").await;
         assert_eq!(kinds, KINDS + 1);
         // Whoever is counted by themselves stays so, and other rules have places.
         ignore(&test, "subject", 7, 2).await;
@@ -458,12 +441,7 @@ mod tests {
     #[tokio::test]
     async fn a_flood_of_rejects_does_not_make_the_database_grow() {
         let test = TestStore::new().await;
-        let pages = async || -> i64 {
-            sqlx::query_scalar("PRAGMA page_count")
-                .fetch_one(&mut test.sqlite3().await)
-                .await
-                .unwrap()
-        };
+        let pages = async || test.scalar::<i64>("PRAGMA page_count").await;
         note(&test, "dnsbl", 0).await;
         let before = pages().await;
         for _ in 0..5_000 {

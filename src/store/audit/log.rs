@@ -1,10 +1,7 @@
 //! The table of the audit log: appended, read and verified.
 
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-
 use crate::audit::{Anchor, BrokenAt, ChainKey, Entry, Fault, Head, Link};
-use crate::store::database::{Changes, Failure, Store, StoreError};
+use crate::store::database::{Changes, Connection, DatabaseError, Failure, Row, Store, StoreError};
 
 /// Entries held in memory while the chain is verified.
 const PAGE: u32 = 1_000;
@@ -41,13 +38,13 @@ impl Store {
         from: i64,
         limit: u32,
     ) -> Result<Vec<StoredEntry>, StoreError> {
-        self.read(move |connection| Box::pin(entries(connection, from, limit)))
+        self.read(move |connection| entries(connection, from, limit))
             .await
     }
 
     /// Sequence number and link of the newest audit entry.
     pub async fn audit_head(&self) -> Result<Head, StoreError> {
-        self.read(|connection| Box::pin(head(connection))).await
+        self.read(head).await
     }
 
     /// Verifies the audit log from its beginning, which is the anchor if retention left one. With
@@ -59,7 +56,7 @@ impl Store {
         let key = self
             .chain_key()
             .ok_or_else(|| self.failed(Failure::NoChainKey))?;
-        self.read(move |connection| Box::pin(async move { verify(connection, &key, from).await }))
+        self.read(move |connection| verify(connection, &key, from))
             .await
     }
 
@@ -73,77 +70,67 @@ impl Store {
 
 impl Changes<'_> {
     /// Appends an entry in the transaction of the change that it records.
-    pub(crate) async fn audit(&mut self, entry: Entry) -> Result<(), Failure> {
+    pub(crate) fn audit(&mut self, entry: Entry) -> Result<(), Failure> {
         let key = self.chain_key.ok_or(Failure::NoChainKey)?;
-        let json = entry
-            .canonical_json()
-            .map_err(|error| sqlx::Error::Encode(error.into()))?;
-        let head = head(self.connection).await?.append(key, json.as_bytes());
-        sqlx::query("INSERT INTO audit (sequence, link, entry) VALUES (?, ?, ?)")
-            .bind(head.sequence)
-            .bind(head.link.0.as_slice())
-            .bind(json)
-            .execute(&mut *self.connection)
-            .await?;
+        let json = entry.canonical_json().map_err(DatabaseError::encode)?;
+        let head = head(self.connection)?.append(key, json.as_bytes());
+        self.connection.execute(
+            "INSERT INTO audit (sequence, link, entry) VALUES ($1, $2, $3)",
+            &[&head.sequence, &head.link.0, &json],
+        )?;
         Ok(())
     }
 }
 
 /// Sequence number and link of the newest entry, or of the anchor if none is left.
-pub(crate) async fn head(connection: &mut SqliteConnection) -> sqlx::Result<Head> {
-    let newest = sqlx::query("SELECT sequence, link FROM audit ORDER BY sequence DESC LIMIT 1")
-        .fetch_optional(&mut *connection)
-        .await?;
+pub(crate) fn head(connection: &mut Connection) -> Result<Head, DatabaseError> {
+    let newest = connection.optional(
+        "SELECT sequence, link FROM audit ORDER BY sequence DESC LIMIT 1",
+        &[],
+    )?;
     match newest {
         Some(row) => read_head(&row),
-        None => Ok(anchor(connection)
-            .await?
-            .map_or(Head::EMPTY, |anchor| anchor.head)),
+        None => Ok(anchor(connection)?.map_or(Head::EMPTY, |anchor| anchor.head)),
     }
 }
 
 /// At most `limit` entries in order, beginning with `from`.
-pub(super) async fn entries(
-    connection: &mut SqliteConnection,
+pub(super) fn entries(
+    connection: &mut Connection,
     from: i64,
     limit: u32,
-) -> sqlx::Result<Vec<StoredEntry>> {
-    let rows = sqlx::query(
-        "SELECT sequence, link, entry FROM audit WHERE sequence >= ? ORDER BY sequence LIMIT ?",
-    )
-    .bind(from)
-    .bind(limit)
-    .fetch_all(connection)
-    .await?;
+) -> Result<Vec<StoredEntry>, DatabaseError> {
+    let rows = connection.all(
+        "SELECT sequence, link, entry FROM audit WHERE sequence >= $1 ORDER BY sequence LIMIT $2",
+        &[&from, &limit],
+    )?;
     rows.iter().map(read_stored).collect()
 }
 
 /// The entries that contain one of these texts, in order.
-pub(crate) async fn entries_with(
-    texts: &[String; 2],
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<Vec<StoredEntry>> {
-    let [one, other] = texts;
-    let rows = sqlx::query(
+pub(crate) fn entries_with(
+    [one, other]: &[String; 2],
+    connection: &mut Connection,
+) -> Result<Vec<StoredEntry>, DatabaseError> {
+    // An entry without the text is the same when the text is taken out. Both engines know replace.
+    let rows = connection.all(
         "SELECT sequence, link, entry FROM audit
-         WHERE instr(entry, ?) > 0 OR instr(entry, ?) > 0 ORDER BY sequence",
-    )
-    .bind(one)
-    .bind(other)
-    .fetch_all(connection)
-    .await?;
+         WHERE replace(entry, $1, '') <> entry OR replace(entry, $2, '') <> entry
+         ORDER BY sequence",
+        &[one, other],
+    )?;
     rows.iter().map(read_stored).collect()
 }
 
 /// Follows the chain to its end. Needs a transaction, so that the log doesn't change meanwhile.
-async fn verify(
-    connection: &mut SqliteConnection,
+fn verify(
+    connection: &mut Connection,
     key: &ChainKey,
     from: Option<Head>,
-) -> sqlx::Result<Result<Head, BrokenAt>> {
+) -> Result<Result<Head, BrokenAt>, DatabaseError> {
     let begin = match from {
-        Some(head) => find(connection, head).await?,
-        None => beginning(key, connection).await?,
+        Some(head) => find(connection, head)?,
+        None => beginning(key, connection)?,
     };
     let mut head = match begin {
         Ok(head) => head,
@@ -156,7 +143,7 @@ async fn verify(
         i64::MIN
     };
     loop {
-        let page = entries(connection, next, PAGE).await?;
+        let page = entries(connection, next, PAGE)?;
         if page.is_empty() {
             return Ok(Ok(head));
         }
@@ -170,23 +157,18 @@ async fn verify(
 }
 
 /// The head before the oldest entry, which is the anchor if retention left one.
-pub(super) async fn beginning(
+pub(super) fn beginning(
     key: &ChainKey,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<Result<Head, BrokenAt>> {
-    let anchor = anchor(connection).await?;
+    connection: &mut Connection,
+) -> Result<Result<Head, BrokenAt>, DatabaseError> {
+    let anchor = anchor(connection)?;
     Ok(anchor.map_or(Ok(Head::EMPTY), |anchor| anchor.check(key)))
 }
 
 /// The head again, if it is in the log.
-async fn find(
-    connection: &mut SqliteConnection,
-    head: Head,
-) -> sqlx::Result<Result<Head, BrokenAt>> {
-    let anchor = anchor(connection)
-        .await?
-        .map_or(Head::EMPTY, |anchor| anchor.head);
-    let found = entries(connection, head.sequence, 1).await?;
+fn find(connection: &mut Connection, head: Head) -> Result<Result<Head, BrokenAt>, DatabaseError> {
+    let anchor = anchor(connection)?.map_or(Head::EMPTY, |anchor| anchor.head);
+    let found = entries(connection, head.sequence, 1)?;
     let is_there = head == anchor || found.iter().any(|stored| stored.head == head);
     let fault = if head.sequence < anchor.sequence {
         Fault::Cut
@@ -200,10 +182,11 @@ async fn find(
 }
 
 /// The last of the entries that retention cut off.
-pub(super) async fn anchor(connection: &mut SqliteConnection) -> sqlx::Result<Option<Anchor>> {
-    let row = sqlx::query("SELECT sequence, link, authenticator FROM audit_anchor")
-        .fetch_optional(connection)
-        .await?;
+pub(super) fn anchor(connection: &mut Connection) -> Result<Option<Anchor>, DatabaseError> {
+    let row = connection.optional(
+        "SELECT sequence, link, authenticator FROM audit_anchor",
+        &[],
+    )?;
     row.map(|row| {
         Ok(Anchor {
             head: read_head(&row)?,
@@ -213,45 +196,33 @@ pub(super) async fn anchor(connection: &mut SqliteConnection) -> sqlx::Result<Op
     .transpose()
 }
 
-pub(super) async fn set_anchor(
-    anchor: Anchor,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<()> {
-    sqlx::query(
-        "INSERT OR REPLACE INTO audit_anchor (id, sequence, link, authenticator)
-         VALUES (1, ?, ?, ?)",
-    )
-    .bind(anchor.head.sequence)
-    .bind(anchor.head.link.0.as_slice())
-    .bind(anchor.authenticator.0.as_slice())
-    .execute(connection)
-    .await?;
+pub(super) fn set_anchor(anchor: Anchor, connection: &mut Connection) -> Result<(), DatabaseError> {
+    let Head { sequence, link } = anchor.head;
+    connection.execute(
+        "INSERT INTO audit_anchor (id, sequence, link, authenticator) VALUES (1, $1, $2, $3)
+         ON CONFLICT (id) DO UPDATE SET sequence = excluded.sequence, link = excluded.link,
+             authenticator = excluded.authenticator",
+        &[&sequence, &link.0, &anchor.authenticator.0],
+    )?;
     Ok(())
 }
 
-fn read_stored(row: &SqliteRow) -> sqlx::Result<StoredEntry> {
+fn read_stored(row: &Row) -> Result<StoredEntry, DatabaseError> {
     Ok(StoredEntry {
         head: read_head(row)?,
-        json: row.try_get("entry")?,
+        json: row.get("entry")?,
     })
 }
 
-fn read_head(row: &SqliteRow) -> sqlx::Result<Head> {
+fn read_head(row: &Row) -> Result<Head, DatabaseError> {
     Ok(Head {
-        sequence: row.try_get("sequence")?,
+        sequence: row.get("sequence")?,
         link: read_link(row, "link")?,
     })
 }
 
-fn read_link(row: &SqliteRow, column: &'static str) -> sqlx::Result<Link> {
-    let bytes: &[u8] = row.try_get(column)?;
-    let link = bytes
-        .try_into()
-        .map_err(|error| sqlx::Error::ColumnDecode {
-            index: column.to_owned(),
-            source: Box::new(error),
-        })?;
-    Ok(Link(link))
+fn read_link(row: &Row, column: &str) -> Result<Link, DatabaseError> {
+    row.get(column).map(Link)
 }
 
 #[cfg(test)]
@@ -318,37 +289,83 @@ mod tests {
 
     #[tokio::test]
     async fn every_edit_shows_at_the_first_bad_entry() {
-        let edits = [
-            ("UPDATE audit SET entry = replace(entry, 'rule-3', 'rule-2') WHERE sequence = 3",
-                3, Fault::Link),
-            ("UPDATE audit SET entry = entry || ' ' WHERE sequence = 1", 1, Fault::Link),
-            ("UPDATE audit SET link = zeroblob(32) WHERE sequence = 4", 4, Fault::Link),
-            ("DELETE FROM audit WHERE sequence = 3", 3, Fault::Missing),
-            ("DELETE FROM audit WHERE sequence <= 2", 1, Fault::Missing),
-            ("DELETE FROM audit WHERE sequence = 3;
-              UPDATE audit SET sequence = sequence - 1 WHERE sequence > 3", 3, Fault::Link),
-            ("UPDATE audit SET sequence = -2 WHERE sequence = 2;
-              UPDATE audit SET sequence = 2 WHERE sequence = 3;
-              UPDATE audit SET sequence = 3 WHERE sequence = -2", 2, Fault::Link),
-            ("INSERT INTO audit SELECT 0, link, entry FROM audit WHERE sequence = 1",
-                0, Fault::Link),
-            ("INSERT INTO audit SELECT 6, link, entry FROM audit WHERE sequence = 5",
-                6, Fault::Link),
-            ("INSERT INTO audit SELECT 7, link, entry FROM audit WHERE sequence = 5",
-                6, Fault::Missing),
-            ("INSERT INTO audit_anchor SELECT 1, sequence, link, link FROM audit WHERE sequence = 2;
-              DELETE FROM audit WHERE sequence <= 2", 2, Fault::Anchor),
+        let edits: [(&[&'static str], _, _); 11] = [
+            (
+                &["UPDATE audit SET entry = replace(entry, 'rule-3', 'rule-2') WHERE sequence = 3"],
+                3,
+                Fault::Link,
+            ),
+            (
+                &["UPDATE audit SET entry = entry || ' ' WHERE sequence = 1"],
+                1,
+                Fault::Link,
+            ),
+            (
+                &[
+                    "UPDATE audit SET link = (SELECT link FROM audit WHERE sequence = 5)
+                WHERE sequence = 4",
+                ],
+                4,
+                Fault::Link,
+            ),
+            (&["DELETE FROM audit WHERE sequence = 3"], 3, Fault::Missing),
+            (
+                &["DELETE FROM audit WHERE sequence <= 2"],
+                1,
+                Fault::Missing,
+            ),
+            (
+                &[
+                    "DELETE FROM audit WHERE sequence = 3",
+                    "UPDATE audit SET sequence = sequence - 1 WHERE sequence = 4",
+                    "UPDATE audit SET sequence = sequence - 1 WHERE sequence = 5",
+                ],
+                3,
+                Fault::Link,
+            ),
+            (
+                &[
+                    "UPDATE audit SET sequence = -2 WHERE sequence = 2",
+                    "UPDATE audit SET sequence = 2 WHERE sequence = 3",
+                    "UPDATE audit SET sequence = 3 WHERE sequence = -2",
+                ],
+                2,
+                Fault::Link,
+            ),
+            (
+                &["INSERT INTO audit SELECT 0, link, entry FROM audit WHERE sequence = 1"],
+                0,
+                Fault::Link,
+            ),
+            (
+                &["INSERT INTO audit SELECT 6, link, entry FROM audit WHERE sequence = 5"],
+                6,
+                Fault::Link,
+            ),
+            (
+                &["INSERT INTO audit SELECT 7, link, entry FROM audit WHERE sequence = 5"],
+                6,
+                Fault::Missing,
+            ),
+            (
+                &[
+                    "INSERT INTO audit_anchor SELECT 1, sequence, link, link FROM audit
+                WHERE sequence = 2",
+                    "DELETE FROM audit WHERE sequence <= 2",
+                ],
+                2,
+                Fault::Anchor,
+            ),
         ];
         for (edit, sequence, fault) in edits {
             let test = five().await;
-            sqlx::raw_sql(edit)
-                .execute(&mut test.sqlite3().await)
-                .await
-                .unwrap();
+            for statement in edit {
+                test.execute(statement).await;
+            }
             assert_eq!(
                 verify(&test, None).await,
                 Err(BrokenAt { sequence, fault }),
-                "{edit}"
+                "{edit:?}"
             );
         }
     }
@@ -393,20 +410,16 @@ mod tests {
             let test = five().await;
             let head = test.store.audit_head().await.unwrap();
             let first = head_of(&test, 1).await;
-            let Head { sequence, link } = head_of(&test, 5 - kept).await;
-            let anchor = Anchor::new(&chain_key(), Head { sequence, link });
-            sqlx::query("INSERT INTO audit_anchor VALUES (1, ?, ?, ?)")
-                .bind(sequence)
-                .bind(link.0.as_slice())
-                .bind(anchor.authenticator.0.as_slice())
-                .execute(&mut test.sqlite3().await)
-                .await
-                .unwrap();
-            sqlx::query("DELETE FROM audit WHERE sequence <= ?")
-                .bind(sequence)
-                .execute(&mut test.sqlite3().await)
-                .await
-                .unwrap();
+            let anchor = Anchor::new(&chain_key(), head_of(&test, 5 - kept).await);
+            let cut = test.store.change(move |changes| {
+                set_anchor(anchor, changes.connection)?;
+                changes.connection.execute(
+                    "DELETE FROM audit WHERE sequence <= $1",
+                    &[&anchor.head.sequence],
+                )?;
+                Ok(())
+            });
+            cut.await.unwrap();
             assert_eq!(verify(&test, None).await, Ok(head));
             assert_eq!(verify(&test, Some(anchor.head)).await, Ok(head));
             let cut = BrokenAt {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::log::{beginning, entries, set_anchor};
 use crate::audit::{Anchor, BrokenAt, Entry, Event};
-use crate::store::database::{Changes, Failure, Store, StoreError};
+use crate::store::database::{Changes, Connection, DatabaseError, Failure, Store, StoreError};
 
 /// Entries that one transaction cuts at most, so that no request waits long for the writer.
 const CUT: u32 = 5_000;
@@ -18,23 +18,22 @@ impl Store {
         before: Timestamp,
         at: Timestamp,
     ) -> Result<Result<u64, BrokenAt>, StoreError> {
-        self.change(move |changes| Box::pin(prune(before, at, changes)))
-            .await
+        self.change(move |changes| prune(before, at, changes)).await
     }
 }
 
-async fn prune(
+fn prune(
     before: Timestamp,
     at: Timestamp,
     changes: &mut Changes<'_>,
 ) -> Result<Result<u64, BrokenAt>, Failure> {
     let key = changes.chain_key.ok_or(Failure::NoChainKey)?;
-    let mut head = match beginning(key, changes.connection).await? {
+    let mut head = match beginning(key, changes.connection)? {
         Ok(head) => head,
         Err(broken) => return Ok(Err(broken)),
     };
     let first = head.sequence + 1;
-    for stored in entries(changes.connection, i64::MIN, CUT).await? {
+    for stored in entries(changes.connection, i64::MIN, CUT)? {
         if !stored.entry().is_ok_and(|entry| entry.time < before) {
             break;
         }
@@ -46,33 +45,28 @@ async fn prune(
     if head.sequence < first {
         return Ok(Ok(0));
     }
-    cut(Anchor::new(key, head), changes).await?;
+    cut(Anchor::new(key, head), changes.connection)?;
     let count = u64::try_from(head.sequence - first + 1).unwrap_or_default();
-    changes
-        .audit(Entry {
-            count: Some(count),
-            detail: Some(format!(
-                "entries {first} to {} cut, which are older than {before}",
-                head.sequence
-            )),
-            ..Entry::new(at, Event::Pruned)
-        })
-        .await?;
+    changes.audit(Entry {
+        count: Some(count),
+        detail: Some(format!(
+            "entries {first} to {} cut, which are older than {before}",
+            head.sequence
+        )),
+        ..Entry::new(at, Event::Pruned)
+    })?;
     Ok(Ok(count))
 }
 
-async fn cut(anchor: Anchor, changes: &mut Changes<'_>) -> Result<(), Failure> {
+fn cut(anchor: Anchor, connection: &mut Connection) -> Result<(), DatabaseError> {
     let sequence = anchor.head.sequence;
-    set_anchor(anchor, changes.connection).await?;
+    set_anchor(anchor, connection)?;
     // No entry that is kept was written under these keys.
-    sqlx::query("DELETE FROM audit_hand_overs WHERE sequence <= ?")
-        .bind(sequence + 1)
-        .execute(&mut *changes.connection)
-        .await?;
-    sqlx::query("DELETE FROM audit WHERE sequence <= ?")
-        .bind(sequence)
-        .execute(&mut *changes.connection)
-        .await?;
+    connection.execute(
+        "DELETE FROM audit_hand_overs WHERE sequence <= $1",
+        &[&(sequence + 1)],
+    )?;
+    connection.execute("DELETE FROM audit WHERE sequence <= $1", &[&sequence])?;
     Ok(())
 }
 
@@ -150,13 +144,14 @@ mod tests {
     async fn a_broken_chain_is_not_cut_away() {
         for (edit, sequence, fault) in [
             (
-                "UPDATE audit SET link = zeroblob(32) WHERE sequence = 2",
+                "UPDATE audit SET link = (SELECT link FROM audit WHERE sequence = 1)
+                 WHERE sequence = 2",
                 2,
                 Fault::Link,
             ),
             ("DELETE FROM audit WHERE sequence = 1", 1, Fault::Missing),
             (
-                "INSERT INTO audit_anchor VALUES (1, 0, zeroblob(32), zeroblob(32))",
+                "INSERT INTO audit_anchor SELECT 1, 0, link, link FROM audit WHERE sequence = 1",
                 0,
                 Fault::Anchor,
             ),

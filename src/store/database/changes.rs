@@ -1,10 +1,9 @@
 //! A change on its way to the writer, and its answer on the way back.
 
-use futures_util::future::BoxFuture;
-use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::arrivals::Due;
+use super::connection::Connection;
 use super::error::{Failure, StoreError};
 use super::settings::StoreSettings;
 use crate::audit::ChainKey;
@@ -12,7 +11,7 @@ use crate::audit::ChainKey;
 /// A change of the database in the making: all of it is committed, or nothing.
 pub(crate) struct Changes<'a> {
     /// The connection, inside the transaction.
-    pub(crate) connection: &'a mut SqliteConnection,
+    pub(crate) connection: &'a mut Connection,
     pub(crate) settings: &'a StoreSettings,
     pub(crate) chain_key: Option<&'a ChainKey>,
     /// How much the change has made due so far.
@@ -21,7 +20,7 @@ pub(crate) struct Changes<'a> {
 
 impl<'a> Changes<'a> {
     pub(crate) fn on(
-        connection: &'a mut SqliteConnection,
+        connection: &'a mut Connection,
         settings: &'a StoreSettings,
         chain_key: Option<&'a ChainKey>,
     ) -> Self {
@@ -35,13 +34,20 @@ impl<'a> Changes<'a> {
 }
 
 /// The way to the writer.
-pub(super) type Inbox = mpsc::Sender<Box<dyn Job>>;
+pub(super) type Inbox = mpsc::Sender<Work>;
+
+/// What the writer is asked for.
+pub(super) enum Work {
+    Change(Box<dyn Job>),
+    /// To look for commits of others.
+    Look,
+}
 
 /// Hands a change to the writer and waits for its commit. A change that fails is undone whole.
 pub(super) async fn submit<T, F>(inbox: &Inbox, apply: F) -> Result<T, StoreError>
 where
     T: Send + 'static,
-    F: for<'c> FnOnce(&'c mut Changes<'_>) -> BoxFuture<'c, Result<T, Failure>> + Send + 'static,
+    F: FnOnce(&mut Changes<'_>) -> Result<T, Failure> + Send + 'static,
 {
     let (answer_to, answer) = oneshot::channel();
     let job = Waiting {
@@ -51,7 +57,7 @@ where
         answer_to,
     };
     inbox
-        .send(Box::new(job))
+        .send(Work::Change(Box::new(job)))
         .await
         .map_err(|_| StoreError::Closed)?;
     answer.await.map_err(|_| StoreError::Closed)?
@@ -60,7 +66,7 @@ where
 /// A change together with the way back to its caller.
 pub(super) trait Job: Send {
     /// Applies the change and keeps the answer back.
-    fn apply<'c>(&'c mut self, changes: &'c mut Changes<'_>) -> BoxFuture<'c, ()>;
+    fn apply(&mut self, changes: &mut Changes<'_>);
 
     fn failure(&self) -> Option<&Failure>;
 
@@ -80,15 +86,13 @@ struct Waiting<T, F> {
 impl<T, F> Job for Waiting<T, F>
 where
     T: Send,
-    F: for<'c> FnOnce(&'c mut Changes<'_>) -> BoxFuture<'c, Result<T, Failure>> + Send,
+    F: FnOnce(&mut Changes<'_>) -> Result<T, Failure> + Send,
 {
-    fn apply<'c>(&'c mut self, changes: &'c mut Changes<'_>) -> BoxFuture<'c, ()> {
-        Box::pin(async move {
-            if let Some(apply) = self.apply.take() {
-                self.applied = Some(apply(&mut *changes).await);
-                self.due = changes.due;
-            }
-        })
+    fn apply(&mut self, changes: &mut Changes<'_>) {
+        if let Some(apply) = self.apply.take() {
+            self.applied = Some(apply(changes));
+            self.due = changes.due;
+        }
     }
 
     fn failure(&self) -> Option<&Failure> {

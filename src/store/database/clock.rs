@@ -1,80 +1,78 @@
 //! Keeps how the clock ran for the next start. `crate::clock_record` draws the conclusions.
 
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-
 use super::changes::Changes;
-use super::columns::{Moment, length, microseconds, moment};
-use super::error::{Failure, StoreError};
+use super::connection::Connection;
+use super::error::{DatabaseError, Failure, StoreError};
+use super::row::Row;
 use super::store::Store;
 use crate::time::{ClockRecord, Look, Stretch};
 
 impl Store {
     /// How the clock ran until the record was last kept. None before the first time.
     pub(crate) async fn clock_record(&self) -> Result<Option<ClockRecord>, StoreError> {
-        self.read(|connection| Box::pin(record(connection))).await
+        self.read(record).await
     }
 
     /// Replaces the record of how the clock ran.
     pub(crate) async fn keep_clock_record(&self, record: ClockRecord) -> Result<(), StoreError> {
-        self.change(|changes| Box::pin(keep(record, changes))).await
+        self.change(move |changes| keep(&record, changes)).await
     }
 }
 
-async fn keep(record: ClockRecord, changes: &mut Changes<'_>) -> Result<(), Failure> {
-    sqlx::query(
-        "DELETE FROM clock_stretches;
-         INSERT OR REPLACE INTO clock (id, line, now, uptime) VALUES (1, ?, ?, ?)",
-    )
-    .bind(Moment(record.line))
-    .bind(Moment(record.last.now))
-    .bind(microseconds(record.last.uptime))
-    .execute(&mut *changes.connection)
-    .await?;
-    for stretch in record.past.iter().chain([&record.present]) {
-        sqlx::query(
-            "INSERT INTO clock_stretches (begun, ended, behind, of_this_boot) VALUES (?, ?, ?, ?)",
-        )
-        .bind(Moment(stretch.from))
-        .bind(Moment(stretch.until))
-        .bind(microseconds(stretch.behind))
-        .bind(stretch.of_this_boot)
-        .execute(&mut *changes.connection)
-        .await?;
+fn keep(record: &ClockRecord, changes: &mut Changes<'_>) -> Result<(), Failure> {
+    changes.connection.execute(
+        "INSERT INTO clock (id, line, now, uptime) VALUES (1, $1, $2, $3)
+         ON CONFLICT (id) DO UPDATE SET
+             line = excluded.line, now = excluded.now, uptime = excluded.uptime",
+        &[&record.line, &record.last.now, &record.last.uptime],
+    )?;
+    changes
+        .connection
+        .execute("DELETE FROM clock_stretches", &[])?;
+    let stretches = record.past.iter().chain([&record.present]);
+    for (sequence, stretch) in stretches.enumerate() {
+        changes.connection.execute(
+            "INSERT INTO clock_stretches (sequence, begun, ended, behind, of_this_boot)
+             VALUES ($1, $2, $3, $4, $5)",
+            &[
+                &sequence,
+                &stretch.from,
+                &stretch.until,
+                &stretch.behind,
+                &stretch.of_this_boot,
+            ],
+        )?;
     }
     Ok(())
 }
 
-async fn record(connection: &mut SqliteConnection) -> sqlx::Result<Option<ClockRecord>> {
-    let kept = sqlx::query("SELECT line, now, uptime FROM clock")
-        .fetch_optional(&mut *connection)
-        .await?;
-    let rows = sqlx::query(
+fn record(connection: &mut Connection) -> Result<Option<ClockRecord>, DatabaseError> {
+    let kept = connection.optional("SELECT line, now, uptime FROM clock", &[])?;
+    let rows = connection.all(
         "SELECT begun, ended, behind, of_this_boot FROM clock_stretches ORDER BY sequence",
-    )
-    .fetch_all(connection)
-    .await?;
+        &[],
+    )?;
     let mut past: Vec<Stretch> = rows.iter().map(stretch).collect::<Result<_, _>>()?;
     let (Some(kept), Some(present)) = (kept, past.pop()) else {
         return Ok(None);
     };
     Ok(Some(ClockRecord {
-        line: moment(&kept, "line")?,
+        line: kept.get("line")?,
         last: Look {
-            now: moment(&kept, "now")?,
-            uptime: length(&kept, "uptime")?,
+            now: kept.get("now")?,
+            uptime: kept.get("uptime")?,
         },
         present,
         past,
     }))
 }
 
-fn stretch(row: &SqliteRow) -> sqlx::Result<Stretch> {
+fn stretch(row: &Row) -> Result<Stretch, DatabaseError> {
     Ok(Stretch {
-        from: moment(row, "begun")?,
-        until: moment(row, "ended")?,
-        behind: length(row, "behind")?,
-        of_this_boot: row.try_get("of_this_boot")?,
+        from: row.get("begun")?,
+        until: row.get("ended")?,
+        behind: row.get("behind")?,
+        of_this_boot: row.get("of_this_boot")?,
     })
 }
 

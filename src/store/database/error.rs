@@ -59,12 +59,12 @@ pub enum StoreError {
         found: String,
     },
     /// The database failed.
-    #[error("{}: {cause}{}", path.display(), remedy(cause))]
-    Sqlite {
+    #[error("{}: {cause}{}", path.display(), cause.remedy())]
+    Database {
         /// The database file.
         path: PathBuf,
-        /// SQLite's error.
-        cause: Arc<sqlx::Error>,
+        /// The database's error.
+        cause: DatabaseError,
     },
     /// A newer version of this program made the database.
     #[error(
@@ -162,19 +162,103 @@ impl StoreError {
 
     /// Whether the database works but holds a value that this program doesn't write.
     pub(crate) fn is_about_content(&self) -> bool {
-        use sqlx::Error::{ColumnDecode, Decode};
-        let Self::Sqlite { cause, .. } = self else {
+        let Self::Database { cause, .. } = self else {
             return false;
         };
-        matches!(**cause, ColumnDecode { .. } | Decode(_))
+        matches!(cause, DatabaseError::Content(_))
     }
 }
+
+/// A failure of the database itself, or a value in it that this program doesn't write.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DatabaseError {
+    /// SQLite failed.
+    #[error("{0}")]
+    Sqlite(Arc<rusqlite::Error>),
+    /// The database holds what this program doesn't write.
+    #[error("{0}")]
+    Content(String),
+    /// A value that can't be written.
+    #[error("{0}")]
+    Encode(String),
+}
+
+impl From<rusqlite::Error> for DatabaseError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(Arc::new(error))
+    }
+}
+
+impl DatabaseError {
+    /// The error of a value that this program doesn't write. Names the column and not the value.
+    pub(crate) fn content(fault: impl ToString) -> Self {
+        Self::Content(fault.to_string())
+    }
+
+    /// The error of a value that can't be written.
+    pub(crate) fn encode(fault: impl ToString) -> Self {
+        Self::Encode(fault.to_string())
+    }
+
+    /// Whether another process holds the lock.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.sqlite_code() == Some(SQLITE_BUSY)
+    }
+
+    /// Whether the file is no database of SQLite's.
+    pub(super) fn is_no_database(&self) -> bool {
+        self.sqlite_code() == Some(SQLITE_NOTADB)
+    }
+
+    /// Whether SQLite found the file damaged.
+    pub(super) fn is_damage(&self) -> bool {
+        self.sqlite_code() == Some(SQLITE_CORRUPT)
+    }
+
+    /// The remedy for the failure, if SQLite's result code shows one (sqlite.org/rescode.html).
+    pub(crate) fn remedy(&self) -> &'static str {
+        match (self.sqlite_code(), self) {
+            (Some(SQLITE_BUSY), _) => "; another process keeps the database locked: end it",
+            (Some(SQLITE_READONLY), _) => {
+                "; make the file and its directory writable for the gateway"
+            }
+            (Some(SQLITE_IOERR), _) => "; look for disk errors in the system's log",
+            (Some(SQLITE_CORRUPT), _) => "; the file is damaged: restore the backup",
+            (Some(SQLITE_FULL), _) => "; make room on the file system",
+            (Some(SQLITE_CANTOPEN), _) => "; see that the path exists and the gateway may open it",
+            (Some(SQLITE_NOTADB), _) => "; name another path or move the file away",
+            (_, Self::Content(_)) => {
+                "; the database holds what this program doesn't write: restore the backup"
+            }
+            _ => "",
+        }
+    }
+
+    /// SQLite's result code without its extension.
+    fn sqlite_code(&self) -> Option<i32> {
+        let Self::Sqlite(error) = self else {
+            return None;
+        };
+        let code = error.sqlite_error()?.extended_code;
+        Some(code & 0xff)
+    }
+}
+
+const SQLITE_BUSY: i32 = 5;
+const SQLITE_READONLY: i32 = 8;
+const SQLITE_IOERR: i32 = 10;
+const SQLITE_CORRUPT: i32 = 11;
+const SQLITE_FULL: i32 = 13;
+const SQLITE_CANTOPEN: i32 = 14;
+const SQLITE_CONSTRAINT: i32 = 19;
+const SQLITE_NOTADB: i32 = 26;
 
 /// A failure inside a transaction. [`StoreError`] adds the path.
 #[derive(Clone, Debug)]
 pub(crate) enum Failure {
-    /// SQLite failed, or gave a value that this program doesn't write.
-    Sqlite(Arc<sqlx::Error>),
+    /// The database failed, or gave a value that this program doesn't write.
+    Database(DatabaseError),
     /// The spool's bounds are reached. It holds so many requests and replies, and bytes.
     Full { held: u64, bytes: u64 },
     /// No room is left in a share of strangers: its name and what it holds.
@@ -185,9 +269,9 @@ pub(crate) enum Failure {
     NoChainKey,
 }
 
-impl From<sqlx::Error> for Failure {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Sqlite(Arc::new(error))
+impl From<DatabaseError> for Failure {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(error)
     }
 }
 
@@ -196,7 +280,7 @@ impl Failure {
     pub(crate) fn of(self, settings: &StoreSettings) -> StoreError {
         let path = settings.path.clone();
         match self {
-            Self::Sqlite(cause) => StoreError::Sqlite { path, cause },
+            Self::Database(cause) => StoreError::Database { path, cause },
             Self::NoChainKey => StoreError::NoChainKey { path },
             Self::Crowded(reason) => StoreError::Crowded { reason },
             Self::NoRoom(free) => StoreError::NoRoom {
@@ -215,51 +299,17 @@ impl Failure {
 
     /// Whether another process holds the lock.
     pub(crate) fn is_busy(&self) -> bool {
-        matches!(self, Self::Sqlite(error) if primary_code(error) == Some(SQLITE_BUSY))
+        matches!(self, Self::Database(error) if error.is_busy())
     }
 
     /// Whether the connection must be closed. It is still good after a lock held by another process
     /// and after a row that breaks a constraint.
     pub(crate) fn spoils_connection(&self) -> bool {
         match self {
-            Self::Sqlite(error) => {
-                !matches!(primary_code(error), Some(SQLITE_BUSY | SQLITE_CONSTRAINT))
+            Self::Database(error) => {
+                !matches!(error.sqlite_code(), Some(SQLITE_BUSY | SQLITE_CONSTRAINT))
             }
             Self::Full { .. } | Self::Crowded(_) | Self::NoRoom(_) | Self::NoChainKey => false,
         }
     }
-}
-
-/// The remedy for a failure of the database, if SQLite's result code shows one
-/// (sqlite.org/rescode.html).
-pub(crate) fn remedy(error: &sqlx::Error) -> &'static str {
-    use sqlx::Error::{ColumnDecode, Decode};
-    match (primary_code(error), error) {
-        (Some(SQLITE_BUSY), _) => "; another process keeps the database locked: end it",
-        (Some(SQLITE_READONLY), _) => "; make the file and its directory writable for the gateway",
-        (Some(SQLITE_IOERR), _) => "; look for disk errors in the system's log",
-        (Some(SQLITE_CORRUPT), _) => "; the file is damaged: restore the backup",
-        (Some(SQLITE_FULL), _) => "; make room on the file system",
-        (Some(SQLITE_CANTOPEN), _) => "; see that the path exists and the gateway may open it",
-        (Some(SQLITE_NOTADB), _) => "; name another path or move the file away",
-        (_, ColumnDecode { .. } | Decode(_)) => {
-            "; the database holds what this program doesn't write: restore the backup"
-        }
-        _ => "",
-    }
-}
-
-pub(crate) const SQLITE_BUSY: u32 = 5;
-const SQLITE_READONLY: u32 = 8;
-const SQLITE_IOERR: u32 = 10;
-pub(crate) const SQLITE_CORRUPT: u32 = 11;
-const SQLITE_FULL: u32 = 13;
-const SQLITE_CANTOPEN: u32 = 14;
-const SQLITE_CONSTRAINT: u32 = 19;
-pub(crate) const SQLITE_NOTADB: u32 = 26;
-
-/// SQLite's result code without its extension.
-pub(crate) fn primary_code(error: &sqlx::Error) -> Option<u32> {
-    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(code & 0xff)
 }

@@ -1,93 +1,170 @@
 //! Brings the schema up to date.
+//!
+//! A new database gets the whole schema at once, and an older one the steps to it. A test compares
+//! what both make.
 
-use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection as _, SqlSafeStr as _};
-
-use super::error::{Failure, StoreError};
-use super::integrity;
+use super::connection::Connection;
+use super::error::{DatabaseError, Failure, StoreError};
 use super::settings::StoreSettings;
 
-/// The steps of the schema, oldest first: version, description, statements. `sqlx::migrate!`
-/// would find the files itself, but at the price of a second sqlx and SQLite, compiled for the
-/// compiler's own use.
-const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "store", include_str!("../migrations/0001_store.sql"))];
+/// The schema, as a new database gets it.
+const SCHEMA: &str = include_str!("../migrations/schema.sql");
+
+/// The steps from an older schema, the oldest first: the version that each makes, and its
+/// statements.
+const STEPS: &[(i64, &str)] = &[(2, include_str!("../migrations/0002_two_engines.sql"))];
+
+/// The version of [`SCHEMA`], and the newest that this program knows.
+pub(super) const NEWEST: i64 = 2;
 
 /// Brings the schema up to date in one transaction, so that others may open the database
 /// meanwhile.
-pub(super) async fn migrate(
-    connection: &mut SqliteConnection,
+pub(super) fn migrate(
+    connection: &mut Connection,
     settings: &StoreSettings,
 ) -> Result<(), StoreError> {
-    let failed = |error: sqlx::Error| Failure::from(error).of(settings);
-    let mut transaction = connection
-        .begin_with("BEGIN IMMEDIATE")
-        .await
-        .map_err(failed)?;
-    refuse_newer(&mut transaction, settings).await?;
-    // By `run` the future could not move between threads.
-    migrator()
-        .run_direct(None, &mut *transaction, false)
-        .await
-        .map_err(|error| match error {
-            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
-                failed(error)
-            }
-            other => failed(sqlx::Error::Migrate(Box::new(other))),
-        })?;
-    transaction.commit().await.map_err(failed)
-}
-
-fn migrator() -> Migrator {
-    let migration = |&(version, description, statements): &(i64, &'static str, &'static str)| {
-        Migration::new(
-            version,
-            description.into(),
-            MigrationType::Simple,
-            statements.into_sql_str(),
-            false,
-        )
+    let failed = |error: DatabaseError| Failure::from(error).of(settings);
+    connection.begin().map_err(failed)?;
+    let migrated = refuse_newer(connection, settings)
+        .and_then(|found| bring_up(found, connection).map_err(failed));
+    let end = match migrated {
+        Ok(()) => "COMMIT",
+        Err(_) => "ROLLBACK",
     };
-    Migrator::with_migrations(MIGRATIONS.iter().map(migration).collect())
+    connection.run(end).map_err(failed).and(migrated)
 }
 
-/// The newest version of the schema that this program knows.
-pub(super) fn newest_known() -> i64 {
-    let versions = MIGRATIONS.iter().map(|(version, ..)| *version);
-    versions.max().unwrap_or(0)
-}
-
-/// Refuses a schema that a newer version of this program made.
-pub(super) async fn refuse_newer(
-    connection: &mut SqliteConnection,
-    settings: &StoreSettings,
-) -> Result<(), StoreError> {
-    let known = newest_known();
-    let found = schema_version(connection)
-        .await
-        .map_err(|error| integrity::failed(error, &settings.path))?;
-    if found <= known {
+fn bring_up(found: i64, connection: &mut Connection) -> Result<(), DatabaseError> {
+    if found == NEWEST {
         return Ok(());
+    }
+    if found == 0 {
+        connection.run(SCHEMA)?;
+    }
+    for (version, statements) in STEPS {
+        if found > 0 && *version > found {
+            connection.run(statements)?;
+        }
+    }
+    connection.execute("DELETE FROM schema_version", &[])?;
+    connection.execute(
+        "INSERT INTO schema_version (version) VALUES ($1)",
+        &[&NEWEST],
+    )?;
+    Ok(())
+}
+
+/// Refuses a schema that a newer version of this program made. Returns the version found, 0 in a
+/// new database.
+pub(super) fn refuse_newer(
+    connection: &mut Connection,
+    settings: &StoreSettings,
+) -> Result<i64, StoreError> {
+    let found = version(connection).map_err(|error| Failure::from(error).of(settings))?;
+    if found <= NEWEST {
+        return Ok(found);
     }
     Err(StoreError::Schema {
         path: settings.path.clone(),
         found,
-        known,
+        known: NEWEST,
     })
 }
 
-/// The newest migration applied, 0 in a new file.
-async fn schema_version(connection: &mut SqliteConnection) -> sqlx::Result<i64> {
-    let made: bool = sqlx::query_scalar(
-        "SELECT count(*) > 0 FROM sqlite_schema WHERE name = '_sqlx_migrations'",
-    )
-    .fetch_one(&mut *connection)
-    .await?;
-    if !made {
-        return Ok(0);
+/// The version of the schema. The first was kept in a table of another name.
+fn version(connection: &mut Connection) -> Result<i64, DatabaseError> {
+    if connection.has_table("schema_version")? {
+        return connection.scalar("SELECT coalesce(max(version), 0) FROM schema_version", &[]);
     }
-    sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")
-        .fetch_one(connection)
-        .await
+    if connection.has_table("_sqlx_migrations")? {
+        return connection.scalar(
+            "SELECT coalesce(max(version), 0) FROM _sqlx_migrations",
+            &[],
+        );
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::new_file;
+    use crate::store::Store;
+    use crate::store::database::sqlite::{Access, SqliteConnection};
+    use crate::store::testing::{TestStore, at, chain_key, id};
+
+    /// A database as the first version made it, with a request in it.
+    const FIRST: &str = concat!(
+        include_str!("../migrations/0001_store.sql"),
+        "CREATE TABLE _sqlx_migrations (
+             version BIGINT PRIMARY KEY,
+             description TEXT NOT NULL,
+             installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+             success BOOLEAN NOT NULL,
+             checksum BLOB NOT NULL,
+             execution_time BIGINT NOT NULL
+         );
+         INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (1, 'store', TRUE, x'00', 0);
+         INSERT INTO requests (id, accepted_at, queue_id, reverse_path, sender, size, waits_since,
+             waits_until, service, gateway, targets, target, requester)
+         VALUES ('01010101010101010101010101010101', 0, 'Q1', 'a@b.example', 'a@b.example', 9, 0, 0,
+             '{KMS:Help}', 'kms@gateway.example', 'a@b.example', 'a@b.example', 'newcomer');
+         INSERT INTO request_messages VALUES (1, x'0D0A');"
+    );
+
+    fn first(directory: &TempDir) -> StoreSettings {
+        let settings = StoreSettings::new(directory.path().join("store/gateway.db"));
+        new_file::create_directory(settings.path.parent().unwrap(), 0o700).unwrap();
+        new_file::create(&settings.path, 0o600, b"").unwrap();
+        let connection = SqliteConnection::plain(&settings.path, Access::Write).unwrap();
+        connection.run("PRAGMA journal_mode = WAL").unwrap();
+        connection.run(FIRST).unwrap();
+        connection.close().unwrap();
+        settings
+    }
+
+    /// Columns, indexes and triggers, whatever the text that made them.
+    fn schema(settings: &StoreSettings) -> Vec<String> {
+        let connection = SqliteConnection::plain(&settings.path, Access::Read).unwrap();
+        let rows = Connection::Sqlite(connection).all(
+            "SELECT own.name || ' ' || columns.name || ' ' || columns.type || ' '
+                 || columns.\"notnull\" || ' ' || columns.pk || ' ' || coalesce(dflt_value, '')
+                 AS line
+             FROM sqlite_schema AS own, pragma_table_info(own.name) AS columns
+             WHERE own.name NOT IN ('_sqlx_migrations', 'sqlite_sequence')
+             UNION
+             SELECT type || ' ' || name || ' ' || sql FROM sqlite_schema
+             WHERE type != 'table' AND sql IS NOT NULL
+             ORDER BY line",
+            &[],
+        );
+        let rows = rows.unwrap();
+        rows.iter().map(|row| row.get("line").unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn an_older_database_becomes_as_a_new_one_and_loses_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let old = first(&directory);
+        let new = TestStore::new().await;
+        let store = Store::open_checked(&old, Some(chain_key())).await.unwrap();
+        assert_eq!(schema(&old), schema(&new.settings));
+        assert!(!schema(&old).is_empty());
+
+        let leasing = crate::store::Leasing::alone(at(1), crate::store::testing::HOLD);
+        let leased = store.lease(leasing).await.unwrap().unwrap();
+        assert_eq!(
+            (leased.id, leased.message.as_slice()),
+            (id(1), &b"\r\n"[..])
+        );
+        store.close().await;
+        let again = Store::open_checked(&old, Some(chain_key())).await.unwrap();
+        assert_eq!(again.spool_usage().await.unwrap().requests, 1);
+        again.close().await;
+    }
 }

@@ -1,30 +1,31 @@
-//! The database itself: its file, its connections, and the one task that writes. Knows the
-//! tables of no room but the clock's, and the places where the audit log's key changed.
+//! The database itself: its engine, its connections, transactions, and the one thread that writes.
+//! Knows the tables of no room but the clock's, and the places where the audit log's key changed.
 
 mod arrivals;
 mod changes;
 mod clock;
-mod columns;
+mod connection;
 mod error;
-mod files;
 mod former_keys;
-mod in_use;
-pub(crate) mod integrity;
 mod migrations;
-pub(crate) mod open;
+mod readers;
 pub(crate) mod room;
+mod row;
 mod settings;
+pub(crate) mod sqlite;
 mod store;
-mod write_ahead_log;
+mod values;
 mod writer;
 
 pub(crate) use self::arrivals::{Arrivals, Due};
 pub(crate) use self::changes::Changes;
-pub(crate) use self::columns::{Moment, length, microseconds, moment, optional_text, text};
-pub use self::error::StoreError;
-pub(crate) use self::error::{Failure, remedy};
-pub(crate) use self::files::cannot;
-pub(crate) use self::files::give_to_owner;
-pub(crate) use self::in_use::InUse;
+pub(crate) use self::connection::Connection;
+pub(crate) use self::error::Failure;
+pub use self::error::{DatabaseError, StoreError};
+#[cfg(test)]
+pub(crate) use self::row::FromCell;
+pub(crate) use self::row::Row;
 pub use self::settings::StoreSettings;
+pub(crate) use self::sqlite::{InUse, cannot, give_to_owner};
 pub use self::store::Store;
+pub(crate) use self::values::{Bind, Text, places};

@@ -6,8 +6,8 @@
 //! for each rule. The rest is an operator's work or upkeep.
 
 use super::changes::Changes;
-use super::error::Failure;
-use super::files::directory_of;
+use super::error::{DatabaseError, Failure};
+use super::sqlite::directory_of;
 
 /// A message is first in the write-ahead log and then in the database too.
 const COPIES: u64 = 2;
@@ -17,7 +17,7 @@ const COPIES: u64 = 2;
 const FOR_THE_LOG: u64 = 4;
 
 /// Fails unless a message of this size fits before the reserve.
-pub(crate) async fn require(size: usize, changes: &mut Changes<'_>) -> Result<(), Failure> {
+pub(crate) fn require(size: usize, changes: &mut Changes<'_>) -> Result<(), Failure> {
     let reserve = changes.settings.min_free_bytes;
     // If the free space is unknown, the write itself will fail or not.
     let Some(outside) = free_outside(changes).filter(|_| reserve > 0) else {
@@ -29,7 +29,7 @@ pub(crate) async fn require(size: usize, changes: &mut Changes<'_>) -> Result<()
     }
     // SQLite keeps deleted content as free pages and never gives them back. A spool that once
     // filled the file system stays as large when it is empty.
-    let free = outside.saturating_add(free_within(changes).await?);
+    let free = outside.saturating_add(free_within(changes)?);
     if free >= needed && outside >= needed / FOR_THE_LOG {
         return Ok(());
     }
@@ -41,13 +41,9 @@ fn free_outside(changes: &Changes<'_>) -> Option<u64> {
     Some(status.f_bavail.saturating_mul(status.f_frsize))
 }
 
-async fn free_within(changes: &mut Changes<'_>) -> sqlx::Result<u64> {
-    let pages: i64 = sqlx::query_scalar("PRAGMA freelist_count")
-        .fetch_one(&mut *changes.connection)
-        .await?;
-    let size: i64 = sqlx::query_scalar("PRAGMA page_size")
-        .fetch_one(&mut *changes.connection)
-        .await?;
+fn free_within(changes: &mut Changes<'_>) -> Result<u64, DatabaseError> {
+    let pages: i64 = changes.connection.scalar("PRAGMA freelist_count", &[])?;
+    let size: i64 = changes.connection.scalar("PRAGMA page_size", &[])?;
     Ok(u64::try_from(pages.saturating_mul(size)).unwrap_or(0))
 }
 

@@ -4,21 +4,19 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
-use futures_util::future::BoxFuture;
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
-use sqlx::{Sqlite, Transaction};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::spawn_blocking;
 
 use super::arrivals::Arrivals;
 use super::changes::{self, Changes, Inbox};
-use super::error::{Failure, StoreError};
+use super::connection::Connection;
+use super::error::{DatabaseError, Failure, StoreError};
 use super::former_keys::with_former;
-use super::in_use::InUse;
-use super::open;
+use super::readers::Readers;
 use super::settings::StoreSettings;
-use super::writer::{self, Writer};
+use super::sqlite::{InUse, cannot, open};
+use super::writer::Writer;
 use crate::audit::ChainKey;
 
 /// The durable state: spool, allowances, audit log and keys, in an SQLite database. Several stores
@@ -30,7 +28,7 @@ use crate::audit::ChainKey;
 pub struct Store {
     settings: Arc<StoreSettings>,
     chain_key: Option<Arc<ChainKey>>,
-    readers: SqlitePool,
+    readers: Arc<Readers>,
     /// None once closed, and in a [`crate::store::StoreAlone`], which holds the lock itself.
     in_use: Mutex<Option<InUse>>,
     /// None once closed.
@@ -69,28 +67,29 @@ impl Store {
         chain_key: Option<ChainKey>,
         checked: bool,
     ) -> Result<Arc<Self>, StoreError> {
-        let connection = open::writer(settings, checked).await?;
-        let in_use = InUse::shared(&settings.path)?;
-        Self::on(settings, connection, chain_key, Some(in_use)).await
+        let owned = settings.clone();
+        let opening = spawn_blocking(move || {
+            let connection = open::writer(&owned, checked)?;
+            Ok((connection, InUse::shared(&owned.path)?))
+        });
+        let (connection, in_use) = opening.await.unwrap_or(Err(StoreError::Closed))?;
+        Self::on(settings, connection, chain_key, Some(in_use))
     }
 
     /// The store on an open database. Without `in_use` the caller holds the lock.
-    pub(crate) async fn on(
+    pub(crate) fn on(
         settings: &StoreSettings,
-        mut connection: SqliteConnection,
+        mut connection: Connection,
         chain_key: Option<ChainKey>,
         in_use: Option<InUse>,
     ) -> Result<Arc<Self>, StoreError> {
         let settings = Arc::new(settings.clone());
         let chain_key = match chain_key {
             None => None,
-            Some(key) => Some(Arc::new(
-                with_former(key, &mut connection, &settings).await?,
-            )),
+            Some(key) => Some(Arc::new(with_former(key, &mut connection, &settings)?)),
         };
         let commits = Arc::new(AtomicU64::new(0));
         let arrivals = Arc::new(Arrivals::default());
-        let (inbox, waiting) = mpsc::channel(writer::QUEUE);
         let writer = Writer {
             settings: settings.clone(),
             chain_key: chain_key.clone(),
@@ -99,13 +98,15 @@ impl Store {
             commits: commits.clone(),
             arrivals: arrivals.clone(),
         };
+        let begun = writer.begin();
+        let (inbox, writer) = begun.map_err(cannot("begin a thread for", &settings.path))?;
         Ok(Arc::new(Self {
-            readers: open::readers(&settings),
+            readers: Arc::new(Readers::of(settings.clone())),
             settings,
             chain_key,
             in_use: Mutex::new(in_use),
             inbox: Mutex::new(Some(inbox)),
-            writer: Mutex::new(Some(tokio::spawn(writer.run(waiting)))),
+            writer: Mutex::new(Some(writer)),
             commits,
             arrivals,
         }))
@@ -116,9 +117,9 @@ impl Store {
         drop(take(&self.inbox));
         self.readers.close().await;
         if let Some(writer) = take(&self.writer)
-            && let Err(error) = writer.await
+            && !matches!(spawn_blocking(move || writer.join()).await, Ok(Ok(())))
         {
-            tracing::error!(%error, "the store's writer ended badly");
+            tracing::error!("the store's writer ended badly");
         }
         drop(take(&self.in_use));
     }
@@ -161,9 +162,7 @@ impl Store {
     pub(crate) async fn change<T, F>(&self, apply: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut Changes<'_>) -> BoxFuture<'c, Result<T, Failure>>
-            + Send
-            + 'static,
+        F: FnOnce(&mut Changes<'_>) -> Result<T, Failure> + Send + 'static,
     {
         let inbox = self
             .inbox
@@ -176,17 +175,11 @@ impl Store {
     /// Reads in one transaction: everything is from one moment.
     pub(crate) async fn read<T, F>(&self, look: F) -> Result<T, StoreError>
     where
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, sqlx::Result<T>> + Send,
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T, DatabaseError> + Send + 'static,
     {
-        let mut reading = self.reading().await?;
-        look(&mut reading).await.map_err(|error| self.failed(error))
-    }
-
-    async fn reading(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        self.readers.begin().await.map_err(|error| match error {
-            sqlx::Error::PoolClosed => StoreError::Closed,
-            error => self.failed(error),
-        })
+        let read = self.readers.read(look).await.ok_or(StoreError::Closed)?;
+        read.map_err(|error| self.failed(error))
     }
 
     /// The failure with the path of the database.

@@ -2,13 +2,12 @@
 //! module's history. An update file leaves the rows of modules and its serial.
 
 use jiff::Timestamp;
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::types::Text;
 
 use super::changes::{add_module, replace_module};
 use super::tables::revision;
-use crate::store::database::{Changes, Failure, Moment, Store, StoreError, moment, text};
+use crate::store::database::{
+    Changes, Connection, DatabaseError, Failure, Row, Store, StoreError, Text,
+};
 use crate::sts::{SmId, StsTime};
 use crate::{
     kms::{Effects, KlfIssued, ModuleChanged, ModulesUpdated},
@@ -34,56 +33,50 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<PastIssue>, StoreError> {
         let smid = smid.clone();
-        self.read(move |connection| {
-            Box::pin(async move {
-                let rows = sqlx::query(
-                    "SELECT request_id, request_time, issued_at, keys FROM klf_issues
-                     WHERE smid = ? ORDER BY issued_at DESC, sequence DESC LIMIT ?",
-                )
-                .bind(Text(smid))
-                .bind(limit)
-                .fetch_all(connection)
-                .await?;
-                let read = |row: &SqliteRow| {
-                    Ok(PastIssue {
-                        request_id: text(row, "request_id")?,
-                        request_time: text(row, "request_time")?,
-                        issued_at: moment(row, "issued_at")?,
-                        keys: row.try_get("keys")?,
-                    })
-                };
-                rows.iter().map(read).collect()
-            })
-        })
-        .await
+        self.read(move |connection| issued_to(&smid, limit, connection))
+            .await
     }
 
     /// Forgets replay marks of requests made at or before `through`. Each module refuses the same
     /// requests as before, since a watermark takes their place: [`crate::kms::Asker::watermark`].
     /// Returns how many were forgotten.
     pub(crate) async fn prune_replay_marks(&self, through: StsTime) -> Result<u64, StoreError> {
-        self.change(move |changes| Box::pin(prune_replay_marks(through, changes)))
+        self.change(move |changes| Ok(prune_replay_marks(through, changes.connection)?))
             .await
     }
 
     /// Forgets key load files issued before a time. Returns how many.
     pub(crate) async fn prune_history(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.change(move |changes| {
-            Box::pin(async move {
-                let forgotten = sqlx::query("DELETE FROM klf_issues WHERE issued_at < ?")
-                    .bind(Moment(before))
-                    .execute(&mut *changes.connection)
-                    .await?;
-                Ok(forgotten.rows_affected())
-            })
-        })
-        .await
+        self.change(move |changes| Ok(prune_history(before, changes.connection)?))
+            .await
     }
+}
+
+fn issued_to(
+    smid: &SmId,
+    limit: u32,
+    connection: &mut Connection,
+) -> Result<Vec<PastIssue>, DatabaseError> {
+    let rows = connection.all(
+        "SELECT request_id, request_time, issued_at, keys FROM klf_issues
+         WHERE smid = $1 ORDER BY issued_at DESC, sequence DESC LIMIT $2",
+        &[&Text(smid), &limit],
+    )?;
+    rows.iter().map(read_issue).collect()
+}
+
+fn read_issue(row: &Row) -> Result<PastIssue, DatabaseError> {
+    Ok(PastIssue {
+        request_id: row.text("request_id")?,
+        request_time: row.text("request_time")?,
+        issued_at: row.get("issued_at")?,
+        keys: row.get("keys")?,
+    })
 }
 
 /// Writes the effects of a service. False, and nothing written, if the tables that they rest on
 /// have changed.
-pub(crate) async fn record(
+pub(crate) fn record(
     effects: &Effects,
     request: RequestId,
     at: Timestamp,
@@ -91,57 +84,51 @@ pub(crate) async fn record(
 ) -> Result<bool, Failure> {
     match effects {
         Effects::None => Ok(true),
-        Effects::KlfIssued(issued) => {
-            Ok(record_klf(issued, request, at, changes.connection).await?)
-        }
-        Effects::ModulesUpdated(updated) => record_update(updated, at, changes).await,
+        Effects::KlfIssued(issued) => Ok(record_klf(issued, request, at, changes.connection)?),
+        Effects::ModulesUpdated(updated) => record_update(updated, at, changes),
     }
 }
 
 /// Writes all of an update file or nothing: a row that is not as it was read undoes those before.
-async fn record_update(
+fn record_update(
     updated: &ModulesUpdated,
     at: Timestamp,
     changes: &mut Changes<'_>,
 ) -> Result<bool, Failure> {
-    if revision(changes.connection).await? != updated.basis {
+    if revision(changes.connection)? != updated.basis {
         return Ok(false);
     }
-    sqlx::query(
-        "INSERT INTO stsa_updates (stsa_key, serial, digest) VALUES (?, ?, ?)
-         ON CONFLICT DO UPDATE SET serial = excluded.serial, digest = excluded.digest",
-    )
-    .bind(Text(&updated.stsa_key))
-    .bind(updated.serial)
-    .bind(updated.digest.as_slice())
-    .execute(&mut *changes.connection)
-    .await?;
+    changes.connection.execute(
+        "INSERT INTO stsa_updates (stsa_key, serial, digest) VALUES ($1, $2, $3)
+         ON CONFLICT (stsa_key) DO UPDATE SET serial = excluded.serial, digest = excluded.digest",
+        &[&Text(&updated.stsa_key), &updated.serial, &updated.digest],
+    )?;
     let count = updated.changed.len();
     let (serial, signer) = (updated.serial, updated.signer);
     let detail = format!("update {serial} by the STSA's key {signer}: {count} modules");
-    changes.kms_changed(at, detail).await?;
-    for ModuleChanged { read, row } in updated.changed.clone() {
+    changes.kms_changed(at, detail)?;
+    for ModuleChanged { read, row } in &updated.changed {
         let done = match read {
-            None => add_module(row, at, changes).await?,
-            Some(read) => replace_module(read, row, at, changes).await?,
+            None => add_module(row, at, changes)?,
+            Some(read) => replace_module(read, row, at, changes)?,
         };
         // Only a fault can refuse: the revision is the one that the rows were read at.
-        done.map_err(|error| sqlx::Error::Protocol(error.to_string()))?;
+        done.map_err(DatabaseError::encode)?;
     }
     Ok(true)
 }
 
-async fn record_klf(
+fn record_klf(
     issued: &KlfIssued,
     request: RequestId,
     at: Timestamp,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<bool> {
+    connection: &mut Connection,
+) -> Result<bool, DatabaseError> {
     // Issues don't count the revision, or any two at once would be in each other's way. Two issues
     // conflict only by their replay mark and by the last place under the limit.
-    if revision(connection).await? != issued.basis
-        || !is_below_limit(issued, at, connection).await?
-        || !mark(issued, connection).await?
+    if revision(connection)? != issued.basis
+        || !is_below_limit(issued, at, connection)?
+        || !mark(issued, connection)?
     {
         return Ok(false);
     }
@@ -150,68 +137,67 @@ async fn record_klf(
         .iter()
         .map(|(sgc, krn)| format!("{sgc}/{krn}"))
         .collect();
-    sqlx::query(
+    connection.execute(
         "INSERT INTO klf_issues (smid, request_id, request_time, issued_at, keys)
-         VALUES (?, ?, ?, ?, ?)",
-    )
-    .bind(Text(&issued.smid))
-    .bind(Text(request))
-    .bind(Text(issued.request_time))
-    .bind(Moment(at))
-    .bind(keys.join(","))
-    .execute(connection)
-    .await?;
+         VALUES ($1, $2, $3, $4, $5)",
+        &[
+            &Text(&issued.smid),
+            &Text(request),
+            &Text(issued.request_time),
+            &at,
+            &keys.join(","),
+        ],
+    )?;
     Ok(true)
 }
 
-async fn is_below_limit(
+fn is_below_limit(
     issued: &KlfIssued,
     at: Timestamp,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<bool> {
+    connection: &mut Connection,
+) -> Result<bool, DatabaseError> {
     let Some(limit) = issued.limit else {
         return Ok(true);
     };
     let since = at.checked_sub(limit.within).unwrap_or(Timestamp::MIN);
-    sqlx::query_scalar("SELECT count(*) < ? FROM klf_issues WHERE smid = ? AND issued_at > ?")
-        .bind(limit.at_most.get())
-        .bind(Text(&issued.smid))
-        .bind(Moment(since))
-        .fetch_one(connection)
-        .await
+    connection.scalar(
+        "SELECT count(*) < $1 FROM klf_issues WHERE smid = $2 AND issued_at > $3",
+        &[&limit.at_most.get(), &Text(&issued.smid), &since],
+    )
 }
 
 /// Writes the replay mark. False if there is one, or was one before it was forgotten.
-async fn mark(issued: &KlfIssued, connection: &mut SqliteConnection) -> sqlx::Result<bool> {
-    let written = sqlx::query(
+fn mark(issued: &KlfIssued, connection: &mut Connection) -> Result<bool, DatabaseError> {
+    let written = connection.execute(
         "INSERT INTO replay_marks (replay_key, smid, request_time)
-         SELECT ?1, smid, ?3 FROM modules
-         WHERE smid = ?2 AND (replay_watermark IS NULL OR replay_watermark < ?3)
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(issued.replay_key.as_slice())
-    .bind(Text(&issued.smid))
-    .bind(Text(issued.request_time))
-    .execute(connection)
-    .await?;
-    Ok(written.rows_affected() == 1)
+         SELECT $1, smid, $3 FROM modules
+         WHERE smid = $2 AND (replay_watermark IS NULL OR replay_watermark < $3)
+         ON CONFLICT (replay_key) DO NOTHING",
+        &[
+            &issued.replay_key,
+            &Text(&issued.smid),
+            &Text(issued.request_time),
+        ],
+    )?;
+    Ok(written == 1)
 }
 
-async fn prune_replay_marks(through: StsTime, changes: &mut Changes<'_>) -> Result<u64, Failure> {
-    sqlx::query(
+fn prune_replay_marks(through: StsTime, connection: &mut Connection) -> Result<u64, DatabaseError> {
+    connection.execute(
         "UPDATE modules SET replay_watermark = old.newest
          FROM (SELECT smid, max(request_time) AS newest FROM replay_marks
-               WHERE request_time <= ? GROUP BY smid) AS old
+               WHERE request_time <= $1 GROUP BY smid) AS old
          WHERE old.smid = modules.smid",
+        &[&Text(through)],
+    )?;
+    connection.execute(
+        "DELETE FROM replay_marks WHERE request_time <= $1",
+        &[&Text(through)],
     )
-    .bind(Text(through))
-    .execute(&mut *changes.connection)
-    .await?;
-    let forgotten = sqlx::query("DELETE FROM replay_marks WHERE request_time <= ?")
-        .bind(Text(through))
-        .execute(&mut *changes.connection)
-        .await?;
-    Ok(forgotten.rows_affected())
+}
+
+fn prune_history(before: Timestamp, connection: &mut Connection) -> Result<u64, DatabaseError> {
+    connection.execute("DELETE FROM klf_issues WHERE issued_at < $1", &[&before])
 }
 
 #[cfg(test)]
@@ -266,17 +252,11 @@ mod tests {
         assert_eq!(complete(&test, 1, issued).await, Completed::Committed);
         let after = asker(&test).await;
         assert!(after.replayed);
-        let history: (String, String, String) =
-            sqlx::query_as("SELECT smid, request_time, keys FROM klf_issues")
-                .fetch_one(&mut test.sqlite3().await)
-                .await
-                .unwrap();
-        let expected = (
-            smid().to_string(),
-            "20260301T115900Z".into(),
-            "000439/1".into(),
-        );
-        assert_eq!(history, expected);
+        let history = test
+            .scalar::<String>("SELECT smid || ' ' || request_time || ' ' || keys FROM klf_issues")
+            .await;
+        let smid = smid();
+        assert_eq!(history, format!("{smid} 20260301T115900Z 000439/1"));
     }
 
     #[tokio::test]

@@ -1,7 +1,6 @@
 //! The store as the key management system sees it: [`KmsTables`].
 
 use async_trait::async_trait;
-use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
 use super::changes::{self, Outcome};
@@ -19,7 +18,7 @@ use crate::{
 impl KmsTables for Store {
     async fn asker(&self, smid: &SmId, replay_key: &[u8; 32]) -> Result<Asker, TablesError> {
         let (smid, replay_key) = (smid.clone(), *replay_key);
-        let read = self.read(|connection| Box::pin(tables::asker(smid, replay_key, connection)));
+        let read = self.read(move |connection| tables::asker(&smid, &replay_key, connection));
         Ok(read.await?)
     }
 
@@ -29,34 +28,31 @@ impl KmsTables for Store {
         issued_since: Option<Timestamp>,
     ) -> Result<Issuable, TablesError> {
         let smid = smid.clone();
-        let read =
-            self.read(move |connection| Box::pin(tables::issuable(smid, issued_since, connection)));
+        let read = self.read(move |connection| tables::issuable(&smid, issued_since, connection));
         Ok(read.await?)
     }
 
     async fn update_basis(&self, stsa_key: &PointText) -> Result<UpdateBasis, TablesError> {
         let stsa_key = stsa_key.clone();
-        let read = self.read(|connection| Box::pin(tables::update_basis(stsa_key, connection)));
+        let read = self.read(move |connection| tables::update_basis(&stsa_key, connection));
         Ok(read.await?)
     }
 
     async fn kmc_keys(&self) -> Result<Vec<KmcKeyRow>, TablesError> {
-        let read = self.read(|connection| Box::pin(tables::kmc_keys(connection)));
-        Ok(read.await?)
+        Ok(self.read(tables::kmc_keys).await?)
     }
 
     async fn add_kmc_key(&self, row: KmcKeyRow, now: Timestamp) -> Result<(), TablesError> {
-        self.change_tables(move |changes| Box::pin(changes::add_kmc_key(row, now, changes)))
+        self.change_tables(move |changes| changes::add_kmc_key(&row, now, changes))
             .await
     }
 
     async fn modules(&self) -> Result<Vec<ModuleRow>, TablesError> {
-        let read = self.read(|connection| Box::pin(tables::modules(connection)));
-        Ok(read.await?)
+        Ok(self.read(tables::modules).await?)
     }
 
     async fn add_module(&self, row: ModuleRow, now: Timestamp) -> Result<(), TablesError> {
-        self.change_tables(move |changes| Box::pin(changes::add_module(row, now, changes)))
+        self.change_tables(move |changes| changes::add_module(&row, now, changes))
             .await
     }
 
@@ -67,19 +63,16 @@ impl KmsTables for Store {
         now: Timestamp,
     ) -> Result<(), TablesError> {
         let read = read.clone();
-        self.change_tables(move |changes| {
-            Box::pin(changes::replace_module(read, row, now, changes))
-        })
-        .await
+        self.change_tables(move |changes| changes::replace_module(&read, &row, now, changes))
+            .await
     }
 
     async fn vending_keys(&self) -> Result<Vec<VendingKeyRow>, TablesError> {
-        let read = self.read(|connection| Box::pin(tables::vending_keys(connection)));
-        Ok(read.await?)
+        Ok(self.read(tables::vending_keys).await?)
     }
 
     async fn add_vending_key(&self, row: VendingKeyRow, now: Timestamp) -> Result<(), TablesError> {
-        self.change_tables(move |changes| Box::pin(changes::add_vending_key(row, now, changes)))
+        self.change_tables(move |changes| changes::add_vending_key(&row, now, changes))
             .await
     }
 
@@ -90,19 +83,16 @@ impl KmsTables for Store {
         now: Timestamp,
     ) -> Result<(), TablesError> {
         let read = read.clone();
-        self.change_tables(move |changes| {
-            Box::pin(changes::replace_vending_key(read, row, now, changes))
-        })
-        .await
+        self.change_tables(move |changes| changes::replace_vending_key(&read, &row, now, changes))
+            .await
     }
 
     async fn wrapped_storage_key(&self) -> Result<Option<Sealed>, TablesError> {
-        let read = self.read(|connection| Box::pin(tables::wrapped_storage_key(connection)));
-        Ok(read.await?)
+        Ok(self.read(tables::wrapped_storage_key).await?)
     }
 
     async fn set_wrapped_storage_key(&self, wrapped: Sealed) -> Result<(), TablesError> {
-        self.change_tables(|changes| Box::pin(changes::set_storage_key(wrapped, changes)))
+        self.change_tables(move |changes| changes::set_storage_key(&wrapped, changes))
             .await
     }
 }
@@ -110,9 +100,7 @@ impl KmsTables for Store {
 impl Store {
     async fn change_tables<F>(&self, apply: F) -> Outcome
     where
-        F: for<'c> FnOnce(&'c mut Changes<'_>) -> BoxFuture<'c, Result<Outcome, Failure>>
-            + Send
-            + 'static,
+        F: FnOnce(&mut Changes<'_>) -> Result<Outcome, Failure> + Send + 'static,
     {
         self.change(apply).await?
     }

@@ -4,16 +4,17 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sqlx::sqlite::SqliteConnection;
-use sqlx::types::Text;
-use sqlx::{ConnectOptions, Connection, Row};
+use tokio::task::spawn_blocking;
 
 use super::changes::Outcome;
 use super::tables;
 use crate::audit::ChainKey;
 use crate::faults::{self, FaultPoint};
 use crate::store::audit::hand_over::hand_over;
-use crate::store::database::{Changes, Failure, InUse, Store, StoreError, StoreSettings, open};
+use crate::store::database::sqlite::{Access, SqliteConnection, open};
+use crate::store::database::{
+    Changes, Connection, DatabaseError, Failure, InUse, Store, StoreError, StoreSettings, Text,
+};
 use crate::{
     kms::{Revision, SealedRows, TablesError},
     secrets::Sealed,
@@ -48,11 +49,14 @@ impl StoreAlone {
         settings: &StoreSettings,
         chain_key: ChainKey,
     ) -> Result<Self, StoreError> {
-        let connection = open::writer(settings, true).await?;
-        let in_use = InUse::alone(&settings.path)?;
-        let store = Store::on(settings, connection, Some(chain_key), None).await?;
+        let owned = settings.clone();
+        let opening = spawn_blocking(move || {
+            let connection = open::writer(&owned, true)?;
+            Ok((connection, InUse::alone(&owned.path)?))
+        });
+        let (connection, in_use) = opening.await.unwrap_or(Err(StoreError::Closed))?;
         Ok(Self {
-            store,
+            store: Store::on(settings, connection, Some(chain_key), None)?,
             _in_use: in_use,
         })
     }
@@ -63,9 +67,7 @@ impl StoreAlone {
 
     /// All rows that the storage key seals.
     pub(crate) async fn sealed_rows(&self) -> Result<SealedRows, StoreError> {
-        self.store
-            .read(|connection| Box::pin(tables::sealed_rows(connection)))
-            .await
+        self.store.read(tables::sealed_rows).await
     }
 
     /// Makes the change, whole or not at all, and then scrubs the file.
@@ -75,7 +77,7 @@ impl StoreAlone {
     /// change is made, but replaced content may still be in the file.
     pub(crate) async fn change(self, change: SecretChange) -> Result<(), TablesError> {
         self.store
-            .change(|changes| Box::pin(replace(change, changes)))
+            .change(move |changes| replace(&change, changes))
             .await??;
         faults::pass(FaultPoint::AfterSecretCommit);
         Ok(self.scrub().await?)
@@ -88,11 +90,20 @@ impl StoreAlone {
     /// [`StoreError::NotScrubbed`].
     pub(crate) async fn scrub(self) -> Result<(), StoreError> {
         self.store.close().await;
-        let scrubbed = scrub(self.store.settings()).await;
-        scrubbed.map_err(|cause| StoreError::NotScrubbed {
+        let settings = self.store.settings().clone();
+        let scrubbed = spawn_blocking(move || scrub(&settings)).await;
+        let not_scrubbed = |cause| StoreError::NotScrubbed {
             path: self.store.path().to_owned(),
             cause,
-        })
+        };
+        match scrubbed {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err(not_scrubbed(
+                "another program reads the database".to_owned(),
+            )),
+            Ok(Err(error)) => Err(not_scrubbed(error.to_string())),
+            Err(ended) => Err(not_scrubbed(ended.to_string())),
+        }
     }
 
     /// Closes the store and changes nothing.
@@ -101,43 +112,32 @@ impl StoreAlone {
     }
 }
 
-/// Returns the reason of a failure in words.
-async fn scrub(settings: &StoreSettings) -> Result<(), String> {
-    let connected = open::writer_options(settings).connect().await;
-    let mut connection = connected.map_err(|error| error.to_string())?;
-    let emptied = empty(&mut connection).await;
-    let closed = connection.close().await;
-    if !emptied.map_err(|error| error.to_string())? {
-        return Err("another program reads the database".to_owned());
-    }
-    closed.map_err(|error| error.to_string())
-}
-
 /// Rebuilds the file and empties its log. False if another program's reading prevents that.
-async fn empty(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
-    sqlx::query("VACUUM").execute(&mut *connection).await?;
+fn scrub(settings: &StoreSettings) -> Result<bool, DatabaseError> {
+    let mut connection = SqliteConnection::open(settings, Access::Write)?;
+    connection.run("VACUUM")?;
     faults::pass(FaultPoint::AfterVacuum);
-    let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-        .fetch_one(connection)
-        .await?;
-    Ok(row.try_get::<i64, _>(0)? == 0)
+    let emptied = connection.all("PRAGMA wal_checkpoint(TRUNCATE)", &[])?;
+    connection.close()?;
+    let busy = emptied.first().map(|row| row.get::<i64>("busy"));
+    Ok(busy.transpose()? == Some(0))
 }
 
-async fn replace(change: SecretChange, changes: &mut Changes<'_>) -> Result<Outcome, Failure> {
-    if tables::revision(changes.connection).await? != change.revision {
+fn replace(change: &SecretChange, changes: &mut Changes<'_>) -> Result<Outcome, Failure> {
+    if tables::revision(changes.connection)? != change.revision {
         let what = "a row of the key management system".to_owned();
         return Ok(Err(TablesError::Changed(what)));
     }
-    if let Some(wrapped) = change.storage_key {
-        sqlx::query("UPDATE storage_key SET wrapped = ?")
-            .bind(wrapped.as_bytes())
-            .execute(&mut *changes.connection)
-            .await?;
+    if let Some(wrapped) = &change.storage_key {
+        changes.connection.execute(
+            "UPDATE storage_key SET wrapped = $1",
+            &[&wrapped.as_bytes()],
+        )?;
     }
     let resealed = match &change.rows {
         None => None,
         Some(rows) => {
-            put(rows, changes.connection).await?;
+            put(rows, changes.connection)?;
             let (kmc_keys, modules) = (rows.kmc_keys.len(), rows.modules.len());
             Some(format!(
                 "storage key changed: {kmc_keys} KMC keys, {modules} modules and {} vending \
@@ -148,7 +148,7 @@ async fn replace(change: SecretChange, changes: &mut Changes<'_>) -> Result<Outc
     };
     if let Some(next) = &change.chain_key {
         let detail = "the storage key is wrapped and the audit log chained under the new one";
-        hand_over(next, change.at, detail.to_owned(), changes).await?;
+        hand_over(next, change.at, detail.to_owned(), changes)?;
     }
     let mut changes = Changes::on(
         &mut *changes.connection,
@@ -156,37 +156,37 @@ async fn replace(change: SecretChange, changes: &mut Changes<'_>) -> Result<Outc
         change.chain_key.as_ref().or(changes.chain_key),
     );
     match resealed {
-        Some(detail) => changes.kms_changed(change.at, detail).await?,
-        None => changes.count_revision().await?,
+        Some(detail) => changes.kms_changed(change.at, detail)?,
+        None => changes.count_revision()?,
     }
     faults::pass(FaultPoint::BeforeSecretCommit);
     Ok(Ok(()))
 }
 
-async fn put(rows: &SealedRows, connection: &mut SqliteConnection) -> sqlx::Result<()> {
+fn put(rows: &SealedRows, connection: &mut Connection) -> Result<(), DatabaseError> {
     for row in &rows.kmc_keys {
-        sqlx::query("UPDATE kmc_keys SET sealed_private_key = ? WHERE kmcid = ?")
-            .bind(row.sealed_private_key.as_bytes())
-            .bind(Text(&row.kmcid))
-            .execute(&mut *connection)
-            .await?;
+        connection.execute(
+            "UPDATE kmc_keys SET sealed_private_key = $1 WHERE kmcid = $2",
+            &[&row.sealed_private_key.as_bytes(), &Text(&row.kmcid)],
+        )?;
         faults::pass(FaultPoint::AmidResealing);
     }
     for row in &rows.modules {
-        sqlx::query("UPDATE modules SET sealed_dak = ? WHERE smid = ?")
-            .bind(row.sealed_dak.as_bytes())
-            .bind(Text(&row.smid))
-            .execute(&mut *connection)
-            .await?;
+        connection.execute(
+            "UPDATE modules SET sealed_dak = $1 WHERE smid = $2",
+            &[&row.sealed_dak.as_bytes(), &Text(&row.smid)],
+        )?;
         faults::pass(FaultPoint::AmidResealing);
     }
     for row in &rows.vending_keys {
-        sqlx::query("UPDATE vending_keys SET sealed_key = ? WHERE sgc = ? AND krn = ?")
-            .bind(row.sealed_key.as_bytes())
-            .bind(Text(row.attributes.sgc))
-            .bind(Text(row.attributes.krn))
-            .execute(&mut *connection)
-            .await?;
+        connection.execute(
+            "UPDATE vending_keys SET sealed_key = $1 WHERE sgc = $2 AND krn = $3",
+            &[
+                &row.sealed_key.as_bytes(),
+                &Text(row.attributes.sgc),
+                &Text(row.attributes.krn),
+            ],
+        )?;
         faults::pass(FaultPoint::AmidResealing);
     }
     Ok(())
@@ -349,7 +349,7 @@ mod tests {
             store.prune_audit(at(3), at(8)).await.unwrap().unwrap();
             store.close().await;
             if falsify {
-                test.execute("UPDATE audit_anchor SET authenticator = zeroblob(32)")
+                test.execute("UPDATE audit_anchor SET authenticator = link")
                     .await;
             }
             changed(&test).await;
@@ -436,21 +436,15 @@ mod tests {
     #[tokio::test]
     async fn no_sealed_column_is_forgotten() {
         let test = TestStore::new().await;
-        let columns: Vec<(String, String)> = sqlx::query_as(
-            "SELECT tables.name, columns.name
-             FROM sqlite_schema AS tables, pragma_table_info(tables.name) AS columns
-             WHERE columns.name LIKE '%sealed%' OR columns.name LIKE '%wrapped%'
-             ORDER BY tables.name",
-        )
-        .fetch_all(&mut test.sqlite3().await)
-        .await
-        .unwrap();
-        let columns: Vec<String> = columns
-            .into_iter()
-            .map(|(table, column)| format!("{table}.{column}"))
-            .collect();
+        let columns: String = test
+            .scalar(
+                "SELECT string_agg(tables.name || '.' || columns.name, ' ' ORDER BY tables.name)
+                 FROM sqlite_schema AS tables, pragma_table_info(tables.name) AS columns
+                 WHERE columns.name LIKE '%sealed%' OR columns.name LIKE '%wrapped%'",
+            )
+            .await;
         assert_eq!(
-            columns,
+            columns.split(' ').collect::<Vec<_>>(),
             [
                 // Under the audit log's own keys.
                 "audit_hand_overs.sealed_key",

@@ -3,11 +3,8 @@
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::types::Text;
 
-use crate::store::database::{Moment, optional_text, text};
+use crate::store::database::{Connection, DatabaseError, Row, Text};
 use crate::sts::{Krn, PointText, Sgc, SmId, VendingKeyAttributes};
 use crate::{
     kms::{
@@ -17,108 +14,103 @@ use crate::{
 };
 
 /// The revision of the tables, which each change counts.
-pub(super) async fn revision(connection: &mut SqliteConnection) -> sqlx::Result<Revision> {
-    sqlx::query_scalar("SELECT revision FROM kms_revision")
-        .fetch_one(connection)
-        .await
+pub(super) fn revision(connection: &mut Connection) -> Result<Revision, DatabaseError> {
+    connection
+        .scalar("SELECT revision FROM kms_revision", &[])
         .map(Revision)
 }
 
-pub(super) async fn sealed_rows(connection: &mut SqliteConnection) -> sqlx::Result<SealedRows> {
+pub(super) fn sealed_rows(connection: &mut Connection) -> Result<SealedRows, DatabaseError> {
     Ok(SealedRows {
-        revision: revision(connection).await?,
-        kmc_keys: kmc_keys(connection).await?,
-        modules: modules(connection).await?,
-        vending_keys: vending_keys(connection).await?,
+        revision: revision(connection)?,
+        kmc_keys: kmc_keys(connection)?,
+        modules: modules(connection)?,
+        vending_keys: vending_keys(connection)?,
     })
 }
 
-pub(super) async fn update_basis(
-    stsa_key: PointText,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<UpdateBasis> {
-    let last = sqlx::query("SELECT serial, digest FROM stsa_updates WHERE stsa_key = ?")
-        .bind(Text(&stsa_key))
-        .fetch_optional(&mut *connection)
-        .await?;
+pub(super) fn update_basis(
+    stsa_key: &PointText,
+    connection: &mut Connection,
+) -> Result<UpdateBasis, DatabaseError> {
+    let last = connection.optional(
+        "SELECT serial, digest FROM stsa_updates WHERE stsa_key = $1",
+        &[&Text(stsa_key)],
+    )?;
     let last = match last {
         None => None,
-        Some(row) => {
-            let digest: Vec<u8> = row.try_get("digest")?;
-            let digest = digest.try_into().map_err(|_| {
-                sqlx::Error::Decode("stsa_updates.digest is not 48 bytes long".into())
-            })?;
-            Some((row.try_get("serial")?, digest))
-        }
+        Some(row) => Some((row.get("serial")?, row.get("digest")?)),
     };
     Ok(UpdateBasis {
-        revision: revision(connection).await?,
-        kmc_keys: kmc_keys(connection).await?,
-        modules: modules(connection).await?,
+        revision: revision(connection)?,
+        kmc_keys: kmc_keys(connection)?,
+        modules: modules(connection)?,
         last,
     })
 }
 
-pub(super) async fn asker(
-    smid: SmId,
-    replay_key: [u8; 32],
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<Asker> {
-    let replayed = sqlx::query_scalar("SELECT count(*) > 0 FROM replay_marks WHERE replay_key = ?")
-        .bind(replay_key.as_slice())
-        .fetch_one(&mut *connection)
-        .await?;
-    let watermark: Option<Option<Text<_>>> =
-        sqlx::query_scalar("SELECT replay_watermark FROM modules WHERE smid = ?")
-            .bind(Text(&smid))
-            .fetch_optional(&mut *connection)
-            .await?;
+pub(super) fn asker(
+    smid: &SmId,
+    replay_key: &[u8; 32],
+    connection: &mut Connection,
+) -> Result<Asker, DatabaseError> {
+    let replayed = connection.scalar(
+        "SELECT count(*) > 0 FROM replay_marks WHERE replay_key = $1",
+        &[replay_key],
+    )?;
+    let registered = connection.optional(
+        "SELECT replay_watermark FROM modules WHERE smid = $1",
+        &[&Text(smid)],
+    )?;
+    let watermark = match registered {
+        None => None,
+        Some(row) => row.optional_text("replay_watermark")?,
+    };
     Ok(Asker {
-        revision: revision(connection).await?,
-        kmc_keys: kmc_keys(connection).await?,
-        module: module(&smid, connection).await?,
+        revision: revision(connection)?,
+        kmc_keys: kmc_keys(connection)?,
+        module: module(smid, connection)?,
         replayed,
-        watermark: watermark.flatten().map(|Text(time)| time),
+        watermark,
     })
 }
 
-pub(super) async fn issuable(
-    smid: SmId,
+pub(super) fn issuable(
+    smid: &SmId,
     issued_since: Option<Timestamp>,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<Issuable> {
-    let issued: Vec<Moment> = sqlx::query_scalar(
-        "SELECT issued_at FROM klf_issues WHERE smid = ? AND issued_at > ? ORDER BY issued_at",
-    )
-    .bind(Text(&smid))
-    .bind(issued_since.map(Moment))
-    .fetch_all(&mut *connection)
-    .await?;
+    connection: &mut Connection,
+) -> Result<Issuable, DatabaseError> {
+    let issued = connection.all(
+        "SELECT issued_at FROM klf_issues WHERE smid = $1 AND issued_at > $2 ORDER BY issued_at",
+        &[&Text(smid), &issued_since],
+    )?;
     Ok(Issuable {
-        revision: revision(connection).await?,
-        vending_keys: vending_keys_of(&smid, connection).await?,
-        issued: issued.into_iter().map(|Moment(at)| at).collect(),
+        revision: revision(connection)?,
+        vending_keys: vending_keys_of(smid, connection)?,
+        issued: issued
+            .iter()
+            .map(|row| row.get("issued_at"))
+            .collect::<Result<_, _>>()?,
     })
 }
 
-pub(super) async fn kmc_keys(connection: &mut SqliteConnection) -> sqlx::Result<Vec<KmcKeyRow>> {
-    let rows = sqlx::query(
+pub(super) fn kmc_keys(connection: &mut Connection) -> Result<Vec<KmcKeyRow>, DatabaseError> {
+    let rows = connection.all(
         "SELECT kmcid, curve, public_key, activation, expiry, sealed_private_key
          FROM kmc_keys ORDER BY activation, kmcid",
-    )
-    .fetch_all(connection)
-    .await?;
+        &[],
+    )?;
     rows.iter().map(read_kmc_key).collect()
 }
 
-fn read_kmc_key(row: &SqliteRow) -> sqlx::Result<KmcKeyRow> {
+fn read_kmc_key(row: &Row) -> Result<KmcKeyRow, DatabaseError> {
     Ok(KmcKeyRow {
-        kmcid: text(row, "kmcid")?,
-        curve: text(row, "curve")?,
-        public_key: text(row, "public_key")?,
-        activation: text(row, "activation")?,
-        expiry: text(row, "expiry")?,
-        sealed_private_key: Sealed::from_bytes(row.try_get("sealed_private_key")?),
+        kmcid: row.text("kmcid")?,
+        curve: row.text("curve")?,
+        public_key: row.text("public_key")?,
+        activation: row.text("activation")?,
+        expiry: row.text("expiry")?,
+        sealed_private_key: Sealed::from_bytes(row.get("sealed_private_key")?),
     })
 }
 
@@ -127,44 +119,40 @@ macro_rules! modules_where {
     ($end:literal) => {
         concat!(
             "SELECT smid, hardware, state, sealed_dak,
-                 (SELECT group_concat(sgc) FROM module_sgcs WHERE smid = modules.smid) AS sgcs
+                 (SELECT string_agg(sgc, ',') FROM module_sgcs WHERE smid = modules.smid) AS sgcs
              FROM modules ",
             $end
         )
     };
 }
 
-pub(super) async fn modules(connection: &mut SqliteConnection) -> sqlx::Result<Vec<ModuleRow>> {
-    let rows = sqlx::query(modules_where!("ORDER BY smid"));
-    let rows = rows.fetch_all(connection).await?;
+pub(super) fn modules(connection: &mut Connection) -> Result<Vec<ModuleRow>, DatabaseError> {
+    let rows = connection.all(modules_where!("ORDER BY smid"), &[])?;
     rows.iter().map(read_module).collect()
 }
 
-pub(super) async fn module(
+pub(super) fn module(
     smid: &SmId,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<Option<ModuleRow>> {
-    let row = sqlx::query(modules_where!("WHERE smid = ?"))
-        .bind(Text(smid))
-        .fetch_optional(connection)
-        .await?;
+    connection: &mut Connection,
+) -> Result<Option<ModuleRow>, DatabaseError> {
+    let row = connection.optional(modules_where!("WHERE smid = $1"), &[&Text(smid)])?;
     row.as_ref().map(read_module).transpose()
 }
 
-fn read_module(row: &SqliteRow) -> sqlx::Result<ModuleRow> {
-    let sgcs: Option<String> = row.try_get("sgcs")?;
+fn read_module(row: &Row) -> Result<ModuleRow, DatabaseError> {
+    let sgcs: Option<String> = row.get("sgcs")?;
     let sgcs = sgcs
         .iter()
         .flat_map(|sgcs| sgcs.split(','))
         .map(Sgc::from_str);
     Ok(ModuleRow {
-        smid: text(row, "smid")?,
-        hardware: text(row, "hardware")?,
-        state: text(row, "state")?,
+        smid: row.text("smid")?,
+        hardware: row.text("hardware")?,
+        state: row.text("state")?,
         sgcs: sgcs
             .collect::<Result<_, _>>()
-            .map_err(|error| sqlx::Error::Decode(error.into()))?,
-        sealed_dak: Sealed::from_bytes(row.try_get("sealed_dak")?),
+            .map_err(|error| DatabaseError::content(format!("module_sgcs.sgc: {error}")))?,
+        sealed_dak: Sealed::from_bytes(row.get("sealed_dak")?),
     })
 }
 
@@ -179,66 +167,63 @@ macro_rules! vending_keys_where {
     };
 }
 
-pub(super) async fn vending_keys(
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<Vec<VendingKeyRow>> {
-    let rows = sqlx::query(vending_keys_where!("ORDER BY sgc, krn"));
-    let rows = rows.fetch_all(connection).await?;
+pub(super) fn vending_keys(
+    connection: &mut Connection,
+) -> Result<Vec<VendingKeyRow>, DatabaseError> {
+    let rows = connection.all(vending_keys_where!("ORDER BY sgc, krn"), &[])?;
     rows.iter().map(read_vending_key).collect()
 }
 
-pub(super) async fn vending_key(
+pub(super) fn vending_key(
     sgc: Sgc,
     krn: Krn,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<Option<VendingKeyRow>> {
-    let row = sqlx::query(vending_keys_where!("WHERE sgc = ? AND krn = ?"))
-        .bind(Text(sgc))
-        .bind(Text(krn))
-        .fetch_optional(connection)
-        .await?;
+    connection: &mut Connection,
+) -> Result<Option<VendingKeyRow>, DatabaseError> {
+    let row = connection.optional(
+        vending_keys_where!("WHERE sgc = $1 AND krn = $2"),
+        &[&Text(sgc), &Text(krn)],
+    )?;
     row.as_ref().map(read_vending_key).transpose()
 }
 
-async fn vending_keys_of(
+fn vending_keys_of(
     smid: &SmId,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<Vec<VendingKeyRow>> {
-    let rows = sqlx::query(vending_keys_where!(
-        "WHERE sgc IN (SELECT sgc FROM module_sgcs WHERE smid = ?) ORDER BY sgc, krn"
-    ))
-    .bind(Text(smid))
-    .fetch_all(connection)
-    .await?;
+    connection: &mut Connection,
+) -> Result<Vec<VendingKeyRow>, DatabaseError> {
+    let rows = connection.all(
+        vending_keys_where!(
+            "WHERE sgc IN (SELECT sgc FROM module_sgcs WHERE smid = $1) ORDER BY sgc, krn"
+        ),
+        &[&Text(smid)],
+    )?;
     rows.iter().map(read_vending_key).collect()
 }
 
-fn read_vending_key(row: &SqliteRow) -> sqlx::Result<VendingKeyRow> {
+fn read_vending_key(row: &Row) -> Result<VendingKeyRow, DatabaseError> {
     let attributes = VendingKeyAttributes {
-        sgc: text(row, "sgc")?,
-        krn: text(row, "krn")?,
-        kt: text(row, "kt")?,
-        ken: row.try_get("ken")?,
-        bdt: text(row, "bdt")?,
-        dkga: text(row, "dkga")?,
-        act: text(row, "act")?,
-        iut: optional_text(row, "iut")?,
-        ulm: row.try_get("ulm")?,
-        clm: row.try_get("clm")?,
+        sgc: row.text("sgc")?,
+        krn: row.text("krn")?,
+        kt: row.text("kt")?,
+        ken: row.get("ken")?,
+        bdt: row.text("bdt")?,
+        dkga: row.text("dkga")?,
+        act: row.text("act")?,
+        iut: row.optional_text("iut")?,
+        ulm: row.get("ulm")?,
+        clm: row.get("clm")?,
     };
     Ok(VendingKeyRow {
         attributes,
-        expires: optional_text(row, "expires")?,
-        kcv: text(row, "kcv")?,
-        sealed_key: Sealed::from_bytes(row.try_get("sealed_key")?),
+        expires: row.optional_text("expires")?,
+        kcv: row.text("kcv")?,
+        sealed_key: Sealed::from_bytes(row.get("sealed_key")?),
     })
 }
 
-pub(super) async fn wrapped_storage_key(
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<Option<Sealed>> {
-    let wrapped: Option<Vec<u8>> = sqlx::query_scalar("SELECT wrapped FROM storage_key")
-        .fetch_optional(connection)
-        .await?;
+pub(super) fn wrapped_storage_key(
+    connection: &mut Connection,
+) -> Result<Option<Sealed>, DatabaseError> {
+    let row = connection.optional("SELECT wrapped FROM storage_key", &[])?;
+    let wrapped = row.map(|row| row.get("wrapped")).transpose()?;
     Ok(wrapped.map(Sealed::from_bytes))
 }

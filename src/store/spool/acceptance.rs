@@ -3,8 +3,6 @@
 use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
-use sqlx::sqlite::SqliteConnection;
-use sqlx::types::Text;
 
 use super::replies::{self, Answered, FinishedReply, NOTICE, ReplyKind};
 use super::usage;
@@ -14,7 +12,9 @@ use crate::mail::{self, NoticeCode, Request};
 use crate::policy::{Charges, ClientNetwork, Requester, RuleName, Trust, Verdict};
 use crate::request_id::RequestId;
 use crate::store::audit::counts;
-use crate::store::database::{Changes, Failure, Moment, Store, StoreError, room};
+use crate::store::database::{
+    Changes, Connection, DatabaseError, Failure, Store, StoreError, Text, room,
+};
 use crate::store::throttle::acquaintance::Acquaintance;
 use crate::store::throttle::allowances::{Charged, Later, Turn, charge};
 use crate::store::throttle::{buckets, shares};
@@ -132,29 +132,28 @@ impl Store {
     /// reserve of the file system begins. [`StoreError::Crowded`] if a stranger's request has no
     /// room in its share, or the notice that it waits has none.
     pub async fn accept(&self, request: NewRequest) -> Result<Accepted, StoreError> {
-        self.change(|changes| Box::pin(accept(request, changes)))
-            .await
+        self.change(|changes| accept(request, changes)).await
     }
 }
 
-async fn accept(mut request: NewRequest, changes: &mut Changes<'_>) -> Result<Accepted, Failure> {
+fn accept(mut request: NewRequest, changes: &mut Changes<'_>) -> Result<Accepted, Failure> {
     let size = request.message.len();
-    room::require(size, changes).await?;
+    room::require(size, changes)?;
     request.audit.queue_id = Some(request.queue_id.clone());
-    if let Some(original) = accepted_before(&request, changes.connection).await? {
+    if let Some(original) = accepted_before(&request, changes.connection)? {
         request.audit.event = Event::Duplicate;
         request.audit.request_id = Some(original.to_string());
-        request.note(changes).await?;
+        request.note(changes)?;
         return Ok(Accepted::Duplicate(original));
     }
-    let of_first = request.acquaintance(changes.connection).await?;
+    let of_first = request.acquaintance(changes.connection)?;
     let requester = of_first.requester(request.trust, request.network);
-    shares::require(requester, request.network, size, changes).await?;
+    shares::require(requester, request.network, size, changes)?;
     let charged = request.charged();
-    match charge(charged, &of_first, buckets::KEPT, changes.connection).await? {
+    match charge(charged, &of_first, buckets::KEPT, changes.connection)? {
         Turn::Now => {
             let due = request.accepted_at;
-            request.take(due, false, requester, changes).await?;
+            request.take(due, false, requester, changes)?;
             Ok(Accepted::New)
         }
         Turn::Later(later) => {
@@ -162,7 +161,7 @@ async fn accept(mut request: NewRequest, changes: &mut Changes<'_>) -> Result<Ac
                 until: later.until,
                 notice: later.notice,
             };
-            request.put_off(later, requester, changes).await?;
+            request.put_off(later, requester, changes)?;
             Ok(accepted)
         }
         Turn::Never { until, because_of } => {
@@ -171,7 +170,7 @@ async fn accept(mut request: NewRequest, changes: &mut Changes<'_>) -> Result<Ac
             request.audit.verdict = Some(Verdict::Ignore.to_string());
             request.audit.rule = Some(RuleName::BLOCKED.to_string());
             request.audit.reason = Some(format!("{because_of} is blocked until {until}"));
-            request.note(changes).await?;
+            request.note(changes)?;
             Ok(Accepted::Blocked { until })
         }
     }
@@ -179,38 +178,38 @@ async fn accept(mut request: NewRequest, changes: &mut Changes<'_>) -> Result<Ac
 
 impl NewRequest {
     /// Notes in the audit log a request that is not taken, or counts it with others there.
-    async fn note(self, changes: &mut Changes<'_>) -> Result<(), Failure> {
+    fn note(self, changes: &mut Changes<'_>) -> Result<(), Failure> {
         let network = self.client.map(Into::into);
-        counts::note_by_network(self.audit, network, changes).await
+        counts::note_by_network(self.audit, network, changes)
     }
 
     /// Reads what is known of the address that is answered first.
-    async fn acquaintance(&self, connection: &mut SqliteConnection) -> sqlx::Result<Acquaintance> {
+    fn acquaintance(&self, connection: &mut Connection) -> Result<Acquaintance, DatabaseError> {
         match self.request.targets.first() {
-            Some(target) => Acquaintance::with(&target.to_string(), connection).await,
+            Some(target) => Acquaintance::with(&target.to_string(), connection),
             None => Ok(Acquaintance::default()),
         }
     }
 
     /// Puts the request into the spool. `notified` if the sender has a notice that it waits.
-    async fn take(
+    fn take(
         mut self,
         due: Timestamp,
         notified: bool,
         requester: Requester,
         changes: &mut Changes<'_>,
     ) -> Result<(), Failure> {
-        usage::require(self.message.len(), changes).await?;
-        insert(&self, due, notified, requester, changes.connection).await?;
+        usage::require(self.message.len(), changes)?;
+        insert(&self, due, notified, requester, changes.connection)?;
         changes.due.requests += 1;
         self.audit.event = Event::Accepted;
         self.audit.request_id = Some(self.id.to_string());
-        changes.audit(self.audit).await?;
+        changes.audit(self.audit)?;
         faults::pass(FaultPoint::BeforeSpoolCommit);
         Ok(())
     }
 
-    async fn put_off(
+    fn put_off(
         mut self,
         later: Later,
         requester: Requester,
@@ -235,9 +234,9 @@ impl NewRequest {
             };
             let notice = self.compose_notice(code, until, requester);
             let kind = ReplyKind::Notice;
-            replies::insert(&notice, kind, &of, self.accepted_at, changes).await?;
+            replies::insert(&notice, kind, &of, self.accepted_at, changes)?;
         }
-        self.take(until, true, requester, changes).await
+        self.take(until, true, requester, changes)
     }
 
     /// Composes the notice here, in the transaction that puts the request off, so that none is lost
@@ -264,70 +263,92 @@ impl NewRequest {
 
 /// The id under which the same message is known. A copy that nothing vouches for is never taken for
 /// one with a verified sender. Forgets identities that are surely old.
-async fn accepted_before(
+fn accepted_before(
     request: &NewRequest,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<Option<RequestId>> {
+    connection: &mut Connection,
+) -> Result<Option<RequestId>, DatabaseError> {
     let Some(identity) = &request.identity else {
         return Ok(None);
     };
-    let known: Option<Text<RequestId>> = sqlx::query_scalar(
-        "DELETE FROM identities WHERE accepted_at < ?;
-         SELECT request_id FROM identities WHERE identity = ? AND vouched >= ?",
-    )
-    .bind(Moment(request.forget_before))
-    .bind(identity.as_slice())
-    .bind(request.trust != Trust::Stranger)
-    .fetch_optional(connection)
-    .await?;
-    Ok(known.map(|Text(id)| id))
+    connection.execute(
+        "DELETE FROM identities WHERE accepted_at < $1",
+        &[&request.forget_before],
+    )?;
+    let known = connection.optional(
+        "SELECT request_id FROM identities WHERE identity = $1 AND vouched >= $2",
+        &[identity, &is_vouched(request)],
+    )?;
+    known.map(|row| row.text("request_id")).transpose()
 }
 
-async fn insert(
+/// Whether something vouches for the sender.
+fn is_vouched(request: &NewRequest) -> bool {
+    request.trust != Trust::Stranger
+}
+
+/// Puts a request into the spool. It has the turn if its sender has no other.
+fn insert(
     request: &NewRequest,
     due: Timestamp,
     notified: bool,
     requester: Requester,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<()> {
+    connection: &mut Connection,
+) -> Result<(), DatabaseError> {
     let targets = request.request.targets.iter();
     let targets: Vec<String> = targets.map(ToString::to_string).collect();
-    sqlx::query(
+    let network = request.network.map(|network| network.to_string());
+    let size = request.message.len() as i64;
+    let sequence: i64 = connection.scalar(
         "INSERT INTO requests (id, accepted_at, queue_id, reverse_path, client, sender, size,
              waits_since, waits_until, notified, rule, service, gateway, targets, target, requester,
-             network)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
-         INSERT INTO request_messages (request, message) VALUES (last_insert_rowid(), ?);
-         INSERT INTO identities (request_id, accepted_at, identity, vouched)
-         SELECT column1, column2, column3, column4 FROM (VALUES (?, ?, ?, ?))
-         WHERE column3 IS NOT NULL
+             network, turn)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $2, $8, $9, $10, $11, $12, $13, $14, $15, $16,
+             CASE WHEN EXISTS (SELECT 1 FROM requests WHERE sender = $6) THEN 0 ELSE 1 END)
+         RETURNING sequence",
+        &[
+            &Text(request.id),
+            &request.accepted_at,
+            &request.queue_id,
+            &request.reverse_path,
+            &request.client.map(Text),
+            &request.sender,
+            &size,
+            &due,
+            &notified,
+            &request.audit.rule,
+            &Text(&request.request.code),
+            &Text(&request.request.from_gateway),
+            &targets.join("\n"),
+            &targets.first().map(|first| first.to_lowercase()),
+            &requester.as_str(),
+            &network,
+        ],
+    )?;
+    connection.execute(
+        "INSERT INTO request_messages (request, message) VALUES ($1, $2)",
+        &[&sequence, &request.message],
+    )?;
+    usage::add_request(size, requester, network.as_deref(), connection)?;
+    keep_identity(request, connection)
+}
+
+/// Keeps the identity of an accepted message, if it has one.
+fn keep_identity(request: &NewRequest, connection: &mut Connection) -> Result<(), DatabaseError> {
+    let Some(identity) = &request.identity else {
+        return Ok(());
+    };
+    connection.execute(
+        "INSERT INTO identities (identity, request_id, accepted_at, vouched)
+         VALUES ($1, $2, $3, $4)
          ON CONFLICT (identity) DO UPDATE SET request_id = excluded.request_id,
              accepted_at = excluded.accepted_at, vouched = excluded.vouched",
-    )
-    .bind(Text(request.id))
-    .bind(Moment(request.accepted_at))
-    .bind(&request.queue_id)
-    .bind(&request.reverse_path)
-    .bind(request.client.map(Text::<IpAddr>))
-    .bind(&request.sender)
-    .bind(request.message.len() as i64)
-    .bind(Moment(request.accepted_at))
-    .bind(Moment(due))
-    .bind(notified)
-    .bind(&request.audit.rule)
-    .bind(Text(&request.request.code))
-    .bind(Text(&request.request.from_gateway))
-    .bind(targets.join("\n"))
-    .bind(targets.first().map(|first| first.to_lowercase()))
-    .bind(requester.as_str())
-    .bind(request.network.map(|network| network.to_string()))
-    .bind(request.message.as_slice())
-    .bind(Text(request.id))
-    .bind(Moment(request.accepted_at))
-    .bind(request.identity.as_ref().map(<[u8; 32]>::as_slice))
-    .bind(request.trust != Trust::Stranger)
-    .execute(connection)
-    .await?;
+        &[
+            identity,
+            &Text(request.id),
+            &request.accepted_at,
+            &is_vouched(request),
+        ],
+    )?;
     Ok(())
 }
 

@@ -1,11 +1,10 @@
 //! Measures what waits in the spool, and counts senders over their allowance. Reads only.
 
 use jiff::Timestamp;
-use sqlx::sqlite::SqliteConnection;
 
 use super::usage::{SpoolUsage, usage};
 use crate::policy::throttle::Stage;
-use crate::store::database::{Moment, Store, StoreError};
+use crate::store::database::{Connection, DatabaseError, Store, StoreError};
 use crate::store::throttle::buckets;
 
 /// Figures of the spool at one moment.
@@ -24,19 +23,18 @@ pub(crate) struct Backlog {
 impl Store {
     /// The figures of the spool.
     pub(crate) async fn backlog(&self, now: Timestamp) -> Result<Backlog, StoreError> {
-        self.read(move |connection| Box::pin(backlog(now, connection)))
-            .await
+        self.read(move |connection| backlog(now, connection)).await
     }
 }
 
-async fn backlog(now: Timestamp, connection: &mut SqliteConnection) -> sqlx::Result<Backlog> {
+fn backlog(now: Timestamp, connection: &mut Connection) -> Result<Backlog, DatabaseError> {
     let mut backlog = Backlog {
-        usage: usage(connection).await?,
-        put_off: put_off(now, connection).await?,
-        oldest: oldest(connection).await?,
+        usage: usage(connection)?,
+        put_off: put_off(now, connection)?,
+        oldest: oldest(connection)?,
         ..Backlog::default()
     };
-    for stage in buckets::stages(now, connection).await? {
+    for stage in buckets::stages(now, connection)? {
         match stage {
             Stage::Open => {}
             Stage::Deferring => backlog.deferred_senders += 1,
@@ -48,29 +46,26 @@ async fn backlog(now: Timestamp, connection: &mut SqliteConnection) -> sqlx::Res
 
 /// Counts requests that wait, but not those that are leased. A request that was given back has a
 /// trouble of its last attempt.
-async fn put_off(now: Timestamp, connection: &mut SqliteConnection) -> sqlx::Result<u64> {
-    sqlx::query_scalar(
+fn put_off(now: Timestamp, connection: &mut Connection) -> Result<u64, DatabaseError> {
+    connection.scalar(
         "SELECT count(*) FROM requests
-         WHERE waits_until > ? AND (attempts = 0 OR EXISTS (
+         WHERE waits_until > $1 AND (attempts = 0 OR EXISTS (
              SELECT 1 FROM request_troubles
              WHERE request = requests.sequence AND attempt = requests.attempts))",
+        &[&now],
     )
-    .bind(Moment(now))
-    .fetch_one(connection)
-    .await
 }
 
 /// Reads the first row of each table, which is the oldest there.
-async fn oldest(connection: &mut SqliteConnection) -> sqlx::Result<Option<Timestamp>> {
-    let oldest: Option<Moment> = sqlx::query_scalar(
+fn oldest(connection: &mut Connection) -> Result<Option<Timestamp>, DatabaseError> {
+    connection.scalar(
         "SELECT min(accepted_at) FROM (
-             SELECT * FROM (SELECT accepted_at FROM requests ORDER BY sequence LIMIT 1)
+             SELECT * FROM (SELECT accepted_at FROM requests ORDER BY sequence LIMIT 1) AS request
              UNION ALL
-             SELECT * FROM (SELECT accepted_at FROM replies ORDER BY sequence LIMIT 1))",
+             SELECT * FROM (SELECT accepted_at FROM replies ORDER BY sequence LIMIT 1) AS reply
+         ) AS first",
+        &[],
     )
-    .fetch_one(connection)
-    .await?;
-    Ok(oldest.map(|Moment(time)| time))
 }
 
 #[cfg(test)]

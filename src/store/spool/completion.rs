@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::leases::LeaseToken;
 use super::replies::{self, FinishedReply, ReplyKind};
-use super::requests::{Held, LeasedRequest};
+use super::requests::{self, Held, LeasedRequest};
 use crate::audit::{Entry, Event};
 use crate::faults::{self, FaultPoint};
 use crate::kms::Effects;
@@ -44,22 +44,22 @@ impl Store {
         completion: Completion,
     ) -> Result<Completed, StoreError> {
         let token = *token;
-        self.change(move |changes| Box::pin(complete(token, completion, changes)))
+        self.change(move |changes| complete(token, completion, changes))
             .await
     }
 }
 
-async fn complete(
+fn complete(
     token: LeaseToken<LeasedRequest>,
     completion: Completion,
     changes: &mut Changes<'_>,
 ) -> Result<Completed, Failure> {
     let at = completion.at;
     let mut audit = completion.audit;
-    let Some(held) = Held::by(token, changes.connection).await? else {
+    let Some(held) = Held::by(token, changes.connection)? else {
         return Ok(Completed::LeaseLost);
     };
-    if !issues::record(&completion.effects, held.of.request, at, changes).await? {
+    if !issues::record(&completion.effects, held.of.request, at, changes)? {
         return Ok(Completed::BasisChanged);
     }
     if let Some(mut reply) = completion.reply {
@@ -68,17 +68,14 @@ async fn complete(
             reply.late_notice = None;
         }
         let kind = ReplyKind::of_result(audit.result.as_deref());
-        replies::insert(&reply, kind, &held.of, at, changes).await?;
+        replies::insert(&reply, kind, &held.of, at, changes)?;
     }
-    sqlx::query("DELETE FROM requests WHERE sequence = ?")
-        .bind(token.row)
-        .execute(&mut *changes.connection)
-        .await?;
+    requests::remove(token.row, changes.connection)?;
     audit.event = Event::Completed;
     audit.queue_id = Some(held.of.queue_id);
     audit.request_id = Some(held.of.request.to_string());
     audit.attempts = Some(token.lease);
-    changes.audit(audit).await?;
+    changes.audit(audit)?;
     faults::pass(FaultPoint::BeforeCompletionCommit);
     Ok(Completed::Committed)
 }

@@ -4,16 +4,15 @@
 use std::net::SocketAddr;
 
 use jiff::{SignedDuration, Timestamp};
-use sqlx::Row;
-use sqlx::query::Query;
-use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection, SqliteRow};
-use sqlx::types::Text;
 
 use super::leases::{self, First, LeaseToken, Leased, Leasing};
+use super::replies;
 use super::reply_port::{self, PortTrouble};
 use super::wait::Wait;
 use crate::request_id::RequestId;
-use crate::store::database::{Changes, Failure, Moment, Store, StoreError, moment, text};
+use crate::store::database::{
+    Bind, Changes, Connection, DatabaseError, Failure, Row, Store, StoreError, Text,
+};
 
 /// A reply to be delivered to one target.
 #[derive(Clone, Debug)]
@@ -40,11 +39,11 @@ pub(crate) struct LeasedDelivery {
 }
 
 impl Leased for LeasedDelivery {
-    const RENEW: &'static str = "UPDATE deliveries SET waits_since = ?1, waits_until = ?2
-         WHERE sequence = ?3 AND attempts = ?4 AND NOT EXISTS (
+    const RENEW: &'static str = "UPDATE deliveries SET waits_since = $1, waits_until = $2
+         WHERE sequence = $3 AND attempts = $4 AND NOT EXISTS (
              SELECT 1 FROM delivery_troubles WHERE delivery = sequence AND attempt = attempts)";
 
-    const UNDO: &'static str = "UPDATE deliveries SET attempts = attempts - 1 WHERE sequence = ?";
+    const UNDO: &'static str = "UPDATE deliveries SET attempts = attempts - 1 WHERE sequence = $1";
 }
 
 impl Store {
@@ -54,22 +53,8 @@ impl Store {
         port: SocketAddr,
         now: Timestamp,
     ) -> Result<Option<Timestamp>, StoreError> {
-        self.read(move |connection| {
-            Box::pin(async move {
-                let next: Option<Moment> =
-                    sqlx::query_scalar("SELECT min(waits_until) FROM deliveries WHERE turn = 1")
-                        .fetch_one(&mut *connection)
-                        .await?;
-                let Some(Moment(next)) = next else {
-                    return Ok(None);
-                };
-                let trouble = reply_port::trouble(port, now, connection).await?;
-                Ok(Some(
-                    trouble.map_or(next, |trouble| next.max(trouble.until)),
-                ))
-            })
-        })
-        .await
+        self.read(move |connection| next_due(port, now, connection))
+            .await
     }
 
     /// Leases a delivery that is due, to be handed over at this port. Replies to one target are
@@ -80,7 +65,7 @@ impl Store {
         leasing: Leasing<LeasedDelivery>,
         port: SocketAddr,
     ) -> Result<Option<LeasedDelivery>, StoreError> {
-        self.change(move |changes| Box::pin(Lease { leasing, port }.apply(changes)))
+        self.change(move |changes| Lease { leasing, port }.apply(changes))
             .await
     }
 
@@ -92,21 +77,36 @@ impl Store {
         hold: SignedDuration,
     ) -> Result<bool, StoreError> {
         let token = *token;
-        self.change(move |changes| Box::pin(leases::renew(token, now, hold, changes)))
+        self.change(move |changes| leases::renew(token, now, hold, changes))
             .await
     }
+}
+
+fn next_due(
+    port: SocketAddr,
+    now: Timestamp,
+    connection: &mut Connection,
+) -> Result<Option<Timestamp>, DatabaseError> {
+    let next = "SELECT min(waits_until) FROM deliveries WHERE turn = 1";
+    let Some(next) = connection.scalar::<Option<Timestamp>>(next, &[])? else {
+        return Ok(None);
+    };
+    let trouble = reply_port::trouble(port, now, connection)?;
+    Ok(Some(
+        trouble.map_or(next, |trouble| next.max(trouble.until)),
+    ))
 }
 
 /// Leases a delivery that is due, if the condition holds.
 macro_rules! lease {
     ($due:literal, $condition:literal) => {
         concat!(
-            "UPDATE deliveries SET attempts = attempts + 1, waits_since = ?1, waits_until = ?2
+            "UPDATE deliveries SET attempts = attempts + 1, waits_since = $1, waits_until = $2
              WHERE sequence = coalesce(
-                 (SELECT sequence FROM deliveries WHERE turn = 1 AND waits_until <= ?1 ",
+                 (SELECT sequence FROM deliveries WHERE turn = 1 AND waits_until <= $1 ",
             $due,
             " LIMIT 1),
-                 (SELECT sequence FROM deliveries WHERE turn = 1 AND waits_since > ?3
+                 (SELECT sequence FROM deliveries WHERE turn = 1 AND waits_since > $3
                   ORDER BY waits_since, sequence LIMIT 1))
              AND ",
             $condition,
@@ -125,12 +125,12 @@ macro_rules! lease {
     };
 }
 
-/// The same if the port ?4 is in no trouble.
+/// The same if the port $4 is in no trouble.
 macro_rules! lease_at_sound_port {
     ($due:literal) => {
         lease!(
             $due,
-            "NOT EXISTS (SELECT 1 FROM port_troubles WHERE port = ?4)"
+            "NOT EXISTS (SELECT 1 FROM port_troubles WHERE port = $4)"
         )
     };
 }
@@ -141,16 +141,15 @@ struct Lease {
 }
 
 impl Lease {
-    async fn apply(self, changes: &mut Changes<'_>) -> Result<Option<LeasedDelivery>, Failure> {
-        while let Some((leased, trial)) = self.lease(changes.connection).await? {
-            let row: i64 = leased.try_get("sequence")?;
+    fn apply(self, changes: &mut Changes<'_>) -> Result<Option<LeasedDelivery>, Failure> {
+        while let Some((leased, trial)) = self.lease(changes.connection)? {
+            let row = leased.get("sequence")?;
             if self.leasing.is_in_work(row) {
-                leases::leave_to_its_holder::<LeasedDelivery>(row, changes.connection).await?;
+                leases::leave_to_its_holder::<LeasedDelivery>(row, changes.connection)?;
                 continue;
             }
             if trial.is_some() {
-                let now = self.leasing.now;
-                reply_port::begin_trial(self.port, row, now, changes.connection).await?;
+                reply_port::begin_trial(self.port, row, self.leasing.now, changes.connection)?;
             }
             return Ok(Some(read(row, &leased, trial)?));
         }
@@ -158,31 +157,31 @@ impl Lease {
     }
 
     /// Leases a row. It comes with the trouble that it is to try.
-    async fn lease(
+    fn lease(
         &self,
-        connection: &mut SqliteConnection,
-    ) -> sqlx::Result<Option<(SqliteRow, Option<PortTrouble>)>> {
+        connection: &mut Connection,
+    ) -> Result<Option<(Row, Option<PortTrouble>)>, DatabaseError> {
         let statement = match self.leasing.first {
             First::Oldest => lease_at_sound_port!("ORDER BY waits_until, sequence"),
             First::Newest => lease_at_sound_port!("ORDER BY waits_until DESC, sequence DESC"),
         };
-        let leased = self.bound(statement).bind(Text(self.port));
-        if let Some(row) = leased.fetch_optional(&mut *connection).await? {
+        let leased = self.run(statement, Some(&Text(self.port)), connection)?;
+        if let Some(row) = leased {
             return Ok(Some((row, None)));
         }
         let now = self.leasing.now;
-        let Some(trouble) = reply_port::trouble(self.port, now, connection).await? else {
+        let Some(trouble) = reply_port::trouble(self.port, now, connection)? else {
             return Ok(None);
         };
-        let row = self.lease_for_trial(&trouble, connection).await?;
+        let row = self.lease_for_trial(&trouble, connection)?;
         Ok(row.map(|row| (row, Some(trouble))))
     }
 
-    async fn lease_for_trial(
+    fn lease_for_trial(
         &self,
         trouble: &PortTrouble,
-        connection: &mut SqliteConnection,
-    ) -> sqlx::Result<Option<SqliteRow>> {
+        connection: &mut Connection,
+    ) -> Result<Option<Row>, DatabaseError> {
         if trouble.is_being_tried {
             return Ok(None);
         }
@@ -195,49 +194,72 @@ impl Lease {
                     lease!("ORDER BY attempts, waits_until DESC, sequence DESC", "true")
                 }
             };
-            return self.bound(statement).fetch_optional(connection).await;
+            return self.run(statement, None, connection);
         }
         if !trouble.refuses {
             return Ok(None);
         }
-        self.bound(lease!(
-            "AND attempts = 0 AND waits_since >= ?4 ORDER BY waits_since, sequence",
+        let statement = lease!(
+            "AND attempts = 0 AND waits_since >= $4 ORDER BY waits_since, sequence",
             "attempts = 0"
-        ))
-        .bind(Moment(trouble.tried_at))
-        .fetch_optional(connection)
-        .await
+        );
+        self.run(statement, Some(&trouble.tried_at), connection)
     }
 
-    fn bound(&self, statement: &'static str) -> Query<'static, Sqlite, SqliteArguments> {
+    /// Runs a statement of `lease!`, with its value $4 if it has one.
+    fn run(
+        &self,
+        statement: &str,
+        fourth: Option<&dyn Bind>,
+        connection: &mut Connection,
+    ) -> Result<Option<Row>, DatabaseError> {
         let wait = Wait::of(self.leasing.now, self.leasing.hold);
-        sqlx::query(statement)
-            .bind(wait.since)
-            .bind(wait.until)
-            .bind(wait.clock_was_set_back)
+        let mut values: Vec<&dyn Bind> = vec![&wait.since, &wait.until, &wait.clock_was_set_back];
+        values.extend(fourth);
+        connection.optional(statement, &values)
     }
 }
 
 fn read(
     sequence: i64,
-    row: &SqliteRow,
+    row: &Row,
     trial: Option<PortTrouble>,
-) -> sqlx::Result<LeasedDelivery> {
-    let attempts: u32 = row.try_get("attempts")?;
+) -> Result<LeasedDelivery, DatabaseError> {
+    let attempts = row.get("attempts")?;
     Ok(LeasedDelivery {
         token: LeaseToken::new(sequence, attempts),
-        request_id: text(row, "request_id")?,
-        queue_id: row.try_get("queue_id")?,
-        target: row.try_get("target")?,
-        reverse_path: row.try_get("reverse_path")?,
-        message: row.try_get("message")?,
-        accepted_at: moment(row, "accepted_at")?,
-        completed_at: moment(row, "completed_at")?,
-        can_be_notified: row.try_get("can_be_notified")?,
-        is_notice: row.try_get("is_notice")?,
+        request_id: row.text("request_id")?,
+        queue_id: row.get("queue_id")?,
+        target: row.get("target")?,
+        reverse_path: row.get("reverse_path")?,
+        message: row.get("message")?,
+        accepted_at: row.get("accepted_at")?,
+        completed_at: row.get("completed_at")?,
+        can_be_notified: row.get("can_be_notified")?,
+        is_notice: row.get("is_notice")?,
         attempts,
         trial,
     })
+}
+
+/// Deletes a delivery, passes the turn to the next one to its target, and deletes its reply if it
+/// was the reply's last one. False if it was gone.
+pub(super) fn remove(sequence: i64, connection: &mut Connection) -> Result<bool, DatabaseError> {
+    let removed = connection.optional(
+        "DELETE FROM deliveries WHERE sequence = $1 RETURNING reply, target",
+        &[&sequence],
+    )?;
+    let Some(removed) = removed else {
+        return Ok(false);
+    };
+    let target: String = removed.get("target")?;
+    connection.execute(
+        "UPDATE deliveries SET turn = 1 WHERE sequence = (
+             SELECT sequence FROM deliveries WHERE target = $1 ORDER BY place LIMIT 1)",
+        &[&target],
+    )?;
+    replies::remove_delivered(removed.get("reply")?, connection)?;
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -1,17 +1,15 @@
 //! The ends of deliveries: handed over, refused for good, given up, or given back untried.
 
 use jiff::Timestamp;
-use sqlx::Row;
-use sqlx::sqlite::SqliteConnection;
 
-use super::deliveries::LeasedDelivery;
+use super::deliveries::{LeasedDelivery, remove};
 use super::leases::LeaseToken;
 use super::replies::{NOTICE, ReplyKind};
 use super::wait::is_in_work;
 use crate::audit::{Entry, Event};
 use crate::policy::Requester;
 use crate::request_id::RequestId;
-use crate::store::database::{Changes, Failure, Moment, Store, StoreError, text};
+use crate::store::database::{Changes, Connection, DatabaseError, Failure, Store, StoreError};
 use crate::store::throttle::{acquaintance, buckets};
 
 /// A reply for one target that was given up.
@@ -43,12 +41,10 @@ impl Store {
             ..Entry::new(at, Event::Delivered)
         };
         self.change(move |changes| {
-            Box::pin(async move {
-                remember(row, changes.connection).await?;
-                let ended = remove(row, changes.connection).await?;
-                changes.audit(entry).await?;
-                Ok(ended)
-            })
+            remember(row, changes.connection)?;
+            let ended = remove(row, changes.connection)?;
+            changes.audit(entry)?;
+            Ok(ended)
         })
         .await
     }
@@ -63,20 +59,18 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let (token, detail) = (*token, detail.to_owned());
         self.change(move |changes| {
-            Box::pin(async move {
-                let Some(held) = Held::by(token, changes.connection).await? else {
-                    return Ok(false);
-                };
-                remove(token.row, changes.connection).await?;
-                let entry = Entry {
-                    result: result_of(held.is_notice),
-                    detail: Some(detail),
-                    attempts: Some(token.lease),
-                    ..held.entry(at, Event::Undeliverable)
-                };
-                changes.audit(entry).await?;
-                Ok(true)
-            })
+            let Some(held) = Held::by(token, changes.connection)? else {
+                return Ok(false);
+            };
+            remove(token.row, changes.connection)?;
+            let entry = Entry {
+                result: result_of(held.is_notice),
+                detail: Some(detail),
+                attempts: Some(token.lease),
+                ..held.entry(at, Event::Undeliverable)
+            };
+            changes.audit(entry)?;
+            Ok(true)
         })
         .await
     }
@@ -90,20 +84,14 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let token = *token;
         self.change(move |changes| {
-            Box::pin(async move {
-                // Behind the others that are due, since the failure may be its own fault after all.
-                let released = sqlx::query(
-                    "UPDATE deliveries
-                     SET attempts = attempts - 1, waits_since = ?1, waits_until = ?1
-                     WHERE sequence = ?2 AND attempts = ?3",
-                )
-                .bind(Moment(at))
-                .bind(token.row)
-                .bind(token.lease)
-                .execute(&mut *changes.connection)
-                .await?;
-                Ok(released.rows_affected() > 0)
-            })
+            // Behind the others that are due, since the failure may be its own fault after all.
+            let released = changes.connection.execute(
+                "UPDATE deliveries
+                 SET attempts = attempts - 1, waits_since = $1, waits_until = $1
+                 WHERE sequence = $2 AND attempts = $3",
+                &[&at, &token.row, &token.lease],
+            )?;
+            Ok(released > 0)
         })
         .await
     }
@@ -117,7 +105,7 @@ impl Store {
         reason: &str,
     ) -> Result<Vec<GivenUp>, StoreError> {
         let reason = reason.to_owned();
-        self.change(move |changes| Box::pin(give_up(completed_before, at, reason, changes)))
+        self.change(move |changes| give_up(completed_before, at, reason, changes))
             .await
     }
 }
@@ -133,28 +121,25 @@ pub(super) struct Held {
 
 impl Held {
     /// Returns none if the lease has passed to another.
-    pub(super) async fn by(
+    pub(super) fn by(
         token: LeaseToken<LeasedDelivery>,
-        connection: &mut SqliteConnection,
-    ) -> sqlx::Result<Option<Self>> {
-        let row = sqlx::query(
+        connection: &mut Connection,
+    ) -> Result<Option<Self>, DatabaseError> {
+        let row = connection.optional(
             "SELECT request_id, queue_id, target, EXISTS (
                  SELECT 1 FROM delivery_troubles WHERE delivery = deliveries.sequence
              ) AS was_put_off, kind = 'notice' AS is_notice
              FROM deliveries JOIN replies ON replies.sequence = deliveries.reply
-             WHERE deliveries.sequence = ? AND attempts = ?",
-        )
-        .bind(token.row)
-        .bind(token.lease)
-        .fetch_optional(connection)
-        .await?;
+             WHERE deliveries.sequence = $1 AND attempts = $2",
+            &[&token.row, &token.lease],
+        )?;
         row.map(|row| {
             Ok(Self {
-                request_id: text(&row, "request_id")?,
-                queue_id: row.try_get("queue_id")?,
-                target: row.try_get("target")?,
-                was_put_off: row.try_get("was_put_off")?,
-                is_notice: row.try_get("is_notice")?,
+                request_id: row.text("request_id")?,
+                queue_id: row.get("queue_id")?,
+                target: row.get("target")?,
+                was_put_off: row.get("was_put_off")?,
+                is_notice: row.get("is_notice")?,
             })
         })
         .transpose()
@@ -176,77 +161,66 @@ fn result_of(is_notice: bool) -> Option<String> {
     is_notice.then(|| NOTICE.to_owned())
 }
 
-/// Deletes a delivery. A trigger deletes the reply with its last one. False if it was gone.
-async fn remove(row: i64, connection: &mut SqliteConnection) -> sqlx::Result<bool> {
-    let removed = sqlx::query("DELETE FROM deliveries WHERE sequence = ?")
-        .bind(row)
-        .execute(connection)
-        .await?;
-    Ok(removed.rows_affected() > 0)
-}
-
 /// Remembers that the target of a delivery was answered, and whether its request was verified. A
 /// notice is no answer.
-async fn remember(row: i64, connection: &mut SqliteConnection) -> sqlx::Result<()> {
-    let answered = sqlx::query(
+fn remember(row: i64, connection: &mut Connection) -> Result<(), DatabaseError> {
+    let answered = connection.optional(
         "SELECT target, requester, network, kind
          FROM deliveries JOIN replies ON replies.sequence = deliveries.reply
-         WHERE deliveries.sequence = ? AND kind != 'notice'",
-    )
-    .bind(row)
-    .fetch_optional(&mut *connection)
-    .await?;
+         WHERE deliveries.sequence = $1 AND kind <> 'notice'",
+        &[&row],
+    )?;
     let Some(answered) = answered else {
         return Ok(());
     };
-    let network: Option<String> = answered.try_get("network")?;
-    let requester: Requester = text(&answered, "requester")?;
-    let kind: &str = answered.try_get("kind")?;
+    let network: Option<String> = answered.get("network")?;
+    let requester: Requester = answered.text("requester")?;
+    let kind: String = answered.get("kind")?;
     let is_verified = requester == Requester::Verified && kind == ReplyKind::Success.as_str();
     let verified_from = is_verified.then(|| network.unwrap_or_default());
-    let target: &str = answered.try_get("target")?;
-    acquaintance::remember(target, verified_from.as_deref(), buckets::KEPT, connection).await
+    let target: String = answered.get("target")?;
+    acquaintance::remember(&target, verified_from.as_deref(), buckets::KEPT, connection)
 }
 
 /// Deliveries that one transaction ends.
 const GIVEN_UP_AT_ONCE: u32 = 50;
 
-async fn give_up(
+fn give_up(
     completed_before: Timestamp,
     at: Timestamp,
     reason: String,
     changes: &mut Changes<'_>,
 ) -> Result<Vec<GivenUp>, Failure> {
     // By the age of the request, which has an index and is no less than that of the reply.
-    let rows = sqlx::query(concat!(
-        "SELECT deliveries.sequence, request_id, queue_id, target, attempts
-         FROM replies CROSS JOIN deliveries ON deliveries.reply = replies.sequence
-         WHERE accepted_at < ?2 AND completed_at < ?2 AND NOT ",
-        is_in_work!(),
-        " LIMIT ?3"
-    ))
-    .bind(Moment(at))
-    .bind(Moment(completed_before))
-    .bind(GIVEN_UP_AT_ONCE)
-    .fetch_all(&mut *changes.connection)
-    .await?;
+    // SQLite looks at the tables of a CROSS JOIN in their order.
+    let rows = changes.connection.all(
+        concat!(
+            "SELECT deliveries.sequence, request_id, queue_id, target, attempts
+             FROM replies CROSS JOIN deliveries
+             WHERE deliveries.reply = replies.sequence
+                 AND accepted_at < $2 AND completed_at < $2 AND NOT ",
+            is_in_work!(),
+            " LIMIT $3"
+        ),
+        &[&at, &completed_before, &GIVEN_UP_AT_ONCE],
+    )?;
     let mut all_given_up = Vec::with_capacity(rows.len());
     for row in rows {
         let given_up = GivenUp {
-            request_id: text(&row, "request_id")?,
-            queue_id: row.try_get("queue_id")?,
-            target: row.try_get("target")?,
+            request_id: row.text("request_id")?,
+            queue_id: row.get("queue_id")?,
+            target: row.get("target")?,
         };
-        remove(row.try_get("sequence")?, changes.connection).await?;
+        remove(row.get("sequence")?, changes.connection)?;
         let entry = Entry {
             request_id: Some(given_up.request_id.to_string()),
             queue_id: Some(given_up.queue_id.clone()),
             target: Some(given_up.target.clone()),
             detail: Some(reason.clone()),
-            attempts: Some(row.try_get("attempts")?),
+            attempts: Some(row.get("attempts")?),
             ..Entry::new(at, Event::Undeliverable)
         };
-        changes.audit(entry).await?;
+        changes.audit(entry)?;
         all_given_up.push(given_up);
     }
     Ok(all_given_up)

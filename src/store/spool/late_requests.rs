@@ -1,16 +1,15 @@
 //! Requests that wait for long, and the notices to their senders.
 
 use jiff::Timestamp;
-use sqlx::Row;
-use sqlx::sqlite::SqliteConnection;
-use sqlx::types::Text;
 
 use super::replies::{self, Answered, FinishedReply, ReplyKind};
 use super::requests::targets;
 use crate::mail::{Address, ServiceCode};
 use crate::policy::Requester;
 use crate::request_id::RequestId;
-use crate::store::database::{Changes, Failure, Moment, Store, StoreError, text};
+use crate::store::database::{
+    Changes, Connection, DatabaseError, Failure, Store, StoreError, Text,
+};
 
 /// A request in the spool whose sender is to get a notice.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +36,7 @@ impl Store {
         like: RequestId,
         accepted_by: Timestamp,
     ) -> Result<Vec<WaitingRequest>, StoreError> {
-        self.read(move |connection| Box::pin(to_notify(like, accepted_by, connection)))
+        self.read(move |connection| to_notify(like, accepted_by, connection))
             .await
     }
 
@@ -49,70 +48,63 @@ impl Store {
         at: Timestamp,
         notice: FinishedReply,
     ) -> Result<bool, StoreError> {
-        self.change(move |changes| Box::pin(notify(request, at, notice, changes)))
+        self.change(move |changes| notify(request, at, notice, changes))
             .await
     }
 }
 
-async fn to_notify(
+fn to_notify(
     like: RequestId,
     accepted_by: Timestamp,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<Vec<WaitingRequest>> {
-    let rows = sqlx::query(
+    connection: &mut Connection,
+) -> Result<Vec<WaitingRequest>, DatabaseError> {
+    let rows = connection.all(
         "SELECT id, requester, service, gateway, targets, message FROM requests
          JOIN request_messages ON request_messages.request = requests.sequence
-         WHERE sender = (SELECT sender FROM requests WHERE id = ?)
-             AND notified = 0 AND accepted_at <= ?
+         WHERE sender = (SELECT sender FROM requests WHERE id = $1)
+             AND notified = 0 AND accepted_at <= $2
          ORDER BY sequence",
-    )
-    .bind(Text(like))
-    .bind(Moment(accepted_by))
-    .fetch_all(connection)
-    .await?;
+        &[&Text(like), &accepted_by],
+    )?;
     rows.iter()
         .map(|row| {
             Ok(WaitingRequest {
-                id: text(row, "id")?,
-                requester: text(row, "requester")?,
-                service: text(row, "service")?,
-                gateway: text(row, "gateway")?,
+                id: row.text("id")?,
+                requester: row.text("requester")?,
+                service: row.text("service")?,
+                gateway: row.text("gateway")?,
                 targets: targets(row)?,
-                message: row.try_get("message")?,
+                message: row.get("message")?,
             })
         })
         .collect()
 }
 
-async fn notify(
+fn notify(
     request: RequestId,
     at: Timestamp,
     notice: FinishedReply,
     changes: &mut Changes<'_>,
 ) -> Result<bool, Failure> {
-    let waiting = sqlx::query(
-        "UPDATE requests SET notified = 1 WHERE id = ? AND notified = 0
+    let waiting = changes.connection.optional(
+        "UPDATE requests SET notified = 1 WHERE id = $1 AND notified = 0
          RETURNING id AS request_id, queue_id, accepted_at, requester, network",
-    )
-    .bind(Text(request))
-    .fetch_optional(&mut *changes.connection)
-    .await?;
+        &[&Text(request)],
+    )?;
     let Some(waiting) = waiting else {
         return Ok(false);
     };
     let of = Answered::read(&waiting)?;
     if of.requester.may_be_forged() {
         // One notice serves for all that may be forged in the same name.
-        sqlx::query(
+        changes.connection.execute(
             "UPDATE requests SET notified = 1 WHERE requester IN ('answered', 'newcomer')
-             AND target = (SELECT target FROM requests WHERE id = ?)",
-        )
-        .bind(Text(request))
-        .execute(&mut *changes.connection)
-        .await?;
+             AND target = (SELECT target FROM requests WHERE id = $1)",
+            &[&Text(request)],
+        )?;
     }
-    replies::insert(&notice, ReplyKind::Notice, &of, at, changes).await?;
-    changes.audit(replies::notified(&of, None, at)).await?;
+    replies::insert(&notice, ReplyKind::Notice, &of, at, changes)?;
+    changes.audit(replies::notified(&of, None, at))?;
     Ok(true)
 }
 

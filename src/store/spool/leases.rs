@@ -8,10 +8,9 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use jiff::{SignedDuration, Timestamp};
-use sqlx::sqlite::SqliteConnection;
 
 use super::wait::Wait;
-use crate::store::database::{Changes, Failure};
+use crate::store::database::{Changes, Connection, DatabaseError, Failure};
 
 /// Shows that its holder has the lease of a `T`, unless the lease has passed to another. `T` is a
 /// [`crate::store::LeasedRequest`] or a `LeasedDelivery`.
@@ -105,39 +104,36 @@ impl<T> Leasing<T> {
 
 /// The statements for one table.
 pub(super) trait Leased: Send + 'static {
-    /// Continues a lease from ?1 to ?2, unless it was given back: then the row has the trouble of
-    /// its attempt.
+    /// Continues lease $4 of row $3 from $1 to $2, unless it was given back: then the row has the
+    /// trouble of its attempt.
     const RENEW: &'static str;
 
-    /// Takes back the lease just given out, as no attempt begins.
+    /// Takes back the lease of row $1 just given out, as no attempt begins.
     const UNDO: &'static str;
 }
 
 /// Renews a lease from now on. False if it has passed to another or was given back.
-pub(super) async fn renew<T: Leased>(
+pub(super) fn renew<T: Leased>(
     token: LeaseToken<T>,
     now: Timestamp,
     hold: SignedDuration,
     changes: &mut Changes<'_>,
 ) -> Result<bool, Failure> {
     let wait = Wait::of(now, hold);
-    let renewed = sqlx::query(T::RENEW)
-        .bind(wait.since)
-        .bind(wait.until)
-        .bind(token.row)
-        .bind(token.lease)
-        .execute(&mut *changes.connection)
-        .await?;
-    Ok(renewed.rows_affected() > 0)
+    let renewed = changes.connection.execute(
+        T::RENEW,
+        &[&wait.since, &wait.until, &token.row, &token.lease],
+    )?;
+    Ok(renewed > 0)
 }
 
 /// Takes back the lease just given out, since the asking process still works on this row. The time
 /// of the lease stays, as if it had been renewed.
-pub(super) async fn leave_to_its_holder<T: Leased>(
+pub(super) fn leave_to_its_holder<T: Leased>(
     row: i64,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<()> {
-    sqlx::query(T::UNDO).bind(row).execute(connection).await?;
+    connection: &mut Connection,
+) -> Result<(), DatabaseError> {
+    connection.execute(T::UNDO, &[&row])?;
     Ok(())
 }
 

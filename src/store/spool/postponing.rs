@@ -2,8 +2,6 @@
 //! late.
 
 use jiff::Timestamp;
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::deliveries::LeasedDelivery;
 use super::delivery_ends::Held;
@@ -12,7 +10,7 @@ use super::replies::{self, Answered, FinishedReply, ReplyKind};
 use super::troubles::{self, Of};
 use super::wait::is_in_work;
 use crate::audit::Event;
-use crate::store::database::{Changes, Failure, Moment, Store, StoreError};
+use crate::store::database::{Changes, Connection, DatabaseError, Failure, Row, Store, StoreError};
 
 /// A delivery that is given back for a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +34,7 @@ impl Store {
         postponement: Postponement,
     ) -> Result<Option<usize>, StoreError> {
         let token = *token;
-        self.change(move |changes| Box::pin(postpone(token, postponement, changes)))
+        self.change(move |changes| postpone(token, postponement, changes))
             .await
     }
 
@@ -47,12 +45,12 @@ impl Store {
         at: Timestamp,
         late_if_by: Timestamp,
     ) -> Result<usize, StoreError> {
-        self.change(move |changes| Box::pin(notify_late(at, late_if_by, changes)))
+        self.change(move |changes| notify_late(at, late_if_by, changes))
             .await
     }
 }
 
-async fn postpone(
+fn postpone(
     token: LeaseToken<LeasedDelivery>,
     postponement: Postponement,
     changes: &mut Changes<'_>,
@@ -64,114 +62,99 @@ async fn postpone(
         refused,
         late_if_by,
     } = postponement;
-    let Some(held) = Held::by(token, changes.connection).await? else {
+    let Some(held) = Held::by(token, changes.connection)? else {
         return Ok(None);
     };
-    sqlx::query(
-        "UPDATE deliveries SET waits_since = ?, waits_until = ?, refused = ?
-         WHERE sequence = ?",
-    )
-    .bind(Moment(at))
-    .bind(Moment(until))
-    .bind(refused)
-    .bind(token.row)
-    .execute(&mut *changes.connection)
-    .await?;
+    changes.connection.execute(
+        "UPDATE deliveries SET waits_since = $1, waits_until = $2, refused = $3
+         WHERE sequence = $4",
+        &[&at, &until, &refused, &token.row],
+    )?;
     let (of, attempt) = (Of::Delivery(token.row), token.lease);
-    troubles::note(of, attempt, at, &reason, changes.connection).await?;
+    troubles::note(of, attempt, at, &reason, changes.connection)?;
     // An outage costs the audit log one entry for each delivery.
     if !held.was_put_off {
         let mut entry = held.entry(at, Event::Postponed);
         entry.reason = Some(reason);
-        changes.audit(entry).await?;
+        changes.audit(entry)?;
     }
     // Deliveries to the same target wait behind this one.
-    let late = sqlx::query(
+    let late = changes.connection.all(
         "SELECT deliveries.sequence, target, place, request_id, queue_id, accepted_at,
              reverse_path, late_notice, requester, network
          FROM deliveries JOIN replies ON replies.sequence = deliveries.reply
-         WHERE target = ? AND notified = 0 AND late_notice IS NOT NULL AND accepted_at <= ?
+         WHERE target = $1 AND notified = 0 AND late_notice IS NOT NULL AND accepted_at <= $2
          ORDER BY place",
-    )
-    .bind(&held.target)
-    .bind(Moment(late_if_by))
-    .fetch_all(&mut *changes.connection)
-    .await?;
-    notify(&late, at, until, changes).await.map(Some)
+        &[&held.target, &late_if_by],
+    )?;
+    notify(&late, at, until, changes).map(Some)
 }
 
 /// Notices that one transaction makes.
 const NOTIFIED_AT_ONCE: u32 = 50;
 
-async fn notify_late(
+/// The late replies. SQLite looks at the tables of a CROSS JOIN in their order: the age of replies
+/// has an index.
+const LATE: &str = concat!(
+    "SELECT deliveries.sequence, target, place, request_id, queue_id, accepted_at,
+         reverse_path, late_notice, requester, network
+     FROM replies CROSS JOIN deliveries
+     WHERE deliveries.reply = replies.sequence
+         AND accepted_at <= $2 AND notified = 0 AND late_notice IS NOT NULL AND NOT ",
+    is_in_work!(),
+    " ORDER BY accepted_at LIMIT $3"
+);
+
+fn notify_late(
     at: Timestamp,
     late_if_by: Timestamp,
     changes: &mut Changes<'_>,
 ) -> Result<usize, Failure> {
-    let late = sqlx::query(concat!(
-        "SELECT deliveries.sequence, target, place, request_id, queue_id, accepted_at,
-             reverse_path, late_notice, requester, network
-         FROM replies CROSS JOIN deliveries ON deliveries.reply = replies.sequence
-         WHERE accepted_at <= ?2 AND notified = 0 AND late_notice IS NOT NULL AND NOT ",
-        is_in_work!(),
-        " ORDER BY accepted_at LIMIT ?3"
-    ))
-    .bind(Moment(at))
-    .bind(Moment(late_if_by))
-    .bind(NOTIFIED_AT_ONCE)
-    .fetch_all(&mut *changes.connection)
-    .await?;
-    notify(&late, at, at, changes).await
+    let late = changes
+        .connection
+        .all(LATE, &[&at, &late_if_by, &NOTIFIED_AT_ONCE])?;
+    notify(&late, at, at, changes)
 }
 
 /// Puts a notice, due at `until`, before each of these late replies. Returns their number.
-async fn notify(
-    late: &[SqliteRow],
+fn notify(
+    late: &[Row],
     at: Timestamp,
     until: Timestamp,
     changes: &mut Changes<'_>,
 ) -> Result<usize, Failure> {
     for row in late {
-        let target: String = row.try_get("target")?;
+        let target: String = row.get("target")?;
         let of = Answered::read(row)?;
         let notice = FinishedReply {
-            message: row.try_get("late_notice")?,
-            reverse_path: row.try_get("reverse_path")?,
+            message: row.get("late_notice")?,
+            reverse_path: row.get("reverse_path")?,
             targets: vec![target.clone()],
             late_notice: None,
         };
         let kind = ReplyKind::Notice;
-        let notice = replies::insert_message(&notice, kind, &of, at, changes.connection).await?;
-        put_before(row, notice, (at, until), changes.connection).await?;
+        let notice = replies::insert_message(&notice, kind, &of, at, changes.connection)?;
+        put_before(row, notice, (at, until), changes.connection)?;
         let entry = replies::notified(&of, Some(target), at);
-        changes.audit(entry).await?;
+        changes.audit(entry)?;
     }
     Ok(late.len())
 }
 
 /// Passes the turn of a late reply to its notice.
-async fn put_before(
-    late: &SqliteRow,
+fn put_before(
+    late: &Row,
     notice: i64,
     (since, until): (Timestamp, Timestamp),
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<()> {
-    sqlx::query("UPDATE deliveries SET turn = 0, notified = 1 WHERE sequence = ?")
-        .bind(late.try_get::<i64, _>("sequence")?)
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query(
-        "INSERT INTO deliveries (reply, target, waits_since, waits_until, place, notified)
-         VALUES (?, ?, ?, ?, ?, 1)",
-    )
-    .bind(notice)
-    .bind(late.try_get::<String, _>("target")?)
-    .bind(Moment(since))
-    .bind(Moment(until))
-    .bind(late.try_get::<i64, _>("place")? - 1)
-    .execute(connection)
-    .await?;
-    Ok(())
+    connection: &mut Connection,
+) -> Result<(), DatabaseError> {
+    connection.execute(
+        "UPDATE deliveries SET turn = 0, notified = 1 WHERE sequence = $1",
+        &[&late.get::<i64>("sequence")?],
+    )?;
+    let target: String = late.get("target")?;
+    let place = Some(late.get::<i64>("place")? - 1);
+    replies::insert_delivery(notice, &target, since, until, true, place, connection)
 }
 
 #[cfg(test)]

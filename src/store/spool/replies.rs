@@ -1,15 +1,13 @@
 //! Finished replies and notices on their way into the spool.
 
 use jiff::Timestamp;
-use sqlx::sqlite::{Sqlite, SqliteConnection, SqliteRow};
-use sqlx::types::Text;
-use sqlx::{QueryBuilder, Row};
 
+use super::usage;
 use crate::audit::{Entry, Event};
 use crate::mail::NoticeCode;
 use crate::policy::Requester;
 use crate::request_id::RequestId;
-use crate::store::database::{Changes, Moment, moment, text};
+use crate::store::database::{Changes, Connection, DatabaseError, Row, Text};
 
 /// A reply ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,13 +35,13 @@ pub(super) struct Answered {
 
 impl Answered {
     /// Reads a row of requests or of replies.
-    pub(super) fn read(row: &SqliteRow) -> sqlx::Result<Self> {
+    pub(super) fn read(row: &Row) -> Result<Self, DatabaseError> {
         Ok(Self {
-            request: text(row, "request_id")?,
-            queue_id: row.try_get("queue_id")?,
-            accepted_at: moment(row, "accepted_at")?,
-            requester: text(row, "requester")?,
-            network: row.try_get("network")?,
+            request: row.text("request_id")?,
+            queue_id: row.get("queue_id")?,
+            accepted_at: row.get("accepted_at")?,
+            requester: row.text("requester")?,
+            network: row.get("network")?,
         })
     }
 
@@ -86,66 +84,109 @@ impl ReplyKind {
 }
 
 /// Puts a finished reply on its way. A reply without targets is dropped.
-pub(super) async fn insert(
+pub(super) fn insert(
     reply: &FinishedReply,
     kind: ReplyKind,
     of: &Answered,
     at: Timestamp,
     changes: &mut Changes<'_>,
-) -> sqlx::Result<()> {
+) -> Result<(), DatabaseError> {
     if reply.targets.is_empty() {
         return Ok(());
     }
-    let row = insert_message(reply, kind, of, at, changes.connection).await?;
-    let mut deliveries = QueryBuilder::<Sqlite>::new(
-        "INSERT OR IGNORE INTO deliveries (reply, target, waits_since, waits_until, notified) ",
-    );
+    let row = insert_message(reply, kind, of, at, changes.connection)?;
     let has_no_notice = reply.late_notice.is_none();
-    deliveries.push_values(&reply.targets, |mut values, target| {
-        values
-            .push_bind(row)
-            .push_bind(target)
-            .push_bind(Moment(at))
-            .push_bind(Moment(at))
-            .push_bind(has_no_notice);
-    });
-    deliveries.build().execute(&mut *changes.connection).await?;
+    for target in &reply.targets {
+        insert_delivery(row, target, at, at, has_no_notice, None, changes.connection)?;
+    }
     changes.due.deliveries += reply.targets.len();
     Ok(())
 }
 
 /// Stores the message of a reply without a delivery. Returns its row.
-pub(super) async fn insert_message(
+pub(super) fn insert_message(
     reply: &FinishedReply,
     kind: ReplyKind,
     of: &Answered,
     at: Timestamp,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<i64> {
-    let late_notice = reply.late_notice.as_deref();
-    let size = reply.message.len() + late_notice.map_or(0, <[u8]>::len);
-    let inserted = sqlx::query(
+    connection: &mut Connection,
+) -> Result<i64, DatabaseError> {
+    let size = (reply.message.len() + reply.late_notice.as_ref().map_or(0, Vec::len)) as i64;
+    let row = connection.scalar(
         "INSERT INTO replies (request_id, queue_id, accepted_at, completed_at, reverse_path,
              size, message, late_notice, requester, network, kind, sender, sender_path, client)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
-             (SELECT sender FROM requests WHERE id = ?1),
-             (SELECT reverse_path FROM requests WHERE id = ?1),
-             (SELECT client FROM requests WHERE id = ?1))",
-    )
-    .bind(Text(of.request))
-    .bind(&of.queue_id)
-    .bind(Moment(of.accepted_at))
-    .bind(Moment(at))
-    .bind(&reply.reverse_path)
-    .bind(size as i64)
-    .bind(reply.message.as_slice())
-    .bind(late_notice)
-    .bind(of.requester.as_str())
-    .bind(&of.network)
-    .bind(kind.as_str())
-    .execute(connection)
-    .await?;
-    Ok(inserted.last_insert_rowid())
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+             (SELECT sender FROM requests WHERE id = $1),
+             (SELECT reverse_path FROM requests WHERE id = $1),
+             (SELECT client FROM requests WHERE id = $1))
+         RETURNING sequence",
+        &[
+            &Text(of.request),
+            &of.queue_id,
+            &of.accepted_at,
+            &at,
+            &reply.reverse_path,
+            &size,
+            &reply.message,
+            &reply.late_notice,
+            &of.requester.as_str(),
+            &of.network,
+            &kind.as_str(),
+        ],
+    )?;
+    usage::add_reply(size, of.requester, of.network.as_deref(), connection)?;
+    Ok(row)
+}
+
+/// Puts the reply in this row on its way to a target, unless it is on its way there already. It
+/// comes last of the target's replies, unless `place` says otherwise. `notified` if no notice goes
+/// before it.
+pub(super) fn insert_delivery(
+    reply: i64,
+    target: &str,
+    since: Timestamp,
+    until: Timestamp,
+    notified: bool,
+    place: Option<i64>,
+    connection: &mut Connection,
+) -> Result<(), DatabaseError> {
+    let inserted = connection.optional(
+        "INSERT INTO deliveries (reply, target, waits_since, waits_until, notified)
+         VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (reply, target) DO NOTHING
+         RETURNING sequence",
+        &[&reply, &target, &since, &until, &notified],
+    )?;
+    let Some(inserted) = inserted else {
+        return Ok(());
+    };
+    let sequence: i64 = inserted.get("sequence")?;
+    let place = place.unwrap_or(2 * sequence);
+    connection.execute(
+        "UPDATE deliveries SET place = $1, turn = CASE WHEN EXISTS (
+             SELECT 1 FROM deliveries AS earlier
+             WHERE earlier.target = $2 AND earlier.place < $1 AND earlier.sequence <> $3
+         ) THEN 0 ELSE 1 END
+         WHERE sequence = $3",
+        &[&place, &target, &sequence],
+    )?;
+    Ok(())
+}
+
+/// Deletes the reply in this row if it is on its way to no target any more.
+pub(super) fn remove_delivered(row: i64, connection: &mut Connection) -> Result<(), DatabaseError> {
+    let removed = connection.optional(
+        "DELETE FROM replies
+         WHERE sequence = $1 AND NOT EXISTS (SELECT 1 FROM deliveries WHERE reply = $1)
+         RETURNING size, requester, network",
+        &[&row],
+    )?;
+    let Some(removed) = removed else {
+        return Ok(());
+    };
+    let (size, requester) = (removed.get("size")?, removed.text("requester")?);
+    let network: Option<String> = removed.get("network")?;
+    usage::remove_reply(size, requester, network.as_deref(), connection)
 }
 
 /// The word for a notice in the audit log.

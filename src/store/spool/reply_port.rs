@@ -4,12 +4,11 @@
 use std::net::SocketAddr;
 
 use jiff::{SignedDuration, Timestamp};
-use sqlx::Row;
-use sqlx::sqlite::SqliteConnection;
-use sqlx::types::Text;
 
 use super::wait::Wait;
-use crate::store::database::{Changes, Due, Failure, Moment, Store, StoreError, moment};
+use crate::store::database::{
+    Changes, Connection, DatabaseError, Due, Failure, Store, StoreError, Text,
+};
 
 /// The trouble of Postfix's reply port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +58,7 @@ pub(crate) struct HandOver {
 impl Store {
     /// Notes that a port takes no replies. True if that is new.
     pub(crate) async fn port_fails(&self, failure: PortFailure) -> Result<bool, StoreError> {
-        self.change(|changes| Box::pin(fails(failure, changes)))
-            .await
+        self.change(|changes| fails(failure, changes)).await
     }
 
     /// Notes that a port takes replies. Everything that waits for it is due, and so are replies
@@ -70,8 +68,7 @@ impl Store {
         port: SocketAddr,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.change(move |changes| Box::pin(works(port, at, changes)))
-            .await
+        self.change(move |changes| works(port, at, changes)).await
     }
 
     /// The state of the hand-over at this port.
@@ -80,128 +77,121 @@ impl Store {
         port: SocketAddr,
         now: Timestamp,
     ) -> Result<HandOver, StoreError> {
-        self.read(move |connection| {
-            Box::pin(async move {
-                let row = sqlx::query(
-                    "SELECT count(*) AS refused, (
-                         SELECT (SELECT trouble FROM delivery_troubles
-                                 WHERE delivery = sequence ORDER BY attempt DESC LIMIT 1)
-                         FROM deliveries WHERE refused = 1 ORDER BY waits_since DESC LIMIT 1
-                     ) AS refusal
-                     FROM deliveries WHERE refused = 1",
-                )
-                .fetch_one(&mut *connection)
-                .await?;
-                Ok(HandOver {
-                    trouble: trouble(port, now, connection).await?,
-                    refused: row.try_get("refused")?,
-                    refusal: row.try_get("refusal")?,
-                })
-            })
-        })
-        .await
+        self.read(move |connection| hand_over(port, now, connection))
+            .await
     }
 }
 
-/// The trouble of a port, if it is in any.
-pub(super) async fn trouble(
+fn hand_over(
     port: SocketAddr,
     now: Timestamp,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<Option<PortTrouble>> {
-    let Moment(clock_was_set_back) = Wait::of(now, SignedDuration::ZERO).clock_was_set_back;
-    let row = sqlx::query(
+    connection: &mut Connection,
+) -> Result<HandOver, DatabaseError> {
+    let row = connection.one(
+        "SELECT count(*) AS refused, (
+             SELECT (SELECT trouble FROM delivery_troubles
+                     WHERE delivery = sequence ORDER BY attempt DESC LIMIT 1)
+             FROM deliveries WHERE refused = 1 ORDER BY waits_since DESC LIMIT 1
+         ) AS refusal
+         FROM deliveries WHERE refused = 1",
+        &[],
+    )?;
+    Ok(HandOver {
+        trouble: trouble(port, now, connection)?,
+        refused: row.get("refused")?,
+        refusal: row.get("refusal")?,
+    })
+}
+
+/// The trouble of a port, if it is in any.
+pub(super) fn trouble(
+    port: SocketAddr,
+    now: Timestamp,
+    connection: &mut Connection,
+) -> Result<Option<PortTrouble>, DatabaseError> {
+    let clock_was_set_back = Wait::of(now, SignedDuration::ZERO).clock_was_set_back;
+    let row = connection.optional(
         "SELECT began_at, tried_at, waits_until, failures, refuses, trouble, (
              SELECT waits_until FROM deliveries
-             WHERE sequence = trial AND waits_until > ?2 AND waits_since <= ?3 AND NOT EXISTS (
+             WHERE sequence = trial AND waits_until > $2 AND waits_since <= $3 AND NOT EXISTS (
                  SELECT 1 FROM delivery_troubles WHERE delivery = sequence AND attempt = attempts)
          ) AS trial_until
-         FROM port_troubles WHERE port = ?1",
-    )
-    .bind(Text(port))
-    .bind(Moment(now))
-    .bind(Moment(clock_was_set_back))
-    .fetch_optional(connection)
-    .await?;
+         FROM port_troubles WHERE port = $1",
+        &[&Text(port), &now, &clock_was_set_back],
+    )?;
     row.map(|row| {
-        let tried_at = moment(&row, "tried_at")?;
-        let trial_until = row.try_get::<Option<Moment>, _>("trial_until")?;
+        let tried_at: Timestamp = row.get("tried_at")?;
+        let trial_until: Option<Timestamp> = row.get("trial_until")?;
         let waits_until = match tried_at > clock_was_set_back {
             true => now,
-            false => moment(&row, "waits_until")?,
+            false => row.get("waits_until")?,
         };
         Ok(PortTrouble {
             port,
-            since: moment(&row, "began_at")?,
+            since: row.get("began_at")?,
             tried_at,
-            until: trial_until.map_or(waits_until, |Moment(time)| time),
+            until: trial_until.unwrap_or(waits_until),
             is_being_tried: trial_until.is_some(),
-            failures: row.try_get("failures")?,
-            refuses: row.try_get("refuses")?,
-            trouble: row.try_get("trouble")?,
+            failures: row.get("failures")?,
+            refuses: row.get("refuses")?,
+            trouble: row.get("trouble")?,
         })
     })
     .transpose()
 }
 
 /// Notes that a trial of the port has begun, by the delivery in this row.
-pub(super) async fn begin_trial(
+pub(super) fn begin_trial(
     port: SocketAddr,
     delivery: i64,
     now: Timestamp,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<()> {
-    sqlx::query("UPDATE port_troubles SET trial = ?, tried_at = ? WHERE port = ?")
-        .bind(delivery)
-        .bind(Moment(now))
-        .bind(Text(port))
-        .execute(connection)
-        .await?;
+    connection: &mut Connection,
+) -> Result<(), DatabaseError> {
+    connection.execute(
+        "UPDATE port_troubles SET trial = $1, tried_at = $2 WHERE port = $3",
+        &[&delivery, &now, &Text(port)],
+    )?;
     Ok(())
 }
 
 /// Once the trouble is known only its trial counts. Other attempts that fail then began before.
-async fn fails(failure: PortFailure, changes: &mut Changes<'_>) -> Result<bool, Failure> {
-    let noted: Option<u32> = sqlx::query_scalar(
+fn fails(failure: PortFailure, changes: &mut Changes<'_>) -> Result<bool, Failure> {
+    let PortFailure {
+        port,
+        at,
+        until,
+        refuses,
+        trouble,
+        is_trial,
+    } = failure;
+    let noted = changes.connection.optional(
         "INSERT INTO port_troubles
              (port, began_at, tried_at, waits_until, failures, refuses, trouble)
-         VALUES (?1, ?2, ?2, ?3, 1, ?4, ?5)
+         VALUES ($1, $2, $2, $3, 1, $4, $5)
          ON CONFLICT (port) DO UPDATE SET waits_until = excluded.waits_until, trial = NULL,
-             failures = failures + 1, refuses = excluded.refuses, trouble = excluded.trouble
-             WHERE ?6
+             failures = port_troubles.failures + 1, refuses = excluded.refuses,
+             trouble = excluded.trouble
+             WHERE $6 = 1
          RETURNING failures",
-    )
-    .bind(Text(failure.port))
-    .bind(Moment(failure.at))
-    .bind(Moment(failure.until))
-    .bind(failure.refuses)
-    .bind(failure.trouble)
-    .bind(failure.is_trial)
-    .fetch_optional(&mut *changes.connection)
-    .await?;
-    Ok(noted == Some(1))
+        &[&Text(port), &at, &until, &refuses, &trouble, &is_trial],
+    )?;
+    let failures = noted.map(|row| row.get::<u32>("failures")).transpose()?;
+    Ok(failures == Some(1))
 }
 
-async fn works(
-    port: SocketAddr,
-    at: Timestamp,
-    changes: &mut Changes<'_>,
-) -> Result<bool, Failure> {
-    let ended = sqlx::query("DELETE FROM port_troubles WHERE port = ?")
-        .bind(Text(port))
-        .execute(&mut *changes.connection)
-        .await?;
-    if ended.rows_affected() == 0 {
+fn works(port: SocketAddr, at: Timestamp, changes: &mut Changes<'_>) -> Result<bool, Failure> {
+    let ended = changes
+        .connection
+        .execute("DELETE FROM port_troubles WHERE port = $1", &[&Text(port)])?;
+    if ended == 0 {
         return Ok(false);
     }
-    sqlx::query(
-        "UPDATE deliveries SET waits_since = ?1, waits_until = ?1
-         WHERE refused = 1 AND waits_until > ?1 AND EXISTS (
+    changes.connection.execute(
+        "UPDATE deliveries SET waits_since = $1, waits_until = $1
+         WHERE refused = 1 AND waits_until > $1 AND EXISTS (
              SELECT 1 FROM delivery_troubles WHERE delivery = sequence AND attempt = attempts)",
-    )
-    .bind(Moment(at))
-    .execute(&mut *changes.connection)
-    .await?;
+        &[&at],
+    )?;
     changes.due = Due::ANYTHING;
     Ok(true)
 }

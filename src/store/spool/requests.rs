@@ -1,18 +1,17 @@
 //! Requests in the spool: leased, renewed, and given back.
 
 use jiff::{SignedDuration, Timestamp};
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::leases::{self, First, LeaseToken, Leased, Leasing};
 use super::replies::Answered;
 use super::troubles::{self, Of};
+use super::usage;
 use super::wait::Wait;
 use crate::audit::Event;
 use crate::mail::{Address, ServiceCode};
 use crate::policy::Requester;
 use crate::request_id::RequestId;
-use crate::store::database::{Changes, Failure, Moment, Store, StoreError, moment, text};
+use crate::store::database::{Changes, Connection, DatabaseError, Failure, Row, Store, StoreError};
 
 /// A request to be worked on.
 #[derive(Clone, Debug)]
@@ -44,18 +43,18 @@ pub(crate) struct LeasedRequest {
 }
 
 impl Leased for LeasedRequest {
-    const RENEW: &'static str = "UPDATE requests SET waits_since = ?1, waits_until = ?2
-         WHERE sequence = ?3 AND attempts = ?4 AND NOT EXISTS (
+    const RENEW: &'static str = "UPDATE requests SET waits_since = $1, waits_until = $2
+         WHERE sequence = $3 AND attempts = $4 AND NOT EXISTS (
              SELECT 1 FROM request_troubles WHERE request = sequence AND attempt = attempts)";
 
-    const UNDO: &'static str = "UPDATE requests SET attempts = attempts - 1 WHERE sequence = ?";
+    const UNDO: &'static str = "UPDATE requests SET attempts = attempts - 1 WHERE sequence = $1";
 }
 
 impl Store {
     /// When the next request falls due, or the lease of one ends. The worker must look again then,
     /// if nothing woke it before.
     pub(crate) async fn next_request(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.read(|connection| Box::pin(next_due(connection))).await
+        self.read(next_due).await
     }
 
     /// Leases a request that is due. Requests of one sender are leased in the order of their
@@ -64,8 +63,7 @@ impl Store {
         &self,
         leasing: Leasing<LeasedRequest>,
     ) -> Result<Option<LeasedRequest>, StoreError> {
-        self.change(|changes| Box::pin(lease(leasing, changes)))
-            .await
+        self.change(move |changes| lease(&leasing, changes)).await
     }
 
     /// Renews a lease from now on, because its attempt still lives. False if the lease has passed
@@ -77,7 +75,7 @@ impl Store {
         hold: SignedDuration,
     ) -> Result<bool, StoreError> {
         let token = *token;
-        self.change(move |changes| Box::pin(leases::renew(token, now, hold, changes)))
+        self.change(move |changes| leases::renew(token, now, hold, changes))
             .await
     }
 
@@ -91,17 +89,13 @@ impl Store {
         reason: &str,
     ) -> Result<bool, StoreError> {
         let (token, reason) = (*token, reason.to_owned());
-        self.change(move |changes| Box::pin(postpone(token, at, until, reason, changes)))
+        self.change(move |changes| postpone(token, at, until, reason, changes))
             .await
     }
 }
 
-async fn next_due(connection: &mut SqliteConnection) -> sqlx::Result<Option<Timestamp>> {
-    let next: Option<Moment> =
-        sqlx::query_scalar("SELECT min(waits_until) FROM requests WHERE turn = 1")
-            .fetch_one(connection)
-            .await?;
-    Ok(next.map(|Moment(time)| time))
+fn next_due(connection: &mut Connection) -> Result<Option<Timestamp>, DatabaseError> {
+    connection.scalar("SELECT min(waits_until) FROM requests WHERE turn = 1", &[])
 }
 
 /// Leases the first due request in this order. Verified ones come before the others, so that
@@ -109,18 +103,18 @@ async fn next_due(connection: &mut SqliteConnection) -> sqlx::Result<Option<Time
 macro_rules! lease {
     ($order:literal) => {
         concat!(
-            "UPDATE requests SET attempts = attempts + 1, waits_since = ?1, waits_until = ?2
+            "UPDATE requests SET attempts = attempts + 1, waits_since = $1, waits_until = $2
              WHERE sequence = coalesce(
                  (SELECT sequence FROM requests
-                  WHERE turn = 1 AND requester = 'verified' AND waits_until <= ?1
+                  WHERE turn = 1 AND requester = 'verified' AND waits_until <= $1
                   ORDER BY ",
             $order,
             " LIMIT 1),
-                 (SELECT sequence FROM requests WHERE turn = 1 AND waits_until <= ?1
+                 (SELECT sequence FROM requests WHERE turn = 1 AND waits_until <= $1
                   ORDER BY ",
             $order,
             " LIMIT 1),
-                 (SELECT sequence FROM requests WHERE turn = 1 AND waits_since > ?3
+                 (SELECT sequence FROM requests WHERE turn = 1 AND waits_since > $3
                   ORDER BY waits_since, sequence LIMIT 1))
              RETURNING sequence, id, accepted_at, queue_id, reverse_path, attempts, notified,
                  requester, service, gateway, targets,
@@ -129,8 +123,8 @@ macro_rules! lease {
     };
 }
 
-async fn lease(
-    leasing: Leasing<LeasedRequest>,
+fn lease(
+    leasing: &Leasing<LeasedRequest>,
     changes: &mut Changes<'_>,
 ) -> Result<Option<LeasedRequest>, Failure> {
     let statement = match leasing.first {
@@ -139,47 +133,66 @@ async fn lease(
     };
     loop {
         let wait = Wait::of(leasing.now, leasing.hold);
-        let leased = sqlx::query(statement)
-            .bind(wait.since)
-            .bind(wait.until)
-            .bind(wait.clock_was_set_back)
-            .fetch_optional(&mut *changes.connection)
-            .await?;
+        let leased = changes.connection.optional(
+            statement,
+            &[&wait.since, &wait.until, &wait.clock_was_set_back],
+        )?;
         let Some(leased) = leased else {
             return Ok(None);
         };
-        let row: i64 = leased.try_get("sequence")?;
+        let row = leased.get("sequence")?;
         if !leasing.is_in_work(row) {
             return Ok(Some(read(row, &leased)?));
         }
-        leases::leave_to_its_holder::<LeasedRequest>(row, changes.connection).await?;
+        leases::leave_to_its_holder::<LeasedRequest>(row, changes.connection)?;
     }
 }
 
-fn read(sequence: i64, row: &SqliteRow) -> sqlx::Result<LeasedRequest> {
-    let attempts: u32 = row.try_get("attempts")?;
+fn read(sequence: i64, row: &Row) -> Result<LeasedRequest, DatabaseError> {
+    let attempts = row.get("attempts")?;
     Ok(LeasedRequest {
         token: LeaseToken::new(sequence, attempts),
-        id: text(row, "id")?,
-        accepted_at: moment(row, "accepted_at")?,
-        queue_id: row.try_get("queue_id")?,
-        reverse_path: row.try_get("reverse_path")?,
+        id: row.text("id")?,
+        accepted_at: row.get("accepted_at")?,
+        queue_id: row.get("queue_id")?,
+        reverse_path: row.get("reverse_path")?,
         attempts,
-        notified: row.try_get("notified")?,
-        requester: text(row, "requester")?,
-        service: text(row, "service")?,
-        gateway: text(row, "gateway")?,
+        notified: row.get("notified")?,
+        requester: row.text("requester")?,
+        service: row.text("service")?,
+        gateway: row.text("gateway")?,
         targets: targets(row)?,
-        message: row.try_get("message")?,
+        message: row.get("message")?,
     })
 }
 
-pub(super) fn targets(row: &SqliteRow) -> sqlx::Result<Vec<Address>> {
-    let text: String = row.try_get("targets")?;
+pub(super) fn targets(row: &Row) -> Result<Vec<Address>, DatabaseError> {
+    let text: String = row.get("targets")?;
     let targets = text.lines().map(Address::parse);
     targets
         .collect::<Result<_, _>>()
-        .map_err(|error| sqlx::Error::Decode(error.into()))
+        .map_err(|error| DatabaseError::content(format!("requests.targets: {error}")))
+}
+
+/// Deletes a request and passes the turn to the next one of its sender. False if it was gone.
+pub(super) fn remove(sequence: i64, connection: &mut Connection) -> Result<bool, DatabaseError> {
+    let removed = connection.optional(
+        "DELETE FROM requests WHERE sequence = $1 RETURNING sender, size, requester, network",
+        &[&sequence],
+    )?;
+    let Some(removed) = removed else {
+        return Ok(false);
+    };
+    let sender: String = removed.get("sender")?;
+    connection.execute(
+        "UPDATE requests SET turn = 1
+         WHERE sequence = (SELECT min(sequence) FROM requests WHERE sender = $1)",
+        &[&sender],
+    )?;
+    let (size, requester) = (removed.get("size")?, removed.text("requester")?);
+    let network: Option<String> = removed.get("network")?;
+    usage::remove_request(size, requester, network.as_deref(), connection)?;
+    Ok(true)
 }
 
 /// A request whose lease is held.
@@ -191,53 +204,48 @@ pub(super) struct Held {
 
 impl Held {
     /// Returns none if the lease has passed to another.
-    pub(super) async fn by(
+    pub(super) fn by(
         token: LeaseToken<LeasedRequest>,
-        connection: &mut SqliteConnection,
-    ) -> sqlx::Result<Option<Self>> {
-        let row = sqlx::query(
+        connection: &mut Connection,
+    ) -> Result<Option<Self>, DatabaseError> {
+        let row = connection.optional(
             "SELECT id AS request_id, queue_id, accepted_at, notified, requester, network, EXISTS (
                  SELECT 1 FROM request_troubles WHERE request = sequence) AS was_put_off
-             FROM requests WHERE sequence = ? AND attempts = ?",
-        )
-        .bind(token.row)
-        .bind(token.lease)
-        .fetch_optional(connection)
-        .await?;
+             FROM requests WHERE sequence = $1 AND attempts = $2",
+            &[&token.row, &token.lease],
+        )?;
         row.map(|row| {
             Ok(Self {
                 of: Answered::read(&row)?,
-                notified: row.try_get("notified")?,
-                was_put_off: row.try_get("was_put_off")?,
+                notified: row.get("notified")?,
+                was_put_off: row.get("was_put_off")?,
             })
         })
         .transpose()
     }
 }
 
-async fn postpone(
+fn postpone(
     token: LeaseToken<LeasedRequest>,
     at: Timestamp,
     until: Timestamp,
     reason: String,
     changes: &mut Changes<'_>,
 ) -> Result<bool, Failure> {
-    let Some(held) = Held::by(token, changes.connection).await? else {
+    let Some(held) = Held::by(token, changes.connection)? else {
         return Ok(false);
     };
-    sqlx::query("UPDATE requests SET waits_since = ?, waits_until = ? WHERE sequence = ?")
-        .bind(Moment(at))
-        .bind(Moment(until))
-        .bind(token.row)
-        .execute(&mut *changes.connection)
-        .await?;
+    changes.connection.execute(
+        "UPDATE requests SET waits_since = $1, waits_until = $2 WHERE sequence = $3",
+        &[&at, &until, &token.row],
+    )?;
     let (of, attempt) = (Of::Request(token.row), token.lease);
-    troubles::note(of, attempt, at, &reason, changes.connection).await?;
+    troubles::note(of, attempt, at, &reason, changes.connection)?;
     // An outage costs the audit log one entry for each request.
     if !held.was_put_off {
         let mut entry = held.of.entry(at, Event::Postponed);
         entry.reason = Some(reason);
-        changes.audit(entry).await?;
+        changes.audit(entry)?;
     }
     Ok(true)
 }

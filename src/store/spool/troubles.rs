@@ -1,10 +1,8 @@
 //! Failed attempts at requests and deliveries that still wait.
 
 use jiff::Timestamp;
-use sqlx::Row;
-use sqlx::sqlite::SqliteConnection;
 
-use crate::store::database::{Moment, moment};
+use crate::store::database::{Connection, DatabaseError};
 
 /// Troubles kept of one request or delivery: the latest.
 const KEPT: u32 = 20;
@@ -34,56 +32,54 @@ impl Of {
     }
 }
 
-pub(super) async fn note(
+/// Notes the trouble of an attempt, and forgets those that are no longer among the latest.
+pub(super) fn note(
     of: Of,
     attempt: u32,
     at: Timestamp,
     trouble: &str,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<()> {
-    let note = match of {
-        Of::Request(_) => {
-            "INSERT OR REPLACE INTO request_troubles VALUES (?1, ?2, ?3, ?4);
-             DELETE FROM request_troubles WHERE request = ?1 AND attempt <= ?5"
-        }
-        Of::Delivery(_) => {
-            "INSERT OR REPLACE INTO delivery_troubles VALUES (?1, ?2, ?3, ?4);
-             DELETE FROM delivery_troubles WHERE delivery = ?1 AND attempt <= ?5"
-        }
+    connection: &mut Connection,
+) -> Result<(), DatabaseError> {
+    let (note, forget) = match of {
+        Of::Request(_) => (
+            "INSERT INTO request_troubles (request, attempt, at, trouble)
+             VALUES ($1, $2, $3, $4)
+             ON CONFLICT (request, attempt) DO UPDATE SET
+                 at = excluded.at, trouble = excluded.trouble",
+            "DELETE FROM request_troubles WHERE request = $1 AND attempt <= $2",
+        ),
+        Of::Delivery(_) => (
+            "INSERT INTO delivery_troubles (delivery, attempt, at, trouble)
+             VALUES ($1, $2, $3, $4)
+             ON CONFLICT (delivery, attempt) DO UPDATE SET
+                 at = excluded.at, trouble = excluded.trouble",
+            "DELETE FROM delivery_troubles WHERE delivery = $1 AND attempt <= $2",
+        ),
     };
-    sqlx::query(note)
-        .bind(of.row())
-        .bind(attempt)
-        .bind(Moment(at))
-        .bind(trouble)
-        .bind(attempt.saturating_sub(KEPT))
-        .execute(connection)
-        .await?;
+    connection.execute(note, &[&of.row(), &attempt, &at, &trouble])?;
+    connection.execute(forget, &[&of.row(), &attempt.saturating_sub(KEPT)])?;
     Ok(())
 }
 
 /// The troubles that are kept, the oldest first.
-pub(super) async fn of(of: Of, connection: &mut SqliteConnection) -> sqlx::Result<Vec<Trouble>> {
+pub(super) fn of(of: Of, connection: &mut Connection) -> Result<Vec<Trouble>, DatabaseError> {
     let list = match of {
         Of::Request(_) => {
             "SELECT attempt, at, trouble FROM request_troubles
-             WHERE request = ? ORDER BY attempt"
+             WHERE request = $1 ORDER BY attempt"
         }
         Of::Delivery(_) => {
             "SELECT attempt, at, trouble FROM delivery_troubles
-             WHERE delivery = ? ORDER BY attempt"
+             WHERE delivery = $1 ORDER BY attempt"
         }
     };
-    let rows = sqlx::query(list)
-        .bind(of.row())
-        .fetch_all(connection)
-        .await?;
+    let rows = connection.all(list, &[&of.row()])?;
     rows.iter()
         .map(|row| {
             Ok(Trouble {
-                attempt: row.try_get("attempt")?,
-                at: moment(row, "at")?,
-                text: row.try_get("trouble")?,
+                attempt: row.get("attempt")?,
+                at: row.get("at")?,
+                text: row.get("trouble")?,
             })
         })
         .collect()

@@ -1,9 +1,10 @@
 //! The bounds of the spool.
 
-use sqlx::Row;
-use sqlx::sqlite::SqliteConnection;
-
-use crate::store::database::{Changes, Failure, Store, StoreError, room};
+use crate::policy::Requester;
+use crate::store::database::{
+    Changes, Connection, DatabaseError, Failure, Store, StoreError, room,
+};
+use crate::store::throttle::shares;
 
 /// Amount of requests and replies in the spool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub struct SpoolUsage {
 impl Store {
     /// The amount of requests and replies in the spool.
     pub async fn spool_usage(&self) -> Result<SpoolUsage, StoreError> {
-        self.read(|connection| Box::pin(usage(connection))).await
+        self.read(usage).await
     }
 
     /// Checks whether a small request would be taken now. Takes the way of a change, but writes
@@ -29,18 +30,16 @@ impl Store {
     /// Those of [`Store::accept`].
     pub(crate) async fn require_room(&self) -> Result<(), StoreError> {
         self.change(|changes| {
-            Box::pin(async move {
-                room::require(0, changes).await?;
-                require(0, changes).await
-            })
+            room::require(0, changes)?;
+            require(0, changes)
         })
         .await
     }
 }
 
 /// Fails if a message of this size is beyond the bounds of the spool.
-pub(super) async fn require(size: usize, changes: &mut Changes<'_>) -> Result<(), Failure> {
-    let usage = usage(changes.connection).await?;
+pub(super) fn require(size: usize, changes: &mut Changes<'_>) -> Result<(), Failure> {
+    let usage = usage(changes.connection)?;
     let held = usage.requests + usage.replies;
     let bytes = usage.bytes;
     if held >= changes.settings.max_requests
@@ -51,14 +50,68 @@ pub(super) async fn require(size: usize, changes: &mut Changes<'_>) -> Result<()
     Ok(())
 }
 
-/// Reads the counts that the triggers keep.
-pub(super) async fn usage(connection: &mut SqliteConnection) -> sqlx::Result<SpoolUsage> {
-    let row = sqlx::query("SELECT requests, replies, bytes FROM spool_usage")
-        .fetch_one(connection)
-        .await?;
+/// Reads the counts.
+pub(super) fn usage(connection: &mut Connection) -> Result<SpoolUsage, DatabaseError> {
+    let row = connection.one("SELECT requests, replies, bytes FROM spool_usage", &[])?;
     Ok(SpoolUsage {
-        requests: row.try_get("requests")?,
-        replies: row.try_get("replies")?,
-        bytes: row.try_get("bytes")?,
+        requests: row.get("requests")?,
+        replies: row.get("replies")?,
+        bytes: row.get("bytes")?,
     })
+}
+
+/// Counts a request that was added, in the spool and in the shares of strangers.
+pub(super) fn add_request(
+    size: i64,
+    requester: Requester,
+    network: Option<&str>,
+    connection: &mut Connection,
+) -> Result<(), DatabaseError> {
+    connection.execute(
+        "UPDATE spool_usage SET requests = requests + 1, bytes = bytes + $1",
+        &[&size],
+    )?;
+    shares::take(requester, network, size, connection)
+}
+
+/// Counts a request that was removed.
+pub(super) fn remove_request(
+    size: i64,
+    requester: Requester,
+    network: Option<&str>,
+    connection: &mut Connection,
+) -> Result<(), DatabaseError> {
+    connection.execute(
+        "UPDATE spool_usage SET requests = requests - 1, bytes = bytes - $1",
+        &[&size],
+    )?;
+    shares::give_back(requester, network, size, connection)
+}
+
+/// Counts a reply that was added, as [`add_request`] does a request.
+pub(super) fn add_reply(
+    size: i64,
+    requester: Requester,
+    network: Option<&str>,
+    connection: &mut Connection,
+) -> Result<(), DatabaseError> {
+    connection.execute(
+        "UPDATE spool_usage SET replies = replies + 1, bytes = bytes + $1",
+        &[&size],
+    )?;
+    shares::take(requester, network, size, connection)
+}
+
+/// Counts a reply that was removed.
+pub(super) fn remove_reply(
+    size: i64,
+    requester: Requester,
+    network: Option<&str>,
+    connection: &mut Connection,
+) -> Result<(), DatabaseError> {
+    connection.execute(
+        "UPDATE spool_usage SET replies = replies - 1, bytes = bytes - $1",
+        &[&size],
+    )?;
+    shares::give_back(requester, network, size, connection)
 }

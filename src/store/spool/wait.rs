@@ -2,15 +2,13 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::store::database::Moment;
-
 /// The time for which a row is not due.
 pub(super) struct Wait {
-    pub(super) since: Moment,
-    pub(super) until: Moment,
+    pub(super) since: Timestamp,
+    pub(super) until: Timestamp,
     /// A wait that began after this moment is void: the clock was set back, and the row would wait
     /// for the difference too.
-    pub(super) clock_was_set_back: Moment,
+    pub(super) clock_was_set_back: Timestamp,
 }
 
 impl Wait {
@@ -19,28 +17,28 @@ impl Wait {
     const TOLERANCE: SignedDuration = SignedDuration::from_mins(1);
 
     pub(super) fn of(now: Timestamp, hold: SignedDuration) -> Self {
-        let later = |by| Moment(now.saturating_add(by).unwrap_or(Timestamp::MAX));
+        let later = |by| now.saturating_add(by).unwrap_or(Timestamp::MAX);
         Self {
-            since: Moment(now),
+            since: now,
             until: later(hold),
             clock_was_set_back: later(Self::TOLERANCE),
         }
     }
 }
 
-/// Whether a request waits for its turn under an allowance at ?1. After its first attempt a
+/// Whether a request waits for its turn under an allowance at $1. After its first attempt a
 /// request waits for something else.
 macro_rules! waits_for_allowance {
     () => {
-        "(waits_until > ?1 AND attempts = 0)"
+        "(waits_until > $1 AND attempts = 0)"
     };
 }
 
-/// Whether a worker has the delivery at ?1. A delivery that was given back has a trouble of its
+/// Whether a worker has the delivery at $1. A delivery that was given back has a trouble of its
 /// last attempt.
 macro_rules! is_in_work {
     () => {
-        "(waits_until > ?1 AND attempts > 0 AND NOT EXISTS (
+        "(waits_until > $1 AND attempts > 0 AND NOT EXISTS (
              SELECT 1 FROM delivery_troubles
              WHERE delivery = deliveries.sequence AND attempt = attempts))"
     };

@@ -2,11 +2,9 @@
 //! of them.
 
 use jiff::Timestamp;
-use sqlx::Row;
-use sqlx::sqlite::SqliteConnection;
 
 use crate::policy::{ClientNetwork, Requester, Trust};
-use crate::store::database::Moment;
+use crate::store::database::{Connection, DatabaseError};
 
 /// Knowledge of an address that is to be answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,29 +21,21 @@ pub(crate) struct Acquaintance {
 
 impl Acquaintance {
     /// Reads what is known of this address, as it is written.
-    pub(crate) async fn with(
-        target: &str,
-        connection: &mut SqliteConnection,
-    ) -> sqlx::Result<Self> {
-        let row = sqlx::query(
+    pub(crate) fn with(target: &str, connection: &mut Connection) -> Result<Self, DatabaseError> {
+        let row = connection.one(
             "SELECT
-                 EXISTS (SELECT 1 FROM reply_targets WHERE target = ?1) AS is_answered,
-                 EXISTS (SELECT 1 FROM deliveries WHERE target = ?2) AS is_being_answered,
-                 (SELECT verified_from FROM reply_targets WHERE target = ?1) AS verified_from,
-                 (SELECT iif(attempts = 0, waits_until, accepted_at) FROM requests
-                  WHERE target = ?1 ORDER BY sequence DESC LIMIT 1) AS turn",
-        )
-        .bind(target.to_lowercase())
-        .bind(target)
-        .fetch_one(connection)
-        .await?;
+                 EXISTS (SELECT 1 FROM reply_targets WHERE target = $1) AS is_answered,
+                 EXISTS (SELECT 1 FROM deliveries WHERE target = $2) AS is_being_answered,
+                 (SELECT verified_from FROM reply_targets WHERE target = $1) AS verified_from,
+                 (SELECT CASE WHEN attempts = 0 THEN waits_until ELSE accepted_at END
+                  FROM requests WHERE target = $1 ORDER BY sequence DESC LIMIT 1) AS turn",
+            &[&target.to_lowercase(), &target],
+        )?;
         Ok(Self {
-            is_answered: row.try_get("is_answered")?,
-            is_being_answered: row.try_get("is_being_answered")?,
-            verified_from: row.try_get("verified_from")?,
-            turn: row
-                .try_get::<Option<Moment>, _>("turn")?
-                .map(|Moment(turn)| turn),
+            is_answered: row.get("is_answered")?,
+            is_being_answered: row.get("is_being_answered")?,
+            verified_from: row.get("verified_from")?,
+            turn: row.get("turn")?,
         })
     }
 
@@ -78,28 +68,29 @@ const VERIFIED_KEPT: i64 = 4;
 
 /// Remembers that an address was answered. The `kept` addresses that were answered last stay, and
 /// strangers push out no verified address.
-pub(crate) async fn remember(
+pub(crate) fn remember(
     target: &str,
     verified_from: Option<&str>,
     kept: i64,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<()> {
-    sqlx::query(
+    connection: &mut Connection,
+) -> Result<(), DatabaseError> {
+    connection.execute(
         "INSERT INTO reply_targets (sequence, target, verified_from)
-         VALUES ((SELECT coalesce(max(sequence), 0) + 1 FROM reply_targets), ?, ?)
+         VALUES ((SELECT coalesce(max(sequence), 0) + 1 FROM reply_targets), $1, $2)
          ON CONFLICT (target) DO UPDATE SET sequence = excluded.sequence,
-             verified_from = coalesce(excluded.verified_from, verified_from);
-         DELETE FROM reply_targets WHERE verified_from IS NULL
-             AND sequence <= (SELECT max(sequence) FROM reply_targets) - ?;
-         DELETE FROM reply_targets
-         WHERE sequence <= (SELECT max(sequence) FROM reply_targets) - ?",
-    )
-    .bind(target.to_lowercase())
-    .bind(verified_from)
-    .bind(kept)
-    .bind(kept.saturating_mul(VERIFIED_KEPT))
-    .execute(connection)
-    .await?;
+             verified_from = coalesce(excluded.verified_from, reply_targets.verified_from)",
+        &[&target.to_lowercase(), &verified_from],
+    )?;
+    connection.execute(
+        "DELETE FROM reply_targets WHERE verified_from IS NULL
+             AND sequence <= (SELECT max(sequence) FROM reply_targets) - $1",
+        &[&kept],
+    )?;
+    connection.execute(
+        "DELETE FROM reply_targets
+         WHERE sequence <= (SELECT max(sequence) FROM reply_targets) - $1",
+        &[&kept.saturating_mul(VERIFIED_KEPT)],
+    )?;
     Ok(())
 }
 
@@ -107,47 +98,54 @@ pub(crate) async fn remember(
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::ops::Range;
+
     use super::*;
     use crate::store::testing::TestStore;
+
+    /// Knowledge of an address in a store.
+    async fn with(target: &'static str, test: &TestStore) -> Acquaintance {
+        let read = test
+            .store
+            .read(|connection| Acquaintance::with(target, connection));
+        read.await.unwrap()
+    }
+
+    /// Answers strangers at new addresses of these numbers, of which 20 are kept.
+    async fn answer_strangers(numbers: Range<u8>, test: &TestStore) {
+        let answered = test.store.change(|changes| {
+            for number in numbers {
+                let target = format!("new{number}@b.example");
+                remember(&target, None, 20, changes.connection)?;
+            }
+            Ok(())
+        });
+        answered.await.unwrap();
+    }
 
     #[tokio::test]
     async fn strangers_push_out_no_verified_address() {
         let test = TestStore::new().await;
-        let mut connection = test.sqlite3().await;
-        remember(
-            "Jane@vendor.example",
-            Some("192.0.2.0/24"),
-            20,
-            &mut connection,
-        )
-        .await
-        .unwrap();
-        for number in 0..70 {
-            let target = format!("new{number}@b.example");
-            remember(&target, None, 20, &mut connection).await.unwrap();
-        }
-        let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM reply_targets")
-            .fetch_one(&mut connection)
-            .await
-            .unwrap();
+        let verified = test.store.change(|changes| {
+            let network = Some("192.0.2.0/24");
+            Ok(remember(
+                "Jane@vendor.example",
+                network,
+                20,
+                changes.connection,
+            )?)
+        });
+        verified.await.unwrap();
+        answer_strangers(0..70, &test).await;
+        let kept: i64 = test.scalar("SELECT count(*) FROM reply_targets").await;
         assert_eq!(kept, 21);
-        let jane = Acquaintance::with("jane@vendor.example", &mut connection)
-            .await
-            .unwrap();
+        let jane = with("jane@vendor.example", &test).await;
         let network = Some(std::net::IpAddr::from([192, 0, 2, 7]).into());
         assert_eq!(jane.requester(Trust::Stranger, network), Requester::Known);
         assert_eq!(jane.requester(Trust::Stranger, None), Requester::Answered);
-        let old = Acquaintance::with("new1@b.example", &mut connection)
-            .await
-            .unwrap();
-        assert!(old.is_new());
-        for number in 100..200 {
-            let target = format!("new{number}@b.example");
-            remember(&target, None, 20, &mut connection).await.unwrap();
-        }
-        let jane = Acquaintance::with("jane@vendor.example", &mut connection)
-            .await
-            .unwrap();
+        assert!(with("new1@b.example", &test).await.is_new());
+        answer_strangers(100..200, &test).await;
+        let jane = with("jane@vendor.example", &test).await;
         assert!(jane.is_new(), "it is bounded all the same");
     }
 }

@@ -2,7 +2,6 @@
 //! block at an operator's order.
 
 use jiff::Timestamp;
-use sqlx::sqlite::SqliteConnection;
 
 use super::acquaintance::Acquaintance;
 use super::buckets::Buckets;
@@ -11,41 +10,36 @@ use crate::mail::{Address, NoticeCode};
 use crate::policy::throttle::Standing;
 use crate::policy::{Charge, Charges, Newcomers, ThrottleKey, Trust};
 use crate::store::audit::order::Order;
-use crate::store::database::{Changes, Due, Failure, Moment, Store, StoreError};
+use crate::store::database::{Changes, Connection, DatabaseError, Due, Failure, Store, StoreError};
 
 impl Store {
     /// Forgets how much a sender asked, by its [`crate::store::ThrottledSender::key`]. Its block
     /// ends, and its requests that wait for their turn are due. False if nothing is known of it.
     pub(crate) async fn unblock(&self, key: &str, order: Order) -> Result<bool, StoreError> {
         let key = key.to_owned();
-        self.change(|changes| Box::pin(unblock(key, order, changes)))
-            .await
+        self.change(|changes| unblock(key, order, changes)).await
     }
 }
 
-async fn unblock(key: String, order: Order, changes: &mut Changes<'_>) -> Result<bool, Failure> {
-    let forgotten = sqlx::query("DELETE FROM throttle WHERE key = ?")
-        .bind(&key)
-        .execute(&mut *changes.connection)
-        .await?;
-    if forgotten.rows_affected() == 0 {
+fn unblock(key: String, order: Order, changes: &mut Changes<'_>) -> Result<bool, Failure> {
+    let forgotten = changes
+        .connection
+        .execute("DELETE FROM throttle WHERE key = $1", &[&key])?;
+    if forgotten == 0 {
         return Ok(false);
     }
     // A request that was leased before waits for something else.
-    sqlx::query(
-        "UPDATE requests SET waits_since = ?1, waits_until = ?1
-         WHERE sender = ?2 AND attempts = 0",
-    )
-    .bind(Moment(order.at))
-    .bind(&key)
-    .execute(&mut *changes.connection)
-    .await?;
+    changes.connection.execute(
+        "UPDATE requests SET waits_since = $1, waits_until = $1
+         WHERE sender = $2 AND attempts = 0",
+        &[&order.at, &key],
+    )?;
     changes.due = Due::ANYTHING;
     let entry = Entry {
         detail: Some(key),
         ..order.entry(Event::SenderUnblocked)
     };
-    changes.audit(entry).await?;
+    changes.audit(entry)?;
     Ok(true)
 }
 
@@ -91,14 +85,14 @@ pub(crate) struct Later {
 /// # Errors
 /// [`Failure::Crowded`] if an allowance that refuses is used up, or the one for the notice that
 /// the request waits.
-pub(crate) async fn charge(
+pub(crate) fn charge(
     request: Charged<'_>,
     of_first: &Acquaintance,
     kept: i64,
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
 ) -> Result<Turn, Failure> {
     let charges = request.charges;
-    let mut buckets = Buckets::of(charges, request.at, connection).await?;
+    let mut buckets = Buckets::of(charges, request.at, connection)?;
     let mut turn = match &charges.sender {
         Some(own) => own_turn(own, &mut buckets),
         None => Turn::Now,
@@ -109,11 +103,11 @@ pub(crate) async fn charge(
             turn = turn.not_before(moment, &shared.key);
         }
         if let Some(newcomers) = &charges.newcomers {
-            turn = introduce(newcomers, of_first, turn, &mut buckets, connection).await?;
+            turn = introduce(newcomers, of_first, turn, &mut buckets, connection)?;
         }
-        turn = notify(turn, request, &mut buckets, connection).await?;
+        turn = notify(turn, request, &mut buckets, connection)?;
     }
-    buckets.keep(kept, connection).await?;
+    buckets.keep(kept, connection)?;
     Ok(turn)
 }
 
@@ -167,19 +161,19 @@ fn moment_of(standing: &Standing, charge: &Charge) -> Result<Option<Timestamp>, 
 
 /// Takes the addresses that were never answered out of the pools of newcomers. A new one that asks
 /// again while it waits pays nothing more, and waits as long.
-async fn introduce(
+fn introduce(
     newcomers: &Newcomers,
     of_first: &Acquaintance,
     turn: Turn,
     buckets: &mut Buckets,
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
 ) -> Result<Turn, Failure> {
     let mut turn = turn;
     let mut new = 0;
     for (place, address) in newcomers.addresses.iter().enumerate() {
         let acquaintance = match place {
             0 => of_first.clone(),
-            _ => Acquaintance::with(address, connection).await?,
+            _ => Acquaintance::with(address, connection)?,
         };
         if acquaintance.is_new() {
             new += 1;
@@ -204,11 +198,11 @@ async fn introduce(
 
 /// Ensures that the sender of a waiting request gets a notice. Notices to strangers have an
 /// allowance, and a request for which it has no room is not taken.
-async fn notify(
+fn notify(
     turn: Turn,
     request: Charged<'_>,
     buckets: &mut Buckets,
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
 ) -> Result<Turn, Failure> {
     let Turn::Later(mut later) = turn else {
         return Ok(turn);
@@ -219,7 +213,7 @@ async fn notify(
         Some(NoticeCode::Deferred) if request.trust != Trust::Stranger => {
             Some(NoticeCode::Deferred)
         }
-        _ if later.is_notified || is_notified(request, connection).await? => None,
+        _ if later.is_notified || is_notified(request, connection)? => None,
         _ => Some(NoticeCode::Deferred),
     };
     if later.notice.is_some() {
@@ -237,26 +231,18 @@ async fn notify(
 
 /// Whether an earlier request waits for which the same sender got a notice. Strangers under one
 /// address get one together.
-async fn is_notified(
-    request: Charged<'_>,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<bool> {
-    let by_target = request.trust == Trust::Stranger;
-    sqlx::query_scalar(
-        "SELECT iif(?1,
-             EXISTS (SELECT 1 FROM requests WHERE target = ?2 AND notified = 1),
-             EXISTS (SELECT 1 FROM requests WHERE sender = ?3 AND notified = 1))",
+fn is_notified(request: Charged<'_>, connection: &mut Connection) -> Result<bool, DatabaseError> {
+    if request.trust != Trust::Stranger {
+        return connection.scalar(
+            "SELECT EXISTS (SELECT 1 FROM requests WHERE sender = $1 AND notified = 1)",
+            &[&request.sender],
+        );
+    }
+    let target = request.targets.first();
+    connection.scalar(
+        "SELECT EXISTS (SELECT 1 FROM requests WHERE target = $1 AND notified = 1)",
+        &[&target.map(|target| target.to_string().to_lowercase())],
     )
-    .bind(by_target)
-    .bind(
-        request
-            .targets
-            .first()
-            .map(|first| first.to_string().to_lowercase()),
-    )
-    .bind(request.sender)
-    .fetch_one(connection)
-    .await
 }
 
 #[cfg(test)]

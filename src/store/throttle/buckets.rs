@@ -2,14 +2,11 @@
 
 use std::collections::HashMap;
 
-use jiff::{SignedDuration, Timestamp};
-use sqlx::QueryBuilder;
-use sqlx::Row;
-use sqlx::sqlite::{Sqlite, SqliteConnection, SqliteRow};
+use jiff::Timestamp;
 
 use crate::policy::throttle::{Bucket, Stage, Standing, step};
 use crate::policy::{Charge, Charges};
-use crate::store::database::{Moment, Store, StoreError, length, microseconds, moment};
+use crate::store::database::{Bind, Connection, DatabaseError, Row, Store, StoreError, places};
 
 /// Buckets that are kept, and answered addresses: those seen last.
 pub(crate) const KEPT: i64 = 50_000;
@@ -27,8 +24,7 @@ impl Store {
         &self,
         now: Timestamp,
     ) -> Result<Vec<ThrottledSender>, StoreError> {
-        self.read(move |connection| Box::pin(senders(now, connection)))
-            .await
+        self.read(move |connection| senders(now, connection)).await
     }
 }
 
@@ -40,11 +36,11 @@ pub(super) struct Buckets {
 }
 
 impl Buckets {
-    pub(super) async fn of(
+    pub(super) fn of(
         charges: &Charges,
         now: Timestamp,
-        connection: &mut SqliteConnection,
-    ) -> sqlx::Result<Self> {
+        connection: &mut Connection,
+    ) -> Result<Self, DatabaseError> {
         let pools = charges.newcomers.iter().flat_map(|own| &own.pools);
         let own = charges.sender.iter().chain(&charges.shared);
         let keys: Vec<String> = own
@@ -52,23 +48,9 @@ impl Buckets {
             .chain(&charges.notices)
             .map(|charge| charge.key.to_string())
             .collect();
-        let mut held = HashMap::new();
-        if !keys.is_empty() {
-            let mut query = QueryBuilder::<Sqlite>::new(
-                "SELECT key, seen, backlog, deferring, blocked_for FROM throttle WHERE key IN (",
-            );
-            let mut list = query.separated(", ");
-            for key in &keys {
-                list.push_bind(key);
-            }
-            query.push(")");
-            for row in query.build().fetch_all(connection).await? {
-                held.insert(row.try_get("key")?, read(&row)?);
-            }
-        }
         Ok(Self {
             now,
-            held,
+            held: held(&keys, connection)?,
             changed: HashMap::new(),
         })
     }
@@ -105,70 +87,93 @@ impl Buckets {
     }
 
     /// Writes the changed buckets, and keeps those seen last.
-    pub(super) async fn keep(
-        self,
-        kept: i64,
-        connection: &mut SqliteConnection,
-    ) -> sqlx::Result<()> {
+    pub(super) fn keep(self, kept: i64, connection: &mut Connection) -> Result<(), DatabaseError> {
         if self.changed.is_empty() {
             return Ok(());
         }
-        let mut query = QueryBuilder::<Sqlite>::new(
-            "INSERT OR REPLACE INTO throttle (key, seen, backlog, deferring, blocked_for) ",
-        );
-        query.push_values(&self.changed, |mut values, (key, bucket)| {
-            let blocked_for = match bucket.stage {
-                Stage::Blocked { left } => Some(microseconds(left)),
-                Stage::Open | Stage::Deferring => None,
-            };
-            values
-                .push_bind(key)
-                .push_bind(Moment(bucket.seen))
-                .push_bind(microseconds(bucket.backlog))
-                .push_bind(bucket.stage == Stage::Deferring)
-                .push_bind(blocked_for);
-        });
-        query.push(
-            "; DELETE FROM throttle
-             WHERE sequence <= (SELECT max(sequence) FROM throttle) - ",
-        );
-        query.push_bind(kept);
-        query.build().execute(connection).await?;
+        for (key, bucket) in &self.changed {
+            write(key, bucket, connection)?;
+        }
+        connection.execute(
+            "DELETE FROM throttle WHERE sequence <= (SELECT max(sequence) FROM throttle) - $1",
+            &[&kept],
+        )?;
         Ok(())
     }
 }
 
-fn read(row: &SqliteRow) -> sqlx::Result<Bucket> {
-    let blocked_for: Option<i64> = row.try_get("blocked_for")?;
-    let stage = match blocked_for {
-        Some(left) => Stage::Blocked {
-            left: SignedDuration::from_micros(left),
-        },
-        None if row.try_get("deferring")? => Stage::Deferring,
+/// The buckets of these keys, as far as there are some.
+fn held(
+    keys: &[String],
+    connection: &mut Connection,
+) -> Result<HashMap<String, Bucket>, DatabaseError> {
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let values: Vec<&dyn Bind> = keys.iter().map(|key| key as &dyn Bind).collect();
+    let rows = connection.all(
+        &format!(
+            "SELECT key, seen, backlog, deferring, blocked_for FROM throttle WHERE key IN ({})",
+            places(1, keys.len())
+        ),
+        &values,
+    )?;
+    rows.iter()
+        .map(|row| Ok((row.get("key")?, read(row)?)))
+        .collect()
+}
+
+/// Writes a bucket as the one that was seen last.
+fn write(key: &str, bucket: &Bucket, connection: &mut Connection) -> Result<(), DatabaseError> {
+    let is_deferring = bucket.stage == Stage::Deferring;
+    let blocked_for = match bucket.stage {
+        Stage::Blocked { left } => Some(left),
+        Stage::Open | Stage::Deferring => None,
+    };
+    connection.execute(
+        "INSERT INTO throttle (sequence, key, seen, backlog, deferring, blocked_for)
+         VALUES ((SELECT coalesce(max(sequence), 0) + 1 FROM throttle), $1, $2, $3, $4, $5)
+         ON CONFLICT (key) DO UPDATE SET sequence = excluded.sequence, seen = excluded.seen,
+             backlog = excluded.backlog, deferring = excluded.deferring,
+             blocked_for = excluded.blocked_for",
+        &[
+            &key,
+            &bucket.seen,
+            &bucket.backlog,
+            &is_deferring,
+            &blocked_for,
+        ],
+    )?;
+    Ok(())
+}
+
+fn read(row: &Row) -> Result<Bucket, DatabaseError> {
+    let stage = match row.get("blocked_for")? {
+        Some(left) => Stage::Blocked { left },
+        None if row.get("deferring")? => Stage::Deferring,
         None => Stage::Open,
     };
     Ok(Bucket {
-        seen: moment(row, "seen")?,
-        backlog: length(row, "backlog")?,
+        seen: row.get("seen")?,
+        backlog: row.get("backlog")?,
         stage,
     })
 }
 
 /// Senders that have a backlog or are blocked. The one seen last comes first.
-pub(super) async fn senders(
+fn senders(
     now: Timestamp,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<Vec<ThrottledSender>> {
-    let rows = sqlx::query(
+    connection: &mut Connection,
+) -> Result<Vec<ThrottledSender>, DatabaseError> {
+    let rows = connection.all(
         "SELECT key, seen, backlog, deferring, blocked_for FROM throttle ORDER BY sequence DESC",
-    )
-    .fetch_all(connection)
-    .await?;
+        &[],
+    )?;
     let mut senders = Vec::new();
     for row in &rows {
         let bucket = read(row)?.at(now);
         if !bucket.is_idle() {
-            let key = row.try_get("key")?;
+            let key = row.get("key")?;
             senders.push(ThrottledSender { key, bucket });
         }
     }
@@ -176,16 +181,15 @@ pub(super) async fn senders(
 }
 
 /// The stages of all senders that are still over their allowance.
-pub(crate) async fn stages(
+pub(crate) fn stages(
     now: Timestamp,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<Vec<Stage>> {
-    let rows = sqlx::query(
+    connection: &mut Connection,
+) -> Result<Vec<Stage>, DatabaseError> {
+    let rows = connection.all(
         "SELECT seen, backlog, deferring, blocked_for FROM throttle
-         WHERE deferring OR blocked_for IS NOT NULL",
-    )
-    .fetch_all(connection)
-    .await?;
+         WHERE deferring = 1 OR blocked_for IS NOT NULL",
+        &[],
+    )?;
     rows.iter()
         .map(|row| Ok(read(row)?.at(now).stage))
         .collect()

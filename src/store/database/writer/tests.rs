@@ -3,58 +3,42 @@
 #![allow(clippy::unwrap_used)]
 
 use futures_util::FutureExt;
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::super::error::StoreError;
+use super::super::row::Row;
 use super::*;
 use crate::audit::{Entry, Event};
 use crate::store::testing::{HOLD, TestStore, at, id, request};
 use crate::store::{Accepted, NewRequest, Store};
 
 /// Runs statements on the writing connection, in the transaction.
-async fn execute(store: &Store, sql: &'static str) -> Result<(), StoreError> {
+async fn execute(store: &Store, statements: &'static str) -> Result<(), StoreError> {
     store
-        .change(move |changes| {
-            Box::pin(async move {
-                let connection = &mut *changes.connection;
-                sqlx::raw_sql(sql).execute(connection).await?;
-                Ok(())
-            })
-        })
+        .change(move |changes| Ok(changes.connection.run(statements)?))
         .await
 }
 
 /// One row as the writing connection sees it.
-async fn read(store: &Store, sql: &'static str) -> Result<SqliteRow, StoreError> {
+async fn read(store: &Store, statement: &'static str) -> Result<Row, StoreError> {
     store
-        .change(move |changes| {
-            Box::pin(async move {
-                let connection = &mut *changes.connection;
-                Ok(sqlx::query(sql).fetch_one(connection).await?)
-            })
-        })
+        .change(move |changes| Ok(changes.connection.one(statement, &[])?))
         .await
 }
 
 /// Holds the write lock as another process may.
-struct Lock(SqliteConnection);
+struct Lock(Connection);
 
 impl Lock {
-    async fn on(test: &TestStore) -> Self {
-        let mut connection = test.sqlite3().await;
-        sqlx::query("BEGIN IMMEDIATE")
-            .execute(&mut connection)
-            .await
-            .unwrap();
+    fn on(test: &TestStore) -> Self {
+        let mut connection = test.sqlite3();
+        connection.begin().unwrap();
         Self(connection)
     }
 
-    async fn release(mut self) {
-        sqlx::query("ROLLBACK").execute(&mut self.0).await.unwrap();
-        self.0.close().await.unwrap();
+    fn release(mut self) {
+        self.0.run("ROLLBACK").unwrap();
     }
 }
 
@@ -66,11 +50,9 @@ async fn hold(store: &Arc<Store>) -> oneshot::Sender<()> {
     let store = store.clone();
     tokio::spawn(async move {
         let held = store.change(move |_| {
-            Box::pin(async move {
-                begun.send(()).unwrap();
-                end.await.unwrap();
-                Ok(())
-            })
+            begun.send(()).unwrap();
+            end.blocking_recv().unwrap();
+            Ok(())
         });
         held.await.unwrap();
     });
@@ -133,7 +115,10 @@ async fn a_change_that_fails_leaves_its_batch_alone() {
         release.send(()).unwrap();
 
         let failed = failing.unwrap().await.unwrap();
-        assert!(matches!(failed, Err(StoreError::Sqlite { .. })), "{place}");
+        assert!(
+            matches!(failed, Err(StoreError::Database { .. })),
+            "{place}"
+        );
         for accepted in accepting {
             assert_eq!(accepted.await.unwrap().unwrap(), Accepted::New, "{place}");
         }
@@ -159,11 +144,11 @@ async fn a_failed_commit_fails_for_all_and_the_next_succeeds() {
 
     assert!(matches!(
         spoil.await.unwrap(),
-        Err(StoreError::Sqlite { .. })
+        Err(StoreError::Database { .. })
     ));
     assert!(matches!(
         accept.await.unwrap(),
-        Err(StoreError::Sqlite { .. })
+        Err(StoreError::Database { .. })
     ));
     assert_eq!(test.store.spool_usage().await.unwrap().requests, 0);
     assert_eq!(test.store.accept(request(1)).await.unwrap(), Accepted::New);
@@ -172,14 +157,14 @@ async fn a_failed_commit_fails_for_all_and_the_next_succeeds() {
 #[tokio::test]
 async fn a_lock_held_too_long_is_an_error_that_names_the_remedy() {
     let test = TestStore::with(|settings| settings.busy_timeout = Duration::from_millis(20)).await;
-    let lock = Lock::on(&test).await;
+    let lock = Lock::on(&test);
     let error = test.store.accept(request(1)).await.unwrap_err().to_string();
     let path = test.settings.path.display().to_string();
     assert!(
         error.contains(&path) && error.contains("keeps the database locked"),
         "{error}"
     );
-    lock.release().await;
+    lock.release();
     assert_eq!(test.store.accept(request(1)).await.unwrap(), Accepted::New);
 }
 
@@ -291,7 +276,7 @@ async fn a_look_finds_what_others_committed_and_nothing_of_its_own() {
     let mut writer = Writer {
         settings: Arc::new(test.settings.clone()),
         chain_key: None,
-        connection: Some(test.sqlite3().await),
+        connection: Some(test.sqlite3()),
         seen: None,
         commits: Arc::default(),
         arrivals: Arc::default(),
@@ -299,8 +284,8 @@ async fn a_look_finds_what_others_committed_and_nothing_of_its_own() {
     let arrivals = writer.arrivals.clone();
     let mut look = async |statement: &'static str| {
         let connection = writer.connection.as_mut().unwrap();
-        sqlx::query(statement).execute(connection).await.unwrap();
-        writer.look_for_others().await;
+        connection.run(statement).unwrap();
+        writer.look_for_others();
         arrivals.request().now_or_never().is_some()
     };
     assert!(!look("SELECT 1").await, "the first look");
@@ -330,8 +315,9 @@ async fn every_commit_is_synced_and_what_is_deleted_is_gone() {
         )
         .await
         .unwrap();
-        assert_eq!(row.get::<i64, _>(0), 2, "FULL");
-        assert_eq!(row.get::<String, _>(1), "wal");
-        assert_eq!((row.get::<i64, _>(2), row.get::<i64, _>(3)), (1, 1));
+        assert_eq!(row.get::<i64>("synchronous").unwrap(), 2, "FULL");
+        assert_eq!(row.get::<String>("journal_mode").unwrap(), "wal");
+        assert!(row.get::<bool>("foreign_keys").unwrap());
+        assert!(row.get::<bool>("secure_delete").unwrap());
     }
 }

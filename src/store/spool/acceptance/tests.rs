@@ -103,10 +103,7 @@ async fn identities_older_than_that_are_forgotten() {
         ..request(51)
     };
     test.store.accept(late).await.unwrap();
-    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM identities")
-        .fetch_one(&mut test.sqlite3().await)
-        .await
-        .unwrap();
+    let kept: i64 = test.scalar("SELECT count(*) FROM identities").await;
     assert_eq!(
         kept, 7,
         "those accepted from second 45 on, and the late one"

@@ -3,16 +3,16 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use sqlx::sqlite::{Sqlite, SqliteConnection};
-use sqlx::types::Text;
-use sqlx::{QueryBuilder, Row};
 
 use super::values::{Dropped, DroppedAll, ToDrop, ToDropAll};
 use crate::audit::{Entry, Event};
 use crate::request_id::RequestId;
 use crate::store::audit::order::Order;
-use crate::store::database::{Changes, Due, Failure, Moment, Store, StoreError, moment, text};
-use crate::store::spool::wait::waits_for_allowance;
+use crate::store::database::{
+    Bind, Changes, Connection, DatabaseError, Due, Failure, Row, Store, StoreError, Text, places,
+};
+use crate::store::spool::wait::{is_in_work, waits_for_allowance};
+use crate::store::spool::{deliveries, requests};
 
 impl Store {
     /// Drops a request and its replies at an operator's order, or only replies to one address. The
@@ -26,8 +26,7 @@ impl Store {
         what: ToDrop,
         order: Order,
     ) -> Result<Dropped, StoreError> {
-        self.change(|changes| Box::pin(drop_one(what, order, changes)))
-            .await
+        self.change(|changes| drop_one(what, order, changes)).await
     }
 
     /// Drops many requests, as [`Store::drop_request`] does one, each with an audit entry of its
@@ -38,8 +37,7 @@ impl Store {
         what: ToDropAll,
         order: Order,
     ) -> Result<DroppedAll, StoreError> {
-        self.change(|changes| Box::pin(drop_all(what, order, changes)))
-            .await
+        self.change(|changes| drop_all(what, order, changes)).await
     }
 }
 
@@ -52,15 +50,24 @@ struct Waiting {
     in_work: Option<Timestamp>,
 }
 
-async fn drop_one(
-    what: ToDrop,
-    order: Order,
-    changes: &mut Changes<'_>,
-) -> Result<Dropped, Failure> {
+impl Waiting {
+    fn read(row: &Row) -> Result<Self, DatabaseError> {
+        let until = row.get("waits_until")?;
+        Ok(Self {
+            row: row.get("sequence")?,
+            queue_id: row.get("queue_id")?,
+            target: row.get("target")?,
+            attempts: row.get("attempts")?,
+            in_work: row.get::<bool>("is_in_work")?.then_some(until),
+        })
+    }
+}
+
+fn drop_one(what: ToDrop, order: Order, changes: &mut Changes<'_>) -> Result<Dropped, Failure> {
     let id = what.request_id;
-    let mut waiting = deliveries_of(&[id], order.at, changes.connection).await?;
+    let mut waiting = deliveries_of(&[id], order.at, changes.connection)?;
     let mut deliveries = waiting.remove(id.as_bytes()).unwrap_or_default();
-    let was_unanswered = is_unanswered(id, changes.connection).await?;
+    let was_unanswered = is_unanswered(id, changes.connection)?;
     if let Some(target) = &what.target {
         let targets: Vec<String> = targets(&deliveries);
         deliveries.retain(|waiting| waiting.target == *target);
@@ -87,10 +94,10 @@ async fn drop_one(
         order: &order,
     };
     if drops_request {
-        dropping.drop_request(false, changes).await?;
+        dropping.drop_request(false, changes)?;
     }
     for waiting in &deliveries {
-        dropping.drop_delivery(waiting, changes).await?;
+        dropping.drop_delivery(waiting, changes)?;
     }
     Ok(Dropped::Done {
         was_unanswered: drops_request,
@@ -109,19 +116,19 @@ fn targets(deliveries: &[Waiting]) -> Vec<String> {
     targets
 }
 
-async fn is_unanswered(id: RequestId, connection: &mut SqliteConnection) -> sqlx::Result<bool> {
-    sqlx::query_scalar("SELECT count(*) > 0 FROM requests WHERE id = ?")
-        .bind(Text(id))
-        .fetch_one(connection)
-        .await
+fn is_unanswered(id: RequestId, connection: &mut Connection) -> Result<bool, DatabaseError> {
+    connection.scalar(
+        "SELECT EXISTS (SELECT 1 FROM requests WHERE id = $1)",
+        &[&Text(id)],
+    )
 }
 
-async fn drop_all(
+fn drop_all(
     what: ToDropAll,
     order: Order,
     changes: &mut Changes<'_>,
 ) -> Result<DroppedAll, Failure> {
-    let mut waiting = deliveries_of(&what.requests, order.at, changes.connection).await?;
+    let mut waiting = deliveries_of(&what.requests, order.at, changes.connection)?;
     let mut dropped = DroppedAll::default();
     for request_id in what.requests {
         let deliveries = waiting.remove(request_id.as_bytes()).unwrap_or_default();
@@ -134,14 +141,14 @@ async fn drop_all(
             reason: &what.reason,
             order: &order,
         };
-        let was_unanswered = dropping.drop_request(what.only_throttled, changes).await?;
+        let was_unanswered = dropping.drop_request(what.only_throttled, changes)?;
         if !was_unanswered && (what.only_throttled || deliveries.is_empty()) {
             dropped.gone += 1;
             continue;
         }
         dropped.requests += u64::from(was_unanswered);
         for waiting in &deliveries {
-            dropping.drop_delivery(waiting, changes).await?;
+            dropping.drop_delivery(waiting, changes)?;
             dropped.replies += 1;
         }
     }
@@ -149,38 +156,29 @@ async fn drop_all(
     Ok(dropped)
 }
 
-async fn deliveries_of(
+fn deliveries_of(
     requests: &[RequestId],
     now: Timestamp,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<HashMap<[u8; 16], Vec<Waiting>>> {
-    let mut query = QueryBuilder::<Sqlite>::new(
-        "SELECT request_id, deliveries.sequence, queue_id, target, attempts, waits_until,
-             attempts > 0 AND waits_until > ",
+    connection: &mut Connection,
+) -> Result<HashMap<[u8; 16], Vec<Waiting>>, DatabaseError> {
+    let list = format!(
+        concat!(
+            "SELECT request_id, deliveries.sequence, queue_id, target, attempts, waits_until, ",
+            is_in_work!(),
+            " AS is_in_work
+             FROM deliveries JOIN replies ON replies.sequence = deliveries.reply
+             WHERE request_id IN ({ids}) ORDER BY deliveries.sequence"
+        ),
+        ids = places(2, requests.len())
     );
-    query.push_bind(Moment(now)).push(
-        " AND NOT EXISTS (
-                 SELECT 1 FROM delivery_troubles
-                 WHERE delivery = deliveries.sequence AND attempt = attempts) AS is_in_work
-         FROM deliveries JOIN replies ON replies.sequence = deliveries.reply
-         WHERE request_id IN (",
-    );
-    let mut ids = query.separated(", ");
-    for request in requests {
-        ids.push_bind(Text(*request));
-    }
-    query.push(") ORDER BY deliveries.sequence");
+    let ids: Vec<_> = requests.iter().map(|id| Text(*id)).collect();
+    let mut values: Vec<&dyn Bind> = vec![&now];
+    values.extend(ids.iter().map(|id| id as &dyn Bind));
     let mut waiting: HashMap<[u8; 16], Vec<Waiting>> = HashMap::new();
-    for row in &query.build().fetch_all(connection).await? {
-        let until = moment(row, "waits_until")?;
-        let id: RequestId = text(row, "request_id")?;
-        waiting.entry(*id.as_bytes()).or_default().push(Waiting {
-            row: row.try_get("sequence")?,
-            queue_id: row.try_get("queue_id")?,
-            target: row.try_get("target")?,
-            attempts: row.try_get("attempts")?,
-            in_work: row.try_get::<bool, _>("is_in_work")?.then_some(until),
-        });
+    for row in &connection.all(&list, &values)? {
+        let id: RequestId = row.text("request_id")?;
+        let of_request = waiting.entry(*id.as_bytes()).or_default();
+        of_request.push(Waiting::read(row)?);
     }
     Ok(waiting)
 }
@@ -195,48 +193,40 @@ struct Dropping<'a> {
 impl Dropping<'_> {
     /// False if there is no such request. With `only_throttled` the request must wait for an
     /// allowance.
-    async fn drop_request(
+    fn drop_request(
         &self,
         only_throttled: bool,
         changes: &mut Changes<'_>,
     ) -> Result<bool, Failure> {
-        const DROP: &str = concat!(
-            "DELETE FROM requests WHERE id = ?2 AND (NOT ?3 OR ",
+        const FIND: &str = concat!(
+            "SELECT sequence, queue_id, attempts FROM requests WHERE id = $2 AND ($3 = 0 OR ",
             waits_for_allowance!(),
-            ") RETURNING queue_id, attempts"
+            ")"
         );
-        let row = sqlx::query(DROP)
-            .bind(Moment(self.order.at))
-            .bind(Text(self.request_id))
-            .bind(only_throttled)
-            .fetch_optional(&mut *changes.connection)
-            .await?;
-        let Some(row) = row else {
+        let found = changes.connection.optional(
+            FIND,
+            &[&self.order.at, &Text(self.request_id), &only_throttled],
+        )?;
+        let Some(row) = found else {
             return Ok(false);
         };
+        requests::remove(row.get("sequence")?, changes.connection)?;
         let entry = Entry {
-            attempts: Some(row.try_get("attempts")?),
-            ..self.entry(row.try_get("queue_id")?)
+            attempts: Some(row.get("attempts")?),
+            ..self.entry(row.get("queue_id")?)
         };
-        changes.audit(entry).await?;
+        changes.audit(entry)?;
         Ok(true)
     }
 
-    async fn drop_delivery(
-        &self,
-        waiting: &Waiting,
-        changes: &mut Changes<'_>,
-    ) -> Result<(), Failure> {
-        sqlx::query("DELETE FROM deliveries WHERE sequence = ?")
-            .bind(waiting.row)
-            .execute(&mut *changes.connection)
-            .await?;
+    fn drop_delivery(&self, waiting: &Waiting, changes: &mut Changes<'_>) -> Result<(), Failure> {
+        deliveries::remove(waiting.row, changes.connection)?;
         let entry = Entry {
             target: Some(waiting.target.clone()),
             attempts: Some(waiting.attempts),
             ..self.entry(waiting.queue_id.clone())
         };
-        changes.audit(entry).await
+        changes.audit(entry)
     }
 
     fn entry(&self, queue_id: String) -> Entry {

@@ -3,67 +3,61 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::sqlite::SqliteConnection;
-use sqlx::types::Text;
-
 use crate::request_id::RequestId;
 use crate::store::audit::log::{self, StoredEntry};
-use crate::store::database::{Store, StoreError};
+use crate::store::database::{Connection, DatabaseError, Store, StoreError};
 
 impl Store {
     /// The requests with this id or Postfix queue id, finished ones too. If there is none, those
     /// whose id begins so.
     pub(crate) async fn requests_named(&self, name: &str) -> Result<Vec<RequestId>, StoreError> {
         let name = name.to_owned();
-        self.read(|connection| Box::pin(named(name, connection)))
-            .await
+        self.read(move |connection| named(&name, connection)).await
     }
 }
 
-async fn named(name: String, connection: &mut SqliteConnection) -> sqlx::Result<Vec<RequestId>> {
+fn named(name: &str, connection: &mut Connection) -> Result<Vec<RequestId>, DatabaseError> {
     // Every id begins with the empty name.
     if name.is_empty() {
         return Ok(Vec::new());
     }
     let beginning = name.to_ascii_lowercase();
     let mut found = Found::default();
-    let rows: Vec<(Text<RequestId>, String)> = sqlx::query_as(
+    let rows = connection.all(
         "SELECT id, queue_id FROM requests
-         WHERE queue_id = ?1 OR substr(id, 1, length(?2)) = ?2
+         WHERE queue_id = $1 OR substr(id, 1, length($2)) = $2
          UNION
          SELECT request_id, queue_id FROM replies
-         WHERE queue_id = ?1 OR substr(request_id, 1, length(?2)) = ?2",
-    )
-    .bind(&name)
-    .bind(&beginning)
-    .fetch_all(&mut *connection)
-    .await?;
-    for (Text(id), queue_id) in rows {
-        found.add(id, queue_id == name, &beginning);
+         WHERE queue_id = $1 OR substr(request_id, 1, length($2)) = $2",
+        &[&name, &beginning],
+    )?;
+    for row in &rows {
+        let queue_id: String = row.get("queue_id")?;
+        found.add(row.text("id")?, queue_id == name, &beginning);
     }
     let keys = [
-        key("queue_id", &name, true),
+        key("queue_id", name, true),
         key("request_id", &beginning, false),
     ];
-    for stored in log::entries_with(&keys, connection).await? {
+    for stored in log::entries_with(&keys, connection)? {
         // A row that is no entry has no name.
         let Ok(entry) = stored.entry() else { continue };
         let queue_id = entry.queue_id;
         if let Some(id) = entry.request_id.and_then(|id| id.parse().ok()) {
-            found.add(id, queue_id.as_deref() == Some(name.as_str()), &beginning);
+            found.add(id, queue_id.as_deref() == Some(name), &beginning);
         }
     }
     Ok(found.named())
 }
 
 /// The audit entries of a request, in order.
-pub(super) async fn entries_of(
+pub(super) fn entries_of(
     request_id: RequestId,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<Vec<StoredEntry>> {
+    connection: &mut Connection,
+) -> Result<Vec<StoredEntry>, DatabaseError> {
     let id = request_id.to_string();
     let key = key("request_id", &id, true);
-    let mut entries = log::entries_with(&[key.clone(), key], connection).await?;
+    let mut entries = log::entries_with(&[key.clone(), key], connection)?;
     entries.retain(|stored| {
         let entry = stored.entry();
         entry.is_ok_and(|entry| entry.request_id.as_deref() == Some(&id))

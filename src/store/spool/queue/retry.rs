@@ -1,12 +1,9 @@
 //! An operator's order to try again now.
 
-use sqlx::Row;
-use sqlx::types::Text;
-
 use super::values::{ToRetry, WaitsEnded};
 use crate::audit::{Entry, Event};
 use crate::store::audit::order::Order;
-use crate::store::database::{Changes, Due, Failure, Moment, Store, StoreError};
+use crate::store::database::{Changes, Due, Failure, Store, StoreError, Text};
 use crate::store::spool::wait::waits_for_allowance;
 
 impl Store {
@@ -17,56 +14,41 @@ impl Store {
         what: ToRetry,
         order: Order,
     ) -> Result<WaitsEnded, StoreError> {
-        self.change(move |changes| Box::pin(retry(what, order, changes)))
+        self.change(move |changes| retry(what, order, changes))
             .await
     }
 }
 
 /// Ends waits, but not leases.
 const REQUESTS: &str = concat!(
-    "UPDATE requests SET waits_since = ?1, waits_until = ?1
-     WHERE (?2 IS NULL OR id = ?2) AND waits_until > ?1 AND (?3 AND ",
+    "UPDATE requests SET waits_since = $1, waits_until = $1
+     WHERE (id = $2 OR $2 IS NULL) AND waits_until > $1 AND ($3 = 1 AND ",
     waits_for_allowance!(),
     " OR EXISTS (
          SELECT 1 FROM request_troubles WHERE request = sequence AND attempt = attempts))"
 );
 
-const DELIVERIES: &str = "UPDATE deliveries SET waits_since = ?1, waits_until = ?1
-     WHERE (?2 IS NULL OR reply IN (SELECT sequence FROM replies WHERE request_id = ?2))
-         AND waits_until > ?1 AND (attempts = 0 OR EXISTS (
+const DELIVERIES: &str = "UPDATE deliveries SET waits_since = $1, waits_until = $1
+     WHERE (reply IN (SELECT sequence FROM replies WHERE request_id = $2) OR $2 IS NULL)
+         AND waits_until > $1 AND (attempts = 0 OR EXISTS (
              SELECT 1 FROM delivery_troubles WHERE delivery = sequence AND attempt = attempts))";
 
 const LEFT: &str = concat!(
-    "SELECT count(*) FROM requests WHERE (?2 IS NULL OR id = ?2) AND ",
+    "SELECT count(*) FROM requests WHERE (id = $2 OR $2 IS NULL) AND ",
     waits_for_allowance!()
 );
 
 /// A port in trouble is tried at once.
-const PORTS: &str = "UPDATE port_troubles SET waits_until = ?1 WHERE waits_until > ?1";
+const PORTS: &str = "UPDATE port_troubles SET waits_until = $1 WHERE waits_until > $1";
 
-async fn retry(
-    what: ToRetry,
-    order: Order,
-    changes: &mut Changes<'_>,
-) -> Result<WaitsEnded, Failure> {
-    let now = Moment(order.at);
-    let bound = |statement| {
-        sqlx::query(statement)
-            .bind(now)
-            .bind(what.request.map(Text))
-    };
-    let requests = bound(REQUESTS).bind(what.throttled);
-    let requests = requests.execute(&mut *changes.connection).await?;
-    let replies = bound(DELIVERIES);
-    let replies = replies.execute(&mut *changes.connection).await?;
-    let left = bound(LEFT).fetch_one(&mut *changes.connection).await?;
-    let ports = sqlx::query(PORTS).bind(now);
-    let ports = ports.execute(&mut *changes.connection).await?;
+fn retry(what: ToRetry, order: Order, changes: &mut Changes<'_>) -> Result<WaitsEnded, Failure> {
+    let connection = &mut *changes.connection;
+    let (now, request) = (order.at, what.request.map(Text));
     let ended = WaitsEnded {
-        requests: requests.rows_affected(),
-        replies: replies.rows_affected(),
-        throttled: left.try_get(0)?,
-        port: ports.rows_affected() > 0,
+        requests: connection.execute(REQUESTS, &[&now, &request, &what.throttled])?,
+        replies: connection.execute(DELIVERIES, &[&now, &request])?,
+        throttled: connection.scalar(LEFT, &[&now, &request])?,
+        port: connection.execute(PORTS, &[&now])? > 0,
     };
     changes.due = Due::ANYTHING;
     // An order that changed nothing is not audited.
@@ -78,7 +60,7 @@ async fn retry(
             detail: throttled.then(|| "waits for an allowance too".to_owned()),
             ..order.entry(Event::Retried)
         };
-        changes.audit(entry).await?;
+        changes.audit(entry)?;
     }
     Ok(ended)
 }

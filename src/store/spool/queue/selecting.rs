@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::values::{Selected, Selection};
 use crate::mail::ReversePath;
 use crate::request_id::RequestId;
-use crate::store::database::{Moment, Store, StoreError, moment, optional_text, text};
+use crate::store::database::{Connection, DatabaseError, Row, Store, StoreError};
 use crate::store::spool::wait::waits_for_allowance;
 
 impl Store {
@@ -22,7 +20,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Vec<Selected>, StoreError> {
         let selection = selection.clone();
-        self.read(move |connection| Box::pin(selected(selection, now, connection)))
+        self.read(move |connection| selected(&selection, now, connection))
             .await
     }
 }
@@ -34,29 +32,28 @@ const REQUESTS: &str = concat!(
      FROM requests ORDER BY sequence"
 );
 
-async fn selected(
-    selection: Selection,
+/// A notice belongs to its request, which has the sender.
+const REPLIES: &str =
+    "SELECT request_id AS id, accepted_at, sender_path AS reverse_path, sender, client,
+         NULL AS rule, false AS is_throttled,
+         (SELECT count(*) FROM deliveries WHERE reply = replies.sequence) AS deliveries
+     FROM replies ORDER BY sequence";
+
+fn selected(
+    selection: &Selection,
     now: Timestamp,
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<Vec<Selected>> {
+    connection: &mut Connection,
+) -> Result<Vec<Selected>, DatabaseError> {
     let mut found = Found::default();
-    let requests = sqlx::query(REQUESTS).bind(Moment(now));
-    for row in &requests.fetch_all(&mut *connection).await? {
+    for row in &connection.all(REQUESTS, &[&now])? {
         if selection.means(&Asked::read(row)?) {
             found.add(row, true)?;
         }
     }
-    // A notice belongs to its request, which has the sender.
-    let replies = sqlx::query(
-        "SELECT request_id AS id, accepted_at, sender_path AS reverse_path, sender, client,
-             NULL AS rule, false AS is_throttled,
-             (SELECT count(*) FROM deliveries WHERE reply = replies.sequence) AS deliveries
-         FROM replies ORDER BY sequence",
-    );
-    for row in &replies.fetch_all(connection).await? {
-        let is_of_request = found.has(text(row, "id")?);
+    for row in &connection.all(REPLIES, &[])? {
+        let is_of_request = found.has(row.text("id")?);
         if is_of_request || selection.means(&Asked::read(row)?) {
-            found.add(row, false)?.replies += row.try_get::<u64, _>("deliveries")?;
+            found.add(row, false)?.replies += row.get::<u64>("deliveries")?;
         }
     }
     Ok(found.in_order)
@@ -73,17 +70,17 @@ struct Asked {
 }
 
 impl Asked {
-    fn read(row: &SqliteRow) -> sqlx::Result<Self> {
-        let or_empty = |column: &str| -> sqlx::Result<String> {
-            let text: Option<String> = row.try_get(column)?;
+    fn read(row: &Row) -> Result<Self, DatabaseError> {
+        let or_empty = |column: &str| -> Result<String, DatabaseError> {
+            let text: Option<String> = row.get(column)?;
             Ok(text.unwrap_or_default())
         };
         Ok(Self {
             reverse_path: or_empty("reverse_path")?,
             sender: or_empty("sender")?,
-            client: optional_text(row, "client")?,
-            rule: row.try_get("rule")?,
-            is_throttled: row.try_get("is_throttled")?,
+            client: row.optional_text("client")?,
+            rule: row.get("rule")?,
+            is_throttled: row.get("is_throttled")?,
         })
     }
 
@@ -122,23 +119,23 @@ impl Found {
         self.places.contains_key(id.as_bytes())
     }
 
-    fn add(&mut self, row: &SqliteRow, is_unanswered: bool) -> sqlx::Result<&mut Selected> {
-        let request_id: RequestId = text(row, "id")?;
+    fn add(&mut self, row: &Row, is_unanswered: bool) -> Result<&mut Selected, DatabaseError> {
+        let request_id: RequestId = row.text("id")?;
         let next = self.in_order.len();
         let place = *self.places.entry(*request_id.as_bytes()).or_insert(next);
         if place == next {
-            let path: Option<String> = row.try_get("reverse_path")?;
+            let path: Option<String> = row.get("reverse_path")?;
             self.in_order.push(Selected {
                 request_id,
-                accepted_at: moment(row, "accepted_at")?,
+                accepted_at: row.get("accepted_at")?,
                 reverse_path: path.unwrap_or_default(),
                 is_unanswered,
-                is_throttled: row.try_get("is_throttled")?,
+                is_throttled: row.get("is_throttled")?,
                 replies: 0,
             });
         }
         self.in_order
             .get_mut(place)
-            .ok_or_else(|| sqlx::Error::Decode("a request that has no place".into()))
+            .ok_or_else(|| DatabaseError::content("a request that has no place"))
     }
 }

@@ -1,7 +1,7 @@
 //! Allowances in the store: who is taken, put off, notified, refused and blocked.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-use super::super::buckets::{KEPT, senders};
+use super::super::buckets::KEPT;
 use super::super::testing::{address, forger, from, jane, unknown};
 use super::*;
 use crate::policy::Sender;
@@ -339,30 +339,28 @@ async fn an_operator_ends_a_block_and_what_waits_is_done() {
 #[tokio::test]
 async fn only_so_many_buckets_are_kept_and_those_seen_last() {
     let test = TestStore::new().await;
-    let mut connection = test.sqlite3().await;
-    let regular = unknown("regular@b.example");
-    let mut charge_to = async |sender: &Sender, target: &str| {
-        let mut request = from(sender, target, 0);
-        request.charges.shared.clear();
-        request.charges.newcomers = None;
-        request.charges.notices.clear();
-        let nobody = Acquaintance::default();
-        charge(request.charged(), &nobody, 20, &mut connection)
-            .await
-            .unwrap();
-    };
-    for number in 0..200 {
-        let target = format!("a{number}@b.example");
-        charge_to(&unknown(&target), &target).await;
-        charge_to(&regular, "regular@b.example").await;
-    }
-    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM throttle")
-        .fetch_one(&mut connection)
-        .await
-        .unwrap();
+    let charged = test.store.change(|changes| {
+        let regular = unknown("regular@b.example");
+        let mut charge_to = |sender: &Sender, target: &str| {
+            let mut request = from(sender, target, 0);
+            request.charges.shared.clear();
+            request.charges.newcomers = None;
+            request.charges.notices.clear();
+            let nobody = Acquaintance::default();
+            charge(request.charged(), &nobody, 20, changes.connection)
+        };
+        for number in 0..200 {
+            let target = format!("a{number}@b.example");
+            charge_to(&unknown(&target), &target)?;
+            charge_to(&regular, "regular@b.example")?;
+        }
+        Ok(())
+    });
+    charged.await.unwrap();
+    let kept: i64 = test.scalar("SELECT count(*) FROM throttle").await;
     assert!(kept <= 20, "{kept}");
     let key = "address regular@b.example from 192.0.2.0/24";
-    let senders = senders(at(0), &mut connection).await.unwrap();
+    let senders = test.store.throttled_senders(at(0)).await.unwrap();
     let regular = senders.iter().find(|sender| sender.key == key).unwrap();
     assert!(!regular.bucket.is_idle());
 }
@@ -374,17 +372,14 @@ async fn the_bounds_hold_at_their_full_size_and_who_asks_then_is_served() {
     test.execute(
         "WITH RECURSIVE numbers (n) AS
              (VALUES (1) UNION ALL SELECT n + 1 FROM numbers WHERE n < 60000)
-         INSERT INTO throttle (key, seen, backlog, deferring)
-         SELECT 'address ' || n, 0, 1, 0 FROM numbers",
+         INSERT INTO throttle (sequence, key, seen, backlog, deferring)
+         SELECT n, 'address ' || n, 0, 1, 0 FROM numbers",
     )
     .await;
     let regular = unknown("regular@b.example");
     let request = from(&regular, "regular@b.example", 1);
     assert_eq!(test.store.accept(request).await.unwrap(), Accepted::New);
-    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM throttle")
-        .fetch_one(&mut test.sqlite3().await)
-        .await
-        .unwrap();
+    let kept: i64 = test.scalar("SELECT count(*) FROM throttle").await;
     assert_eq!(kept, KEPT);
 }
 

@@ -31,7 +31,7 @@ async fn strangers_have_their_shares_and_leave_the_rest() {
     }
     crowded("newcomers hold 4", stranger(4, 3).await);
 
-    test.execute("INSERT INTO reply_targets (target) VALUES ('old@b.example')")
+    test.execute("INSERT INTO reply_targets (sequence, target) VALUES (1, 'old@b.example')")
         .await;
     let mut old = 0;
     let reason = loop {
@@ -75,8 +75,16 @@ async fn what_strangers_hold_is_given_back_when_their_replies_are_gone() {
         .await
         .unwrap();
     let shares = async || -> Vec<(String, i64)> {
-        let rows = sqlx::query_as("SELECT share, messages FROM spool_shares ORDER BY share");
-        rows.fetch_all(&mut test.sqlite3().await).await.unwrap()
+        let held = test.store.read(|connection| {
+            let rows = connection.all(
+                "SELECT share, messages FROM spool_shares ORDER BY share",
+                &[],
+            )?;
+            rows.iter()
+                .map(|row| Ok((row.get("share")?, row.get("messages")?)))
+                .collect()
+        });
+        held.await.unwrap()
     };
     let all_hold =
         |count| ["192.0.2.0/24", "newcomers", "strangers"].map(|share| (share.to_owned(), count));

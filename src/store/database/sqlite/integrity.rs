@@ -3,13 +3,11 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection, Row};
-
-use super::error::{SQLITE_CORRUPT, StoreError, primary_code};
+use super::files::cannot;
 use super::write_ahead_log;
+use crate::store::database::connection::Connection;
+use crate::store::database::error::{DatabaseError, StoreError};
 
 /// Offset of the byte that SQLite locks. It never writes the page around it
 /// (sqlite.org/fileformat2.html, section 1.3).
@@ -17,72 +15,62 @@ const LOCK_BYTE: u64 = 1 << 30;
 
 /// Reads the whole file. SQLite's quick_check would not compare the indexes with their tables, and
 /// costs hardly less. By indexes requests are leased, copies recognised and replays refused.
-pub(crate) async fn check(
-    connection: &mut SqliteConnection,
-    path: &Path,
-) -> Result<(), StoreError> {
-    match first_fault(connection, path).await {
-        Ok(None) => Ok(()),
-        Ok(Some(found)) => Err(damaged(path, &found)),
-        Err(error) => Err(failed(error, path)),
+pub(crate) fn check(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    match first_fault(connection, path)? {
+        None => Ok(()),
+        Some(found) => Err(damaged(path, &found)),
     }
 }
 
 /// The error of a database that can't be read.
-pub(crate) fn failed(error: sqlx::Error, path: &Path) -> StoreError {
-    match primary_code(&error) {
-        Some(SQLITE_CORRUPT) => damaged(path, &error.to_string()),
-        _ => StoreError::Sqlite {
+pub(crate) fn failed(cause: DatabaseError, path: &Path) -> StoreError {
+    match cause.is_damage() {
+        true => damaged(path, &cause.to_string()),
+        false => StoreError::Database {
             path: path.to_owned(),
-            cause: Arc::new(error),
+            cause,
         },
     }
 }
 
-async fn first_fault(
-    connection: &mut SqliteConnection,
-    path: &Path,
-) -> sqlx::Result<Option<String>> {
-    if let Some(page) = first_lost_page(connection, path).await? {
+fn first_fault(connection: &mut Connection, path: &Path) -> Result<Option<String>, StoreError> {
+    let failed = |error| failed(error, path);
+    if let Some(page) = first_lost_page(connection, path)? {
         return Ok(Some(format!(
             "it ends within or before page {page}, which its write-ahead log doesn't have either"
         )));
     }
-    let found: Option<String> = sqlx::query_scalar("PRAGMA integrity_check(1)")
-        .fetch_optional(&mut *connection)
-        .await?;
-    if let Some(found) = found.filter(|found| found != "ok") {
+    let found: String = connection
+        .scalar("PRAGMA integrity_check(1)", &[])
+        .map_err(failed)?;
+    if found != "ok" {
         return Ok(Some(found));
     }
-    let orphan = sqlx::query("PRAGMA foreign_key_check")
-        .fetch_optional(connection)
-        .await?;
+    let orphan = connection.optional("PRAGMA foreign_key_check", &[]);
+    let orphan = orphan.map_err(failed)?;
     orphan
         .map(|row| {
-            let (table, parent): (String, String) = (row.try_get(0)?, row.try_get(2)?);
+            let (table, parent): (String, String) = (row.get("table")?, row.get("parent")?);
             Ok(format!("a row of {table} names none of {parent}"))
         })
         .transpose()
+        .map_err(failed)
 }
 
 /// The first page that the file lacks, in whole or in part, and that the write-ahead log lacks too.
 /// SQLite would read zeros there. After a power cut during a checkpoint the file may end early, but
 /// the log has all its pages.
-async fn first_lost_page(
-    connection: &mut SqliteConnection,
-    path: &Path,
-) -> sqlx::Result<Option<u64>> {
+fn first_lost_page(connection: &mut Connection, path: &Path) -> Result<Option<u64>, StoreError> {
+    let failed = |error| failed(error, path);
     // A transaction, so that the pages stay in the log until it ends.
-    let mut reading = connection.begin().await?;
-    let pages: i64 = sqlx::query_scalar("PRAGMA page_count")
-        .fetch_one(&mut *reading)
-        .await?;
-    let page_size: i64 = sqlx::query_scalar("PRAGMA page_size")
-        .fetch_one(&mut *reading)
-        .await?;
-    let lost = lost_page(path, pages.unsigned_abs(), page_size.unsigned_abs())?;
-    reading.rollback().await?;
-    Ok(lost)
+    connection.run("BEGIN").map_err(failed)?;
+    let pages = connection
+        .scalar("PRAGMA page_count", &[])
+        .map_err(failed)?;
+    let page_size = connection.scalar("PRAGMA page_size", &[]).map_err(failed)?;
+    let lost = lost_page(path, pages, page_size);
+    connection.run("ROLLBACK").map_err(failed)?;
+    lost.map_err(cannot("read the pages of", path))
 }
 
 fn lost_page(path: &Path, pages: u64, page_size: u64) -> io::Result<Option<u64>> {
@@ -155,11 +143,12 @@ mod tests {
     }
 
     async fn root_of(test: &TestStore, name: &str) -> usize {
-        let mut connection = test.sqlite3().await;
-        let page: i64 = sqlx::query_scalar("SELECT rootpage FROM sqlite_schema WHERE name = ?")
-            .bind(name)
-            .fetch_one(&mut connection)
-            .await
+        let page: i64 = test
+            .sqlite3()
+            .scalar(
+                "SELECT rootpage FROM sqlite_schema WHERE name = $1",
+                &[&name],
+            )
             .unwrap();
         usize::try_from(page).unwrap()
     }
@@ -223,13 +212,9 @@ mod tests {
     #[tokio::test]
     async fn a_row_without_its_parent_is_found() {
         let test = filled().await;
-        let mut connection = test.sqlite3().await;
-        sqlx::raw_sql(
-            "PRAGMA foreign_keys = OFF; INSERT INTO request_messages VALUES (999, x'00')",
-        )
-        .execute(&mut connection)
-        .await
-        .unwrap();
+        test.sqlite3()
+            .run("PRAGMA foreign_keys = OFF; INSERT INTO request_messages VALUES (999, x'00')")
+            .unwrap();
         let text = refusal(&test).await;
         assert!(
             text.contains("a row of request_messages names none of requests"),

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use rustix::fs::{Access, access};
 use rustix::process::geteuid;
 
-use super::error::StoreError;
 use crate::new_file;
+use crate::store::database::error::StoreError;
 
 /// Gives a file that this process made to the owner of the database's directory, if this process
 /// is root. SQLite itself gives the files beside the database to the database's owner.
@@ -35,7 +35,7 @@ pub(crate) fn give_to_owner(file: &Path, database: &Path) -> io::Result<()> {
     lchown(file, Some(directory.uid()), Some(directory.gid()))
 }
 
-pub(crate) fn directory_of(path: &Path) -> &Path {
+pub(in crate::store::database) fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),

@@ -7,8 +7,8 @@
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
-use super::error::StoreError;
 use super::files::{cannot, directory_of};
+use crate::store::database::error::StoreError;
 
 /// Holds the lock until it is dropped.
 pub(crate) struct InUse(#[allow(dead_code, reason = "the lock goes with it")] File);

@@ -1,134 +1,96 @@
-//! Opens the database, and refuses a file that is not a sound one of this program. Has the options
-//! of every connection.
+//! Opens the database, and refuses a file that is not a sound one of this program.
 
 use std::path::Path;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{ConnectOptions, Connection};
-use tokio::time::{Instant, sleep};
-
-use super::error::{SQLITE_BUSY, SQLITE_NOTADB, StoreError, primary_code};
+use super::connection::{Access, SqliteConnection};
 use super::files::{directory_of, prepare_directory, prepare_file, refuse_empty};
 use super::integrity;
-use super::migrations::{migrate, refuse_newer};
-use super::settings::StoreSettings;
+use crate::store::database::connection::Connection;
+use crate::store::database::error::{DatabaseError, StoreError};
+use crate::store::database::migrations::{migrate, refuse_newer};
+use crate::store::database::settings::StoreSettings;
 
-/// The number that the schema writes into the header of the file: "KMSG".
-const APPLICATION_ID: i32 = 0x4B4D_5347;
-
-/// Connections that read at once.
-const READERS: u32 = 4;
-
-/// Bytes that the write-ahead log may keep once its pages are in the database.
-const JOURNAL_SIZE_LIMIT: u32 = 8 << 20;
-
-/// The options of the writing connection.
-pub(crate) fn writer_options(settings: &StoreSettings) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(&settings.path)
-        .busy_timeout(settings.busy_timeout)
-        .synchronous(match settings.is_synchronous() {
-            true => SqliteSynchronous::Full,
-            false => SqliteSynchronous::Off,
-        })
-        .foreign_keys(true)
-        .pragma("journal_size_limit", JOURNAL_SIZE_LIMIT.to_string())
-        // Deleted mail and replaced keys must be gone.
-        .pragma("secure_delete", "ON")
-        .pragma("temp_store", "MEMORY")
-        .pragma("trusted_schema", "OFF")
-        .pragma("cell_size_check", "ON")
-        .disable_statement_logging()
-}
-
-/// Connections that can't write, opened when they are first needed.
-pub(super) fn readers(settings: &StoreSettings) -> SqlitePool {
-    SqlitePoolOptions::new()
-        .max_connections(READERS)
-        .connect_lazy_with(writer_options(settings).read_only(true))
-}
+/// The number in the header of the file: "KMSG".
+const APPLICATION_ID: i64 = 0x4B4D_5347;
 
 /// Opens the database for writing, makes it if it is missing, and brings its schema up to date.
 /// With `checked` it must exist and be sound.
-pub(crate) async fn writer(
-    settings: &StoreSettings,
-    checked: bool,
-) -> Result<SqliteConnection, StoreError> {
+pub(crate) fn writer(settings: &StoreSettings, checked: bool) -> Result<Connection, StoreError> {
     if checked {
         refuse_empty(&settings.path)?;
     }
     prepare_directory(directory_of(&settings.path))?;
     prepare_file(&settings.path)?;
     if checked {
-        finish_rollback(settings).await?;
+        finish_rollback(settings)?;
         refuse_empty(&settings.path)?;
-        examine(settings).await?;
+        examine(settings)?;
     }
+    let mut connection = connect(settings, Access::Write)?;
     let failed = |error| cannot_be_read(error, settings);
-    let mut connection = writer_options(settings).connect().await.map_err(failed)?;
-    require_own(&mut connection, settings).await?;
-    let switched = write_ahead(&mut connection, settings.busy_timeout).await;
-    switched.map_err(failed)?;
-    migrate(&mut connection, settings).await?;
+    let is_new = require_own(&mut connection, settings)?;
+    write_ahead(&mut connection, settings.busy_timeout).map_err(failed)?;
+    if is_new {
+        let sign = format!("PRAGMA application_id = {APPLICATION_ID}");
+        connection.run(&sign).map_err(failed)?;
+    }
+    migrate(&mut connection, settings)?;
     Ok(connection)
+}
+
+fn connect(settings: &StoreSettings, access: Access) -> Result<Connection, StoreError> {
+    SqliteConnection::open(settings, access)
+        .map(Connection::Sqlite)
+        .map_err(|error| cannot_be_read(error, settings))
 }
 
 /// Undoes what a crash left half-made. A crash while the database is made can leave a rollback
 /// journal. Later there is none, because the database writes ahead.
-async fn finish_rollback(settings: &StoreSettings) -> Result<(), StoreError> {
+fn finish_rollback(settings: &StoreSettings) -> Result<(), StoreError> {
     let mut journal = settings.path.clone().into_os_string();
     journal.push("-journal");
     if !Path::new(&journal).exists() {
         return Ok(());
     }
-    let failed = |error| cannot_be_read(error, settings);
-    let mut connection = writer_options(settings).connect().await.map_err(failed)?;
-    sqlx::query("SELECT count(*) FROM sqlite_schema")
-        .execute(&mut connection)
-        .await
-        .map_err(failed)?;
-    connection.close().await.map_err(failed)
+    let mut connection = connect(settings, Access::Write)?;
+    let read: Result<i64, _> = connection.scalar("SELECT count(*) FROM sqlite_schema", &[]);
+    read.and_then(|_| connection.close())
+        .map_err(|error| cannot_be_read(error, settings))
 }
 
 /// Refuses a database that isn't sound, and leaves it as it is: the connection can't write. Any
 /// other connection would move the write-ahead log into the database when it is closed.
-async fn examine(settings: &StoreSettings) -> Result<(), StoreError> {
-    let failed = |error| cannot_be_read(error, settings);
-    let options = writer_options(settings).read_only(true);
-    let mut connection = options.connect().await.map_err(failed)?;
-    require_own(&mut connection, settings).await?;
-    refuse_newer(&mut connection, settings).await?;
-    integrity::check(&mut connection, &settings.path).await?;
-    connection.close().await.map_err(failed)
+fn examine(settings: &StoreSettings) -> Result<(), StoreError> {
+    let mut connection = connect(settings, Access::Read)?;
+    require_own(&mut connection, settings)?;
+    refuse_newer(&mut connection, settings)?;
+    integrity::check(&mut connection, &settings.path)?;
+    connection
+        .close()
+        .map_err(|error| cannot_be_read(error, settings))
 }
 
-/// Refuses a database that another program made.
-async fn require_own(
-    connection: &mut SqliteConnection,
-    settings: &StoreSettings,
-) -> Result<(), StoreError> {
+/// Refuses a database that another program made. True if it has nothing in it.
+fn require_own(connection: &mut Connection, settings: &StoreSettings) -> Result<bool, StoreError> {
     let failed = |error| cannot_be_read(error, settings);
-    let is_new: bool = sqlx::query_scalar("SELECT count(*) = 0 FROM sqlite_schema")
-        .fetch_one(&mut *connection)
-        .await
+    let is_new = connection
+        .scalar("SELECT count(*) = 0 FROM sqlite_schema", &[])
         .map_err(failed)?;
-    let application: i32 = sqlx::query_scalar("PRAGMA application_id")
-        .fetch_one(connection)
-        .await
+    let application: i64 = connection
+        .scalar("PRAGMA application_id", &[])
         .map_err(failed)?;
     match is_new || application == APPLICATION_ID {
-        true => Ok(()),
+        true => Ok(is_new),
         false => Err(not_a_store(&settings.path)),
     }
 }
 
-fn cannot_be_read(error: sqlx::Error, settings: &StoreSettings) -> StoreError {
-    match primary_code(&error) {
-        Some(SQLITE_NOTADB) => not_a_store(&settings.path),
-        _ => integrity::failed(error, &settings.path),
+fn cannot_be_read(error: DatabaseError, settings: &StoreSettings) -> StoreError {
+    match error.is_no_database() {
+        true => not_a_store(&settings.path),
+        false => integrity::failed(error, &settings.path),
     }
 }
 
@@ -140,17 +102,14 @@ fn not_a_store(path: &Path) -> StoreError {
 
 /// Makes a new database write ahead. SQLite doesn't wait for the lock that this takes, and others
 /// who open the new database hold it for a moment.
-async fn write_ahead(connection: &mut SqliteConnection, patience: Duration) -> sqlx::Result<()> {
+fn write_ahead(connection: &mut Connection, patience: Duration) -> Result<(), DatabaseError> {
     let end = Instant::now() + patience;
     loop {
-        let switched = sqlx::query("PRAGMA journal_mode = WAL")
-            .execute(&mut *connection)
-            .await;
-        match switched {
-            Err(error) if primary_code(&error) == Some(SQLITE_BUSY) && Instant::now() < end => {
-                sleep(Duration::from_millis(5)).await;
+        match connection.run("PRAGMA journal_mode = WAL") {
+            Err(error) if error.is_busy() && Instant::now() < end => {
+                sleep(Duration::from_millis(5));
             }
-            switched => return switched.map(drop),
+            switched => return switched,
         }
     }
 }
@@ -164,8 +123,8 @@ mod tests {
 
     use tokio::task::JoinSet;
 
-    use super::super::migrations::newest_known;
     use super::*;
+    use crate::store::database::migrations::NEWEST;
     use crate::store::testing::{HOLD, TestStore, at, chain_key, completion, request};
     use crate::store::{Leasing, NewRequest, Store};
 
@@ -223,15 +182,10 @@ mod tests {
         let text_content = b"not a database\n".repeat(1000);
         fs::write(&text.path, &text_content).unwrap();
         let foreign = StoreSettings::new(directory.join("foreign.db"));
-        let options = SqliteConnectOptions::new()
-            .filename(&foreign.path)
-            .create_if_missing(true);
-        let mut connection = options.connect().await.unwrap();
-        sqlx::query("CREATE TABLE theirs (a)")
-            .execute(&mut connection)
-            .await
-            .unwrap();
-        connection.close().await.unwrap();
+        fs::write(&foreign.path, "").unwrap();
+        let connection = SqliteConnection::plain(&foreign.path, Access::Write).unwrap();
+        connection.run("CREATE TABLE theirs (a)").unwrap();
+        connection.close().unwrap();
         let foreign_content = fs::read(&foreign.path).unwrap();
 
         for (settings, content) in [(text, text_content), (foreign, foreign_content)] {
@@ -262,19 +216,19 @@ mod tests {
     #[tokio::test]
     async fn a_newer_schema_is_refused_by_both_versions() {
         let test = TestStore::new().await;
-        test.execute(
-            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
-             VALUES (999, 'of tomorrow', TRUE, x'00', 0)",
-        )
-        .await;
+        test.execute("UPDATE schema_version SET version = 999")
+            .await;
         let error = refusal(&test.settings).await;
-        let newest = newest_known();
         assert!(matches!(
             error,
-            StoreError::Schema { found: 999, known, .. } if known == newest
+            StoreError::Schema {
+                found: 999,
+                known: NEWEST,
+                ..
+            }
         ));
         let text = error.to_string();
-        let known = format!("version {newest};");
+        let known = format!("version {NEWEST};");
         assert!(text.contains("999") && text.contains(&known), "{text}");
     }
 

@@ -1,0 +1,169 @@
+//! A connection to SQLite. It stays on the thread that uses it: no statement waits for another
+//! thread.
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::types::{Null, ToSqlOutput, ValueRef};
+use rusqlite::{OpenFlags, Rows, Statement, ToSql};
+
+use crate::store::database::error::DatabaseError;
+use crate::store::database::row::{Cell, Row};
+use crate::store::database::settings::StoreSettings;
+use crate::store::database::values::{Bind, Value};
+
+/// Statements that a connection keeps prepared: more than the store has.
+const PREPARED: usize = 256;
+
+/// Bytes that the write-ahead log may keep once its pages are in the database.
+const JOURNAL_SIZE_LIMIT: u32 = 8 << 20;
+
+/// A connection to an SQLite database.
+pub(crate) struct SqliteConnection(rusqlite::Connection);
+
+/// What a connection may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Read and change.
+    Write,
+    /// Read only.
+    Read,
+    /// Read a file that nothing else uses: no lock is taken, and no file made beside it.
+    ReadAlone,
+}
+
+impl SqliteConnection {
+    /// Connects to the database of these settings, which must exist.
+    pub(crate) fn open(settings: &StoreSettings, access: Access) -> Result<Self, DatabaseError> {
+        let connection = Self::plain(&settings.path, access)?;
+        connection.0.busy_timeout(settings.busy_timeout)?;
+        let synchronous = match settings.is_synchronous() {
+            true => "FULL",
+            false => "OFF",
+        };
+        connection.run(&format!(
+            "PRAGMA synchronous = {synchronous};
+             PRAGMA foreign_keys = ON;
+             PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT};
+             -- Deleted mail and replaced keys must be gone.
+             PRAGMA secure_delete = ON;
+             PRAGMA temp_store = MEMORY;
+             PRAGMA trusted_schema = OFF;
+             PRAGMA cell_size_check = ON;"
+        ))?;
+        Ok(connection)
+    }
+
+    /// Connects to a file as SQLite does by itself.
+    pub(crate) fn plain(path: &Path, access: Access) -> Result<Self, DatabaseError> {
+        let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | match access {
+                Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
+                Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
+                Access::ReadAlone => OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI,
+            };
+        let name = match access {
+            Access::ReadAlone => Cow::Owned(immutable(path).into()),
+            Access::Write | Access::Read => Cow::Borrowed(path),
+        };
+        let connection = rusqlite::Connection::open_with_flags(name, flags)?;
+        connection.set_prepared_statement_cache_capacity(PREPARED);
+        Ok(Self(connection))
+    }
+
+    /// Runs statements without values, and ignores the rows that they give.
+    pub(crate) fn run(&self, statements: &str) -> Result<(), DatabaseError> {
+        Ok(self.0.execute_batch(statements)?)
+    }
+
+    pub(crate) fn execute(
+        &mut self,
+        statement: &str,
+        values: &[&dyn Bind],
+    ) -> Result<u64, DatabaseError> {
+        let mut statement = self.0.prepare_cached(statement)?;
+        bind(&mut statement, values)?;
+        Ok(statement.raw_execute()? as u64)
+    }
+
+    pub(crate) fn all(
+        &mut self,
+        statement: &str,
+        values: &[&dyn Bind],
+    ) -> Result<Vec<Row>, DatabaseError> {
+        let mut statement = self.0.prepare_cached(statement)?;
+        bind(&mut statement, values)?;
+        let columns = statement.column_names();
+        let columns: Arc<[String]> = columns.into_iter().map(str::to_owned).collect();
+        read(&columns, statement.raw_query())
+    }
+
+    /// Closes the connection, which the last one of a database does with its write-ahead log too.
+    pub(crate) fn close(self) -> Result<(), DatabaseError> {
+        self.0.close().map_err(|(_, error)| error.into())
+    }
+}
+
+/// The name of a file for SQLite that says that nothing changes it (sqlite.org/uri.html).
+fn immutable(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    let path = path.replace('%', "%25");
+    let path = path.replace('?', "%3f").replace('#', "%23");
+    format!("file:{path}?immutable=1")
+}
+
+/// `$2` is the second value wherever it stands. SQLite takes it for a name, and numbers names as
+/// they come.
+fn bind(statement: &mut Statement<'_>, values: &[&dyn Bind]) -> Result<(), DatabaseError> {
+    for place in 1..=statement.parameter_count() {
+        let number = statement
+            .parameter_name(place)
+            .and_then(|name| name.strip_prefix('$')?.parse::<usize>().ok());
+        let value = number.and_then(|number| values.get(number.checked_sub(1)?));
+        let value = value.ok_or_else(|| {
+            DatabaseError::encode(format!("no value for parameter {place} of a statement"))
+        })?;
+        statement.raw_bind_parameter(place, value.value())?;
+    }
+    Ok(())
+}
+
+impl ToSql for Value<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Self::Integer(Some(value)) => ToSqlOutput::from(*value),
+            Self::Text(Some(value)) => ToSqlOutput::from(value.as_ref()),
+            Self::Bytes(Some(value)) => ToSqlOutput::from(*value),
+            Self::Integer(None) | Self::Text(None) | Self::Bytes(None) => ToSqlOutput::from(Null),
+        })
+    }
+}
+
+/// Reads to the end: what a statement changes beside the rows that it gives is changed then.
+fn read(columns: &Arc<[String]>, mut given: Rows<'_>) -> Result<Vec<Row>, DatabaseError> {
+    let mut rows = Vec::new();
+    while let Some(row) = given.next()? {
+        let cells = (0..columns.len()).map(|place| cell(row.get_ref(place)?));
+        rows.push(Row {
+            columns: columns.clone(),
+            cells: cells.collect::<Result<_, _>>()?,
+        });
+    }
+    Ok(rows)
+}
+
+fn cell(value: ValueRef<'_>) -> Result<Cell, DatabaseError> {
+    Ok(match value {
+        ValueRef::Null => Cell::Null,
+        ValueRef::Integer(value) => Cell::Integer(value),
+        ValueRef::Text(text) => {
+            let text = str::from_utf8(text);
+            Cell::Text(text.map_err(DatabaseError::content)?.to_owned())
+        }
+        ValueRef::Blob(bytes) => Cell::Bytes(bytes.to_owned()),
+        ValueRef::Real(_) => {
+            return Err(DatabaseError::content("a number with a fraction"));
+        }
+    })
+}

@@ -81,7 +81,7 @@ const FAULTS: &[Fault] = &[
         nothing()
     }),
     ("a database of tomorrow", |layout| {
-        layout.sqlite("UPDATE schema_version SET version = 999");
+        layout.sqlite("UPDATE schema_version SET version = 999, usable_from = 999");
         nothing()
     }),
     ("secrets that are being changed", |layout| {

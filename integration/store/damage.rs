@@ -130,7 +130,7 @@ fn a_damaged_file_is_not_served() {
 #[test]
 fn a_newer_schema_is_not_served() {
     let database = Database::new();
-    database.sqlite3("UPDATE schema_version SET version = 999");
+    database.sqlite3("UPDATE schema_version SET version = 999, usable_from = 999");
     let line = database.refusal();
     assert!(line.contains("its schema is version 999"), "{line}");
     assert!(line.contains("use the program that made it"), "{line}");

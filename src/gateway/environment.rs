@@ -41,7 +41,7 @@ impl Environment {
         let secret = master_secret(path, &config.secrets)?;
         let begun = Instant::now();
         let store = Store::open_checked(&config.store, Some(chain_key(&secret))).await?;
-        tracing::debug!(path = %store.path().display(), took = ?begun.elapsed(), "database checked");
+        tracing::debug!(database = config.store.place(), took = ?begun.elapsed(), "database checked");
         Self::with(store, &secret).await
     }
 
@@ -79,7 +79,7 @@ pub(crate) async fn existing_store(
     chain_key: Option<ChainKey>,
 ) -> Result<Arc<Store>, GatewayError> {
     let path = &config.store.path;
-    if !path.exists() {
+    if config.store.postgresql.is_none() && !path.exists() {
         return Err(GatewayError::other(format!(
             "{} does not exist; correct store.path, or make the database with kms-gateway init",
             path.display()

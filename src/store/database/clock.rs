@@ -10,7 +10,8 @@ use crate::time::{ClockRecord, Look, Stretch};
 impl Store {
     /// How the clock ran until the record was last kept. None before the first time.
     pub(crate) async fn clock_record(&self) -> Result<Option<ClockRecord>, StoreError> {
-        self.read(record).await
+        let node = self.settings().clock_node();
+        self.read(move |connection| record(&node, connection)).await
     }
 
     /// Replaces the record of how the clock ran.
@@ -20,22 +21,24 @@ impl Store {
 }
 
 fn keep(record: &ClockRecord, changes: &mut Changes<'_>) -> Result<(), Failure> {
+    let node = changes.settings.clock_node();
     changes.connection.execute(
-        "INSERT INTO clock (id, line, now, uptime) VALUES (1, $1, $2, $3)
-         ON CONFLICT (id) DO UPDATE SET
+        "INSERT INTO clock (node, line, now, uptime) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (node) DO UPDATE SET
              line = excluded.line, now = excluded.now, uptime = excluded.uptime",
-        &[&record.line, &record.last.now, &record.last.uptime],
+        &[&node, &record.line, &record.last.now, &record.last.uptime],
     )?;
     changes
         .connection
-        .execute("DELETE FROM clock_stretches", &[])?;
+        .execute("DELETE FROM clock_stretches WHERE node = $1", &[&node])?;
     let stretches = record.past.iter().chain([&record.present]);
-    for (sequence, stretch) in stretches.enumerate() {
+    for (place, stretch) in stretches.enumerate() {
         changes.connection.execute(
-            "INSERT INTO clock_stretches (sequence, begun, ended, behind, of_this_boot)
-             VALUES ($1, $2, $3, $4, $5)",
+            "INSERT INTO clock_stretches (node, place, begun, ended, behind, of_this_boot)
+             VALUES ($1, $2, $3, $4, $5, $6)",
             &[
-                &sequence,
+                &node,
+                &place,
                 &stretch.from,
                 &stretch.until,
                 &stretch.behind,
@@ -46,11 +49,15 @@ fn keep(record: &ClockRecord, changes: &mut Changes<'_>) -> Result<(), Failure> 
     Ok(())
 }
 
-fn record(connection: &mut Connection) -> Result<Option<ClockRecord>, DatabaseError> {
-    let kept = connection.optional("SELECT line, now, uptime FROM clock", &[])?;
+fn record(node: &str, connection: &mut Connection) -> Result<Option<ClockRecord>, DatabaseError> {
+    let kept = connection.optional(
+        "SELECT line, now, uptime FROM clock WHERE node = $1",
+        &[&node],
+    )?;
     let rows = connection.all(
-        "SELECT begun, ended, behind, of_this_boot FROM clock_stretches ORDER BY sequence",
-        &[],
+        "SELECT begun, ended, behind, of_this_boot FROM clock_stretches WHERE node = $1
+         ORDER BY place",
+        &[&node],
     )?;
     let mut past: Vec<Stretch> = rows.iter().map(stretch).collect::<Result<_, _>>()?;
     let (Some(kept), Some(present)) = (kept, past.pop()) else {

@@ -1,6 +1,10 @@
-//! A connection to the database: runs statements, which are written once for both engines.
+//! A connection to the database of either engine. Statements are written once for both; what
+//! differs is here.
+
+use jiff::Timestamp;
 
 use super::error::DatabaseError;
+use super::postgresql::{Begun, PostgresqlConnection, durability, schema};
 use super::row::{FromCell, Row};
 use super::settings::StoreSettings;
 use super::sqlite::{Access, SqliteConnection};
@@ -9,23 +13,67 @@ use super::values::Bind;
 /// A connection to the database. `$1` in a statement is the first of the values beside it.
 pub(crate) enum Connection {
     Sqlite(SqliteConnection),
+    Postgresql(PostgresqlConnection),
 }
 
 impl Connection {
     /// The connection by which the one writer of a store writes.
-    pub(super) fn writing(settings: &StoreSettings) -> Result<Self, DatabaseError> {
-        SqliteConnection::open(settings, Access::Write).map(Self::Sqlite)
+    pub(crate) fn writing(settings: &StoreSettings) -> Result<Self, DatabaseError> {
+        Self::open(settings, Access::Write)
     }
 
-    /// A connection that can't write.
+    /// A connection that only reads.
     pub(super) fn reading(settings: &StoreSettings) -> Result<Self, DatabaseError> {
-        SqliteConnection::open(settings, Access::Read).map(Self::Sqlite)
+        Self::open(settings, Access::Read)
     }
 
-    /// Begins a transaction that changes something, alone among all that do.
-    pub(super) fn begin(&mut self) -> Result<(), DatabaseError> {
+    fn open(settings: &StoreSettings, access: Access) -> Result<Self, DatabaseError> {
+        let Some(postgresql) = &settings.postgresql else {
+            return SqliteConnection::open(settings, access).map(Self::Sqlite);
+        };
+        let mut connection = PostgresqlConnection::open(postgresql)?;
+        durability::require(&mut connection)?;
+        Ok(Self::Postgresql(connection))
+    }
+
+    /// Begins a transaction that changes something, alone among all that do. Several gateways
+    /// learn from the database what the others did meanwhile.
+    pub(super) fn begin(
+        &mut self,
+        settings: &StoreSettings,
+    ) -> Result<Option<Begun>, DatabaseError> {
+        match self {
+            Self::Sqlite(connection) => connection.run("BEGIN IMMEDIATE").map(|()| None),
+            Self::Postgresql(connection) => connection.begin(settings.busy_timeout).map(Some),
+        }
+    }
+
+    /// Begins a transaction that reads everything as it is at one moment.
+    pub(super) fn begin_reading(&mut self) -> Result<(), DatabaseError> {
+        match self {
+            Self::Sqlite(connection) => connection.run("BEGIN"),
+            Self::Postgresql(connection) => connection.begin_reading(),
+        }
+    }
+
+    /// Begins a transaction that changes the schema, alone among all that do.
+    pub(super) fn begin_migration(
+        &mut self,
+        settings: &StoreSettings,
+    ) -> Result<(), DatabaseError> {
         match self {
             Self::Sqlite(connection) => connection.run("BEGIN IMMEDIATE"),
+            Self::Postgresql(connection) => connection.begin_migration(settings.busy_timeout),
+        }
+    }
+
+    /// Runs statements that make tables, written in SQLite's words.
+    pub(super) fn define(&mut self, statements: &str) -> Result<(), DatabaseError> {
+        match self {
+            Self::Sqlite(connection) => connection.run(statements),
+            Self::Postgresql(connection) => {
+                connection.run(&schema::translated(statements)).map(drop)
+            }
         }
     }
 
@@ -33,38 +81,72 @@ impl Connection {
     pub(crate) fn run(&mut self, statements: &str) -> Result<(), DatabaseError> {
         match self {
             Self::Sqlite(connection) => connection.run(statements),
+            Self::Postgresql(connection) => connection.run(statements).map(drop),
         }
     }
 
     /// Whether the database has a table of this name.
     pub(super) fn has_table(&mut self, name: &str) -> Result<bool, DatabaseError> {
-        match self {
-            Self::Sqlite(_) => self.scalar(
-                "SELECT count(*) > 0 FROM sqlite_schema WHERE type = 'table' AND name = $1",
-                &[&name],
-            ),
-        }
+        let found = match self {
+            Self::Sqlite(_) => {
+                "SELECT count(*) > 0 FROM sqlite_schema WHERE type = 'table' AND name = $1"
+            }
+            Self::Postgresql(_) => "SELECT to_regclass($1) IS NOT NULL",
+        };
+        self.scalar(found, &[&name])
     }
 
     /// A number that changes with each commit that others make.
-    pub(super) fn mark_of_others(&mut self) -> Result<i64, DatabaseError> {
+    pub(super) fn mark_of_others(&mut self) -> Result<(i64, Option<Begun>), DatabaseError> {
         match self {
             // On one connection SQLite counts all commits but its own.
-            Self::Sqlite(_) => self.scalar("PRAGMA data_version", &[]),
+            Self::Sqlite(_) => Ok((self.scalar("PRAGMA data_version", &[])?, None)),
+            Self::Postgresql(connection) => {
+                let begun = connection.look()?;
+                Ok((begun.commits, Some(begun)))
+            }
         }
     }
 
-    /// Leaves the database so that the next process opens it quickly.
-    pub(super) fn settle(&mut self) -> Result<(), DatabaseError> {
+    /// The time by the clock that counts for this database.
+    pub(super) fn now(&mut self) -> Result<Timestamp, DatabaseError> {
         match self {
-            // Moves the write-ahead log into the database.
-            Self::Sqlite(connection) => connection.run("PRAGMA wal_checkpoint(TRUNCATE)"),
+            Self::Sqlite(_) => Ok(Timestamp::now()),
+            Self::Postgresql(connection) => connection.look().map(|begun| begun.now),
+        }
+    }
+
+    /// Leaves the database so that the next process opens it quickly. False if another program's
+    /// reading prevents that.
+    pub(crate) fn settle(&mut self) -> Result<bool, DatabaseError> {
+        match self {
+            // Moves the write-ahead log into the database, and empties it.
+            Self::Sqlite(_) => {
+                let busy: i64 = self.scalar("PRAGMA wal_checkpoint(TRUNCATE)", &[])?;
+                Ok(busy == 0)
+            }
+            Self::Postgresql(_) => Ok(true),
+        }
+    }
+
+    /// Writes these tables anew, without what was deleted or replaced in them.
+    pub(crate) fn rebuild(&mut self, tables: &[&str]) -> Result<(), DatabaseError> {
+        match self {
+            // Knows only the whole file.
+            Self::Sqlite(connection) => connection.run("VACUUM"),
+            Self::Postgresql(connection) => tables
+                .iter()
+                .try_for_each(|table| connection.run(&format!("VACUUM FULL {table}")).map(drop)),
         }
     }
 
     pub(crate) fn close(self) -> Result<(), DatabaseError> {
         match self {
             Self::Sqlite(connection) => connection.close(),
+            Self::Postgresql(connection) => {
+                drop(connection);
+                Ok(())
+            }
         }
     }
 
@@ -76,6 +158,20 @@ impl Connection {
     ) -> Result<u64, DatabaseError> {
         match self {
             Self::Sqlite(connection) => connection.execute(statement, values),
+            Self::Postgresql(connection) => connection.execute(statement, values),
+        }
+    }
+
+    /// Gives each row of a statement to `take`, one after the other.
+    pub(crate) fn each(
+        &mut self,
+        statement: &str,
+        values: &[&dyn Bind],
+        mut take: impl FnMut(Row) -> Result<(), DatabaseError>,
+    ) -> Result<(), DatabaseError> {
+        match self {
+            Self::Sqlite(connection) => connection.each(statement, values, &mut take),
+            Self::Postgresql(connection) => connection.each(statement, values, &mut take),
         }
     }
 
@@ -85,9 +181,12 @@ impl Connection {
         statement: &str,
         values: &[&dyn Bind],
     ) -> Result<Vec<Row>, DatabaseError> {
-        match self {
-            Self::Sqlite(connection) => connection.all(statement, values),
-        }
+        let mut rows = Vec::new();
+        self.each(statement, values, |row| {
+            rows.push(row);
+            Ok(())
+        })?;
+        Ok(rows)
     }
 
     /// The first row, if there is one.
@@ -106,7 +205,7 @@ impl Connection {
         values: &[&dyn Bind],
     ) -> Result<Row, DatabaseError> {
         let row = self.optional(statement, values)?;
-        row.ok_or_else(|| DatabaseError::content("a row is missing".to_owned()))
+        row.ok_or_else(|| DatabaseError::content("a row is missing"))
     }
 
     /// The first column of such a row.

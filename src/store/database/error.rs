@@ -1,10 +1,12 @@
 //! The errors of the store, each with its remedy.
 
-use std::io;
+use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+use std::{io, iter};
 
-use super::settings::StoreSettings;
+use super::settings::{NEWEST_SCHEMA, StoreSettings};
 
 /// An error of the store. It can be cloned, because requests that share a commit share its
 /// failure.
@@ -45,10 +47,12 @@ pub enum StoreError {
         reason: String,
     },
     /// The database is missing or empty.
-    #[error("{}: no database is there; restore the backup, or make a new one by kmc init, or by init where the KMS is external", path.display())]
+    #[error(
+        "{place}: no database is there; restore the backup, or make a new one by kmc init, or by init where the KMS is external"
+    )]
     Empty {
-        /// The file.
-        path: PathBuf,
+        /// The database.
+        place: String,
     },
     /// The database is damaged.
     #[error("{}: the database is damaged: {found}; restore the backup, as docs/mail-admin.md says", path.display())]
@@ -59,21 +63,22 @@ pub enum StoreError {
         found: String,
     },
     /// The database failed.
-    #[error("{}: {cause}{}", path.display(), cause.remedy())]
+    #[error("{place}: {cause}{}", cause.remedy())]
     Database {
-        /// The database file.
-        path: PathBuf,
+        /// The database.
+        place: String,
         /// The database's error.
         cause: DatabaseError,
     },
     /// A newer version of this program made the database.
     #[error(
         "{}: its schema is version {found}, this program knows up to version {known}; \
-         use the program that made it, or restore the backup from before", path.display()
+         use the program that made it, or restore the backup from before",
+        place
     )]
     Schema {
-        /// The database file.
-        path: PathBuf,
+        /// The database.
+        place: String,
         /// The version found.
         found: i64,
         /// The newest version known.
@@ -109,43 +114,48 @@ pub enum StoreError {
         cause: Arc<io::Error>,
     },
     /// A change must be audited, and the store was opened without the audit log's key.
-    #[error("{}: opened without the audit log's key, so nothing can be changed; give the master secret", path.display())]
+    #[error(
+        "{place}: opened without the audit log's key, so nothing can be changed; give the master secret"
+    )]
     NoChainKey {
-        /// The database file.
-        path: PathBuf,
+        /// The database.
+        place: String,
     },
     /// The audit log's chain passed to the key of another master secret.
     #[error(
         "{}: the audit log's key does not open with this master secret: after a change by \
-         kms-gateway secret rewrap give the new one", path.display()
+         kms-gateway secret rewrap give the new one",
+        place
     )]
     OtherChainKey {
-        /// The database file.
-        path: PathBuf,
+        /// The database.
+        place: String,
     },
     /// Another process has the store open.
     #[error(
         "{}: another process uses the database; stop serve, wait for other kms-gateway commands, \
-         and try again", path.display()
+         and try again",
+        place
     )]
     InUse {
-        /// The database file.
-        path: PathBuf,
+        /// The database.
+        place: String,
     },
     /// Another process changes the secrets, and has the store alone.
-    #[error("{}: another process changes the secrets; try again when it has ended", path.display())]
+    #[error("{place}: another process changes the secrets; try again when it has ended")]
     SecretsBeingChanged {
-        /// The database file.
-        path: PathBuf,
+        /// The database.
+        place: String,
     },
     /// The change is made, but the replaced content may still be in the file.
     #[error(
         "{}: the change is made, but old content may still be in the file: {cause}; mend that and \
-         give the same command again", path.display()
+         give the same command again",
+        place
     )]
     NotScrubbed {
-        /// The database file.
-        path: PathBuf,
+        /// The database.
+        place: String,
         /// Reason why it was not removed.
         cause: String,
     },
@@ -176,6 +186,17 @@ pub enum DatabaseError {
     /// SQLite failed.
     #[error("{0}")]
     Sqlite(Arc<rusqlite::Error>),
+    /// PostgreSQL failed, or can't be reached.
+    #[error("{message}")]
+    Postgresql {
+        /// SQLSTATE, if the server answered.
+        code: Option<String>,
+        /// The reason in words.
+        message: String,
+    },
+    /// The gateway does not use such a server, or can't log in, for this reason.
+    #[error("{0}")]
+    Refused(String),
     /// The database holds what this program doesn't write.
     #[error("{0}")]
     Content(String),
@@ -190,7 +211,33 @@ impl From<rusqlite::Error> for DatabaseError {
     }
 }
 
+impl From<tokio_postgres::Error> for DatabaseError {
+    /// Leaves out the details, which may repeat a row.
+    fn from(error: tokio_postgres::Error) -> Self {
+        let code = error.code().map(|code| code.code().to_owned());
+        let message = match error.as_db_error() {
+            Some(own) => format!("{} (SQLSTATE {})", own.message(), own.code().code()),
+            None => {
+                let first: Option<&dyn Error> = Some(&error);
+                let causes = iter::successors(first, |error| (*error).source());
+                let causes: Vec<String> = causes.map(ToString::to_string).collect();
+                causes.join(": ")
+            }
+        };
+        Self::Postgresql { code, message }
+    }
+}
+
 impl DatabaseError {
+    /// The error of a server that does not answer.
+    pub(super) fn no_answer(within: Duration) -> Self {
+        let message = format!("no answer within {} s", within.as_secs());
+        Self::Postgresql {
+            code: None,
+            message,
+        }
+    }
+
     /// The error of a value that this program doesn't write. Names the column and not the value.
     pub(crate) fn content(fault: impl ToString) -> Self {
         Self::Content(fault.to_string())
@@ -203,7 +250,15 @@ impl DatabaseError {
 
     /// Whether another process holds the lock.
     pub(crate) fn is_busy(&self) -> bool {
-        self.sqlite_code() == Some(SQLITE_BUSY)
+        self.sqlite_code() == Some(SQLITE_BUSY) || self.sqlstate() == Some(LOCK_NOT_AVAILABLE)
+    }
+
+    /// Whether a row breaks a constraint. The connection is still good then.
+    fn is_constraint(&self) -> bool {
+        self.sqlite_code() == Some(SQLITE_CONSTRAINT)
+            || self
+                .sqlstate()
+                .is_some_and(|code| code.starts_with(INTEGRITY_CONSTRAINT))
     }
 
     /// Whether the file is no database of SQLite's.
@@ -216,21 +271,28 @@ impl DatabaseError {
         self.sqlite_code() == Some(SQLITE_CORRUPT)
     }
 
-    /// The remedy for the failure, if SQLite's result code shows one (sqlite.org/rescode.html).
+    /// The remedy for the failure, if the engine's code shows one.
     pub(crate) fn remedy(&self) -> &'static str {
-        match (self.sqlite_code(), self) {
-            (Some(SQLITE_BUSY), _) => "; another process keeps the database locked: end it",
-            (Some(SQLITE_READONLY), _) => {
-                "; make the file and its directory writable for the gateway"
-            }
-            (Some(SQLITE_IOERR), _) => "; look for disk errors in the system's log",
-            (Some(SQLITE_CORRUPT), _) => "; the file is damaged: restore the backup",
-            (Some(SQLITE_FULL), _) => "; make room on the file system",
-            (Some(SQLITE_CANTOPEN), _) => "; see that the path exists and the gateway may open it",
-            (Some(SQLITE_NOTADB), _) => "; name another path or move the file away",
-            (_, Self::Content(_)) => {
+        match self {
+            Self::Sqlite(_) => self.remedy_of_sqlite(),
+            Self::Postgresql { code, .. } => remedy_of_postgresql(code.as_deref()),
+            Self::Content(_) => {
                 "; the database holds what this program doesn't write: restore the backup"
             }
+            Self::Refused(_) | Self::Encode(_) => "",
+        }
+    }
+
+    /// By SQLite's result code (sqlite.org/rescode.html).
+    fn remedy_of_sqlite(&self) -> &'static str {
+        match self.sqlite_code() {
+            Some(SQLITE_BUSY) => "; another process keeps the database locked: end it",
+            Some(SQLITE_READONLY) => "; make the file and its directory writable for the gateway",
+            Some(SQLITE_IOERR) => "; look for disk errors in the system's log",
+            Some(SQLITE_CORRUPT) => "; the file is damaged: restore the backup",
+            Some(SQLITE_FULL) => "; make room on the file system",
+            Some(SQLITE_CANTOPEN) => "; see that the path exists and the gateway may open it",
+            Some(SQLITE_NOTADB) => "; name another path or move the file away",
             _ => "",
         }
     }
@@ -243,7 +305,38 @@ impl DatabaseError {
         let code = error.sqlite_error()?.extended_code;
         Some(code & 0xff)
     }
+
+    fn sqlstate(&self) -> Option<&str> {
+        match self {
+            Self::Postgresql { code, .. } => code.as_deref(),
+            _ => None,
+        }
+    }
 }
+
+/// By SQLSTATE (postgresql.org/docs/current/errcodes-appendix.html). Its first two characters are
+/// the class.
+fn remedy_of_postgresql(code: Option<&str>) -> &'static str {
+    let Some(code) = code else {
+        return "; see that the server runs, and that the gateway can reach it";
+    };
+    match (code, code.get(..2)) {
+        ("53100", _) => "; make room on the server's disk",
+        ("3D000", _) => "; make the database, as docs/mail-admin.md says",
+        ("25006", _) => "; no host may be written to: see which one is the primary",
+        (LOCK_NOT_AVAILABLE, _) => "; another transaction holds the lock: see pg_stat_activity",
+        ("42501" | "42P01", _) => "; the gateway's role must own the tables",
+        (_, Some("28")) => "; see pg_hba.conf, store.postgresql.user and password_file",
+        (_, Some("08" | "57")) => "; see that the server runs, and that the gateway can reach it",
+        _ => "",
+    }
+}
+
+/// SQLSTATE of a lock that was not free in time.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
+/// Class of a row that breaks a constraint.
+const INTEGRITY_CONSTRAINT: &str = "23";
 
 const SQLITE_BUSY: i32 = 5;
 const SQLITE_READONLY: i32 = 8;
@@ -254,7 +347,7 @@ const SQLITE_CANTOPEN: i32 = 14;
 const SQLITE_CONSTRAINT: i32 = 19;
 const SQLITE_NOTADB: i32 = 26;
 
-/// A failure inside a transaction. [`StoreError`] adds the path.
+/// A failure inside a transaction. [`StoreError`] adds the place of the database.
 #[derive(Clone, Debug)]
 pub(crate) enum Failure {
     /// The database failed, or gave a value that this program doesn't write.
@@ -267,6 +360,10 @@ pub(crate) enum Failure {
     NoRoom(u64),
     /// The store was opened without the audit log's key.
     NoChainKey,
+    /// Another process has changed the secrets since the store was opened.
+    SecretsChanged,
+    /// Another process has brought the schema to a version that this program can't use.
+    Schema(i64),
 }
 
 impl From<DatabaseError> for Failure {
@@ -276,15 +373,21 @@ impl From<DatabaseError> for Failure {
 }
 
 impl Failure {
-    /// The error with the path of the database.
+    /// The error with the place of the database.
     pub(crate) fn of(self, settings: &StoreSettings) -> StoreError {
-        let path = settings.path.clone();
+        let place = settings.place();
         match self {
-            Self::Database(cause) => StoreError::Database { path, cause },
-            Self::NoChainKey => StoreError::NoChainKey { path },
+            Self::Database(cause) => StoreError::Database { place, cause },
+            Self::NoChainKey => StoreError::NoChainKey { place },
+            Self::SecretsChanged => StoreError::OtherChainKey { place },
+            Self::Schema(found) => StoreError::Schema {
+                place,
+                found,
+                known: NEWEST_SCHEMA,
+            },
             Self::Crowded(reason) => StoreError::Crowded { reason },
             Self::NoRoom(free) => StoreError::NoRoom {
-                path,
+                path: settings.path.clone(),
                 free,
                 reserve: settings.min_free_bytes,
             },
@@ -306,10 +409,10 @@ impl Failure {
     /// and after a row that breaks a constraint.
     pub(crate) fn spoils_connection(&self) -> bool {
         match self {
-            Self::Database(error) => {
-                !matches!(error.sqlite_code(), Some(SQLITE_BUSY | SQLITE_CONSTRAINT))
-            }
+            Self::Database(error) => !error.is_busy() && !error.is_constraint(),
             Self::Full { .. } | Self::Crowded(_) | Self::NoRoom(_) | Self::NoChainKey => false,
+            // The next one begins with another look at both.
+            Self::SecretsChanged | Self::Schema(_) => true,
         }
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn with_former(
     let hand_overs = hand_overs(connection).map_err(|error| Failure::from(error).of(settings))?;
     key.with_former(hand_overs)
         .map_err(|_| StoreError::OtherChainKey {
-            path: settings.path.clone(),
+            place: settings.place(),
         })
 }
 

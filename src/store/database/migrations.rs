@@ -5,7 +5,7 @@
 
 use super::connection::Connection;
 use super::error::{DatabaseError, Failure, StoreError};
-use super::settings::StoreSettings;
+use super::settings::{NEWEST_SCHEMA, StoreSettings};
 
 /// The schema, as a new database gets it.
 const SCHEMA: &str = include_str!("../migrations/schema.sql");
@@ -14,8 +14,9 @@ const SCHEMA: &str = include_str!("../migrations/schema.sql");
 /// statements.
 const STEPS: &[(i64, &str)] = &[(2, include_str!("../migrations/0002_two_engines.sql"))];
 
-/// The version of [`SCHEMA`], and the newest that this program knows.
-pub(super) const NEWEST: i64 = 2;
+/// The oldest program that may use a database of this schema, by the version that it makes. A step
+/// that only adds leaves it as it is, so that gateways are upgraded one after the other.
+const USABLE_FROM: i64 = 2;
 
 /// Brings the schema up to date in one transaction, so that others may open the database
 /// meanwhile.
@@ -23,66 +24,78 @@ pub(super) fn migrate(
     connection: &mut Connection,
     settings: &StoreSettings,
 ) -> Result<(), StoreError> {
+    if refuse_newer(connection, settings)? >= NEWEST_SCHEMA {
+        return Ok(());
+    }
     let failed = |error: DatabaseError| Failure::from(error).of(settings);
-    connection.begin().map_err(failed)?;
+    connection.begin_migration(settings).map_err(failed)?;
+    // Another may have done it by now.
     let migrated = refuse_newer(connection, settings)
         .and_then(|found| bring_up(found, connection).map_err(failed));
     let end = match migrated {
         Ok(()) => "COMMIT",
         Err(_) => "ROLLBACK",
     };
-    connection.run(end).map_err(failed).and(migrated)
+    migrated.and(connection.run(end).map_err(failed))
 }
 
 fn bring_up(found: i64, connection: &mut Connection) -> Result<(), DatabaseError> {
-    if found == NEWEST {
+    if found >= NEWEST_SCHEMA {
         return Ok(());
     }
     if found == 0 {
-        connection.run(SCHEMA)?;
+        connection.define(SCHEMA)?;
     }
     for (version, statements) in STEPS {
         if found > 0 && *version > found {
-            connection.run(statements)?;
+            connection.define(statements)?;
         }
     }
     connection.execute("DELETE FROM schema_version", &[])?;
     connection.execute(
-        "INSERT INTO schema_version (version) VALUES ($1)",
-        &[&NEWEST],
+        "INSERT INTO schema_version (version, usable_from) VALUES ($1, $2)",
+        &[&NEWEST_SCHEMA, &USABLE_FROM],
     )?;
     Ok(())
 }
 
-/// Refuses a schema that a newer version of this program made. Returns the version found, 0 in a
-/// new database.
+/// Refuses a schema that only newer versions of this program can use. Returns the version found, 0
+/// in a new database.
 pub(super) fn refuse_newer(
     connection: &mut Connection,
     settings: &StoreSettings,
 ) -> Result<i64, StoreError> {
-    let found = version(connection).map_err(|error| Failure::from(error).of(settings))?;
-    if found <= NEWEST {
+    let failed = |error: DatabaseError| Failure::from(error).of(settings);
+    let (found, usable_from) = version(connection).map_err(failed)?;
+    if usable_from <= NEWEST_SCHEMA {
         return Ok(found);
     }
     Err(StoreError::Schema {
-        path: settings.path.clone(),
+        place: settings.place(),
         found,
-        known: NEWEST,
+        known: NEWEST_SCHEMA,
     })
 }
 
-/// The version of the schema. The first was kept in a table of another name.
-fn version(connection: &mut Connection) -> Result<i64, DatabaseError> {
+/// The version of the schema, and the oldest program that may use it. The first version was kept in
+/// a table of another name.
+fn version(connection: &mut Connection) -> Result<(i64, i64), DatabaseError> {
     if connection.has_table("schema_version")? {
-        return connection.scalar("SELECT coalesce(max(version), 0) FROM schema_version", &[]);
+        let row = connection.one(
+            "SELECT coalesce(max(version), 0) AS version, coalesce(max(usable_from), 0) AS usable_from
+             FROM schema_version",
+            &[],
+        )?;
+        return Ok((row.get("version")?, row.get("usable_from")?));
     }
-    if connection.has_table("_sqlx_migrations")? {
-        return connection.scalar(
+    let first = match connection.has_table("_sqlx_migrations")? {
+        true => connection.scalar(
             "SELECT coalesce(max(version), 0) FROM _sqlx_migrations",
             &[],
-        );
-    }
-    Ok(0)
+        )?,
+        false => 0,
+    };
+    Ok((first, first))
 }
 
 #[cfg(test)]

@@ -46,17 +46,26 @@ impl Readers {
         &self,
         look: impl FnOnce(&mut Connection) -> Result<T, DatabaseError>,
     ) -> Result<T, DatabaseError> {
-        let idle = self.idle().pop();
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => Connection::reading(&self.settings)?,
-        };
-        connection.run("BEGIN")?;
+        let mut connection = self.begin()?;
         let seen = look(&mut connection);
-        // A connection that can't end its transaction is not used again.
-        connection.run("ROLLBACK")?;
-        self.idle().push(connection);
+        // A connection that can't end its transaction is not used again. What it read is good.
+        if connection.run("ROLLBACK").is_ok() {
+            self.idle().push(connection);
+        }
         seen
+    }
+
+    /// Begins on an idle connection, or on a new one if there is none that still works.
+    fn begin(&self) -> Result<Connection, DatabaseError> {
+        let idle = self.idle().pop();
+        if let Some(mut connection) = idle
+            && connection.begin_reading().is_ok()
+        {
+            return Ok(connection);
+        }
+        let mut connection = Connection::reading(&self.settings)?;
+        connection.begin_reading()?;
+        Ok(connection)
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {

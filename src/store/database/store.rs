@@ -1,7 +1,6 @@
 //! The store: hands changes to the writer, and reads by connections of its own. Knows no table:
 //! each room adds its own methods to [`Store`].
 
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -13,9 +12,11 @@ use super::changes::{self, Changes, Inbox};
 use super::connection::Connection;
 use super::error::{DatabaseError, Failure, StoreError};
 use super::former_keys::with_former;
+use super::opening::{self, Opened, Sharing};
 use super::readers::Readers;
 use super::settings::StoreSettings;
-use super::sqlite::{InUse, cannot, open};
+use super::shared_clock::SharedClock;
+use super::sqlite::{InUse, cannot};
 use super::writer::Writer;
 use crate::audit::ChainKey;
 
@@ -29,13 +30,14 @@ pub struct Store {
     settings: Arc<StoreSettings>,
     chain_key: Option<Arc<ChainKey>>,
     readers: Arc<Readers>,
-    /// None once closed, and in a [`crate::store::StoreAlone`], which holds the lock itself.
+    /// None once closed, and where the database is no file.
     in_use: Mutex<Option<InUse>>,
     /// None once closed.
     inbox: Mutex<Option<Inbox>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     commits: Arc<AtomicU64>,
     arrivals: Arc<Arrivals>,
+    clock: Arc<SharedClock>,
 }
 
 impl Store {
@@ -48,7 +50,7 @@ impl Store {
         settings: &StoreSettings,
         chain_key: Option<ChainKey>,
     ) -> Result<Arc<Self>, StoreError> {
-        Self::open_with_others(settings, chain_key, false).await
+        Self::open_with(settings, chain_key, false, Sharing::WithOthers).await
     }
 
     /// Opens a database that must exist. Reads the whole file first, and refuses a damaged one.
@@ -59,42 +61,41 @@ impl Store {
         settings: &StoreSettings,
         chain_key: Option<ChainKey>,
     ) -> Result<Arc<Self>, StoreError> {
-        Self::open_with_others(settings, chain_key, true).await
+        Self::open_with(settings, chain_key, true, Sharing::WithOthers).await
     }
 
-    async fn open_with_others(
+    pub(crate) async fn open_with(
         settings: &StoreSettings,
         chain_key: Option<ChainKey>,
         checked: bool,
-    ) -> Result<Arc<Self>, StoreError> {
-        let owned = settings.clone();
-        let opening = spawn_blocking(move || {
-            let connection = open::writer(&owned, checked)?;
-            Ok((connection, InUse::shared(&owned.path)?))
-        });
-        let (connection, in_use) = opening.await.unwrap_or(Err(StoreError::Closed))?;
-        Self::on(settings, connection, chain_key, Some(in_use))
-    }
-
-    /// The store on an open database. Without `in_use` the caller holds the lock.
-    pub(crate) fn on(
-        settings: &StoreSettings,
-        mut connection: Connection,
-        chain_key: Option<ChainKey>,
-        in_use: Option<InUse>,
+        sharing: Sharing,
     ) -> Result<Arc<Self>, StoreError> {
         let settings = Arc::new(settings.clone());
-        let chain_key = match chain_key {
-            None => None,
-            Some(key) => Some(Arc::new(with_former(key, &mut connection, &settings)?)),
-        };
+        let owned = settings.clone();
+        let opening = spawn_blocking(move || {
+            let mut opened = opening::open(&owned, checked, sharing)?;
+            let key = chain_key.map(|key| with_former(key, &mut opened.connection, &owned));
+            Ok((opened, key.transpose()?))
+        });
+        let (opened, chain_key) = opening.await.unwrap_or(Err(StoreError::Closed))?;
+        Self::on(settings, opened, chain_key.map(Arc::new))
+    }
+
+    fn on(
+        settings: Arc<StoreSettings>,
+        opened: Opened,
+        chain_key: Option<Arc<ChainKey>>,
+    ) -> Result<Arc<Self>, StoreError> {
+        let clock = Arc::new(SharedClock::default());
         let commits = Arc::new(AtomicU64::new(0));
         let arrivals = Arc::new(Arrivals::default());
         let writer = Writer {
             settings: settings.clone(),
             chain_key: chain_key.clone(),
-            connection: Some(connection),
+            connection: Some(opened.connection),
             seen: None,
+            secrets: opened.secrets,
+            clock: clock.clone(),
             commits: commits.clone(),
             arrivals: arrivals.clone(),
         };
@@ -104,11 +105,12 @@ impl Store {
             readers: Arc::new(Readers::of(settings.clone())),
             settings,
             chain_key,
-            in_use: Mutex::new(in_use),
+            in_use: Mutex::new(opened.in_use),
             inbox: Mutex::new(Some(inbox)),
             writer: Mutex::new(Some(writer)),
             commits,
             arrivals,
+            clock,
         }))
     }
 
@@ -144,9 +146,9 @@ impl Store {
         self.arrivals.clone()
     }
 
-    /// The path of the database file.
-    pub(crate) fn path(&self) -> &Path {
-        &self.settings.path
+    /// The clock of the database, by which several gateways go.
+    pub(crate) fn clock(&self) -> Arc<SharedClock> {
+        self.clock.clone()
     }
 
     pub(crate) fn settings(&self) -> &StoreSettings {

@@ -15,7 +15,9 @@ use super::arrivals::{Arrivals, Due};
 use super::changes::{Changes, Inbox, Job, Work};
 use super::connection::Connection;
 use super::error::Failure;
-use super::settings::StoreSettings;
+use super::postgresql::Begun;
+use super::settings::{NEWEST_SCHEMA, StoreSettings};
+use super::shared_clock::SharedClock;
 use crate::audit::ChainKey;
 use crate::measures::{BATCH_SIZE, COMMIT_FAILURES, COMMIT_TIME};
 
@@ -32,6 +34,10 @@ pub(super) struct Writer {
     pub(super) connection: Option<Connection>,
     /// The last mark of others' commits.
     pub(super) seen: Option<i64>,
+    /// How often the secrets had been changed when the store was opened, if several gateways may
+    /// use the database.
+    pub(super) secrets: Option<i64>,
+    pub(super) clock: Arc<SharedClock>,
     pub(super) commits: Arc<AtomicU64>,
     pub(super) arrivals: Arc<Arrivals>,
 }
@@ -89,9 +95,12 @@ impl Writer {
             return;
         };
         // A failure shows at the next change.
-        let Ok(mark) = connection.mark_of_others() else {
+        let Ok((mark, begun)) = connection.mark_of_others() else {
             return;
         };
+        if let Some(begun) = begun {
+            self.clock.set(begun.now);
+        }
         // A new connection counts from anywhere.
         if self.seen.replace(mark).is_some_and(|seen| seen != mark) {
             self.arrivals.wake(Due::ANYTHING);
@@ -99,14 +108,16 @@ impl Writer {
     }
 
     fn commit(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), Failure> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => {
-                self.seen = None;
-                Connection::writing(&self.settings)?
-            }
-        };
-        let outcome = self.transact(&mut connection, batch);
+        let (mut connection, begun) = self.begin_transaction()?;
+        let outcome = self
+            .heed(begun)
+            .and_then(|()| self.transact(&mut connection, batch));
+        if outcome.is_err() {
+            // The database may have rolled everything back by itself.
+            let _ = connection.run("ROLLBACK");
+        } else if batch.iter().any(|job| job.failure().is_none()) {
+            self.commits.fetch_add(1, Ordering::Relaxed);
+        }
         let is_sound = match &outcome {
             Ok(()) => !batch
                 .iter()
@@ -114,13 +125,57 @@ impl Writer {
                 .any(Failure::spoils_connection),
             Err(failure) => failure.is_busy(),
         };
+        self.keep(connection, is_sound);
+        outcome
+    }
+
+    /// Begins a transaction. A connection that was lost since the last one is opened again: nothing
+    /// is lost with it.
+    fn begin_transaction(&mut self) -> Result<(Connection, Option<Begun>), Failure> {
+        if let Some(mut connection) = self.connection.take() {
+            match connection.begin(&self.settings) {
+                Ok(begun) => return Ok((connection, begun)),
+                Err(error) if error.is_busy() => {
+                    let _ = connection.run("ROLLBACK");
+                    self.connection = Some(connection);
+                    return Err(error.into());
+                }
+                Err(_) => self.keep(connection, false),
+            }
+        }
+        self.seen = None;
+        let mut connection = Connection::writing(&self.settings)?;
+        let begun = connection.begin(&self.settings)?;
+        Ok((connection, begun))
+    }
+
+    fn keep(&mut self, connection: Connection, is_sound: bool) {
         if is_sound {
             self.connection = Some(connection);
         } else {
             // Closing can only fail for the reason known already.
             let _ = connection.close();
         }
-        outcome
+    }
+
+    /// Heeds what others did in the database of several gateways: its time counts, and a gateway
+    /// that has the former secrets or an older schema changes nothing any more.
+    fn heed(&mut self, begun: Option<Begun>) -> Result<(), Failure> {
+        let Some(begun) = begun else {
+            return Ok(());
+        };
+        self.clock.set(begun.now);
+        if begun.usable_from > NEWEST_SCHEMA {
+            return Err(Failure::Schema(begun.usable_from));
+        }
+        if self.secrets.is_some_and(|known| known != begun.secrets) {
+            return Err(Failure::SecretsChanged);
+        }
+        let others = |seen| seen + 1 != begun.commits;
+        if self.seen.replace(begun.commits).is_some_and(others) {
+            self.arrivals.wake(Due::ANYTHING);
+        }
+        Ok(())
     }
 
     fn transact(
@@ -128,18 +183,10 @@ impl Writer {
         connection: &mut Connection,
         batch: &mut [Box<dyn Job>],
     ) -> Result<(), Failure> {
-        connection.begin()?;
-        let outcome = match &mut *batch {
+        match batch {
             [alone] => self.apply_alone(alone.as_mut(), connection),
             several => self.apply_all(several, connection),
-        };
-        if outcome.is_err() {
-            // The database may have rolled everything back by itself.
-            let _ = connection.run("ROLLBACK");
-        } else if batch.iter().any(|job| job.failure().is_none()) {
-            self.commits.fetch_add(1, Ordering::Relaxed);
         }
-        outcome
     }
 
     /// Needs no savepoint, as the job is alone in its transaction.
@@ -180,9 +227,9 @@ impl Writer {
         let Some(mut connection) = self.connection else {
             return;
         };
-        let closed = connection.settle().and_then(|()| connection.close());
+        let closed = connection.settle().and_then(|_| connection.close());
         if let Err(error) = closed {
-            tracing::warn!(path = %self.settings.path.display(), %error, "store not closed well");
+            tracing::warn!(place = self.settings.place(), %error, "store not closed well");
         }
     }
 }

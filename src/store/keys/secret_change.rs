@@ -11,9 +11,8 @@ use super::tables;
 use crate::audit::ChainKey;
 use crate::faults::{self, FaultPoint};
 use crate::store::audit::hand_over::hand_over;
-use crate::store::database::sqlite::{Access, SqliteConnection, open};
 use crate::store::database::{
-    Changes, Connection, DatabaseError, Failure, InUse, Store, StoreError, StoreSettings, Text,
+    Changes, Connection, DatabaseError, Failure, Sharing, Store, StoreError, StoreSettings, Text,
 };
 use crate::{
     kms::{Revision, SealedRows, TablesError},
@@ -34,10 +33,7 @@ pub(crate) struct SecretChange {
 }
 
 /// A store that one process has alone.
-pub(crate) struct StoreAlone {
-    store: Arc<Store>,
-    _in_use: InUse,
-}
+pub(crate) struct StoreAlone(Arc<Store>);
 
 impl StoreAlone {
     /// Opens the database if it is sound and no other process uses it.
@@ -49,25 +45,17 @@ impl StoreAlone {
         settings: &StoreSettings,
         chain_key: ChainKey,
     ) -> Result<Self, StoreError> {
-        let owned = settings.clone();
-        let opening = spawn_blocking(move || {
-            let connection = open::writer(&owned, true)?;
-            Ok((connection, InUse::alone(&owned.path)?))
-        });
-        let (connection, in_use) = opening.await.unwrap_or(Err(StoreError::Closed))?;
-        Ok(Self {
-            store: Store::on(settings, connection, Some(chain_key), None)?,
-            _in_use: in_use,
-        })
+        let opening = Store::open_with(settings, Some(chain_key), true, Sharing::Alone);
+        Ok(Self(opening.await?))
     }
 
     pub(crate) fn store(&self) -> &Store {
-        &self.store
+        &self.0
     }
 
     /// All rows that the storage key seals.
     pub(crate) async fn sealed_rows(&self) -> Result<SealedRows, StoreError> {
-        self.store.read(tables::sealed_rows).await
+        self.0.read(tables::sealed_rows).await
     }
 
     /// Makes the change, whole or not at all, and then scrubs the file.
@@ -76,7 +64,7 @@ impl StoreAlone {
     /// After [`TablesError::Changed`] nothing is changed. After [`StoreError::NotScrubbed`] the
     /// change is made, but replaced content may still be in the file.
     pub(crate) async fn change(self, change: SecretChange) -> Result<(), TablesError> {
-        self.store
+        self.0
             .change(move |changes| replace(&change, changes))
             .await??;
         faults::pass(FaultPoint::AfterSecretCommit);
@@ -89,11 +77,11 @@ impl StoreAlone {
     /// # Errors
     /// [`StoreError::NotScrubbed`].
     pub(crate) async fn scrub(self) -> Result<(), StoreError> {
-        self.store.close().await;
-        let settings = self.store.settings().clone();
+        self.0.close().await;
+        let settings = self.0.settings().clone();
         let scrubbed = spawn_blocking(move || scrub(&settings)).await;
         let not_scrubbed = |cause| StoreError::NotScrubbed {
-            path: self.store.path().to_owned(),
+            place: self.0.settings().place(),
             cause,
         };
         match scrubbed {
@@ -108,19 +96,19 @@ impl StoreAlone {
 
     /// Closes the store and changes nothing.
     pub(crate) async fn close(self) {
-        self.store.close().await;
+        self.0.close().await;
     }
 }
 
-/// Rebuilds the file and empties its log. False if another program's reading prevents that.
+/// Rebuilds what held secrets, and empties the log of changes. False if another program's reading
+/// prevents that.
 fn scrub(settings: &StoreSettings) -> Result<bool, DatabaseError> {
-    let mut connection = SqliteConnection::open(settings, Access::Write)?;
-    connection.run("VACUUM")?;
+    let mut connection = Connection::writing(settings)?;
+    connection.rebuild(&["storage_key", "kmc_keys", "modules", "vending_keys"])?;
     faults::pass(FaultPoint::AfterVacuum);
-    let emptied = connection.all("PRAGMA wal_checkpoint(TRUNCATE)", &[])?;
+    let is_settled = connection.settle()?;
     connection.close()?;
-    let busy = emptied.first().map(|row| row.get::<i64>("busy"));
-    Ok(busy.transpose()? == Some(0))
+    Ok(is_settled)
 }
 
 fn replace(change: &SecretChange, changes: &mut Changes<'_>) -> Result<Outcome, Failure> {
@@ -159,6 +147,10 @@ fn replace(change: &SecretChange, changes: &mut Changes<'_>) -> Result<Outcome, 
         Some(detail) => changes.kms_changed(change.at, detail)?,
         None => changes.count_revision()?,
     }
+    // Whoever has the former secrets finds this, and changes nothing any more.
+    changes
+        .connection
+        .execute("UPDATE writer SET secrets = secrets + 1", &[])?;
     faults::pass(FaultPoint::BeforeSecretCommit);
     Ok(Ok(()))
 }

@@ -6,7 +6,34 @@
 -- are nonce, ciphertext and tag. What is true or false is 1 or 0.
 
 CREATE TABLE schema_version (
-    version INTEGER NOT NULL
+    version     INTEGER NOT NULL,
+    -- Version of the oldest program that may use the database.
+    usable_from INTEGER NOT NULL
+) STRICT;
+
+-- Several gateways ------------------------------------------------------------------------------
+
+-- In PostgreSQL whoever changes something locks this row first, so that changes come one after the
+-- other. In SQLite the lock is on the file.
+CREATE TABLE writer (
+    id      INTEGER PRIMARY KEY CHECK (id = 1),
+    -- Transactions that changed something.
+    commits INTEGER NOT NULL,
+    -- Changes of the secrets. A gateway with the former ones changes nothing any more.
+    secrets INTEGER NOT NULL
+) STRICT;
+INSERT INTO writer VALUES (1, 0, 0);
+
+-- The gateways of the database.
+CREATE TABLE nodes (
+    name    TEXT    PRIMARY KEY,
+    -- Version of its program.
+    version TEXT    NOT NULL,
+    -- Digest of its policy.
+    policy  TEXT    NOT NULL,
+    -- How far its machine's clock is ahead of the database's.
+    ahead   INTEGER NOT NULL,
+    seen_at INTEGER NOT NULL
 ) STRICT;
 
 -- The spool ------------------------------------------------------------------------------------
@@ -51,7 +78,9 @@ CREATE TABLE requests (
     -- Standing of the requester when the request was accepted: policy::Requester.
     requester    TEXT    NOT NULL,
     -- The client's network, if it says something about the sender.
-    network      TEXT
+    network      TEXT,
+    -- The gateway that leased it last.
+    node         TEXT
 ) STRICT;
 CREATE INDEX requests_of_sender ON requests (sender, sequence);
 CREATE INDEX requests_of_target ON requests (target) WHERE target IS NOT NULL;
@@ -137,6 +166,8 @@ CREATE TABLE deliveries (
     place       INTEGER NOT NULL DEFAULT 0,
     -- Whether Postfix refused the last attempt for a reason other than the address.
     refused     INTEGER NOT NULL DEFAULT 0,
+    -- The gateway that leased it last.
+    node        TEXT,
     UNIQUE (reply, target)
 ) STRICT;
 CREATE INDEX deliveries_of_target ON deliveries (target, place);
@@ -157,8 +188,10 @@ CREATE TABLE delivery_troubles (
 
 -- Postfix's reply port while it takes no replies.
 CREATE TABLE port_troubles (
+    -- The gateway beside that Postfix.
+    node        TEXT    NOT NULL,
     -- Address and port.
-    port        TEXT    PRIMARY KEY,
+    port        TEXT    NOT NULL,
     -- When the trouble began.
     began_at    INTEGER NOT NULL,
     -- When the last attempt began.
@@ -173,7 +206,8 @@ CREATE TABLE port_troubles (
     -- Delivery by which the port is being tried.
     trial       INTEGER,
     -- Reason of the last failure.
-    trouble     TEXT    NOT NULL
+    trouble     TEXT    NOT NULL,
+    PRIMARY KEY (node, port)
 ) STRICT;
 
 -- Counts of the whole spool.
@@ -342,9 +376,10 @@ CREATE TABLE stsa_updates (
 
 -- The clock ------------------------------------------------------------------------------------
 
--- How the clock ran: src/time/record.rs explains each value.
+-- How the clock of each machine ran: src/time/record.rs explains each value.
 CREATE TABLE clock (
-    id     INTEGER PRIMARY KEY CHECK (id = 1),
+    -- The gateway on it. In SQLite there is one, and it has no name here.
+    node   TEXT    PRIMARY KEY,
     line   INTEGER NOT NULL,
     now    INTEGER NOT NULL,
     uptime INTEGER NOT NULL
@@ -352,9 +387,11 @@ CREATE TABLE clock (
 
 -- Its stretches, the oldest first. The last one is the present one.
 CREATE TABLE clock_stretches (
-    sequence     INTEGER PRIMARY KEY,
+    node         TEXT    NOT NULL,
+    place        INTEGER NOT NULL,
     begun        INTEGER NOT NULL,
     ended        INTEGER NOT NULL,
     behind       INTEGER NOT NULL,
-    of_this_boot INTEGER NOT NULL
+    of_this_boot INTEGER NOT NULL,
+    PRIMARY KEY (node, place)
 ) STRICT;

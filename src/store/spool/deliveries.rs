@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::leases::{self, First, LeaseToken, Leased, Leasing};
 use super::replies;
-use super::reply_port::{self, PortTrouble};
+use super::reply_port::{self, PortTrouble, ReplyPort};
 use super::wait::Wait;
 use crate::request_id::RequestId;
 use crate::store::database::{
@@ -53,7 +53,8 @@ impl Store {
         port: SocketAddr,
         now: Timestamp,
     ) -> Result<Option<Timestamp>, StoreError> {
-        self.read(move |connection| next_due(port, now, connection))
+        let port = self.reply_port(port);
+        self.read(move |connection| next_due(&port, now, connection))
             .await
     }
 
@@ -65,6 +66,7 @@ impl Store {
         leasing: Leasing<LeasedDelivery>,
         port: SocketAddr,
     ) -> Result<Option<LeasedDelivery>, StoreError> {
+        let port = self.reply_port(port);
         self.change(move |changes| Lease { leasing, port }.apply(changes))
             .await
     }
@@ -83,7 +85,7 @@ impl Store {
 }
 
 fn next_due(
-    port: SocketAddr,
+    port: &ReplyPort,
     now: Timestamp,
     connection: &mut Connection,
 ) -> Result<Option<Timestamp>, DatabaseError> {
@@ -101,7 +103,8 @@ fn next_due(
 macro_rules! lease {
     ($due:literal, $condition:literal) => {
         concat!(
-            "UPDATE deliveries SET attempts = attempts + 1, waits_since = $1, waits_until = $2
+            "UPDATE deliveries SET attempts = attempts + 1, waits_since = $1, waits_until = $2,
+                 node = $4
              WHERE sequence = coalesce(
                  (SELECT sequence FROM deliveries WHERE turn = 1 AND waits_until <= $1 ",
             $due,
@@ -125,19 +128,19 @@ macro_rules! lease {
     };
 }
 
-/// The same if the port $4 is in no trouble.
+/// The same if the port $5 of the gateway $4 is in no trouble.
 macro_rules! lease_at_sound_port {
     ($due:literal) => {
         lease!(
             $due,
-            "NOT EXISTS (SELECT 1 FROM port_troubles WHERE port = $4)"
+            "NOT EXISTS (SELECT 1 FROM port_troubles WHERE node = $4 AND port = $5)"
         )
     };
 }
 
 struct Lease {
     leasing: Leasing<LeasedDelivery>,
-    port: SocketAddr,
+    port: ReplyPort,
 }
 
 impl Lease {
@@ -149,7 +152,7 @@ impl Lease {
                 continue;
             }
             if trial.is_some() {
-                reply_port::begin_trial(self.port, row, self.leasing.now, changes.connection)?;
+                reply_port::begin_trial(&self.port, row, self.leasing.now, changes.connection)?;
             }
             return Ok(Some(read(row, &leased, trial)?));
         }
@@ -165,12 +168,12 @@ impl Lease {
             First::Oldest => lease_at_sound_port!("ORDER BY waits_until, sequence"),
             First::Newest => lease_at_sound_port!("ORDER BY waits_until DESC, sequence DESC"),
         };
-        let leased = self.run(statement, Some(&Text(self.port)), connection)?;
+        let leased = self.run(statement, Some(&Text(self.port.address)), connection)?;
         if let Some(row) = leased {
             return Ok(Some((row, None)));
         }
         let now = self.leasing.now;
-        let Some(trouble) = reply_port::trouble(self.port, now, connection)? else {
+        let Some(trouble) = reply_port::trouble(&self.port, now, connection)? else {
             return Ok(None);
         };
         let row = self.lease_for_trial(&trouble, connection)?;
@@ -200,22 +203,27 @@ impl Lease {
             return Ok(None);
         }
         let statement = lease!(
-            "AND attempts = 0 AND waits_since >= $4 ORDER BY waits_since, sequence",
+            "AND attempts = 0 AND waits_since >= $5 ORDER BY waits_since, sequence",
             "attempts = 0"
         );
         self.run(statement, Some(&trouble.tried_at), connection)
     }
 
-    /// Runs a statement of `lease!`, with its value $4 if it has one.
+    /// Runs a statement of `lease!`, with its value $5 if it has one.
     fn run(
         &self,
         statement: &str,
-        fourth: Option<&dyn Bind>,
+        fifth: Option<&dyn Bind>,
         connection: &mut Connection,
     ) -> Result<Option<Row>, DatabaseError> {
         let wait = Wait::of(self.leasing.now, self.leasing.hold);
-        let mut values: Vec<&dyn Bind> = vec![&wait.since, &wait.until, &wait.clock_was_set_back];
-        values.extend(fourth);
+        let mut values: Vec<&dyn Bind> = vec![
+            &wait.since,
+            &wait.until,
+            &wait.clock_was_set_back,
+            &self.port.node,
+        ];
+        values.extend(fifth);
         connection.optional(statement, &values)
     }
 }

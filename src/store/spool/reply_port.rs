@@ -28,6 +28,12 @@ pub(crate) struct PortTrouble {
     pub(crate) trouble: String,
 }
 
+/// A reply port: that of the Postfix beside one gateway.
+pub(super) struct ReplyPort {
+    pub(super) node: String,
+    pub(super) address: SocketAddr,
+}
+
 /// An attempt that failed because of the port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PortFailure {
@@ -56,6 +62,14 @@ pub(crate) struct HandOver {
 }
 
 impl Store {
+    /// The port at this address of the Postfix beside this gateway.
+    pub(super) fn reply_port(&self, address: SocketAddr) -> ReplyPort {
+        ReplyPort {
+            node: self.settings().node.clone(),
+            address,
+        }
+    }
+
     /// Notes that a port takes no replies. True if that is new.
     pub(crate) async fn port_fails(&self, failure: PortFailure) -> Result<bool, StoreError> {
         self.change(|changes| fails(failure, changes)).await
@@ -77,13 +91,14 @@ impl Store {
         port: SocketAddr,
         now: Timestamp,
     ) -> Result<HandOver, StoreError> {
-        self.read(move |connection| hand_over(port, now, connection))
+        let port = self.reply_port(port);
+        self.read(move |connection| hand_over(&port, now, connection))
             .await
     }
 }
 
 fn hand_over(
-    port: SocketAddr,
+    port: &ReplyPort,
     now: Timestamp,
     connection: &mut Connection,
 ) -> Result<HandOver, DatabaseError> {
@@ -105,7 +120,7 @@ fn hand_over(
 
 /// The trouble of a port, if it is in any.
 pub(super) fn trouble(
-    port: SocketAddr,
+    port: &ReplyPort,
     now: Timestamp,
     connection: &mut Connection,
 ) -> Result<Option<PortTrouble>, DatabaseError> {
@@ -116,8 +131,8 @@ pub(super) fn trouble(
              WHERE sequence = trial AND waits_until > $2 AND waits_since <= $3 AND NOT EXISTS (
                  SELECT 1 FROM delivery_troubles WHERE delivery = sequence AND attempt = attempts)
          ) AS trial_until
-         FROM port_troubles WHERE port = $1",
-        &[&Text(port), &now, &clock_was_set_back],
+         FROM port_troubles WHERE node = $4 AND port = $1",
+        &[&Text(port.address), &now, &clock_was_set_back, &port.node],
     )?;
     row.map(|row| {
         let tried_at: Timestamp = row.get("tried_at")?;
@@ -127,7 +142,7 @@ pub(super) fn trouble(
             false => row.get("waits_until")?,
         };
         Ok(PortTrouble {
-            port,
+            port: port.address,
             since: row.get("began_at")?,
             tried_at,
             until: trial_until.unwrap_or(waits_until),
@@ -142,14 +157,14 @@ pub(super) fn trouble(
 
 /// Notes that a trial of the port has begun, by the delivery in this row.
 pub(super) fn begin_trial(
-    port: SocketAddr,
+    port: &ReplyPort,
     delivery: i64,
     now: Timestamp,
     connection: &mut Connection,
 ) -> Result<(), DatabaseError> {
     connection.execute(
-        "UPDATE port_troubles SET trial = $1, tried_at = $2 WHERE port = $3",
-        &[&delivery, &now, &Text(port)],
+        "UPDATE port_troubles SET trial = $1, tried_at = $2 WHERE node = $4 AND port = $3",
+        &[&delivery, &now, &Text(port.address), &port.node],
     )?;
     Ok(())
 }
@@ -166,23 +181,32 @@ fn fails(failure: PortFailure, changes: &mut Changes<'_>) -> Result<bool, Failur
     } = failure;
     let noted = changes.connection.optional(
         "INSERT INTO port_troubles
-             (port, began_at, tried_at, waits_until, failures, refuses, trouble)
-         VALUES ($1, $2, $2, $3, 1, $4, $5)
-         ON CONFLICT (port) DO UPDATE SET waits_until = excluded.waits_until, trial = NULL,
+             (node, port, began_at, tried_at, waits_until, failures, refuses, trouble)
+         VALUES ($7, $1, $2, $2, $3, 1, $4, $5)
+         ON CONFLICT (node, port) DO UPDATE SET waits_until = excluded.waits_until, trial = NULL,
              failures = port_troubles.failures + 1, refuses = excluded.refuses,
              trouble = excluded.trouble
              WHERE $6 = 1
          RETURNING failures",
-        &[&Text(port), &at, &until, &refuses, &trouble, &is_trial],
+        &[
+            &Text(port),
+            &at,
+            &until,
+            &refuses,
+            &trouble,
+            &is_trial,
+            &changes.settings.node,
+        ],
     )?;
     let failures = noted.map(|row| row.get::<u32>("failures")).transpose()?;
     Ok(failures == Some(1))
 }
 
 fn works(port: SocketAddr, at: Timestamp, changes: &mut Changes<'_>) -> Result<bool, Failure> {
-    let ended = changes
-        .connection
-        .execute("DELETE FROM port_troubles WHERE port = $1", &[&Text(port)])?;
+    let ended = changes.connection.execute(
+        "DELETE FROM port_troubles WHERE node = $2 AND port = $1",
+        &[&Text(port), &changes.settings.node],
+    )?;
     if ended == 0 {
         return Ok(false);
     }

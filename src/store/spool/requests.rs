@@ -103,7 +103,8 @@ fn next_due(connection: &mut Connection) -> Result<Option<Timestamp>, DatabaseEr
 macro_rules! lease {
     ($order:literal) => {
         concat!(
-            "UPDATE requests SET attempts = attempts + 1, waits_since = $1, waits_until = $2
+            "UPDATE requests SET attempts = attempts + 1, waits_since = $1, waits_until = $2,
+                 node = $4
              WHERE sequence = coalesce(
                  (SELECT sequence FROM requests
                   WHERE turn = 1 AND requester = 'verified' AND waits_until <= $1
@@ -135,7 +136,12 @@ fn lease(
         let wait = Wait::of(leasing.now, leasing.hold);
         let leased = changes.connection.optional(
             statement,
-            &[&wait.since, &wait.until, &wait.clock_was_set_back],
+            &[
+                &wait.since,
+                &wait.until,
+                &wait.clock_was_set_back,
+                &changes.settings.node,
+            ],
         )?;
         let Some(leased) = leased else {
             return Ok(None);

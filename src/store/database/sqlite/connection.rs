@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::types::{Null, ToSqlOutput, ValueRef};
-use rusqlite::{OpenFlags, Rows, Statement, ToSql};
+use rusqlite::{OpenFlags, Statement, ToSql};
 
 use crate::store::database::error::DatabaseError;
 use crate::store::database::row::{Cell, Row};
@@ -87,16 +87,27 @@ impl SqliteConnection {
         Ok(statement.raw_execute()? as u64)
     }
 
-    pub(crate) fn all(
+    /// Gives each row to `take`. Reads to the end: what a statement changes beside the rows that it
+    /// gives is changed then.
+    pub(crate) fn each(
         &mut self,
         statement: &str,
         values: &[&dyn Bind],
-    ) -> Result<Vec<Row>, DatabaseError> {
+        take: &mut dyn FnMut(Row) -> Result<(), DatabaseError>,
+    ) -> Result<(), DatabaseError> {
         let mut statement = self.0.prepare_cached(statement)?;
         bind(&mut statement, values)?;
         let columns = statement.column_names();
         let columns: Arc<[String]> = columns.into_iter().map(str::to_owned).collect();
-        read(&columns, statement.raw_query())
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next()? {
+            let cells = (0..columns.len()).map(|place| cell(row.get_ref(place)?));
+            take(Row {
+                columns: columns.clone(),
+                cells: cells.collect::<Result<_, _>>()?,
+            })?;
+        }
+        Ok(())
     }
 
     /// Closes the connection, which the last one of a database does with its write-ahead log too.
@@ -138,19 +149,6 @@ impl ToSql for Value<'_> {
             Self::Integer(None) | Self::Text(None) | Self::Bytes(None) => ToSqlOutput::from(Null),
         })
     }
-}
-
-/// Reads to the end: what a statement changes beside the rows that it gives is changed then.
-fn read(columns: &Arc<[String]>, mut given: Rows<'_>) -> Result<Vec<Row>, DatabaseError> {
-    let mut rows = Vec::new();
-    while let Some(row) = given.next()? {
-        let cells = (0..columns.len()).map(|place| cell(row.get_ref(place)?));
-        rows.push(Row {
-            columns: columns.clone(),
-            cells: cells.collect::<Result<_, _>>()?,
-        });
-    }
-    Ok(rows)
 }
 
 fn cell(value: ValueRef<'_>) -> Result<Cell, DatabaseError> {

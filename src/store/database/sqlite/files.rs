@@ -50,7 +50,7 @@ pub(super) fn refuse_empty(path: &Path) -> Result<(), StoreError> {
             Err(cannot("look at the database", path)(error))
         }
         _ => Err(StoreError::Empty {
-            path: path.to_owned(),
+            place: path.display().to_string(),
         }),
     }
 }

@@ -17,14 +17,14 @@ impl InUse {
     /// Shares the lock with other processes.
     pub(crate) fn shared(path: &Path) -> Result<Self, StoreError> {
         let changing = || StoreError::SecretsBeingChanged {
-            path: path.to_owned(),
+            place: path.display().to_string(),
         };
         Self::hold(path, File::try_lock_shared, changing)
     }
 
     pub(crate) fn alone(path: &Path) -> Result<Self, StoreError> {
         let in_use = || StoreError::InUse {
-            path: path.to_owned(),
+            place: path.display().to_string(),
         };
         Self::hold(path, File::try_lock, in_use)
     }

@@ -27,7 +27,7 @@ pub(crate) fn failed(cause: DatabaseError, path: &Path) -> StoreError {
     match cause.is_damage() {
         true => damaged(path, &cause.to_string()),
         false => StoreError::Database {
-            path: path.to_owned(),
+            place: path.display().to_string(),
             cause,
         },
     }

@@ -124,7 +124,7 @@ mod tests {
     use tokio::task::JoinSet;
 
     use super::*;
-    use crate::store::database::migrations::NEWEST;
+    use crate::store::database::settings::NEWEST_SCHEMA;
     use crate::store::testing::{HOLD, TestStore, at, chain_key, completion, request};
     use crate::store::{Leasing, NewRequest, Store};
 
@@ -216,19 +216,19 @@ mod tests {
     #[tokio::test]
     async fn a_newer_schema_is_refused_by_both_versions() {
         let test = TestStore::new().await;
-        test.execute("UPDATE schema_version SET version = 999")
+        test.execute("UPDATE schema_version SET version = 999, usable_from = 999")
             .await;
         let error = refusal(&test.settings).await;
         assert!(matches!(
             error,
             StoreError::Schema {
                 found: 999,
-                known: NEWEST,
+                known: NEWEST_SCHEMA,
                 ..
             }
         ));
         let text = error.to_string();
-        let known = format!("version {NEWEST};");
+        let known = format!("version {NEWEST_SCHEMA};");
         assert!(text.contains("999") && text.contains(&known), "{text}");
     }
 

@@ -55,8 +55,13 @@ const QUEUE: &str = "SELECT false AS is_reply, sequence, id AS request_id, queue
      ORDER BY accepted_at, request_id, is_reply, sequence";
 
 fn queue(now: Timestamp, connection: &mut Connection) -> Result<Vec<Queued>, DatabaseError> {
-    let rows = rows(None, connection)?;
-    rows.iter().map(|row| read(row, now)).collect()
+    // Of each row only the header is kept: there may be thousands.
+    let mut queued = Vec::new();
+    connection.each(QUEUE, &[&None::<Text<RequestId>>], |row| {
+        queued.push(read(&row, now)?);
+        Ok(())
+    })?;
+    Ok(queued)
 }
 
 fn story(
@@ -65,7 +70,7 @@ fn story(
     connection: &mut Connection,
 ) -> Result<RequestStory, DatabaseError> {
     let mut waiting = Vec::new();
-    for row in &rows(Some(request_id), connection)? {
+    for row in &connection.all(QUEUE, &[&Some(Text(request_id))])? {
         let sequence = row.get("sequence")?;
         let of = match row.get("is_reply")? {
             true => Of::Delivery(sequence),
@@ -82,13 +87,6 @@ fn story(
         message: message(request_id, connection)?,
         entries: entries_of(request_id, connection)?,
     })
-}
-
-fn rows(
-    request_id: Option<RequestId>,
-    connection: &mut Connection,
-) -> Result<Vec<Row>, DatabaseError> {
-    connection.all(QUEUE, &[&request_id.map(Text)])
 }
 
 fn read(row: &Row, now: Timestamp) -> Result<Queued, DatabaseError> {

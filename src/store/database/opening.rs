@@ -1,0 +1,95 @@
+//! Opens the database of either engine, with its schema up to date.
+
+use jiff::SignedDuration;
+
+use super::connection::Connection;
+use super::error::{DatabaseError, Failure, StoreError};
+use super::migrations::{migrate, refuse_newer};
+use super::settings::StoreSettings;
+use super::sqlite::{InUse, open};
+
+/// Time for which a gateway that said nothing counts as one that uses the database.
+const SAID_NOTHING: SignedDuration = SignedDuration::from_secs(30);
+
+/// Who may have the database open at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    WithOthers,
+    Alone,
+}
+
+/// An open database.
+pub(crate) struct Opened {
+    /// The connection that is to write.
+    pub(crate) connection: Connection,
+    /// The lock on the store, if it is a file.
+    pub(crate) in_use: Option<InUse>,
+    /// How often the secrets were changed, if several gateways may use the database.
+    pub(super) secrets: Option<i64>,
+}
+
+/// Opens the database, and makes it if it is missing. With `checked` it must exist and be sound.
+pub(crate) fn open(
+    settings: &StoreSettings,
+    checked: bool,
+    sharing: Sharing,
+) -> Result<Opened, StoreError> {
+    if settings.postgresql.is_some() {
+        return open_server(settings, checked, sharing);
+    }
+    let connection = open::writer(settings, checked)?;
+    let in_use = match sharing {
+        Sharing::WithOthers => InUse::shared(&settings.path),
+        Sharing::Alone => InUse::alone(&settings.path),
+    };
+    Ok(Opened {
+        connection,
+        in_use: Some(in_use?),
+        secrets: None,
+    })
+}
+
+fn open_server(
+    settings: &StoreSettings,
+    checked: bool,
+    sharing: Sharing,
+) -> Result<Opened, StoreError> {
+    let failed = |error: DatabaseError| Failure::from(error).of(settings);
+    let mut connection = Connection::writing(settings).map_err(failed)?;
+    if checked && refuse_newer(&mut connection, settings)? == 0 {
+        return Err(StoreError::Empty {
+            place: settings.place(),
+        });
+    }
+    migrate(&mut connection, settings)?;
+    if sharing == Sharing::Alone {
+        require_alone(&mut connection, settings)?;
+    }
+    let secrets = connection
+        .scalar("SELECT secrets FROM writer", &[])
+        .map_err(failed)?;
+    Ok(Opened {
+        connection,
+        in_use: None,
+        secrets: Some(secrets),
+    })
+}
+
+/// Refuses while a gateway uses the database. One that begins later finds the change of the
+/// secrets, and changes nothing with the former ones.
+fn require_alone(connection: &mut Connection, settings: &StoreSettings) -> Result<(), StoreError> {
+    let failed = |error: DatabaseError| Failure::from(error).of(settings);
+    let now = connection.now().map_err(failed)?;
+    let living: i64 = connection
+        .scalar(
+            "SELECT count(*) FROM nodes WHERE seen_at > $1",
+            &[&now.saturating_sub(SAID_NOTHING).unwrap_or(now)],
+        )
+        .map_err(failed)?;
+    match living {
+        0 => Ok(()),
+        _ => Err(StoreError::InUse {
+            place: settings.place(),
+        }),
+    }
+}

@@ -1,0 +1,273 @@
+//! A connection to the PostgreSQL server that may be written to. The thread that uses it waits for
+//! each answer, but never for ever.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::TryStreamExt as _;
+use jiff::Timestamp;
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+use tokio_postgres::types::{FromSql, ToSql, Type};
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use super::server;
+use super::settings::PostgresqlSettings;
+use crate::store::database::error::DatabaseError;
+use crate::store::database::row::{Cell, Row};
+use crate::store::database::values::{Bind, Value};
+
+/// The longest that the server works at one statement.
+const LONGEST_STATEMENT: Duration = Duration::from_secs(60);
+
+/// Time that the client waits beyond that. Then the connection is lost.
+const BEYOND: Duration = Duration::from_secs(5);
+
+/// Time after which the server ends a transaction whose process says nothing. Others wait for it
+/// no longer than for a lock.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// The same for one that only reads, and that nobody waits for.
+const IDLE_READING: Duration = Duration::from_secs(60);
+
+/// Number of the lock that changes of the schema take: "KMSG".
+const MIGRATION: i64 = 0x4B4D_5347;
+
+/// A connection to PostgreSQL.
+pub(crate) struct PostgresqlConnection {
+    client: Client,
+    /// Moves the bytes while a thread waits. None once dropped.
+    runtime: Option<Runtime>,
+    /// The longest wait for an answer.
+    patience: Duration,
+}
+
+impl PostgresqlConnection {
+    /// Connects to the first host that may be written to.
+    pub(crate) fn open(settings: &PostgresqlSettings) -> Result<Self, DatabaseError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(DatabaseError::encode)?;
+        let client = runtime.block_on(server::connect(settings))?;
+        Ok(Self {
+            client,
+            runtime: Some(runtime),
+            patience: LONGEST_STATEMENT + BEYOND,
+        })
+    }
+
+    /// Begins a transaction that changes something. It waits for those of others, as long as
+    /// `patience`. If this process stops in the midst of it, the server ends it.
+    pub(crate) fn begin(&mut self, patience: Duration) -> Result<Begun, DatabaseError> {
+        let rows = self.run(&format!(
+            "BEGIN; {}; {};
+             UPDATE writer SET commits = commits + 1 RETURNING commits, secrets,
+                 (SELECT max(usable_from) FROM schema_version) AS usable_from,
+                 CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) AS now",
+            within(LONGEST_STATEMENT, IDLE),
+            lock_within(patience),
+        ))?;
+        Begun::read(&rows)
+    }
+
+    /// Begins a transaction that reads everything as it is at one moment.
+    pub(crate) fn begin_reading(&mut self) -> Result<(), DatabaseError> {
+        self.run(&format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}",
+            within(LONGEST_STATEMENT, IDLE_READING),
+        ))
+        .map(drop)
+    }
+
+    /// Begins a transaction that changes the schema, alone among all that do.
+    pub(crate) fn begin_migration(&mut self, patience: Duration) -> Result<(), DatabaseError> {
+        self.run(&format!(
+            "BEGIN; {}; {}; SELECT pg_advisory_xact_lock({MIGRATION})",
+            within(LONGEST_STATEMENT, IDLE),
+            lock_within(patience),
+        ))
+        .map(drop)
+    }
+
+    /// Counts of commits and the time, as [`Self::begin`] has them, without a transaction.
+    pub(crate) fn look(&mut self) -> Result<Begun, DatabaseError> {
+        let rows = self.run(
+            "SELECT commits, secrets, (SELECT max(usable_from) FROM schema_version) AS usable_from,
+                 CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) AS now
+             FROM writer",
+        )?;
+        Begun::read(&rows)
+    }
+
+    /// Runs statements without values. Returns the rows that they give, as texts.
+    pub(crate) fn run(&mut self, statements: &str) -> Result<Vec<Row>, DatabaseError> {
+        let messages = self.wait(self.client.simple_query(statements))?;
+        let mut rows = Vec::new();
+        for message in messages {
+            let SimpleQueryMessage::Row(row) = message else {
+                continue;
+            };
+            let columns = row.columns().iter().map(|column| column.name().to_owned());
+            let cell =
+                |text: Option<&str>| text.map_or(Cell::Null, |text| Cell::Text(text.to_owned()));
+            rows.push(Row {
+                columns: columns.collect(),
+                cells: (0..row.len()).map(|place| cell(row.get(place))).collect(),
+            });
+        }
+        Ok(rows)
+    }
+
+    pub(crate) fn execute(
+        &mut self,
+        statement: &str,
+        values: &[&dyn Bind],
+    ) -> Result<u64, DatabaseError> {
+        let values = bound(values);
+        let parameters: Vec<_> = values.iter().map(parameter).collect();
+        self.wait(self.client.execute_typed(statement, &parameters))
+    }
+
+    /// Gives each row to `take`.
+    pub(crate) fn each(
+        &mut self,
+        statement: &str,
+        values: &[&dyn Bind],
+        take: &mut dyn FnMut(Row) -> Result<(), DatabaseError>,
+    ) -> Result<(), DatabaseError> {
+        let values = bound(values);
+        let parameters = values.iter().map(parameter);
+        let rows = self.wait(self.client.query_typed_raw(statement, parameters))?;
+        let mut rows = pin!(rows);
+        let mut columns: Option<Arc<[String]>> = None;
+        while let Some(row) = self.wait(rows.try_next())? {
+            let columns = columns.get_or_insert_with(|| {
+                let names = row.columns().iter().map(|column| column.name().to_owned());
+                names.collect()
+            });
+            let cells = (0..row.len()).map(|place| row.try_get::<_, Cell>(place));
+            let cells = cells.collect::<Result<_, _>>();
+            take(Row {
+                columns: columns.clone(),
+                cells: cells.map_err(DatabaseError::content)?,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn wait<T>(
+        &self,
+        answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, DatabaseError> {
+        let Some(runtime) = &self.runtime else {
+            return Err(DatabaseError::no_answer(self.patience));
+        };
+        let answer = runtime.block_on(async { timeout(self.patience, answer).await });
+        Ok(answer.map_err(|_| DatabaseError::no_answer(self.patience))??)
+    }
+}
+
+/// What the server says when a transaction begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Begun {
+    /// Number of the transaction among all that changed something.
+    pub(crate) commits: i64,
+    /// How often the secrets were changed.
+    pub(crate) secrets: i64,
+    /// The oldest version of this program's schema that may use the database.
+    pub(crate) usable_from: i64,
+    /// The time by the server's clock.
+    pub(crate) now: Timestamp,
+}
+
+impl Begun {
+    fn read(rows: &[Row]) -> Result<Self, DatabaseError> {
+        let row = rows
+            .first()
+            .ok_or_else(|| DatabaseError::content("the table writer has no row"))?;
+        let now = Timestamp::from_microsecond(row.text("now")?);
+        Ok(Self {
+            commits: row.text("commits")?,
+            secrets: row.text("secrets")?,
+            usable_from: row.text("usable_from")?,
+            now: now.map_err(DatabaseError::content)?,
+        })
+    }
+}
+
+/// Limits of this transaction alone, since a pooler gives the session to others afterwards.
+fn within(statement: Duration, idle: Duration) -> String {
+    format!(
+        "SET LOCAL statement_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = {}",
+        statement.as_millis(),
+        idle.as_millis()
+    )
+}
+
+fn lock_within(patience: Duration) -> String {
+    format!("SET LOCAL lock_timeout = {}", patience.as_millis().max(1))
+}
+
+impl Drop for PostgresqlConnection {
+    /// A runtime that is dropped waits for its threads, which asynchronous code must not do.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A value and its type, so that the server need not be asked for it.
+enum Bound<'a> {
+    Integer(Option<i64>),
+    Text(Option<String>),
+    Bytes(Option<&'a [u8]>),
+}
+
+fn bound<'a>(values: &'a [&dyn Bind]) -> Vec<Bound<'a>> {
+    let bound = |value: &'a &dyn Bind| match value.value() {
+        Value::Integer(value) => Bound::Integer(value),
+        // A text of PostgreSQL's holds no NUL. Only a stranger's text could have one.
+        Value::Text(value) => Bound::Text(value.map(|text| text.replace('\0', "\u{FFFD}"))),
+        Value::Bytes(value) => Bound::Bytes(value),
+    };
+    values.iter().map(bound).collect()
+}
+
+fn parameter<'a>(value: &'a Bound<'_>) -> (&'a (dyn ToSql + Sync), Type) {
+    match value {
+        Bound::Integer(value) => (value, Type::INT8),
+        Bound::Text(value) => (value, Type::TEXT),
+        Bound::Bytes(value) => (value, Type::BYTEA),
+    }
+}
+
+impl<'a> FromSql<'a> for Cell {
+    fn from_sql(
+        of: &Type,
+        raw: &'a [u8],
+    ) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(match *of {
+            Type::BOOL => Self::Integer(bool::from_sql(of, raw)?.into()),
+            Type::INT2 => Self::Integer(i16::from_sql(of, raw)?.into()),
+            Type::INT4 => Self::Integer(i32::from_sql(of, raw)?.into()),
+            Type::INT8 => Self::Integer(i64::from_sql(of, raw)?),
+            Type::BYTEA => Self::Bytes(Vec::from_sql(of, raw)?),
+            _ => Self::Text(String::from_sql(of, raw)?),
+        })
+    }
+
+    fn from_sql_null(_: &Type) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self::Null)
+    }
+
+    fn accepts(of: &Type) -> bool {
+        matches!(
+            *of,
+            Type::BOOL | Type::INT2 | Type::INT4 | Type::INT8 | Type::BYTEA
+        ) || <String as FromSql>::accepts(of)
+    }
+}

@@ -164,7 +164,7 @@ mod tests {
     async fn an_older_database_becomes_as_a_new_one_and_loses_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let old = first(&directory);
-        let new = TestStore::new().await;
+        let new = TestStore::sqlite().await;
         let store = Store::open_checked(&old, Some(chain_key())).await.unwrap();
         assert_eq!(schema(&old), schema(&new.settings));
         assert!(!schema(&old).is_empty());

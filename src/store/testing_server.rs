@@ -32,7 +32,8 @@ until "$programs/pg_isready" --quiet --host="$directory"; do
 done
 echo "$directory"
 read -r _ || :
-kill -INT $server
+# Nothing of it is kept.
+kill -QUIT $server
 wait $server || :
 rm --recursive "$directory"
 "#;

@@ -27,5 +27,8 @@ mod damage;
 /// A backup under load, and its restore.
 mod backup;
 
+/// A PostgreSQL server as the store.
+mod postgresql;
+
 /// The store full, at its reserve and read-only.
 mod store_trouble;

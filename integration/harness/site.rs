@@ -36,15 +36,7 @@ impl Layout {
     /// The same with the KMC key on another curve.
     pub fn with_curve(curve: &str) -> Self {
         let layout = Self::without_keys();
-        layout.gateway(&words(&format!(
-            "kmc init --create-master-secret --issuer Example --name K0001 \
-             --expires 20990101T000000Z --curve {curve}"
-        )));
-        for (krn, dkga) in [("1", "02"), ("2", "04")] {
-            layout.gateway(&words(&format!(
-                "vending-key generate --sgc 000439 --krn {krn} --kt 2 --dkga {dkga} --bdt 2014"
-            )));
-        }
+        layout.make_keys(curve);
         layout
     }
 
@@ -60,6 +52,19 @@ impl Layout {
             b"",
         );
         Self { directory, address }
+    }
+
+    /// Makes the master secret, a KMC key and the two vending keys.
+    pub fn make_keys(&self, curve: &str) {
+        self.gateway(&words(&format!(
+            "kmc init --create-master-secret --issuer Example --name K0001 \
+             --expires 20990101T000000Z --curve {curve}"
+        )));
+        for (krn, dkga) in [("1", "02"), ("2", "04")] {
+            self.gateway(&words(&format!(
+                "vending-key generate --sgc 000439 --krn {krn} --kt 2 --dkga {dkga} --bdt 2014"
+            )));
+        }
     }
 
     /// Another Postfix in its place, without the gateway: these files as they
@@ -235,11 +240,24 @@ impl Layout {
 
     /// Starts the gateway by a program that becomes it, with its arguments.
     pub fn start_gateway_by(&self, launcher: &[&str]) -> Gateway {
+        Gateway::start(
+            self.serve_by(launcher),
+            &self.gateway_log(),
+            self.port(8890),
+        )
+    }
+
+    /// The same without waiting until it listens. It may end before.
+    pub fn spawn_gateway_by(&self, launcher: &[&str]) -> Gateway {
+        Gateway::spawn(self.serve_by(launcher), &self.gateway_log())
+    }
+
+    fn serve_by(&self, launcher: &[&str]) -> Command {
         let serve = self.serve();
         let mut command = Command::new(launcher[0]);
         command.args(&launcher[1..]);
         command.arg(serve.get_program()).args(serve.get_args());
-        Gateway::start(command, &self.gateway_log(), self.port(8890))
+        command
     }
 
     fn gateway_log(&self) -> PathBuf {

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     harness::{Postgresql, until},
-    requests::{Asked, PATIENCE, address, help, offer},
+    requests::{Asked, PATIENCE, address, help, offer, send},
     sites::{Laid, Pair},
 };
 
@@ -21,15 +21,39 @@ const BEFORE: usize = 40;
 /// Pause of a sender whose message nobody takes.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Sites on these servers.
+fn laid_out(primary: &Postgresql, standby: &Postgresql) -> Laid {
+    let path = |server: &Postgresql| server.socket().to_str().expect("UTF-8").to_owned();
+    let hosts = [primary, standby].map(|server| toml::Value::from(path(server)));
+    let mut postgresql = primary.settings();
+    postgresql.insert("hosts".to_owned(), hosts.to_vec().into());
+    Laid::impatient(&postgresql)
+}
+
+#[test]
+fn without_its_standby_the_server_keeps_nothing() {
+    let primary = Postgresql::start();
+    let mut standby = primary.standby();
+    let mut pair = laid_out(&primary, &standby).start();
+    pair.allow_trouble();
+    standby.kill();
+    let draft = help(&address(0), "alone");
+    let begun = Instant::now();
+    let refused = offer(&pair.0[0], &draft);
+    assert!(refused.text.starts_with("451 4.3.0"), "{refused:?}");
+    println!("refused after {:.1?}", begun.elapsed());
+    standby.launch();
+    send(&pair, 0, &draft);
+    let asked = Asked::default();
+    asked.add(draft);
+    assert_eq!(asked.assert_answered_once(&pair), 0);
+}
+
 #[test]
 fn no_request_is_lost_or_doubled_when_the_standby_takes_over() {
     let mut primary = Postgresql::start();
     let standby = primary.standby();
-    let sockets = [&primary, &standby]
-        .map(|server| toml::Value::from(server.socket().to_str().expect("UTF-8")));
-    let mut postgresql = primary.settings();
-    postgresql.insert("hosts".to_owned(), sockets.to_vec().into());
-    let mut pair = Laid::impatient(&postgresql).start();
+    let mut pair = laid_out(&primary, &standby).start();
     pair.allow_trouble();
     let processes = [0, 1].map(|number| pair.gateway(number).id());
     let asked = Asked::default();

@@ -1,7 +1,6 @@
 //! The audit log that both gateways write.
 
-use std::collections::BTreeSet;
-
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::sites::Pair;
@@ -23,9 +22,16 @@ impl Log {
         self.entries(event).count()
     }
 
-    /// The ids of the requests with this event.
-    pub fn requests(&self, event: &str) -> BTreeSet<String> {
+    /// The ids of the requests with this event, in order.
+    pub fn requests(&self, event: &str) -> Vec<String> {
         let id = |entry: &Value| entry["request_id"].as_str().expect("an id").to_owned();
         self.entries(event).map(id).collect()
+    }
+
+    /// The times of all entries, in order.
+    pub fn times(&self) -> Vec<Timestamp> {
+        let time = |entry: &Value| entry["time"].as_str().expect("a time").parse();
+        let times: Result<_, _> = self.0.iter().map(time).collect();
+        times.expect("times")
     }
 }

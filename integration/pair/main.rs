@@ -34,6 +34,9 @@ mod copies;
 /// One allowance for both.
 mod allowance;
 
+/// A machine's clock that is wrong.
+mod clocks;
+
 /// The server dead, and its standby in its place.
 mod failover;
 

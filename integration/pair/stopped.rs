@@ -35,8 +35,8 @@ const DELIVERING: [FaultPoint; 3] = [
 /// The server ends a transaction that says nothing for five seconds.
 const HELD_UP: Duration = Duration::from_secs(12);
 
-/// The first gateway, which stops when it passes the point.
-fn stopping_at(point: FaultPoint, pair: &mut Pair) {
+/// Has the first gateway stop when it passes the point.
+pub fn stopping_at(point: FaultPoint, pair: &mut Pair) {
     let site = &mut pair.0[0];
     site.gateway.take().expect("it runs").kill();
     let stop = format!("{VARIABLE}={point:?}:1:stop");

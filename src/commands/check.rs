@@ -6,7 +6,6 @@ mod report;
 use std::{path::Path, sync::Arc};
 
 use clap::Args;
-use jiff::Timestamp;
 
 use self::report::Report;
 use super::{
@@ -16,7 +15,10 @@ use super::{
 use crate::{
     config::Config,
     gateway::{
-        clock::watched, environment::sts_time, key_management, memory_limit::message_memory,
+        clock::{self, watched},
+        environment::sts_time,
+        key_management,
+        memory_limit::message_memory,
         milter_port, reply_port, start,
     },
     kms::{KmcKeys, KmsTables},
@@ -183,7 +185,7 @@ async fn key_warning(config: &Config, store: &Store) -> Result<Option<String>, C
         return Ok(None);
     };
     let rows = store.kmc_keys().await?;
-    let keys = KmcKeys::at(sts_time(Timestamp::now())?, &rows);
+    let keys = KmcKeys::at(sts_time(clock::now(store))?, &rows);
     let ending = keys.run_out(warning.as_signed());
     Ok(ending.map(|ending| ending.to_string()))
 }

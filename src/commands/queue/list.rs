@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     config::{Config, Period},
-    gateway::reply_port,
+    gateway::{clock, reply_port},
     printable::Printable,
     request_id::RequestId,
     store::{Selection, Store, Waits},
@@ -91,7 +91,7 @@ pub(super) async fn run(
     store: &Store,
     arguments: &List,
 ) -> Result<(), CommandError> {
-    let now = Timestamp::now();
+    let now = clock::now(store);
     let queue = store.queue(now).await?;
     let port = store.hand_over(config.reply.smtp, now).await?.trouble;
     let by_name = match &arguments.filter.sender {

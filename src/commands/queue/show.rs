@@ -19,7 +19,7 @@ use super::{
 use crate::{
     audit::Entry,
     config::Config,
-    gateway::reply_port,
+    gateway::{clock, reply_port},
     mail::Header,
     printable::Printable,
     store::{Attempted, PortTrouble, RequestStory, Store},
@@ -66,7 +66,7 @@ pub(super) async fn run(
     arguments: &Show,
 ) -> Result<(), CommandError> {
     let id = find(store, &arguments.id).await?;
-    let now = Timestamp::now();
+    let now = clock::now(store);
     let port = store.hand_over(config.reply.smtp, now).await?.trouble;
     let shown = Shown::new(config, store.request_story(id, now).await?, port);
     match arguments.json {

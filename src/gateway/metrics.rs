@@ -35,7 +35,7 @@ impl Metrics {
         clock: &Arc<dyn Clock>,
         log: Log,
     ) -> Result<Self, GatewayError> {
-        let exporter = install_exporter().map_err(|error| {
+        let exporter = install_exporter(config).map_err(|error| {
             GatewayError::other(format_args!("nothing can be measured: {error}"))
         })?;
         MEASURES.iter().map(|row| row.measure()).for_each(describe);
@@ -59,8 +59,11 @@ impl Metrics {
     }
 }
 
-fn install_exporter() -> Result<PrometheusHandle, BuildError> {
+fn install_exporter(config: &Config) -> Result<PrometheusHandle, BuildError> {
     let mut builder = PrometheusBuilder::new();
+    if let Some(node) = config.shown_node() {
+        builder = builder.add_global_label("node", node);
+    }
     let measures = || MEASURES.iter().map(|row| row.measure());
     for measure in measures().filter(|measure| measure.kind == Kind::Histogram) {
         let name = Matcher::Full(measure.name.to_owned());

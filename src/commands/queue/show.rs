@@ -221,6 +221,9 @@ fn waiting_lines(attempted: &Attempted, port: Option<&PortTrouble>, now: Timesta
         headline.push_str(&format!(" for {}", item.whom()));
     }
     headline.push_str(&format!(": {}", item.state(now)));
+    if let Some(node) = &attempted.queued.node {
+        headline.push_str(&format!(" at {node}"));
+    }
     if let Some(until) = item.until() {
         headline.push_str(&format!(" ({until})"));
     }

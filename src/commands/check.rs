@@ -16,10 +16,13 @@ use crate::{
     config::Config,
     gateway::{
         clock::{self, watched},
+        differences::{differences, running},
         environment::sts_time,
         key_management,
         memory_limit::message_memory,
-        milter_port, reply_port, start,
+        milter_port, nodes,
+        policy_digest::policy_digest,
+        reply_port, start,
     },
     kms::{KmcKeys, KmsTables},
     store::Store,
@@ -43,6 +46,8 @@ Reports a warning if
   - an external key management system does not answer
   - a name server can't be asked
   - Postfix's reply port refuses replies
+  - with PostgreSQL, this machine's clock is more than 10 s off the database's, or
+    another gateway of the database has another policy or version
 The port is tried up to a reply's recipient, which is the gateway's own address.
 Nothing is delivered.
 
@@ -142,8 +147,28 @@ async fn examine_start(
         report.warn(key_warning(config, &store).await?);
         let clock = watched(Arc::new(SystemClock), &store).await?;
         report.warn(clock.doubt().map(|doubt| doubt.to_string()));
+        examine_nodes(config, &store, report).await?;
         store.close().await;
     }
+    Ok(())
+}
+
+/// Compares this gateway with the others of its database, if there may be others.
+async fn examine_nodes(
+    config: &Config,
+    store: &Store,
+    report: &mut Report,
+) -> Result<(), CommandError> {
+    if !store.is_shared() {
+        return Ok(());
+    }
+    let own = nodes::own_node(store, &policy_digest(config))?;
+    let all = store.nodes().await?;
+    let names: Vec<&str> = running(&all).map(|node| node.name.as_str()).collect();
+    report.fact("this gateway", own.name.clone());
+    report.fact("gateways that run", names.join(", "));
+    report.warn(differences(&own, &all));
+    report.refuse(nodes::refusal(&own, &all, store));
     Ok(())
 }
 

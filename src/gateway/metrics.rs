@@ -11,8 +11,9 @@ use super::{GatewayError, log::Log};
 use crate::{
     config::Config,
     measures::{
-        BUILD, Build, Kind, LOG_LINES_LOST, MEASURES, MILTER_LIMIT, MILTER_SESSIONS, Measure,
-        RELOAD_IS_GOOD, SPOOL_LIMIT, SPOOL_LIMIT_BYTES, STARTED, Unit,
+        BUILD, Build, DATABASE_CLOCK_AHEAD, Kind, LOG_LINES_LOST, MEASURES, MILTER_LIMIT,
+        MILTER_SESSIONS, Measure, NODES, RELOAD_IS_GOOD, SPOOL_LIMIT, SPOOL_LIMIT_BYTES, STARTED,
+        Unit,
     },
     time::Clock,
 };
@@ -93,6 +94,9 @@ fn set_initial_values(config: &Config, clock: &Arc<dyn Clock>) {
     STARTED.only().set(clock.now().as_second() as f64);
     RELOAD_IS_GOOD.only().set(1);
     MILTER_SESSIONS.only().set(0);
+    // A gateway of several measures both.
+    DATABASE_CLOCK_AHEAD.only().set(0);
+    NODES.only().set(1);
     MILTER_LIMIT
         .only()
         .set(config.milter.max_connections as f64);

@@ -6,7 +6,9 @@ use std::{collections::BTreeSet, time::Duration};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::harness::{ALICE, BOB, CAROL, Draft, GATEWAY, Layout, Rbldnsd, Reply, Site, until};
+use crate::harness::{
+    ALICE, BOB, CAROL, Draft, GATEWAY, Layout, Pages, Rbldnsd, Reply, Site, until,
+};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -212,6 +214,46 @@ fn the_journal_gets_priorities_and_no_times() {
     }
     assert!(log.contains("<6>judged queue_id="), "{log}");
     assert!(log.contains("<4>changed in the file"), "{log}");
+}
+
+/// The lines of the log and the series of the metrics of a gateway, from start to end.
+fn shown_by(layout: &Layout) -> Vec<String> {
+    let pages = Pages::configure(layout);
+    let gateway = layout.start_gateway();
+    let metrics = pages.metrics();
+    let log = gateway.wait_for_log(" audit log ");
+    assert!(gateway.stop().success());
+    let series = metrics.text().lines();
+    let series = series.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let shown: Vec<String> = log.lines().chain(series).map(str::to_owned).collect();
+    assert!(shown.len() > 100, "{shown:#?}");
+    shown
+}
+
+#[test]
+fn log_and_metrics_of_one_gateway_have_its_name_only_if_it_is_written() {
+    let alone = shown_by(&Layout::new());
+    assert!(!alone.concat().contains("node="), "{alone:#?}");
+
+    let layout = Layout::new();
+    layout.set_gateway("gateway", "node", "mx1");
+    for line in shown_by(&layout) {
+        let is_named = line.ends_with(" node=mx1") || line.contains("{node=\"mx1\"");
+        assert!(is_named, "{line}");
+    }
+    // A command writes its entries under the same name.
+    layout.gateway(&[
+        "kmc",
+        "rotate",
+        "--name",
+        "K2",
+        "--expires",
+        "20400101T000000Z",
+    ]);
+    let json = layout.gateway(&["audit", "list", "--json", "--node", "mx1"]);
+    let entries: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(entries[0]["event"], "kms-changed");
+    assert_eq!(entries[0]["node"], "mx1");
 }
 
 #[test]

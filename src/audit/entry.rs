@@ -142,6 +142,9 @@ pub struct Entry {
     /// The SMID of the security module that a request names, authentic or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) smid: Option<String>,
+    /// Name of the gateway at which it happened. For an order, where it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) node: Option<String>,
 }
 
 impl Entry {
@@ -185,6 +188,7 @@ impl Entry {
             operator: None,
             network: None,
             smid: None,
+            node: None,
         }
     }
 
@@ -229,6 +233,7 @@ impl Entry {
             &mut self.operator,
             &mut self.network,
             &mut self.smid,
+            &mut self.node,
         ];
         let texts = optional.into_iter().flatten();
         texts.chain(&mut self.recipients).for_each(cut);

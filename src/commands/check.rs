@@ -6,7 +6,6 @@ mod report;
 use std::{path::Path, sync::Arc};
 
 use clap::Args;
-use jiff::Timestamp;
 
 use self::report::Report;
 use super::{
@@ -16,8 +15,14 @@ use super::{
 use crate::{
     config::Config,
     gateway::{
-        clock::watched, environment::sts_time, key_management, memory_limit::message_memory,
-        milter_port, reply_port, start,
+        clock::{self, watched},
+        differences::{differences, running},
+        environment::sts_time,
+        key_management,
+        memory_limit::message_memory,
+        milter_port, nodes,
+        policy_digest::policy_digest,
+        reply_port, start,
     },
     kms::{KmcKeys, KmsTables},
     store::Store,
@@ -41,6 +46,8 @@ Reports a warning if
   - an external key management system does not answer
   - a name server can't be asked
   - Postfix's reply port refuses replies
+  - with PostgreSQL, this machine's clock is more than 10 s off the database's, or
+    another gateway of the database has another policy or version
 The port is tried up to a reply's recipient, which is the gateway's own address.
 Nothing is delivered.
 
@@ -140,8 +147,28 @@ async fn examine_start(
         report.warn(key_warning(config, &store).await?);
         let clock = watched(Arc::new(SystemClock), &store).await?;
         report.warn(clock.doubt().map(|doubt| doubt.to_string()));
+        examine_nodes(config, &store, report).await?;
         store.close().await;
     }
+    Ok(())
+}
+
+/// Compares this gateway with the others of its database, if there may be others.
+async fn examine_nodes(
+    config: &Config,
+    store: &Store,
+    report: &mut Report,
+) -> Result<(), CommandError> {
+    if !store.is_shared() {
+        return Ok(());
+    }
+    let own = nodes::own_node(store, &policy_digest(config))?;
+    let all = store.nodes().await?;
+    let names: Vec<&str> = running(&all).map(|node| node.name.as_str()).collect();
+    report.fact("this gateway", own.name.clone());
+    report.fact("gateways that run", names.join(", "));
+    report.warn(differences(&own, &all));
+    report.refuse(nodes::refusal(&own, &all, store));
     Ok(())
 }
 
@@ -183,7 +210,7 @@ async fn key_warning(config: &Config, store: &Store) -> Result<Option<String>, C
         return Ok(None);
     };
     let rows = store.kmc_keys().await?;
-    let keys = KmcKeys::at(sts_time(Timestamp::now())?, &rows);
+    let keys = KmcKeys::at(sts_time(clock::now(store))?, &rows);
     let ending = keys.run_out(warning.as_signed());
     Ok(ending.map(|ending| ending.to_string()))
 }

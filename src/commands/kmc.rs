@@ -16,6 +16,7 @@ use super::{
 use crate::{
     config::Config,
     gateway::{
+        clock,
         environment::{Environment, master_secret_file, new_master_secret, sts_time},
         key_management,
     },
@@ -167,7 +168,7 @@ impl FirstKey {
         environment: &Environment,
         private_key: &PrivateKey,
     ) -> Result<[String; 5], CommandError> {
-        let now = Timestamp::now();
+        let now = clock::now(&environment.store);
         let new = NewKmcKey {
             kmcid: new_kmcid(self.issuer, self.name, now)?,
             private_key,
@@ -182,7 +183,7 @@ impl FirstKey {
 
 async fn rotate(path: &Path, arguments: Rotate) -> Result<(), CommandError> {
     let environment = key_management::load_embedded(path).await?;
-    let now = Timestamp::now();
+    let now = clock::now(&environment.store);
     let rows = environment.store.kmc_keys().await?;
     let active = active(&rows, now)?;
     let curve = arguments.curve.unwrap_or(active.curve);
@@ -227,7 +228,7 @@ fn described(row: &KmcKeyRow, private_key: &PrivateKey) -> [String; 5] {
 async fn list(path: &Path, form: &Form) -> Result<(), CommandError> {
     let environment = key_management::load_embedded(path).await?;
     let rows = environment.store.kmc_keys().await?;
-    let keys = KmcKeys::at(sts_time(Timestamp::now())?, &rows);
+    let keys = KmcKeys::at(sts_time(clock::now(&environment.store))?, &rows);
     environment.store.close().await;
     let object = |row: &KmcKeyRow| {
         json!({
@@ -267,8 +268,10 @@ pub(super) fn create_master_secret(config: &Config) -> Result<Option<String>, Co
 
 async fn public_key(path: &Path) -> Result<(), CommandError> {
     let config = Config::load(path)?;
-    let kms = key_management::embedded(path, &config).await?;
-    let key = kms.public_key(Timestamp::now()).await?;
+    key_management::require_embedded(path, &config)?;
+    let environment = Environment::open(path, &config).await?;
+    let now = clock::now(&environment.store);
+    let key = environment.into_kms(&config)?.public_key(now).await?;
     let record = write_in_mail(&key.record.to_record()).replace("\r\n", "\n");
     write_text(format_args!(
         "KMC Public Key Fingerprint: {}\n\n{record}",
@@ -280,7 +283,7 @@ async fn export(path: &Path, arguments: &Export) -> Result<(), CommandError> {
     let passphrase = passphrase(&arguments.passphrase_file)?;
     let environment = key_management::load_embedded(path).await?;
     let rows = environment.store.kmc_keys().await?;
-    let active = active(&rows, Timestamp::now())?;
+    let active = active(&rows, clock::now(&environment.store))?;
     let pem = active
         .open(&environment.storage_key)
         .map_err(CommandError::other)?

@@ -6,7 +6,6 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
@@ -18,7 +17,7 @@ use super::{
     table::second,
 };
 use crate::{
-    gateway::{environment::Environment, key_management},
+    gateway::{clock, environment::Environment, key_management},
     kms::{
         KmsTables, ModuleRow,
         administration::{ModuleReplaced, NewModule, SupplyGroups},
@@ -147,7 +146,7 @@ pub(super) async fn run(path: &Path, action: Action) -> Result<(), CommandError>
 
 async fn act(environment: &Environment, action: Action) -> Result<(), CommandError> {
     let administration = environment.administration();
-    let now = Timestamp::now();
+    let now = clock::now(&environment.store);
     match action {
         Action::Add(arguments) => {
             let registration = Registration::read(&arguments.registration)?;

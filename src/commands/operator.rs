@@ -2,15 +2,17 @@
 
 use std::env;
 
-use jiff::Timestamp;
 use rustix::process::getuid;
 
-use crate::store::Order;
+use crate::{
+    gateway::clock,
+    store::{Order, Store},
+};
 
-/// An order, given by this person now.
-pub(super) fn order() -> Order {
+/// An order for this store, given by this person now.
+pub(super) fn order(store: &Store) -> Order {
     Order {
-        at: Timestamp::now(),
+        at: clock::now(store),
         operator: operator(),
     }
 }

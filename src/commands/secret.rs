@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use jiff::Timestamp;
 
 use super::{CommandError, standard_error, standard_output::write_lines};
 use crate::{
     config::{Config, Secrets},
     gateway::{
-        GatewayError,
+        GatewayError, clock,
         environment::{chain_key, master_secret, master_secret_file, new_master_secret},
     },
     kms::{KmsTables, StorageKeyError},
@@ -158,7 +157,7 @@ async fn prepare(
 ) -> Result<SecretChange, CommandError> {
     let read = store.sealed_rows().await?;
     let mut change = SecretChange {
-        at: Timestamp::now(),
+        at: clock::now(store.store()),
         revision: read.revision,
         storage_key: None,
         rows: None,

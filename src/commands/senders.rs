@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    gateway::environment::Environment,
+    gateway::{clock, environment::Environment},
     policy::throttle::Stage,
     printable::Printable,
     store::{Store, ThrottledSender},
@@ -62,16 +62,16 @@ pub(super) async fn run(path: &Path, action: Action) -> Result<(), CommandError>
 }
 
 async fn list(store: &Store, form: &Form) -> Result<(), CommandError> {
-    let now = Timestamp::now();
+    let now = clock::now(store);
     let senders = store.throttled_senders(now).await?;
     let lines = || table(&senders, now).lines(terminal_width());
     form.write_table(&senders, as_json, lines)
 }
 
 async fn unblock(store: &Store, arguments: &Unblock) -> Result<(), CommandError> {
-    let senders = store.throttled_senders(Timestamp::now()).await?;
+    let senders = store.throttled_senders(clock::now(store)).await?;
     let named = SENDERS.find(&arguments.sender, &senders, |sender| &sender.key)?;
-    if store.unblock(&named.key, order()).await? {
+    if store.unblock(&named.key, order(store)).await? {
         return write_line(format_args!("unblocked: {}", Printable(&named.key)));
     }
     Err(CommandError::other(format_args!(

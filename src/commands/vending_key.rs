@@ -4,12 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::{CommandError, form::Form, input, standard_output::write_line};
 use crate::{
     gateway::{
+        clock,
         environment::{Environment, sts_time},
         key_management,
     },
@@ -145,7 +146,7 @@ async fn act(environment: &Environment, action: Action) -> Result<(), CommandErr
             add(environment, attributes, &key).await
         }
         Action::Retire(Retire { sgc, krn, exp }) => {
-            let now = Timestamp::now();
+            let now = clock::now(&environment.store);
             let expires = match exp {
                 Some(time) => time,
                 None => sts_time(now - SignedDuration::from_secs(1))?,
@@ -165,7 +166,7 @@ async fn add(
     asked: Attributes,
     key: &VendingKey,
 ) -> Result<(), CommandError> {
-    let now = Timestamp::now();
+    let now = clock::now(&environment.store);
     let new = NewVendingKey {
         attributes: VendingKeyAttributes {
             sgc: asked.sgc,

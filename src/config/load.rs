@@ -23,9 +23,10 @@ impl Config {
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let deserializer = toml::Deserializer::parse(text)
             .map_err(|error| ConfigError::syntax(path, text, &error))?;
-        let config: Self = serde_path_to_error::deserialize(deserializer)
+        let mut config: Self = serde_path_to_error::deserialize(deserializer)
             .map_err(|error| ConfigError::key(path, text, &error))?;
         config.check().map_err(|problem| problem.of_file(path))?;
+        config.name_node();
         Ok(config)
     }
 }

@@ -9,6 +9,7 @@ mod error;
 mod keys;
 mod load;
 mod log_level;
+mod node;
 mod sections;
 mod values;
 
@@ -17,7 +18,7 @@ pub(crate) use self::log_level::LogLevel;
 pub use self::sections::Config;
 pub(crate) use self::sections::{Milter, Secrets};
 pub(crate) use self::values::{
-    GatewayAddress, ListenAddress, LogFormat, StsTimeText, StsaPublicKeyText,
+    GatewayAddress, ListenAddress, LogFormat, NodeName, StsTimeText, StsaPublicKeyText,
 };
 pub(crate) use crate::time::Period;
 

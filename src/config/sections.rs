@@ -5,7 +5,9 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{GatewayAddress, ListenAddress, LogFormat, LogLevel, StsTimeText, StsaPublicKeyText};
+use super::{
+    GatewayAddress, ListenAddress, LogFormat, LogLevel, NodeName, StsTimeText, StsaPublicKeyText,
+};
 use crate::{
     kms::{KeyLoadFileSettings, RemoteSettings},
     policy::{self, Authentication, Limits, Throttle, dnsbl},
@@ -69,7 +71,7 @@ pub struct Config {
     pub(crate) metrics: Metrics,
 }
 
-/// `[gateway]`: the gateway's own addresses.
+/// `[gateway]`: the gateway's own addresses, and its name.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Gateway {
@@ -80,6 +82,10 @@ pub(crate) struct Gateway {
     /// local part that counts. Empty, as in Postfix, by default.
     #[serde(default)]
     pub(crate) recipient_delimiter: String,
+    /// The gateway's name among those of one database. The default is the machine's
+    /// host name.
+    #[serde(default)]
+    pub(crate) node: Option<NodeName>,
 }
 
 /// `[milter]`: the port by which Postfix reaches the gateway.

@@ -2,6 +2,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
+use rustix::system::uname;
 use serde::{Deserialize, Serialize};
 
 use crate::{as_text::as_text, kms::update::StsaPublicKey, mail::Address, sts::StsTime};
@@ -23,6 +24,51 @@ impl FromStr for GatewayAddress {
 impl fmt::Display for GatewayAddress {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(formatter)
+    }
+}
+
+/// The name of a gateway: one word that needs no quotation marks in a log or a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NodeName(String);
+
+impl NodeName {
+    /// Length of the longest name. No host name is longer (gethostname(2)).
+    pub(super) const LONGEST: usize = 64;
+
+    /// The machine's host name. Characters that no name has become hyphens.
+    pub(super) fn of_host() -> Self {
+        let host = uname();
+        let host = host.nodename().to_string_lossy();
+        let fitting = host.chars().map(|c| if is_of_name(c) { c } else { '-' });
+        let name: String = fitting.take(Self::LONGEST).collect();
+        match name.is_empty() {
+            true => Self("localhost".to_owned()),
+            false => Self(name),
+        }
+    }
+}
+
+impl FromStr for NodeName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match (1..=Self::LONGEST).contains(&text.len()) && text.chars().all(is_of_name) {
+            true => Ok(Self(text.to_owned())),
+            false => Err(format!(
+                "{text:?} is no name of 1 to {} letters, digits, dots, hyphens and underscores",
+                Self::LONGEST
+            )),
+        }
+    }
+}
+
+fn is_of_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "._-".contains(c)
+}
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
     }
 }
 
@@ -121,6 +167,7 @@ pub(crate) enum LogFormat {
 as_text!(
     GatewayAddress,
     ListenAddress,
+    NodeName,
     StsTimeText,
     StsaPublicKeyText
 );

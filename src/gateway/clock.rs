@@ -1,18 +1,23 @@
-//! The clock, compared with the record of it in the store.
+//! The clock by which a gateway goes: the database's where several gateways use one, or else the
+//! machine's. Compared with the record of it in the store.
 
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::{
-    store::{Store, StoreError},
+    store::{SharedClock, Store, StoreError},
     time::{Clock, ClockRecord, WatchedClock},
 };
 
-/// Opens the clock with the store's record. Without a record it begins with the time
-/// of the newest audit entry.
+/// Opens the clock with the store's record. `machine` is the machine's clock. Without a record it
+/// begins with the time of the newest audit entry.
 pub(crate) async fn watched(
-    clock: Arc<dyn Clock>,
+    machine: Arc<dyn Clock>,
     store: &Store,
 ) -> Result<Arc<WatchedClock>, StoreError> {
+    let shared = store.clock();
+    let clock = ClockOfStore { machine, shared };
     let record = match store.clock_record().await? {
         Some(record) => record,
         None => {
@@ -25,5 +30,26 @@ pub(crate) async fn watched(
             })
         }
     };
-    Ok(Arc::new(WatchedClock::new(clock, record)))
+    Ok(Arc::new(WatchedClock::new(Arc::new(clock), record)))
+}
+
+/// The time for an operator's command on this store.
+pub(crate) fn now(store: &Store) -> Timestamp {
+    store.clock().at(Timestamp::now())
+}
+
+/// The machine's clock, put right by the database's.
+struct ClockOfStore {
+    machine: Arc<dyn Clock>,
+    shared: Arc<SharedClock>,
+}
+
+impl Clock for ClockOfStore {
+    fn now(&self) -> Timestamp {
+        self.shared.at(self.machine.now())
+    }
+
+    fn uptime(&self) -> SignedDuration {
+        self.machine.uptime()
+    }
 }

@@ -9,6 +9,7 @@ use super::{
     GatewayError,
     environment::{blocklists, gateway_addresses, policy_settings},
     installation::installation,
+    policy_digest::policy_digest,
 };
 use crate::{
     config::{Config, Period},
@@ -27,6 +28,8 @@ pub(super) struct Live {
     pub(super) answering: watch::Sender<Arc<Answering>>,
     pub(super) delivering: watch::Sender<InjectionSettings>,
     pub(super) audit_keep: watch::Sender<Period>,
+    /// Tells the other gateways of the database which policy is in force.
+    pub(super) policy_digest: watch::Sender<String>,
     /// The error in the newest configuration, if it has one.
     pub(super) bad_reload: watch::Sender<Option<String>>,
 }
@@ -39,6 +42,7 @@ impl Live {
             answering: watch::Sender::new(answering(new.reply, kms.clone())),
             delivering: watch::Sender::new(new.injection),
             audit_keep: watch::Sender::new(new.audit_keep),
+            policy_digest: watch::Sender::new(policy_digest(config)),
             bad_reload: watch::Sender::new(None),
             kms,
         })
@@ -52,6 +56,7 @@ impl Live {
             .send_replace(answering(new.reply, self.kms.clone()));
         self.delivering.send_replace(new.injection);
         self.audit_keep.send_replace(new.audit_keep);
+        self.policy_digest.send_replace(policy_digest(config));
         Ok(())
     }
 }

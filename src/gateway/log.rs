@@ -55,21 +55,21 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 pub(super) struct Log {
     lines: LineQueue,
     /// Empty, and so text, until the configuration is read.
-    format: Arc<OnceLock<Format>>,
+    form: Arc<OnceLock<Form>>,
 }
 
 impl Log {
     /// Starts the log, at first for panics and for errors at the start.
     pub(super) fn begin() -> Result<Self, GatewayError> {
-        let format: Arc<OnceLock<Format>> = Arc::default();
-        let of_notice = format.clone();
-        let notice = move |lines| format_of(&of_notice).line(Level::WARN, &lost(lines));
+        let form: Arc<OnceLock<Form>> = Arc::default();
+        let of_notice = form.clone();
+        let notice = move |lines| form_of(&of_notice).line(Level::WARN, lost(lines));
         let lines = LineQueue::start(io::stderr(), notice).map_err(cannot_start)?;
-        let log = Self { lines, format };
+        let log = Self { lines, form };
         let of_panics = log.clone();
         // The default hook would wait for the reader of standard error.
         panic::set_hook(Box::new(move |panic| {
-            of_panics.say(Level::ERROR, &panicked(panic));
+            of_panics.say(Level::ERROR, panicked(panic));
         }));
         Ok(log)
     }
@@ -85,14 +85,14 @@ impl Log {
             config.log.level
         );
         let filter = EnvFilter::try_new(directives).map_err(cannot_start)?;
-        let format = *self.format.get_or_init(|| Format::of(config));
+        let form = self.form.get_or_init(|| Form::of(config)).clone();
         let lines = self.lines.clone();
         tracing_subscriber::fmt()
             .log_internal_errors(false)
             .with_env_filter(filter)
             .with_writer(move || lines.clone())
             .fmt_fields(DefaultFields::new())
-            .event_format(format)
+            .event_format(form)
             .try_init()
             .map_err(cannot_start)
     }
@@ -110,14 +110,14 @@ impl Log {
         self.lines.flush(LAST_WORDS);
     }
 
-    fn say(&self, level: Level, said: &Said) {
-        let line = format_of(&self.format).line(level, said);
+    fn say(&self, level: Level, said: Said) {
+        let line = form_of(&self.form).line(level, said);
         self.lines.push(line.as_bytes());
     }
 }
 
-fn format_of(format: &OnceLock<Format>) -> Format {
-    format.get().copied().unwrap_or(Format::Text)
+fn form_of(form: &OnceLock<Form>) -> Form {
+    form.get().cloned().unwrap_or_default()
 }
 
 fn cannot_start(error: impl Display) -> GatewayError {
@@ -157,9 +157,18 @@ fn is_read_by_journal() -> bool {
         .is_ok_and(|file| stream == format!("{}:{}", file.st_dev, file.st_ino))
 }
 
-#[derive(Clone, Copy)]
+/// The form of all lines.
+#[derive(Clone, Default)]
+struct Form {
+    format: Format,
+    /// The name of the gateway, if the lines have it.
+    node: Option<Arc<str>>,
+}
+
+#[derive(Clone, Copy, Default)]
 enum Format {
     /// Time, level, event and fields.
+    #[default]
     Text,
     /// A priority (sd-daemon(3)), event and fields: the journal adds the time.
     Journal,
@@ -167,7 +176,7 @@ enum Format {
     Json,
 }
 
-impl<S, N> FormatEvent<S, N> for Format
+impl<S, N> FormatEvent<S, N> for Form
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -180,7 +189,32 @@ where
     ) -> fmt::Result {
         let mut said = Said::default();
         event.record(&mut said);
-        self.write(*event.metadata().level(), &said, &mut line)
+        self.write(*event.metadata().level(), said, &mut line)
+    }
+}
+
+impl Form {
+    fn of(config: &Config) -> Self {
+        Self {
+            format: Format::of(config),
+            node: config.shown_node().map(Arc::from),
+        }
+    }
+
+    fn line(&self, level: Level, said: Said) -> String {
+        let mut line = String::new();
+        // Writing to a string does not fail.
+        let _ = self.write(level, said, &mut line);
+        line
+    }
+
+    /// Writes a line with its line end. The gateway's name comes last, so that the beginning of
+    /// each line stays as it is.
+    fn write(&self, level: Level, mut said: Said, line: &mut impl Write) -> fmt::Result {
+        if let Some(node) = &self.node {
+            said.fields.push(("node", Value::from(&**node)));
+        }
+        self.format.write(level, &said, line)
     }
 }
 
@@ -191,13 +225,6 @@ impl Format {
             LogFormat::Text if is_read_by_journal() => Self::Journal,
             LogFormat::Text => Self::Text,
         }
-    }
-
-    fn line(self, level: Level, said: &Said) -> String {
-        let mut line = String::new();
-        // Writing to a string does not fail.
-        let _ = self.write(level, said, &mut line);
-        line
     }
 
     /// Writes a line with its line end.
@@ -352,6 +379,23 @@ mod tests {
         assert_eq!(object["reason"], "it's \"new\"\nERROR forged\u{1b}[2J");
         assert_eq!(object["size"], 17);
         assert!(!line.contains(['\n', '\u{1b}']), "{line}");
+    }
+
+    #[test]
+    fn each_line_has_the_gateway_s_name_where_there_may_be_several() {
+        let line = |format, node: Option<&str>| {
+            let node = node.map(Arc::from);
+            Form { format, node }.line(Level::INFO, said())
+        };
+        let alone = line(Format::Journal, None);
+        let expected = format!("{} node=mx1\n", alone.trim_end());
+        assert_eq!(line(Format::Journal, Some("mx1")), expected);
+        assert!(!alone.contains("node"), "{alone}");
+        let object: Value = serde_json::from_str(&line(Format::Json, Some("mx1"))).unwrap();
+        assert_eq!(
+            (&object["node"], &object["size"]),
+            (&"mx1".into(), &17.into())
+        );
     }
 
     #[test]

@@ -11,8 +11,9 @@ use super::{GatewayError, log::Log};
 use crate::{
     config::Config,
     measures::{
-        BUILD, Build, Kind, LOG_LINES_LOST, MEASURES, MILTER_LIMIT, MILTER_SESSIONS, Measure,
-        RELOAD_IS_GOOD, SPOOL_LIMIT, SPOOL_LIMIT_BYTES, STARTED, Unit,
+        BUILD, Build, DATABASE_CLOCK_AHEAD, Kind, LOG_LINES_LOST, MEASURES, MILTER_LIMIT,
+        MILTER_SESSIONS, Measure, NODES, RELOAD_IS_GOOD, SPOOL_LIMIT, SPOOL_LIMIT_BYTES, STARTED,
+        Unit,
     },
     time::Clock,
 };
@@ -35,7 +36,7 @@ impl Metrics {
         clock: &Arc<dyn Clock>,
         log: Log,
     ) -> Result<Self, GatewayError> {
-        let exporter = install_exporter().map_err(|error| {
+        let exporter = install_exporter(config).map_err(|error| {
             GatewayError::other(format_args!("nothing can be measured: {error}"))
         })?;
         MEASURES.iter().map(|row| row.measure()).for_each(describe);
@@ -59,8 +60,11 @@ impl Metrics {
     }
 }
 
-fn install_exporter() -> Result<PrometheusHandle, BuildError> {
+fn install_exporter(config: &Config) -> Result<PrometheusHandle, BuildError> {
     let mut builder = PrometheusBuilder::new();
+    if let Some(node) = config.shown_node() {
+        builder = builder.add_global_label("node", node);
+    }
     let measures = || MEASURES.iter().map(|row| row.measure());
     for measure in measures().filter(|measure| measure.kind == Kind::Histogram) {
         let name = Matcher::Full(measure.name.to_owned());
@@ -90,6 +94,9 @@ fn set_initial_values(config: &Config, clock: &Arc<dyn Clock>) {
     STARTED.only().set(clock.now().as_second() as f64);
     RELOAD_IS_GOOD.only().set(1);
     MILTER_SESSIONS.only().set(0);
+    // A gateway of several measures both.
+    DATABASE_CLOCK_AHEAD.only().set(0);
+    NODES.only().set(1);
     MILTER_LIMIT
         .only()
         .set(config.milter.max_connections as f64);

@@ -3,6 +3,7 @@
 //! of the command line.
 
 pub(crate) mod clock;
+pub(crate) mod differences;
 pub(crate) mod environment;
 mod error;
 mod health;
@@ -14,7 +15,10 @@ mod log;
 pub(crate) mod memory_limit;
 mod metrics;
 pub(crate) mod milter_port;
+mod node_process;
+pub(crate) mod nodes;
 mod pages;
+pub(crate) mod policy_digest;
 mod pulse;
 mod reload;
 pub(crate) mod reply_port;

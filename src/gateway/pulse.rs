@@ -50,6 +50,8 @@ pub(super) struct Pulse {
     /// Connections of the milter port.
     pub(super) connections: Arc<Connections>,
     pub(super) altered_rows: watch::Receiver<AlteredRows>,
+    /// Differences among the gateways of the database.
+    pub(super) differences: watch::Receiver<Vec<String>>,
     pub(super) log: Log,
     /// Memory for messages.
     pub(super) memory: Arc<Memory>,
@@ -95,7 +97,8 @@ impl Pulse {
         let doubt = self.clock.doubt().map(|doubt| doubt.to_string());
         let of_seals = self.altered_rows.borrow().alarm();
         let all = [bad_reload, of_port, of_memory, of_log, doubt, of_seals];
-        all.into_iter().flatten().collect()
+        let differences = self.differences.borrow().clone();
+        all.into_iter().flatten().chain(differences).collect()
     }
 
     async fn look(&self) -> Look {

@@ -23,6 +23,7 @@ macro_rules! keep {
 pub(super) fn keep_fixed(running: &Config, new: &mut Config) -> Vec<&'static str> {
     let mut names = Vec::new();
     keep! { running, new, names:
+        gateway.node,
         milter.listen,
         milter.max_connections,
         milter.max_memory,
@@ -59,6 +60,8 @@ pub(super) fn keep_fixed(running: &Config, new: &mut Config) -> Vec<&'static str
         log.format,
         metrics.listen,
     }
+    // Follows from gateway.node.
+    new.store.node.clone_from(&running.store.node);
     names
 }
 

@@ -20,6 +20,7 @@ use super::{
     log::Log,
     memory_limit::message_memory,
     milter_port,
+    nodes::Nodes,
     pulse::Pulse,
     reload::reload,
     signals::Signals,
@@ -39,7 +40,7 @@ use crate::{
 /// waits for 90 s.
 const END_TIME: Duration = Duration::from_secs(30);
 
-/// Limit for the store to finish its pending work.
+/// Limit for the store to free the gateway's name and to finish its pending work.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
 
 /// The running gateway: milter, worker and upkeep on one store.
@@ -53,6 +54,10 @@ pub struct Service {
     memory: Arc<Memory>,
     /// The altered sealed rows that upkeep found last.
     altered_rows: watch::Sender<AlteredRows>,
+    /// This gateway among those of the database, if there may be several.
+    nodes: Option<Arc<Nodes>>,
+    /// The differences among them that were found last.
+    differences: watch::Sender<Vec<String>>,
     tasks: Tasks,
     stop: watch::Sender<bool>,
     hurry: watch::Sender<bool>,
@@ -67,10 +72,14 @@ impl Service {
         Self::of(path, Config::load(path)?, clock).await
     }
 
-    /// Waits until a task ends by itself. No task may, so the returned error names
-    /// the task and the reason.
+    /// Waits until the gateway can't go on. Either a task ended by itself, which none may: the
+    /// returned error names the task and the reason. Or another gateway took this one's name.
     pub async fn failure(&mut self) -> GatewayError {
-        let Some(ended) = self.tasks.next_to_end().await else {
+        let ended = tokio::select! {
+            ended = self.tasks.next_to_end() => ended,
+            error = replaced(self.nodes.as_deref()) => return error,
+        };
+        let Some(ended) = ended else {
             return GatewayError::other("nothing runs");
         };
         let why = ended.result.err();
@@ -99,8 +108,11 @@ impl Service {
         for warning in milter_port::warnings(&config) {
             tracing::warn!("{warning}");
         }
-        let socket = start::milter(path, &config).await?;
         let live = Live::new(&config, kms)?;
+        let differences = watch::Sender::default();
+        // Before the port: Postfix must not wait for a gateway that waits for its name.
+        let nodes = join(&store, &live, &differences).await?;
+        let socket = start::milter(path, &config).await?;
         let memory = message_memory(&config);
         if (memory as u64) < config.milter.max_memory {
             tracing::info!(
@@ -117,6 +129,8 @@ impl Service {
             store,
             live,
             altered_rows: watch::Sender::new(AlteredRows::default()),
+            nodes,
+            differences,
             tasks: Tasks::default(),
             stop: watch::Sender::new(false),
             hurry: watch::Sender::new(false),
@@ -179,6 +193,10 @@ impl Service {
         self.tasks.start("worker", worker);
         self.tasks.start("upkeep", upkeep.map(Ok::<(), Infallible>));
         self.tasks.start("milter", milter.map(Ok::<(), Infallible>));
+        if let Some(nodes) = &self.nodes {
+            let noting = nodes.clone().run(self.stop.subscribe());
+            self.tasks.start("noting", noting.map(Ok::<(), Infallible>));
+        }
     }
 
     pub(super) fn pulse(&self, vitals: Option<watch::Sender<Vitals>>, log: Log) -> Pulse {
@@ -189,6 +207,7 @@ impl Service {
             bad_reload: self.live.bad_reload.subscribe(),
             connections: self.connections.clone(),
             altered_rows: self.altered_rows.subscribe(),
+            differences: self.differences.subscribe(),
             log,
             memory: self.memory.clone(),
             vitals,
@@ -230,9 +249,37 @@ impl Service {
                 "tasks still at work are abandoned; the next start repeats their steps"
             );
         }
-        if !in_time(CLOSING_TIME, self.store.close()).await {
+        let closing = async {
+            if let Some(nodes) = &self.nodes {
+                nodes.leave().await;
+            }
+            self.store.close().await;
+        };
+        if !in_time(CLOSING_TIME, closing).await {
             tracing::error!("the store does not close; committed data is safe");
         }
+    }
+}
+
+/// Takes this gateway's place among those of its database, if there may be others.
+async fn join(
+    store: &Arc<Store>,
+    live: &Live,
+    differences: &watch::Sender<Vec<String>>,
+) -> Result<Option<Arc<Nodes>>, GatewayError> {
+    if !store.is_shared() {
+        return Ok(None);
+    }
+    let policy = live.policy_digest.subscribe();
+    let joined = Nodes::join(store.clone(), policy, differences.clone()).await?;
+    Ok(Some(Arc::new(joined)))
+}
+
+/// Ends when another gateway has taken this one's name. Never ends where there is one gateway.
+async fn replaced(nodes: Option<&Nodes>) -> GatewayError {
+    match nodes {
+        Some(nodes) => nodes.replaced().await,
+        None => pending().await,
     }
 }
 

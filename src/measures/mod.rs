@@ -115,6 +115,12 @@ measures! {
     CLOCK_BEHIND: Series<Gauge, ()> = "kms_gateway_clock_behind_seconds" [] in Seconds,
         "How far the clock is behind the time that has surely passed, below 0 if it is ahead; 0 when it \
          is believed. Beyond half an hour somebody should look at it.";
+    DATABASE_CLOCK_AHEAD: Series<Gauge, ()> = "kms_gateway_database_clock_ahead_seconds" [] in Seconds,
+        "How far the clock of the database, by which several gateways go, is ahead of this machine's; below 0 \
+         if it is behind; 0 with SQLite.";
+    NODES: Series<Gauge, ()> = "kms_gateway_nodes" [] in Count,
+        "Gateways of the database that run, this one included: each notes itself there every 10 seconds; 1 \
+         with SQLite.";
     MILTER_SESSIONS: Series<Gauge, ()> = "kms_gateway_milter_sessions" [] in Count,
         "Connections of the milter port, whatever they have said so far.";
     MILTER_LIMIT: Series<Gauge, ()> = "kms_gateway_milter_sessions_limit" [] in Count,

@@ -10,6 +10,7 @@
 //! | `keys` | the tables of the key management system, and the change of its secrets |
 //! | `throttle` | allowances of senders, and the strangers' shares of the spool |
 //! | `spool` | requests until their result, replies until their delivery, an operator's orders |
+//! | `nodes` | the gateways of one database |
 //! | `backup` | a copy of the database |
 //!
 //! `migrations/` has the schema.
@@ -20,6 +21,7 @@ mod database;
 mod keys;
 #[cfg(test)]
 mod model;
+mod nodes;
 mod spool;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -30,11 +32,12 @@ mod throttle;
 pub(crate) use self::audit::log::StoredEntry;
 pub(crate) use self::audit::order::Order;
 pub(crate) use self::backup::BackupError;
-pub(crate) use self::database::Arrivals;
 pub(crate) use self::database::give_to_owner;
+pub(crate) use self::database::{Arrivals, SharedClock};
 pub use self::database::{DatabaseError, Store, StoreError, StoreSettings};
 pub(crate) use self::keys::issues::PastIssue;
 pub(crate) use self::keys::secret_change::{SecretChange, StoreAlone};
+pub(crate) use self::nodes::{Node, NodeProcess, SeenNode};
 pub use self::spool::acceptance::{Accepted, NewRequest, NoticeSettings};
 pub(crate) use self::spool::completion::Completed;
 pub(crate) use self::spool::completion::Completion;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::placed::Placed;
 use crate::printable::Printable;
 
-const COLUMNS: [&str; 27] = [
+const COLUMNS: [&str; 28] = [
     "sequence",
     "time",
     "event",
@@ -36,6 +36,7 @@ const COLUMNS: [&str; 27] = [
     "operator",
     "network",
     "smid",
+    "node",
 ];
 
 pub(super) fn write_names(out: &mut impl Write) -> io::Result<()> {

@@ -30,7 +30,10 @@ use super::{
 use crate::{
     audit::{BrokenAt, Head},
     config::Config,
-    gateway::environment::{chain_key, existing_store, master_secret},
+    gateway::{
+        clock,
+        environment::{chain_key, existing_store, master_secret},
+    },
     kms::{AlteredRows, KmsTables as _},
     secrets::{MasterSecret, OtherMasterSecret, StorageKey},
     store::Store,
@@ -111,22 +114,22 @@ pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandEr
     let config = Config::load(path)?;
     match action {
         Action::List(List { selection, json }) => {
-            let form = if json {
-                Form::JsonArray
-            } else {
-                Form::Table(Look {
-                    terminal: terminal_width(),
-                    now: Timestamp::now(),
-                })
+            let store = existing_store(&config, None).await?;
+            let now = clock::now(&store);
+            let terminal = terminal_width();
+            let form = match json {
+                true => Form::JsonArray,
+                false => Form::Table(Look { terminal, now }),
             };
-            show(&config, selection, form).await
+            show(&store, selection, form, now).await
         }
         Action::Export(Export { selection, format }) => {
             let form = match format {
                 Format::Jsonl => Form::JsonLines,
                 Format::Csv => Form::Csv,
             };
-            show(&config, selection, form).await
+            let store = existing_store(&config, None).await?;
+            show(&store, selection, form, clock::now(&store)).await
         }
         Action::Verify(verify) => verify.run(path, &config).await,
     }
@@ -134,18 +137,18 @@ pub(super) async fn run(path: &Path, action: Action) -> Result<Ending, CommandEr
 
 /// Writes the selected entries, the oldest first: all of them, or the newest `limit`.
 async fn show(
-    config: &Config,
+    store: &Store,
     mut selection: Selection,
     form: Form,
+    now: Timestamp,
 ) -> Result<Ending, CommandError> {
-    let store = existing_store(config, None).await?;
-    naming::complete(&mut selection, &store).await?;
-    let filter = selection.filter(Timestamp::now());
+    naming::complete(&mut selection, store).await?;
+    let filter = selection.filter(now);
     let mut output = Output::new(form, writer());
     output.begin().or_else(excused)?;
     let mut newest = VecDeque::new();
     let mut unreadable = 0_u64;
-    let mut pages = Pages::of(&store);
+    let mut pages = Pages::of(store);
     while let Some(page) = pages.next().await? {
         for stored in &page {
             let Some(placed) = Placed::read(stored) else {

@@ -48,6 +48,9 @@ pub(super) struct Selection {
     /// This request: its id, the beginning of its id, or Postfix's queue id.
     #[arg(long, value_name = "ID")]
     pub(super) request: Option<String>,
+    /// It happened at this gateway (gateway.node).
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
     /// Only this number of entries, the newest.
     #[arg(long, visible_alias = "last", value_name = "NUMBER")]
     pub(super) limit: Option<usize>,
@@ -133,6 +136,7 @@ impl Filter<'_> {
             && is_any(&wanted.result, [&entry.verdict, &entry.result, &entry.code])
             && self.names_module(entry)
             && is_any(&wanted.request, [&entry.request_id, &entry.queue_id])
+            && is_any(&wanted.node, [&entry.node])
     }
 
     fn names_module(&self, entry: &Entry) -> bool {
@@ -199,6 +203,7 @@ mod tests {
             service: Some("{KMS:Help}".to_owned()),
             result: Some("Error".to_owned()),
             code: Some("EVkloadExpired".to_owned()),
+            node: Some("mx1".to_owned()),
             ..Entry::new(at("2026-11-24T10:00:00Z"), Event::Completed)
         }
     }
@@ -225,6 +230,7 @@ mod tests {
             ["--result", "error"],
             ["--result", "evkloadexpired"],
             ["--request", "00FF"],
+            ["--node", "MX1"],
             [
                 "--smid",
                 "SMID.1:Prism:94000304:20200622T130252Z:26D7925210FB47EA:2642",
@@ -243,6 +249,7 @@ mod tests {
             ["--service", "{KMS:Foo}"],
             ["--result", "Success"],
             ["--request", "00"],
+            ["--node", "mx"],
             ["--smid", "SMID.1:Prism:94000304"],
             ["--smid", "SMID.1:Old"],
         ];

@@ -13,6 +13,7 @@ use super::{
     named::find,
 };
 use crate::{
+    gateway::clock,
     policy::{Network, RuleName},
     printable::Printable,
     request_id::RequestId,
@@ -111,7 +112,7 @@ async fn many(store: &Store, arguments: &Drop) -> Result<(), CommandError> {
         client: arguments.client.map(|Network(network)| network),
         rule: arguments.rule,
     };
-    let selected = store.selected(&selection, Timestamp::now()).await?;
+    let selected = store.selected(&selection, clock::now(store)).await?;
     if selected.is_empty() {
         return write_lines(["Nothing that waits is selected."]);
     }
@@ -123,7 +124,7 @@ async fn many(store: &Store, arguments: &Drop) -> Result<(), CommandError> {
             only_throttled: arguments.rule.is_some(),
             reason: arguments.reason.clone(),
         };
-        let of_some = store.drop_all(what, order()).await?;
+        let of_some = store.drop_all(what, order(store)).await?;
         dropped.requests += of_some.requests;
         dropped.replies += of_some.replies;
         dropped.in_work += of_some.in_work;
@@ -166,7 +167,7 @@ async fn one(store: &Store, name: &str, arguments: &Drop) -> Result<(), CommandE
         target: arguments.target.clone(),
         reason: arguments.reason.clone(),
     };
-    let order = order();
+    let order = order(store);
     let now = order.at;
     match store.drop_request(what, order).await? {
         Dropped::Done {

@@ -97,12 +97,16 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// The sender or target, the number of attempts and the last trouble, in words.
+    /// The sender or target, the gateway that has it, the number of attempts and the last trouble,
+    /// in words.
     pub(super) fn whom_and_attempts(&self, now: Timestamp) -> String {
-        let whom = match &self.queued.what {
+        let mut whom = match &self.queued.what {
             Waits::Request { reverse_path } => format!("from {}", Printable(reverse_path)),
             Waits::Reply { target } => format!("for {}", Printable(target)),
         };
+        if let Some(node) = &self.queued.node {
+            whom = format!("{whom}, at {}", Printable(node));
+        }
         let attempts = match self.queued.attempts {
             0 => return whom,
             1 => "1 attempt".to_owned(),
@@ -145,6 +149,7 @@ impl<'a> Item<'a> {
             "target": target,
             "client": queued.client.map(|client| client.to_string()),
             "rule": queued.rule,
+            "node": queued.node,
             "result": self.result,
             "attempts": queued.attempts,
             "last_trouble": queued.last_trouble.as_ref().map(trouble_json),

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     config::{Config, Period},
-    gateway::reply_port,
+    gateway::{clock, reply_port},
     printable::Printable,
     request_id::RequestId,
     store::{Selection, Store, Waits},
@@ -29,8 +29,8 @@ use crate::{
 /// handed to Postfix, each target on its own line; the oldest first.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A second line shows the sender or the target, the number of attempts, and the
-last trouble. A terminal cuts lines to its width, and ids to their beginning,
+A second line shows the sender or the target, the gateway that has it in work,
+the number of attempts, and the last trouble. A terminal cuts lines to its width, and ids to their beginning,
 which queue show takes too.
 
 --json prints an array of objects, each with
@@ -49,6 +49,7 @@ which queue show takes too.
   client        the SMTP client that the request came from, or null
   rule          the rule that put a request off when it came (flood, blocked);
                 else null
+  node          the gateway that has it if in-work (gateway.node); else null
   target        the address that a reply goes to; else null
   result        the elements of a reply's X-Gateway-Result; empty for a request
   attempts      the number of attempts
@@ -91,7 +92,7 @@ pub(super) async fn run(
     store: &Store,
     arguments: &List,
 ) -> Result<(), CommandError> {
-    let now = Timestamp::now();
+    let now = clock::now(store);
     let queue = store.queue(now).await?;
     let port = store.hand_over(config.reply.smtp, now).await?.trouble;
     let by_name = match &arguments.filter.sender {
@@ -241,6 +242,7 @@ mod tests {
             state,
             client: Some([192, 0, 2, 1].into()),
             rule: None,
+            node: None,
             attempts: 2,
             last_trouble: Some(Trouble {
                 attempt: 2,
@@ -342,6 +344,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_work_shows_where() {
+        let until = now() + SignedDuration::from_secs(12);
+        let queued = Queued {
+            node: Some("mx1".to_owned()),
+            ..request(QueueState::InWork { until })
+        };
+        let lines = shown(std::slice::from_ref(&queued), None);
+        assert!(lines[1].contains("  in work  "), "{lines:#?}");
+        assert!(
+            lines[2].starts_with("    from <alice@vendor.example>, at mx1, 2 attempts"),
+            "{lines:#?}"
+        );
+        assert_eq!(Item::new(&queued, None).json()["node"], "mx1");
+    }
+
+    #[test]
     fn the_sum_says_how_many_and_since_when() {
         assert_eq!(shown(&[], Some(80)), ["Nothing waits."]);
         let queue = [request(QueueState::Due), reply("Success\tdone")];
@@ -398,7 +416,7 @@ mod tests {
         for (field, _) in json[0].as_object().unwrap() {
             assert!(help.contains(&format!("\n  {field} ")), "{field}: {help}");
         }
-        assert_eq!(json[0].as_object().unwrap().len(), 16);
+        assert_eq!(json[0].as_object().unwrap().len(), 17);
         assert_eq!(json[0]["state"], "behind");
         assert_eq!(json[0]["behind"], "01".repeat(16));
         assert_eq!(json[0]["accepted_at"], "2026-03-01T11:57:00Z");

@@ -1,7 +1,6 @@
 //! `queue retry`: ends waits, and reports which.
 
 use clap::Args;
-use jiff::Timestamp;
 
 use super::{
     super::{CommandError, confirmation::confirm, operator::order, standard_output::write_lines},
@@ -11,6 +10,7 @@ use super::{
 };
 use crate::{
     config::Config,
+    gateway::clock,
     printable::Printable,
     store::{Selected, Selection, Store, ToRetry, WaitsEnded},
 };
@@ -62,7 +62,7 @@ pub(super) async fn run(
 async fn all(store: &Store, arguments: &Retry) -> Result<(), CommandError> {
     if arguments.throttled {
         let mut waiting = store
-            .selected(&Selection::default(), Timestamp::now())
+            .selected(&Selection::default(), clock::now(store))
             .await?;
         waiting.retain(|request| request.is_throttled);
         if !waiting.is_empty() {
@@ -73,7 +73,7 @@ async fn all(store: &Store, arguments: &Retry) -> Result<(), CommandError> {
         request: None,
         throttled: arguments.throttled,
     };
-    let ended = store.retry(what, order()).await?;
+    let ended = store.retry(what, order(store)).await?;
     let left = (ended.throttled > 0).then(|| left_text(ended.throttled));
     write_lines([ended_text(ended)].into_iter().chain(left))
 }
@@ -97,8 +97,8 @@ async fn one(
         request: Some(id),
         throttled,
     };
-    let ended = store.retry(what, order()).await?;
-    let now = Timestamp::now();
+    let ended = store.retry(what, order(store)).await?;
+    let now = clock::now(store);
     let story = store.request_story(id, now).await?;
     if story.waiting.is_empty() {
         return Err(finished(id));

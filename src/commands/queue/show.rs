@@ -19,7 +19,7 @@ use super::{
 use crate::{
     audit::Entry,
     config::Config,
-    gateway::reply_port,
+    gateway::{clock, reply_port},
     mail::Header,
     printable::Printable,
     store::{Attempted, PortTrouble, RequestStory, Store},
@@ -66,7 +66,7 @@ pub(super) async fn run(
     arguments: &Show,
 ) -> Result<(), CommandError> {
     let id = find(store, &arguments.id).await?;
-    let now = Timestamp::now();
+    let now = clock::now(store);
     let port = store.hand_over(config.reply.smtp, now).await?.trouble;
     let shown = Shown::new(config, store.request_story(id, now).await?, port);
     match arguments.json {
@@ -221,6 +221,9 @@ fn waiting_lines(attempted: &Attempted, port: Option<&PortTrouble>, now: Timesta
         headline.push_str(&format!(" for {}", item.whom()));
     }
     headline.push_str(&format!(": {}", item.state(now)));
+    if let Some(node) = &attempted.queued.node {
+        headline.push_str(&format!(" at {node}"));
+    }
     if let Some(until) = item.until() {
         headline.push_str(&format!(" ({until})"));
     }

@@ -119,10 +119,8 @@ fn note(kind: String, entry: Entry, changes: &mut Changes<'_>) -> Result<(), Fai
         count.settle(now, changes)?;
         count.first = !goes_on;
     }
-    count.entry = entry
-        .clone()
-        .canonical_json()
-        .map_err(DatabaseError::encode)?;
+    let named = changes.named(entry.clone());
+    count.entry = named.canonical_json().map_err(DatabaseError::encode)?;
     if count.first {
         // The network belongs to a count only.
         let network = None;
@@ -226,7 +224,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
-    use crate::store::testing::{TestStore, at, id, request};
+    use crate::store::testing::{TestStore, at, chain_key, id, request};
     use crate::store::{Accepted, NewRequest};
 
     fn entry(rule: &str, second: i64) -> Entry {
@@ -298,6 +296,22 @@ mod tests {
         let last = log(&test).await.pop().unwrap();
         assert_eq!(last, counted("dnsbl", 31));
         assert!(test.store.verify_audit(None).await.unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_count_names_the_gateway_of_the_last_one_whoever_appends_it() {
+        let test = TestStore::with(|settings| settings.node = "mx1".to_owned()).await;
+        let mut settings = test.settings.clone();
+        settings.node = "mx2".to_owned();
+        let other = Store::open(&settings, Some(chain_key())).await.unwrap();
+        note(&test, "dnsbl", 0).await;
+        note(&test, "dnsbl", 1).await;
+        other.note_rejected(entry("dnsbl", 2)).await.unwrap();
+        test.store.settle_counts(at(60)).await.unwrap();
+        let counted = test.last_entry().await;
+        assert_eq!(counted.count, Some(2));
+        assert_eq!(counted.node.as_deref(), Some("mx2"));
+        other.close().await;
     }
 
     #[tokio::test]

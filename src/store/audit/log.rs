@@ -72,13 +72,26 @@ impl Changes<'_> {
     /// Appends an entry in the transaction of the change that it records.
     pub(crate) fn audit(&mut self, entry: Entry) -> Result<(), Failure> {
         let key = self.chain_key.ok_or(Failure::NoChainKey)?;
-        let json = entry.canonical_json().map_err(DatabaseError::encode)?;
+        let json = self
+            .named(entry)
+            .canonical_json()
+            .map_err(DatabaseError::encode)?;
         let head = head(self.connection)?.append(key, json.as_bytes());
         self.connection.execute(
             "INSERT INTO audit (sequence, link, entry) VALUES ($1, $2, $3)",
             &[&head.sequence, &head.link.0, &json],
         )?;
         Ok(())
+    }
+
+    /// The entry with the name of this gateway. An entry that was counted keeps the name of the
+    /// gateway that counted it.
+    pub(super) fn named(&self, mut entry: Entry) -> Entry {
+        let own = &self.settings.node;
+        if !own.is_empty() {
+            entry.node.get_or_insert_with(|| own.clone());
+        }
+        entry
     }
 }
 
@@ -278,6 +291,22 @@ mod tests {
         assert_eq!(verify(&test, Some(head)).await, Ok(head));
         assert_eq!(verify(&test, Some(head_of(&test, 2).await)).await, Ok(head));
         assert_eq!(verify(&test, Some(Head::EMPTY)).await, Ok(head));
+    }
+
+    #[tokio::test]
+    async fn an_entry_names_its_gateway_and_one_without_a_name_holds_too() {
+        let test = five().await;
+        let mut settings = test.settings.clone();
+        settings.node = "mx1".to_owned();
+        let named = Store::open(&settings, Some(chain_key())).await.unwrap();
+        let entry = Entry::new(at(6), Event::Judged);
+        let appended = named.change(|changes| changes.audit(entry)).await;
+        appended.unwrap();
+        named.close().await;
+        let entries = test.store.audit_entries(5, 2).await.unwrap();
+        let nodes = entries.iter().map(|stored| stored.entry().unwrap().node);
+        assert_eq!(nodes.collect::<Vec<_>>(), [None, Some("mx1".to_owned())]);
+        assert_eq!(verify(&test, None).await.unwrap().sequence, 6);
     }
 
     #[tokio::test]

@@ -108,12 +108,17 @@ impl Connection {
         }
     }
 
-    /// The time by the clock that counts for this database.
-    pub(super) fn now(&mut self) -> Result<Timestamp, DatabaseError> {
+    /// What a database of several gateways says of itself. None of an SQLite database.
+    pub(super) fn look(&mut self) -> Result<Option<Begun>, DatabaseError> {
         match self {
-            Self::Sqlite(_) => Ok(Timestamp::now()),
-            Self::Postgresql(connection) => connection.look().map(|begun| begun.now),
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgresql(connection) => connection.look().map(Some),
         }
+    }
+
+    /// The time by the clock that counts for this database.
+    pub(crate) fn now(&mut self) -> Result<Timestamp, DatabaseError> {
+        Ok(self.look()?.map_or_else(Timestamp::now, |begun| begun.now))
     }
 
     /// Leaves the database so that the next process opens it quickly. False if another program's

@@ -6,6 +6,7 @@ use super::connection::Connection;
 use super::error::{DatabaseError, Failure, StoreError};
 use super::migrations::{migrate, refuse_newer};
 use super::settings::StoreSettings;
+use super::shared_clock::SharedClock;
 use super::sqlite::{InUse, open};
 
 /// Time for which a gateway that said nothing counts as one that uses the database.
@@ -26,6 +27,8 @@ pub(crate) struct Opened {
     pub(crate) in_use: Option<InUse>,
     /// How often the secrets were changed, if several gateways may use the database.
     pub(super) secrets: Option<i64>,
+    /// Set already: times are taken before the first change.
+    pub(super) clock: SharedClock,
 }
 
 /// Opens the database, and makes it if it is missing. With `checked` it must exist and be sound.
@@ -46,6 +49,7 @@ pub(crate) fn open(
         connection,
         in_use: Some(in_use?),
         secrets: None,
+        clock: SharedClock::default(),
     })
 }
 
@@ -65,13 +69,16 @@ fn open_server(
     if sharing == Sharing::Alone {
         require_alone(&mut connection, settings)?;
     }
-    let secrets = connection
-        .scalar("SELECT secrets FROM writer", &[])
-        .map_err(failed)?;
+    let begun = connection.look().map_err(failed)?;
+    let clock = SharedClock::default();
+    if let Some(begun) = begun {
+        clock.note(begun.asked, begun.now);
+    }
     Ok(Opened {
         connection,
         in_use: None,
-        secrets: Some(secrets),
+        secrets: begun.map(|begun| begun.secrets),
+        clock,
     })
 }
 

@@ -86,7 +86,7 @@ impl Store {
         opened: Opened,
         chain_key: Option<Arc<ChainKey>>,
     ) -> Result<Arc<Self>, StoreError> {
-        let clock = Arc::new(SharedClock::default());
+        let clock = Arc::new(opened.clock);
         let commits = Arc::new(AtomicU64::new(0));
         let arrivals = Arc::new(Arrivals::default());
         let writer = Writer {
@@ -146,7 +146,7 @@ impl Store {
         self.arrivals.clone()
     }
 
-    /// The clock of the database, by which several gateways go.
+    /// The clock of the database, by which several gateways go. It is set when the store is open.
     pub(crate) fn clock(&self) -> Arc<SharedClock> {
         self.clock.clone()
     }

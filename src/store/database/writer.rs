@@ -99,7 +99,7 @@ impl Writer {
             return;
         };
         if let Some(begun) = begun {
-            self.clock.set(begun.now);
+            self.clock.note(begun.asked, begun.now);
         }
         // A new connection counts from anywhere.
         if self.seen.replace(mark).is_some_and(|seen| seen != mark) {
@@ -164,7 +164,7 @@ impl Writer {
         let Some(begun) = begun else {
             return Ok(());
         };
-        self.clock.set(begun.now);
+        self.clock.note(begun.asked, begun.now);
         if begun.usable_from > NEWEST_SCHEMA {
             return Err(Failure::Schema(begun.usable_from));
         }

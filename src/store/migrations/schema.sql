@@ -33,7 +33,13 @@ CREATE TABLE nodes (
     policy  TEXT    NOT NULL,
     -- How far its machine's clock is ahead of the database's.
     ahead   INTEGER NOT NULL,
-    seen_at INTEGER NOT NULL
+    -- By the database's clock.
+    seen_at INTEGER NOT NULL,
+    -- The process that has the name, by a random number.
+    process BLOB    NOT NULL CHECK (length(process) = 16),
+    -- Its number there, and the machine.
+    pid     INTEGER NOT NULL,
+    machine TEXT    NOT NULL
 ) STRICT;
 
 -- The spool ------------------------------------------------------------------------------------

@@ -60,6 +60,7 @@ impl PostgresqlConnection {
     /// `patience`, and each of its statements sees what they committed. If this process stops in
     /// the midst of it, the server ends it.
     pub(crate) fn begin(&mut self, patience: Duration) -> Result<Begun, DatabaseError> {
+        let asked = Timestamp::now();
         let begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {}; {};
              UPDATE writer SET commits = commits + 1 RETURNING commits, secrets,
@@ -68,7 +69,7 @@ impl PostgresqlConnection {
             within(LONGEST_STATEMENT, IDLE),
             lock_within(patience),
         );
-        Begun::read(&self.run_within(patience + BEYOND, &begin)?)
+        Begun::read(asked, &self.run_within(patience + BEYOND, &begin)?)
     }
 
     /// Begins a transaction that reads everything as it is at one moment.
@@ -92,12 +93,13 @@ impl PostgresqlConnection {
 
     /// Counts of commits and the time, as [`Self::begin`] has them, without a transaction.
     pub(crate) fn look(&mut self) -> Result<Begun, DatabaseError> {
+        let asked = Timestamp::now();
         let rows = self.run(
             "SELECT commits, secrets, (SELECT max(usable_from) FROM schema_version) AS usable_from,
                  CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) AS now
              FROM writer",
         )?;
-        Begun::read(&rows)
+        Begun::read(asked, &rows)
     }
 
     /// Runs statements without values. Returns the rows that they give, as texts.
@@ -193,12 +195,14 @@ pub(crate) struct Begun {
     pub(crate) secrets: i64,
     /// The oldest version of this program's schema that may use the database.
     pub(crate) usable_from: i64,
+    /// When the server was asked, by this machine's clock.
+    pub(crate) asked: Timestamp,
     /// The time by the server's clock.
     pub(crate) now: Timestamp,
 }
 
 impl Begun {
-    fn read(rows: &[Row]) -> Result<Self, DatabaseError> {
+    fn read(asked: Timestamp, rows: &[Row]) -> Result<Self, DatabaseError> {
         let row = rows
             .first()
             .ok_or_else(|| DatabaseError::content("the table writer has no row"))?;
@@ -207,6 +211,7 @@ impl Begun {
             commits: row.text("commits")?,
             secrets: row.text("secrets")?,
             usable_from: row.text("usable_from")?,
+            asked,
             now: now.map_err(DatabaseError::content)?,
         })
     }

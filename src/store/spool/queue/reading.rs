@@ -30,7 +30,7 @@ impl Store {
 /// Everything that waits, of one request or of all, ordered by acceptance. Reads the first
 /// 64 KiB of each message, for its header.
 const QUEUE: &str = "SELECT false AS is_reply, sequence, id AS request_id, queue_id, accepted_at,
-         reverse_path AS whom, client, rule, attempts, waits_since, waits_until, turn,
+         reverse_path AS whom, client, rule, node, attempts, waits_since, waits_until, turn,
          (SELECT id FROM requests AS front WHERE front.sender = requests.sender AND turn = 1)
              AS front,
          attempt, at, trouble, substr(message, 1, 65536) AS beginning
@@ -41,7 +41,7 @@ const QUEUE: &str = "SELECT false AS is_reply, sequence, id AS request_id, queue
      WHERE id = $1 OR $1 IS NULL
      UNION ALL
      SELECT true, deliveries.sequence, request_id, queue_id, accepted_at,
-         target, client, NULL, attempts, waits_since, waits_until, turn,
+         target, client, NULL, node, attempts, waits_since, waits_until, turn,
          (SELECT request_id FROM deliveries AS front
               JOIN replies AS first ON first.sequence = front.reply
           WHERE front.target = deliveries.target AND front.turn = 1),
@@ -104,14 +104,16 @@ fn read(row: &Row, now: Timestamp) -> Result<Queued, DatabaseError> {
         }),
     };
     let beginning: Vec<u8> = row.get("beginning")?;
+    let state = state(row, &what, last_trouble.as_ref(), now)?;
     Ok(Queued {
         request_id: row.text("request_id")?,
         queue_id: row.get("queue_id")?,
         accepted_at: row.get("accepted_at")?,
-        state: state(row, &what, last_trouble.as_ref(), now)?,
+        state,
         what,
         client: row.optional_text("client")?,
         rule: row.get("rule")?,
+        node: holder(row, state)?,
         attempts: row.get("attempts")?,
         last_trouble,
         header: header_of(&beginning).to_vec(),
@@ -141,6 +143,15 @@ fn state(
         (0, None) if matches!(what, Waits::Request { .. }) => QueueState::Throttled { until },
         _ => QueueState::PutOff { until },
     })
+}
+
+/// The gateway that has what is in work. None if it has no name.
+fn holder(row: &Row, state: QueueState) -> Result<Option<String>, DatabaseError> {
+    let node: Option<String> = match state {
+        QueueState::InWork { .. } => row.get("node")?,
+        _ => None,
+    };
+    Ok(node.filter(|node| !node.is_empty()))
 }
 
 /// The header in the beginning of a message: up to the empty line, or all of it.

@@ -72,6 +72,26 @@ async fn selected(test: &TestStore, selection: Selection) -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn what_is_in_work_names_the_gateway_that_has_it() {
+    let test = TestStore::with(|settings| settings.node = "mx1".to_owned()).await;
+    reply(&test, 1, &["a@b.example"]).await;
+    test.store.accept(request(2)).await.unwrap();
+    let holders = async |second| {
+        let queue = test.store.queue(at(second)).await.unwrap();
+        let nodes = queue.into_iter().map(|queued| queued.node);
+        nodes.collect::<Vec<_>>()
+    };
+    assert_eq!(holders(2).await, [None, None]);
+    let delivery = test.lease_delivery(at(2)).await.unwrap();
+    let request = test.lease(at(2)).await.unwrap();
+    let mx1 = || Some("mx1".to_owned());
+    assert_eq!(holders(3).await, [mx1(), mx1()]);
+    put_off(&test, &request, 4, 60, "KMS away").await;
+    put_off_reply(&test, &delivery, 4, 60).await;
+    assert_eq!(holders(5).await, [None, None]);
+}
+
+#[tokio::test]
 async fn each_state_of_a_request_is_told_from_the_others() {
     let test = TestStore::new().await;
     for number in [1, 2] {

@@ -28,6 +28,8 @@ pub struct Queued {
     pub(crate) client: Option<IpAddr>,
     /// The rule that put the request off when it came.
     pub(crate) rule: Option<String>,
+    /// The gateway that has it, if it is in work.
+    pub(crate) node: Option<String>,
     /// Attempts so far.
     pub(crate) attempts: u32,
     /// Trouble of the last failed attempt.

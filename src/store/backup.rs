@@ -189,7 +189,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_copy_made_in_use_is_a_store_of_one_moment() {
-        let test = TestStore::new().await;
+        let test = TestStore::sqlite().await;
         for number in 0..20 {
             test.store.accept(request(number)).await.unwrap();
         }
@@ -223,7 +223,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_there_is_left_as_it_is() {
-        let test = TestStore::new().await;
+        let test = TestStore::sqlite().await;
         let directory = directory(&test);
         let refused = async |to: &Path| test.store.backup(to).await.unwrap_err();
         let taken = directory.join("taken");
@@ -243,7 +243,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_path_that_cannot_be_is_an_error_and_leaves_nothing() {
-        let test = TestStore::new().await;
+        let test = TestStore::sqlite().await;
         let directory = directory(&test);
         let before = files(&test);
         let refused = async |to: &Path| test.store.backup(to).await.unwrap_err().to_string();
@@ -258,7 +258,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_damaged_database_gives_no_copy() {
-        let test = TestStore::new().await;
+        let test = TestStore::sqlite().await;
         for number in 0..40 {
             test.store.accept(request(number)).await.unwrap();
         }

@@ -23,6 +23,8 @@ mod model;
 mod spool;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod testing_server;
 mod throttle;
 
 pub(crate) use self::audit::log::StoredEntry;

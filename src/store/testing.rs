@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
+use tokio::task::spawn_blocking;
 
 use super::database::sqlite::{Access, SqliteConnection};
 use super::database::{Connection, FromCell};
@@ -22,22 +23,51 @@ use crate::{
     secrets::Sealed,
 };
 
-/// A store in a directory of its own.
+/// A store of its own. On SQLite it has a directory of its own too.
 pub(crate) struct TestStore {
-    _directory: TempDir,
+    _directory: Option<Arc<TempDir>>,
     pub(crate) settings: StoreSettings,
     pub(crate) store: Arc<Store>,
 }
 
 impl TestStore {
+    /// A store of the engine that this run of the tests is for.
     pub(crate) async fn new() -> Self {
         Self::with(|_| {}).await
     }
 
     pub(crate) async fn with(set: impl FnOnce(&mut StoreSettings)) -> Self {
+        match testing_server::is_wanted() {
+            true => Self::on_postgresql(set).await,
+            false => Self::on_sqlite(set).await,
+        }
+    }
+
+    /// A store on PostgreSQL in any run.
+    pub(crate) async fn postgresql() -> Self {
+        Self::on_postgresql(|_| {}).await
+    }
+
+    async fn on_postgresql(set: impl FnOnce(&mut StoreSettings)) -> Self {
+        let settings = spawn_blocking(testing_server::new_store);
+        let mut settings = settings.await.unwrap();
+        set(&mut settings);
+        Self::open(None, settings).await
+    }
+
+    /// A store on SQLite in any run, for tests of what only SQLite has.
+    pub(crate) async fn sqlite() -> Self {
+        Self::on_sqlite(|_| {}).await
+    }
+
+    pub(crate) async fn on_sqlite(set: impl FnOnce(&mut StoreSettings)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut settings = StoreSettings::new(directory.path().join("store/gateway.db"));
         set(&mut settings);
+        Self::open(Some(Arc::new(directory)), settings).await
+    }
+
+    async fn open(directory: Option<Arc<TempDir>>, settings: StoreSettings) -> Self {
         let store = Store::open(&settings, Some(chain_key())).await.unwrap();
         Self {
             _directory: directory,
@@ -53,9 +83,13 @@ impl TestStore {
             .unwrap()
     }
 
-    /// The database as a crash would leave it now, opened again elsewhere.
+    /// The database as a crash of the gateway would leave it now, opened again: of SQLite a copy of
+    /// its files.
     pub(crate) async fn after_crash(&self) -> Self {
-        Self::with(|settings| {
+        if self.settings.postgresql.is_some() {
+            return Self::open(None, self.settings.clone()).await;
+        }
+        Self::on_sqlite(|settings| {
             let directory = settings.path.parent().unwrap();
             DirBuilder::new().mode(0o700).create(directory).unwrap();
             for suffix in ["", "-wal"] {
@@ -67,20 +101,45 @@ impl TestStore {
         .await
     }
 
-    /// A connection that knows nothing of this program, as `sqlite3` has it.
+    /// A connection to an SQLite database that knows nothing of this program, as `sqlite3` has it.
     pub(crate) fn sqlite3(&self) -> Connection {
         let connection = SqliteConnection::plain(&self.settings.path, Access::Write);
         Connection::Sqlite(connection.unwrap())
     }
 
+    /// A connection beside the store's own.
+    async fn beside<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&mut Connection) -> T + Send + 'static,
+    ) -> T {
+        let settings = self.settings.clone();
+        let running = spawn_blocking(move || {
+            let mut connection = match settings.postgresql {
+                None => SqliteConnection::plain(&settings.path, Access::Write)
+                    .map(Connection::Sqlite)
+                    .unwrap(),
+                Some(_) => Connection::writing(&settings).unwrap(),
+            };
+            run(&mut connection)
+        });
+        running.await.unwrap()
+    }
+
     /// Runs a statement on such a connection.
     pub(crate) async fn execute(&self, statement: &str) -> u64 {
-        self.sqlite3().execute(statement, &[]).unwrap()
+        let statement = statement.to_owned();
+        self.beside(move |connection| connection.execute(&statement, &[]).unwrap())
+            .await
     }
 
     /// Reads a value on such a connection.
-    pub(crate) async fn scalar<T: FromCell>(&self, statement: &str) -> T {
-        self.sqlite3().scalar(statement, &[]).unwrap()
+    pub(crate) async fn scalar<T>(&self, statement: &str) -> T
+    where
+        T: FromCell + Send + 'static,
+    {
+        let statement = statement.to_owned();
+        self.beside(move |connection| connection.scalar(&statement, &[]).unwrap())
+            .await
     }
 
     /// The audit log's events, with the ids of the requests.
@@ -205,7 +264,6 @@ pub(crate) fn asking(target: &str) -> Request {
 /// A notice for the tests.
 pub(crate) fn notice(code: NoticeCode, until: Timestamp) -> FinishedReply {
     FinishedReply {
-        late_notice: None,
         message: format!("X-Gateway-Result: {code} {until}\r\n\r\n").into_bytes(),
         reverse_path: String::new(),
         targets: vec!["a@b.example".to_owned()],
@@ -219,7 +277,6 @@ pub(crate) fn completion(at: Timestamp, targets: &[&str]) -> Completion {
             message: b"Subject: Auto: {KMS:Help}\r\n\r\n".to_vec(),
             reverse_path: String::new(),
             targets: targets.iter().map(ToString::to_string).collect(),
-            late_notice: Some(b"Subject: late\r\n\r\n".to_vec()),
         }),
         effects: Effects::None,
         audit: Entry::new(at, Event::Judged),

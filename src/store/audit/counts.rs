@@ -440,7 +440,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_flood_of_rejects_does_not_make_the_database_grow() {
-        let test = TestStore::new().await;
+        let test = TestStore::sqlite().await;
         let pages = async || test.scalar::<i64>("PRAGMA page_count").await;
         note(&test, "dnsbl", 0).await;
         let before = pages().await;

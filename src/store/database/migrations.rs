@@ -106,11 +106,12 @@ mod tests {
 
     use super::*;
     use crate::new_file;
-    use crate::store::Store;
     use crate::store::database::sqlite::{Access, SqliteConnection};
-    use crate::store::testing::{TestStore, at, chain_key, id};
+    use crate::store::testing::{HOLD, PORT, TestStore, at, chain_key, id};
+    use crate::store::{Leasing, Store};
 
-    /// A database as the first version made it, with a request in it.
+    /// A database as the first version made it, with a request in it and two replies. The
+    /// notice that a reply is late may precede the first one only.
     const FIRST: &str = concat!(
         include_str!("../migrations/0001_store.sql"),
         "CREATE TABLE _sqlx_migrations (
@@ -127,7 +128,15 @@ mod tests {
              waits_until, service, gateway, targets, target, requester)
          VALUES ('01010101010101010101010101010101', 0, 'Q1', 'a@b.example', 'a@b.example', 9, 0, 0,
              '{KMS:Help}', 'kms@gateway.example', 'a@b.example', 'a@b.example', 'newcomer');
-         INSERT INTO request_messages VALUES (1, x'0D0A');"
+         INSERT INTO request_messages VALUES (1, x'0D0A');
+         INSERT INTO replies (request_id, queue_id, accepted_at, completed_at, reverse_path, size,
+             message, late_notice, requester, kind)
+         VALUES ('02020202020202020202020202020202', 'Q2', 0, 0, '', 4, x'0D0A', x'0D0A',
+                 'verified', 'success'),
+             ('03030303030303030303030303030303', 'Q3', 0, 0, '', 2, x'0D0A', NULL,
+                 'newcomer', 'success');
+         INSERT INTO deliveries (reply, target, waits_since, waits_until)
+         VALUES (1, 'c@d.example', 0, 0), (2, 'e@f.example', 0, 0);"
     );
 
     fn first(directory: &TempDir) -> StoreSettings {
@@ -164,20 +173,34 @@ mod tests {
     async fn an_older_database_becomes_as_a_new_one_and_loses_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let old = first(&directory);
-        let new = TestStore::new().await;
+        let new = TestStore::sqlite().await;
         let store = Store::open_checked(&old, Some(chain_key())).await.unwrap();
         assert_eq!(schema(&old), schema(&new.settings));
         assert!(!schema(&old).is_empty());
 
-        let leasing = crate::store::Leasing::alone(at(1), crate::store::testing::HOLD);
+        let leasing = Leasing::alone(at(1), HOLD);
         let leased = store.lease(leasing).await.unwrap().unwrap();
         assert_eq!(
             (leased.id, leased.message.as_slice()),
             (id(1), &b"\r\n"[..])
         );
+        let mut can_be_notified = Vec::new();
+        for _ in 0..2 {
+            let leasing = Leasing::alone(at(1), HOLD);
+            let leased = store.lease_delivery(leasing, PORT).await.unwrap().unwrap();
+            can_be_notified.push((leased.target.clone(), leased.can_be_notified));
+            assert_eq!(leased.message, b"\r\n");
+            assert!(store.delivered(&leased, at(1), "250").await.unwrap());
+        }
+        let expected = [("c@d.example", true), ("e@f.example", false)];
+        assert_eq!(
+            can_be_notified,
+            expected.map(|(target, can)| (target.to_owned(), can))
+        );
         store.close().await;
         let again = Store::open_checked(&old, Some(chain_key())).await.unwrap();
-        assert_eq!(again.spool_usage().await.unwrap().requests, 1);
+        let usage = again.spool_usage().await.unwrap();
+        assert_eq!((usage.requests, usage.replies, usage.bytes), (1, 0, 9));
         again.close().await;
     }
 }

@@ -20,7 +20,7 @@ use crate::store::database::row::{Cell, Row};
 use crate::store::database::values::{Bind, Value};
 
 /// The longest that the server works at one statement.
-const LONGEST_STATEMENT: Duration = Duration::from_secs(60);
+const LONGEST_STATEMENT: Duration = Duration::from_secs(30);
 
 /// Time that the client waits beyond that. Then the connection is lost.
 const BEYOND: Duration = Duration::from_secs(5);
@@ -40,8 +40,6 @@ pub(crate) struct PostgresqlConnection {
     client: Client,
     /// Moves the bytes while a thread waits. None once dropped.
     runtime: Option<Runtime>,
-    /// The longest wait for an answer.
-    patience: Duration,
 }
 
 impl PostgresqlConnection {
@@ -55,22 +53,22 @@ impl PostgresqlConnection {
         Ok(Self {
             client,
             runtime: Some(runtime),
-            patience: LONGEST_STATEMENT + BEYOND,
         })
     }
 
     /// Begins a transaction that changes something. It waits for those of others, as long as
-    /// `patience`. If this process stops in the midst of it, the server ends it.
+    /// `patience`, and each of its statements sees what they committed. If this process stops in
+    /// the midst of it, the server ends it.
     pub(crate) fn begin(&mut self, patience: Duration) -> Result<Begun, DatabaseError> {
-        let rows = self.run(&format!(
-            "BEGIN; {}; {};
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {}; {};
              UPDATE writer SET commits = commits + 1 RETURNING commits, secrets,
                  (SELECT max(usable_from) FROM schema_version) AS usable_from,
                  CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) AS now",
             within(LONGEST_STATEMENT, IDLE),
             lock_within(patience),
-        ))?;
-        Begun::read(&rows)
+        );
+        Begun::read(&self.run_within(patience + BEYOND, &begin)?)
     }
 
     /// Begins a transaction that reads everything as it is at one moment.
@@ -85,7 +83,7 @@ impl PostgresqlConnection {
     /// Begins a transaction that changes the schema, alone among all that do.
     pub(crate) fn begin_migration(&mut self, patience: Duration) -> Result<(), DatabaseError> {
         self.run(&format!(
-            "BEGIN; {}; {}; SELECT pg_advisory_xact_lock({MIGRATION})",
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {}; {}; SELECT pg_advisory_xact_lock({MIGRATION})",
             within(LONGEST_STATEMENT, IDLE),
             lock_within(patience),
         ))
@@ -104,7 +102,15 @@ impl PostgresqlConnection {
 
     /// Runs statements without values. Returns the rows that they give, as texts.
     pub(crate) fn run(&mut self, statements: &str) -> Result<Vec<Row>, DatabaseError> {
-        let messages = self.wait(self.client.simple_query(statements))?;
+        self.run_within(LONGEST_STATEMENT + BEYOND, statements)
+    }
+
+    fn run_within(
+        &mut self,
+        patience: Duration,
+        statements: &str,
+    ) -> Result<Vec<Row>, DatabaseError> {
+        let messages = self.wait_within(patience, self.client.simple_query(statements))?;
         let mut rows = Vec::new();
         for message in messages {
             let SimpleQueryMessage::Row(row) = message else {
@@ -162,11 +168,19 @@ impl PostgresqlConnection {
         &self,
         answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, DatabaseError> {
+        self.wait_within(LONGEST_STATEMENT + BEYOND, answer)
+    }
+
+    fn wait_within<T>(
+        &self,
+        patience: Duration,
+        answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, DatabaseError> {
         let Some(runtime) = &self.runtime else {
-            return Err(DatabaseError::no_answer(self.patience));
+            return Err(DatabaseError::no_answer(patience));
         };
-        let answer = runtime.block_on(async { timeout(self.patience, answer).await });
-        Ok(answer.map_err(|_| DatabaseError::no_answer(self.patience))??)
+        let answer = runtime.block_on(async { timeout(patience, answer).await });
+        Ok(answer.map_err(|_| DatabaseError::no_answer(patience))??)
     }
 }
 

@@ -5,6 +5,8 @@ pub(super) mod durability;
 pub(super) mod schema;
 mod server;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 pub(crate) use self::connection::{Begun, PostgresqlConnection};

@@ -113,7 +113,7 @@ mod tests {
 
     /// A closed store with some hundred pages of each kind.
     async fn filled() -> TestStore {
-        let test = TestStore::new().await;
+        let test = TestStore::sqlite().await;
         for number in 0..60 {
             let request = NewRequest {
                 message: vec![number; 9000],
@@ -233,7 +233,7 @@ mod tests {
 
     impl Cut {
         async fn new() -> Self {
-            let test = TestStore::new().await;
+            let test = TestStore::sqlite().await;
             test.store.close().await;
             let requests = 20;
             let store = test.another().await;

@@ -142,7 +142,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_owner_may_look_in() {
-        let test = TestStore::new().await;
+        let test = TestStore::sqlite().await;
         test.store.accept(request(1)).await.unwrap();
         let path = &test.settings.path;
         assert_eq!(mode(path.parent().unwrap()), 0o700);
@@ -157,7 +157,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_others_may_look_into_is_refused() {
-        let test = TestStore::new().await;
+        let test = TestStore::sqlite().await;
         test.store.close().await;
         let path = &test.settings.path;
         set_mode(path, 0o640);
@@ -176,7 +176,7 @@ mod tests {
 
     #[tokio::test]
     async fn other_files_are_refused_and_left_as_they_are() {
-        let test = TestStore::new().await;
+        let test = TestStore::sqlite().await;
         let directory = test.settings.path.parent().unwrap();
         let text = StoreSettings::new(directory.join("text"));
         let text_content = b"not a database\n".repeat(1000);
@@ -204,7 +204,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_damaged_database_is_an_error_that_names_the_remedy() {
-        let test = TestStore::new().await;
+        let test = TestStore::sqlite().await;
         test.store.close().await;
         let mut content = fs::read(&test.settings.path).unwrap();
         content.iter_mut().skip(100).for_each(|byte| *byte = 0xA5);
@@ -215,7 +215,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_newer_schema_is_refused_by_both_versions() {
-        let test = TestStore::new().await;
+        let test = TestStore::sqlite().await;
         test.execute("UPDATE schema_version SET version = 999, usable_from = 999")
             .await;
         let error = refusal(&test.settings).await;
@@ -253,7 +253,7 @@ mod tests {
 
     #[tokio::test]
     async fn deleted_mail_is_not_in_the_file() {
-        let test = TestStore::new().await;
+        let test = TestStore::sqlite().await;
         let words = b"for your eyes only ";
         let mail = words.repeat(500);
         let in_file = |path: &Path| {

@@ -155,7 +155,7 @@ mod tests {
     /// The log of a store with three requests in it, whose transactions take
     /// many frames each.
     async fn log() -> Vec<u8> {
-        let test = TestStore::new().await;
+        let test = TestStore::sqlite().await;
         for number in 0..3 {
             test.store.accept(request(number)).await.unwrap();
         }

@@ -133,7 +133,7 @@ async fn a_change_that_fails_leaves_its_batch_alone() {
 
 #[tokio::test]
 async fn a_failed_commit_fails_for_all_and_the_next_succeeds() {
-    let test = TestStore::new().await;
+    let test = TestStore::sqlite().await;
     let release = hold(&test.store).await;
     // A foreign key that is only missed at the commit.
     let spoil = "PRAGMA defer_foreign_keys = ON; INSERT INTO request_messages VALUES (999, x'00')";
@@ -156,7 +156,8 @@ async fn a_failed_commit_fails_for_all_and_the_next_succeeds() {
 
 #[tokio::test]
 async fn a_lock_held_too_long_is_an_error_that_names_the_remedy() {
-    let test = TestStore::with(|settings| settings.busy_timeout = Duration::from_millis(20)).await;
+    let test =
+        TestStore::on_sqlite(|settings| settings.busy_timeout = Duration::from_millis(20)).await;
     let lock = Lock::on(&test);
     let error = test.store.accept(request(1)).await.unwrap_err().to_string();
     let path = test.settings.path.display().to_string();
@@ -170,7 +171,7 @@ async fn a_lock_held_too_long_is_an_error_that_names_the_remedy() {
 
 #[tokio::test]
 async fn a_connection_that_can_write_no_more_is_replaced_at_once() {
-    let test = TestStore::new().await;
+    let test = TestStore::sqlite().await;
     execute(&test.store, "PRAGMA query_only = ON")
         .await
         .unwrap();
@@ -179,7 +180,7 @@ async fn a_connection_that_can_write_no_more_is_replaced_at_once() {
 
 #[tokio::test]
 async fn a_full_disk_is_survived() {
-    let test = TestStore::new().await;
+    let test = TestStore::sqlite().await;
     let large = || NewRequest {
         message: vec![0; 1 << 20],
         ..request(2)
@@ -270,7 +271,7 @@ async fn whoever_waits_for_work_is_woken_by_another_process() {
 
 #[tokio::test]
 async fn a_look_finds_what_others_committed_and_nothing_of_its_own() {
-    let test = TestStore::new().await;
+    let test = TestStore::sqlite().await;
     let mut writer = Writer {
         settings: Arc::new(test.settings.clone()),
         chain_key: None,
@@ -298,7 +299,7 @@ async fn a_look_finds_what_others_committed_and_nothing_of_its_own() {
 
 #[tokio::test]
 async fn every_commit_is_synced_and_what_is_deleted_is_gone() {
-    let test = TestStore::new().await;
+    let test = TestStore::sqlite().await;
     execute(&test.store, "PRAGMA query_only = ON")
         .await
         .unwrap();

@@ -1,0 +1,197 @@
+//! The store on a PostgreSQL server: lost connections, locks, refused settings, and gateways that
+//! find out about each other.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::sync::oneshot;
+
+use crate::store::testing::{TestStore, chain_key, id, request};
+use crate::store::{Accepted, NewRequest, Store, StoreError};
+
+/// Ends all connections of the store's role but the one that asks.
+const TERMINATE: &str = "SELECT CAST(count(pg_terminate_backend(pid)) AS BIGINT)
+    FROM pg_stat_activity WHERE usename = current_user AND pid <> pg_backend_pid()";
+
+async fn refusal(test: &TestStore) -> String {
+    let opened = Store::open(&test.settings, Some(chain_key())).await;
+    opened.err().unwrap().to_string()
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_opened_again_and_nothing_is_lost() {
+    let test = TestStore::postgresql().await;
+    test.store.accept(request(1)).await.unwrap();
+    assert_eq!(test.store.spool_usage().await.unwrap().requests, 1);
+    assert!(
+        test.scalar::<i64>(TERMINATE).await >= 2,
+        "writer and reader"
+    );
+    assert_eq!(test.store.accept(request(2)).await.unwrap(), Accepted::New);
+    assert_eq!(test.store.spool_usage().await.unwrap().requests, 2);
+    let verified = test.store.verify_audit(None).await.unwrap();
+    assert_eq!(verified.unwrap().sequence, 2);
+}
+
+#[tokio::test]
+async fn a_connection_lost_in_a_transaction_fails_for_it_alone() {
+    let test = TestStore::postgresql().await;
+    let (begun, has_begun) = oneshot::channel();
+    let (release, end) = oneshot::channel::<()>();
+    let store = test.store.clone();
+    let lost = tokio::spawn(async move {
+        let change = store.change(move |changes| {
+            changes
+                .connection
+                .execute("DELETE FROM kms_revision", &[])?;
+            begun.send(()).unwrap();
+            end.blocking_recv().unwrap();
+            Ok(changes.connection.scalar::<i64>("SELECT 1", &[])?)
+        });
+        change.await
+    });
+    has_begun.await.unwrap();
+    test.scalar::<i64>(TERMINATE).await;
+    release.send(()).unwrap();
+    let error = lost.await.unwrap().unwrap_err().to_string();
+    assert!(error.contains("PostgreSQL database"), "{error}");
+    assert_eq!(
+        test.scalar::<i64>("SELECT count(*) FROM kms_revision")
+            .await,
+        1
+    );
+    assert_eq!(test.store.accept(request(1)).await.unwrap(), Accepted::New);
+}
+
+#[tokio::test]
+async fn a_lock_held_too_long_is_an_error_that_names_the_remedy() {
+    let test = TestStore::postgresql().await;
+    let mut settings = test.settings.clone();
+    settings.busy_timeout = Duration::from_millis(50);
+    let hurried = Store::open(&settings, Some(chain_key())).await.unwrap();
+    let (begun, has_begun) = oneshot::channel();
+    let (release, end) = oneshot::channel::<()>();
+    let store = test.store.clone();
+    let holding = tokio::spawn(async move {
+        let change = store.change(move |_| {
+            begun.send(()).unwrap();
+            end.blocking_recv().unwrap();
+            Ok(())
+        });
+        change.await
+    });
+    has_begun.await.unwrap();
+    let error = hurried.accept(request(1)).await.unwrap_err().to_string();
+    assert!(
+        error.contains("another transaction holds the lock"),
+        "{error}"
+    );
+    release.send(()).unwrap();
+    holding.await.unwrap().unwrap();
+    assert_eq!(hurried.accept(request(1)).await.unwrap(), Accepted::New);
+}
+
+#[tokio::test]
+async fn gateways_wake_each_other_and_share_one_chain() {
+    let test = TestStore::postgresql().await;
+    let another = test.another().await;
+    let arrivals = test.store.arrivals();
+    test.store.accept(request(1)).await.unwrap();
+    arrivals.request().await;
+    assert!(arrivals.request().now_or_never().is_none());
+    another.accept(request(2)).await.unwrap();
+    arrivals.request().await;
+    for number in 3..20 {
+        let store = if number % 2 == 0 {
+            &test.store
+        } else {
+            &another
+        };
+        store.accept(request(number)).await.unwrap();
+    }
+    let verified = another.verify_audit(None).await.unwrap();
+    assert_eq!(verified.unwrap().sequence, 19);
+}
+
+#[tokio::test]
+async fn what_a_gateway_committed_meanwhile_is_known_at_the_next_change() {
+    let test = TestStore::postgresql().await;
+    let another = test.another().await;
+    let same = || NewRequest {
+        identity: Some([7; 32]),
+        ..request(1)
+    };
+    assert_eq!(test.store.accept(same()).await.unwrap(), Accepted::New);
+    let copy = NewRequest {
+        id: id(2),
+        ..same()
+    };
+    let known = another.accept(copy).await.unwrap();
+    assert_eq!(known, Accepted::Duplicate(id(1)));
+}
+
+#[tokio::test]
+async fn a_gateway_with_the_former_secrets_changes_nothing() {
+    let test = TestStore::postgresql().await;
+    test.store.accept(request(1)).await.unwrap();
+    test.execute("UPDATE writer SET secrets = secrets + 1")
+        .await;
+    let refused = test.store.accept(request(2)).await.unwrap_err();
+    assert!(
+        matches!(refused, StoreError::OtherChainKey { .. }),
+        "{refused}"
+    );
+    assert_eq!(test.store.spool_usage().await.unwrap().requests, 1);
+    let fresh = test.another().await;
+    assert_eq!(fresh.accept(request(2)).await.unwrap(), Accepted::New);
+}
+
+#[tokio::test]
+async fn an_older_gateway_goes_on_only_where_the_newer_schema_lets_it() {
+    let test = TestStore::postgresql().await;
+    test.execute("UPDATE schema_version SET version = 999")
+        .await;
+    assert_eq!(test.store.accept(request(1)).await.unwrap(), Accepted::New);
+    let beside = test.another().await;
+    assert_eq!(beside.accept(request(2)).await.unwrap(), Accepted::New);
+    test.execute("UPDATE schema_version SET usable_from = 999")
+        .await;
+    let refused = test.store.accept(request(3)).await.unwrap_err();
+    assert!(
+        matches!(refused, StoreError::Schema { found: 999, .. }),
+        "{refused}"
+    );
+    assert!(
+        refusal(&test)
+            .await
+            .contains("use the program that made it")
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_may_lose_what_it_committed_is_refused() {
+    let test = TestStore::postgresql().await;
+    test.execute("ALTER ROLE CURRENT_USER SET synchronous_commit = off")
+        .await;
+    let error = refusal(&test).await;
+    assert!(error.contains("synchronous_commit is off"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_named_with_the_remedy() {
+    let test = TestStore::postgresql().await;
+    let mut settings = test.settings.clone();
+    if let Some(postgresql) = &mut settings.postgresql {
+        postgresql.hosts = vec!["/nowhere".parse().unwrap()];
+    }
+    let error = Store::open(&settings, Some(chain_key()))
+        .await
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        error.contains("at /nowhere") && error.contains("see that the server runs"),
+        "{error}"
+    );
+}

@@ -10,16 +10,19 @@
 //! | `keys` | the tables of the key management system, and the change of its secrets |
 //! | `throttle` | allowances of senders, and the strangers' shares of the spool |
 //! | `spool` | requests until their result, replies until their delivery, an operator's orders |
-//! | `backup` | a copy of the database |
+//! | `copy` | everything in a database of the other engine |
+//! | `backup` | everything in a file |
 //!
 //! `migrations/` has the schema.
 
 mod audit;
 mod backup;
+mod copy;
 mod database;
 mod keys;
 #[cfg(test)]
 mod model;
+mod partial_file;
 mod spool;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -30,6 +33,7 @@ mod throttle;
 pub(crate) use self::audit::log::StoredEntry;
 pub(crate) use self::audit::order::Order;
 pub(crate) use self::backup::BackupError;
+pub(crate) use self::copy::{Copied, CopyError, move_store};
 pub(crate) use self::database::Arrivals;
 pub(crate) use self::database::give_to_owner;
 pub use self::database::{DatabaseError, Store, StoreError, StoreSettings};

@@ -15,6 +15,7 @@
 )]
 
 mod address;
+mod authority;
 mod command;
 mod descriptors;
 mod disk;
@@ -33,7 +34,9 @@ mod milter;
 mod module;
 mod pages;
 mod people;
+mod pgbouncer;
 mod postfix;
+mod postgresql;
 mod rbldnsd;
 mod reference_kms;
 mod signer;
@@ -45,6 +48,7 @@ mod usage;
 mod wait;
 
 pub use self::{
+    authority::Authority,
     command::{Output, output, python, run, words},
     descriptors::allow_descriptors,
     disk::SmallDisk,
@@ -61,7 +65,9 @@ pub use self::{
     module::{IndependentModule, Module, OpenedKey, SoftwareModule, labelled_key},
     pages::{Exported, Page, Pages},
     people::{ALICE, BOB, CAROL, GATEWAY},
+    pgbouncer::Pgbouncer,
     postfix::Postfix,
+    postgresql::{DATABASE, Postgresql},
     rbldnsd::{Rbldnsd, SlowWay, WELL, WELL_V6},
     reference_kms::{Impostor, ReferenceKms},
     signer::{Manner, Signer},

@@ -36,15 +36,7 @@ impl Layout {
     /// The same with the KMC key on another curve.
     pub fn with_curve(curve: &str) -> Self {
         let layout = Self::without_keys();
-        layout.gateway(&words(&format!(
-            "kmc init --create-master-secret --issuer Example --name K0001 \
-             --expires 20990101T000000Z --curve {curve}"
-        )));
-        for (krn, dkga) in [("1", "02"), ("2", "04")] {
-            layout.gateway(&words(&format!(
-                "vending-key generate --sgc 000439 --krn {krn} --kt 2 --dkga {dkga} --bdt 2014"
-            )));
-        }
+        layout.make_keys(curve);
         layout
     }
 
@@ -60,6 +52,19 @@ impl Layout {
             b"",
         );
         Self { directory, address }
+    }
+
+    /// Makes the master secret, a KMC key and the two vending keys.
+    pub fn make_keys(&self, curve: &str) {
+        self.gateway(&words(&format!(
+            "kmc init --create-master-secret --issuer Example --name K0001 \
+             --expires 20990101T000000Z --curve {curve}"
+        )));
+        for (krn, dkga) in [("1", "02"), ("2", "04")] {
+            self.gateway(&words(&format!(
+                "vending-key generate --sgc 000439 --krn {krn} --kt 2 --dkga {dkga} --bdt 2014"
+            )));
+        }
     }
 
     /// Another Postfix in its place, without the gateway: these files as they
@@ -165,6 +170,15 @@ impl Layout {
 
     /// Sets a key of the gateway's configuration.
     pub fn set_gateway(&self, table: &str, key: &str, value: impl Into<toml::Value>) {
+        self.edit_gateway(table, |table| table.insert(key.to_owned(), value.into()));
+    }
+
+    /// Takes a key out of the gateway's configuration.
+    pub fn unset_gateway(&self, table: &str, key: &str) {
+        self.edit_gateway(table, |table| table.remove(key));
+    }
+
+    fn edit_gateway<T>(&self, table: &str, edit: impl FnOnce(&mut toml::Table) -> T) {
         let text = fs::read_to_string(self.config()).expect("the configuration");
         let mut config: toml::Table = text.parse().expect("TOML");
         let table = config
@@ -172,7 +186,7 @@ impl Layout {
             .or_insert_with(|| toml::Table::new().into())
             .as_table_mut()
             .expect("a table");
-        table.insert(key.to_owned(), value.into());
+        edit(table);
         fs::write(self.config(), config.to_string()).expect("the configuration");
     }
 

@@ -27,5 +27,11 @@ mod damage;
 /// A backup under load, and its restore.
 mod backup;
 
+/// A PostgreSQL server as the store.
+mod postgresql;
+
+/// Everything moved from SQLite to PostgreSQL and back.
+mod copy;
+
 /// The store full, at its reserve and read-only.
 mod store_trouble;

@@ -30,13 +30,22 @@ pub(super) fn migrate(
     let failed = |error: DatabaseError| Failure::from(error).of(settings);
     connection.begin_migration(settings).map_err(failed)?;
     // Another may have done it by now.
-    let migrated = refuse_newer(connection, settings)
-        .and_then(|found| bring_up(found, connection).map_err(failed));
+    let migrated = migrate_within(connection, settings);
     let end = match migrated {
         Ok(()) => "COMMIT",
         Err(_) => "ROLLBACK",
     };
     migrated.and(connection.run(end).map_err(failed))
+}
+
+/// Brings the schema up to date in the transaction that has begun.
+pub(super) fn migrate_within(
+    connection: &mut Connection,
+    settings: &StoreSettings,
+) -> Result<(), StoreError> {
+    let found = refuse_newer(connection, settings)?;
+    let migrated = bring_up(found, connection);
+    migrated.map_err(|error| Failure::from(error).of(settings))
 }
 
 fn bring_up(found: i64, connection: &mut Connection) -> Result<(), DatabaseError> {
@@ -77,9 +86,25 @@ pub(super) fn refuse_newer(
     })
 }
 
+/// Refuses any schema but the newest that this program knows. Whoever copies a database must know
+/// all of it.
+pub(crate) fn require_newest(
+    connection: &mut Connection,
+    settings: &StoreSettings,
+) -> Result<(), StoreError> {
+    match refuse_newer(connection, settings)? {
+        NEWEST_SCHEMA => Ok(()),
+        found => Err(StoreError::Schema {
+            place: settings.place(),
+            found,
+            known: NEWEST_SCHEMA,
+        }),
+    }
+}
+
 /// The version of the schema, and the oldest program that may use it. The first version was kept in
 /// a table of another name.
-fn version(connection: &mut Connection) -> Result<(i64, i64), DatabaseError> {
+pub(super) fn version(connection: &mut Connection) -> Result<(i64, i64), DatabaseError> {
     if connection.has_table("schema_version")? {
         let row = connection.one(
             "SELECT coalesce(max(version), 0) AS version, coalesce(max(usable_from), 0) AS usable_from

@@ -1,5 +1,5 @@
-//! Points at which a test kills the gateway or makes it panic, each before or after
-//! a step that counts. Only a build with the feature `test-faults` has them; any
+//! Points at which a test kills the gateway, stops it or makes it panic, each before or
+//! after a step that counts. Only a build with the feature `test-faults` has them; any
 //! other program contains nothing of them.
 
 /// A point at which the gateway can be killed.
@@ -91,6 +91,8 @@ mod deadly {
             OnceLock,
             atomic::{AtomicBool, AtomicU32, Ordering},
         },
+        thread,
+        time::Duration,
     };
 
     use rustix::process::{Signal, getpid, kill_process};
@@ -99,13 +101,22 @@ mod deadly {
 
     /// Environment variable with a point, as `{:?}` shows it, and the number of the
     /// pass that kills the gateway: `AfterLease:3`, or `AfterLease:3:panic` for a
-    /// panic.
+    /// panic, or `AfterLease:3:stop` to stop it until SIGCONT.
     pub const VARIABLE: &str = "KMS_GATEWAY_FAULT";
+
+    /// Longer than a process goes on after it was stopped.
+    const STOPPING: Duration = Duration::from_millis(200);
 
     struct Fault {
         point: String,
         passings_left: AtomicU32,
-        panics: bool,
+        act: Act,
+    }
+
+    enum Act {
+        Kill,
+        Panic,
+        Stop,
     }
 
     fn fault() -> Option<&'static Fault> {
@@ -113,27 +124,36 @@ mod deadly {
         let read = || {
             let value = env::var(VARIABLE).ok()?;
             let (point, passings) = value.split_once(':')?;
-            let panicking = passings.strip_suffix(":panic");
+            let (passings, act) = match passings.split_once(':') {
+                None => (passings, Act::Kill),
+                Some((passings, "panic")) => (passings, Act::Panic),
+                Some((passings, "stop")) => (passings, Act::Stop),
+                Some(_) => return None,
+            };
             Some(Fault {
                 point: point.to_owned(),
-                passings_left: AtomicU32::new(panicking.unwrap_or(passings).parse().ok()?),
-                panics: panicking.is_some(),
+                passings_left: AtomicU32::new(passings.parse().ok()?),
+                act,
             })
         };
         FAULT.get_or_init(read).as_ref()
     }
 
-    /// Kills the gateway if [`VARIABLE`] names this pass of this point.
+    /// Kills, stops or panics if [`VARIABLE`] names this pass of this point.
     #[allow(clippy::panic, reason = "as a fault of ours would")]
     pub(crate) fn pass(point: FaultPoint) {
         let Some(fault) = fault() else { return };
         if fault.point == format!("{point:?}")
             && fault.passings_left.fetch_sub(1, Ordering::SeqCst) == 1
         {
-            if fault.panics {
-                panic!("ordered to panic {point:?}");
+            match fault.act {
+                Act::Kill => drop(kill_process(getpid(), Signal::KILL)),
+                Act::Panic => panic!("ordered to panic {point:?}"),
+                Act::Stop => {
+                    let _ = kill_process(getpid(), Signal::STOP);
+                    thread::sleep(STOPPING);
+                }
             }
-            let _ = kill_process(getpid(), Signal::KILL);
         }
     }
 

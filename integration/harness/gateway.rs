@@ -37,7 +37,22 @@ impl Gateway {
     }
 
     /// The same with another way to see whether it listens.
-    pub fn start_until(mut command: Command, log: &Path, listens: impl Fn() -> bool) -> Self {
+    pub fn start_until(command: Command, log: &Path, listens: impl Fn() -> bool) -> Self {
+        let mut gateway = Self::spawn(command, log);
+        until("the gateway listens", PATIENCE, || {
+            let ended = gateway.ended();
+            assert!(
+                ended.is_none(),
+                "serve ended with {ended:?}:\n{}",
+                gateway.log()
+            );
+            listens().then_some(())
+        });
+        gateway
+    }
+
+    /// Runs `command` and waits for nothing.
+    pub fn spawn(mut command: Command, log: &Path) -> Self {
         let append = || {
             File::options()
                 .create(true)
@@ -51,20 +66,15 @@ impl Gateway {
             .stderr(append())
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let mut gateway = Self {
+        Self {
             child,
             log: log.to_owned(),
-        };
-        until("the gateway listens", PATIENCE, || {
-            let ended = gateway.child.try_wait().expect("its state");
-            assert!(
-                ended.is_none(),
-                "serve ended with {ended:?}:\n{}",
-                gateway.log()
-            );
-            listens().then_some(())
-        });
-        gateway
+        }
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("its state")
     }
 
     /// All that it logged, earlier runs included.
@@ -106,16 +116,12 @@ impl Gateway {
     /// Ends it as systemd would, and waits.
     pub fn stop(mut self) -> ExitStatus {
         self.signal(Signal::TERM);
-        until("the gateway's end after SIGTERM", PATIENCE, || {
-            self.child.try_wait().expect("its state")
-        })
+        until("the gateway's end after SIGTERM", PATIENCE, || self.ended())
     }
 
     /// Waits until it ends by itself.
     pub fn wait_for_end(mut self) -> ExitStatus {
-        until("the gateway's end", PATIENCE, || {
-            self.child.try_wait().expect("its state")
-        })
+        until("the gateway's end", PATIENCE, || self.ended())
     }
 
     /// Ends it as a crash would.
@@ -128,6 +134,11 @@ impl Gateway {
     /// SIGSTOP was sent, until one of its threads has stopped the others.
     pub fn hang(&self) {
         self.signal(Signal::STOP);
+        self.wait_until_stopped();
+    }
+
+    /// Waits until SIGSTOP has stopped it, whoever sent that.
+    pub fn wait_until_stopped(&self) {
         let tasks = format!("/proc/{}/task", self.child.id());
         let is_stopped = |task: io::Result<fs::DirEntry>| {
             let status = task.expect("a task").path().join("status");

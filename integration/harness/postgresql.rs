@@ -62,10 +62,7 @@ impl Postgresql {
             .arg(OWNER);
         run(&mut initdb, b"");
         server.set("listen_addresses = ''");
-        server.set(&format!(
-            "unix_socket_directories = '{}'",
-            server.socket().display()
-        ));
+        server.set_socket();
         server
     }
 
@@ -81,6 +78,39 @@ impl Postgresql {
         install.args(["--directory", "--owner", OWNER, "--group", OWNER]);
         run(install.arg(server.own()), b"");
         server
+    }
+
+    /// A standby that follows this server, which runs. From now on each commit waits for it.
+    pub fn standby(&self) -> Self {
+        let mut standby = Self::without_data();
+        let mut backup = standby.program("pg_basebackup");
+        backup.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);
+        backup.args(["--username", OWNER, "--pgdata"]);
+        backup.arg(standby.data()).arg("-h").arg(self.socket());
+        run(&mut backup, b"");
+        standby.set_socket();
+        standby.launch();
+        // Not in the standby's own settings: it will be alone.
+        self.sql(
+            "postgres",
+            "ALTER SYSTEM SET synchronous_standby_names = '*'",
+        );
+        self.reload();
+        until("commits wait for the standby", PATIENCE, || {
+            let asked = "SELECT sync_state FROM pg_stat_replication";
+            (self.sql("postgres", asked) == "sync\n").then_some(())
+        });
+        standby
+    }
+
+    /// Makes a primary of a standby.
+    pub fn promote(&self) {
+        assert_eq!(self.sql("postgres", "SELECT pg_promote()"), "t\n");
+    }
+
+    fn set_socket(&self) {
+        let socket = self.socket();
+        self.set(&format!("unix_socket_directories = '{}'", socket.display()));
     }
 
     /// Adds a line to its settings, which counts from the next start or reload.

@@ -249,11 +249,24 @@ impl Layout {
 
     /// Starts the gateway by a program that becomes it, with its arguments.
     pub fn start_gateway_by(&self, launcher: &[&str]) -> Gateway {
+        Gateway::start(
+            self.serve_by(launcher),
+            &self.gateway_log(),
+            self.port(8890),
+        )
+    }
+
+    /// The same without waiting until it listens. It may end before.
+    pub fn spawn_gateway_by(&self, launcher: &[&str]) -> Gateway {
+        Gateway::spawn(self.serve_by(launcher), &self.gateway_log())
+    }
+
+    fn serve_by(&self, launcher: &[&str]) -> Command {
         let serve = self.serve();
         let mut command = Command::new(launcher[0]);
         command.args(&launcher[1..]);
         command.arg(serve.get_program()).args(serve.get_args());
-        Gateway::start(command, &self.gateway_log(), self.port(8890))
+        command
     }
 
     fn gateway_log(&self) -> PathBuf {

@@ -8,7 +8,7 @@ use std::{
 
 /// Shorter than the minute that Postfix waits for a milter's answer to
 /// end-of-message, so that a gateway that gives none is seen.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(55);
 
 /// A server's answer to one command.
 #[derive(Clone, Debug, PartialEq, Eq)]

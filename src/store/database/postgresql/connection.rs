@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
@@ -40,6 +41,9 @@ pub(crate) struct PostgresqlConnection {
     client: Client,
     /// Moves the bytes while a thread waits. None once dropped.
     runtime: Option<Runtime>,
+    /// Whether an answer did not come in time. Nothing more is asked then: each question would
+    /// cost the same wait once more.
+    is_lost: AtomicBool,
 }
 
 impl PostgresqlConnection {
@@ -53,6 +57,7 @@ impl PostgresqlConnection {
         Ok(Self {
             client,
             runtime: Some(runtime),
+            is_lost: AtomicBool::new(false),
         })
     }
 
@@ -189,10 +194,12 @@ impl PostgresqlConnection {
         patience: Duration,
         answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, DatabaseError> {
-        let Some(runtime) = &self.runtime else {
+        let is_lost = self.is_lost.load(Ordering::Relaxed);
+        let Some(runtime) = self.runtime.as_ref().filter(|_| !is_lost) else {
             return Err(DatabaseError::no_answer(patience));
         };
         let answer = runtime.block_on(async { timeout(patience, answer).await });
+        self.is_lost.store(answer.is_err(), Ordering::Relaxed);
         Ok(answer.map_err(|_| DatabaseError::no_answer(patience))??)
     }
 }

@@ -2,9 +2,11 @@
 //! find out about each other.
 #![allow(clippy::unwrap_used)]
 
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use crate::store::testing::{TestStore, chain_key, id, request};
@@ -176,6 +178,27 @@ async fn a_server_that_may_lose_what_it_committed_is_refused() {
         .await;
     let error = refusal(&test).await;
     assert!(error.contains("synchronous_commit is off"), "{error}");
+}
+
+#[tokio::test]
+async fn a_host_that_hangs_keeps_nobody_from_the_next() {
+    let test = TestStore::postgresql().await;
+    let directory = TempDir::new().unwrap();
+    // The kernel takes connections, and nobody answers.
+    let _silent = UnixListener::bind(directory.path().join(".s.PGSQL.5432")).unwrap();
+    let mut settings = test.settings.clone();
+    if let Some(postgresql) = &mut settings.postgresql {
+        let silent = directory.path().to_str().unwrap().parse().unwrap();
+        postgresql.hosts.insert(0, silent);
+    }
+    let beside = Store::open(&settings, Some(chain_key())).await.unwrap();
+    assert_eq!(beside.accept(request(1)).await.unwrap(), Accepted::New);
+    if let Some(postgresql) = &mut settings.postgresql {
+        postgresql.hosts.truncate(1);
+    }
+    let opened = Store::open(&settings, Some(chain_key())).await;
+    let error = opened.err().unwrap().to_string();
+    assert!(error.contains("no answer within 5 s"), "{error}");
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@
 )]
 
 mod address;
+mod authority;
 mod command;
 mod descriptors;
 mod disk;
@@ -33,6 +34,7 @@ mod milter;
 mod module;
 mod pages;
 mod people;
+mod pgbouncer;
 mod postfix;
 mod postgresql;
 mod rbldnsd;
@@ -46,6 +48,7 @@ mod usage;
 mod wait;
 
 pub use self::{
+    authority::Authority,
     command::{Output, output, python, run, words},
     descriptors::allow_descriptors,
     disk::SmallDisk,
@@ -62,6 +65,7 @@ pub use self::{
     module::{IndependentModule, Module, OpenedKey, SoftwareModule, labelled_key},
     pages::{Exported, Page, Pages},
     people::{ALICE, BOB, CAROL, GATEWAY},
+    pgbouncer::Pgbouncer,
     postfix::Postfix,
     postgresql::{DATABASE, Postgresql},
     rbldnsd::{Rbldnsd, SlowWay, WELL, WELL_V6},

@@ -170,6 +170,15 @@ impl Layout {
 
     /// Sets a key of the gateway's configuration.
     pub fn set_gateway(&self, table: &str, key: &str, value: impl Into<toml::Value>) {
+        self.edit_gateway(table, |table| table.insert(key.to_owned(), value.into()));
+    }
+
+    /// Takes a key out of the gateway's configuration.
+    pub fn unset_gateway(&self, table: &str, key: &str) {
+        self.edit_gateway(table, |table| table.remove(key));
+    }
+
+    fn edit_gateway<T>(&self, table: &str, edit: impl FnOnce(&mut toml::Table) -> T) {
         let text = fs::read_to_string(self.config()).expect("the configuration");
         let mut config: toml::Table = text.parse().expect("TOML");
         let table = config
@@ -177,7 +186,7 @@ impl Layout {
             .or_insert_with(|| toml::Table::new().into())
             .as_table_mut()
             .expect("a table");
-        table.insert(key.to_owned(), value.into());
+        edit(table);
         fs::write(self.config(), config.to_string()).expect("the configuration");
     }
 

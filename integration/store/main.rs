@@ -30,5 +30,8 @@ mod backup;
 /// A PostgreSQL server as the store.
 mod postgresql;
 
+/// Everything moved from SQLite to PostgreSQL and back.
+mod copy;
+
 /// The store full, at its reserve and read-only.
 mod store_trouble;

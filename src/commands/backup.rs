@@ -17,7 +17,8 @@ use crate::gateway::environment::existing_store;
 #[command(after_help = "\
 The copy holds requests, replies, the audit log and the sealed keys. It does not
 hold the master secret, which opens the keys: keep that apart. The command
-checks the copy. docs/mail-admin.md says how to restore it.
+checks the copy. The copy of a PostgreSQL database is an SQLite file too.
+docs/mail-admin.md says how to restore it.
 
 --json prints {file, bytes, head}; head names the newest audit entry in the
 copy, as audit verify --head takes it.

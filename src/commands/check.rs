@@ -141,6 +141,7 @@ async fn examine_start(
         report.warn(blocklists.warnings().iter().cloned());
     }
     if let Some((store, kms)) = rehearsal.opened {
+        report.fact("database", store.description().await?);
         let altered = kms.altered_rows().await?;
         report.warn(altered.and_then(|altered| altered.alarm()));
         report.warn(key_management::keys_left_behind(config, &store).await?);
@@ -177,14 +178,18 @@ fn overview(config: &Config, report: &mut Report) {
         report.fact("gateway address", address.0.to_string());
     }
     let store = &config.store;
+    // The disk of a server is not the gateway's to watch.
+    let room = match store.postgresql {
+        None => format!(" [min_free_bytes = {}]", store.min_free_bytes),
+        Some(_) => String::new(),
+    };
     report.fact(
         "store",
         format!(
-            "{} [max_requests = {}] [max_bytes = {}] [min_free_bytes = {}]",
-            store.path.display(),
+            "{} [max_requests = {}] [max_bytes = {}]{room}",
+            store.place(),
             store.max_requests,
-            store.max_bytes,
-            store.min_free_bytes
+            store.max_bytes
         ),
     );
     let (memory, limit) = (message_memory(config), config.milter.max_memory);

@@ -7,7 +7,7 @@ use crate::{
     gateway::GatewayError,
     kms::{PemError, VendingKeyError, administration::AdministrationError},
     security_module::ModuleError,
-    store::BackupError,
+    store::{BackupError, CopyError},
     wiring::WiringError,
 };
 
@@ -17,9 +17,12 @@ pub(crate) enum CommandError {
     /// The gateway's own parts failed: configuration, store, keys or ports.
     #[error(transparent)]
     Gateway(GatewayError),
-    /// The database can't be copied.
+    /// The database can't be backed up.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// The database can't be moved.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
     /// The PEM file of a private key can't be read or made.
     #[error(transparent)]
     Pem(#[from] PemError),

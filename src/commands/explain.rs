@@ -30,7 +30,8 @@ use super::{
 use crate::{
     config::Config,
     gateway::{
-        environment::{blocklists, gateway_addresses, policy_settings},
+        GatewayError,
+        environment::{blocklists, gateway_addresses, missing_store, policy_settings},
         installation::installation,
         key_management,
     },
@@ -298,11 +299,13 @@ async fn open_kms(path: &Path, config: &Config) -> Box<dyn Kms> {
     if let Some(kms) = key_management::remote(config) {
         return Box::new(kms);
     }
-    if !config.store.path.exists() {
-        let problem = format!("{} does not exist", config.store.path.display());
-        return Box::new(NoKms(problem));
-    }
-    match key_management::embedded(path, config).await {
+    // Opening the keys would make a missing database.
+    let opened = match missing_store(config).await {
+        Ok(None) => key_management::embedded(path, config).await,
+        Ok(Some(missing)) => Err(GatewayError::other(missing)),
+        Err(error) => Err(error),
+    };
+    match opened {
         Ok(kms) => Box::new(kms),
         Err(error) => Box::new(NoKms(error.to_string())),
     }

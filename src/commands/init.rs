@@ -29,6 +29,7 @@ use crate::{
     },
     kms::{Curve, KmsTables as _, PrivateKey},
     new_file,
+    store::{Store, StoreSettings},
     sts::{Ident, StsTime},
     time::SystemClock,
 };
@@ -47,7 +48,8 @@ Without a terminal it takes these values, and needs --address (or --domain) and
 --issuer.
 
 It changes nothing that exists. If the configuration exists, its address, paths
-and key management system are used. Run by root, it makes all files for the
+and key management system are used. With store.postgresql in it, the tables are
+made in that database, which must exist. Run by root, it makes all files for the
 owner of the database's directory. The directory of the milter's socket gets
 Postfix's group too.
 
@@ -93,11 +95,11 @@ pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<(), Comman
     let (config, new_text) = configuration(path, arguments, &mut questions)?;
     let has_database = has_complete_database(path, &config).await?;
     if new_text.is_none() && has_database {
-        return Err(CommandError::at(
-            &config.store.path,
-            "exists already, and nothing is left to be set up; for another installation give \
-             another --config, or move a file without use away",
-        ));
+        return Err(CommandError::other(format_args!(
+            "{}: exists already, and nothing is left to be set up; for another installation give \
+             another --config, or move a database without use away",
+            config.store.place()
+        )));
     }
     let first_key = match has_database || config.kms.socket.is_some() {
         true => None,
@@ -110,7 +112,7 @@ pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<(), Comman
     }
     steps.done(create_master_secret(&config)?);
     let environment = Environment::open(path, &config).await?;
-    steps.done([format!("database:      {}", config.store.path.display())]);
+    steps.done([format!("database:      {}", config.store.place())]);
     // Without a record, the time until `serve` starts would look like a clock that was
     // set forward.
     let clock = clock::watched(Arc::new(SystemClock), &environment.store).await?;
@@ -170,7 +172,7 @@ fn new_configuration(
     let database = questions.ask(
         Question("database", "Database file"),
         arguments.database.as_deref().map(shown),
-        Some(shown(&crate::store::StoreSettings::default().path)),
+        Some(shown(&StoreSettings::default().path)),
     )?;
     let master_secret_file = questions.ask(
         Question("master-secret-file", "Master secret's file"),
@@ -240,18 +242,17 @@ fn in_three_years() -> Option<StsTime> {
 /// Whether the database exists and nothing is missing in it. It may be older than the
 /// configuration: a purged package can leave the database.
 async fn has_complete_database(path: &Path, config: &Config) -> Result<bool, CommandError> {
-    let file = &config.store.path;
-    if !file.exists() {
+    if !Store::exists(&config.store).await? {
         return Ok(false);
     }
     let secret = master_secret_file(&config.secrets);
     if config.secrets.is_in_file() && !secret.exists() {
-        let problem = format_args!(
-            "exists, but its master secret, {}, does not; put the secret back, or move a database \
-             without use away",
+        return Err(CommandError::other(format_args!(
+            "{}: exists, but its master secret, {}, does not; put the secret back, or move a \
+             database without use away",
+            config.store.place(),
             secret.display()
-        );
-        return Err(CommandError::at(file, problem));
+        )));
     }
     if config.kms.socket.is_some() {
         return Ok(true);

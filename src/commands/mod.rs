@@ -30,6 +30,7 @@ mod senders;
 mod serve;
 mod standard_error;
 mod standard_output;
+mod store;
 mod table;
 mod update;
 mod vending_key;
@@ -86,6 +87,9 @@ enum Command {
     Explain(explain::Arguments),
     Record(record::Arguments),
     Backup(backup::Arguments),
+    /// The database: move it to the other engine.
+    #[command(subcommand)]
+    Store(store::Action),
     /// Requests and replies that wait.
     #[command(subcommand)]
     Queue(queue::Action),
@@ -174,6 +178,7 @@ async fn dispatch(arguments: Arguments) -> Result<Ending, CommandError> {
         Command::Config(action) => config::run(&config, action)?,
         Command::Explain(arguments) => explain::run(&config, &arguments).await?,
         Command::Backup(arguments) => backup::run(&config, &arguments).await?,
+        Command::Store(action) => store::run(&config, action).await?,
         Command::Queue(action) => queue::run(&config, action).await?,
         Command::Senders(action) => senders::run(&config, action).await?,
         Command::Init(arguments) => init::run(&config, &arguments).await?,

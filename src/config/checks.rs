@@ -27,6 +27,7 @@ impl Config {
     /// Refuses the first value that can't be meant.
     pub(super) fn check(&self) -> Checked {
         self.check_gateway()?;
+        self.check_store()?;
         self.check_secrets()?;
         self.check_reply()?;
         self.check_counts()?;
@@ -57,6 +58,41 @@ impl Config {
             ),
             None => Ok(()),
         }
+    }
+
+    /// Without PostgreSQL nothing of its table counts.
+    fn check_store(&self) -> Checked {
+        let Some(postgresql) = &self.store.postgresql else {
+            return Ok(());
+        };
+        if postgresql.hosts.is_empty() {
+            return refuse(
+                "store.postgresql.hosts",
+                "the list is empty",
+                "name a server such as \"db1.example\", or the directory of its socket, such as \
+                 \"/run/postgresql\"",
+            );
+        }
+        if !postgresql.are_hosts_alike() {
+            return refuse(
+                "store.postgresql.hosts",
+                "it names servers and directories of sockets",
+                "name either, since TLS is for all servers and for no socket",
+            );
+        }
+        for (key, name) in [
+            ("store.postgresql.database", &postgresql.database),
+            ("store.postgresql.user", &postgresql.user),
+        ] {
+            if name.is_empty() || name.contains('\0') {
+                return refuse(
+                    key,
+                    format_args!("{name:?} can't be a name"),
+                    "write a name such as \"kms-gateway\"",
+                );
+            }
+        }
+        Ok(())
     }
 
     fn check_secrets(&self) -> Checked {

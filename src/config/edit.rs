@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::Value as Json;
-use toml_edit::{Array, DocumentMut, Item, Value, value};
+use toml_edit::{Array, DocumentMut, Item, TableLike, Value, value};
 
 use super::{Config, ConfigError};
 use crate::new_file;
@@ -53,7 +53,7 @@ impl Config {
         let present = Self::parse(path, text)?;
         let held = present
             .value_of(key)
-            .filter(|held| !held.is_object())
+            .filter(|held| !held.is_object() || key.contains('.'))
             .ok_or_else(|| ConfigError::unknown_key(path, key))?;
         let new = read_values(&held, values).map_err(|wanted| {
             ConfigError::value(path, key, "this is no value of its type", wanted)
@@ -79,7 +79,12 @@ fn read_values(held: &Json, values: &[String]) -> Result<Value, &'static str> {
             let elements: Array = elements.iter().map(|text| element(text)).collect();
             Ok(elements.into())
         }
-        (Json::String(_) | Json::Null, [text]) => Ok(text.into()),
+        (Json::String(_), [text]) => Ok(text.into()),
+        (Json::Null, [text]) => Ok(element(text)),
+        (Json::Object(_), [text]) => match element(text) {
+            table @ Value::InlineTable(_) => Ok(table),
+            _ => Err("write a table in braces"),
+        },
         (Json::Bool(_), [text]) => text
             .parse::<bool>()
             .map(Value::from)
@@ -92,7 +97,7 @@ fn read_values(held: &Json, values: &[String]) -> Result<Value, &'static str> {
     }
 }
 
-/// An element of a list: a text, or a table in braces.
+/// A value of no known type: a text, or a table in braces.
 fn element(text: &str) -> Value {
     match text.parse::<Value>() {
         Ok(table @ Value::InlineTable(_)) => table,
@@ -102,12 +107,15 @@ fn element(text: &str) -> Value {
 
 /// The file's text with another value at the key `section.name`.
 fn edit(text: &str, key: &str, mut new: Value) -> Option<String> {
-    let (table, name) = key.split_once('.')?;
+    let (tables, name) = key.rsplit_once('.')?;
     let mut document: DocumentMut = text.parse().ok()?;
-    let table = document
-        .entry(table)
-        .or_insert_with(|| Item::Table(toml_edit::Table::new()))
-        .as_table_like_mut()?;
+    let mut table: &mut dyn TableLike = document.as_table_mut();
+    for part in tables.split('.') {
+        table = table
+            .entry(part)
+            .or_insert_with(|| Item::Table(toml_edit::Table::new()))
+            .as_table_like_mut()?;
+    }
     match table.get_mut(name).map(Item::as_value_mut) {
         Some(Some(present)) => {
             if present.to_string().trim() == new.to_string().trim() {
@@ -175,6 +183,15 @@ mod tests {
             edited("milter = { keep_bcc = false }\n", "milter.keep_bcc", true),
             "milter = { keep_bcc = true }\n"
         );
+        for text in [
+            "[store]\npostgresql = { user = \"a\" } # why\n",
+            "[store.postgresql]\nuser = \"a\"\n",
+        ] {
+            assert_eq!(
+                edited(text, "store.postgresql.user", "b"),
+                text.replace("\"a\"", "\"b\"")
+            );
+        }
     }
 
     #[test]
@@ -195,6 +212,10 @@ mod tests {
         assert_eq!(read(Json::from(1), &["2"]), Ok("2".to_owned()));
         assert_eq!(read(Json::from(""), &["true"]), Ok("\"true\"".to_owned()));
         assert_eq!(read(Json::Null, &["12"]), Ok("\"12\"".to_owned()));
+        let (table, braces) = (Json::Object(Default::default()), "{ user = \"a\" }");
+        assert_eq!(read(Json::Null, &[braces]), Ok(braces.to_owned()));
+        assert_eq!(read(table.clone(), &[braces]), Ok(braces.to_owned()));
+        assert_eq!(read(table, &["a"]), Err("write a table in braces"));
         let list = Json::Array(Vec::new());
         assert_eq!(read(list.clone(), &[]), Ok("[]".to_owned()));
         assert_eq!(

@@ -135,6 +135,26 @@ fn errors_name_file_line_key_and_remedy_on_one_line() {
             vec!["store.max_requests", "it is 0", "from 1"],
         ),
         (
+            format!("{MINIMAL}[store]\npostgresql = {{ hosts = [] }}\n"),
+            vec!["store.postgresql.hosts", "empty", "/run/postgresql"],
+        ),
+        (
+            format!("{MINIMAL}[store]\npostgresql = {{ hosts = [\"db1:0\"] }}\n"),
+            vec!["store.postgresql.hosts[0]", "db1.example:5433"],
+        ),
+        (
+            format!("{MINIMAL}[store]\npostgresql = {{ hosts = [\"/run\", \"db1\"] }}\n"),
+            vec!["store.postgresql.hosts", "servers and directories"],
+        ),
+        (
+            format!("{MINIMAL}[store]\npostgresql = {{ database = \"\" }}\n"),
+            vec!["store.postgresql.database", "can't be a name"],
+        ),
+        (
+            format!("{MINIMAL}[store]\npostgresql = {{ user = \"\" }}\n"),
+            vec!["store.postgresql.user", "can't be a name"],
+        ),
+        (
             format!("{MINIMAL}[audit]\nkeep = \"400s\"\n"),
             vec!["audit.keep", "30 days", "keep_less_than_30_days = true"],
         ),

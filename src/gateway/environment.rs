@@ -78,14 +78,28 @@ pub(crate) async fn existing_store(
     config: &Config,
     chain_key: Option<ChainKey>,
 ) -> Result<Arc<Store>, GatewayError> {
-    let path = &config.store.path;
-    if config.store.postgresql.is_none() && !path.exists() {
-        return Err(GatewayError::other(format!(
-            "{} does not exist; correct store.path, or make the database with kms-gateway init",
-            path.display()
-        )));
+    if let Some(missing) = missing_store(config).await? {
+        return Err(GatewayError::other(missing));
     }
     Ok(Store::open(&config.store, chain_key).await?)
+}
+
+/// Says that there is no database, and what to do. None if there is one.
+pub(crate) async fn missing_store(config: &Config) -> Result<Option<String>, GatewayError> {
+    let store = &config.store;
+    if Store::exists(store).await? {
+        return Ok(None);
+    }
+    let place = store.place();
+    Ok(Some(match store.postgresql {
+        None => format!(
+            "{place} does not exist; correct store.path, or make the database with kms-gateway init"
+        ),
+        Some(_) => format!(
+            "{place} has no tables of the gateway; correct store.postgresql, or make them with \
+             kms-gateway init"
+        ),
+    }))
 }
 
 /// Reads the master secret from the place that the configuration at `path` names.

@@ -5,7 +5,7 @@ use super::environment::addresses;
 use crate::{
     config::Config,
     policy::RULES,
-    services::{Installation, Limits},
+    services::{HelpTexts, Installation, Limits},
 };
 
 /// The facts of the installation with this configuration.
@@ -15,6 +15,7 @@ pub(crate) fn installation(config: &Config) -> Installation {
         limits: limits(config),
         unanswered: unanswered(config),
         stsa_addresses: addresses(&config.module_update.stsa_addresses),
+        help: HelpTexts::default(),
     }
 }
 

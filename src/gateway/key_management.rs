@@ -36,7 +36,7 @@ pub(crate) fn remote(config: &Config) -> Option<RemoteKms> {
 pub(crate) fn description(config: &Config) -> String {
     match &config.kms.socket {
         Some(socket) => format!("external, at {}", socket.display()),
-        None => format!("embedded, in {}", config.store.path.display()),
+        None => format!("embedded, in {}", config.store.place()),
     }
 }
 
@@ -93,7 +93,7 @@ pub(crate) async fn keys_left_behind(
         "{} holds {kmc_keys} KMC keys, {modules} modules and {vending_keys} vending keys of the \
          embedded key management system, which the external one does not use; make a new \
          database with init, and keep the old one in a safe",
-        config.store.path.display(),
+        config.store.place(),
     )))
 }
 

@@ -40,11 +40,14 @@ pub(crate) fn make_directory(config: &Config) -> Result<Option<String>, GatewayE
     let Some(directory) = directory.filter(|directory| !directory.path().exists()) else {
         return Ok(None);
     };
-    let Some(mail_owner) = postconf("mail_owner").filter(|_| geteuid().is_root()) else {
+    let store = config.store.path.parent().unwrap_or(Path::new("."));
+    // With PostgreSQL nothing need be there.
+    let shows_owner = config.store.postgresql.is_none() || store.exists();
+    let can_make = shows_owner && geteuid().is_root();
+    let Some(mail_owner) = postconf("mail_owner").filter(|_| can_make) else {
         let Missing { problem, remedy } = missing(&directory);
         return Ok(Some(format!("milter.listen: {problem}; {remedy}")));
     };
-    let store = config.store.path.parent().unwrap_or(Path::new("."));
     let owner = fs::metadata(store)
         .map_err(|error| GatewayError::file(store, "read", &error))?
         .uid();

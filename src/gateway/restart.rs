@@ -28,6 +28,7 @@ pub(super) fn keep_fixed(running: &Config, new: &mut Config) -> Vec<&'static str
         milter.max_connections,
         milter.max_memory,
         store.path,
+        store.postgresql,
         store.max_requests,
         store.max_bytes,
         store.min_free_bytes,
@@ -154,7 +155,8 @@ mod tests {
             .chain([true, false].map(Value::from))
             .chain([3, 777, 777_777, 777_777_777].map(Value::from))
             .chain(lists.map(|text| Value::from(vec![text])))
-            .chain([Value::from(vec![STSA_KEY.parse::<Table>().unwrap()])]);
+            .chain([Value::from(vec![STSA_KEY.parse::<Table>().unwrap()])])
+            .chain([Value::from(Table::new())]);
         let mut configs = values.filter_map(|value| {
             let mut config = base();
             let own = config.entry(table).or_insert(Value::Table(Table::new()));

@@ -1,6 +1,7 @@
 //! The addresses that the running gateway of a database listens at. They are in a
-//! file beside the database, locked as long as the gateway runs. `check` reads it,
-//! and does not report a port of this gateway as in use.
+//! file at the database's path, which a gateway with PostgreSQL has too. The file is
+//! locked as long as the gateway runs. `check` reads it, and does not report a port of
+//! this gateway as in use.
 
 use std::{
     fs::{File, OpenOptions},
@@ -36,9 +37,14 @@ pub(super) struct Serving(#[allow(dead_code, reason = "the lock goes with it")] 
 
 impl Serving {
     /// Writes and locks the file for the gateway of this configuration. None if
-    /// another gateway has the same database, or if the database does not exist.
+    /// another gateway has the same path, or if nothing is there.
     pub(super) fn begin(config: &Config) -> io::Result<Option<Self>> {
-        if !config.store.path.exists() {
+        let store = &config.store;
+        let is_there = match store.postgresql {
+            None => store.path.exists(),
+            Some(_) => store.path.parent().is_some_and(Path::exists),
+        };
+        if !is_there {
             return Ok(None);
         }
         let path = file_of(config);

@@ -48,7 +48,7 @@ pub(crate) use identity::{QueueIds, identity};
 pub use message::Message;
 pub(crate) use mime::{ContentType, Part, Structure};
 pub(crate) use named_gateway::named_in_to;
-pub(crate) use notice::{compose_late_notice, compose_notice};
+pub(crate) use notice::{compose_late_notice, compose_late_notice_before, compose_notice};
 pub use outcome::Outcome;
 pub(crate) use prose::wrap_prose;
 pub(crate) use reply::ReplyAttachment;

@@ -1,5 +1,6 @@
 //! Composes a reply (STS600-9-2 8.3). The same request, outcome, text and stamp
-//! give the same octets.
+//! give the same octets. A reply to a request can also be made from another reply
+//! to it.
 //!
 //! This file writes the header line by line, as each field has its own rule of
 //! folding. mail-builder writes addresses, dates, raw text and MIME parts.
@@ -15,6 +16,7 @@ use mail_builder::mime::{BodyPart, MimePart};
 
 use super::address::Address;
 use super::gateway_result;
+use super::header::Headers;
 use super::outcome::Outcome;
 use super::request::Request;
 use super::subject;
@@ -61,20 +63,48 @@ pub fn compose(
     write_origin(request, stamp, &mut out);
     write_threading(request, &mut out);
     write_loop_suppression(request, &mut out);
-    let result = gateway_result::write(outcome);
-    folded_field(gateway_result::NAME, &result, &mut out);
-    field("MIME-Version", "1.0", &mut out);
-    write_content(text, &stamp.message_id, &mut out);
+    write_result(outcome, text, &stamp.message_id, &mut out);
     out
 }
+
+/// The same as [`compose`] for the request that `other` answers. `other` is the
+/// header of a reply that [`compose`] made.
+pub(super) fn compose_from(
+    other: &Headers,
+    outcome: &Outcome,
+    text: &ReplyText,
+    stamp: &ReplyStamp,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(2048 + text.body.len());
+    for header in other {
+        if header.is(gateway_result::NAME) {
+            break;
+        } else if header.is(DATE) {
+            write_date(stamp, &mut out);
+        } else if header.is(MESSAGE_ID) {
+            field(MESSAGE_ID, &stamp.message_id, &mut out);
+        } else {
+            header.write(&mut out);
+        }
+    }
+    write_result(outcome, text, &stamp.message_id, &mut out);
+    out
+}
+
+const DATE: &str = "Date";
+const MESSAGE_ID: &str = "Message-ID";
 
 fn write_origin(request: &Request, stamp: &ReplyStamp, out: &mut Vec<u8>) {
     address_field("From", std::slice::from_ref(&request.from_gateway), out);
     address_field("To", &request.targets, out);
     subject::write_field(&request.subject, out);
+    write_date(stamp, out);
+    field(MESSAGE_ID, &stamp.message_id, out);
+}
+
+fn write_date(stamp: &ReplyStamp, out: &mut Vec<u8>) {
     let date = Date::new(stamp.date.as_second());
-    field("Date", &date.to_rfc822(), out);
-    field("Message-ID", &stamp.message_id, out);
+    field(DATE, &date.to_rfc822(), out);
 }
 
 fn write_threading(request: &Request, out: &mut Vec<u8>) {
@@ -122,6 +152,14 @@ fn address_field(name: &str, addresses: &[Address], out: &mut Vec<u8>) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     AddressField::new_list(mailboxes).write_header(out, name.len() + 2);
+}
+
+/// Writes what the outcome and the text make: the last fields, and the body.
+fn write_result(outcome: &Outcome, text: &ReplyText, message_id: &str, out: &mut Vec<u8>) {
+    let result = gateway_result::write(outcome);
+    folded_field(gateway_result::NAME, &result, out);
+    field("MIME-Version", "1.0", out);
+    write_content(text, message_id, out);
 }
 
 fn write_content(text: &ReplyText, message_id: &str, out: &mut Vec<u8>) {

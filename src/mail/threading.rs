@@ -46,6 +46,22 @@ pub(crate) fn reply_message_id(request_id: &str, step: &str, domain: &str) -> St
     format!("<{}.{}@{domain}>", atom(request_id), atom(step))
 }
 
+/// The Message-ID of another step of the same request, made from one of
+/// [`reply_message_id`]. Any other id stays as it is.
+pub(super) fn at_step(id: &str, step: &str) -> String {
+    match request_and_domain(id) {
+        Some((request_id, domain)) => reply_message_id(request_id, step, domain),
+        None => id.to_owned(),
+    }
+}
+
+fn request_and_domain(id: &str) -> Option<(&str, &str)> {
+    let id = id.strip_prefix('<')?.strip_suffix('>')?;
+    let (request_and_step, domain) = id.split_once('@')?;
+    let (request_id, _) = request_and_step.split_once('.')?;
+    Some((request_id, domain))
+}
+
 fn is_repeatable(id: &str) -> bool {
     !id.is_empty() && id.len() <= MAX_ID && id.bytes().all(|octet| octet.is_ascii_graphic())
 }
@@ -118,5 +134,18 @@ mod tests {
             "<00ff.result@kms.example.org>"
         );
         assert_eq!(reply_message_id("a>\r\n", "b c", "x"), "<a.bc@x>");
+    }
+
+    #[test]
+    fn the_steps_of_a_request_differ_by_one_word() {
+        let at_notice = |id: &str| at_step(id, "deferred");
+        for domain in ["kms.example.org", "[192.0.2.1]", "a.result.example"] {
+            let result = reply_message_id("00ff", "result", domain);
+            let notice = reply_message_id("00ff", "deferred", domain);
+            assert_eq!(at_notice(&result), notice);
+        }
+        for foreign in ["", "<>", "00ff.result@x", "<00ff@x.y>"] {
+            assert_eq!(at_notice(foreign), foreign);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! A service, a call of it and its answer.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -39,6 +40,16 @@ pub(crate) struct Installation {
     /// The STSA's addresses. Only they get the list of modules that an update
     /// added and revoked.
     pub(crate) stsa_addresses: Vec<Address>,
+    /// The help texts that state these facts.
+    pub(crate) help: HelpTexts,
+}
+
+/// Help texts, each written when it is first asked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HelpTexts {
+    /// For requests that may be forged.
+    pub(super) short: OnceLock<String>,
+    pub(super) full: OnceLock<String>,
 }
 
 /// The limits for senders. Times are in words for people.

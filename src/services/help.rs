@@ -3,7 +3,7 @@
 //! the limits of this installation. A request that may be forged gets a short
 //! text only.
 
-use super::call::{Answer, Call, Installation, Limits, Service};
+use super::call::{Answer, Call, HelpTexts, Installation, Limits, Service};
 use crate::mail::{Concern, RESULT_CODES, ResultCode, ServiceCode, wrap_prose};
 
 /// The standard's example of a request (5.1.4.4).
@@ -20,10 +20,17 @@ VKLOAD.REQ.1|SMID.1:Prism:94000304:20200622T130252Z:26D7925210FB
 ";
 
 pub(super) fn answer(call: &Call<'_>, services: &[Service]) -> Answer {
-    Answer::success(match call.may_be_forged {
-        true => beginning(call.installation, services),
-        false => instructions(call.installation, services),
-    })
+    let text = text(call.installation, services, call.may_be_forged);
+    Answer::success(text.to_owned())
+}
+
+/// The text for `installation`. The installation keeps it, so that it is written once.
+fn text<'a>(installation: &'a Installation, services: &[Service], may_be_forged: bool) -> &'a str {
+    let HelpTexts { short, full } = &installation.help;
+    match may_be_forged {
+        true => short.get_or_init(|| beginning(installation, services)),
+        false => full.get_or_init(|| instructions(installation, services)),
+    }
 }
 
 /// The short text, just enough for a first request. Anybody can have it sent to
@@ -241,6 +248,18 @@ mod tests {
             },
             unanswered: vec!["It was written on a Sunday."],
             stsa_addresses: Vec::new(),
+            help: HelpTexts::default(),
+        }
+    }
+
+    #[test]
+    fn each_text_is_written_once_for_an_installation() {
+        let installation = installation();
+        let text = |may_be_forged| text(&installation, &SERVICES, may_be_forged);
+        assert_eq!(text(true), beginning(&installation, &SERVICES));
+        assert_eq!(text(false), instructions(&installation, &SERVICES));
+        for may_be_forged in [true, false] {
+            assert_eq!(text(may_be_forged).as_ptr(), text(may_be_forged).as_ptr());
         }
     }
 

@@ -8,7 +8,7 @@ mod key_load_file;
 mod module_update;
 mod public_key;
 
-pub(crate) use call::{Answer, Call, Installation, Limits, Service, ServiceError};
+pub(crate) use call::{Answer, Call, HelpTexts, Installation, Limits, Service, ServiceError};
 
 use crate::mail::{Body, ErrorCode, Outcome, ServiceCode};
 

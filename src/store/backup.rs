@@ -1,18 +1,15 @@
 //! Copies the database while it is in use.
 
-use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use tokio::task::spawn_blocking;
 
 use super::audit::log;
+use super::copy::{CopyError, copy_into_file};
 use super::database::sqlite::{Access, SqliteConnection, integrity};
-use super::database::{Connection, DatabaseError, Store, StoreError, StoreSettings, cannot};
+use super::database::{Connection, DatabaseError, Store, StoreError, StoreSettings};
+use super::partial_file::{PartialFile, PartialFileError};
 use crate::audit::Head;
-use crate::new_file;
 
 /// A finished copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,26 +23,9 @@ pub(crate) struct Backup {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum BackupError {
-    /// The file exists. Nothing is overwritten.
-    #[error("{} is there already; name a file that is not", .0.display())]
-    Exists(PathBuf),
-    /// The partial file of another copy exists.
-    #[error("{}: another backup is being made there, or did not end; remove it if none is running", .0.display())]
-    Unfinished(PathBuf),
-    /// The path is not the name of a file.
-    #[error("{}: not the name of a file (in UTF-8); name one", .0.display())]
-    Name(PathBuf),
     /// The file can't be made.
-    #[error(
-        "{}: cannot be made: {cause}; name a file in a directory that is there and may be written to",
-        path.display()
-    )]
-    Create {
-        /// The file.
-        path: PathBuf,
-        /// Error of the operating system.
-        cause: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] PartialFileError),
     /// SQLite could not copy the database.
     #[error("{} can't be copied to {}: {cause}{}", from.display(), to.display(), cause.remedy())]
     Copy {
@@ -56,6 +36,9 @@ pub(crate) enum BackupError {
         /// The database's error.
         cause: DatabaseError,
     },
+    /// The rows of a PostgreSQL database could not be copied.
+    #[error(transparent)]
+    Rows(#[from] CopyError),
     /// The file system failed, or the copy is not sound.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -68,78 +51,37 @@ impl Store {
     /// # Errors
     /// [`BackupError`], each with its remedy.
     pub(crate) async fn backup(&self, to: &Path) -> Result<Backup, BackupError> {
-        let to = std::path::absolute(to).map_err(|_| BackupError::Name(to.to_owned()))?;
-        let partial = partial_name(&to)?;
-        if to.symlink_metadata().is_ok() {
-            return Err(BackupError::Exists(to));
-        }
-        create(&partial)?;
+        let file = PartialFile::create(to)?;
         let from = self.settings().clone();
-        let made = spawn_blocking(move || {
-            let made = copy(&from, &partial, &to);
-            if made.is_err() {
-                // The first error matters, not this one.
-                let _ = fs::remove_file(&partial);
-            }
-            made
-        });
+        let made = spawn_blocking(move || copy(&from, file));
         made.await.unwrap_or(Err(StoreError::Closed.into()))
     }
 }
 
-/// Makes the copy as `partial`, and renames it at the end.
-fn copy(from: &StoreSettings, partial: &Path, to: &Path) -> Result<Backup, BackupError> {
-    vacuum_into(from, partial)?;
-    let head = checked(partial)?;
-    new_file::sync(partial).map_err(cannot("sync the copy", partial))?;
-    let bytes = fs::metadata(partial)
-        .map_err(cannot("read the size", partial))?
-        .len();
-    rename(partial, to)?;
+fn copy(from: &StoreSettings, file: PartialFile) -> Result<Backup, BackupError> {
+    match from.postgresql {
+        None => vacuum_into(from, &file)?,
+        Some(_) => copy_into_file(from, file.path())?,
+    }
+    let head = checked(file.path())?;
+    let bytes = file.finish()?;
     Ok(Backup { bytes, head })
 }
 
-fn vacuum_into(from: &StoreSettings, partial: &Path) -> Result<(), BackupError> {
+fn vacuum_into(from: &StoreSettings, file: &PartialFile) -> Result<(), BackupError> {
     let failed = |cause| BackupError::Copy {
         from: from.path.clone(),
-        to: partial.to_owned(),
+        to: file.path().to_owned(),
         cause,
     };
-    let name = partial.to_str();
-    let name = name.ok_or_else(|| BackupError::Name(partial.to_owned()))?;
+    let name = file.path().to_str();
+    let name = name.ok_or_else(|| PartialFileError::Name(file.to().to_owned()))?;
     // The copying changes nothing here.
     let mut connection = SqliteConnection::open(from, Access::Read).map_err(failed)?;
     connection
         .execute("VACUUM INTO $1", &[&name])
         .map_err(failed)?;
     connection.close().map_err(failed)
-}
-
-/// Such as `gateway.db.partial`. The name shows that the file is not finished.
-fn partial_name(to: &Path) -> Result<PathBuf, BackupError> {
-    let name = to.file_name().filter(|_| !to.is_dir());
-    let mut name = OsString::from(name.ok_or_else(|| BackupError::Name(to.to_owned()))?);
-    name.push(".partial");
-    Ok(to.with_file_name(name))
-}
-
-/// Makes the empty file, which SQLite then fills, with the right mode.
-fn create(partial: &Path) -> Result<(), BackupError> {
-    let created = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(partial);
-    match created {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            Err(BackupError::Unfinished(partial.to_owned()))
-        }
-        Err(cause) => Err(BackupError::Create {
-            path: partial.to_owned(),
-            cause,
-        }),
-    }
 }
 
 /// Checks the copy as `serve` would, and reads its audit log's head.
@@ -157,18 +99,11 @@ fn checked(copy: &Path) -> Result<Head, StoreError> {
     Ok(head)
 }
 
-/// Gives the copy its name, unless another file has that name by now.
-fn rename(partial: &Path, to: &Path) -> Result<(), BackupError> {
-    new_file::rename(partial, to).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => BackupError::Exists(to.to_owned()),
-        _ => cannot("name the copy", to)(error).into(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
@@ -179,8 +114,8 @@ mod tests {
         test.settings.path.parent().unwrap().to_owned()
     }
 
-    fn files(test: &TestStore) -> Vec<String> {
-        let entries = fs::read_dir(directory(test)).unwrap();
+    fn files(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<String> = names.collect();
         names.sort();
@@ -189,36 +124,38 @@ mod tests {
 
     #[tokio::test]
     async fn a_copy_made_in_use_is_a_store_of_one_moment() {
-        let test = TestStore::sqlite().await;
-        for number in 0..20 {
-            test.store.accept(request(number)).await.unwrap();
-        }
-        let to = directory(&test).join("copy");
-        let store = test.store.clone();
-        let accepting = tokio::spawn(async move {
-            for number in 20..120 {
-                store.accept(request(number)).await.unwrap();
+        for test in [TestStore::sqlite().await, TestStore::postgresql().await] {
+            let directory = tempfile::tempdir().unwrap();
+            let own = fs::Permissions::from_mode(0o700);
+            fs::set_permissions(directory.path(), own).unwrap();
+            let to = directory.path().join("copy");
+            for number in 0..20 {
+                test.store.accept(request(number)).await.unwrap();
             }
-        });
-        let backup = test.store.backup(&to).await.unwrap();
-        accepting.await.unwrap();
+            let store = test.store.clone();
+            let accepting = tokio::spawn(async move {
+                for number in 20..120 {
+                    store.accept(request(number)).await.unwrap();
+                }
+            });
+            let backup = test.store.backup(&to).await.unwrap();
+            accepting.await.unwrap();
 
-        let metadata = fs::metadata(&to).unwrap();
-        assert_eq!(metadata.permissions().mode() & 0o7777, 0o600);
-        assert_eq!(metadata.len(), backup.bytes);
-        let names = ["copy", "gateway.db", "gateway.db-shm", "gateway.db-wal"];
-        assert_eq!(files(&test), names);
+            let metadata = fs::metadata(&to).unwrap();
+            assert_eq!(metadata.permissions().mode() & 0o7777, 0o600);
+            assert_eq!(metadata.len(), backup.bytes);
+            assert_eq!(files(directory.path()), ["copy"]);
 
-        let settings = StoreSettings::new(&to);
-        let copy = Store::open_checked(&settings, Some(chain_key()))
-            .await
-            .unwrap();
-        assert_eq!(copy.verify_audit(None).await.unwrap(), Ok(backup.head));
-        let held = copy.spool_usage().await.unwrap().requests;
-        assert_eq!(i64::try_from(held).unwrap(), backup.head.sequence);
-        assert!(held >= 20);
-        copy.accept(request(200)).await.unwrap();
-        assert_eq!(test.store.spool_usage().await.unwrap().requests, 120);
+            let settings = StoreSettings::new(&to);
+            let copy = Store::open_checked(&settings, Some(chain_key())).await;
+            let copy = copy.unwrap();
+            assert_eq!(copy.verify_audit(None).await.unwrap(), Ok(backup.head));
+            let held = copy.spool_usage().await.unwrap().requests;
+            assert_eq!(i64::try_from(held).unwrap(), backup.head.sequence);
+            assert!(held >= 20);
+            copy.accept(request(200)).await.unwrap();
+            assert_eq!(test.store.spool_usage().await.unwrap().requests, 120);
+        }
     }
 
     #[tokio::test]
@@ -232,12 +169,18 @@ mod tests {
         symlink(directory.join("nowhere"), &link).unwrap();
         for path in [&taken, &link, &test.settings.path] {
             let error = refused(path).await;
-            assert!(matches!(error, BackupError::Exists(_)), "{error}");
+            assert!(
+                matches!(error, BackupError::File(PartialFileError::Exists(_))),
+                "{error}"
+            );
         }
         assert_eq!(fs::read(&taken).unwrap(), b"mine");
         fs::write(directory.join("new.partial"), "another").unwrap();
         let error = refused(&directory.join("new")).await;
-        assert!(matches!(error, BackupError::Unfinished(_)), "{error}");
+        assert!(
+            matches!(error, BackupError::File(PartialFileError::Unfinished(_))),
+            "{error}"
+        );
         assert!(!directory.join("nowhere").exists());
     }
 
@@ -245,7 +188,7 @@ mod tests {
     async fn a_path_that_cannot_be_is_an_error_and_leaves_nothing() {
         let test = TestStore::sqlite().await;
         let directory = directory(&test);
-        let before = files(&test);
+        let before = files(&directory);
         let refused = async |to: &Path| test.store.backup(to).await.unwrap_err().to_string();
         let missing = refused(&directory.join("none/copy")).await;
         assert!(missing.contains("No such file"), "{missing}");
@@ -253,7 +196,7 @@ mod tests {
             let error = refused(path).await;
             assert!(error.contains("not the name of a file"), "{error}");
         }
-        assert_eq!(files(&test), before);
+        assert_eq!(files(&directory), before);
     }
 
     #[tokio::test]
@@ -280,6 +223,10 @@ mod tests {
         let error = store.backup(&directory(&test).join("copy")).await;
         let error = error.unwrap_err().to_string();
         assert!(error.contains("damaged"), "{error}");
-        assert!(!files(&test).iter().any(|name| name.starts_with("copy")));
+        assert!(
+            !files(&directory(&test))
+                .iter()
+                .any(|name| name.starts_with("copy"))
+        );
     }
 }

@@ -5,23 +5,26 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | `database` | the file, its connections, transactions, and the one task that writes |
+//! | `database` | the engines, connections, transactions, and the one thread that writes |
 //! | `audit` | the audit log: appended, counted, cut |
 //! | `keys` | the tables of the key management system, and the change of its secrets |
 //! | `throttle` | allowances of senders, and the strangers' shares of the spool |
 //! | `spool` | requests until their result, replies until their delivery, an operator's orders |
 //! | `nodes` | the gateways of one database |
-//! | `backup` | a copy of the database |
+//! | `copy` | everything in a database of the other engine |
+//! | `backup` | everything in a file |
 //!
 //! `migrations/` has the schema.
 
 mod audit;
 mod backup;
+mod copy;
 mod database;
 mod keys;
 #[cfg(test)]
 mod model;
 mod nodes;
+mod partial_file;
 mod spool;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -32,6 +35,7 @@ mod throttle;
 pub(crate) use self::audit::log::StoredEntry;
 pub(crate) use self::audit::order::Order;
 pub(crate) use self::backup::BackupError;
+pub(crate) use self::copy::{Copied, CopyError, move_store};
 pub(crate) use self::database::give_to_owner;
 pub(crate) use self::database::{Arrivals, SharedClock};
 pub use self::database::{DatabaseError, Store, StoreError, StoreSettings};

@@ -264,7 +264,6 @@ pub(crate) fn asking(target: &str) -> Request {
 /// A notice for the tests.
 pub(crate) fn notice(code: NoticeCode, until: Timestamp) -> FinishedReply {
     FinishedReply {
-        late_notice: None,
         message: format!("X-Gateway-Result: {code} {until}\r\n\r\n").into_bytes(),
         reverse_path: String::new(),
         targets: vec!["a@b.example".to_owned()],
@@ -278,7 +277,6 @@ pub(crate) fn completion(at: Timestamp, targets: &[&str]) -> Completion {
             message: b"Subject: Auto: {KMS:Help}\r\n\r\n".to_vec(),
             reverse_path: String::new(),
             targets: targets.iter().map(ToString::to_string).collect(),
-            late_notice: Some(b"Subject: late\r\n\r\n".to_vec()),
         }),
         effects: Effects::None,
         audit: Entry::new(at, Event::Judged),

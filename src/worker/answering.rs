@@ -85,7 +85,6 @@ impl Answering {
             message: mail::compose_late_notice(&request, &waiting.id.to_string(), now),
             reverse_path: self.settings.reverse_path.clone(),
             targets: request.targets.iter().map(ToString::to_string).collect(),
-            late_notice: None,
         }
     }
 
@@ -134,11 +133,6 @@ impl Answering {
                 message,
                 reverse_path: self.settings.reverse_path.clone(),
                 targets: request.targets.iter().map(ToString::to_string).collect(),
-                late_notice: Some(mail::compose_late_notice(
-                    request,
-                    &leased.id.to_string(),
-                    now,
-                )),
             }),
         }
     }

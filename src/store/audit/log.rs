@@ -136,7 +136,7 @@ pub(crate) fn entries_with(
 }
 
 /// Follows the chain to its end. Needs a transaction, so that the log doesn't change meanwhile.
-fn verify(
+pub(crate) fn verify(
     connection: &mut Connection,
     key: &ChainKey,
     from: Option<Head>,

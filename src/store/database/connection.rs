@@ -23,7 +23,7 @@ impl Connection {
     }
 
     /// A connection that only reads.
-    pub(super) fn reading(settings: &StoreSettings) -> Result<Self, DatabaseError> {
+    pub(crate) fn reading(settings: &StoreSettings) -> Result<Self, DatabaseError> {
         Self::open(settings, Access::Read)
     }
 
@@ -38,7 +38,7 @@ impl Connection {
 
     /// Begins a transaction that changes something, alone among all that do. Several gateways
     /// learn from the database what the others did meanwhile.
-    pub(super) fn begin(
+    pub(crate) fn begin(
         &mut self,
         settings: &StoreSettings,
     ) -> Result<Option<Begun>, DatabaseError> {
@@ -49,10 +49,22 @@ impl Connection {
     }
 
     /// Begins a transaction that reads everything as it is at one moment.
-    pub(super) fn begin_reading(&mut self) -> Result<(), DatabaseError> {
+    pub(crate) fn begin_reading(&mut self) -> Result<(), DatabaseError> {
         match self {
             Self::Sqlite(connection) => connection.run("BEGIN"),
             Self::Postgresql(connection) => connection.begin_reading(),
+        }
+    }
+
+    /// The same, and nobody changes anything until it ends.
+    pub(crate) fn begin_reading_alone(
+        &mut self,
+        settings: &StoreSettings,
+    ) -> Result<(), DatabaseError> {
+        match self {
+            // SQLite's lock for changes. Nothing is written.
+            Self::Sqlite(connection) => connection.run("BEGIN IMMEDIATE"),
+            Self::Postgresql(connection) => connection.begin_reading_alone(settings.busy_timeout),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::audit::{ChainKey, HandOver};
 use crate::secrets::Sealed;
 
 /// The audit log's key together with the keys before it.
-pub(super) fn with_former(
+pub(crate) fn with_former(
     key: ChainKey,
     connection: &mut Connection,
     settings: &StoreSettings,

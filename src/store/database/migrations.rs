@@ -30,13 +30,22 @@ pub(super) fn migrate(
     let failed = |error: DatabaseError| Failure::from(error).of(settings);
     connection.begin_migration(settings).map_err(failed)?;
     // Another may have done it by now.
-    let migrated = refuse_newer(connection, settings)
-        .and_then(|found| bring_up(found, connection).map_err(failed));
+    let migrated = migrate_within(connection, settings);
     let end = match migrated {
         Ok(()) => "COMMIT",
         Err(_) => "ROLLBACK",
     };
     migrated.and(connection.run(end).map_err(failed))
+}
+
+/// Brings the schema up to date in the transaction that has begun.
+pub(super) fn migrate_within(
+    connection: &mut Connection,
+    settings: &StoreSettings,
+) -> Result<(), StoreError> {
+    let found = refuse_newer(connection, settings)?;
+    let migrated = bring_up(found, connection);
+    migrated.map_err(|error| Failure::from(error).of(settings))
 }
 
 fn bring_up(found: i64, connection: &mut Connection) -> Result<(), DatabaseError> {
@@ -77,9 +86,25 @@ pub(super) fn refuse_newer(
     })
 }
 
+/// Refuses any schema but the newest that this program knows. Whoever copies a database must know
+/// all of it.
+pub(crate) fn require_newest(
+    connection: &mut Connection,
+    settings: &StoreSettings,
+) -> Result<(), StoreError> {
+    match refuse_newer(connection, settings)? {
+        NEWEST_SCHEMA => Ok(()),
+        found => Err(StoreError::Schema {
+            place: settings.place(),
+            found,
+            known: NEWEST_SCHEMA,
+        }),
+    }
+}
+
 /// The version of the schema, and the oldest program that may use it. The first version was kept in
 /// a table of another name.
-fn version(connection: &mut Connection) -> Result<(i64, i64), DatabaseError> {
+pub(super) fn version(connection: &mut Connection) -> Result<(i64, i64), DatabaseError> {
     if connection.has_table("schema_version")? {
         let row = connection.one(
             "SELECT coalesce(max(version), 0) AS version, coalesce(max(usable_from), 0) AS usable_from
@@ -106,11 +131,12 @@ mod tests {
 
     use super::*;
     use crate::new_file;
-    use crate::store::Store;
     use crate::store::database::sqlite::{Access, SqliteConnection};
-    use crate::store::testing::{TestStore, at, chain_key, id};
+    use crate::store::testing::{HOLD, PORT, TestStore, at, chain_key, id};
+    use crate::store::{Leasing, Store};
 
-    /// A database as the first version made it, with a request in it.
+    /// A database as the first version made it, with a request in it and two replies. The
+    /// notice that a reply is late may precede the first one only.
     const FIRST: &str = concat!(
         include_str!("../migrations/0001_store.sql"),
         "CREATE TABLE _sqlx_migrations (
@@ -127,7 +153,15 @@ mod tests {
              waits_until, service, gateway, targets, target, requester)
          VALUES ('01010101010101010101010101010101', 0, 'Q1', 'a@b.example', 'a@b.example', 9, 0, 0,
              '{KMS:Help}', 'kms@gateway.example', 'a@b.example', 'a@b.example', 'newcomer');
-         INSERT INTO request_messages VALUES (1, x'0D0A');"
+         INSERT INTO request_messages VALUES (1, x'0D0A');
+         INSERT INTO replies (request_id, queue_id, accepted_at, completed_at, reverse_path, size,
+             message, late_notice, requester, kind)
+         VALUES ('02020202020202020202020202020202', 'Q2', 0, 0, '', 4, x'0D0A', x'0D0A',
+                 'verified', 'success'),
+             ('03030303030303030303030303030303', 'Q3', 0, 0, '', 2, x'0D0A', NULL,
+                 'newcomer', 'success');
+         INSERT INTO deliveries (reply, target, waits_since, waits_until)
+         VALUES (1, 'c@d.example', 0, 0), (2, 'e@f.example', 0, 0);"
     );
 
     fn first(directory: &TempDir) -> StoreSettings {
@@ -169,15 +203,29 @@ mod tests {
         assert_eq!(schema(&old), schema(&new.settings));
         assert!(!schema(&old).is_empty());
 
-        let leasing = crate::store::Leasing::alone(at(1), crate::store::testing::HOLD);
+        let leasing = Leasing::alone(at(1), HOLD);
         let leased = store.lease(leasing).await.unwrap().unwrap();
         assert_eq!(
             (leased.id, leased.message.as_slice()),
             (id(1), &b"\r\n"[..])
         );
+        let mut can_be_notified = Vec::new();
+        for _ in 0..2 {
+            let leasing = Leasing::alone(at(1), HOLD);
+            let leased = store.lease_delivery(leasing, PORT).await.unwrap().unwrap();
+            can_be_notified.push((leased.target.clone(), leased.can_be_notified));
+            assert_eq!(leased.message, b"\r\n");
+            assert!(store.delivered(&leased, at(1), "250").await.unwrap());
+        }
+        let expected = [("c@d.example", true), ("e@f.example", false)];
+        assert_eq!(
+            can_be_notified,
+            expected.map(|(target, can)| (target.to_owned(), can))
+        );
         store.close().await;
         let again = Store::open_checked(&old, Some(chain_key())).await.unwrap();
-        assert_eq!(again.spool_usage().await.unwrap().requests, 1);
+        let usage = again.spool_usage().await.unwrap();
+        assert_eq!((usage.requests, usage.replies, usage.bytes), (1, 0, 9));
         again.close().await;
     }
 }

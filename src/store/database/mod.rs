@@ -2,9 +2,11 @@
 //! Knows the tables of no room but the clock's, and the places where the audit log's key changed.
 
 mod arrivals;
+mod catalogue;
 mod changes;
 mod clock;
 mod connection;
+mod description;
 mod error;
 mod former_keys;
 mod migrations;
@@ -21,11 +23,15 @@ mod values;
 mod writer;
 
 pub(crate) use self::arrivals::{Arrivals, Due};
+pub(crate) use self::catalogue::{Column, RowValue};
 pub(crate) use self::changes::Changes;
 pub(crate) use self::connection::Connection;
 pub(crate) use self::error::Failure;
 pub use self::error::{DatabaseError, StoreError};
-pub(crate) use self::opening::Sharing;
+pub(crate) use self::former_keys::with_former;
+pub(crate) use self::migrations::require_newest;
+pub(crate) use self::opening::{Sharing, begin_filling, open};
+#[cfg(test)]
 pub(crate) use self::postgresql::PostgresqlSettings;
 #[cfg(test)]
 pub(crate) use self::row::FromCell;

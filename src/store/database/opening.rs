@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use super::connection::Connection;
 use super::error::{DatabaseError, Failure, StoreError};
-use super::migrations::{migrate, refuse_newer};
+use super::migrations::{migrate, migrate_within, refuse_newer};
 use super::settings::StoreSettings;
 use super::shared_clock::SharedClock;
 use super::sqlite::{InUse, open};
@@ -53,6 +53,16 @@ pub(crate) fn open(
     })
 }
 
+/// Whether there is a database, of any version. Makes none.
+pub(super) fn exists(settings: &StoreSettings) -> Result<bool, StoreError> {
+    if settings.postgresql.is_none() {
+        return Ok(settings.path.exists());
+    }
+    let connection = Connection::reading(settings);
+    let mut connection = connection.map_err(|error| Failure::from(error).of(settings))?;
+    Ok(refuse_newer(&mut connection, settings)? > 0)
+}
+
 fn open_server(
     settings: &StoreSettings,
     checked: bool,
@@ -80,6 +90,20 @@ fn open_server(
         secrets: begun.map(|begun| begun.secrets),
         clock,
     })
+}
+
+/// Begins the transaction that fills a PostgreSQL database, alone among all that change it. Makes
+/// the tables if they are missing: they are there with their content, or not at all.
+pub(crate) fn begin_filling(settings: &StoreSettings) -> Result<Connection, StoreError> {
+    let failed = |error: DatabaseError| Failure::from(error).of(settings);
+    let mut connection = Connection::writing(settings).map_err(failed)?;
+    connection.begin_migration(settings).map_err(failed)?;
+    migrate_within(&mut connection, settings)?;
+    connection
+        .execute("UPDATE writer SET commits = commits + 1", &[])
+        .map_err(failed)?;
+    require_alone(&mut connection, settings)?;
+    Ok(connection)
 }
 
 /// Refuses while a gateway uses the database. One that begins later finds the change of the

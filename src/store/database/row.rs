@@ -30,10 +30,14 @@ impl Row {
     /// # Errors
     /// If it is none of this type.
     pub(crate) fn get<T: FromCell>(&self, column: &str) -> Result<T, DatabaseError> {
+        self.read(column, self.cell(column)?)
+    }
+
+    /// The value of a column as it is in the database.
+    pub(super) fn cell(&self, column: &str) -> Result<&Cell, DatabaseError> {
         let place = self.columns.iter().position(|name| name == column);
         let cell = place.and_then(|place| self.cells.get(place));
-        let cell = cell.ok_or_else(|| DatabaseError::content(format!("no column {column}")))?;
-        self.read(column, cell)
+        cell.ok_or_else(|| DatabaseError::content(format!("no column {column}")))
     }
 
     /// The value of the first column.

@@ -83,7 +83,7 @@ impl StoreSettings {
 
     /// Name of this machine in the record of clocks. An SQLite database has one machine, and keeps
     /// its record whatever the machine is called.
-    pub(super) fn clock_node(&self) -> String {
+    pub(crate) fn clock_node(&self) -> String {
         match self.postgresql {
             None => String::new(),
             Some(_) => self.node.clone(),

@@ -64,6 +64,16 @@ impl Store {
         Self::open_with(settings, chain_key, true, Sharing::WithOthers).await
     }
 
+    /// Whether there is a database, of any version. Makes none.
+    ///
+    /// # Errors
+    /// A PostgreSQL server can't be asked, or the database is a newer program's.
+    pub(crate) async fn exists(settings: &StoreSettings) -> Result<bool, StoreError> {
+        let settings = settings.clone();
+        let looking = spawn_blocking(move || opening::exists(&settings));
+        looking.await.unwrap_or(Err(StoreError::Closed))
+    }
+
     pub(crate) async fn open_with(
         settings: &StoreSettings,
         chain_key: Option<ChainKey>,

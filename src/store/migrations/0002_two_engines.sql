@@ -51,6 +51,12 @@ DROP TRIGGER delivery_removed;
 ALTER TABLE requests ADD COLUMN node TEXT;
 ALTER TABLE deliveries ADD COLUMN node TEXT;
 
+-- The notice that a reply is late is made from the reply when it is due. The size of a reply that
+-- waits already counts its notice until the reply is gone.
+UPDATE deliveries SET notified = 1
+WHERE reply IN (SELECT sequence FROM replies WHERE late_notice IS NULL);
+ALTER TABLE replies DROP COLUMN late_notice;
+
 -- A trouble that still is shows again at once.
 DROP TABLE port_troubles;
 CREATE TABLE port_troubles (

@@ -136,12 +136,10 @@ CREATE TABLE replies (
     completed_at INTEGER NOT NULL,
     -- Reverse path of the reply's envelope, empty for null.
     reverse_path TEXT    NOT NULL,
-    -- Bytes of message and late_notice.
+    -- Bytes of the message.
     size         INTEGER NOT NULL,
     -- The whole message.
     message      BLOB    NOT NULL,
-    -- The notice that goes first if the reply can't be handed over for long.
-    late_notice  BLOB,
     -- Requester and network of the request.
     requester    TEXT    NOT NULL,
     network      TEXT,

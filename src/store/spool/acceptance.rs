@@ -234,7 +234,7 @@ impl NewRequest {
             };
             let notice = self.compose_notice(code, until, requester);
             let kind = ReplyKind::Notice;
-            replies::insert(&notice, kind, &of, self.accepted_at, changes)?;
+            replies::insert(&notice, kind, true, &of, self.accepted_at, changes)?;
         }
         self.take(until, true, requester, changes)
     }
@@ -256,7 +256,6 @@ impl NewRequest {
             message: mail::compose_notice(&request, &id, code, until, self.accepted_at),
             reverse_path: self.notice.reverse_path.clone(),
             targets: request.targets.iter().map(ToString::to_string).collect(),
-            late_notice: None,
         }
     }
 }

@@ -62,13 +62,11 @@ fn complete(
     if !issues::record(&completion.effects, held.of.request, at, changes)? {
         return Ok(Completed::BasisChanged);
     }
-    if let Some(mut reply) = completion.reply {
-        // An address that may never have asked gets the answer, but no notice before it.
-        if held.notified || held.of.requester.may_be_forged() {
-            reply.late_notice = None;
-        }
+    if let Some(reply) = completion.reply {
         let kind = ReplyKind::of_result(audit.result.as_deref());
-        replies::insert(&reply, kind, &held.of, at, changes)?;
+        // An address that may never have asked gets the answer, but no notice before it.
+        let notified = held.notified || held.of.requester.may_be_forged();
+        replies::insert(&reply, kind, notified, &held.of, at, changes)?;
     }
     requests::remove(token.row, changes.connection)?;
     audit.event = Event::Completed;

@@ -121,9 +121,7 @@ macro_rules! lease {
                  (SELECT reverse_path FROM replies WHERE sequence = reply) AS reverse_path,
                  (SELECT message FROM replies WHERE sequence = reply) AS message,
                  (SELECT kind = 'notice' FROM replies WHERE sequence = reply) AS is_notice,
-                 notified = 0
-                     AND (SELECT late_notice IS NOT NULL FROM replies WHERE sequence = reply)
-                     AS can_be_notified"
+                 notified = 0 AS can_be_notified"
         )
     };
 }

@@ -103,7 +103,7 @@ fn notify(
             &[&Text(request)],
         )?;
     }
-    replies::insert(&notice, ReplyKind::Notice, &of, at, changes)?;
+    replies::insert(&notice, ReplyKind::Notice, true, &of, at, changes)?;
     changes.audit(replies::notified(&of, None, at))?;
     Ok(true)
 }
@@ -138,7 +138,6 @@ mod tests {
             message: b"Subject: late\r\n\r\n".to_vec(),
             reverse_path: String::new(),
             targets: vec!["a@b.example".to_owned()],
-            late_notice: None,
         };
         let notify = async || {
             test.store
@@ -184,7 +183,6 @@ mod tests {
                 message: b"Subject: late\r\n\r\n".to_vec(),
                 reverse_path: String::new(),
                 targets: vec!["victim@b.example".to_owned()],
-                late_notice: None,
             };
             test.store.notify(id(number), at(9), notice).await.unwrap()
         };

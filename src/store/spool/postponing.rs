@@ -10,6 +10,7 @@ use super::replies::{self, Answered, FinishedReply, ReplyKind};
 use super::troubles::{self, Of};
 use super::wait::is_in_work;
 use crate::audit::Event;
+use crate::mail;
 use crate::store::database::{Changes, Connection, DatabaseError, Failure, Row, Store, StoreError};
 
 /// A delivery that is given back for a time.
@@ -80,10 +81,10 @@ fn postpone(
     }
     // Deliveries to the same target wait behind this one.
     let late = changes.connection.all(
-        "SELECT deliveries.sequence, target, place, request_id, queue_id, accepted_at,
-             reverse_path, late_notice, requester, network
+        "SELECT deliveries.sequence, reply, target, place, request_id, queue_id, accepted_at,
+             reverse_path, requester, network
          FROM deliveries JOIN replies ON replies.sequence = deliveries.reply
-         WHERE target = $1 AND notified = 0 AND late_notice IS NOT NULL AND accepted_at <= $2
+         WHERE target = $1 AND notified = 0 AND accepted_at <= $2
          ORDER BY place",
         &[&held.target, &late_if_by],
     )?;
@@ -96,11 +97,11 @@ const NOTIFIED_AT_ONCE: u32 = 50;
 /// The late replies. SQLite looks at the tables of a CROSS JOIN in their order: the age of replies
 /// has an index.
 const LATE: &str = concat!(
-    "SELECT deliveries.sequence, target, place, request_id, queue_id, accepted_at,
-         reverse_path, late_notice, requester, network
+    "SELECT deliveries.sequence, reply, target, place, request_id, queue_id, accepted_at,
+         reverse_path, requester, network
      FROM replies CROSS JOIN deliveries
      WHERE deliveries.reply = replies.sequence
-         AND accepted_at <= $2 AND notified = 0 AND late_notice IS NOT NULL AND NOT ",
+         AND accepted_at <= $2 AND notified = 0 AND NOT ",
     is_in_work!(),
     " ORDER BY accepted_at LIMIT $3"
 );
@@ -127,10 +128,9 @@ fn notify(
         let target: String = row.get("target")?;
         let of = Answered::read(row)?;
         let notice = FinishedReply {
-            message: row.get("late_notice")?,
+            message: compose_notice(row, at, changes.connection)?,
             reverse_path: row.get("reverse_path")?,
             targets: vec![target.clone()],
-            late_notice: None,
         };
         let kind = ReplyKind::Notice;
         let notice = replies::insert_message(&notice, kind, &of, at, changes.connection)?;
@@ -139,6 +139,19 @@ fn notify(
         changes.audit(entry)?;
     }
     Ok(late.len())
+}
+
+/// Composes the notice from the reply itself. One reply is read at a time, as they may be many.
+fn compose_notice(
+    late: &Row,
+    at: Timestamp,
+    connection: &mut Connection,
+) -> Result<Vec<u8>, DatabaseError> {
+    let reply: Vec<u8> = connection.scalar(
+        "SELECT message FROM replies WHERE sequence = $1",
+        &[&late.get::<i64>("reply")?],
+    )?;
+    Ok(mail::compose_late_notice_before(&reply, at))
 }
 
 /// Passes the turn of a late reply to its notice.
@@ -194,7 +207,7 @@ mod tests {
         for (number, is_notice) in [(1, true), (1, false), (2, true), (2, false)] {
             let next = test.lease_delivery(at(60)).await.unwrap();
             assert_eq!(next.request_id, id(number));
-            assert_eq!(next.message == b"Subject: late\r\n\r\n", is_notice);
+            assert_eq!(next.is_notice, is_notice);
             assert!(!next.can_be_notified);
             // Put off again, no second notice is sent.
             assert_eq!(put_off(&next.token, at(99)).await.unwrap(), Some(0));
@@ -202,6 +215,20 @@ mod tests {
             test.store.delivered(&next, at(61), "250").await.unwrap();
         }
         assert!(test.lease_delivery(at(62)).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_notice_is_made_of_the_reply_that_it_precedes() {
+        let test = TestStore::new().await;
+        reply(&test, 1, &["a@b.example"]).await;
+        assert_eq!(test.store.notify_late(at(2), at(1)).await.unwrap(), 1);
+        let notice = test.lease_delivery(at(2)).await.unwrap();
+        test.store.delivered(&notice, at(2), "250").await.unwrap();
+        let reply = test.lease_delivery(at(2)).await.unwrap();
+        let expected = mail::compose_late_notice_before(&reply.message, at(2));
+        assert_eq!(notice.message, expected);
+        assert_ne!(notice.message, reply.message);
+        assert_eq!(notice.reverse_path, reply.reverse_path);
     }
 
     #[tokio::test]
@@ -253,8 +280,7 @@ mod tests {
         while let Some(next) = test.lease_delivery(at(34)).await {
             assert!(store.delivered(&next, at(34), "250").await.unwrap());
             if next.target == "a@b.example" {
-                let is_notice = next.message == b"Subject: late\r\n\r\n";
-                of_first_target.push((next.request_id, is_notice));
+                of_first_target.push((next.request_id, next.is_notice));
             }
         }
         let expected = [(1, true), (1, false), (2, true), (2, false)];

@@ -18,9 +18,6 @@ pub(crate) struct FinishedReply {
     pub(crate) reverse_path: String,
     /// The addresses it goes to, each by a transaction of its own.
     pub(crate) targets: Vec<String>,
-    /// The notice that a target gets first if the reply can't be handed over for long. None if no
-    /// notice is wanted.
-    pub(crate) late_notice: Option<Vec<u8>>,
 }
 
 /// The request that a reply is for.
@@ -83,10 +80,12 @@ impl ReplyKind {
     }
 }
 
-/// Puts a finished reply on its way. A reply without targets is dropped.
+/// Puts a finished reply on its way. A reply without targets is dropped. `notified` if no notice
+/// goes before it, however late it is.
 pub(super) fn insert(
     reply: &FinishedReply,
     kind: ReplyKind,
+    notified: bool,
     of: &Answered,
     at: Timestamp,
     changes: &mut Changes<'_>,
@@ -95,9 +94,8 @@ pub(super) fn insert(
         return Ok(());
     }
     let row = insert_message(reply, kind, of, at, changes.connection)?;
-    let has_no_notice = reply.late_notice.is_none();
     for target in &reply.targets {
-        insert_delivery(row, target, at, at, has_no_notice, None, changes.connection)?;
+        insert_delivery(row, target, at, at, notified, None, changes.connection)?;
     }
     changes.due.deliveries += reply.targets.len();
     Ok(())
@@ -111,11 +109,11 @@ pub(super) fn insert_message(
     at: Timestamp,
     connection: &mut Connection,
 ) -> Result<i64, DatabaseError> {
-    let size = (reply.message.len() + reply.late_notice.as_ref().map_or(0, Vec::len)) as i64;
+    let size = reply.message.len() as i64;
     let row = connection.scalar(
         "INSERT INTO replies (request_id, queue_id, accepted_at, completed_at, reverse_path,
-             size, message, late_notice, requester, network, kind, sender, sender_path, client)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+             size, message, requester, network, kind, sender, sender_path, client)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
              (SELECT sender FROM requests WHERE id = $1),
              (SELECT reverse_path FROM requests WHERE id = $1),
              (SELECT client FROM requests WHERE id = $1))
@@ -128,7 +126,6 @@ pub(super) fn insert_message(
             &reply.reverse_path,
             &size,
             &reply.message,
-            &reply.late_notice,
             &of.requester.as_str(),
             &of.network,
             &kind.as_str(),

@@ -86,6 +86,17 @@ impl PostgresqlConnection {
         .map(drop)
     }
 
+    /// The same, and nobody changes anything until it ends, however long it is idle.
+    pub(crate) fn begin_reading_alone(&mut self, patience: Duration) -> Result<(), DatabaseError> {
+        self.run(&format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}; {};
+             LOCK TABLE writer IN SHARE MODE",
+            within(LONGEST_STATEMENT, Duration::ZERO),
+            lock_within(patience),
+        ))
+        .map(drop)
+    }
+
     /// Begins a transaction that changes the schema, alone among all that do.
     pub(crate) fn begin_migration(&mut self, patience: Duration) -> Result<(), DatabaseError> {
         self.run(&format!(

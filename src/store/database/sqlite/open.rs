@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Access, SqliteConnection};
 use super::files::{directory_of, prepare_directory, prepare_file, refuse_empty};
+use super::in_use::InUse;
 use super::integrity;
 use crate::store::database::connection::Connection;
 use crate::store::database::error::{DatabaseError, StoreError};
@@ -33,11 +34,34 @@ pub(crate) fn writer(settings: &StoreSettings, checked: bool) -> Result<Connecti
     let is_new = require_own(&mut connection, settings)?;
     write_ahead(&mut connection, settings.busy_timeout).map_err(failed)?;
     if is_new {
-        let sign = format!("PRAGMA application_id = {APPLICATION_ID}");
-        connection.run(&sign).map_err(failed)?;
+        connection.run(&sign()).map_err(failed)?;
     }
     migrate(&mut connection, settings)?;
     Ok(connection)
+}
+
+/// Makes the directory of a new database if it is missing, and locks it for this process alone.
+pub(crate) fn claim(settings: &StoreSettings) -> Result<InUse, StoreError> {
+    prepare_directory(directory_of(&settings.path))?;
+    InUse::alone(&settings.path)
+}
+
+/// Makes the tables in an empty file that nobody else uses. It has no journal: whoever fills it
+/// removes it after a failure, and syncs it at the end.
+pub(crate) fn blank(settings: &StoreSettings) -> Result<Connection, StoreError> {
+    let failed = |error| integrity::failed(error, &settings.path);
+    let mut connection = connect(settings, Access::Write)?;
+    connection
+        .run("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
+        .and_then(|()| connection.run(&sign()))
+        .map_err(failed)?;
+    migrate(&mut connection, settings)?;
+    Ok(connection)
+}
+
+/// The statement that marks a database as one of this program.
+fn sign() -> String {
+    format!("PRAGMA application_id = {APPLICATION_ID}")
 }
 
 fn connect(settings: &StoreSettings, access: Access) -> Result<Connection, StoreError> {

@@ -5,6 +5,9 @@ use std::{fs, path::PathBuf};
 
 use crate::harness::{Gateway, Layout, Mail, Site};
 
+/// Names of the gateways.
+pub const NODES: [&str; 2] = ["mx1", "mx2"];
+
 /// Sites that are laid out and not yet started: time to change their settings.
 pub struct Laid(pub [Layout; 2]);
 
@@ -13,6 +16,9 @@ impl Laid {
     pub fn out(postgresql: &toml::Table) -> Self {
         let laid = Self([Layout::without_keys(), Layout::without_keys()]);
         laid.set("store", "postgresql", postgresql.clone());
+        for (layout, node) in laid.0.iter().zip(NODES) {
+            layout.set_gateway("gateway", "node", node);
+        }
         let [first, second] = &laid.0;
         first.make_keys("P-384");
         fs::copy(secret(first), secret(second)).expect("the master secret");

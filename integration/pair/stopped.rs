@@ -13,7 +13,7 @@ use crate::{
     harness::{Postgresql, until},
     log::Log,
     requests::{Asked, PATIENCE, address, help, offer, send},
-    sites::{Laid, Pair},
+    sites::{Laid, NODES, Pair},
 };
 
 /// With the lease of a request, and no result written.
@@ -81,6 +81,11 @@ fn a_result_that_comes_too_late_is_not_written() {
         overtake(point, "completed", &finds_out, &mut pair, &asked);
     }
     asked.assert_answered_once(&pair);
+    let log = Log::of(&pair);
+    assert!(
+        log.entries("completed")
+            .all(|entry| entry["node"] == NODES[1])
+    );
 }
 
 #[test]

@@ -11,6 +11,7 @@
 //! | `throttle` | allowances of senders, and the strangers' shares of the spool |
 //! | `spool` | requests until their result, replies until their delivery, an operator's orders |
 //! | `backup` | a copy of the database |
+//! | `soundness` | what of it is checked before the gateway serves, and what meanwhile |
 //!
 //! `migrations/` has the schema.
 
@@ -20,6 +21,7 @@ mod database;
 mod keys;
 #[cfg(test)]
 mod model;
+mod soundness;
 mod spool;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -31,6 +33,7 @@ pub(crate) use self::audit::log::StoredEntry;
 pub(crate) use self::audit::order::Order;
 pub(crate) use self::backup::BackupError;
 pub(crate) use self::database::Arrivals;
+pub(crate) use self::database::Checked;
 pub(crate) use self::database::give_to_owner;
 pub use self::database::{DatabaseError, Store, StoreError, StoreSettings};
 pub(crate) use self::keys::issues::PastIssue;

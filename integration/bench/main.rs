@@ -23,6 +23,7 @@ mod plan;
 mod report;
 mod requests;
 mod sessions;
+mod start;
 mod throughput;
 
 use std::{env, process::ExitCode, time::Instant};
@@ -39,6 +40,7 @@ const SECTIONS: &[(&str, Measure)] = &[
     ("requests", requests::measure),
     ("sessions", sessions::measure),
     ("commits", commits::measure),
+    ("start", start::measure),
     ("memory", memory::measure),
 ];
 

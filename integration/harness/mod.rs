@@ -34,6 +34,7 @@ mod module;
 mod pages;
 mod people;
 mod postfix;
+mod postgresql;
 mod rbldnsd;
 mod reference_kms;
 mod signer;
@@ -62,6 +63,7 @@ pub use self::{
     pages::{Exported, Page, Pages},
     people::{ALICE, BOB, CAROL, GATEWAY},
     postfix::Postfix,
+    postgresql::{DATABASE, Postgresql},
     rbldnsd::{Rbldnsd, SlowWay, WELL, WELL_V6},
     reference_kms::{Impostor, ReferenceKms},
     signer::{Manner, Signer},

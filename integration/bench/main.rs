@@ -11,9 +11,11 @@
 )]
 
 mod arena;
+mod bare;
 mod commits;
 mod conversation;
 mod figures;
+mod full_stores;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod machine;
@@ -22,8 +24,11 @@ mod peers;
 mod plan;
 mod report;
 mod requests;
+mod sample;
 mod sessions;
 mod start;
+mod stores;
+mod tasks;
 mod throughput;
 
 use std::{env, process::ExitCode, time::Instant};
@@ -41,6 +46,7 @@ const SECTIONS: &[(&str, Measure)] = &[
     ("sessions", sessions::measure),
     ("commits", commits::measure),
     ("start", start::measure),
+    ("full-stores", full_stores::measure),
     ("memory", memory::measure),
 ];
 

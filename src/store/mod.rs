@@ -49,8 +49,9 @@ pub(crate) use self::spool::completion::Completed;
 pub(crate) use self::spool::completion::Completion;
 pub(crate) use self::spool::deliveries::LeasedDelivery;
 pub(crate) use self::spool::late_requests::WaitingRequest;
+pub(crate) use self::spool::leases::First;
 pub(crate) use self::spool::leases::LeaseToken;
-pub(crate) use self::spool::leases::{First, Leasing};
+pub use self::spool::leases::Leasing;
 pub(crate) use self::spool::postponing::Postponement;
 pub(crate) use self::spool::queue::{
     Attempted, Dropped, DroppedAll, RequestStory, Selected, Selection, SpooledMessage, ToDrop,
@@ -59,7 +60,7 @@ pub(crate) use self::spool::queue::{
 pub(crate) use self::spool::queue::{QueueState, Queued, Waits};
 pub(crate) use self::spool::replies::FinishedReply;
 pub(crate) use self::spool::reply_port::{HandOver, PortFailure, PortTrouble};
-pub(crate) use self::spool::requests::LeasedRequest;
+pub use self::spool::requests::LeasedRequest;
 pub(crate) use self::spool::troubles::Trouble;
 pub(crate) use self::spool::usage::SpoolUsage;
 pub(crate) use self::throttle::buckets::ThrottledSender;

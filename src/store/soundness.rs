@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::database::{Check, NEWEST_ROWS, Sharing, Store, StoreError, StoreSettings};
+use super::database::{Check, Sharing, Store, StoreError, StoreSettings};
 use crate::audit::ChainKey;
 
 /// Tables that hold what was done, up to the age that retention allows. The bounds of the spool
@@ -23,23 +23,6 @@ impl Store {
         let check = Check::AllButOld(GROWING);
         Self::open_with(settings, Some(chain_key), check, Sharing::WithOthers).await
     }
-
-    /// Refuses a file whose newest audit entries don't follow the chain. The caller knows that the
-    /// key is the log's: no entry follows the chain of another.
-    ///
-    /// # Errors
-    /// [`StoreError::Damaged`]. Others if the log can't be read.
-    pub(crate) async fn require_newest_entries(&self) -> Result<(), StoreError> {
-        let settings = self.settings();
-        if settings.postgresql.is_some() {
-            return Ok(());
-        }
-        let verified = self.verify_newest_audit(NEWEST_ROWS).await?;
-        verified.map(drop).map_err(|broken| StoreError::Damaged {
-            path: settings.path.clone(),
-            found: broken.to_string(),
-        })
-    }
 }
 
 #[cfg(test)]
@@ -55,7 +38,10 @@ mod tests {
 
     const PAGE: usize = 4096;
 
-    /// A closed store with more audit entries than are verified before serving.
+    /// More audit entries than are read before serving.
+    const ENTRIES: u32 = 10_000;
+
+    /// A closed store with so many audit entries.
     async fn old() -> TestStore {
         let test = TestStore::sqlite().await;
         for number in 0..30 {
@@ -63,9 +49,9 @@ mod tests {
         }
         let mut entry = Entry::new(at(1), Event::Judged);
         entry.detail = Some("x".repeat(400));
-        let filled = test.store.change(move |changes| {
-            (0..2 * NEWEST_ROWS).try_for_each(|_| changes.audit(entry.clone()))
-        });
+        let filled = test
+            .store
+            .change(move |changes| (0..ENTRIES).try_for_each(|_| changes.audit(entry.clone())));
         filled.await.unwrap();
         test.store.close().await;
         test
@@ -73,9 +59,7 @@ mod tests {
 
     /// Opens it as `serve` does.
     async fn opened(test: &TestStore) -> Result<Arc<Store>, StoreError> {
-        let store = Store::open_to_serve(&test.settings, chain_key()).await?;
-        store.require_newest_entries().await?;
-        Ok(store)
+        Store::open_to_serve(&test.settings, chain_key()).await
     }
 
     /// The text of the error, which must be one of damage.
@@ -149,35 +133,5 @@ mod tests {
         // The next start need not doubt it any more.
         overwrite(&test, &sound, oldest / PAGE * PAGE);
         opened(&test).await.unwrap().close().await;
-    }
-
-    #[tokio::test]
-    async fn the_newest_audit_entries_must_follow_the_chain() {
-        let test = old().await;
-        let newest: i64 = test.scalar("SELECT max(sequence) FROM audit").await;
-        let alter = |sequence: i64| {
-            format!(
-                "UPDATE audit SET entry = replace(entry, 'xxx', 'yyy') WHERE sequence = {sequence}"
-            )
-        };
-        let kept = i64::from(NEWEST_ROWS);
-        test.execute(&alter(newest - kept)).await;
-        opened(&test).await.unwrap().close().await;
-        test.execute(&alter(newest - kept + 1)).await;
-        let text = damage(opened(&test).await);
-        let broken = format!("the audit log is broken at entry {}", newest - kept + 1);
-        assert!(text.contains(&broken), "{text}");
-    }
-
-    #[tokio::test]
-    async fn a_short_audit_log_is_verified_from_its_beginning() {
-        let test = TestStore::sqlite().await;
-        opened(&test).await.unwrap().close().await;
-        for number in 0..3 {
-            test.store.accept(request(number)).await.unwrap();
-        }
-        opened(&test).await.unwrap().close().await;
-        test.execute("DELETE FROM audit WHERE sequence = 1").await;
-        damage(opened(&test).await);
     }
 }

@@ -39,6 +39,6 @@ pub(crate) use self::row::FromCell;
 pub(crate) use self::row::Row;
 pub use self::settings::StoreSettings;
 pub(crate) use self::shared_clock::SharedClock;
-pub(crate) use self::sqlite::{Check, Checked, NEWEST_ROWS, cannot, give_to_owner};
+pub(crate) use self::sqlite::{Check, Checked, cannot, give_to_owner};
 pub use self::store::Store;
 pub(crate) use self::values::{Bind, Text, places};

@@ -16,7 +16,7 @@ const LOCK_BYTE: u64 = 1 << 30;
 
 /// Newest rows that are read of a table that grows without limit. The write-ahead log, which SQLite
 /// moves into the database at 1,000 pages, seldom has more.
-pub(crate) const NEWEST_ROWS: u32 = 5_000;
+const NEWEST_ROWS: u32 = 5_000;
 
 /// What of a database is checked before it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,4 +14,4 @@ pub(crate) use self::connection::{Access, SqliteConnection};
 pub(super) use self::files::directory_of;
 pub(crate) use self::files::{cannot, give_to_owner};
 pub(crate) use self::in_use::InUse;
-pub(crate) use self::integrity::{Check, NEWEST_ROWS};
+pub(crate) use self::integrity::Check;

@@ -10,7 +10,10 @@ use std::{
 };
 
 use super::{
-    harness::{DkimKey, Layout, OpenDkim, Postfix, Site, run, until},
+    harness::{
+        DkimKey, Gateway, Layout, OpenDkim, Postfix, Postgresql, Site, kms_gateway, run, until,
+        words,
+    },
     peers::{Peer, RESPONDER},
     plan::Plan,
 };
@@ -32,6 +35,7 @@ pub mod port {
     pub const OPENDKIM: u16 = 2532;
     pub const PYMILTER: u16 = 2533;
     pub const CEILING: u16 = 2534;
+    pub const ON_POSTGRESQL: u16 = 2535;
     /// The ports of the milters follow.
     pub const GATEWAY_MILTER: u16 = 8890;
     pub const NOTHING_MILTER: u16 = 8891;
@@ -40,6 +44,7 @@ pub mod port {
     pub const OPENDKIM_MILTER: u16 = 8894;
     pub const PYMILTER_MILTER: u16 = 8895;
     pub const CEILING_MILTER: u16 = 8896;
+    pub const ON_POSTGRESQL_MILTER: u16 = 8897;
     /// Takes replies.
     pub const REPLIES: u16 = 18025;
 }
@@ -56,6 +61,9 @@ pub struct Peers {
 
 pub struct Arena {
     pub peers: Peers,
+    /// The gateway a second time, whose store is in the database.
+    pub on_postgresql: Gateway,
+    pub postgresql: Postgresql,
     pub site: Site,
     /// Without us.
     pub stranger: Stranger,
@@ -90,8 +98,11 @@ impl Arena {
                 layout.port(port::REPLIES),
             ),
         };
+        let postgresql = Postgresql::start();
         Self {
             peers,
+            on_postgresql: start_on(&postgresql, &layout),
+            postgresql,
             site: layout.start(),
             stranger: Stranger::start(),
         }
@@ -210,9 +221,33 @@ fn add_listeners(layout: &Layout) {
         (port::OPENDKIM, port::OPENDKIM_MILTER),
         (port::PYMILTER, port::PYMILTER_MILTER),
         (port::CEILING, port::CEILING_MILTER),
+        (port::ON_POSTGRESQL, port::ON_POSTGRESQL_MILTER),
     ] {
         listen(layout, smtp, Some(layout.port(milter)));
     }
+}
+
+/// Starts a gateway with the settings and the master secret of the site's own. Its store is in
+/// this database.
+fn start_on(server: &Postgresql, layout: &Layout) -> Gateway {
+    let milter = layout.port(port::ON_POSTGRESQL_MILTER);
+    let text = fs::read_to_string(layout.config()).expect("the configuration");
+    let mut config: toml::Table = text.parse().expect("TOML");
+    let mut set = |table: &str, key: &str, value: toml::Value| {
+        let table = config
+            .entry(table)
+            .or_insert_with(|| toml::Table::new().into());
+        let table = table.as_table_mut().expect("a table");
+        table.insert(key.to_owned(), value);
+    };
+    set("milter", "listen", format!("inet:{milter}").into());
+    set("store", "postgresql", server.settings().into());
+    let file = layout.config().with_file_name("on-postgresql.toml");
+    fs::write(&file, config.to_string()).expect("the configuration");
+    let keys = "kmc init --issuer Example --name K0002 --expires 20990101T000000Z";
+    run(&mut kms_gateway(&file, &words(keys)), b"");
+    let log = file.with_extension("log");
+    Gateway::start(kms_gateway(&file, &["serve"]), &log, milter)
 }
 
 /// Mail for elsewhere is delivered to nowhere, and none is held back because

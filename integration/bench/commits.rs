@@ -1,65 +1,88 @@
-//! The spool's commits beside what the disk can sync.
+//! The store's commits beside what the disk can sync, and beside a bare program's.
 
 use std::{
-    fs::{self, DirBuilder, File},
-    net::IpAddr,
-    os::unix::fs::{DirBuilderExt, FileExt},
+    fs::{self, File},
+    os::unix::fs::FileExt,
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    slice,
     time::Instant,
 };
 
-use jiff::Timestamp;
-use kms_gateway::{
-    audit::{ChainKey, Entry, Event},
-    mail::{Message, Request, ServiceCode},
-    policy::{Charges, Trust},
-    request_id::RequestId,
-    store::{Accepted, NewRequest, NoticeSettings, Store, StoreSettings},
-};
-use tokio::{runtime::Runtime, task::JoinSet};
+use tokio::runtime::Runtime;
 
 use super::{
     arena::{Arena, per_second},
-    figures::{Case, Table},
+    bare::{self, Inbox, Kept},
+    figures::{Case, Limit, Table},
     plan::Plan,
-    report::Section,
+    report::{Bound, Section},
+    sample,
+    stores::{Database, Engine, accept},
+    tasks,
 };
 
 const PART: [u8; 4096] = [0; 4096];
 const RATE: &str = "requests/s";
 const TOGETHER: &str = "requests a commit";
+const SYNCS: &str = "fdatasync of 4 KiB";
+const ALONE: &str = "1 at once";
+const SOME: &str = "20 at once";
+const MANY: &str = "100 at once";
+const BARE: &str = "bare program, 100 at once";
+const ONE_NODE: &str = "PostgreSQL, 100 at once";
+const TWO_NODES: &str = "PostgreSQL, two gateways, 50 at once each";
 
 pub fn measure(arena: &mut Arena, plan: &Plan) -> Section {
-    let directory = arena.site.layout.directory().join("commits");
+    let directory = arena.site.layout.directory();
+    let [sqlite, postgresql] = [
+        Engine::Sqlite(directory),
+        Engine::Postgresql(&arena.postgresql),
+    ];
     let runtime = Runtime::new().expect("a runtime");
-    let mut cases = vec![Case::new("fdatasync of 4 KiB", || {
-        vec![syncs(&directory, plan.commits), 1.0]
-    })];
-    for tasks in [1, 20, 100] {
-        let (directory, runtime) = (&directory, &runtime);
-        cases.push(Case::new(format!("{tasks} at once"), move || {
-            runtime.block_on(accepts(directory, tasks, plan.commits * tasks.min(10)))
-        }));
-    }
+    let runtime = &runtime;
+    let most = plan.commits * 10;
+    let kept = runtime.block_on(kept(directory, most));
+    let accepts = |name, engine, stores, tasks, count| {
+        Case::new(name, move || {
+            runtime.block_on(accepts(engine, stores, tasks, count))
+        })
+    };
+    let cases = vec![
+        Case::new(SYNCS, || vec![syncs(directory, plan.commits), 1.0]),
+        accepts(ALONE, sqlite, 1, 1, plan.commits),
+        accepts(SOME, sqlite, 1, 20, most),
+        accepts(MANY, sqlite, 1, 100, most),
+        Case::new(BARE, || {
+            runtime.block_on(keeps(directory, 100, kept.clone()))
+        }),
+        accepts(ONE_NODE, postgresql, 1, 100, plan.commits),
+        accepts(TWO_NODES, postgresql, 2, 100, plan.commits),
+    ];
     let table = Table::interleaved(&[RATE, TOGETHER], plan.rounds, cases);
+    let bound = |case: &str, other: &str, limit| Bound {
+        what: format!("{case} / {other}"),
+        limit: Limit::AtLeast(limit),
+        found: table.ratio(case, other, RATE),
+        itself: None,
+    };
     Section {
         title: "The spool's commits",
         method: "Requests of 1 KiB that the store has accepted, beside writing to a file and syncing it, in the same \
-                 directory. Those that wait at the same time share a commit."
+                 directory. Those that wait at the same time share a commit. The bare program commits the same rows \
+                 in groups on one thread, and decides nothing (`integration/bench/bare.rs`). PostgreSQL runs on this \
+                 machine."
             .to_owned(),
+        bounds: vec![
+            bound(MANY, BARE, 0.5),
+            bound(TWO_NODES, ONE_NODE, 1.0),
+        ],
         table,
-        bounds: Vec::new(),
     }
 }
 
 /// How often a second a part of a file that is there already can be written and
 /// synced, as a database does with its log.
 fn syncs(directory: &Path, count: usize) -> f64 {
-    fs::create_dir_all(directory).expect("a directory");
     let path = directory.join("file");
     let file = File::create(&path).expect("a file");
     let parts = 1_000;
@@ -78,70 +101,43 @@ fn syncs(directory: &Path, count: usize) -> f64 {
     rate
 }
 
-/// Requests a second, and how many of them a commit had.
-async fn accepts(directory: &Path, tasks: usize, count: usize) -> Vec<f64> {
-    let path = directory.join("store");
-    DirBuilder::new()
-        .mode(0o700)
-        .create(&path)
-        .expect("a directory");
-    let mut settings = StoreSettings::new(path.join("gateway.sqlite3"));
-    settings.max_requests = 100_000;
-    settings.max_bytes = 1 << 30;
-    let opened = Store::open(&settings, Some(ChainKey::new(&[7; 32])));
-    let store = opened.await.expect("a store");
-    let commits = store.commits();
-    let begun = Arc::new(AtomicUsize::new(0));
-    let started = Instant::now();
-    let mut senders = JoinSet::new();
-    for _ in 0..tasks {
-        let (store, begun) = (store.clone(), begun.clone());
-        senders.spawn(async move {
-            loop {
-                let number = begun.fetch_add(1, Ordering::Relaxed);
-                if number >= count {
-                    break;
-                }
-                let accepted = store.accept(request(number)).await.expect("room");
-                assert_eq!(accepted, Accepted::New);
-            }
-        });
+/// The rate of stores on one database, and how many requests a commit had.
+async fn accepts(engine: Engine<'_>, stores: usize, tasks: usize, count: usize) -> Vec<f64> {
+    let database = Database::new(engine, "store");
+    let mut open = Vec::new();
+    for _ in 0..stores {
+        open.push(database.open().await);
     }
-    senders.join_all().await;
-    let taken = started.elapsed();
-    let commits = usize::try_from(store.commits() - commits).expect("a count");
-    store.close().await;
-    fs::remove_dir_all(path).expect("a directory");
-    vec![per_second(count, taken), count as f64 / commits as f64]
+    let committed = || open.iter().map(|store| store.commits()).sum::<u64>();
+    let before = committed();
+    let rate = accept(&open, tasks, sample::requests(0..count)).await;
+    let commits = committed() - before;
+    for store in &open {
+        store.close().await;
+    }
+    vec![rate, count as f64 / commits as f64]
 }
 
-fn request(number: usize) -> NewRequest {
-    let now = Timestamp::now();
-    let mut id = [0; 16];
-    id[..8].copy_from_slice(&number.to_be_bytes());
-    let mut identity = [0; 32];
-    identity[..8].copy_from_slice(&number.to_be_bytes());
-    let sender = format!("sender{number}@vendor.example");
-    NewRequest {
-        id: RequestId::from_bytes(id),
-        accepted_at: now,
-        queue_id: format!("QUEUE{number}"),
-        reverse_path: sender.clone(),
-        client: Some(IpAddr::from([192, 0, 2, 1])),
-        sender,
-        identity: Some(identity),
-        trust: Trust::Verified,
-        network: None,
-        request: Request::judged(
-            &Message::from_bytes(b"Subject: {KMS:Help}\r\n\r\n"),
-            ServiceCode::Help,
-            "kms@gateway.example".parse().expect("an address"),
-            vec!["vendor@vendor.example".parse().expect("an address")],
-        ),
-        message: vec![b'x'; 1024],
-        charges: Charges::default(),
-        forget_before: now - NewRequest::IDENTITY_KEPT,
-        notice: NoticeSettings::default(),
-        audit: Entry::new(now, Event::Judged),
-    }
+/// What so many acceptances leave in the store.
+async fn kept(directory: &Path, count: usize) -> Vec<Kept> {
+    let database = Database::new(Engine::Sqlite(directory), "store");
+    let store = database.open().await;
+    accept(slice::from_ref(&store), 100, sample::requests(0..count)).await;
+    store.close().await;
+    bare::kept(&database.file(directory), count)
+}
+
+/// The rate of the bare program that keeps the same, and how much of it a commit had.
+async fn keeps(directory: &Path, tasks: usize, kept: Vec<Kept>) -> Vec<f64> {
+    let count = kept.len();
+    let database = Database::new(Engine::Sqlite(directory), "store");
+    // Makes the schema.
+    database.open().await.close().await;
+    let (inbox, program) = bare::begin(&database.file(directory));
+    let keep = async |(inbox, rows): (Inbox, Kept)| inbox.keep(rows).await;
+    let kept = kept.into_iter().map(|rows| (inbox.clone(), rows)).collect();
+    drop(inbox);
+    let rate = tasks::rate(tasks, kept, keep).await;
+    let commits = program.join().expect("the program's end");
+    vec![rate, count as f64 / commits as f64]
 }

@@ -11,9 +11,11 @@
 )]
 
 mod arena;
+mod bare;
 mod commits;
 mod conversation;
 mod figures;
+mod full_stores;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod machine;
@@ -22,7 +24,11 @@ mod peers;
 mod plan;
 mod report;
 mod requests;
+mod sample;
 mod sessions;
+mod start;
+mod stores;
+mod tasks;
 mod throughput;
 
 use std::{env, process::ExitCode, time::Instant};
@@ -39,6 +45,8 @@ const SECTIONS: &[(&str, Measure)] = &[
     ("requests", requests::measure),
     ("sessions", sessions::measure),
     ("commits", commits::measure),
+    ("start", start::measure),
+    ("full-stores", full_stores::measure),
     ("memory", memory::measure),
 ];
 

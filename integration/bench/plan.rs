@@ -21,6 +21,12 @@ pub struct Plan {
     pub parallel_sessions: &'static [usize],
     /// Transactions that one task waits for.
     pub commits: usize,
+    /// Acceptances, and leases, of a store that holds much.
+    pub acceptances: usize,
+    /// Requests that wait in it.
+    pub waiting: usize,
+    /// Entries of its audit log, or of that of a gateway that is started.
+    pub audit_entries: usize,
     /// Milter connections that are held open.
     pub connections: usize,
     /// Messages before memory is looked at again.
@@ -42,6 +48,9 @@ impl Plan {
             sessions: 6_000,
             parallel_sessions: &[1, 20, 100, 1_000],
             commits: 1_000,
+            acceptances: 500,
+            waiting: 10_000,
+            audit_entries: 1_000_000,
             connections: 1_000,
             messages_before_memory: 100_000,
         }
@@ -58,6 +67,9 @@ impl Plan {
             sessions: 40,
             parallel_sessions: &[1, 20],
             commits: 20,
+            acceptances: 20,
+            waiting: 100,
+            audit_entries: 10_000,
             connections: 20,
             messages_before_memory: 200,
         }

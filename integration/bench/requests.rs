@@ -29,6 +29,7 @@ const MOST: &str = "p99, ms";
 const CPU: &str = "its CPU, ms each";
 const PLAIN: &str = "plain mail, delivered";
 const HELP: &str = "gateway, Help";
+const ON_POSTGRESQL: &str = "gateway on PostgreSQL, Help";
 const KEYS: &str = "gateway, GetKlfStsEd2";
 const PYMILTER: &str = "pymilter, Help";
 const CEILING: &str = "bare milter, keeps nothing";
@@ -57,11 +58,19 @@ pub fn measure(arena: &mut Arena, plan: &Plan) -> Section {
         process: process.map(Usage),
     };
     let (pymilter, ceiling) = (arena.peers.pymilter.id(), arena.peers.ceiling.id());
+    let on_postgresql = arena.on_postgresql.id();
     let for_help = [
         way(PLAIN, port::NO_MILTER, ALICE, "", None),
         way(HELP, port::GATEWAY, GATEWAY, help, Some(gateway)),
         way(PYMILTER, port::PYMILTER, RESPONDER, help, Some(pymilter)),
         way(CEILING, port::CEILING, RESPONDER, help, Some(ceiling)),
+        way(
+            ON_POSTGRESQL,
+            port::ON_POSTGRESQL,
+            GATEWAY,
+            help,
+            Some(on_postgresql),
+        ),
     ];
     let keys = way(
         KEYS,
@@ -85,18 +94,20 @@ pub fn measure(arena: &mut Arena, plan: &Plan) -> Section {
         pipe.round(plan.requests_by_processes, in_a_row / 3 + 1, &mut text)
     }));
     let table = Table::interleaved(&[RATE, HALF, MOST, CPU], plan.rounds, cases);
-    let bound = |case: &str, other: &str, limit| Bound {
-        what: format!("{case} / {other}"),
+    let bound = |case: &str, other: &str, figure: &str, limit| Bound {
+        what: format!("{case} / {other}: {figure}"),
         limit,
-        found: table.ratio(case, other, RATE),
+        found: table.ratio(case, other, figure),
         itself: None,
     };
     let bounds = vec![
-        bound(HELP, PIPES, Limit::AtLeast(10.0)),
-        bound(HELP, PYMILTER, Limit::AtLeast(1.0)),
-        bound(HELP, PLAIN, Limit::AtLeast(0.4)),
-        bound(CEILING, PIPES, Limit::ForComparison),
-        bound(HELP, CEILING, Limit::ForComparison),
+        bound(HELP, PIPES, RATE, Limit::AtLeast(10.0)),
+        bound(HELP, PYMILTER, RATE, Limit::AtLeast(1.0)),
+        bound(HELP, PLAIN, RATE, Limit::AtLeast(0.4)),
+        bound(HELP, CEILING, RATE, Limit::AtLeast(0.85)),
+        bound(HELP, CEILING, CPU, Limit::AtMost(2.2)),
+        bound(ON_POSTGRESQL, HELP, RATE, Limit::AtLeast(0.4)),
+        bound(CEILING, PIPES, RATE, Limit::ForComparison),
     ];
     Section {
         title: "Requests answered",

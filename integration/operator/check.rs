@@ -80,6 +80,10 @@ const FAULTS: &[Fault] = &[
         fs::write(database(layout), content).expect("the file");
         nothing()
     }),
+    ("an audit entry that somebody changed", |layout| {
+        layout.sqlite("UPDATE audit SET entry = replace(entry, 'KMC', 'CMK')");
+        nothing()
+    }),
     ("a database of tomorrow", |layout| {
         layout.sqlite("UPDATE schema_version SET version = 999, usable_from = 999");
         nothing()

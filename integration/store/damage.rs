@@ -1,6 +1,6 @@
 //! A database that is damaged, or of a newer version, ends `serve` at start
 //! with one line that names the file, what was found and what to do; and so it
-//! stays as it is.
+//! stays as it is. Damage that no crash does ends it just after.
 
 use std::{
     fs::{self, File},
@@ -125,6 +125,41 @@ fn a_damaged_file_is_not_served() {
 
     database.is_served();
     println!("{refused} damaged files refused; the sound one is served");
+}
+
+/// A page at the end of the file that no table has. Only the check of the whole file finds it.
+#[test]
+fn damage_that_no_crash_does_ends_the_gateway_while_it_serves() {
+    let database = Database::new();
+    let mut damaged = database.sound.clone();
+    damaged.extend([0; PAGE as usize]);
+    let pages = u32::try_from(damaged.len() as u64 / PAGE).expect("a number of pages");
+    // Format of the file's header: sqlite.org/fileformat2.html, section 1.3.
+    damaged[28..32].copy_from_slice(&pages.to_be_bytes());
+    fs::write(&database.path, damaged).expect("the database");
+
+    let ended = database.layout.try_gateway(&["serve"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("INFO  serving"), "{ended:?}");
+    let said = ended.stderr.lines().last().expect("a line").to_owned();
+    assert!(said.contains("is damaged: "), "{said}");
+    assert!(said.contains("restore the backup"), "{said}");
+
+    // Every other start refuses it at once, with the same words.
+    assert_eq!(database.refusal(), said);
+    assert_eq!(database.refusal(), said);
+    let checked = database.layout.try_gateway(&["check"]);
+    assert_eq!(checked.code, Some(1), "{checked:?}");
+    assert!(checked.stdout.contains("is damaged: "), "{checked:?}");
+
+    database.restore();
+    database.is_served();
+    let log = fs::read_to_string(database.layout.directory().join("gateway/serve.log"));
+    let log = log.expect("the log");
+    assert!(
+        log.contains("the whole database is checked and sound"),
+        "{log}"
+    );
 }
 
 #[test]

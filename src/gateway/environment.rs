@@ -35,14 +35,32 @@ impl Environment {
         Self::with(store, &secret).await
     }
 
-    /// Opens store and keys as [`Self::open`] does, and checks the whole database
-    /// first: the gateway must not put requests into a damaged file.
+    /// Opens store and keys as [`Self::open_to_serve`] does, and checks the whole
+    /// database first.
     pub(crate) async fn open_checked(path: &Path, config: &Config) -> Result<Self, GatewayError> {
         let secret = master_secret(path, &config.secrets)?;
-        let begun = Instant::now();
         let store = Store::open_checked(&config.store, Some(chain_key(&secret))).await?;
-        tracing::debug!(database = config.store.place(), took = ?begun.elapsed(), "database checked");
-        Self::with(store, &secret).await
+        Self::with_verified(store, &secret).await
+    }
+
+    /// Opens store and keys as [`Self::open`] does, and checks first what a crash can
+    /// have damaged: the gateway must not put requests into a damaged file. The rest is
+    /// checked while it serves.
+    pub(crate) async fn open_to_serve(path: &Path, config: &Config) -> Result<Self, GatewayError> {
+        let secret = master_secret(path, &config.secrets)?;
+        let begun = Instant::now();
+        let store = Store::open_to_serve(&config.store, chain_key(&secret)).await?;
+        let environment = Self::with_verified(store, &secret).await?;
+        tracing::debug!(database = config.store.place(), took = ?begun.elapsed(), "database opened");
+        Ok(environment)
+    }
+
+    /// Verifies the newest audit entries once the storage key has opened. With a wrong
+    /// master secret, neither would hold.
+    async fn with_verified(store: Arc<Store>, secret: &MasterSecret) -> Result<Self, GatewayError> {
+        let environment = Self::with(store, secret).await?;
+        environment.store.require_newest_entries().await?;
+        Ok(environment)
     }
 
     async fn with(store: Arc<Store>, secret: &MasterSecret) -> Result<Self, GatewayError> {

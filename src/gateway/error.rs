@@ -49,6 +49,11 @@ impl GatewayError {
         Self::Other(format!("{}: can't be {action}: {error}", path.display()))
     }
 
+    /// Whether the database is damaged.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_damage())
+    }
+
     pub(crate) fn other(text: impl fmt::Display) -> Self {
         Self::Other(text.to_string())
     }

@@ -12,13 +12,22 @@ use crate::{
     store::Store,
 };
 
-/// Opens store and key management system. The storage key is opened even with an
-/// external system, where it seals nothing: so a wrong master secret is found.
-pub(crate) async fn open(
-    path: &Path,
-    config: &Config,
-) -> Result<(Arc<Store>, Arc<dyn Kms>), GatewayError> {
-    let environment = Environment::open_checked(path, config).await?;
+/// An open store, and the key management system on it or beside it.
+pub(crate) type Opened = (Arc<Store>, Arc<dyn Kms>);
+
+/// Opens store and key management system for a gateway that serves.
+pub(crate) async fn open_to_serve(path: &Path, config: &Config) -> Result<Opened, GatewayError> {
+    opened(Environment::open_to_serve(path, config).await?, config)
+}
+
+/// Opens them if the whole database is sound.
+pub(crate) async fn open_checked(path: &Path, config: &Config) -> Result<Opened, GatewayError> {
+    opened(Environment::open_checked(path, config).await?, config)
+}
+
+/// The storage key is open even with an external system, where it seals nothing: so a
+/// wrong master secret is found.
+fn opened(environment: Environment, config: &Config) -> Result<Opened, GatewayError> {
     let store = environment.store.clone();
     let kms: Arc<dyn Kms> = match remote(config) {
         Some(kms) => Arc::new(kms),

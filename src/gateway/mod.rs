@@ -27,6 +27,7 @@ mod run;
 mod service;
 mod serving;
 mod signals;
+mod soundness;
 pub(crate) mod start;
 mod systemd;
 mod tasks;

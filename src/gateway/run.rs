@@ -80,11 +80,13 @@ async fn serve(path: &Path, signals: &mut Signals, log: &Log) -> Result<(), Gate
         NotifyState::Status("Stopping: messages on their way are finished."),
     ]);
     tracing::info!("stopping");
-    // A second signal ends the wait for messages: Postfix has them and delivers
-    // them again.
+    // Nothing more may be put into a damaged database. A second signal ends the wait for
+    // messages too: Postfix has them and delivers them again.
     let hurried = async {
-        signals.end().await;
-        tracing::warn!("second signal: stopping without waiting for messages on their way");
+        if !asked.as_ref().is_err_and(GatewayError::is_damage) {
+            signals.end().await;
+            tracing::warn!("second signal: stopping without waiting for messages on their way");
+        }
     };
     service.end(hurried).await;
     // The pulse beats until here, so that systemd does not take the end for a hang.

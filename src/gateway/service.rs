@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     future::{Future, pending},
     path::{Path, PathBuf},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -24,6 +25,7 @@ use super::{
     pulse::Pulse,
     reload::reload,
     signals::Signals,
+    soundness::damage,
     start,
     tasks::{Tasks, in_time},
 };
@@ -100,7 +102,7 @@ impl Service {
         config: Config,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, GatewayError> {
-        let (store, kms) = key_management::open(path, &config).await?;
+        let (store, kms) = key_management::open_to_serve(path, &config).await?;
         if let Some(left_behind) = key_management::keys_left_behind(&config, &store).await? {
             tracing::warn!("{left_behind}");
         }
@@ -214,17 +216,20 @@ impl Service {
         }
     }
 
-    /// Handles signals until SIGTERM or SIGINT.
+    /// Handles signals until SIGTERM or SIGINT, and checks the database meanwhile.
     ///
     /// # Errors
-    /// A task ended first.
+    /// A task ended first, or the database is damaged.
     pub(super) async fn attend(&mut self, signals: &mut Signals) -> Result<(), GatewayError> {
+        let store = self.store.clone();
+        let mut damage = pin!(damage(&store));
         loop {
             tokio::select! {
                 _ = signals.terminate.recv() => return Ok(()),
                 _ = signals.interrupt.recv() => return Ok(()),
                 _ = signals.hangup.recv() => reload(&self.path, &self.config, &self.live),
                 failure = self.failure() => return Err(failure),
+                found = &mut damage => return Err(found.into()),
             }
         }
     }

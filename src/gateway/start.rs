@@ -1,7 +1,7 @@
 //! The needs of `serve` before it takes mail: ports, database, secrets and name
 //! servers. `check` tries them with the same functions.
 
-use std::{io, path::Path, sync::Arc};
+use std::{io, path::Path};
 
 use tokio::net::TcpListener;
 
@@ -9,9 +9,7 @@ use super::{GatewayError, environment::blocklists, key_management, milter_port, 
 use crate::{
     config::{Config, ConfigError},
     dnsbl::Blocklists,
-    kms::Kms,
     milter::MilterSocket,
-    store::Store,
 };
 
 /// Binds the port of metrics and probes, if the configuration has one.
@@ -66,7 +64,7 @@ fn cannot_be_bound(
 /// The result of a rehearsal.
 pub(crate) struct Rehearsal {
     /// Database and key management system, if they open.
-    pub(crate) opened: Option<(Arc<Store>, Arc<dyn Kms>)>,
+    pub(crate) opened: Option<key_management::Opened>,
     /// The blocklists, if any are configured and can be asked.
     pub(crate) blocklists: Option<Blocklists>,
     /// The reasons for `serve` to refuse the start.
@@ -85,7 +83,7 @@ pub(crate) async fn rehearse(path: &Path, config: &Config) -> Rehearsal {
     if !holds_pages {
         problems.extend(pages(path, config).await.err());
     }
-    let opened = key_management::open(path, config).await;
+    let opened = key_management::open_checked(path, config).await;
     let opened = kept(opened, &mut problems);
     if !holds_milter {
         problems.extend(milter(path, config).await.err());

@@ -123,7 +123,7 @@ pub struct Allowances {
 
 impl Allowances {
     /// The allowances of a request of `sender` whose reply goes to `targets`.
-    pub(crate) fn charges(&self, sender: &Sender, targets: &[Address]) -> Charges {
+    pub fn charges(&self, sender: &Sender, targets: &[Address]) -> Charges {
         let many = key_of_many(sender).map(|key| Charge {
             key,
             allowance: self.sender.enlarged(self.many),

@@ -12,7 +12,7 @@ use crate::mail::Address;
 
 /// The sender of a request, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Sender {
+pub enum Sender {
     /// The SMID of the security module whose MAC is in the request.
     Module(String),
     /// The address of a client that logged in to our own Postfix (SASL).

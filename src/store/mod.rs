@@ -13,6 +13,7 @@
 //! | `nodes` | the gateways of one database |
 //! | `copy` | everything in a database of the other engine |
 //! | `backup` | everything in a file |
+//! | `soundness` | what of it is checked before the gateway serves, and what meanwhile |
 //!
 //! `migrations/` has the schema.
 
@@ -25,6 +26,7 @@ mod keys;
 mod model;
 mod nodes;
 mod partial_file;
+mod soundness;
 mod spool;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -37,7 +39,7 @@ pub(crate) use self::audit::order::Order;
 pub(crate) use self::backup::BackupError;
 pub(crate) use self::copy::{Copied, CopyError, move_store};
 pub(crate) use self::database::give_to_owner;
-pub(crate) use self::database::{Arrivals, SharedClock};
+pub(crate) use self::database::{Arrivals, Checked, SharedClock};
 pub use self::database::{DatabaseError, Store, StoreError, StoreSettings};
 pub(crate) use self::keys::issues::PastIssue;
 pub(crate) use self::keys::secret_change::{SecretChange, StoreAlone};
@@ -47,8 +49,9 @@ pub(crate) use self::spool::completion::Completed;
 pub(crate) use self::spool::completion::Completion;
 pub(crate) use self::spool::deliveries::LeasedDelivery;
 pub(crate) use self::spool::late_requests::WaitingRequest;
+pub(crate) use self::spool::leases::First;
 pub(crate) use self::spool::leases::LeaseToken;
-pub(crate) use self::spool::leases::{First, Leasing};
+pub use self::spool::leases::Leasing;
 pub(crate) use self::spool::postponing::Postponement;
 pub(crate) use self::spool::queue::{
     Attempted, Dropped, DroppedAll, RequestStory, Selected, Selection, SpooledMessage, ToDrop,
@@ -57,7 +60,7 @@ pub(crate) use self::spool::queue::{
 pub(crate) use self::spool::queue::{QueueState, Queued, Waits};
 pub(crate) use self::spool::replies::FinishedReply;
 pub(crate) use self::spool::reply_port::{HandOver, PortFailure, PortTrouble};
-pub(crate) use self::spool::requests::LeasedRequest;
+pub use self::spool::requests::LeasedRequest;
 pub(crate) use self::spool::troubles::Trouble;
 pub(crate) use self::spool::usage::SpoolUsage;
 pub(crate) use self::throttle::buckets::ThrottledSender;

@@ -60,6 +60,24 @@ impl Store {
             .await
     }
 
+    /// Verifies the newest `count` entries, or the whole log if there are fewer.
+    pub(crate) async fn verify_newest_audit(
+        &self,
+        count: u32,
+    ) -> Result<Result<Head, BrokenAt>, StoreError> {
+        let key = self
+            .chain_key()
+            .ok_or_else(|| self.failed(Failure::NoChainKey))?;
+        self.read(move |connection| {
+            let before = head(connection)?.sequence.saturating_sub(count.into());
+            let entries = entries(connection, before, 1)?;
+            let oldest = entries.first().map(|stored| stored.head);
+            let from = oldest.filter(|head| head.sequence == before);
+            verify(connection, &key, from)
+        })
+        .await
+    }
+
     /// The entries at which the audit log's chain passed to the key of another master secret. They
     /// are as they were when the store was opened with that key.
     pub(crate) fn hand_overs(&self) -> Vec<i64> {

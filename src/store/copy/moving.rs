@@ -10,8 +10,8 @@ use super::side::Side;
 use crate::audit::ChainKey;
 use crate::store::audit::log;
 use crate::store::database::{
-    Connection, Failure, Sharing, StoreError, StoreSettings, begin_filling, cannot, give_to_owner,
-    open, sqlite, with_former,
+    Check, Connection, Failure, Sharing, StoreError, StoreSettings, begin_filling, cannot,
+    give_to_owner, open, sqlite, with_former,
 };
 use crate::store::partial_file::PartialFile;
 
@@ -34,7 +34,7 @@ fn moved(
     to: &StoreSettings,
     chain_key: ChainKey,
 ) -> Result<Copied, CopyError> {
-    let mut opened = open(from, true, Sharing::Alone)?;
+    let mut opened = open(from, Check::Whole, Sharing::Alone)?;
     let chain_key = with_former(chain_key, &mut opened.connection, from)?;
     let mut source = Side::of(opened.connection, from);
     source.run(|connection| connection.begin_reading_alone(from))?;

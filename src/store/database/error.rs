@@ -170,6 +170,16 @@ impl StoreError {
         matches!(self, Self::Full { .. } | Self::NoRoom { .. })
     }
 
+    /// Whether the database is damaged, so that nothing more may be put into it.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. })
+    }
+
+    /// Whether the check of the database was interrupted.
+    pub(super) fn is_interruption(&self) -> bool {
+        matches!(self, Self::Database { cause, .. } if cause.is_interruption())
+    }
+
     /// Whether the database works but holds a value that this program doesn't write.
     pub(crate) fn is_about_content(&self) -> bool {
         let Self::Database { cause, .. } = self else {
@@ -261,6 +271,11 @@ impl DatabaseError {
                 .is_some_and(|code| code.starts_with(INTEGRITY_CONSTRAINT))
     }
 
+    /// Whether the statement was interrupted.
+    pub(super) fn is_interruption(&self) -> bool {
+        self.sqlite_code() == Some(SQLITE_INTERRUPT)
+    }
+
     /// Whether the file is no database of SQLite's.
     pub(super) fn is_no_database(&self) -> bool {
         self.sqlite_code() == Some(SQLITE_NOTADB)
@@ -340,6 +355,7 @@ const INTEGRITY_CONSTRAINT: &str = "23";
 
 const SQLITE_BUSY: i32 = 5;
 const SQLITE_READONLY: i32 = 8;
+const SQLITE_INTERRUPT: i32 = 9;
 const SQLITE_IOERR: i32 = 10;
 const SQLITE_CORRUPT: i32 = 11;
 const SQLITE_FULL: i32 = 13;

@@ -20,6 +20,7 @@ mod shared_clock;
 pub(crate) mod sqlite;
 mod store;
 mod values;
+mod whole_check;
 mod writer;
 
 pub(crate) use self::arrivals::{Arrivals, Due};
@@ -38,6 +39,6 @@ pub(crate) use self::row::FromCell;
 pub(crate) use self::row::Row;
 pub use self::settings::StoreSettings;
 pub(crate) use self::shared_clock::SharedClock;
-pub(crate) use self::sqlite::{cannot, give_to_owner};
+pub(crate) use self::sqlite::{Check, Checked, NEWEST_ROWS, cannot, give_to_owner};
 pub use self::store::Store;
 pub(crate) use self::values::{Bind, Text, places};

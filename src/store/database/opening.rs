@@ -7,7 +7,7 @@ use super::error::{DatabaseError, Failure, StoreError};
 use super::migrations::{migrate, migrate_within, refuse_newer};
 use super::settings::StoreSettings;
 use super::shared_clock::SharedClock;
-use super::sqlite::{InUse, open};
+use super::sqlite::{Check, InUse, open};
 
 /// Time for which a gateway that said nothing counts as one that uses the database.
 const SAID_NOTHING: SignedDuration = SignedDuration::from_secs(30);
@@ -31,16 +31,17 @@ pub(crate) struct Opened {
     pub(super) clock: SharedClock,
 }
 
-/// Opens the database, and makes it if it is missing. With `checked` it must exist and be sound.
+/// Checks the database and opens it. A server checks its own files: there the database only must
+/// exist if anything is to be checked.
 pub(crate) fn open(
     settings: &StoreSettings,
-    checked: bool,
+    check: Check,
     sharing: Sharing,
 ) -> Result<Opened, StoreError> {
     if settings.postgresql.is_some() {
-        return open_server(settings, checked, sharing);
+        return open_server(settings, check, sharing);
     }
-    let connection = open::writer(settings, checked)?;
+    let connection = open::writer(settings, check)?;
     let in_use = match sharing {
         Sharing::WithOthers => InUse::shared(&settings.path),
         Sharing::Alone => InUse::alone(&settings.path),
@@ -65,12 +66,12 @@ pub(super) fn exists(settings: &StoreSettings) -> Result<bool, StoreError> {
 
 fn open_server(
     settings: &StoreSettings,
-    checked: bool,
+    check: Check,
     sharing: Sharing,
 ) -> Result<Opened, StoreError> {
     let failed = |error: DatabaseError| Failure::from(error).of(settings);
     let mut connection = Connection::writing(settings).map_err(failed)?;
-    if checked && refuse_newer(&mut connection, settings)? == 0 {
+    if check != Check::Nothing && refuse_newer(&mut connection, settings)? == 0 {
         return Err(StoreError::Empty {
             place: settings.place(),
         });

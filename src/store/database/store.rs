@@ -16,7 +16,8 @@ use super::opening::{self, Opened, Sharing};
 use super::readers::Readers;
 use super::settings::StoreSettings;
 use super::shared_clock::SharedClock;
-use super::sqlite::{InUse, cannot};
+use super::sqlite::{Check, Checked, InUse, cannot};
+use super::whole_check::WholeCheck;
 use super::writer::Writer;
 use crate::audit::ChainKey;
 
@@ -38,6 +39,7 @@ pub struct Store {
     commits: Arc<AtomicU64>,
     arrivals: Arc<Arrivals>,
     clock: Arc<SharedClock>,
+    whole_check: WholeCheck,
 }
 
 impl Store {
@@ -50,7 +52,7 @@ impl Store {
         settings: &StoreSettings,
         chain_key: Option<ChainKey>,
     ) -> Result<Arc<Self>, StoreError> {
-        Self::open_with(settings, chain_key, false, Sharing::WithOthers).await
+        Self::open_with(settings, chain_key, Check::Nothing, Sharing::WithOthers).await
     }
 
     /// Opens a database that must exist. Reads the whole file first, and refuses a damaged one.
@@ -61,7 +63,7 @@ impl Store {
         settings: &StoreSettings,
         chain_key: Option<ChainKey>,
     ) -> Result<Arc<Self>, StoreError> {
-        Self::open_with(settings, chain_key, true, Sharing::WithOthers).await
+        Self::open_with(settings, chain_key, Check::Whole, Sharing::WithOthers).await
     }
 
     /// Whether there is a database, of any version. Makes none.
@@ -77,13 +79,13 @@ impl Store {
     pub(crate) async fn open_with(
         settings: &StoreSettings,
         chain_key: Option<ChainKey>,
-        checked: bool,
+        check: Check,
         sharing: Sharing,
     ) -> Result<Arc<Self>, StoreError> {
         let settings = Arc::new(settings.clone());
         let owned = settings.clone();
         let opening = spawn_blocking(move || {
-            let mut opened = opening::open(&owned, checked, sharing)?;
+            let mut opened = opening::open(&owned, check, sharing)?;
             let key = chain_key.map(|key| with_former(key, &mut opened.connection, &owned));
             Ok((opened, key.transpose()?))
         });
@@ -121,12 +123,22 @@ impl Store {
             commits,
             arrivals,
             clock,
+            whole_check: WholeCheck::default(),
         }))
+    }
+
+    /// Checks the whole file while it is used. Only an SQLite database has one.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`]. Others if it can't be checked.
+    pub(crate) async fn check_in_use(&self) -> Result<Checked, StoreError> {
+        self.whole_check.run(self.settings.clone()).await
     }
 
     /// Takes no more changes, finishes those that wait and closes the database.
     pub async fn close(&self) {
         drop(take(&self.inbox));
+        self.whole_check.end().await;
         self.readers.close().await;
         if let Some(writer) = take(&self.writer)
             && !matches!(spawn_blocking(move || writer.join()).await, Ok(Ok(())))

@@ -12,7 +12,8 @@ use crate::audit::ChainKey;
 use crate::faults::{self, FaultPoint};
 use crate::store::audit::hand_over::hand_over;
 use crate::store::database::{
-    Changes, Connection, DatabaseError, Failure, Sharing, Store, StoreError, StoreSettings, Text,
+    Changes, Check, Connection, DatabaseError, Failure, Sharing, Store, StoreError, StoreSettings,
+    Text,
 };
 use crate::{
     kms::{Revision, SealedRows, TablesError},
@@ -45,7 +46,7 @@ impl StoreAlone {
         settings: &StoreSettings,
         chain_key: ChainKey,
     ) -> Result<Self, StoreError> {
-        let opening = Store::open_with(settings, Some(chain_key), true, Sharing::Alone);
+        let opening = Store::open_with(settings, Some(chain_key), Check::Whole, Sharing::Alone);
         Ok(Self(opening.await?))
     }
 

@@ -76,7 +76,7 @@ impl First {
 
 /// Terms of a lease.
 #[derive(Clone, Debug)]
-pub(crate) struct Leasing<T> {
+pub struct Leasing<T> {
     pub(crate) now: Timestamp,
     /// Length of the lease, unless it is renewed.
     pub(crate) hold: SignedDuration,
@@ -88,7 +88,7 @@ pub(crate) struct Leasing<T> {
 
 impl<T> Leasing<T> {
     /// Terms for a process that holds no other lease.
-    pub(crate) fn alone(now: Timestamp, hold: SignedDuration) -> Self {
+    pub fn alone(now: Timestamp, hold: SignedDuration) -> Self {
         Self {
             now,
             hold,

@@ -15,7 +15,7 @@ use crate::store::database::{Changes, Connection, DatabaseError, Failure, Row, S
 
 /// A request to be worked on.
 #[derive(Clone, Debug)]
-pub(crate) struct LeasedRequest {
+pub struct LeasedRequest {
     /// Shows that the worker has the lease.
     pub(crate) token: LeaseToken<Self>,
     /// Id of the request.
@@ -59,7 +59,7 @@ impl Store {
 
     /// Leases a request that is due. Requests of one sender are leased in the order of their
     /// acceptance, each after the final result of the one before.
-    pub(crate) async fn lease(
+    pub async fn lease(
         &self,
         leasing: Leasing<LeasedRequest>,
     ) -> Result<Option<LeasedRequest>, StoreError> {

@@ -72,6 +72,15 @@ impl SqliteConnection {
         Ok(Self(connection))
     }
 
+    /// Interrupts each statement once `is_over` says so. It is asked about each thousand pages of
+    /// a check, and each thousand instructions of any other statement.
+    pub(super) fn interrupt_when(
+        &mut self,
+        is_over: impl FnMut() -> bool + Send + 'static,
+    ) -> Result<(), DatabaseError> {
+        Ok(self.0.progress_handler(1_000, Some(is_over))?)
+    }
+
     /// Runs statements without values, and ignores the rows that they give.
     pub(crate) fn run(&self, statements: &str) -> Result<(), DatabaseError> {
         Ok(self.0.execute_batch(statements)?)

@@ -8,18 +8,58 @@ use super::files::cannot;
 use super::write_ahead_log;
 use crate::store::database::connection::Connection;
 use crate::store::database::error::{DatabaseError, StoreError};
+use crate::store::database::values::Bind;
 
 /// Offset of the byte that SQLite locks. It never writes the page around it
 /// (sqlite.org/fileformat2.html, section 1.3).
 const LOCK_BYTE: u64 = 1 << 30;
 
+/// Newest rows that are read of a table that grows without limit. The write-ahead log, which SQLite
+/// moves into the database at 1,000 pages, seldom has more.
+pub(crate) const NEWEST_ROWS: u32 = 5_000;
+
+/// What of a database is checked before it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// Nothing. A missing database is made.
+    Nothing,
+    /// Everything that a crash can have damaged. Of these tables, which grow without limit, only
+    /// the newest rows are read. The database must exist.
+    AllButOld(&'static [&'static str]),
+    /// Everything. The database must exist.
+    Whole,
+}
+
 /// Reads the whole file. SQLite's quick_check would not compare the indexes with their tables, and
 /// costs hardly less. By indexes requests are leased, copies recognised and replays refused.
 pub(crate) fn check(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    match first_fault(connection, path)? {
-        None => Ok(()),
-        Some(found) => Err(damaged(path, &found)),
-    }
+    refuse_lost_page(connection, path)?;
+    let found = first_fault(connection);
+    refuse(found.map_err(|error| failed(error, path))?, path)
+}
+
+/// Checks everything that a crash can have damaged.
+///
+/// A crash of the process damages nothing, because the kernel has all that it wrote. After a power
+/// cut the disk may lack two kinds of pages: those of a commit that was not synced, and those that
+/// were being moved from the write-ahead log into the database. The checksums of the log end it
+/// before the first. It still has the second, because SQLite syncs the database before it begins
+/// the log anew. Only a disk that reports too early loses more: the latest writes to both files.
+///
+/// SQLite can't say which table a page belongs to without reading all of them. So each table is
+/// checked as a whole, with its indexes. They have bounds: the spool's, the allowances', and the
+/// time for which a copy is recognised. Only the tables of `growing` have none. Requests add rows at
+/// their end, and so their newest rows are read. SQLite checks the list of free pages together with
+/// the table of the schema. Older rows, and pages that no table has or that two have, are left to
+/// [`check`].
+pub(super) fn check_all_but_old(
+    growing: &[&str],
+    connection: &mut Connection,
+    path: &Path,
+) -> Result<(), StoreError> {
+    refuse_lost_page(connection, path)?;
+    let found = first_new_fault(growing, connection);
+    refuse(found.map_err(|error| failed(error, path))?, path)
 }
 
 /// The error of a database that can't be read.
@@ -33,28 +73,87 @@ pub(crate) fn failed(cause: DatabaseError, path: &Path) -> StoreError {
     }
 }
 
-fn first_fault(connection: &mut Connection, path: &Path) -> Result<Option<String>, StoreError> {
-    let failed = |error| failed(error, path);
-    if let Some(page) = first_lost_page(connection, path)? {
-        return Ok(Some(format!(
+fn refuse(found: Option<String>, path: &Path) -> Result<(), StoreError> {
+    match found {
+        None => Ok(()),
+        Some(found) => Err(damaged(path, &found)),
+    }
+}
+
+fn refuse_lost_page(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let lost = first_lost_page(connection, path)?.map(|page| {
+        format!(
             "it ends within or before page {page}, which its write-ahead log doesn't have either"
-        )));
+        )
+    });
+    refuse(lost, path)
+}
+
+fn first_fault(connection: &mut Connection) -> Result<Option<String>, DatabaseError> {
+    let found: String = connection.scalar("PRAGMA integrity_check(1)", &[])?;
+    match found.as_str() {
+        "ok" => orphan(connection, "PRAGMA foreign_key_check", &[]),
+        _ => Ok(Some(found)),
     }
-    let found: String = connection
-        .scalar("PRAGMA integrity_check(1)", &[])
-        .map_err(failed)?;
-    if found != "ok" {
-        return Ok(Some(found));
+}
+
+fn first_new_fault(
+    growing: &[&str],
+    connection: &mut Connection,
+) -> Result<Option<String>, DatabaseError> {
+    let tables = connection.all(
+        "SELECT 'sqlite_schema' AS name
+         UNION ALL SELECT name FROM sqlite_schema WHERE type = 'table'",
+        &[],
+    )?;
+    for table in tables {
+        let name: String = table.get("name")?;
+        if growing.contains(&name.as_str()) {
+            read_newest(&name, connection)?;
+        } else if let Some(fault) = fault_of_table(&name, connection)? {
+            return Ok(Some(fault));
+        }
     }
-    let orphan = connection.optional("PRAGMA foreign_key_check", &[]);
-    let orphan = orphan.map_err(failed)?;
+    Ok(None)
+}
+
+/// Reads the newest rows. Fails if they can't be read.
+fn read_newest(table: &str, connection: &mut Connection) -> Result<(), DatabaseError> {
+    let newest = format!("SELECT * FROM {table} ORDER BY rowid DESC LIMIT {NEWEST_ROWS}");
+    connection.each(&newest, &[], |_| Ok(()))
+}
+
+fn fault_of_table(
+    name: &str,
+    connection: &mut Connection,
+) -> Result<Option<String>, DatabaseError> {
+    let found: String = connection.scalar(
+        "SELECT integrity_check FROM pragma_integrity_check($1)",
+        &[&name],
+    )?;
+    match found.as_str() {
+        "ok" => orphan(
+            connection,
+            "SELECT \"table\", parent FROM pragma_foreign_key_check($1)",
+            &[&name],
+        ),
+        _ => Ok(Some(found)),
+    }
+}
+
+/// A row that refers to none, if such a check finds one.
+fn orphan(
+    connection: &mut Connection,
+    check: &str,
+    values: &[&dyn Bind],
+) -> Result<Option<String>, DatabaseError> {
+    let orphan = connection.optional(check, values)?;
     orphan
         .map(|row| {
             let (table, parent): (String, String) = (row.get("table")?, row.get("parent")?);
             Ok(format!("a row of {table} names none of {parent}"))
         })
         .transpose()
-        .map_err(failed)
 }
 
 /// The first page that the file lacks, in whole or in part, and that the write-ahead log lacks too.

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Access, SqliteConnection};
 use super::files::{directory_of, prepare_directory, prepare_file, refuse_empty};
+use super::found_damage;
 use super::in_use::InUse;
-use super::integrity;
+use super::integrity::{self, Check};
 use crate::store::database::connection::Connection;
 use crate::store::database::error::{DatabaseError, StoreError};
 use crate::store::database::migrations::{migrate, refuse_newer};
@@ -16,18 +17,19 @@ use crate::store::database::settings::StoreSettings;
 /// The number in the header of the file: "KMSG".
 const APPLICATION_ID: i64 = 0x4B4D_5347;
 
-/// Opens the database for writing, makes it if it is missing, and brings its schema up to date.
-/// With `checked` it must exist and be sound.
-pub(crate) fn writer(settings: &StoreSettings, checked: bool) -> Result<Connection, StoreError> {
-    if checked {
+/// Checks the database and opens it for writing. Makes it if it is missing and need not be checked,
+/// and brings its schema up to date.
+pub(crate) fn writer(settings: &StoreSettings, check: Check) -> Result<Connection, StoreError> {
+    let is_checked = check != Check::Nothing;
+    if is_checked {
         refuse_empty(&settings.path)?;
     }
     prepare_directory(directory_of(&settings.path))?;
     prepare_file(&settings.path)?;
-    if checked {
+    if is_checked {
         finish_rollback(settings)?;
         refuse_empty(&settings.path)?;
-        examine(settings)?;
+        examine(settings, check)?;
     }
     let mut connection = connect(settings, Access::Write)?;
     let failed = |error| cannot_be_read(error, settings);
@@ -86,14 +88,25 @@ fn finish_rollback(settings: &StoreSettings) -> Result<(), StoreError> {
 
 /// Refuses a database that isn't sound, and leaves it as it is: the connection can't write. Any
 /// other connection would move the write-ahead log into the database when it is closed.
-fn examine(settings: &StoreSettings) -> Result<(), StoreError> {
+fn examine(settings: &StoreSettings, check: Check) -> Result<(), StoreError> {
+    let path = &settings.path;
     let mut connection = connect(settings, Access::Read)?;
     require_own(&mut connection, settings)?;
     refuse_newer(&mut connection, settings)?;
-    integrity::check(&mut connection, &settings.path)?;
+    let was_damaged = found_damage::is_noted(path);
+    match check {
+        Check::AllButOld(growing) if !was_damaged => {
+            integrity::check_all_but_old(growing, &mut connection, path)?;
+        }
+        _ => integrity::check(&mut connection, path)?,
+    }
     connection
         .close()
-        .map_err(|error| cannot_be_read(error, settings))
+        .map_err(|error| cannot_be_read(error, settings))?;
+    match was_damaged {
+        true => found_damage::forget(path),
+        false => Ok(()),
+    }
 }
 
 /// Refuses a database that another program made. True if it has nothing in it.

@@ -1,11 +1,11 @@
-//! Finds the pages in SQLite's write-ahead log (format: sqlite.org/fileformat2.html, section 4).
-//! Used only when the database file lacks pages. Changes nothing.
+//! Looks at SQLite's write-ahead log: its length, and the pages in it (format:
+//! sqlite.org/fileformat2.html, section 4). Changes nothing.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// First word of the log. Its last bit gives the byte order of the checksums.
 const MAGIC: u32 = 0x377f_0682;
@@ -13,16 +13,25 @@ const MAGIC: u32 = 0x377f_0682;
 /// The largest page that SQLite knows.
 const LARGEST_PAGE: u32 = 1 << 16;
 
-/// The pages in the log beside this database. SQLite's locks are on the other two files, so that
-/// closing the log drops none.
+/// Bytes of the log beside this database, 0 without one.
+pub(super) fn length_beside(database: &Path) -> u64 {
+    fs::metadata(log_of(database)).map_or(0, |log| log.len())
+}
+
+/// The pages in the log beside this database, which needs them if it ends early. SQLite's locks are
+/// on the other two files, so that closing the log drops none.
 pub(super) fn pages_beside(database: &Path) -> io::Result<BTreeSet<u64>> {
-    let mut path = OsString::from(database);
-    path.push("-wal");
-    match File::open(path) {
+    match File::open(log_of(database)) {
         Ok(file) => committed_pages(BufReader::new(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
         Err(error) => Err(error),
     }
+}
+
+fn log_of(database: &Path) -> PathBuf {
+    let mut path = OsString::from(database);
+    path.push("-wal");
+    PathBuf::from(path)
 }
 
 /// The pages of all transactions with their commit in the log. SQLite reads only those.

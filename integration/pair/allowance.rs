@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     harness::{ALICE, BOB, Postgresql, Site, until},
     requests::{PATIENCE, help, offer},
-    sites::{Laid, Pair},
+    sites::{Layouts, Pair},
 };
 
 /// So many of a sender's requests are answered at once. The next wait, and all others are ignored.
@@ -28,13 +28,13 @@ fn requests_to_both_meet_one_allowance() {
 }
 
 /// Sites with a small allowance.
-pub fn laid_out(server: &Postgresql) -> Laid {
-    let laid = Laid::out(&server.settings());
-    laid.set("throttle", "at_once", ANSWERED as i64);
-    laid.set("throttle", "block_above", (ANSWERED + WAITING - 1) as i64);
+pub fn laid_out(server: &Postgresql) -> Layouts {
+    let layouts = Layouts::on(&server.settings());
+    layouts.set("throttle", "at_once", ANSWERED as i64);
+    layouts.set("throttle", "block_above", (ANSWERED + WAITING - 1) as i64);
     // Nobody's turn comes while a test runs.
-    laid.set("throttle", "every", "5min");
-    laid
+    layouts.set("throttle", "every", "5min");
+    layouts
 }
 
 /// The outcome by one allowance.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::{
     harness::{BOB, Draft, GATEWAY, Postgresql, Site},
     requests::{Asked, address, help, offer},
-    sites::Laid,
+    sites::Layouts,
 };
 
 /// Whoever does not need the server does not wait for it.
@@ -15,7 +15,7 @@ const AT_ONCE: Duration = Duration::from_secs(5);
 #[test]
 fn what_is_the_gateways_waits_until_the_server_is_back() {
     let mut server = Postgresql::start();
-    let mut pair = Laid::impatient(&server.settings()).start();
+    let mut pair = Layouts::impatient(&server.settings()).start();
     pair.allow_trouble();
     let processes = [0, 1].map(|number| pair.gateway(number).id());
     let asked = Asked::default();

@@ -12,7 +12,7 @@ use crate::{
     harness::{BOB, CAROL, Gateway, Layout, Postgresql, until},
     log::Log,
     requests::{Asked, PATIENCE, Vendor, address, help, send},
-    sites::{Laid, Pair},
+    sites::{Layouts, Pair},
     stopped::stopping_at,
 };
 
@@ -42,8 +42,8 @@ fn faketime() -> String {
 }
 
 /// Both sites, the second with such a clock.
-fn start_both(laid: Laid, by: &str) -> Pair {
-    let [first, second] = laid.0;
+fn start_both(layouts: Layouts, by: &str) -> Pair {
+    let [first, second] = layouts.0;
     let gateway = start_wrong(&second, by);
     Pair([first.start(), second.start_with(Some(gateway))])
 }
@@ -71,7 +71,7 @@ fn an_allowance_grows_by_the_databases_clock() {
 fn a_lease_lasts_by_the_databases_clock() {
     let server = Postgresql::start();
     // A lease lasts two minutes here.
-    let mut pair = start_both(Laid::out(&server.settings()), AHEAD);
+    let mut pair = start_both(Layouts::on(&server.settings()), AHEAD);
     pair.allow_trouble();
     let asked = Asked::default();
     for by in [AHEAD, BEHIND] {
@@ -110,7 +110,7 @@ fn a_lease_lasts_by_the_databases_clock() {
 #[test]
 fn requests_are_fresh_and_in_order_by_the_databases_clock() {
     let server = Postgresql::start();
-    let mut pair = start_both(Laid::impatient(&server.settings()), AHEAD);
+    let mut pair = start_both(Layouts::impatient(&server.settings()), AHEAD);
     let vendor = Vendor::new(&pair, "SM1");
     let asked = Asked::default();
     for by in [AHEAD, BEHIND] {

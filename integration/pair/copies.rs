@@ -7,7 +7,7 @@ use crate::{
     harness::Postgresql,
     log::Log,
     requests::{Asked, address, help, offer},
-    sites::Laid,
+    sites::Layouts,
 };
 
 const MESSAGES: usize = 20;
@@ -15,7 +15,7 @@ const MESSAGES: usize = 20;
 #[test]
 fn one_message_to_both_is_answered_once() {
     let server = Postgresql::start();
-    let pair = Laid::out(&server.settings()).start();
+    let pair = Layouts::on(&server.settings()).start();
     let asked = Asked::default();
     for number in 0..MESSAGES {
         asked.add(help(&address(number), &format!("copies {number}")));

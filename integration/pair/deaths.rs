@@ -17,7 +17,7 @@ use crate::{
     harness::{DATABASE, Gateway, Postgresql, Site, until},
     log::Log,
     requests::{Asked, PATIENCE, Vendor, address, help, offer, send},
-    sites::{Laid, Pair},
+    sites::{Layouts, Pair},
 };
 
 const REQUESTS: usize = 500;
@@ -55,7 +55,7 @@ struct World<'a> {
 #[test]
 fn killed_again_and_again_they_answer_each_request_once() {
     let mut server = Postgresql::start();
-    let mut pair = Laid::impatient(&server.settings()).start();
+    let mut pair = Layouts::impatient(&server.settings()).start();
     let vendor = Vendor::new(&pair, "SM1");
     let gateways = pair.take_gateways();
     let world = &World {

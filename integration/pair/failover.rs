@@ -9,7 +9,7 @@ use std::{
 use crate::{
     harness::{Postgresql, until},
     requests::{Asked, PATIENCE, address, help, offer, send},
-    sites::{Laid, Pair},
+    sites::{Layouts, Pair},
 };
 
 const REQUESTS: usize = 120;
@@ -22,12 +22,12 @@ const BEFORE: usize = 40;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Sites on these servers.
-fn laid_out(primary: &Postgresql, standby: &Postgresql) -> Laid {
+fn laid_out(primary: &Postgresql, standby: &Postgresql) -> Layouts {
     let path = |server: &Postgresql| server.socket().to_str().expect("UTF-8").to_owned();
     let hosts = [primary, standby].map(|server| toml::Value::from(path(server)));
     let mut postgresql = primary.settings();
     postgresql.insert("hosts".to_owned(), hosts.to_vec().into());
-    Laid::impatient(&postgresql)
+    Layouts::impatient(&postgresql)
 }
 
 #[test]

@@ -23,6 +23,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Addresses that requests come from, so that none is over its allowance.
 const ADDRESSES: usize = 50;
 
+/// The server ends a transaction that says nothing for five seconds.
+const HELD_UP: Duration = Duration::from_secs(12);
+
 /// Pause of a sender whose message nobody takes.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -54,6 +57,17 @@ pub fn send(pair: &Pair, first: usize, draft: &Draft) {
         }
         assert!(started.elapsed() < PATIENCE, "nobody takes it: {taken:?}");
     }
+}
+
+/// Hands a message to one site while the other gateway does not end its transaction. The server
+/// does, so that it is taken soon.
+pub fn send_beside_a_transaction(site: &Site, draft: &Draft) {
+    let begun = Instant::now();
+    let taken = offer(site, draft);
+    assert_eq!(taken.code, 250, "{taken:?}");
+    let held_up = begun.elapsed();
+    println!("held up for {held_up:.1?}");
+    assert!(held_up < HELD_UP, "held up for {held_up:?}");
 }
 
 /// A security module that asks for its keys.

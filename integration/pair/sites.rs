@@ -9,37 +9,37 @@ use crate::harness::{Gateway, Layout, Mail, Site};
 pub const NODES: [&str; 2] = ["mx1", "mx2"];
 
 /// Sites that are laid out and not yet started: time to change their settings.
-pub struct Laid(pub [Layout; 2]);
+pub struct Layouts(pub [Layout; 2]);
 
-impl Laid {
+impl Layouts {
     /// Both on the database of these settings, with the same secret and keys.
-    pub fn out(postgresql: &toml::Table) -> Self {
-        let laid = Self([Layout::without_keys(), Layout::without_keys()]);
-        laid.set("store", "postgresql", postgresql.clone());
-        for (layout, node) in laid.0.iter().zip(NODES) {
+    pub fn on(postgresql: &toml::Table) -> Self {
+        let layouts = Self([Layout::without_keys(), Layout::without_keys()]);
+        layouts.set("store", "postgresql", postgresql.clone());
+        for (layout, node) in layouts.0.iter().zip(NODES) {
             layout.set_gateway("gateway", "node", node);
         }
-        let [first, second] = &laid.0;
+        let [first, second] = &layouts.0;
         first.make_keys("P-384");
         fs::copy(secret(first), secret(second)).expect("the master secret");
-        laid
+        layouts
     }
 
     /// The same with short waits: what was leased by a process that is dead must not be waited for.
     pub fn impatient(postgresql: &toml::Table) -> Self {
-        let laid = Self::out(postgresql);
+        let layouts = Self::on(postgresql);
         for (key, time) in [
             ("lease", "2s"),
             ("first_retry", "1s"),
             ("longest_retry", "2s"),
         ] {
-            laid.set("worker", key, time);
+            layouts.set("worker", key, time);
         }
         // A flood of one vendor's is not what is tested.
-        laid.set("throttle", "at_once", 100_000);
-        laid.set("throttle", "block_above", 200_000);
-        laid.set("throttle", "newcomers_at_once", 100_000);
-        laid
+        layouts.set("throttle", "at_once", 100_000);
+        layouts.set("throttle", "block_above", 200_000);
+        layouts.set("throttle", "newcomers_at_once", 100_000);
+        layouts
     }
 
     /// Sets a key of both configurations.

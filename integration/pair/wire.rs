@@ -128,26 +128,27 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Moves the bytes of one connection in both directions.
 fn connect(client: UnixStream, server: UnixStream, passing: &Arc<Passing>) {
     let loses_answer = Arc::new(AtomicBool::new(false));
-    let way = |from: &UnixStream, to: &UnixStream| Way {
+    let direction = |from: &UnixStream, to: &UnixStream| Direction {
         from: from.try_clone().expect("a socket"),
         to: to.try_clone().expect("a socket"),
         passing: passing.clone(),
         loses_answer: loses_answer.clone(),
     };
-    let (there, back) = (way(&client, &server), way(&server, &client));
+    let there = direction(&client, &server);
+    let back = direction(&server, &client);
     thread::spawn(move || there.carry_questions());
     thread::spawn(move || back.carry_answers());
 }
 
 /// One direction of a connection.
-struct Way {
+struct Direction {
     from: UnixStream,
     to: UnixStream,
     passing: Arc<Passing>,
     loses_answer: Arc<AtomicBool>,
 }
 
-impl Way {
+impl Direction {
     fn carry_questions(mut self) {
         let mut transaction = Vec::new();
         while let Some(piece) = self.read() {

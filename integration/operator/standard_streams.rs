@@ -16,7 +16,8 @@ use kms_gateway::commands::Arguments;
 use serde_json::Value;
 
 use crate::harness::{
-    ALICE, BOB, Draft, GATEWAY, Layout, Mail, Module as _, Site, SoftwareModule, run,
+    ALICE, BOB, DATABASE, Draft, GATEWAY, Layout, Mail, Module as _, Postgresql, Site,
+    SoftwareModule, run,
 };
 use crate::harness::{until, words};
 
@@ -34,6 +35,7 @@ const COMMANDS: &[&str] = &[
     "explain {mail}",
     "record {mail}",
     "backup {directory}/copy.sqlite3",
+    "store copy --to postgresql",
     "queue list",
     "queue show {request}",
     "queue retry {request} --throttled",
@@ -76,6 +78,8 @@ const SERVICES: [&str; 1] = ["serve"];
 /// A site after some traffic, put back to what it was before each command.
 struct Scene {
     site: Site,
+    /// Where the store can be copied to.
+    server: Postgresql,
     values: Vec<(&'static str, String)>,
 }
 
@@ -104,6 +108,7 @@ impl Scene {
         assert!(gateway.stop().success());
         let mut scene = Self {
             values: Vec::new(),
+            server: Postgresql::start(),
             site,
         };
         scene.note("request", text(&waiting, "request_id"));
@@ -144,7 +149,19 @@ impl Scene {
         fs::write(directory.join("update"), update).expect("an update file");
         self.note("update", shown(&directory.join("update")));
         self.layout_without_keys();
+        self.layout_with_server();
         self.postfix_without_gateway();
+    }
+
+    /// The configuration of the same gateway when its store is to be moved to the server.
+    fn layout_with_server(&self) {
+        let config = fs::read_to_string(self.directory().join("gateway.toml"));
+        let config = config.expect("a configuration");
+        let mut config: toml::Table = config.parse().expect("a configuration");
+        let store = config["store"].as_table_mut().expect("a table");
+        store.insert("postgresql".to_owned(), self.server.settings().into());
+        fs::write(self.directory().join("server.toml"), config.to_string())
+            .expect("a configuration");
     }
 
     /// Debian's files for the Postfix that runs, which has the gateway's ports.
@@ -197,6 +214,8 @@ impl Scene {
     fn put_back(&self) {
         fs::remove_dir_all(self.directory()).expect("the directory");
         copy(&self.kept(), &self.directory());
+        let drop_all = format!("DROP OWNED BY \"{DATABASE}\"");
+        self.server.sql(DATABASE, &drop_all);
     }
 
     /// A command line of [`COMMANDS`].
@@ -204,6 +223,7 @@ impl Scene {
         let config = match line {
             _ if line.starts_with("init") => "new/gateway.toml",
             _ if line.starts_with("kmc init") => "empty/gateway.toml",
+            _ if line.starts_with("store copy") => "server.toml",
             _ => "gateway.toml",
         };
         let mut command = Command::new(env!("CARGO_BIN_EXE_kms-gateway"));

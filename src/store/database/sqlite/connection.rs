@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
+use rusqlite::config::DbConfig;
 use rusqlite::types::{Null, ToSqlOutput, ValueRef};
 use rusqlite::{OpenFlags, Statement, ToSql};
 
@@ -69,6 +70,9 @@ impl SqliteConnection {
         };
         let connection = rusqlite::Connection::open_with_flags(name, flags)?;
         connection.set_prepared_statement_cache_capacity(PREPARED);
+        // Otherwise SQLite plans some statements anew each time, in case the new values make another
+        // plan better.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         Ok(Self(connection))
     }
 
@@ -106,10 +110,13 @@ impl SqliteConnection {
     ) -> Result<(), DatabaseError> {
         let mut statement = self.0.prepare_cached(statement)?;
         bind(&mut statement, values)?;
-        let columns = statement.column_names();
-        let columns: Arc<[String]> = columns.into_iter().map(str::to_owned).collect();
         let mut rows = statement.raw_query();
+        let mut columns: Option<Arc<[String]>> = None;
         while let Some(row) = rows.next()? {
+            let columns = columns.get_or_insert_with(|| {
+                let names = row.as_ref().column_names();
+                names.into_iter().map(str::to_owned).collect()
+            });
             let cells = (0..columns.len()).map(|place| cell(row.get_ref(place)?));
             take(Row {
                 columns: columns.clone(),

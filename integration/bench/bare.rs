@@ -32,11 +32,11 @@ const TABLES: [&str; 5] = [
 
 const COUNT: &str = "UPDATE spool_usage SET requests = requests + 1, bytes = bytes + ?1";
 
-/// What one acceptance leaves behind: values for the program's statements.
+/// The rows that one acceptance leaves behind: values for the program's statements.
 #[derive(Clone)]
 pub struct Kept(Vec<(usize, Vec<Value>)>);
 
-/// What so many acceptances left in the store's database, which was empty before.
+/// Reads the rows that so many acceptances left in the store's database, which was empty before.
 pub fn kept(database: &Path, requests: usize) -> Vec<Kept> {
     let connection = Connection::open(database).expect("the database");
     let mut kept: Vec<Kept> = (0..requests).map(|_| Kept(Vec::new())).collect();

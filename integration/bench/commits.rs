@@ -118,7 +118,7 @@ async fn accepts(engine: Engine<'_>, stores: usize, tasks: usize, count: usize) 
     vec![rate, count as f64 / commits as f64]
 }
 
-/// What so many acceptances leave in the store.
+/// The rows that so many acceptances leave in the store.
 async fn kept(directory: &Path, count: usize) -> Vec<Kept> {
     let database = Database::new(Engine::Sqlite(directory), "store");
     let store = database.open().await;

@@ -22,7 +22,7 @@ use super::{
 /// Length of a lease, longer than any measurement.
 const HOLD: SignedDuration = SignedDuration::from_hours(1);
 
-/// Where databases are made.
+/// An engine, with the place of its databases.
 #[derive(Clone, Copy)]
 pub enum Engine<'a> {
     /// SQLite, in this directory.

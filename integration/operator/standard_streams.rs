@@ -78,7 +78,7 @@ const SERVICES: [&str; 1] = ["serve"];
 /// A site after some traffic, put back to what it was before each command.
 struct Scene {
     site: Site,
-    /// Where the store can be copied to.
+    /// The server for `store copy`.
     server: Postgresql,
     values: Vec<(&'static str, String)>,
 }

@@ -15,7 +15,7 @@ const ANSWERED: usize = 8;
 const WAITING: usize = 10;
 const IGNORED: usize = 7;
 
-/// What became of a sender's requests, and of how many.
+/// The fates of a sender's requests, each with its number of requests.
 pub type Outcome = BTreeMap<String, usize>;
 
 #[test]

@@ -45,7 +45,7 @@ enum Death {
     At(FaultPoint),
 }
 
-/// What all threads share.
+/// The state that all threads share.
 struct World<'a> {
     pair: &'a Pair,
     asked: Asked,
@@ -89,7 +89,8 @@ fn killed_again_and_again_they_answer_each_request_once() {
     pair.put_gateways(last);
 }
 
-/// What was committed twice would be there twice, and what is gone would count.
+/// Counts rows: one that was committed twice would be there twice, and one that is gone would still be
+/// counted in the use of the spool.
 fn assert_sound(server: &Postgresql) {
     let ask = |columns| server.sql(DATABASE, &format!("SELECT {columns}"));
     let issued = REQUESTS.div_ceil(KEY_LOAD_FILE_EVERY);

@@ -28,7 +28,7 @@ const SOCKET: &str = ".s.PGSQL.5432";
 const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
 const BEGIN: &[u8] = b"BEGIN";
 
-/// What becomes of a commit.
+/// The fate of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// The connection ends before the server gets it.
@@ -45,7 +45,7 @@ pub struct Wire {
     passing: Arc<Passing>,
 }
 
-/// What passes.
+/// Decides whether bytes pass, for all connections.
 #[derive(Default)]
 struct Passing {
     is_cut: Mutex<bool>,

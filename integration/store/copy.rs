@@ -13,7 +13,7 @@ use crate::harness::{
 /// A loaded machine may need this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a site shows of its store.
+/// Everything that a site's commands show of its store.
 fn shown(layout: &Layout) -> Vec<(&'static str, String)> {
     let commands = [
         "queue list --json",

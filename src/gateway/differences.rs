@@ -1,4 +1,4 @@
-//! What should be alike among the gateways of one database, and is not: clocks, versions, policies.
+//! Differences among the gateways of one database that should not be: of clocks, versions, policies.
 //! A gateway that differs goes on. Taking it out would stop mail for a difference that may be small.
 
 use jiff::SignedDuration;

@@ -16,7 +16,7 @@ pub(crate) enum CopyError {
          or name another"
     )]
     Taken {
-        /// The target.
+        /// The database that holds rows already.
         place: String,
         /// Those tables with their numbers of rows.
         found: String,
@@ -31,7 +31,7 @@ pub(crate) enum CopyError {
     /// The audit log does not verify.
     #[error("{place}: {broken}; nothing was copied; see audit verify")]
     Broken {
-        /// The source.
+        /// The database that was to be copied.
         place: String,
         /// The first bad entry.
         broken: BrokenAt,
@@ -39,9 +39,9 @@ pub(crate) enum CopyError {
     /// The target differs from the source.
     #[error("{place}: {found}; nothing was copied; try again")]
     Differs {
-        /// The target.
+        /// The database that was filled.
         place: String,
-        /// What differs.
+        /// The difference, in words.
         found: String,
     },
     /// The file of the target can't be made.

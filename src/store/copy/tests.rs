@@ -1,3 +1,4 @@
+//! Stores moved between the engines: all of each is there afterwards, or nothing is.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;

@@ -51,7 +51,7 @@ pub enum StoreError {
         "{place}: no database is there; restore the backup, or make a new one by kmc init, or by init where the KMS is external"
     )]
     Empty {
-        /// The database.
+        /// The database, as `StoreSettings::place` names it.
         place: String,
     },
     /// The database is damaged.
@@ -65,7 +65,7 @@ pub enum StoreError {
     /// The database failed.
     #[error("{place}: {cause}{}", cause.remedy())]
     Database {
-        /// The database.
+        /// The database, as `StoreSettings::place` names it.
         place: String,
         /// The database's error.
         cause: DatabaseError,
@@ -77,7 +77,7 @@ pub enum StoreError {
         place
     )]
     Schema {
-        /// The database.
+        /// The database, as `StoreSettings::place` names it.
         place: String,
         /// The version found.
         found: i64,
@@ -118,7 +118,7 @@ pub enum StoreError {
         "{place}: opened without the audit log's key, so nothing can be changed; give the master secret"
     )]
     NoChainKey {
-        /// The database.
+        /// The database, as `StoreSettings::place` names it.
         place: String,
     },
     /// The audit log's chain passed to the key of another master secret.
@@ -128,23 +128,22 @@ pub enum StoreError {
         place
     )]
     OtherChainKey {
-        /// The database.
+        /// The database, as `StoreSettings::place` names it.
         place: String,
     },
     /// Another process has the store open.
     #[error(
-        "{}: another process uses the database; stop serve, wait for other kms-gateway commands, \
-         and try again",
-        place
+        "{place}: another process uses the database; stop serve on each machine that uses it (a \
+         killed one may count for half a minute more), wait for other kms-gateway commands, and try again"
     )]
     InUse {
-        /// The database.
+        /// The database, as `StoreSettings::place` names it.
         place: String,
     },
     /// Another process changes the secrets, and has the store alone.
     #[error("{place}: another process changes the secrets; try again when it has ended")]
     SecretsBeingChanged {
-        /// The database.
+        /// The database, as `StoreSettings::place` names it.
         place: String,
     },
     /// The change is made, but the replaced content may still be in the file.
@@ -154,7 +153,7 @@ pub enum StoreError {
         place
     )]
     NotScrubbed {
-        /// The database.
+        /// The database, as `StoreSettings::place` names it.
         place: String,
         /// Reason why it was not removed.
         cause: String,

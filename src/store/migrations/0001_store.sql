@@ -1,4 +1,4 @@
--- The schema of the store, room by room: the spool, what senders and addresses are
+-- The first schema of the store, which only the test of the migration makes now. Room by room: the spool, what senders and addresses are
 -- allowed, the audit log, the keys, the clock.
 --
 -- Moments are microseconds since 1970 UTC, and lengths of time are microseconds. Times of STS

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use jiff::{SignedDuration, Timestamp};
 
 use super::replies::{self, Answered, FinishedReply, NOTICE, ReplyKind};
-use super::usage;
+use super::usage::{self, Spooled};
 use crate::audit::{Entry, Event};
 use crate::faults::{self, FaultPoint};
 use crate::mail::{self, NoticeCode, Request};
@@ -327,7 +327,13 @@ fn insert(
         "INSERT INTO request_messages (request, message) VALUES ($1, $2)",
         &[&sequence, &request.message],
     )?;
-    usage::add_request(size, requester, network.as_deref(), connection)?;
+    usage::add(
+        Spooled::Request,
+        size,
+        requester,
+        network.as_deref(),
+        connection,
+    )?;
     keep_identity(request, connection)
 }
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::usage;
+use super::usage::{self, Spooled};
 use crate::audit::{Entry, Event};
 use crate::mail::NoticeCode;
 use crate::policy::Requester;
@@ -131,7 +131,13 @@ pub(super) fn insert_message(
             &kind.as_str(),
         ],
     )?;
-    usage::add_reply(size, of.requester, of.network.as_deref(), connection)?;
+    usage::add(
+        Spooled::Reply,
+        size,
+        of.requester,
+        of.network.as_deref(),
+        connection,
+    )?;
     Ok(row)
 }
 
@@ -183,7 +189,13 @@ pub(super) fn remove_delivered(row: i64, connection: &mut Connection) -> Result<
     };
     let (size, requester) = (removed.get("size")?, removed.text("requester")?);
     let network: Option<String> = removed.get("network")?;
-    usage::remove_reply(size, requester, network.as_deref(), connection)
+    usage::remove(
+        Spooled::Reply,
+        size,
+        requester,
+        network.as_deref(),
+        connection,
+    )
 }
 
 /// The word for a notice in the audit log.

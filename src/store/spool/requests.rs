@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::leases::{self, First, LeaseToken, Leased, Leasing};
 use super::replies::Answered;
 use super::troubles::{self, Of};
-use super::usage;
+use super::usage::{self, Spooled};
 use super::wait::Wait;
 use crate::audit::Event;
 use crate::mail::{Address, ServiceCode};
@@ -197,7 +197,13 @@ pub(super) fn remove(sequence: i64, connection: &mut Connection) -> Result<bool,
     )?;
     let (size, requester) = (removed.get("size")?, removed.text("requester")?);
     let network: Option<String> = removed.get("network")?;
-    usage::remove_request(size, requester, network.as_deref(), connection)?;
+    usage::remove(
+        Spooled::Request,
+        size,
+        requester,
+        network.as_deref(),
+        connection,
+    )?;
     Ok(true)
 }
 

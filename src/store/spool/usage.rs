@@ -60,58 +60,48 @@ pub(super) fn usage(connection: &mut Connection) -> Result<SpoolUsage, DatabaseE
     })
 }
 
-/// Counts a request that was added, in the spool and in the shares of strangers.
-pub(super) fn add_request(
+/// A message in the spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spooled {
+    Request,
+    Reply,
+}
+
+/// Counts a message that was added, in the spool and in the shares of strangers. The requester and
+/// the network are the request's.
+pub(super) fn add(
+    what: Spooled,
     size: i64,
     requester: Requester,
     network: Option<&str>,
     connection: &mut Connection,
 ) -> Result<(), DatabaseError> {
-    connection.execute(
-        "UPDATE spool_usage SET requests = requests + 1, bytes = bytes + $1",
-        &[&size],
-    )?;
+    count(what, 1, size, connection)?;
     shares::take(requester, network, size, connection)
 }
 
-/// Counts a request that was removed.
-pub(super) fn remove_request(
+/// Takes back what [`add`] counted with the same arguments, when the message is removed.
+pub(super) fn remove(
+    what: Spooled,
     size: i64,
     requester: Requester,
     network: Option<&str>,
     connection: &mut Connection,
 ) -> Result<(), DatabaseError> {
-    connection.execute(
-        "UPDATE spool_usage SET requests = requests - 1, bytes = bytes - $1",
-        &[&size],
-    )?;
+    count(what, -1, -size, connection)?;
     shares::give_back(requester, network, size, connection)
 }
 
-/// Counts a reply that was added, as [`add_request`] does a request.
-pub(super) fn add_reply(
-    size: i64,
-    requester: Requester,
-    network: Option<&str>,
+fn count(
+    what: Spooled,
+    messages: i64,
+    bytes: i64,
     connection: &mut Connection,
 ) -> Result<(), DatabaseError> {
-    connection.execute(
-        "UPDATE spool_usage SET replies = replies + 1, bytes = bytes + $1",
-        &[&size],
-    )?;
-    shares::take(requester, network, size, connection)
-}
-
-/// Counts a reply that was removed.
-pub(super) fn remove_reply(
-    size: i64,
-    requester: Requester,
-    network: Option<&str>,
-    connection: &mut Connection,
-) -> Result<(), DatabaseError> {
-    connection.execute(
-        "UPDATE spool_usage SET replies = replies - 1, bytes = bytes - $1",
-        &[&size],
-    )?;
-    shares::give_back(requester, network, size, connection)
+    let statement = match what {
+        Spooled::Request => "UPDATE spool_usage SET requests = requests + $1, bytes = bytes + $2",
+        Spooled::Reply => "UPDATE spool_usage SET replies = replies + $1, bytes = bytes + $2",
+    };
+    connection.execute(statement, &[&messages, &bytes])?;
+    Ok(())
 }

@@ -124,7 +124,7 @@ pub async fn accept(stores: &[Arc<Store>], tasks: usize, requests: Vec<NewReques
 pub async fn lease(store: &Arc<Store>, tasks: usize, count: usize) -> f64 {
     let lease = async |store: Arc<Store>| {
         let leased = store.lease(Leasing::alone(Timestamp::now(), HOLD)).await;
-        assert!(leased.expect("a store").is_some(), "nothing is due");
+        assert!(leased.expect("a store").work().is_some(), "nothing is due");
     };
     tasks::rate(tasks, vec![store.clone(); count], lease).await
 }

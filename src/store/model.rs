@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
-use super::testing::{HOLD, PORT, TestStore, at, completion, id, request};
+use super::testing::{HOLD, TestStore, at, completion, id, request};
 use super::*;
 use crate::audit::Event;
 use crate::request_id::RequestId;
@@ -162,13 +162,9 @@ impl Run {
             Step::Wait { seconds } => self.now += SignedDuration::from_secs(seconds),
             Step::Crash => self.test = self.test.after_crash().await,
         }
-        let store = &self.test.store;
         for (rows, next) in [
-            (&self.requests, store.next_request().await.unwrap()),
-            (
-                &self.deliveries,
-                store.next_delivery(PORT, self.now).await.unwrap(),
-            ),
+            (&self.requests, self.test.next_request().await),
+            (&self.deliveries, self.test.next_delivery(self.now).await),
         ] {
             let due = rows.iter().map(|row| row.due);
             assert!(next >= due.min(), "no row is due before it");

@@ -2,16 +2,19 @@
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub)]
 
 use std::fs::DirBuilder;
+use std::future::pending;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::database::sqlite::{Access, SqliteConnection};
 use super::database::{Connection, FromCell};
+use super::spool::reply_port::ReplyPort;
+use super::spool::{deliveries, requests};
 use super::*;
 use crate::audit::{ChainKey, Entry, Event};
 use crate::mail::{Message, NoticeCode, Request, ServiceCode};
@@ -165,14 +168,51 @@ impl TestStore {
     }
 
     pub(crate) async fn lease(&self, now: Timestamp) -> Option<LeasedRequest> {
-        self.store.lease(Leasing::alone(now, HOLD)).await.unwrap()
+        let found = self.store.lease(Leasing::alone(now, HOLD)).await;
+        found.unwrap().work()
     }
 
     pub(crate) async fn lease_delivery(&self, now: Timestamp) -> Option<LeasedDelivery> {
-        self.store
-            .lease_delivery(Leasing::alone(now, HOLD), PORT)
-            .await
-            .unwrap()
+        let leasing = Leasing::alone(now, HOLD);
+        let found = self.store.lease_delivery(leasing, PORT).await;
+        found.unwrap().work()
+    }
+
+    /// The number of the next request that is leased, by a task that finds none now and waits. It
+    /// waits already when this returns.
+    pub(crate) async fn lease_later(&self, now: Timestamp) -> JoinHandle<RequestId> {
+        let waiting = self.store.waiting_looks();
+        let store = self.store.clone();
+        let leasing = tokio::spawn(async move {
+            loop {
+                let found = store.lease(Leasing::alone(now, HOLD)).await.unwrap();
+                let Found::Nothing(since) = found else {
+                    panic!("a request was due: {found:?}");
+                };
+                let terms = move || Leasing::alone(now, HOLD);
+                let found = store.lease_when_due(since, terms, pending()).await;
+                if let Some(Found::Work(leased)) = found.unwrap() {
+                    return leased.id;
+                }
+            }
+        });
+        while self.store.waiting_looks() == waiting {
+            tokio::task::yield_now().await;
+        }
+        leasing
+    }
+
+    /// When a request falls due, or the lease of one ends.
+    pub(crate) async fn next_request(&self) -> Option<Timestamp> {
+        self.store.read(requests::next_due).await.unwrap()
+    }
+
+    /// The same for deliveries at the tests' port.
+    pub(crate) async fn next_delivery(&self, now: Timestamp) -> Option<Timestamp> {
+        let port = ReplyPort::at(PORT, &self.settings);
+        let next_due =
+            move |connection: &mut Connection| deliveries::next_due(&port, now, connection);
+        self.store.read(next_due).await.unwrap()
     }
 }
 

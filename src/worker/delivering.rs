@@ -3,6 +3,7 @@
 //! with the reply and with the port.
 
 use std::{
+    net::SocketAddr,
     panic::AssertUnwindSafe,
     sync::{
         Arc,
@@ -12,19 +13,18 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use jiff::Timestamp;
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep};
 
 use super::{
     holding::{InWork, holding},
     injection::{InjectionError, InjectionSettings, Injector},
-    task::{Found, TROUBLE_PAUSE, Task, Worker, jitter},
+    task::{TROUBLE_PAUSE, Task, Terms, Worker, jitter},
 };
 use crate::{
     faults::{self, FaultPoint},
     mail::{Address, NoticeCode},
     measures::{DELIVERIES, DeliveryEnd, FoundAtFault, NOTICES, NoticeSent, PANICS, REPLY_LATENCY},
-    store::{Arrivals, First, LeasedDelivery, PortFailure, Postponement, StoreError},
+    store::{First, Found, Idle, LeasedDelivery, Leasing, PortFailure, Postponement, StoreError},
     time::Clock as _,
 };
 
@@ -35,7 +35,7 @@ const REFUSALS_IN_A_ROW: u32 = 3;
 /// State shared by all tasks that hand replies over.
 #[derive(Default)]
 pub(super) struct Shared {
-    in_work: InWork<LeasedDelivery>,
+    in_work: Arc<InWork<LeasedDelivery>>,
     /// Refusals since the last reply was taken, not counting those for the address.
     refused_in_a_row: AtomicU32,
 }
@@ -57,29 +57,59 @@ impl DeliverReplies {
     }
 }
 
+impl DeliverReplies {
+    /// The terms of the next lease, and the port. New replies and old ones go in turn.
+    fn terms(&mut self, worker: &Worker) -> NextDelivery {
+        self.first = self.first.other();
+        NextDelivery {
+            terms: worker.terms(&self.shared.in_work, self.first),
+            delivering: worker.delivering.clone(),
+        }
+    }
+}
+
+/// The terms on which a task leases its next delivery.
+struct NextDelivery {
+    terms: Terms<LeasedDelivery>,
+    delivering: watch::Receiver<InjectionSettings>,
+}
+
+impl NextDelivery {
+    fn now(&self) -> (Leasing<LeasedDelivery>, SocketAddr) {
+        (self.terms.now(), self.delivering.borrow().server)
+    }
+}
+
 #[async_trait]
 impl Task for DeliverReplies {
-    async fn arrival(&self, arrivals: &Arrivals) {
-        arrivals.delivery().await;
+    type Work = LeasedDelivery;
+
+    async fn look(&mut self, worker: &Worker) -> Result<Found<LeasedDelivery>, StoreError> {
+        let (leasing, port) = self.terms(worker).now();
+        worker.store.lease_delivery(leasing, port).await
     }
 
-    async fn next_due(&self, worker: &Worker) -> Result<Option<Timestamp>, StoreError> {
-        let port = worker.delivering.borrow().server;
-        worker.store.next_delivery(port, worker.clock.now()).await
+    async fn wait(
+        &mut self,
+        worker: &Worker,
+        since: Idle,
+        until: impl Future<Output = ()> + Send,
+    ) -> Result<Option<Found<LeasedDelivery>>, StoreError> {
+        self.rest().await;
+        let next = self.terms(worker);
+        let terms = move || next.now();
+        let waiting = worker.store.lease_delivery_when_due(since, terms, until);
+        waiting.await
     }
 
-    async fn step(&mut self, worker: &Worker) -> Result<Found, StoreError> {
+    async fn work(
+        &mut self,
+        worker: &Worker,
+        leased: LeasedDelivery,
+        goes_on: impl Fn() -> bool + Send + Sync,
+    ) -> Result<Option<Found<LeasedDelivery>>, StoreError> {
         let settings = worker.delivering.borrow().clone();
         let shared = self.shared.clone();
-        self.first = self.first.other();
-        let leasing = worker.leasing(&shared.in_work, self.first);
-        let leased = worker
-            .store
-            .lease_delivery(leasing, settings.server)
-            .await?;
-        let Some(leased) = leased else {
-            return Ok(Found::Nothing);
-        };
         let _begun = shared.in_work.begin(leased.token);
         let renew = || {
             let (now, hold) = (worker.clock.now(), worker.lease.as_signed());
@@ -93,10 +123,10 @@ impl Task for DeliverReplies {
         };
         let attempt = async {
             let sent = attempt.send(&mut self.session).await;
-            attempt.note(sent).await
+            let next = goes_on().then(|| Arc::new(self.terms(worker)));
+            attempt.note(sent, next).await
         };
-        holding(worker.lease, renew, attempt).await?;
-        Ok(Found::Work)
+        holding(worker.lease, renew, attempt).await
     }
 
     /// Ends the session before idle time. Postfix would end it otherwise, and the next
@@ -178,9 +208,15 @@ impl Attempt<'_> {
         }
     }
 
-    async fn note(&self, sent: Result<String, InjectionError>) -> Result<(), StoreError> {
-        match sent {
-            Ok(answer) => self.taken(&answer).await,
+    /// Notes how the attempt ended. If Postfix took the reply, the next delivery is leased with
+    /// that, on these terms.
+    async fn note(
+        &self,
+        sent: Result<String, InjectionError>,
+        next: Option<Arc<NextDelivery>>,
+    ) -> Result<Option<Found<LeasedDelivery>>, StoreError> {
+        let failed = match sent {
+            Ok(answer) => return self.taken(&answer, next).await,
             Err(error @ (InjectionError::NoSuchAddress(_) | InjectionError::Smtputf8(_))) => {
                 self.refused_for_good(&error).await
             }
@@ -191,13 +227,20 @@ impl Attempt<'_> {
             Err(error @ InjectionError::Fault) => self.put_off(&error, DeliveryEnd::PutOff).await,
             Err(error @ InjectionError::Refused(_)) => self.kept(&error).await,
             Err(InjectionError::Port(trouble)) => self.port_failed(trouble).await,
-        }
+        };
+        failed.map(|()| None)
     }
 
-    async fn taken(&self, answer: &str) -> Result<(), StoreError> {
+    async fn taken(
+        &self,
+        answer: &str,
+        next: Option<Arc<NextDelivery>>,
+    ) -> Result<Option<Found<LeasedDelivery>>, StoreError> {
         let (worker, leased) = (self.worker, self.leased);
+        // After a trial others are due only once the port is known to work.
+        let next = next.filter(|_| leased.trial.is_none());
         faults::pass(FaultPoint::BeforeNote);
-        self.note_taken(answer).await?;
+        let found = self.note_taken(answer, next).await?;
         faults::pass(FaultPoint::AfterNote);
         let latency = worker.clock.now().duration_since(leased.accepted_at);
         REPLY_LATENCY.only().record(latency.as_secs_f64().max(0.0));
@@ -206,25 +249,28 @@ impl Attempt<'_> {
         let reply_queue_id = queue_id_in(answer);
         tracing::info!(queue_id, %request, target, reply_queue_id, "{} handed to Postfix", self.what());
         self.shared.refused_in_a_row.store(0, Ordering::Relaxed);
-        match leased.trial {
-            Some(_) => worker.port_works(self.settings.server).await,
-            None => Ok(()),
+        if leased.trial.is_some() {
+            worker.port_works(self.settings.server).await?;
         }
+        Ok(found)
     }
 
     /// Notes that Postfix has the reply, and tries until it succeeds: a reply that is not
     /// noted is sent again.
-    async fn note_taken(&self, answer: &str) -> Result<(), StoreError> {
+    async fn note_taken(
+        &self,
+        answer: &str,
+        next: Option<Arc<NextDelivery>>,
+    ) -> Result<Option<Found<LeasedDelivery>>, StoreError> {
         let leased = self.leased;
         loop {
-            let now = self.worker.clock.now();
-            match self.worker.store.delivered(leased, now, answer).await {
-                Ok(true) => return Ok(()),
-                Ok(false) => {
+            match self.try_to_note_taken(answer, next.clone()).await {
+                Ok((true, found)) => return Ok(found),
+                Ok((false, found)) => {
                     let (queue_id, request) = (&leased.queue_id, &leased.request_id);
                     let target = &leased.target;
                     tracing::warn!(queue_id, %request, target, answer, "Postfix took a {} whose delivery had ended before", self.what());
-                    return Ok(());
+                    return Ok(found);
                 }
                 Err(error @ StoreError::Closed) => return Err(error),
                 Err(error) => {
@@ -233,6 +279,21 @@ impl Attempt<'_> {
                 }
             }
         }
+    }
+
+    async fn try_to_note_taken(
+        &self,
+        answer: &str,
+        next: Option<Arc<NextDelivery>>,
+    ) -> Result<(bool, Option<Found<LeasedDelivery>>), StoreError> {
+        let (store, leased) = (&self.worker.store, self.leased);
+        let now = self.worker.clock.now();
+        let Some(next) = next else {
+            return Ok((store.delivered(leased, now, answer).await?, None));
+        };
+        let noting = store.delivered_and_lease(leased, now, answer, move || next.now());
+        let (ended, found) = noting.await?;
+        Ok((ended, Some(found)))
     }
 
     /// Ends the delivery: the address is wrong, and no later attempt can succeed.

@@ -33,13 +33,13 @@ pub(crate) use self::upkeep::Upkeep;
 use self::{
     delivering::DeliverReplies,
     holding::{InWork, holding},
-    task::{Found, TROUBLE_PAUSE, Task, jitter},
+    task::{TROUBLE_PAUSE, Task, jitter},
 };
 use crate::{
     faults::{self, FaultPoint},
     mail::NoticeCode,
     measures::{FINISHED, Finished, FoundAtFault, NOTICES, NoticeSent, PANICS},
-    store::{Arrivals, Completed, Completion, First, LeasedRequest, StoreError},
+    store::{Completed, Completion, First, Found, Idle, LeasedRequest, Leasing, StoreError},
     time::Clock as _,
 };
 
@@ -53,24 +53,44 @@ struct AnswerRequests {
     first: First,
 }
 
+impl AnswerRequests {
+    /// The terms of the next lease. New requests and old ones go in turn.
+    fn terms(&mut self, worker: &Worker) -> impl FnOnce() -> Leasing<LeasedRequest> + use<> {
+        self.first = self.first.other();
+        let terms = worker.terms(&self.in_work, self.first);
+        move || {
+            faults::pass(FaultPoint::BeforeLease);
+            terms.now()
+        }
+    }
+}
+
 #[async_trait]
 impl Task for AnswerRequests {
-    async fn arrival(&self, arrivals: &Arrivals) {
-        arrivals.request().await;
+    type Work = LeasedRequest;
+
+    async fn look(&mut self, worker: &Worker) -> Result<Found<LeasedRequest>, StoreError> {
+        worker.store.lease(self.terms(worker)()).await
     }
 
-    async fn next_due(&self, worker: &Worker) -> Result<Option<Timestamp>, StoreError> {
-        worker.store.next_request().await
+    async fn wait(
+        &mut self,
+        worker: &Worker,
+        since: Idle,
+        until: impl Future<Output = ()> + Send,
+    ) -> Result<Option<Found<LeasedRequest>>, StoreError> {
+        let terms = self.terms(worker);
+        worker.store.lease_when_due(since, terms, until).await
     }
 
-    async fn step(&mut self, worker: &Worker) -> Result<Found, StoreError> {
-        self.first = self.first.other();
-        let leasing = worker.leasing(&self.in_work, self.first);
-        faults::pass(FaultPoint::BeforeLease);
-        let Some(leased) = worker.store.lease(leasing).await? else {
-            return Ok(Found::Nothing);
-        };
-        let _begun = self.in_work.begin(leased.token);
+    async fn work(
+        &mut self,
+        worker: &Worker,
+        leased: LeasedRequest,
+        goes_on: impl Fn() -> bool + Send + Sync,
+    ) -> Result<Option<Found<LeasedRequest>>, StoreError> {
+        let in_work = self.in_work.clone();
+        let _begun = in_work.begin(leased.token);
         faults::pass(FaultPoint::AfterLease);
         let renew = || {
             let (now, hold) = (worker.clock.now(), worker.lease.as_signed());
@@ -79,8 +99,13 @@ impl Task for AnswerRequests {
         // A key, module or permission may change between reading and committing. The
         // request is answered once more then, by the present data.
         let answering = async {
-            while worker.answer(&leased).await? == Completed::BasisChanged {}
-            Ok(Found::Work)
+            loop {
+                let terms = goes_on().then(|| self.terms(worker));
+                let (completed, next) = worker.answer(&leased, terms).await?;
+                if completed != Completed::BasisChanged {
+                    return Ok(next);
+                }
+            }
         };
         holding(worker.lease, renew, answering).await
     }
@@ -132,43 +157,52 @@ impl Worker {
         }
     }
 
-    /// Does step after step while there is work, and sleeps when there is none.
-    async fn carry_out(self: Arc<Self>, mut task: impl Task, mut stop: watch::Receiver<bool>) {
-        let arrivals = self.store.arrivals();
-        while !*stop.borrow() {
-            let pause = match task.step(&self).await {
-                Ok(Found::Work) => continue,
-                Ok(Found::Nothing) => self.time_to(task.next_due(&self).await),
+    /// Does work after work while there is some, and waits when there is none.
+    async fn carry_out(self: Arc<Self>, mut task: impl Task, stop: watch::Receiver<bool>) {
+        let goes_on = || !*stop.borrow();
+        let mut next = None;
+        loop {
+            let found = match next.take() {
+                Some(found) => Ok(found),
+                None if goes_on() => task.look(&self).await,
+                None => break,
+            };
+            let done = match found {
+                Ok(Found::Work(work)) => task.work(&self, work, goes_on).await,
+                Ok(Found::Nothing(since)) => {
+                    let until = is_over(self.time_to(since.next_due), stop.clone());
+                    task.wait(&self, since, until).await
+                }
+                Err(error) => Err(error),
+            };
+            match done {
+                Ok(found) => next = found,
                 Err(error) => {
                     tracing::error!(%error, "the store is in trouble; trying again");
-                    TROUBLE_PAUSE
+                    task.rest().await;
+                    is_over(TROUBLE_PAUSE, stop.clone()).await;
                 }
-            };
-            task.rest().await;
-            tokio::select! {
-                () = task.arrival(&arrivals) => {}
-                () = sleep(pause) => {}
-                _ = stop.wait_for(|stop| *stop) => {}
             }
         }
         task.rest().await;
     }
 
-    fn time_to(&self, next: Result<Option<Timestamp>, StoreError>) -> Duration {
-        let now = self.clock.now();
-        match next {
-            Ok(Some(due)) => Duration::try_from(due.duration_since(now))
-                .unwrap_or(Duration::ZERO)
-                .clamp(Duration::from_millis(10), LONGEST_SLEEP),
-            Ok(None) => LONGEST_SLEEP,
-            Err(error) => {
-                tracing::error!(%error, "the store is in trouble; trying again");
-                TROUBLE_PAUSE
-            }
-        }
+    /// The time until some work falls due, if none arrives before.
+    fn time_to(&self, next_due: Option<Timestamp>) -> Duration {
+        let Some(due) = next_due else {
+            return LONGEST_SLEEP;
+        };
+        Duration::try_from(due.duration_since(self.clock.now()))
+            .unwrap_or(Duration::ZERO)
+            .clamp(Duration::from_millis(10), LONGEST_SLEEP)
     }
 
-    async fn answer(&self, leased: &LeasedRequest) -> Result<Completed, StoreError> {
+    /// Answers a request, and looks for the next one on these terms once it is answered.
+    async fn answer(
+        &self,
+        leased: &LeasedRequest,
+        terms: Option<impl FnOnce() -> Leasing<LeasedRequest> + Send + 'static>,
+    ) -> Result<(Completed, Option<Found<LeasedRequest>>), StoreError> {
         let now = self.clock.now();
         let answering = self.answering.borrow().clone();
         let completion = match attempt(&answering, leased, now).await {
@@ -183,7 +217,7 @@ impl Worker {
                 {
                     Some(until) => {
                         self.put_off(leased, &answering, until, &failed).await?;
-                        return Ok(Completed::LeaseLost);
+                        return Ok((Completed::LeaseLost, None));
                     }
                     None => answering.give_up(leased, &failed.reason, now),
                 }
@@ -193,7 +227,14 @@ impl Worker {
         let (result, code) = (audit.result.clone(), audit.code.clone());
         let smid = audit.smid.clone();
         let finished = Finished::new(audit.service.as_deref(), result.as_deref(), code.as_deref());
-        let completed = self.store.complete(&leased.token, completion).await?;
+        let token = &leased.token;
+        let (completed, next) = match terms {
+            Some(terms) => {
+                let completing = self.store.complete_and_lease(token, completion, terms);
+                completing.await?
+            }
+            None => (self.store.complete(token, completion).await?, None),
+        };
         faults::pass(FaultPoint::AfterCompletionCommit);
         match completed {
             Completed::Committed => {
@@ -207,7 +248,7 @@ impl Worker {
                 tracing::info!(queue_id = leased.queue_id, request = %leased.id, "keys changed meanwhile; judged again");
             }
         }
-        Ok(completed)
+        Ok((completed, next))
     }
 }
 
@@ -241,6 +282,14 @@ impl Worker {
             }
         }
         Ok(())
+    }
+}
+
+/// Ends after this time, or when `stop` turns true.
+async fn is_over(time: Duration, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        () = sleep(time) => {}
+        _ = stop.wait_for(|stop| *stop) => {}
     }
 }
 

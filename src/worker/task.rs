@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::Period,
-    store::{Arrivals, First, Leasing, Store, StoreError},
+    store::{First, Found, Idle, Leasing, Store, StoreError},
     time::{Clock as _, WatchedClock},
 };
 
@@ -37,34 +37,61 @@ pub(crate) struct Worker {
     pub(crate) retry: Retry,
 }
 
-/// Whether a task found work.
-pub(super) enum Found {
-    Work,
-    Nothing,
-}
-
 /// One of the two kinds of task.
 #[async_trait]
 pub(super) trait Task: Send {
-    /// Waits until there may be something to do.
-    async fn arrival(&self, arrivals: &Arrivals);
+    /// One piece of its work, leased.
+    type Work: Send;
 
-    /// The time at which work is due, if none arrives before.
-    async fn next_due(&self, worker: &Worker) -> Result<Option<Timestamp>, StoreError>;
+    /// Leases work that is due.
+    async fn look(&mut self, worker: &Worker) -> Result<Found<Self::Work>, StoreError>;
 
-    /// Leases one piece of work and does it.
-    async fn step(&mut self, worker: &Worker) -> Result<Found, StoreError>;
+    /// Waits for work that falls due after `since`, until `until` ends. Returns none if there is
+    /// reason to look again.
+    async fn wait(
+        &mut self,
+        worker: &Worker,
+        since: Idle,
+        until: impl Future<Output = ()> + Send,
+    ) -> Result<Option<Found<Self::Work>>, StoreError>;
+
+    /// Does it. If the task goes on, it may look for more in the transaction that ends it.
+    async fn work(
+        &mut self,
+        worker: &Worker,
+        work: Self::Work,
+        goes_on: impl Fn() -> bool + Send + Sync,
+    ) -> Result<Option<Found<Self::Work>>, StoreError>;
 
     /// Releases what is only needed for work, as there is none.
     async fn rest(&mut self);
 }
 
-impl Worker {
-    pub(super) fn leasing<T>(&self, in_work: &InWork<T>, first: First) -> Leasing<T> {
+/// The terms of the next lease, which depend on the moment.
+pub(super) struct Terms<T> {
+    clock: Arc<WatchedClock>,
+    hold: SignedDuration,
+    in_work: Arc<InWork<T>>,
+    first: First,
+}
+
+impl<T> Terms<T> {
+    pub(super) fn now(&self) -> Leasing<T> {
         Leasing {
+            first: self.first,
+            in_work: self.in_work.tokens(),
+            ..Leasing::alone(self.clock.now(), self.hold)
+        }
+    }
+}
+
+impl Worker {
+    pub(super) fn terms<T>(&self, in_work: &Arc<InWork<T>>, first: First) -> Terms<T> {
+        Terms {
+            clock: self.clock.clone(),
+            hold: self.lease.as_signed(),
+            in_work: in_work.clone(),
             first,
-            in_work: in_work.tokens(),
-            ..Leasing::alone(self.clock.now(), self.lease.as_signed())
         }
     }
 

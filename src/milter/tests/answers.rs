@@ -72,6 +72,7 @@ async fn a_request_is_spooled_and_discarded() {
         .lease(Leasing::alone(now, SignedDuration::from_secs(60)))
         .await
         .unwrap()
+        .work()
         .unwrap();
     let text = String::from_utf8(leased.message).unwrap();
     assert!(text.starts_with("From: alice@vendor.example\r\n"), "{text}");

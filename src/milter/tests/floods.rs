@@ -107,6 +107,7 @@ async fn a_flood_is_deferred_then_blocked_then_ignored() {
             .lease_delivery(Leasing::alone(now, hold), PORT)
             .await
             .unwrap()
+            .work()
             .unwrap();
         assert_eq!(delivery.target, "alice@vendor.example");
         let notice = String::from_utf8(delivery.message.clone()).unwrap();

@@ -2,7 +2,9 @@
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::arrivals::Due;
+use jiff::Timestamp;
+
+use super::arrivals::{Due, Found, Idle};
 use super::connection::Connection;
 use super::error::{Failure, StoreError};
 use super::settings::StoreSettings;
@@ -16,6 +18,10 @@ pub(crate) struct Changes<'a> {
     pub(crate) chain_key: Option<&'a ChainKey>,
     /// How much the change has made due so far.
     pub(crate) due: Due,
+    /// All that had fallen due before.
+    pub(crate) arrived: Due,
+    /// Whether the change is a look for work that found none: there is nothing to commit.
+    pub(crate) found_nothing: bool,
 }
 
 impl<'a> Changes<'a> {
@@ -29,6 +35,16 @@ impl<'a> Changes<'a> {
             settings,
             chain_key,
             due: Due::default(),
+            arrived: Due::default(),
+            found_nothing: false,
+        }
+    }
+
+    /// What a look finds if no work is due. Some falls due at `next_due`, or before if it arrives.
+    pub(crate) fn idle(&self, next_due: Option<Timestamp>) -> Idle {
+        Idle {
+            next_due,
+            arrived: self.arrived,
         }
     }
 }
@@ -49,18 +65,40 @@ where
     T: Send + 'static,
     F: FnOnce(&mut Changes<'_>) -> Result<T, Failure> + Send + 'static,
 {
+    let (job, answer) = job(apply);
+    inbox
+        .send(Work::Change(job))
+        .await
+        .map_err(|_| StoreError::Closed)?;
+    answer.await.map_err(|_| StoreError::Closed)?
+}
+
+/// A look for work, as a change.
+pub(super) fn looking<T>(
+    look: impl FnOnce(&mut Changes<'_>) -> Result<Found<T>, Failure>,
+) -> impl FnOnce(&mut Changes<'_>) -> Result<Found<T>, Failure> {
+    |changes| {
+        let found = look(changes)?;
+        changes.found_nothing = matches!(found, Found::Nothing(_));
+        Ok(found)
+    }
+}
+
+/// A change for the writer, and where its answer arrives.
+pub(super) fn job<T, F>(apply: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T, StoreError>>)
+where
+    T: Send + 'static,
+    F: FnOnce(&mut Changes<'_>) -> Result<T, Failure> + Send + 'static,
+{
     let (answer_to, answer) = oneshot::channel();
     let job = Waiting {
         apply: Some(apply),
         applied: None,
         due: Due::default(),
+        found_nothing: false,
         answer_to,
     };
-    inbox
-        .send(Work::Change(Box::new(job)))
-        .await
-        .map_err(|_| StoreError::Closed)?;
-    answer.await.map_err(|_| StoreError::Closed)?
+    (Box::new(job), answer)
 }
 
 /// A change together with the way back to its caller.
@@ -74,12 +112,16 @@ pub(super) trait Job: Send {
     fn answer(self: Box<Self>, batch: &Result<(), StoreError>, settings: &StoreSettings);
 
     fn due(&self) -> Due;
+
+    /// Whether it looked for work and found none.
+    fn found_nothing(&self) -> bool;
 }
 
 struct Waiting<T, F> {
     apply: Option<F>,
     applied: Option<Result<T, Failure>>,
     due: Due,
+    found_nothing: bool,
     answer_to: oneshot::Sender<Result<T, StoreError>>,
 }
 
@@ -92,6 +134,7 @@ where
         if let Some(apply) = self.apply.take() {
             self.applied = Some(apply(changes));
             self.due = changes.due;
+            self.found_nothing = changes.found_nothing;
         }
     }
 
@@ -114,5 +157,9 @@ where
             Some(Ok(_)) => self.due,
             Some(Err(_)) | None => Due::default(),
         }
+    }
+
+    fn found_nothing(&self) -> bool {
+        self.found_nothing
     }
 }

@@ -204,7 +204,7 @@ mod tests {
         assert!(!schema(&old).is_empty());
 
         let leasing = Leasing::alone(at(1), HOLD);
-        let leased = store.lease(leasing).await.unwrap().unwrap();
+        let leased = store.lease(leasing).await.unwrap().work().unwrap();
         assert_eq!(
             (leased.id, leased.message.as_slice()),
             (id(1), &b"\r\n"[..])
@@ -212,7 +212,8 @@ mod tests {
         let mut can_be_notified = Vec::new();
         for _ in 0..2 {
             let leasing = Leasing::alone(at(1), HOLD);
-            let leased = store.lease_delivery(leasing, PORT).await.unwrap().unwrap();
+            let leased = store.lease_delivery(leasing, PORT).await.unwrap();
+            let leased = leased.work().unwrap();
             can_be_notified.push((leased.target.clone(), leased.can_be_notified));
             assert_eq!(leased.message, b"\r\n");
             assert!(store.delivered(&leased, at(1), "250").await.unwrap());

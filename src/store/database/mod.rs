@@ -23,7 +23,8 @@ mod values;
 mod whole_check;
 mod writer;
 
-pub(crate) use self::arrivals::{Arrivals, Due};
+pub(crate) use self::arrivals::{Due, Kind};
+pub use self::arrivals::{Found, Idle};
 pub(crate) use self::catalogue::{Column, RowValue};
 pub(crate) use self::changes::Changes;
 pub(crate) use self::connection::Connection;

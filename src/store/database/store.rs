@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use tokio::task::spawn_blocking;
 
-use super::arrivals::Arrivals;
+use super::arrivals::{Arrivals, Found, Idle, Kind};
 use super::changes::{self, Changes, Inbox};
 use super::connection::Connection;
 use super::error::{DatabaseError, Failure, StoreError};
@@ -162,10 +162,16 @@ impl Store {
             .map_or(0, |inbox| inbox.max_capacity() - inbox.capacity())
     }
 
-    /// The place to wait for work. It wakes after a commit of this store that made something
-    /// due, and within about a second of any commit of another.
-    pub(crate) fn arrivals(&self) -> Arc<Arrivals> {
-        self.arrivals.clone()
+    /// All that has fallen due so far.
+    #[cfg(test)]
+    pub(crate) fn arrived(&self) -> super::arrivals::Due {
+        self.arrivals.arrived()
+    }
+
+    /// How many looks for work wait until some falls due.
+    #[cfg(test)]
+    pub(crate) fn waiting_looks(&self) -> usize {
+        self.arrivals.waiting()
     }
 
     /// The clock of the database, by which several gateways go. It is set when the store is open.
@@ -194,6 +200,44 @@ impl Store {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         changes::submit(&inbox.ok_or(StoreError::Closed)?, apply).await
+    }
+
+    /// Looks for work now.
+    pub(crate) async fn look<T, F>(&self, look: F) -> Result<Found<T>, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Changes<'_>) -> Result<Found<T>, Failure> + Send + 'static,
+    {
+        self.change(changes::looking(look)).await
+    }
+
+    /// Looks for work of a kind in the transaction that makes some due, whoever's change it is, and
+    /// within about a second of any commit of another store. None if some was made due after
+    /// `since`, or if `until` ends first. Dropped before its end it may leave work leased.
+    pub(crate) async fn look_when_due<T, F>(
+        &self,
+        kind: Kind,
+        since: Idle,
+        look: F,
+        until: impl Future<Output = ()>,
+    ) -> Result<Option<Found<T>>, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Changes<'_>) -> Result<Found<T>, Failure> + Send + 'static,
+    {
+        let (job, mut answer) = changes::job(changes::looking(look));
+        let Some(place) = self.arrivals.wait(kind, since, job) else {
+            return Ok(None);
+        };
+        let answered = tokio::select! {
+            biased;
+            answered = &mut answer => answered,
+            () = until => match place.leave() {
+                true => return Ok(None),
+                false => answer.await,
+            }
+        };
+        answered.map_err(|_| StoreError::Closed)?.map(Some)
     }
 
     /// Reads in one transaction: everything is from one moment.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::arrivals::{Arrivals, Due};
+use super::arrivals::{Arrivals, Due, Kind};
 use super::changes::{Changes, Inbox, Job, Work};
 use super::connection::Connection;
 use super::error::Failure;
@@ -26,6 +26,13 @@ pub(super) const QUEUE: usize = 128;
 
 /// Interval between looks for commits of others. A look reads shared memory, not the disk.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The end of a transaction that did not fail.
+enum Ended {
+    Committed,
+    /// Nothing was to be committed. Other gateways would take a commit for work.
+    Undone,
+}
 
 pub(super) struct Writer {
     pub(super) settings: Arc<StoreSettings>,
@@ -66,7 +73,7 @@ impl Writer {
                 }
             }
             if !batch.is_empty() {
-                self.work_on(batch);
+                self.work_on(batch, Due::default());
             }
             if is_to_look {
                 self.look_for_others();
@@ -75,21 +82,18 @@ impl Writer {
         self.close();
     }
 
-    fn work_on(&mut self, mut batch: Vec<Box<dyn Job>>) {
+    /// Makes these changes, while so much is due from elsewhere.
+    fn work_on(&mut self, mut batch: Vec<Box<dyn Job>>, due: Due) {
         let begun = Instant::now();
-        let outcome = self.commit(&mut batch);
+        let outcome = self.commit(&mut batch, due);
         measure(batch.len(), begun.elapsed(), outcome.is_ok());
         let outcome = outcome.map_err(|failure| failure.of(&self.settings));
         for job in batch {
-            let due = job.due();
             job.answer(&outcome, &self.settings);
-            if outcome.is_ok() {
-                self.arrivals.wake(due);
-            }
         }
     }
 
-    /// Wakes the worker if an operator's command or another gateway has committed.
+    /// Looks for work if an operator's command or another gateway has committed.
     fn look_for_others(&mut self) {
         let Some(connection) = &mut self.connection else {
             return;
@@ -103,30 +107,38 @@ impl Writer {
         }
         // A new connection counts from anywhere.
         if self.seen.replace(mark).is_some_and(|seen| seen != mark) {
-            self.arrivals.wake(Due::ANYTHING);
+            match self.arrivals.waiting() {
+                0 => self.arrivals.count(Due::ANYTHING),
+                _ => self.work_on(Vec::new(), Due::ANYTHING),
+            }
         }
     }
 
-    fn commit(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), Failure> {
+    fn commit(&mut self, batch: &mut Vec<Box<dyn Job>>, due: Due) -> Result<(), Failure> {
         let (mut connection, begun) = self.begin_transaction()?;
         let outcome = self
-            .heed(begun)
-            .and_then(|()| self.transact(&mut connection, batch));
-        if outcome.is_err() {
+            .heed(begun, due)
+            .and_then(|due| self.transact(&mut connection, batch, due));
+        match outcome {
             // The database may have rolled everything back by itself.
-            let _ = connection.run("ROLLBACK");
-        } else if batch.iter().any(|job| job.failure().is_none()) {
-            self.commits.fetch_add(1, Ordering::Relaxed);
+            Err(_) => drop(connection.run("ROLLBACK")),
+            Ok(Ended::Undone) => {}
+            Ok(Ended::Committed) => {
+                self.commits.fetch_add(1, Ordering::Relaxed);
+                if let Some(begun) = begun {
+                    self.seen = Some(begun.commits);
+                }
+            }
         }
         let is_sound = match &outcome {
-            Ok(()) => !batch
+            Ok(_) => !batch
                 .iter()
                 .filter_map(|job| job.failure())
                 .any(Failure::spoils_connection),
             Err(failure) => failure.is_busy(),
         };
         self.keep(connection, is_sound);
-        outcome
+        outcome.map(drop)
     }
 
     /// Begins a transaction. A connection that was lost since the last one is opened again: nothing
@@ -159,10 +171,10 @@ impl Writer {
     }
 
     /// Heeds what others did in the database of several gateways: its time counts, and a gateway
-    /// that has the former secrets or an older schema changes nothing any more.
-    fn heed(&mut self, begun: Option<Begun>) -> Result<(), Failure> {
+    /// that has the former secrets or an older schema changes nothing any more. Returns what is due.
+    fn heed(&mut self, begun: Option<Begun>, due: Due) -> Result<Due, Failure> {
         let Some(begun) = begun else {
-            return Ok(());
+            return Ok(due);
         };
         self.clock.note(begun.asked, begun.now);
         if begun.usable_from > NEWEST_SCHEMA {
@@ -171,55 +183,67 @@ impl Writer {
         if self.secrets.is_some_and(|known| known != begun.secrets) {
             return Err(Failure::SecretsChanged);
         }
-        let others = |seen| seen + 1 != begun.commits;
-        if self.seen.replace(begun.commits).is_some_and(others) {
-            self.arrivals.wake(Due::ANYTHING);
-        }
-        Ok(())
+        let before = begun.commits - 1;
+        let is_new = self.seen.replace(before).is_some_and(|seen| seen != before);
+        Ok(if is_new { Due::ANYTHING } else { due })
     }
 
     fn transact(
         &self,
         connection: &mut Connection,
-        batch: &mut [Box<dyn Job>],
-    ) -> Result<(), Failure> {
-        match batch {
-            [alone] => self.apply_alone(alone.as_mut(), connection),
-            several => self.apply_all(several, connection),
+        batch: &mut Vec<Box<dyn Job>>,
+        due: Due,
+    ) -> Result<Ended, Failure> {
+        self.apply_all(batch, due, connection)?;
+        let changed = |job: &Box<dyn Job>| job.failure().is_none() && !job.found_nothing();
+        if !batch.iter().any(changed) {
+            connection.run("ROLLBACK")?;
+            return Ok(Ended::Undone);
         }
+        connection.run("COMMIT")?;
+        Ok(Ended::Committed)
     }
 
-    /// Needs no savepoint, as the job is alone in its transaction.
-    fn apply_alone(&self, job: &mut dyn Job, connection: &mut Connection) -> Result<(), Failure> {
-        self.apply(job, connection);
-        match job.failure() {
-            None => Ok(connection.run("COMMIT")?),
-            Some(failure) => undo("ROLLBACK", failure, connection),
-        }
-    }
-
-    /// Applies each job in a savepoint, so that its failure leaves the others alone. The commit
-    /// ends the last.
+    /// Applies the jobs of a batch, and then those that wait for what is due now. They join it.
     fn apply_all(
         &self,
-        batch: &mut [Box<dyn Job>],
+        batch: &mut Vec<Box<dyn Job>>,
+        mut due: Due,
         connection: &mut Connection,
     ) -> Result<(), Failure> {
-        connection.run("SAVEPOINT job")?;
-        for job in batch {
-            self.apply(job.as_mut(), connection);
-            match job.failure() {
-                None => connection.run("RELEASE job; SAVEPOINT job")?,
-                // The savepoint stays, and the next job uses it.
-                Some(failure) => undo("ROLLBACK TO job", failure, connection)?,
+        for job in batch.iter_mut() {
+            self.apply(job.as_mut(), connection)?;
+            due += job.due();
+        }
+        self.arrivals.count(due);
+        for kind in Kind::ALL {
+            for _ in 0..due.of(kind) {
+                let Some(mut job) = self.arrivals.next(kind) else {
+                    break;
+                };
+                let applied = self.apply(job.as_mut(), connection);
+                let found_nothing = job.found_nothing();
+                batch.push(job);
+                applied?;
+                if found_nothing {
+                    break;
+                }
             }
         }
-        Ok(connection.run("COMMIT")?)
+        Ok(())
     }
 
-    fn apply(&self, job: &mut dyn Job, connection: &mut Connection) {
+    /// Applies a job in a savepoint, so that its failure leaves the others alone.
+    fn apply(&self, job: &mut dyn Job, connection: &mut Connection) -> Result<(), Failure> {
+        connection.run("SAVEPOINT job")?;
         let chain_key = self.chain_key.as_deref();
-        job.apply(&mut Changes::on(connection, &self.settings, chain_key));
+        let mut changes = Changes::on(connection, &self.settings, chain_key);
+        changes.arrived = self.arrivals.arrived();
+        job.apply(&mut changes);
+        match job.failure() {
+            None => Ok(connection.run("RELEASE job")?),
+            Some(failure) => undo(failure, connection),
+        }
     }
 
     /// A failure loses nothing: the next process that opens the database finds everything.
@@ -253,12 +277,9 @@ async fn look_regularly(inbox: mpsc::WeakSender<Work>) {
 
 /// Undoes a job that failed. On some failures the database rolls everything back by itself. Then
 /// there is nothing to undo, and the batch fails for this job's reason.
-fn undo(
-    statement: &'static str,
-    failure: &Failure,
-    connection: &mut Connection,
-) -> Result<(), Failure> {
-    connection.run(statement).map_err(|_| failure.clone())
+fn undo(failure: &Failure, connection: &mut Connection) -> Result<(), Failure> {
+    let undone = connection.run("ROLLBACK TO job; RELEASE job");
+    undone.map_err(|_| failure.clone())
 }
 
 fn measure(changes: usize, took: Duration, is_committed: bool) {

@@ -2,13 +2,13 @@
 
 use jiff::Timestamp;
 
-use super::leases::LeaseToken;
+use super::leases::{LeaseToken, Leasing};
 use super::replies::{self, FinishedReply, ReplyKind};
 use super::requests::{self, Held, LeasedRequest};
 use crate::audit::{Entry, Event};
 use crate::faults::{self, FaultPoint};
 use crate::kms::Effects;
-use crate::store::database::{Changes, Failure, Store, StoreError};
+use crate::store::database::{Changes, Failure, Found, Store, StoreError};
 use crate::store::keys::issues;
 
 /// The final result of a request.
@@ -47,6 +47,25 @@ impl Store {
         self.change(move |changes| complete(token, completion, changes))
             .await
     }
+
+    /// The same, and leases the next request in the same transaction, if this one ends.
+    pub(crate) async fn complete_and_lease(
+        &self,
+        token: &LeaseToken<LeasedRequest>,
+        completion: Completion,
+        terms: impl FnOnce() -> Leasing<LeasedRequest> + Send + 'static,
+    ) -> Result<(Completed, Option<Found<LeasedRequest>>), StoreError> {
+        let token = *token;
+        self.change(move |changes| {
+            let completed = complete(token, completion, changes)?;
+            let next = match completed {
+                Completed::Committed => Some(requests::lease(&terms(), changes)?),
+                Completed::LeaseLost | Completed::BasisChanged => None,
+            };
+            Ok((completed, next))
+        })
+        .await
+    }
 }
 
 fn complete(
@@ -68,7 +87,7 @@ fn complete(
         let notified = held.notified || held.of.requester.may_be_forged();
         replies::insert(&reply, kind, notified, &held.of, at, changes)?;
     }
-    requests::remove(token.row, changes.connection)?;
+    requests::remove(token.row, changes)?;
     audit.event = Event::Completed;
     audit.queue_id = Some(held.of.queue_id);
     audit.request_id = Some(held.of.request.to_string());
@@ -100,7 +119,7 @@ mod tests {
             test.store.spool_usage().await.unwrap(),
             SpoolUsage::default()
         );
-        assert_eq!(test.store.next_request().await.unwrap(), None);
+        assert_eq!(test.next_request().await, None);
     }
 
     #[tokio::test]

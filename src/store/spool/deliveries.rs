@@ -11,7 +11,8 @@ use super::reply_port::{self, PortTrouble, ReplyPort};
 use super::wait::Wait;
 use crate::request_id::RequestId;
 use crate::store::database::{
-    Bind, Changes, Connection, DatabaseError, Failure, Row, Store, StoreError, Text,
+    Bind, Changes, Connection, DatabaseError, Failure, Found, Idle, Kind, Row, Store, StoreError,
+    Text,
 };
 
 /// A reply to be delivered to one target.
@@ -47,17 +48,6 @@ impl Leased for LeasedDelivery {
 }
 
 impl Store {
-    /// When the next delivery at this port falls due, or the lease of one ends.
-    pub(crate) async fn next_delivery(
-        &self,
-        port: SocketAddr,
-        now: Timestamp,
-    ) -> Result<Option<Timestamp>, StoreError> {
-        let port = self.reply_port(port);
-        self.read(move |connection| next_due(&port, now, connection))
-            .await
-    }
-
     /// Leases a delivery that is due, to be handed over at this port. Replies to one target are
     /// leased in the order of their completion. While the port is in trouble one is leased at a
     /// time, and no sooner than the trouble allows: [`LeasedDelivery::trial`].
@@ -65,10 +55,24 @@ impl Store {
         &self,
         leasing: Leasing<LeasedDelivery>,
         port: SocketAddr,
-    ) -> Result<Option<LeasedDelivery>, StoreError> {
-        let port = self.reply_port(port);
-        self.change(move |changes| Lease { leasing, port }.apply(changes))
+    ) -> Result<Found<LeasedDelivery>, StoreError> {
+        self.look(move |changes| lease(leasing, port, changes))
             .await
+    }
+
+    /// Leases a delivery once one is due: see [`Store::look_when_due`]. `terms` are asked for then,
+    /// and so is the port.
+    pub(crate) async fn lease_delivery_when_due(
+        &self,
+        since: Idle,
+        terms: impl FnOnce() -> (Leasing<LeasedDelivery>, SocketAddr) + Send + 'static,
+        until: impl Future<Output = ()>,
+    ) -> Result<Option<Found<LeasedDelivery>>, StoreError> {
+        let look = move |changes: &mut Changes<'_>| {
+            let (leasing, port) = terms();
+            lease(leasing, port, changes)
+        };
+        self.look_when_due(Kind::Delivery, since, look, until).await
     }
 
     /// Renews the lease of a delivery, as [`Store::renew`] does that of a request.
@@ -84,7 +88,18 @@ impl Store {
     }
 }
 
-fn next_due(
+/// Leases a delivery that is due at this port.
+pub(super) fn lease(
+    leasing: Leasing<LeasedDelivery>,
+    port: SocketAddr,
+    changes: &mut Changes<'_>,
+) -> Result<Found<LeasedDelivery>, Failure> {
+    let port = ReplyPort::at(port, changes.settings);
+    Lease { leasing, port }.apply(changes)
+}
+
+/// When the next delivery at this port falls due, or the lease of one ends.
+pub(in crate::store) fn next_due(
     port: &ReplyPort,
     now: Timestamp,
     connection: &mut Connection,
@@ -142,7 +157,7 @@ struct Lease {
 }
 
 impl Lease {
-    fn apply(self, changes: &mut Changes<'_>) -> Result<Option<LeasedDelivery>, Failure> {
+    fn apply(self, changes: &mut Changes<'_>) -> Result<Found<LeasedDelivery>, Failure> {
         while let Some((leased, trial)) = self.lease(changes.connection)? {
             let row = leased.get("sequence")?;
             if self.leasing.is_in_work(row) {
@@ -152,9 +167,11 @@ impl Lease {
             if trial.is_some() {
                 reply_port::begin_trial(&self.port, row, self.leasing.now, changes.connection)?;
             }
-            return Ok(Some(read(row, &leased, trial)?));
+            changes.due.deliveries = changes.due.deliveries.saturating_sub(1);
+            return Ok(Found::Work(read(row, &leased, trial)?));
         }
-        Ok(None)
+        let next_due = next_due(&self.port, self.leasing.now, changes.connection)?;
+        Ok(Found::Nothing(changes.idle(next_due)))
     }
 
     /// Leases a row. It comes with the trouble that it is to try.
@@ -250,7 +267,8 @@ fn read(
 
 /// Deletes a delivery, passes the turn to the next one to its target, and deletes its reply if it
 /// was the reply's last one. False if it was gone.
-pub(super) fn remove(sequence: i64, connection: &mut Connection) -> Result<bool, DatabaseError> {
+pub(super) fn remove(sequence: i64, changes: &mut Changes<'_>) -> Result<bool, DatabaseError> {
+    let connection = &mut *changes.connection;
     let removed = connection.optional(
         "DELETE FROM deliveries WHERE sequence = $1 RETURNING reply, target",
         &[&sequence],
@@ -259,11 +277,12 @@ pub(super) fn remove(sequence: i64, connection: &mut Connection) -> Result<bool,
         return Ok(false);
     };
     let target: String = removed.get("target")?;
-    connection.execute(
+    let passed = connection.execute(
         "UPDATE deliveries SET turn = 1 WHERE sequence = (
              SELECT sequence FROM deliveries WHERE target = $1 ORDER BY place LIMIT 1)",
         &[&target],
     )?;
+    changes.due.deliveries += usize::from(passed > 0);
     replies::remove_delivered(removed.get("reply")?, connection)?;
     Ok(true)
 }

@@ -1,15 +1,19 @@
 //! The ends of deliveries: handed over, refused for good, given up, or given back untried.
 
+use std::net::SocketAddr;
+
 use jiff::Timestamp;
 
-use super::deliveries::{LeasedDelivery, remove};
-use super::leases::LeaseToken;
+use super::deliveries::{LeasedDelivery, lease, remove};
+use super::leases::{LeaseToken, Leasing};
 use super::replies::{NOTICE, ReplyKind};
 use super::wait::is_in_work;
 use crate::audit::{Entry, Event};
 use crate::policy::Requester;
 use crate::request_id::RequestId;
-use crate::store::database::{Changes, Connection, DatabaseError, Failure, Store, StoreError};
+use crate::store::database::{
+    Changes, Connection, DatabaseError, Failure, Found, Store, StoreError,
+};
 use crate::store::throttle::{acquaintance, buckets};
 
 /// A reply for one target that was given up.
@@ -30,21 +34,24 @@ impl Store {
         at: Timestamp,
         detail: &str,
     ) -> Result<bool, StoreError> {
-        let row = leased.token.row;
-        let entry = Entry {
-            queue_id: Some(leased.queue_id.clone()),
-            request_id: Some(leased.request_id.to_string()),
-            target: Some(leased.target.clone()),
-            result: result_of(leased.is_notice),
-            detail: Some(detail.to_owned()),
-            attempts: Some(leased.attempts),
-            ..Entry::new(at, Event::Delivered)
-        };
+        let (row, entry) = (leased.token.row, taken(leased, at, detail));
+        self.change(move |changes| end_taken(row, entry, changes))
+            .await
+    }
+
+    /// The same, and leases the next delivery in the same transaction.
+    pub(crate) async fn delivered_and_lease(
+        &self,
+        leased: &LeasedDelivery,
+        at: Timestamp,
+        detail: &str,
+        terms: impl FnOnce() -> (Leasing<LeasedDelivery>, SocketAddr) + Send + 'static,
+    ) -> Result<(bool, Found<LeasedDelivery>), StoreError> {
+        let (row, entry) = (leased.token.row, taken(leased, at, detail));
         self.change(move |changes| {
-            remember(row, changes.connection)?;
-            let ended = remove(row, changes.connection)?;
-            changes.audit(entry)?;
-            Ok(ended)
+            let ended = end_taken(row, entry, changes)?;
+            let (leasing, port) = terms();
+            Ok((ended, lease(leasing, port, changes)?))
         })
         .await
     }
@@ -62,7 +69,7 @@ impl Store {
             let Some(held) = Held::by(token, changes.connection)? else {
                 return Ok(false);
             };
-            remove(token.row, changes.connection)?;
+            remove(token.row, changes)?;
             let entry = Entry {
                 result: result_of(held.is_notice),
                 detail: Some(detail),
@@ -108,6 +115,26 @@ impl Store {
         self.change(move |changes| give_up(completed_before, at, reason, changes))
             .await
     }
+}
+
+/// The entry of a delivery that Postfix took.
+fn taken(leased: &LeasedDelivery, at: Timestamp, detail: &str) -> Entry {
+    Entry {
+        queue_id: Some(leased.queue_id.clone()),
+        request_id: Some(leased.request_id.to_string()),
+        target: Some(leased.target.clone()),
+        result: result_of(leased.is_notice),
+        detail: Some(detail.to_owned()),
+        attempts: Some(leased.attempts),
+        ..Entry::new(at, Event::Delivered)
+    }
+}
+
+fn end_taken(row: i64, entry: Entry, changes: &mut Changes<'_>) -> Result<bool, Failure> {
+    remember(row, changes.connection)?;
+    let ended = remove(row, changes)?;
+    changes.audit(entry)?;
+    Ok(ended)
 }
 
 /// A delivery whose lease is held.
@@ -211,7 +238,7 @@ fn give_up(
             queue_id: row.get("queue_id")?,
             target: row.get("target")?,
         };
-        remove(row.get("sequence")?, changes.connection)?;
+        remove(row.get("sequence")?, changes)?;
         let entry = Entry {
             request_id: Some(given_up.request_id.to_string()),
             queue_id: Some(given_up.queue_id.clone()),
@@ -231,7 +258,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::store::testing::{HOLD, PORT, TestStore, at, completion, id, reply};
+    use crate::store::testing::{HOLD, TestStore, at, completion, id, reply};
     use crate::store::{Postponement, SpoolUsage};
 
     #[tokio::test]
@@ -302,10 +329,7 @@ mod tests {
         let test = TestStore::new().await;
         reply(&test, 1, &["a@b.example"]).await;
         let late = test.lease_delivery(at(2)).await.unwrap();
-        assert_eq!(
-            test.store.next_delivery(PORT, at(2)).await.unwrap(),
-            Some(at(2) + HOLD)
-        );
+        assert_eq!(test.next_delivery(at(2)).await, Some(at(2) + HOLD));
         let holder = test.lease_delivery(at(2) + HOLD).await.unwrap();
         assert!(
             !test

@@ -207,12 +207,13 @@ mod tests {
                 in_work: vec![request.token],
                 ..Leasing::alone(now, HOLD)
             };
-            assert!(store.lease(leasing).await.unwrap().is_none());
+            assert!(store.lease(leasing).await.unwrap().work().is_none());
             let leasing = Leasing {
                 in_work: vec![delivery.token],
                 ..Leasing::alone(now, HOLD)
             };
-            assert!(store.lease_delivery(leasing, PORT).await.unwrap().is_none());
+            let found = store.lease_delivery(leasing, PORT).await.unwrap();
+            assert!(found.work().is_none());
 
             // It is as if both had been renewed, and a process that died loses them.
             let renewed = store.renew(&request.token, now, HOLD);

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::wait::Wait;
 use crate::store::database::{
-    Changes, Connection, DatabaseError, Due, Failure, Store, StoreError, Text,
+    Changes, Connection, DatabaseError, Due, Failure, Store, StoreError, StoreSettings, Text,
 };
 
 /// The trouble of Postfix's reply port.
@@ -29,7 +29,7 @@ pub(crate) struct PortTrouble {
 }
 
 /// A reply port: that of the Postfix beside one gateway.
-pub(super) struct ReplyPort {
+pub(in crate::store) struct ReplyPort {
     pub(super) node: String,
     pub(super) address: SocketAddr,
 }
@@ -61,15 +61,17 @@ pub(crate) struct HandOver {
     pub(crate) refusal: Option<String>,
 }
 
-impl Store {
+impl ReplyPort {
     /// The port at this address of the Postfix beside this gateway.
-    pub(super) fn reply_port(&self, address: SocketAddr) -> ReplyPort {
-        ReplyPort {
-            node: self.settings().node.clone(),
+    pub(in crate::store) fn at(address: SocketAddr, settings: &StoreSettings) -> Self {
+        Self {
+            node: settings.node.clone(),
             address,
         }
     }
+}
 
+impl Store {
     /// Notes that a port takes no replies. True if that is new.
     pub(crate) async fn port_fails(&self, failure: PortFailure) -> Result<bool, StoreError> {
         self.change(|changes| fails(failure, changes)).await
@@ -91,7 +93,7 @@ impl Store {
         port: SocketAddr,
         now: Timestamp,
     ) -> Result<HandOver, StoreError> {
-        let port = self.reply_port(port);
+        let port = ReplyPort::at(port, self.settings());
         self.read(move |connection| hand_over(&port, now, connection))
             .await
     }
@@ -281,15 +283,12 @@ mod tests {
         let store = &test.store;
         assert!(store.release_delivery(&first.token, at(10)).await.unwrap());
         assert!(test.lease_delivery(at(19)).await.is_none());
-        assert_eq!(
-            store.next_delivery(PORT, at(19)).await.unwrap(),
-            Some(at(20))
-        );
+        assert_eq!(test.next_delivery(at(19)).await, Some(at(20)));
 
         let trial = test.lease_delivery(at(20)).await.unwrap();
         assert_eq!(trial.trial.as_ref().unwrap().failures, 1);
         assert!(test.lease_delivery(at(21)).await.is_none());
-        let next = store.next_delivery(PORT, at(21)).await.unwrap();
+        let next = test.next_delivery(at(21)).await;
         assert_eq!(next, Some(at(20) + HOLD));
         // A renewed trial goes on, one of a dead worker does not.
         let later = at(20) + HOLD - SignedDuration::from_secs(1);
@@ -346,7 +345,8 @@ mod tests {
         let leased = test
             .store
             .lease_delivery(Leasing::alone(at(11), HOLD), other);
-        assert_ne!(leased.await.unwrap().unwrap().request_id, first.request_id);
+        let leased = leased.await.unwrap().work().unwrap();
+        assert_ne!(leased.request_id, first.request_id);
     }
 
     #[tokio::test]
@@ -431,7 +431,7 @@ mod tests {
                 ..Leasing::alone(at(60), HOLD)
             };
             let trial = test.store.lease_delivery(leasing, PORT).await;
-            let trial = trial.unwrap().unwrap();
+            let trial = trial.unwrap().work().unwrap();
             assert!(trial.trial.is_some());
             assert_ne!(trial.request_id, refused.request_id);
         }
@@ -450,7 +450,7 @@ mod tests {
                 ..Leasing::alone(at(9), HOLD)
             };
             let leased = test.store.lease_delivery(leasing, PORT).await.unwrap();
-            order.push(leased.unwrap().request_id);
+            order.push(leased.work().unwrap().request_id);
         }
         assert_eq!(order, [id(4), id(1), id(3), id(2)]);
     }

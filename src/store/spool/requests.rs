@@ -11,7 +11,9 @@ use crate::audit::Event;
 use crate::mail::{Address, ServiceCode};
 use crate::policy::Requester;
 use crate::request_id::RequestId;
-use crate::store::database::{Changes, Connection, DatabaseError, Failure, Row, Store, StoreError};
+use crate::store::database::{
+    Changes, Connection, DatabaseError, Failure, Found, Idle, Kind, Row, Store, StoreError,
+};
 
 /// A request to be worked on.
 #[derive(Clone, Debug)]
@@ -51,19 +53,24 @@ impl Leased for LeasedRequest {
 }
 
 impl Store {
-    /// When the next request falls due, or the lease of one ends. The worker must look again then,
-    /// if nothing woke it before.
-    pub(crate) async fn next_request(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.read(next_due).await
-    }
-
     /// Leases a request that is due. Requests of one sender are leased in the order of their
     /// acceptance, each after the final result of the one before.
     pub async fn lease(
         &self,
         leasing: Leasing<LeasedRequest>,
-    ) -> Result<Option<LeasedRequest>, StoreError> {
-        self.change(move |changes| lease(&leasing, changes)).await
+    ) -> Result<Found<LeasedRequest>, StoreError> {
+        self.look(move |changes| lease(&leasing, changes)).await
+    }
+
+    /// Leases a request once one is due: see [`Store::look_when_due`]. `terms` are asked for then.
+    pub(crate) async fn lease_when_due(
+        &self,
+        since: Idle,
+        terms: impl FnOnce() -> Leasing<LeasedRequest> + Send + 'static,
+        until: impl Future<Output = ()>,
+    ) -> Result<Option<Found<LeasedRequest>>, StoreError> {
+        let look = move |changes: &mut Changes<'_>| lease(&terms(), changes);
+        self.look_when_due(Kind::Request, since, look, until).await
     }
 
     /// Renews a lease from now on, because its attempt still lives. False if the lease has passed
@@ -94,7 +101,10 @@ impl Store {
     }
 }
 
-fn next_due(connection: &mut Connection) -> Result<Option<Timestamp>, DatabaseError> {
+/// When the next request falls due, or the lease of one ends.
+pub(in crate::store) fn next_due(
+    connection: &mut Connection,
+) -> Result<Option<Timestamp>, DatabaseError> {
     connection.scalar("SELECT min(waits_until) FROM requests WHERE turn = 1", &[])
 }
 
@@ -124,10 +134,10 @@ macro_rules! lease {
     };
 }
 
-fn lease(
+pub(super) fn lease(
     leasing: &Leasing<LeasedRequest>,
     changes: &mut Changes<'_>,
-) -> Result<Option<LeasedRequest>, Failure> {
+) -> Result<Found<LeasedRequest>, Failure> {
     let statement = match leasing.first {
         First::Oldest => lease!("waits_until, sequence"),
         First::Newest => lease!("waits_until DESC, sequence DESC"),
@@ -144,11 +154,13 @@ fn lease(
             ],
         )?;
         let Some(leased) = leased else {
-            return Ok(None);
+            let next_due = next_due(changes.connection)?;
+            return Ok(Found::Nothing(changes.idle(next_due)));
         };
         let row = leased.get("sequence")?;
         if !leasing.is_in_work(row) {
-            return Ok(Some(read(row, &leased)?));
+            changes.due.requests = changes.due.requests.saturating_sub(1);
+            return Ok(Found::Work(read(row, &leased)?));
         }
         leases::leave_to_its_holder::<LeasedRequest>(row, changes.connection)?;
     }
@@ -181,7 +193,8 @@ pub(super) fn targets(row: &Row) -> Result<Vec<Address>, DatabaseError> {
 }
 
 /// Deletes a request and passes the turn to the next one of its sender. False if it was gone.
-pub(super) fn remove(sequence: i64, connection: &mut Connection) -> Result<bool, DatabaseError> {
+pub(super) fn remove(sequence: i64, changes: &mut Changes<'_>) -> Result<bool, DatabaseError> {
+    let connection = &mut *changes.connection;
     let removed = connection.optional(
         "DELETE FROM requests WHERE sequence = $1 RETURNING sender, size, requester, network",
         &[&sequence],
@@ -190,11 +203,12 @@ pub(super) fn remove(sequence: i64, connection: &mut Connection) -> Result<bool,
         return Ok(false);
     };
     let sender: String = removed.get("sender")?;
-    connection.execute(
+    let passed = connection.execute(
         "UPDATE requests SET turn = 1
          WHERE sequence = (SELECT min(sequence) FROM requests WHERE sender = $1)",
         &[&sender],
     )?;
+    changes.due.requests += usize::from(passed > 0);
     let (size, requester) = (removed.get("size")?, removed.text("requester")?);
     let network: Option<String> = removed.get("network")?;
     usage::remove(
@@ -324,7 +338,7 @@ mod tests {
         test.store.accept(request(1)).await.unwrap();
         let late = test.lease(at(1)).await.unwrap();
         let expiry = at(1) + HOLD;
-        assert_eq!(test.store.next_request().await.unwrap(), Some(expiry));
+        assert_eq!(test.next_request().await, Some(expiry));
         assert!(
             test.lease(expiry - SignedDuration::from_micros(1))
                 .await
@@ -364,7 +378,7 @@ mod tests {
                     .await
                     .unwrap()
             );
-            assert_eq!(test.store.next_request().await.unwrap(), Some(until));
+            assert_eq!(test.next_request().await, Some(until));
         }
         let id = Some(id(1).to_string());
         assert_eq!(

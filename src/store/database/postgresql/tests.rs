@@ -5,11 +5,10 @@
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use crate::store::testing::{TestStore, chain_key, id, request};
+use crate::store::testing::{TestStore, at, chain_key, id, request};
 use crate::store::{Accepted, NewRequest, Store, StoreError};
 
 /// Ends all connections of the store's role but the one that asks.
@@ -98,12 +97,10 @@ async fn a_lock_held_too_long_is_an_error_that_names_the_remedy() {
 async fn gateways_wake_each_other_and_share_one_chain() {
     let test = TestStore::postgresql().await;
     let another = test.another().await;
-    let arrivals = test.store.arrivals();
-    test.store.accept(request(1)).await.unwrap();
-    arrivals.request().await;
-    assert!(arrivals.request().now_or_never().is_none());
-    another.accept(request(2)).await.unwrap();
-    arrivals.request().await;
+    let leased = test.lease_later(at(30)).await;
+    another.accept(request(1)).await.unwrap();
+    assert_eq!(leased.await.unwrap(), id(1));
+    test.store.accept(request(2)).await.unwrap();
     for number in 3..20 {
         let store = if number % 2 == 0 {
             &test.store
@@ -114,6 +111,15 @@ async fn gateways_wake_each_other_and_share_one_chain() {
     }
     let verified = another.verify_audit(None).await.unwrap();
     assert_eq!(verified.unwrap().sequence, 19);
+}
+
+#[tokio::test]
+async fn a_look_in_vain_is_no_commit_that_others_would_look_after() {
+    let test = TestStore::postgresql().await;
+    let commits = "SELECT commits FROM writer";
+    let before: i64 = test.scalar(commits).await;
+    assert!(test.lease(at(1)).await.is_none());
+    assert_eq!(test.scalar::<i64>(commits).await, before);
 }
 
 #[tokio::test]

@@ -312,6 +312,7 @@ mod tests {
             .lease(Leasing::alone(at(1), HOLD))
             .await
             .unwrap()
+            .work()
             .unwrap();
         store
             .complete(&leased.token, completion(at(1), &[]))

@@ -210,7 +210,7 @@ impl Dropping<'_> {
         let Some(row) = found else {
             return Ok(false);
         };
-        requests::remove(row.get("sequence")?, changes.connection)?;
+        requests::remove(row.get("sequence")?, changes)?;
         let entry = Entry {
             attempts: Some(row.get("attempts")?),
             ..self.entry(row.get("queue_id")?)
@@ -220,7 +220,7 @@ impl Dropping<'_> {
     }
 
     fn drop_delivery(&self, waiting: &Waiting, changes: &mut Changes<'_>) -> Result<(), Failure> {
-        deliveries::remove(waiting.row, changes.connection)?;
+        deliveries::remove(waiting.row, changes)?;
         let entry = Entry {
             target: Some(waiting.target.clone()),
             attempts: Some(waiting.attempts),

@@ -1,5 +1,5 @@
 //! Hands finished replies to Postfix, one target at a time. A session stays open only
-//! while there is work and no reply is refused. Distinguishes trouble with the target,
+//! while there is work, and a moment longer, and no reply is refused. Distinguishes trouble with the target,
 //! with the reply and with the port.
 
 use std::{
@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -31,6 +32,11 @@ use crate::{
 /// Refusals in a row, none of them for the address, after which the port counts as in
 /// trouble. A single refusal may be due to the reply.
 const REFUSALS_IN_A_ROW: u32 = 3;
+
+/// How long a session stays open without work, as with Postfix's own clients
+/// (`smtp_connection_cache_time_limit`). Postfix ends an idle one sooner or later, and the next
+/// reply would notice that only after it was sent.
+const SESSION_KEPT: Duration = Duration::from_secs(2);
 
 /// State shared by all tasks that hand replies over.
 #[derive(Default)]
@@ -95,11 +101,24 @@ impl Task for DeliverReplies {
         since: Idle,
         until: impl Future<Output = ()> + Send,
     ) -> Result<Option<Found<LeasedDelivery>>, StoreError> {
-        self.rest().await;
         let next = self.terms(worker);
         let terms = move || next.now();
+        if self.session.is_none() {
+            let waiting = worker.store.lease_delivery_when_due(since, terms, until);
+            return waiting.await;
+        }
+        let until = async {
+            tokio::select! {
+                () = until => {}
+                () = sleep(SESSION_KEPT) => {}
+            }
+        };
         let waiting = worker.store.lease_delivery_when_due(since, terms, until);
-        waiting.await
+        let found = waiting.await?;
+        if found.is_none() {
+            self.rest().await;
+        }
+        Ok(found)
     }
 
     async fn work(
@@ -129,8 +148,6 @@ impl Task for DeliverReplies {
         holding(worker.lease, renew, attempt).await
     }
 
-    /// Ends the session before idle time. Postfix would end it otherwise, and the next
-    /// reply would notice that only after it was sent.
     async fn rest(&mut self) {
         if let Some(session) = self.session.take() {
             session.quit().await;

@@ -221,11 +221,15 @@ fn with_crlf(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + text.len() / 32);
     for line in text.lines() {
         let line = line.trim_end_matches(['\r', ' ', '\t']);
-        out.extend(line.chars().map(|c| match c {
-            '\t' => c,
-            c if c.is_control() => ' ',
-            c => c,
-        }));
+        match line.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~')) {
+            // Nearly every line, and each help text is long.
+            true => out.push_str(line),
+            false => out.extend(line.chars().map(|c| match c {
+                '\t' => c,
+                c if c.is_control() => ' ',
+                c => c,
+            })),
+        }
         out.push_str("\r\n");
     }
     out

@@ -3,6 +3,7 @@
 //! batches it looks for commits of other processes. Knows no table.
 
 use std::io;
+use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -23,6 +24,13 @@ use crate::measures::{BATCH_SIZE, COMMIT_FAILURES, COMMIT_TIME};
 
 /// Changes that may wait, and so share a commit.
 pub(super) const QUEUE: usize = 128;
+
+/// Changes that are worth a commit: it costs little more than for one.
+const FULL_ENOUGH: usize = 8;
+
+/// Time for which fewer wait for others, if those before them had company. Postfix, which brings
+/// the requests and takes the replies, does in that time what it needs a processor for.
+const GATHERING: Duration = Duration::from_millis(2);
 
 /// Interval between looks for commits of others. A look reads shared memory, not the disk.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -62,8 +70,15 @@ impl Writer {
 
     fn run(mut self, mut waiting: mpsc::Receiver<Work>) {
         let mut taken = Vec::with_capacity(QUEUE);
+        let mut had_company = false;
         self.look_for_others();
         while waiting.blocking_recv_many(&mut taken, QUEUE) > 0 {
+            if had_company && taken.len() < FULL_ENOUGH {
+                thread::sleep(GATHERING);
+                let room = QUEUE - taken.len();
+                taken.extend(iter::from_fn(|| waiting.try_recv().ok()).take(room));
+            }
+            had_company = taken.len() > 1;
             let mut batch = Vec::with_capacity(taken.len());
             let mut is_to_look = false;
             for work in taken.drain(..) {

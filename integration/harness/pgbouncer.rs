@@ -19,6 +19,11 @@ pub struct Pgbouncer(Child);
 impl Pgbouncer {
     /// Listens at a socket beside the server's, to which it has so many connections.
     pub fn start(server: &Postgresql, connections: u32) -> Self {
+        Self::start_with(server, connections, "")
+    }
+
+    /// The same with further settings.
+    pub fn start_with(server: &Postgresql, connections: u32, further: &str) -> Self {
         let own = server.own();
         let (users, settings) = (own.join("users"), own.join("pgbouncer.ini"));
         fs::write(&users, format!("\"{DATABASE}\" \"\"\n")).expect("its users");
@@ -31,7 +36,8 @@ impl Pgbouncer {
              auth_type = trust\n\
              auth_file = {users}\n\
              pool_mode = transaction\n\
-             default_pool_size = {connections}\n",
+             default_pool_size = {connections}\n\
+             {further}\n",
             server = server.socket().display(),
             own = own.display(),
             users = users.display(),

@@ -48,3 +48,6 @@ mod away;
 
 /// Connections to the server that are cut.
 mod cut;
+
+/// Both behind one pooler.
+mod pooler;

@@ -13,7 +13,7 @@ use super::values::Bind;
 /// A connection to the database. `$1` in a statement is the first of the values beside it.
 pub(crate) enum Connection {
     Sqlite(SqliteConnection),
-    Postgresql(PostgresqlConnection),
+    Postgresql(Box<PostgresqlConnection>),
 }
 
 impl Connection {
@@ -33,7 +33,7 @@ impl Connection {
         };
         let mut connection = PostgresqlConnection::open(postgresql)?;
         durability::require(&mut connection)?;
-        Ok(Self::Postgresql(connection))
+        Ok(Self::Postgresql(Box::new(connection)))
     }
 
     /// Begins a transaction that changes something, alone among all that do. Several gateways

@@ -270,6 +270,11 @@ impl DatabaseError {
                 .is_some_and(|code| code.starts_with(INTEGRITY_CONSTRAINT))
     }
 
+    /// Whether a session does not know the name of a prepared statement, or knows it already.
+    pub(super) fn is_about_prepared_statement(&self) -> bool {
+        matches!(self.sqlstate(), Some("26000" | "42P05"))
+    }
+
     /// Whether the statement was interrupted.
     pub(super) fn is_interruption(&self) -> bool {
         self.sqlite_code() == Some(SQLITE_INTERRUPT)

@@ -2,18 +2,18 @@
 //! each answer, but never for ever.
 
 use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::TryStreamExt as _;
+use futures_util::{FutureExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 use tokio_postgres::types::{FromSql, ToSql, Type};
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::{Client, RowStream, SimpleQueryMessage};
 
+use super::prepared::{self, MARK, Prepared, PreparedStatements, Sending};
 use super::server;
 use super::settings::PostgresqlSettings;
 use crate::store::database::error::DatabaseError;
@@ -38,7 +38,10 @@ const MIGRATION: i64 = 0x4B4D_5347;
 
 /// A connection to PostgreSQL.
 pub(crate) struct PostgresqlConnection {
+    /// Stands before `prepared`, and so is dropped first. Otherwise each statement would be closed
+    /// by its name, behind a pooler perhaps in a session where it is another's.
     client: Client,
+    prepared: PreparedStatements,
     /// Moves the bytes while a thread waits. None once dropped.
     runtime: Option<Runtime>,
     /// Whether an answer did not come in time. Nothing more is asked then: each question would
@@ -56,6 +59,7 @@ impl PostgresqlConnection {
         let client = runtime.block_on(server::connect(settings))?;
         Ok(Self {
             client,
+            prepared: PreparedStatements::new()?,
             runtime: Some(runtime),
             is_lost: AtomicBool::new(false),
         })
@@ -65,16 +69,28 @@ impl PostgresqlConnection {
     /// `patience`, and each of its statements sees what they committed. If this process stops in
     /// the midst of it, the server ends it.
     pub(crate) fn begin(&mut self, patience: Duration) -> Result<Begun, DatabaseError> {
+        if let Some(claim) = self.prepared.claim() {
+            self.run(&claim)?;
+        }
         let asked = Timestamp::now();
         let begin = format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {}; {};
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {} {}; {};
              UPDATE writer SET commits = commits + 1 RETURNING commits, secrets,
                  (SELECT max(usable_from) FROM schema_version) AS usable_from,
-                 CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) AS now",
+                 CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) AS now,
+                 {MARK} AS mark",
+            self.prepared.renewal(),
             within(LONGEST_STATEMENT, IDLE),
             lock_within(patience),
         );
-        Begun::read(asked, &self.run_within(patience + BEYOND, &begin)?)
+        let rows = self.run_within(patience + BEYOND, &begin)?;
+        let mark: Option<String> = rows
+            .first()
+            .map(|row| row.get("mark"))
+            .transpose()?
+            .flatten();
+        self.prepared.begin(mark.as_deref());
+        Begun::read(asked, &rows)
     }
 
     /// Begins a transaction that reads everything as it is at one moment.
@@ -128,6 +144,9 @@ impl PostgresqlConnection {
         patience: Duration,
         statements: &str,
     ) -> Result<Vec<Row>, DatabaseError> {
+        if matches!(statements, "COMMIT" | "ROLLBACK") {
+            self.prepared.end();
+        }
         let messages = self.wait_within(patience, self.client.simple_query(statements))?;
         let mut rows = Vec::new();
         for message in messages {
@@ -151,8 +170,12 @@ impl PostgresqlConnection {
         values: &[&dyn Bind],
     ) -> Result<u64, DatabaseError> {
         let values = bound(values);
-        let parameters: Vec<_> = values.iter().map(parameter).collect();
-        self.wait(self.client.execute_typed(statement, &parameters))
+        let Some(prepared) = self.prepared(statement, &values)? else {
+            let parameters: Vec<_> = values.iter().map(typed).collect();
+            return self.wait(self.client.execute_typed(statement, &parameters));
+        };
+        let parameters = values.iter().map(parameter);
+        self.wait(self.client.execute_raw(&prepared.statement, parameters))
     }
 
     /// Gives each row to `take`.
@@ -163,11 +186,20 @@ impl PostgresqlConnection {
         take: &mut dyn FnMut(Row) -> Result<(), DatabaseError>,
     ) -> Result<(), DatabaseError> {
         let values = bound(values);
-        let parameters = values.iter().map(parameter);
-        let rows = self.wait(self.client.query_typed_raw(statement, parameters))?;
+        let prepared = self.prepared(statement, &values)?;
+        let rows = match &prepared {
+            Some(prepared) => {
+                let parameters = values.iter().map(parameter);
+                self.wait(self.client.query_raw(&prepared.statement, parameters))?
+            }
+            None => {
+                let parameters = values.iter().map(typed);
+                self.wait(self.client.query_typed_raw(statement, parameters))?
+            }
+        };
+        let mut columns = prepared.map(|prepared| prepared.columns);
         let mut rows = pin!(rows);
-        let mut columns: Option<Arc<[String]>> = None;
-        while let Some(row) = self.wait(rows.try_next())? {
+        while let Some(row) = self.next(rows.as_mut())? {
             let columns = columns.get_or_insert_with(|| {
                 let names = row.columns().iter().map(|column| column.name().to_owned());
                 names.collect()
@@ -180,6 +212,38 @@ impl PostgresqlConnection {
             })?;
         }
         Ok(())
+    }
+
+    /// The next row. Most came with the one before, and need no wait.
+    fn next(
+        &self,
+        mut rows: Pin<&mut RowStream>,
+    ) -> Result<Option<tokio_postgres::Row>, DatabaseError> {
+        match rows.try_next().now_or_never() {
+            Some(row) => Ok(row?),
+            None => self.wait(rows.try_next()),
+        }
+    }
+
+    /// The statement as the server keeps it, if it does.
+    fn prepared(
+        &mut self,
+        statement: &str,
+        values: &[Bound<'_>],
+    ) -> Result<Option<Prepared>, DatabaseError> {
+        let types = || values.iter().map(Bound::kind);
+        let prepared = match self.prepared.sending(statement) {
+            Sending::Whole => return Ok(None),
+            Sending::ByName(prepared) => prepared,
+            Sending::ToPrepare => {
+                let types: Vec<_> = types().collect();
+                let made = self.wait(self.client.prepare_typed(statement, &types))?;
+                self.prepared.keep(statement, made)
+            }
+        };
+        // Elsewhere the same statement may have values of other types.
+        let is_alike = prepared.statement.params().iter().cloned().eq(types());
+        Ok(Some(prepared).filter(|_| is_alike))
     }
 
     fn wait<T>(
@@ -200,7 +264,10 @@ impl PostgresqlConnection {
         };
         let answer = runtime.block_on(async { timeout(patience, answer).await });
         self.is_lost.store(answer.is_err(), Ordering::Relaxed);
-        Ok(answer.map_err(|_| DatabaseError::no_answer(patience))??)
+        let answer = answer.map_err(|_| DatabaseError::no_answer(patience))?;
+        answer
+            .map_err(DatabaseError::from)
+            .inspect_err(prepared::heed)
     }
 }
 
@@ -274,12 +341,26 @@ fn bound<'a>(values: &'a [&dyn Bind]) -> Vec<Bound<'a>> {
     values.iter().map(bound).collect()
 }
 
-fn parameter<'a>(value: &'a Bound<'_>) -> (&'a (dyn ToSql + Sync), Type) {
-    match value {
-        Bound::Integer(value) => (value, Type::INT8),
-        Bound::Text(value) => (value, Type::TEXT),
-        Bound::Bytes(value) => (value, Type::BYTEA),
+impl Bound<'_> {
+    fn kind(&self) -> Type {
+        match self {
+            Self::Integer(_) => Type::INT8,
+            Self::Text(_) => Type::TEXT,
+            Self::Bytes(_) => Type::BYTEA,
+        }
     }
+}
+
+fn parameter<'a>(value: &'a Bound<'_>) -> &'a (dyn ToSql + Sync) {
+    match value {
+        Bound::Integer(value) => value,
+        Bound::Text(value) => value,
+        Bound::Bytes(value) => value,
+    }
+}
+
+fn typed<'a>(value: &'a Bound<'_>) -> (&'a (dyn ToSql + Sync), Type) {
+    (parameter(value), value.kind())
 }
 
 impl<'a> FromSql<'a> for Cell {

@@ -2,6 +2,7 @@
 
 mod connection;
 pub(super) mod durability;
+mod prepared;
 pub(super) mod schema;
 mod server;
 mod settings;

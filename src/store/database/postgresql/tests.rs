@@ -15,6 +15,20 @@ use crate::store::{Accepted, NewRequest, Store, StoreError};
 const TERMINATE: &str = "SELECT CAST(count(pg_terminate_backend(pid)) AS BIGINT)
     FROM pg_stat_activity WHERE usename = current_user AND pid <> pg_backend_pid()";
 
+/// Statements that the writer's session keeps, and how often they were run.
+async fn prepared(store: &Store) -> (i64, i64) {
+    let change = store.change(|changes| {
+        let row = changes.connection.one(
+            "SELECT count(*) AS kept,
+                 CAST(COALESCE(sum(generic_plans + custom_plans), 0) AS BIGINT) AS run
+             FROM pg_prepared_statements",
+            &[],
+        )?;
+        Ok((row.get("kept")?, row.get("run")?))
+    });
+    change.await.unwrap()
+}
+
 async fn refusal(test: &TestStore) -> String {
     let opened = Store::open(&test.settings, Some(chain_key())).await;
     opened.err().unwrap().to_string()
@@ -63,6 +77,51 @@ async fn a_connection_lost_in_a_transaction_fails_for_it_alone() {
         1
     );
     assert_eq!(test.store.accept(request(1)).await.unwrap(), Accepted::New);
+}
+
+#[tokio::test]
+async fn statements_that_are_run_again_are_prepared() {
+    let test = TestStore::postgresql().await;
+    for number in 1..4 {
+        test.store.accept(request(number)).await.unwrap();
+    }
+    let (kept, run) = prepared(&test.store).await;
+    assert!(
+        kept > 3 && run >= kept,
+        "{kept} statements, run {run} times"
+    );
+    test.store.accept(request(4)).await.unwrap();
+    let (kept_then, run_then) = prepared(&test.store).await;
+    assert!(run_then >= run + kept, "run {run_then} times");
+    assert!(
+        kept_then <= kept + 1,
+        "{kept_then} statements, {kept} before"
+    );
+}
+
+/// As behind a pooler that gives the connection another session.
+#[tokio::test]
+async fn no_statement_is_run_by_name_once_the_session_is_another() {
+    let test = TestStore::postgresql().await;
+    for number in 1..4 {
+        test.store.accept(request(number)).await.unwrap();
+    }
+    let (kept, _) = prepared(&test.store).await;
+    let mark = "SELECT set_config('kms_gateway.session', $1, false)";
+    let remark = async |mark_to: &'static str| {
+        let change = test
+            .store
+            .change(move |changes| Ok(changes.connection.scalar::<String>(mark, &[&mark_to])?));
+        change.await.unwrap()
+    };
+    remark("another").await;
+    let (_, run) = prepared(&test.store).await;
+    test.store.accept(request(4)).await.unwrap();
+    assert_eq!(prepared(&test.store).await, (kept, run));
+    // Whatever the session kept may be another's by now.
+    remark("").await;
+    test.store.accept(request(5)).await.unwrap();
+    assert_eq!(prepared(&test.store).await, (kept, run));
 }
 
 #[tokio::test]

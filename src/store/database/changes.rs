@@ -47,11 +47,11 @@ pub(super) enum Work {
 pub(super) async fn submit<T, F>(inbox: &Inbox, apply: F) -> Result<T, StoreError>
 where
     T: Send + 'static,
-    F: FnOnce(&mut Changes<'_>) -> Result<T, Failure> + Send + 'static,
+    F: FnMut(&mut Changes<'_>) -> Result<T, Failure> + Send + 'static,
 {
     let (answer_to, answer) = oneshot::channel();
     let job = Waiting {
-        apply: Some(apply),
+        apply,
         applied: None,
         due: Due::default(),
         answer_to,
@@ -65,7 +65,8 @@ where
 
 /// A change together with the way back to its caller.
 pub(super) trait Job: Send {
-    /// Applies the change and keeps the answer back.
+    /// Applies the change and keeps the answer back. After a rollback it is applied again, and only
+    /// the second answer counts.
     fn apply(&mut self, changes: &mut Changes<'_>);
 
     fn failure(&self) -> Option<&Failure>;
@@ -77,7 +78,7 @@ pub(super) trait Job: Send {
 }
 
 struct Waiting<T, F> {
-    apply: Option<F>,
+    apply: F,
     applied: Option<Result<T, Failure>>,
     due: Due,
     answer_to: oneshot::Sender<Result<T, StoreError>>,
@@ -86,13 +87,11 @@ struct Waiting<T, F> {
 impl<T, F> Job for Waiting<T, F>
 where
     T: Send,
-    F: FnOnce(&mut Changes<'_>) -> Result<T, Failure> + Send,
+    F: FnMut(&mut Changes<'_>) -> Result<T, Failure> + Send,
 {
     fn apply(&mut self, changes: &mut Changes<'_>) {
-        if let Some(apply) = self.apply.take() {
-            self.applied = Some(apply(changes));
-            self.due = changes.due;
-        }
+        self.applied = Some((self.apply)(changes));
+        self.due = changes.due;
     }
 
     fn failure(&self) -> Option<&Failure> {

@@ -179,6 +179,14 @@ impl Connection {
         }
     }
 
+    /// A number that grows with each change of a row in a transaction.
+    pub(super) fn changes(&self) -> u64 {
+        match self {
+            Self::Sqlite(connection) => connection.changes(),
+            Self::Postgresql(connection) => connection.changes(),
+        }
+    }
+
     /// Gives each row of a statement to `take`, one after the other.
     pub(crate) fn each(
         &mut self,

@@ -182,11 +182,12 @@ impl Store {
         self.chain_key.clone()
     }
 
-    /// Makes a change, whole or not at all, and waits for its commit.
+    /// Makes a change, whole or not at all, and waits for its commit. `apply` may run twice. What
+    /// it changed the first time is undone before.
     pub(crate) async fn change<T, F>(&self, apply: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Changes<'_>) -> Result<T, Failure> + Send + 'static,
+        F: FnMut(&mut Changes<'_>) -> Result<T, Failure> + Send + 'static,
     {
         let inbox = self
             .inbox

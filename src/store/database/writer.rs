@@ -179,14 +179,20 @@ impl Writer {
     }
 
     fn transact(
-        &self,
+        &mut self,
         connection: &mut Connection,
         batch: &mut [Box<dyn Job>],
     ) -> Result<(), Failure> {
-        match batch {
-            [alone] => self.apply_alone(alone.as_mut(), connection),
-            several => self.apply_all(several, connection),
+        if let [alone] = batch {
+            return self.apply_alone(alone.as_mut(), connection);
         }
+        if let Some(failure) = self.apply_all(batch, connection) {
+            undo("ROLLBACK", failure, connection)?;
+            let begun = connection.begin(&self.settings)?;
+            self.heed(begun)?;
+            self.apply_apart(batch, connection)?;
+        }
+        Ok(connection.run("COMMIT")?)
     }
 
     /// Needs no savepoint, as the job is alone in its transaction.
@@ -198,9 +204,30 @@ impl Writer {
         }
     }
 
-    /// Applies each job in a savepoint, so that its failure leaves the others alone. The commit
-    /// ends the last.
-    fn apply_all(
+    /// Applies the jobs without savepoints, for which SQLite copies each page that a job changes. A
+    /// job that is refused before it changes anything leaves the others alone. Returns any other
+    /// failure. Nothing may be committed then.
+    fn apply_all<'a>(
+        &self,
+        batch: &'a mut [Box<dyn Job>],
+        connection: &mut Connection,
+    ) -> Option<&'a Failure> {
+        for job in batch {
+            let before = connection.changes();
+            self.apply(job.as_mut(), connection);
+            let is_unchanged = connection.changes() == before;
+            if let Some(failure) = job.failure()
+                && !(is_unchanged && failure.is_refusal())
+            {
+                return job.failure();
+            }
+        }
+        None
+    }
+
+    /// Applies each job in a savepoint, so that its failure leaves the others alone whatever it
+    /// changed. The commit ends the last savepoint.
+    fn apply_apart(
         &self,
         batch: &mut [Box<dyn Job>],
         connection: &mut Connection,
@@ -214,7 +241,7 @@ impl Writer {
                 Some(failure) => undo("ROLLBACK TO job", failure, connection)?,
             }
         }
-        Ok(connection.run("COMMIT")?)
+        Ok(())
     }
 
     fn apply(&self, job: &mut dyn Job, connection: &mut Connection) {

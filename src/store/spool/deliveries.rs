@@ -67,8 +67,8 @@ impl Store {
         port: SocketAddr,
     ) -> Result<Option<LeasedDelivery>, StoreError> {
         let port = self.reply_port(port);
-        self.change(move |changes| Lease { leasing, port }.apply(changes))
-            .await
+        let lease = Lease { leasing, port };
+        self.change(move |changes| lease.apply(changes)).await
     }
 
     /// Renews the lease of a delivery, as [`Store::renew`] does that of a request.
@@ -142,7 +142,7 @@ struct Lease {
 }
 
 impl Lease {
-    fn apply(self, changes: &mut Changes<'_>) -> Result<Option<LeasedDelivery>, Failure> {
+    fn apply(&self, changes: &mut Changes<'_>) -> Result<Option<LeasedDelivery>, Failure> {
         while let Some((leased, trial)) = self.lease(changes.connection)? {
             let row = leased.get("sequence")?;
             if self.leasing.is_in_work(row) {

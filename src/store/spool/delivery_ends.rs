@@ -43,7 +43,7 @@ impl Store {
         self.change(move |changes| {
             remember(row, changes.connection)?;
             let ended = remove(row, changes.connection)?;
-            changes.audit(entry)?;
+            changes.audit(entry.clone())?;
             Ok(ended)
         })
         .await
@@ -65,7 +65,7 @@ impl Store {
             remove(token.row, changes.connection)?;
             let entry = Entry {
                 result: result_of(held.is_notice),
-                detail: Some(detail),
+                detail: Some(detail.clone()),
                 attempts: Some(token.lease),
                 ..held.entry(at, Event::Undeliverable)
             };
@@ -105,7 +105,7 @@ impl Store {
         reason: &str,
     ) -> Result<Vec<GivenUp>, StoreError> {
         let reason = reason.to_owned();
-        self.change(move |changes| give_up(completed_before, at, reason, changes))
+        self.change(move |changes| give_up(completed_before, at, &reason, changes))
             .await
     }
 }
@@ -188,7 +188,7 @@ const GIVEN_UP_AT_ONCE: u32 = 50;
 fn give_up(
     completed_before: Timestamp,
     at: Timestamp,
-    reason: String,
+    reason: &str,
     changes: &mut Changes<'_>,
 ) -> Result<Vec<GivenUp>, Failure> {
     // By the age of the request, which has an index and is no less than that of the reply.
@@ -216,7 +216,7 @@ fn give_up(
             request_id: Some(given_up.request_id.to_string()),
             queue_id: Some(given_up.queue_id.clone()),
             target: Some(given_up.target.clone()),
-            detail: Some(reason.clone()),
+            detail: Some(reason.to_owned()),
             attempts: Some(row.get("attempts")?),
             ..Entry::new(at, Event::Undeliverable)
         };

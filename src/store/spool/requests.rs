@@ -89,7 +89,7 @@ impl Store {
         reason: &str,
     ) -> Result<bool, StoreError> {
         let (token, reason) = (*token, reason.to_owned());
-        self.change(move |changes| postpone(token, at, until, reason, changes))
+        self.change(move |changes| postpone(token, at, until, &reason, changes))
             .await
     }
 }
@@ -241,7 +241,7 @@ fn postpone(
     token: LeaseToken<LeasedRequest>,
     at: Timestamp,
     until: Timestamp,
-    reason: String,
+    reason: &str,
     changes: &mut Changes<'_>,
 ) -> Result<bool, Failure> {
     let Some(held) = Held::by(token, changes.connection)? else {
@@ -252,11 +252,11 @@ fn postpone(
         &[&at, &until, &token.row],
     )?;
     let (of, attempt) = (Of::Request(token.row), token.lease);
-    troubles::note(of, attempt, at, &reason, changes.connection)?;
+    troubles::note(of, attempt, at, reason, changes.connection)?;
     // An outage costs the audit log one entry for each request.
     if !held.was_put_off {
         let mut entry = held.of.entry(at, Event::Postponed);
-        entry.reason = Some(reason);
+        entry.reason = Some(reason.to_owned());
         changes.audit(entry)?;
     }
     Ok(true)

@@ -44,6 +44,7 @@ pub(crate) struct PostgresqlConnection {
     /// Whether an answer did not come in time. Nothing more is asked then: each question would
     /// cost the same wait once more.
     is_lost: AtomicBool,
+    changes: u64,
 }
 
 impl PostgresqlConnection {
@@ -58,6 +59,7 @@ impl PostgresqlConnection {
             client,
             runtime: Some(runtime),
             is_lost: AtomicBool::new(false),
+            changes: 0,
         })
     }
 
@@ -131,6 +133,10 @@ impl PostgresqlConnection {
         let messages = self.wait_within(patience, self.client.simple_query(statements))?;
         let mut rows = Vec::new();
         for message in messages {
+            if let SimpleQueryMessage::CommandComplete(changed) = message {
+                self.changes += changed;
+                continue;
+            }
             let SimpleQueryMessage::Row(row) = message else {
                 continue;
             };
@@ -152,7 +158,15 @@ impl PostgresqlConnection {
     ) -> Result<u64, DatabaseError> {
         let values = bound(values);
         let parameters: Vec<_> = values.iter().map(parameter).collect();
-        self.wait(self.client.execute_typed(statement, &parameters))
+        let changed = self.wait(self.client.execute_typed(statement, &parameters))?;
+        self.changes += changed;
+        Ok(changed)
+    }
+
+    /// How many rows the connection has changed. Rows that anything but a SELECT returns count as
+    /// changed.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Gives each row to `take`.
@@ -167,7 +181,9 @@ impl PostgresqlConnection {
         let rows = self.wait(self.client.query_typed_raw(statement, parameters))?;
         let mut rows = pin!(rows);
         let mut columns: Option<Arc<[String]>> = None;
+        let is_change = !statement.starts_with("SELECT");
         while let Some(row) = self.wait(rows.try_next())? {
+            self.changes += u64::from(is_change);
             let columns = columns.get_or_insert_with(|| {
                 let names = row.columns().iter().map(|column| column.name().to_owned());
                 names.collect()

@@ -42,11 +42,13 @@ async fn a_connection_lost_in_a_transaction_fails_for_it_alone() {
     let (begun, has_begun) = oneshot::channel();
     let (release, end) = oneshot::channel::<()>();
     let store = test.store.clone();
+    let mut once = Some((begun, end));
     let lost = tokio::spawn(async move {
         let change = store.change(move |changes| {
             changes
                 .connection
                 .execute("DELETE FROM kms_revision", &[])?;
+            let (begun, end) = once.take().unwrap();
             begun.send(()).unwrap();
             end.blocking_recv().unwrap();
             Ok(changes.connection.scalar::<i64>("SELECT 1", &[])?)
@@ -75,8 +77,10 @@ async fn a_lock_held_too_long_is_an_error_that_names_the_remedy() {
     let (begun, has_begun) = oneshot::channel();
     let (release, end) = oneshot::channel::<()>();
     let store = test.store.clone();
+    let mut once = Some((begun, end));
     let holding = tokio::spawn(async move {
         let change = store.change(move |_| {
+            let (begun, end) = once.take().unwrap();
             begun.send(()).unwrap();
             end.blocking_recv().unwrap();
             Ok(())

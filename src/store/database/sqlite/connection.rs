@@ -100,6 +100,11 @@ impl SqliteConnection {
         Ok(statement.raw_execute()? as u64)
     }
 
+    /// How many rows the connection has changed.
+    pub(crate) fn changes(&self) -> u64 {
+        self.0.total_changes()
+    }
+
     /// Gives each row to `take`. Reads to the end: what a statement changes beside the rows that it
     /// gives is changed then.
     pub(crate) fn each(

@@ -313,13 +313,12 @@ fn insert(
     let targets: Vec<String> = targets.map(ToString::to_string).collect();
     let network = request.network.map(|network| network.to_string());
     let size = request.message.len() as i64;
-    let sequence: i64 = connection.scalar(
+    let sequence = connection.insert(
         "INSERT INTO requests (id, accepted_at, queue_id, reverse_path, client, sender, size,
              waits_since, waits_until, notified, rule, service, gateway, targets, target, requester,
              network, turn)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $2, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-             CASE WHEN EXISTS (SELECT 1 FROM requests WHERE sender = $6) THEN 0 ELSE 1 END)
-         RETURNING sequence",
+             CASE WHEN EXISTS (SELECT 1 FROM requests WHERE sender = $6) THEN 0 ELSE 1 END)",
         &[
             &Text(request.id),
             &request.accepted_at,

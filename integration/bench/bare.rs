@@ -7,7 +7,7 @@
 //!
 //! It leaves out all that decides. It looks for no duplicate, reads no allowance, bound or free
 //! space, forgets nothing, and calculates no link of the audit chain: its rows are finished before
-//! the clock runs. It has no savepoint either, as no request of a group may fail by itself.
+//! the clock runs.
 
 use std::{
     path::Path,

@@ -163,7 +163,9 @@ impl TestStore {
 
     /// Appends an audit entry, which is never counted.
     pub(crate) async fn append(&self, entry: Entry) {
-        let appended = self.store.change(|changes| changes.audit(entry));
+        let appended = self
+            .store
+            .change(move |changes| changes.audit(entry.clone()));
         appended.await.unwrap();
     }
 

@@ -55,7 +55,7 @@ struct AnswerRequests {
 
 impl AnswerRequests {
     /// The terms of the next lease. New requests and old ones go in turn.
-    fn terms(&mut self, worker: &Worker) -> impl FnOnce() -> Leasing<LeasedRequest> + use<> {
+    fn terms(&mut self, worker: &Worker) -> impl Fn() -> Leasing<LeasedRequest> + use<> {
         self.first = self.first.other();
         let terms = worker.terms(&self.in_work, self.first);
         move || {
@@ -201,7 +201,7 @@ impl Worker {
     async fn answer(
         &self,
         leased: &LeasedRequest,
-        terms: Option<impl FnOnce() -> Leasing<LeasedRequest> + Send + 'static>,
+        terms: Option<impl Fn() -> Leasing<LeasedRequest> + Send + 'static>,
     ) -> Result<(Completed, Option<Found<LeasedRequest>>), StoreError> {
         let now = self.clock.now();
         let answering = self.answering.borrow().clone();

@@ -35,7 +35,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.change(move |changes| {
             room::require(0, changes)?;
-            note_by_network(entry, network, changes)
+            note_by_network(&entry, network, changes)
         })
         .await
     }
@@ -43,7 +43,7 @@ impl Store {
     /// Appends or counts the audit entry of rejected mail. All entries of a rule are one kind. They
     /// may use the reserve of the file system.
     pub(crate) async fn note_rejected(&self, entry: Entry) -> Result<(), StoreError> {
-        self.change(|changes| note(rule(&entry).to_owned(), entry, changes))
+        self.change(move |changes| note(rule(&entry), &entry, changes))
             .await
     }
 
@@ -55,27 +55,27 @@ impl Store {
 
 /// Appends an entry, or counts it with those of its rule and client network.
 pub(crate) fn note_by_network(
-    entry: Entry,
+    entry: &Entry,
     network: Option<ClientNetwork>,
     changes: &mut Changes<'_>,
 ) -> Result<(), Failure> {
     let mut kind = match network {
-        Some(network) => format!("{} {network}", rule(&entry)),
-        None => rule(&entry).to_owned(),
+        Some(network) => format!("{} {network}", rule(entry)),
+        None => rule(entry).to_owned(),
     };
     // The entry of a duplicate names the request that it is a copy of.
     if let (Event::Duplicate, Some(original)) = (entry.event, &entry.request_id) {
         kind = format!("{kind} {original}");
     }
     // A rule that is counted as a whole needs no place among its networks.
-    let is_whole_rule = kind == rule(&entry);
+    let is_whole_rule = kind == rule(entry);
+    let mut entry = entry.clone();
     if is_whole_rule || is_by_itself(&kind, rule(&entry), changes.connection)? {
-        let network = network.map(|network| network.to_string());
-        return note(kind, Entry { network, ..entry }, changes);
+        entry.network = network.map(|network| network.to_string());
+        return note(&kind, &entry, changes);
     }
-    let others = format!("{} {OTHERS}", rule(&entry));
-    let network = Some(OTHERS.to_owned());
-    note(others, Entry { network, ..entry }, changes)
+    entry.network = Some(OTHERS.to_owned());
+    note(&format!("{} {OTHERS}", rule(&entry)), &entry, changes)
 }
 
 /// The rule that decided, or the event if none did.
@@ -98,7 +98,7 @@ fn is_by_itself(
     )
 }
 
-fn note(kind: String, entry: Entry, changes: &mut Changes<'_>) -> Result<(), Failure> {
+fn note(kind: &str, entry: &Entry, changes: &mut Changes<'_>) -> Result<(), Failure> {
     let row = changes.connection.optional(
         "SELECT kind, since, counted, entry FROM audit_counts WHERE kind = $1",
         &[&kind],
@@ -106,7 +106,7 @@ fn note(kind: String, entry: Entry, changes: &mut Changes<'_>) -> Result<(), Fai
     let now = entry.time;
     let mut count = match row {
         None => Count {
-            kind,
+            kind: kind.to_owned(),
             since: now,
             counted: 0,
             entry: String::new(),
@@ -124,6 +124,7 @@ fn note(kind: String, entry: Entry, changes: &mut Changes<'_>) -> Result<(), Fai
     if count.first {
         // The network belongs to a count only.
         let network = None;
+        let entry = entry.clone();
         changes.audit(Entry { network, ..entry })?;
     } else {
         count.counted += 1;

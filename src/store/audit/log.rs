@@ -300,7 +300,9 @@ mod tests {
         settings.node = "mx1".to_owned();
         let named = Store::open(&settings, Some(chain_key())).await.unwrap();
         let entry = Entry::new(at(6), Event::Judged);
-        let appended = named.change(|changes| changes.audit(entry)).await;
+        let appended = named
+            .change(move |changes| changes.audit(entry.clone()))
+            .await;
         appended.unwrap();
         named.close().await;
         let entries = test.store.audit_entries(5, 2).await.unwrap();

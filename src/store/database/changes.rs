@@ -20,7 +20,7 @@ pub(crate) struct Changes<'a> {
     pub(crate) due: Due,
     /// All that had fallen due before.
     pub(crate) arrived: Due,
-    /// Whether the change is a look for work that found none: there is nothing to commit.
+    /// Whether the change is a look for work that found none.
     pub(crate) found_nothing: bool,
 }
 
@@ -63,7 +63,7 @@ pub(super) enum Work {
 pub(super) async fn submit<T, F>(inbox: &Inbox, apply: F) -> Result<T, StoreError>
 where
     T: Send + 'static,
-    F: FnOnce(&mut Changes<'_>) -> Result<T, Failure> + Send + 'static,
+    F: FnMut(&mut Changes<'_>) -> Result<T, Failure> + Send + 'static,
 {
     let (job, answer) = job(apply);
     inbox
@@ -75,9 +75,9 @@ where
 
 /// A look for work, as a change.
 pub(super) fn looking<T>(
-    look: impl FnOnce(&mut Changes<'_>) -> Result<Found<T>, Failure>,
-) -> impl FnOnce(&mut Changes<'_>) -> Result<Found<T>, Failure> {
-    |changes| {
+    mut look: impl FnMut(&mut Changes<'_>) -> Result<Found<T>, Failure>,
+) -> impl FnMut(&mut Changes<'_>) -> Result<Found<T>, Failure> {
+    move |changes| {
         let found = look(changes)?;
         changes.found_nothing = matches!(found, Found::Nothing(_));
         Ok(found)
@@ -88,11 +88,11 @@ pub(super) fn looking<T>(
 pub(super) fn job<T, F>(apply: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T, StoreError>>)
 where
     T: Send + 'static,
-    F: FnOnce(&mut Changes<'_>) -> Result<T, Failure> + Send + 'static,
+    F: FnMut(&mut Changes<'_>) -> Result<T, Failure> + Send + 'static,
 {
     let (answer_to, answer) = oneshot::channel();
     let job = Waiting {
-        apply: Some(apply),
+        apply,
         applied: None,
         due: Due::default(),
         found_nothing: false,
@@ -103,7 +103,8 @@ where
 
 /// A change together with the way back to its caller.
 pub(super) trait Job: Send {
-    /// Applies the change and keeps the answer back.
+    /// Applies the change and keeps the answer back. After a rollback it is applied again, and only
+    /// the second answer counts.
     fn apply(&mut self, changes: &mut Changes<'_>);
 
     fn failure(&self) -> Option<&Failure>;
@@ -118,7 +119,7 @@ pub(super) trait Job: Send {
 }
 
 struct Waiting<T, F> {
-    apply: Option<F>,
+    apply: F,
     applied: Option<Result<T, Failure>>,
     due: Due,
     found_nothing: bool,
@@ -128,14 +129,12 @@ struct Waiting<T, F> {
 impl<T, F> Job for Waiting<T, F>
 where
     T: Send,
-    F: FnOnce(&mut Changes<'_>) -> Result<T, Failure> + Send,
+    F: FnMut(&mut Changes<'_>) -> Result<T, Failure> + Send,
 {
     fn apply(&mut self, changes: &mut Changes<'_>) {
-        if let Some(apply) = self.apply.take() {
-            self.applied = Some(apply(changes));
-            self.due = changes.due;
-            self.found_nothing = changes.found_nothing;
-        }
+        self.applied = Some((self.apply)(changes));
+        self.due = changes.due;
+        self.found_nothing = changes.found_nothing;
     }
 
     fn failure(&self) -> Option<&Failure> {

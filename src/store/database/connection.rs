@@ -179,6 +179,28 @@ impl Connection {
         }
     }
 
+    /// Runs an INSERT of one row into a table that numbers its rows in the column `sequence`. Returns
+    /// the number.
+    pub(crate) fn insert(
+        &mut self,
+        statement: &str,
+        values: &[&dyn Bind],
+    ) -> Result<i64, DatabaseError> {
+        match self {
+            // For RETURNING, SQLite keeps a copy of each page that the statement changes.
+            Self::Sqlite(connection) => connection.insert(statement, values),
+            Self::Postgresql(_) => self.scalar(&format!("{statement} RETURNING sequence"), values),
+        }
+    }
+
+    /// A number that grows with each change of a row in a transaction.
+    pub(super) fn changes(&self) -> u64 {
+        match self {
+            Self::Sqlite(connection) => connection.changes(),
+            Self::Postgresql(connection) => connection.changes(),
+        }
+    }
+
     /// Gives each row of a statement to `take`, one after the other.
     pub(crate) fn each(
         &mut self,

@@ -425,6 +425,14 @@ impl Failure {
         matches!(self, Self::Database(error) if error.is_busy())
     }
 
+    /// Whether the database works and the change was refused for another reason.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Full { .. } | Self::Crowded(_) | Self::NoRoom(_) | Self::NoChainKey => true,
+            Self::Database(_) | Self::SecretsChanged | Self::Schema(_) => false,
+        }
+    }
+
     /// Whether the connection must be closed. It is still good after a lock held by another process
     /// and after a row that breaks a constraint.
     pub(crate) fn spoils_connection(&self) -> bool {

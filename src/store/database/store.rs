@@ -188,11 +188,12 @@ impl Store {
         self.chain_key.clone()
     }
 
-    /// Makes a change, whole or not at all, and waits for its commit.
+    /// Makes a change, whole or not at all, and waits for its commit. `apply` may run twice. What
+    /// it changed the first time is undone before.
     pub(crate) async fn change<T, F>(&self, apply: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Changes<'_>) -> Result<T, Failure> + Send + 'static,
+        F: FnMut(&mut Changes<'_>) -> Result<T, Failure> + Send + 'static,
     {
         let inbox = self
             .inbox
@@ -206,7 +207,7 @@ impl Store {
     pub(crate) async fn look<T, F>(&self, look: F) -> Result<Found<T>, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Changes<'_>) -> Result<Found<T>, Failure> + Send + 'static,
+        F: FnMut(&mut Changes<'_>) -> Result<Found<T>, Failure> + Send + 'static,
     {
         self.change(changes::looking(look)).await
     }
@@ -223,7 +224,7 @@ impl Store {
     ) -> Result<Option<Found<T>>, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Changes<'_>) -> Result<Found<T>, Failure> + Send + 'static,
+        F: FnMut(&mut Changes<'_>) -> Result<Found<T>, Failure> + Send + 'static,
     {
         let (job, mut answer) = changes::job(changes::looking(look));
         let Some(place) = self.arrivals.wait(kind, since, job) else {

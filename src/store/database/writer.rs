@@ -204,14 +204,23 @@ impl Writer {
     }
 
     fn transact(
-        &self,
+        &mut self,
         connection: &mut Connection,
         batch: &mut Vec<Box<dyn Job>>,
         due: Due,
     ) -> Result<Ended, Failure> {
-        self.apply_all(batch, due, connection)?;
-        let changed = |job: &Box<dyn Job>| job.failure().is_none() && !job.found_nothing();
-        if !batch.iter().any(changed) {
+        let mut before = connection.changes();
+        if let Err(failure) = self.apply_all(batch, due, Self::apply, connection) {
+            undo("ROLLBACK", &failure, connection)?;
+            if batch.len() == 1 {
+                return Ok(Ended::Undone);
+            }
+            let begun = connection.begin(&self.settings)?;
+            let due = self.heed(begun, due)?;
+            before = connection.changes();
+            self.apply_all(batch, due, Self::apply_apart, connection)?;
+        }
+        if connection.changes() == before {
             connection.run("ROLLBACK")?;
             return Ok(Ended::Undone);
         }
@@ -224,10 +233,11 @@ impl Writer {
         &self,
         batch: &mut Vec<Box<dyn Job>>,
         mut due: Due,
+        apply: impl Fn(&Self, &mut dyn Job, &mut Connection) -> Result<(), Failure>,
         connection: &mut Connection,
     ) -> Result<(), Failure> {
         for job in batch.iter_mut() {
-            self.apply(job.as_mut(), connection)?;
+            apply(self, job.as_mut(), connection)?;
             due += job.due();
         }
         self.arrivals.count(due);
@@ -236,7 +246,7 @@ impl Writer {
                 let Some(mut job) = self.arrivals.next(kind) else {
                     break;
                 };
-                let applied = self.apply(job.as_mut(), connection);
+                let applied = apply(self, job.as_mut(), connection);
                 let found_nothing = job.found_nothing();
                 batch.push(job);
                 applied?;
@@ -248,16 +258,29 @@ impl Writer {
         Ok(())
     }
 
-    /// Applies a job in a savepoint, so that its failure leaves the others alone.
+    /// Applies a job without a savepoint, for which SQLite copies each page that the job changes. A
+    /// job that is refused before it changes anything leaves the others alone. After any other
+    /// failure nothing may be committed.
     fn apply(&self, job: &mut dyn Job, connection: &mut Connection) -> Result<(), Failure> {
-        connection.run("SAVEPOINT job")?;
+        let before = connection.changes();
         let chain_key = self.chain_key.as_deref();
         let mut changes = Changes::on(connection, &self.settings, chain_key);
         changes.arrived = self.arrivals.arrived();
         job.apply(&mut changes);
+        let is_unchanged = connection.changes() == before;
         match job.failure() {
-            None => Ok(connection.run("RELEASE job")?),
-            Some(failure) => undo(failure, connection),
+            Some(failure) if !(is_unchanged && failure.is_refusal()) => Err(failure.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Applies a job in a savepoint, so that its failure leaves the others alone whatever it
+    /// changed.
+    fn apply_apart(&self, job: &mut dyn Job, connection: &mut Connection) -> Result<(), Failure> {
+        connection.run("SAVEPOINT job")?;
+        match self.apply(job, connection) {
+            Ok(()) => Ok(connection.run("RELEASE job")?),
+            Err(failure) => undo("ROLLBACK TO job; RELEASE job", &failure, connection),
         }
     }
 
@@ -292,9 +315,12 @@ async fn look_regularly(inbox: mpsc::WeakSender<Work>) {
 
 /// Undoes a job that failed. On some failures the database rolls everything back by itself. Then
 /// there is nothing to undo, and the batch fails for this job's reason.
-fn undo(failure: &Failure, connection: &mut Connection) -> Result<(), Failure> {
-    let undone = connection.run("ROLLBACK TO job; RELEASE job");
-    undone.map_err(|_| failure.clone())
+fn undo(
+    statements: &'static str,
+    failure: &Failure,
+    connection: &mut Connection,
+) -> Result<(), Failure> {
+    connection.run(statements).map_err(|_| failure.clone())
 }
 
 fn measure(changes: usize, took: Duration, is_committed: bool) {

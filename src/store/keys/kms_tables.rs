@@ -100,7 +100,7 @@ impl KmsTables for Store {
 impl Store {
     async fn change_tables<F>(&self, apply: F) -> Outcome
     where
-        F: FnOnce(&mut Changes<'_>) -> Result<Outcome, Failure> + Send + 'static,
+        F: FnMut(&mut Changes<'_>) -> Result<Outcome, Failure> + Send + 'static,
     {
         self.change(apply).await?
     }

@@ -132,28 +132,34 @@ impl Store {
     /// reserve of the file system begins. [`StoreError::Crowded`] if a stranger's request has no
     /// room in its share, or the notice that it waits has none.
     pub async fn accept(&self, request: NewRequest) -> Result<Accepted, StoreError> {
-        self.change(|changes| accept(request, changes)).await
+        self.change(move |changes| accept(&request, changes)).await
     }
 }
 
-fn accept(mut request: NewRequest, changes: &mut Changes<'_>) -> Result<Accepted, Failure> {
+/// Refuses before it changes anything, so that in a flood of refusals there is nothing to undo.
+fn accept(request: &NewRequest, changes: &mut Changes<'_>) -> Result<Accepted, Failure> {
     let size = request.message.len();
     room::require(size, changes)?;
-    request.audit.queue_id = Some(request.queue_id.clone());
-    if let Some(original) = accepted_before(&request, changes.connection)? {
-        request.audit.event = Event::Duplicate;
-        request.audit.request_id = Some(original.to_string());
-        request.note(changes)?;
+    if let Some(original) = accepted_before(request, changes.connection)? {
+        let entry = Entry {
+            request_id: Some(original.to_string()),
+            ..request.entry(Event::Duplicate)
+        };
+        request.note(&entry, changes)?;
         return Ok(Accepted::Duplicate(original));
     }
     let of_first = request.acquaintance(changes.connection)?;
     let requester = of_first.requester(request.trust, request.network);
     shares::require(requester, request.network, size, changes)?;
-    let charged = request.charged();
-    match charge(charged, &of_first, buckets::KEPT, changes.connection)? {
+    let (turn, spent) = charge(request.charged(), &of_first, changes.connection)?;
+    if !matches!(turn, Turn::Never { .. }) {
+        usage::require(size, changes)?;
+    }
+    spent.keep(buckets::KEPT, changes.connection)?;
+    match turn {
         Turn::Now => {
-            let due = request.accepted_at;
-            request.take(due, false, requester, changes)?;
+            let (entry, due) = (request.entry(Event::Accepted), request.accepted_at);
+            request.take(entry, due, false, requester, changes)?;
             Ok(Accepted::New)
         }
         Turn::Later(later) => {
@@ -165,12 +171,14 @@ fn accept(mut request: NewRequest, changes: &mut Changes<'_>) -> Result<Accepted
             Ok(accepted)
         }
         Turn::Never { until, because_of } => {
-            request.audit.event = Event::Judged;
-            request.audit.request_id = None;
-            request.audit.verdict = Some(Verdict::Ignore.to_string());
-            request.audit.rule = Some(RuleName::BLOCKED.to_string());
-            request.audit.reason = Some(format!("{because_of} is blocked until {until}"));
-            request.note(changes)?;
+            let entry = Entry {
+                request_id: None,
+                verdict: Some(Verdict::Ignore.to_string()),
+                rule: Some(RuleName::BLOCKED.to_string()),
+                reason: Some(format!("{because_of} is blocked until {until}")),
+                ..request.entry(Event::Judged)
+            };
+            request.note(&entry, changes)?;
             Ok(Accepted::Blocked { until })
         }
     }
@@ -178,9 +186,18 @@ fn accept(mut request: NewRequest, changes: &mut Changes<'_>) -> Result<Accepted
 
 impl NewRequest {
     /// Notes in the audit log a request that is not taken, or counts it with others there.
-    fn note(self, changes: &mut Changes<'_>) -> Result<(), Failure> {
+    fn note(&self, entry: &Entry, changes: &mut Changes<'_>) -> Result<(), Failure> {
         let network = self.client.map(Into::into);
-        counts::note_by_network(self.audit, network, changes)
+        counts::note_by_network(entry, network, changes)
+    }
+
+    fn entry(&self, event: Event) -> Entry {
+        Entry {
+            event,
+            queue_id: Some(self.queue_id.clone()),
+            request_id: Some(self.id.to_string()),
+            ..self.audit.clone()
+        }
     }
 
     /// Reads what is known of the address that is answered first.
@@ -193,38 +210,39 @@ impl NewRequest {
 
     /// Puts the request into the spool. `notified` if the sender has a notice that it waits.
     fn take(
-        mut self,
+        &self,
+        entry: Entry,
         due: Timestamp,
         notified: bool,
         requester: Requester,
         changes: &mut Changes<'_>,
     ) -> Result<(), Failure> {
-        usage::require(self.message.len(), changes)?;
-        insert(&self, due, notified, requester, changes.connection)?;
+        insert(self, &entry, due, notified, requester, changes.connection)?;
         changes.due.requests += 1;
-        self.audit.event = Event::Accepted;
-        self.audit.request_id = Some(self.id.to_string());
-        changes.audit(self.audit)?;
+        changes.audit(entry)?;
         faults::pass(FaultPoint::BeforeSpoolCommit);
         Ok(())
     }
 
     fn put_off(
-        mut self,
+        &self,
         later: Later,
         requester: Requester,
         changes: &mut Changes<'_>,
     ) -> Result<(), Failure> {
         let (until, notice) = (later.until, later.notice);
-        self.audit.verdict = Some(Verdict::Defer.to_string());
-        self.audit.rule = Some(rule_of(notice).to_string());
-        self.audit.reason = Some(format!(
-            "{} is over its allowance: done at {until}",
-            later.because_of
-        ));
+        let mut entry = Entry {
+            verdict: Some(Verdict::Defer.to_string()),
+            rule: Some(rule_of(notice).to_string()),
+            reason: Some(format!(
+                "{} is over its allowance: done at {until}",
+                later.because_of
+            )),
+            ..self.entry(Event::Accepted)
+        };
         if let Some(code) = notice {
-            self.audit.result = Some(NOTICE.to_owned());
-            self.audit.code = Some(code.to_string());
+            entry.result = Some(NOTICE.to_owned());
+            entry.code = Some(code.to_string());
             let of = Answered {
                 request: self.id,
                 queue_id: self.queue_id.clone(),
@@ -236,7 +254,7 @@ impl NewRequest {
             let kind = ReplyKind::Notice;
             replies::insert(&notice, kind, true, &of, self.accepted_at, changes)?;
         }
-        self.take(until, true, requester, changes)
+        self.take(entry, until, true, requester, changes)
     }
 
     /// Composes the notice here, in the transaction that puts the request off, so that none is lost
@@ -261,7 +279,7 @@ impl NewRequest {
 }
 
 /// The id under which the same message is known. A copy that nothing vouches for is never taken for
-/// one with a verified sender. Forgets identities that are surely old.
+/// one with a verified sender.
 fn accepted_before(
     request: &NewRequest,
     connection: &mut Connection,
@@ -269,13 +287,10 @@ fn accepted_before(
     let Some(identity) = &request.identity else {
         return Ok(None);
     };
-    connection.execute(
-        "DELETE FROM identities WHERE accepted_at < $1",
-        &[&request.forget_before],
-    )?;
     let known = connection.optional(
-        "SELECT request_id FROM identities WHERE identity = $1 AND vouched >= $2",
-        &[identity, &is_vouched(request)],
+        "SELECT request_id FROM identities
+         WHERE identity = $1 AND vouched >= $2 AND accepted_at >= $3",
+        &[identity, &is_vouched(request), &request.forget_before],
     )?;
     known.map(|row| row.text("request_id")).transpose()
 }
@@ -288,6 +303,7 @@ fn is_vouched(request: &NewRequest) -> bool {
 /// Puts a request into the spool. It has the turn if its sender has no other.
 fn insert(
     request: &NewRequest,
+    entry: &Entry,
     due: Timestamp,
     notified: bool,
     requester: Requester,
@@ -297,13 +313,12 @@ fn insert(
     let targets: Vec<String> = targets.map(ToString::to_string).collect();
     let network = request.network.map(|network| network.to_string());
     let size = request.message.len() as i64;
-    let sequence: i64 = connection.scalar(
+    let sequence = connection.insert(
         "INSERT INTO requests (id, accepted_at, queue_id, reverse_path, client, sender, size,
              waits_since, waits_until, notified, rule, service, gateway, targets, target, requester,
              network, turn)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $2, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-             CASE WHEN EXISTS (SELECT 1 FROM requests WHERE sender = $6) THEN 0 ELSE 1 END)
-         RETURNING sequence",
+             CASE WHEN EXISTS (SELECT 1 FROM requests WHERE sender = $6) THEN 0 ELSE 1 END)",
         &[
             &Text(request.id),
             &request.accepted_at,
@@ -314,7 +329,7 @@ fn insert(
             &size,
             &due,
             &notified,
-            &request.audit.rule,
+            &entry.rule,
             &Text(&request.request.code),
             &Text(&request.request.from_gateway),
             &targets.join("\n"),
@@ -337,11 +352,15 @@ fn insert(
     keep_identity(request, connection)
 }
 
-/// Keeps the identity of an accepted message, if it has one.
+/// Keeps the identity of an accepted message, if it has one. Forgets identities that are surely old.
 fn keep_identity(request: &NewRequest, connection: &mut Connection) -> Result<(), DatabaseError> {
     let Some(identity) = &request.identity else {
         return Ok(());
     };
+    connection.execute(
+        "DELETE FROM identities WHERE accepted_at < $1",
+        &[&request.forget_before],
+    )?;
     connection.execute(
         "INSERT INTO identities (identity, request_id, accepted_at, vouched)
          VALUES ($1, $2, $3, $4)

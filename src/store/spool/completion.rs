@@ -44,7 +44,7 @@ impl Store {
         completion: Completion,
     ) -> Result<Completed, StoreError> {
         let token = *token;
-        self.change(move |changes| complete(token, completion, changes))
+        self.change(move |changes| complete(token, &completion, changes))
             .await
     }
 
@@ -53,11 +53,11 @@ impl Store {
         &self,
         token: &LeaseToken<LeasedRequest>,
         completion: Completion,
-        terms: impl FnOnce() -> Leasing<LeasedRequest> + Send + 'static,
+        terms: impl Fn() -> Leasing<LeasedRequest> + Send + 'static,
     ) -> Result<(Completed, Option<Found<LeasedRequest>>), StoreError> {
         let token = *token;
         self.change(move |changes| {
-            let completed = complete(token, completion, changes)?;
+            let completed = complete(token, &completion, changes)?;
             let next = match completed {
                 Completed::Committed => Some(requests::lease(&terms(), changes)?),
                 Completed::LeaseLost | Completed::BasisChanged => None,
@@ -70,29 +70,31 @@ impl Store {
 
 fn complete(
     token: LeaseToken<LeasedRequest>,
-    completion: Completion,
+    completion: &Completion,
     changes: &mut Changes<'_>,
 ) -> Result<Completed, Failure> {
     let at = completion.at;
-    let mut audit = completion.audit;
     let Some(held) = Held::by(token, changes.connection)? else {
         return Ok(Completed::LeaseLost);
     };
     if !issues::record(&completion.effects, held.of.request, at, changes)? {
         return Ok(Completed::BasisChanged);
     }
-    if let Some(reply) = completion.reply {
-        let kind = ReplyKind::of_result(audit.result.as_deref());
+    if let Some(reply) = &completion.reply {
+        let kind = ReplyKind::of_result(completion.audit.result.as_deref());
         // An address that may never have asked gets the answer, but no notice before it.
         let notified = held.notified || held.of.requester.may_be_forged();
-        replies::insert(&reply, kind, notified, &held.of, at, changes)?;
+        replies::insert(reply, kind, notified, &held.of, at, changes)?;
     }
     requests::remove(token.row, changes)?;
-    audit.event = Event::Completed;
-    audit.queue_id = Some(held.of.queue_id);
-    audit.request_id = Some(held.of.request.to_string());
-    audit.attempts = Some(token.lease);
-    changes.audit(audit)?;
+    let entry = Entry {
+        event: Event::Completed,
+        queue_id: Some(held.of.queue_id),
+        request_id: Some(held.of.request.to_string()),
+        attempts: Some(token.lease),
+        ..completion.audit.clone()
+    };
+    changes.audit(entry)?;
     faults::pass(FaultPoint::BeforeCompletionCommit);
     Ok(Completed::Committed)
 }

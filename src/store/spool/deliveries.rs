@@ -56,7 +56,7 @@ impl Store {
         leasing: Leasing<LeasedDelivery>,
         port: SocketAddr,
     ) -> Result<Found<LeasedDelivery>, StoreError> {
-        self.look(move |changes| lease(leasing, port, changes))
+        self.look(move |changes| lease(&leasing, port, changes))
             .await
     }
 
@@ -65,12 +65,12 @@ impl Store {
     pub(crate) async fn lease_delivery_when_due(
         &self,
         since: Idle,
-        terms: impl FnOnce() -> (Leasing<LeasedDelivery>, SocketAddr) + Send + 'static,
+        terms: impl Fn() -> (Leasing<LeasedDelivery>, SocketAddr) + Send + 'static,
         until: impl Future<Output = ()>,
     ) -> Result<Option<Found<LeasedDelivery>>, StoreError> {
         let look = move |changes: &mut Changes<'_>| {
             let (leasing, port) = terms();
-            lease(leasing, port, changes)
+            lease(&leasing, port, changes)
         };
         self.look_when_due(Kind::Delivery, since, look, until).await
     }
@@ -90,7 +90,7 @@ impl Store {
 
 /// Leases a delivery that is due at this port.
 pub(super) fn lease(
-    leasing: Leasing<LeasedDelivery>,
+    leasing: &Leasing<LeasedDelivery>,
     port: SocketAddr,
     changes: &mut Changes<'_>,
 ) -> Result<Found<LeasedDelivery>, Failure> {
@@ -151,13 +151,13 @@ macro_rules! lease_at_sound_port {
     };
 }
 
-struct Lease {
-    leasing: Leasing<LeasedDelivery>,
+struct Lease<'a> {
+    leasing: &'a Leasing<LeasedDelivery>,
     port: ReplyPort,
 }
 
-impl Lease {
-    fn apply(self, changes: &mut Changes<'_>) -> Result<Found<LeasedDelivery>, Failure> {
+impl Lease<'_> {
+    fn apply(&self, changes: &mut Changes<'_>) -> Result<Found<LeasedDelivery>, Failure> {
         while let Some((leased, trial)) = self.lease(changes.connection)? {
             let row = leased.get("sequence")?;
             if self.leasing.is_in_work(row) {

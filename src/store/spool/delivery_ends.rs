@@ -35,7 +35,7 @@ impl Store {
         detail: &str,
     ) -> Result<bool, StoreError> {
         let (row, entry) = (leased.token.row, taken(leased, at, detail));
-        self.change(move |changes| end_taken(row, entry, changes))
+        self.change(move |changes| end_taken(row, &entry, changes))
             .await
     }
 
@@ -45,13 +45,13 @@ impl Store {
         leased: &LeasedDelivery,
         at: Timestamp,
         detail: &str,
-        terms: impl FnOnce() -> (Leasing<LeasedDelivery>, SocketAddr) + Send + 'static,
+        terms: impl Fn() -> (Leasing<LeasedDelivery>, SocketAddr) + Send + 'static,
     ) -> Result<(bool, Found<LeasedDelivery>), StoreError> {
         let (row, entry) = (leased.token.row, taken(leased, at, detail));
         self.change(move |changes| {
-            let ended = end_taken(row, entry, changes)?;
+            let ended = end_taken(row, &entry, changes)?;
             let (leasing, port) = terms();
-            Ok((ended, lease(leasing, port, changes)?))
+            Ok((ended, lease(&leasing, port, changes)?))
         })
         .await
     }
@@ -72,7 +72,7 @@ impl Store {
             remove(token.row, changes)?;
             let entry = Entry {
                 result: result_of(held.is_notice),
-                detail: Some(detail),
+                detail: Some(detail.clone()),
                 attempts: Some(token.lease),
                 ..held.entry(at, Event::Undeliverable)
             };
@@ -112,7 +112,7 @@ impl Store {
         reason: &str,
     ) -> Result<Vec<GivenUp>, StoreError> {
         let reason = reason.to_owned();
-        self.change(move |changes| give_up(completed_before, at, reason, changes))
+        self.change(move |changes| give_up(completed_before, at, &reason, changes))
             .await
     }
 }
@@ -130,10 +130,10 @@ fn taken(leased: &LeasedDelivery, at: Timestamp, detail: &str) -> Entry {
     }
 }
 
-fn end_taken(row: i64, entry: Entry, changes: &mut Changes<'_>) -> Result<bool, Failure> {
+fn end_taken(row: i64, entry: &Entry, changes: &mut Changes<'_>) -> Result<bool, Failure> {
     remember(row, changes.connection)?;
     let ended = remove(row, changes)?;
-    changes.audit(entry)?;
+    changes.audit(entry.clone())?;
     Ok(ended)
 }
 
@@ -215,7 +215,7 @@ const GIVEN_UP_AT_ONCE: u32 = 50;
 fn give_up(
     completed_before: Timestamp,
     at: Timestamp,
-    reason: String,
+    reason: &str,
     changes: &mut Changes<'_>,
 ) -> Result<Vec<GivenUp>, Failure> {
     // By the age of the request, which has an index and is no less than that of the reply.
@@ -243,7 +243,7 @@ fn give_up(
             request_id: Some(given_up.request_id.to_string()),
             queue_id: Some(given_up.queue_id.clone()),
             target: Some(given_up.target.clone()),
-            detail: Some(reason.clone()),
+            detail: Some(reason.to_owned()),
             attempts: Some(row.get("attempts")?),
             ..Entry::new(at, Event::Undeliverable)
         };

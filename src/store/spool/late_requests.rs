@@ -48,7 +48,7 @@ impl Store {
         at: Timestamp,
         notice: FinishedReply,
     ) -> Result<bool, StoreError> {
-        self.change(move |changes| notify(request, at, notice, changes))
+        self.change(move |changes| notify(request, at, &notice, changes))
             .await
     }
 }
@@ -83,7 +83,7 @@ fn to_notify(
 fn notify(
     request: RequestId,
     at: Timestamp,
-    notice: FinishedReply,
+    notice: &FinishedReply,
     changes: &mut Changes<'_>,
 ) -> Result<bool, Failure> {
     let waiting = changes.connection.optional(
@@ -103,7 +103,7 @@ fn notify(
             &[&Text(request)],
         )?;
     }
-    replies::insert(&notice, ReplyKind::Notice, true, &of, at, changes)?;
+    replies::insert(notice, ReplyKind::Notice, true, &of, at, changes)?;
     changes.audit(replies::notified(&of, None, at))?;
     Ok(true)
 }

@@ -35,7 +35,7 @@ impl Store {
         postponement: Postponement,
     ) -> Result<Option<usize>, StoreError> {
         let token = *token;
-        self.change(move |changes| postpone(token, postponement, changes))
+        self.change(move |changes| postpone(token, &postponement, changes))
             .await
     }
 
@@ -53,16 +53,16 @@ impl Store {
 
 fn postpone(
     token: LeaseToken<LeasedDelivery>,
-    postponement: Postponement,
+    postponement: &Postponement,
     changes: &mut Changes<'_>,
 ) -> Result<Option<usize>, Failure> {
     let Postponement {
         at,
         until,
-        reason,
+        ref reason,
         refused,
         late_if_by,
-    } = postponement;
+    } = *postponement;
     let Some(held) = Held::by(token, changes.connection)? else {
         return Ok(None);
     };
@@ -72,11 +72,11 @@ fn postpone(
         &[&at, &until, &refused, &token.row],
     )?;
     let (of, attempt) = (Of::Delivery(token.row), token.lease);
-    troubles::note(of, attempt, at, &reason, changes.connection)?;
+    troubles::note(of, attempt, at, reason, changes.connection)?;
     // An outage costs the audit log one entry for each delivery.
     if !held.was_put_off {
         let mut entry = held.entry(at, Event::Postponed);
-        entry.reason = Some(reason);
+        entry.reason = Some(reason.clone());
         changes.audit(entry)?;
     }
     // Deliveries to the same target wait behind this one.

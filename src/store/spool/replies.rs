@@ -110,14 +110,13 @@ pub(super) fn insert_message(
     connection: &mut Connection,
 ) -> Result<i64, DatabaseError> {
     let size = reply.message.len() as i64;
-    let row = connection.scalar(
+    let row = connection.insert(
         "INSERT INTO replies (request_id, queue_id, accepted_at, completed_at, reverse_path,
              size, message, requester, network, kind, sender, sender_path, client)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
              (SELECT sender FROM requests WHERE id = $1),
              (SELECT reverse_path FROM requests WHERE id = $1),
-             (SELECT client FROM requests WHERE id = $1))
-         RETURNING sequence",
+             (SELECT client FROM requests WHERE id = $1))",
         &[
             &Text(of.request),
             &of.queue_id,
@@ -153,25 +152,22 @@ pub(super) fn insert_delivery(
     place: Option<i64>,
     connection: &mut Connection,
 ) -> Result<(), DatabaseError> {
-    let inserted = connection.optional(
-        "INSERT INTO deliveries (reply, target, waits_since, waits_until, notified)
-         VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT (reply, target) DO NOTHING
-         RETURNING sequence",
-        &[&reply, &target, &since, &until, &notified],
-    )?;
-    let Some(inserted) = inserted else {
-        return Ok(());
-    };
-    let sequence: i64 = inserted.get("sequence")?;
-    let place = place.unwrap_or(2 * sequence);
     connection.execute(
-        "UPDATE deliveries SET place = $1, turn = CASE WHEN EXISTS (
-             SELECT 1 FROM deliveries AS earlier
-             WHERE earlier.target = $2 AND earlier.place < $1 AND earlier.sequence <> $3
-         ) THEN 0 ELSE 1 END
-         WHERE sequence = $3",
-        &[&place, &target, &sequence],
+        "INSERT INTO deliveries (reply, target, waits_since, waits_until, notified, place, turn)
+         VALUES ($1, $2, $3, $4, $5,
+             coalesce($6, (SELECT max(place) + 2 FROM deliveries WHERE target = $2), 2),
+             CASE WHEN EXISTS (SELECT 1 FROM deliveries
+                 WHERE target = $2 AND place < coalesce($6, $7)) THEN 0 ELSE 1 END)
+         ON CONFLICT (reply, target) DO NOTHING",
+        &[
+            &reply,
+            &target,
+            &since,
+            &until,
+            &notified,
+            &place,
+            &i64::MAX,
+        ],
     )?;
     Ok(())
 }

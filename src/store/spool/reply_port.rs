@@ -74,7 +74,7 @@ impl ReplyPort {
 impl Store {
     /// Notes that a port takes no replies. True if that is new.
     pub(crate) async fn port_fails(&self, failure: PortFailure) -> Result<bool, StoreError> {
-        self.change(|changes| fails(failure, changes)).await
+        self.change(move |changes| fails(&failure, changes)).await
     }
 
     /// Notes that a port takes replies. Everything that waits for it is due, and so are replies
@@ -172,7 +172,7 @@ pub(super) fn begin_trial(
 }
 
 /// Once the trouble is known only its trial counts. Other attempts that fail then began before.
-fn fails(failure: PortFailure, changes: &mut Changes<'_>) -> Result<bool, Failure> {
+fn fails(failure: &PortFailure, changes: &mut Changes<'_>) -> Result<bool, Failure> {
     let PortFailure {
         port,
         at,

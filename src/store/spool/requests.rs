@@ -66,7 +66,7 @@ impl Store {
     pub(crate) async fn lease_when_due(
         &self,
         since: Idle,
-        terms: impl FnOnce() -> Leasing<LeasedRequest> + Send + 'static,
+        terms: impl Fn() -> Leasing<LeasedRequest> + Send + 'static,
         until: impl Future<Output = ()>,
     ) -> Result<Option<Found<LeasedRequest>>, StoreError> {
         let look = move |changes: &mut Changes<'_>| lease(&terms(), changes);
@@ -96,7 +96,7 @@ impl Store {
         reason: &str,
     ) -> Result<bool, StoreError> {
         let (token, reason) = (*token, reason.to_owned());
-        self.change(move |changes| postpone(token, at, until, reason, changes))
+        self.change(move |changes| postpone(token, at, until, &reason, changes))
             .await
     }
 }
@@ -255,7 +255,7 @@ fn postpone(
     token: LeaseToken<LeasedRequest>,
     at: Timestamp,
     until: Timestamp,
-    reason: String,
+    reason: &str,
     changes: &mut Changes<'_>,
 ) -> Result<bool, Failure> {
     let Some(held) = Held::by(token, changes.connection)? else {
@@ -266,11 +266,11 @@ fn postpone(
         &[&at, &until, &token.row],
     )?;
     let (of, attempt) = (Of::Request(token.row), token.lease);
-    troubles::note(of, attempt, at, &reason, changes.connection)?;
+    troubles::note(of, attempt, at, reason, changes.connection)?;
     // An outage costs the audit log one entry for each request.
     if !held.was_put_off {
         let mut entry = held.of.entry(at, Event::Postponed);
-        entry.reason = Some(reason);
+        entry.reason = Some(reason.to_owned());
         changes.audit(entry)?;
     }
     Ok(true)

@@ -113,8 +113,8 @@ mod tests {
 
     /// Answers strangers at new addresses of these numbers, of which 20 are kept.
     async fn answer_strangers(numbers: Range<u8>, test: &TestStore) {
-        let answered = test.store.change(|changes| {
-            for number in numbers {
+        let answered = test.store.change(move |changes| {
+            for number in numbers.clone() {
                 let target = format!("new{number}@b.example");
                 remember(&target, None, 20, changes.connection)?;
             }

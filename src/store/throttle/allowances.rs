@@ -17,11 +17,12 @@ impl Store {
     /// ends, and its requests that wait for their turn are due. False if nothing is known of it.
     pub(crate) async fn unblock(&self, key: &str, order: Order) -> Result<bool, StoreError> {
         let key = key.to_owned();
-        self.change(|changes| unblock(key, order, changes)).await
+        self.change(move |changes| unblock(&key, &order, changes))
+            .await
     }
 }
 
-fn unblock(key: String, order: Order, changes: &mut Changes<'_>) -> Result<bool, Failure> {
+fn unblock(key: &str, order: &Order, changes: &mut Changes<'_>) -> Result<bool, Failure> {
     let forgotten = changes
         .connection
         .execute("DELETE FROM throttle WHERE key = $1", &[&key])?;
@@ -36,7 +37,7 @@ fn unblock(key: String, order: Order, changes: &mut Changes<'_>) -> Result<bool,
     )?;
     changes.due = Due::ANYTHING;
     let entry = Entry {
-        detail: Some(key),
+        detail: Some(key.to_owned()),
         ..order.entry(Event::SenderUnblocked)
     };
     changes.audit(entry)?;
@@ -79,8 +80,8 @@ pub(crate) struct Later {
     is_notified: bool,
 }
 
-/// Takes a request out of its allowances. `of_first` is known of its first target, and `kept`
-/// buckets stay. A request that is not taken costs nothing.
+/// Takes a request out of its allowances. `of_first` is known of its first target. Returns the turn
+/// and the buckets to be kept if the request is taken.
 ///
 /// # Errors
 /// [`Failure::Crowded`] if an allowance that refuses is used up, or the one for the notice that
@@ -88,9 +89,8 @@ pub(crate) struct Later {
 pub(crate) fn charge(
     request: Charged<'_>,
     of_first: &Acquaintance,
-    kept: i64,
     connection: &mut Connection,
-) -> Result<Turn, Failure> {
+) -> Result<(Turn, Buckets), Failure> {
     let charges = request.charges;
     let mut buckets = Buckets::of(charges, request.at, connection)?;
     let mut turn = match &charges.sender {
@@ -107,8 +107,7 @@ pub(crate) fn charge(
         }
         turn = notify(turn, request, &mut buckets, connection)?;
     }
-    buckets.keep(kept, connection)?;
-    Ok(turn)
+    Ok((turn, buckets))
 }
 
 /// The turn by the sender's own allowance, the only one that blocks.

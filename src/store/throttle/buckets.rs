@@ -29,7 +29,7 @@ impl Store {
 }
 
 /// The buckets that a request is taken out of, read and written all at once.
-pub(super) struct Buckets {
+pub(crate) struct Buckets {
     now: Timestamp,
     held: HashMap<String, Bucket>,
     changed: HashMap<String, Bucket>,
@@ -87,7 +87,7 @@ impl Buckets {
     }
 
     /// Writes the changed buckets, and keeps those seen last.
-    pub(super) fn keep(self, kept: i64, connection: &mut Connection) -> Result<(), DatabaseError> {
+    pub(crate) fn keep(self, kept: i64, connection: &mut Connection) -> Result<(), DatabaseError> {
         if self.changed.is_empty() {
             return Ok(());
         }

@@ -47,6 +47,7 @@ pub(crate) struct PostgresqlConnection {
     /// Whether an answer did not come in time. Nothing more is asked then: each question would
     /// cost the same wait once more.
     is_lost: AtomicBool,
+    changes: u64,
 }
 
 impl PostgresqlConnection {
@@ -62,6 +63,7 @@ impl PostgresqlConnection {
             prepared: PreparedStatements::new()?,
             runtime: Some(runtime),
             is_lost: AtomicBool::new(false),
+            changes: 0,
         })
     }
 
@@ -150,6 +152,10 @@ impl PostgresqlConnection {
         let messages = self.wait_within(patience, self.client.simple_query(statements))?;
         let mut rows = Vec::new();
         for message in messages {
+            if let SimpleQueryMessage::CommandComplete(changed) = message {
+                self.changes += changed;
+                continue;
+            }
             let SimpleQueryMessage::Row(row) = message else {
                 continue;
             };
@@ -170,12 +176,24 @@ impl PostgresqlConnection {
         values: &[&dyn Bind],
     ) -> Result<u64, DatabaseError> {
         let values = bound(values);
-        let Some(prepared) = self.prepared(statement, &values)? else {
-            let parameters: Vec<_> = values.iter().map(typed).collect();
-            return self.wait(self.client.execute_typed(statement, &parameters));
-        };
-        let parameters = values.iter().map(parameter);
-        self.wait(self.client.execute_raw(&prepared.statement, parameters))
+        let changed = match self.prepared(statement, &values)? {
+            Some(prepared) => {
+                let parameters = values.iter().map(parameter);
+                self.wait(self.client.execute_raw(&prepared.statement, parameters))
+            }
+            None => {
+                let parameters: Vec<_> = values.iter().map(typed).collect();
+                self.wait(self.client.execute_typed(statement, &parameters))
+            }
+        }?;
+        self.changes += changed;
+        Ok(changed)
+    }
+
+    /// How many rows the connection has changed. Rows that anything but a SELECT returns count as
+    /// changed.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Gives each row to `take`.
@@ -199,7 +217,9 @@ impl PostgresqlConnection {
         };
         let mut columns = prepared.map(|prepared| prepared.columns);
         let mut rows = pin!(rows);
+        let is_change = !statement.starts_with("SELECT");
         while let Some(row) = self.next(rows.as_mut())? {
+            self.changes += u64::from(is_change);
             let columns = columns.get_or_insert_with(|| {
                 let names = row.columns().iter().map(|column| column.name().to_owned());
                 names.collect()

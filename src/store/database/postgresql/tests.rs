@@ -55,11 +55,13 @@ async fn a_connection_lost_in_a_transaction_fails_for_it_alone() {
     let (begun, has_begun) = oneshot::channel();
     let (release, end) = oneshot::channel::<()>();
     let store = test.store.clone();
+    let mut once = Some((begun, end));
     let lost = tokio::spawn(async move {
         let change = store.change(move |changes| {
             changes
                 .connection
                 .execute("DELETE FROM kms_revision", &[])?;
+            let (begun, end) = once.take().unwrap();
             begun.send(()).unwrap();
             end.blocking_recv().unwrap();
             Ok(changes.connection.scalar::<i64>("SELECT 1", &[])?)
@@ -109,9 +111,12 @@ async fn no_statement_is_run_by_name_once_the_session_is_another() {
     let (kept, _) = prepared(&test.store).await;
     let mark = "SELECT set_config('kms_gateway.session', $1, false)";
     let remark = async |mark_to: &'static str| {
-        let change = test
-            .store
-            .change(move |changes| Ok(changes.connection.scalar::<String>(mark, &[&mark_to])?));
+        let change = test.store.change(move |changes| {
+            // A transaction that changes no row is rolled back.
+            let changed = "UPDATE kms_revision SET revision = revision";
+            changes.connection.execute(changed, &[])?;
+            Ok(changes.connection.scalar::<String>(mark, &[&mark_to])?)
+        });
         change.await.unwrap()
     };
     remark("another").await;
@@ -133,8 +138,10 @@ async fn a_lock_held_too_long_is_an_error_that_names_the_remedy() {
     let (begun, has_begun) = oneshot::channel();
     let (release, end) = oneshot::channel::<()>();
     let store = test.store.clone();
+    let mut once = Some((begun, end));
     let holding = tokio::spawn(async move {
         let change = store.change(move |_| {
+            let (begun, end) = once.take().unwrap();
             begun.send(()).unwrap();
             end.blocking_recv().unwrap();
             Ok(())

@@ -2,12 +2,13 @@
 //! thread.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::{Null, ToSqlOutput, ValueRef};
-use rusqlite::{OpenFlags, Statement, ToSql};
+use rusqlite::{CachedStatement, OpenFlags, Statement, ToSql};
 
 use crate::store::database::error::DatabaseError;
 use crate::store::database::row::{Cell, Row};
@@ -21,7 +22,18 @@ const PREPARED: usize = 256;
 const JOURNAL_SIZE_LIMIT: u32 = 8 << 20;
 
 /// A connection to an SQLite database.
-pub(crate) struct SqliteConnection(rusqlite::Connection);
+pub(crate) struct SqliteConnection {
+    connection: rusqlite::Connection,
+    /// By the text of the statement.
+    shapes: HashMap<Box<str>, Shape>,
+}
+
+/// The parameters and columns of a statement, as this program names them.
+struct Shape {
+    /// For each parameter, in SQLite's order, its place among the values: `$2` is the second.
+    places: Vec<usize>,
+    columns: Arc<[String]>,
+}
 
 /// What a connection may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +50,7 @@ impl SqliteConnection {
     /// Connects to the database of these settings, which must exist.
     pub(crate) fn open(settings: &StoreSettings, access: Access) -> Result<Self, DatabaseError> {
         let connection = Self::plain(&settings.path, access)?;
-        connection.0.busy_timeout(settings.busy_timeout)?;
+        connection.connection.busy_timeout(settings.busy_timeout)?;
         let synchronous = match settings.is_synchronous() {
             true => "FULL",
             false => "OFF",
@@ -73,7 +85,10 @@ impl SqliteConnection {
         // Otherwise SQLite plans some statements anew each time, in case the new values make another
         // plan better.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-        Ok(Self(connection))
+        Ok(Self {
+            connection,
+            shapes: HashMap::new(),
+        })
     }
 
     /// Interrupts each statement once `is_over` says so. It is asked about each thousand pages of
@@ -82,12 +97,12 @@ impl SqliteConnection {
         &mut self,
         is_over: impl FnMut() -> bool + Send + 'static,
     ) -> Result<(), DatabaseError> {
-        Ok(self.0.progress_handler(1_000, Some(is_over))?)
+        Ok(self.connection.progress_handler(1_000, Some(is_over))?)
     }
 
     /// Runs statements without values, and ignores the rows that they give.
     pub(crate) fn run(&self, statements: &str) -> Result<(), DatabaseError> {
-        Ok(self.0.execute_batch(statements)?)
+        Ok(self.connection.execute_batch(statements)?)
     }
 
     pub(crate) fn execute(
@@ -95,9 +110,23 @@ impl SqliteConnection {
         statement: &str,
         values: &[&dyn Bind],
     ) -> Result<u64, DatabaseError> {
-        let mut statement = self.0.prepare_cached(statement)?;
-        bind(&mut statement, values)?;
+        let (mut statement, _) = self.prepare(statement, values)?;
         Ok(statement.raw_execute()? as u64)
+    }
+
+    /// Runs an INSERT of one row, and returns the number of the row.
+    pub(crate) fn insert(
+        &mut self,
+        statement: &str,
+        values: &[&dyn Bind],
+    ) -> Result<i64, DatabaseError> {
+        self.execute(statement, values)?;
+        Ok(self.connection.last_insert_rowid())
+    }
+
+    /// How many rows the connection has changed.
+    pub(crate) fn changes(&self) -> u64 {
+        self.connection.total_changes()
     }
 
     /// Gives each row to `take`. Reads to the end: what a statement changes beside the rows that it
@@ -108,15 +137,9 @@ impl SqliteConnection {
         values: &[&dyn Bind],
         take: &mut dyn FnMut(Row) -> Result<(), DatabaseError>,
     ) -> Result<(), DatabaseError> {
-        let mut statement = self.0.prepare_cached(statement)?;
-        bind(&mut statement, values)?;
+        let (mut statement, columns) = self.prepare(statement, values)?;
         let mut rows = statement.raw_query();
-        let mut columns: Option<Arc<[String]>> = None;
         while let Some(row) = rows.next()? {
-            let columns = columns.get_or_insert_with(|| {
-                let names = row.as_ref().column_names();
-                names.into_iter().map(str::to_owned).collect()
-            });
             let cells = (0..columns.len()).map(|place| cell(row.get_ref(place)?));
             take(Row {
                 columns: columns.clone(),
@@ -126,9 +149,33 @@ impl SqliteConnection {
         Ok(())
     }
 
+    /// Prepares a statement with its values. Names its columns too.
+    fn prepare(
+        &mut self,
+        statement: &str,
+        values: &[&dyn Bind],
+    ) -> Result<(CachedStatement<'_>, Arc<[String]>), DatabaseError> {
+        let mut prepared = self.connection.prepare_cached(statement)?;
+        if self.shapes.len() > PREPARED {
+            self.shapes.clear();
+        }
+        let shape = match self.shapes.get(statement) {
+            Some(shape) => shape,
+            None => self
+                .shapes
+                .entry(statement.into())
+                .or_insert(Shape::of(&prepared)?),
+        };
+        for (parameter, place) in shape.places.iter().enumerate() {
+            let value = values.get(*place).ok_or_else(|| no_value(*place + 1))?;
+            prepared.raw_bind_parameter(parameter + 1, value.value())?;
+        }
+        Ok((prepared, shape.columns.clone()))
+    }
+
     /// Closes the connection, which the last one of a database does with its write-ahead log too.
     pub(crate) fn close(self) -> Result<(), DatabaseError> {
-        self.0.close().map_err(|(_, error)| error.into())
+        self.connection.close().map_err(|(_, error)| error.into())
     }
 }
 
@@ -140,20 +187,28 @@ fn immutable(path: &Path) -> String {
     format!("file:{path}?immutable=1")
 }
 
-/// `$2` is the second value wherever it stands. SQLite takes it for a name, and numbers names as
-/// they come.
-fn bind(statement: &mut Statement<'_>, values: &[&dyn Bind]) -> Result<(), DatabaseError> {
-    for place in 1..=statement.parameter_count() {
-        let number = statement
-            .parameter_name(place)
-            .and_then(|name| name.strip_prefix('$')?.parse::<usize>().ok());
-        let value = number.and_then(|number| values.get(number.checked_sub(1)?));
-        let value = value.ok_or_else(|| {
-            DatabaseError::encode(format!("no value for parameter {place} of a statement"))
-        })?;
-        statement.raw_bind_parameter(place, value.value())?;
+impl Shape {
+    /// SQLite takes `$2` for a name, and numbers names as they come.
+    fn of(statement: &Statement<'_>) -> Result<Self, DatabaseError> {
+        let place = |parameter| {
+            let name = statement.parameter_name(parameter)?;
+            name.strip_prefix('$')?
+                .parse::<usize>()
+                .ok()?
+                .checked_sub(1)
+        };
+        let places = (1..=statement.parameter_count())
+            .map(|parameter| place(parameter).ok_or_else(|| no_value(parameter)));
+        let columns = statement.column_names().map(str::to_owned);
+        Ok(Self {
+            places: places.collect::<Result<_, _>>()?,
+            columns: columns.collect(),
+        })
     }
-    Ok(())
+}
+
+fn no_value(parameter: usize) -> DatabaseError {
+    DatabaseError::encode(format!("no value for parameter {parameter} of a statement"))
 }
 
 impl ToSql for Value<'_> {

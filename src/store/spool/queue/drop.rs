@@ -26,7 +26,8 @@ impl Store {
         what: ToDrop,
         order: Order,
     ) -> Result<Dropped, StoreError> {
-        self.change(|changes| drop_one(what, order, changes)).await
+        self.change(move |changes| drop_one(&what, &order, changes))
+            .await
     }
 
     /// Drops many requests, as [`Store::drop_request`] does one, each with an audit entry of its
@@ -37,7 +38,8 @@ impl Store {
         what: ToDropAll,
         order: Order,
     ) -> Result<DroppedAll, StoreError> {
-        self.change(|changes| drop_all(what, order, changes)).await
+        self.change(move |changes| drop_all(&what, &order, changes))
+            .await
     }
 }
 
@@ -63,7 +65,7 @@ impl Waiting {
     }
 }
 
-fn drop_one(what: ToDrop, order: Order, changes: &mut Changes<'_>) -> Result<Dropped, Failure> {
+fn drop_one(what: &ToDrop, order: &Order, changes: &mut Changes<'_>) -> Result<Dropped, Failure> {
     let id = what.request_id;
     let mut waiting = deliveries_of(&[id], order.at, changes.connection)?;
     let mut deliveries = waiting.remove(id.as_bytes()).unwrap_or_default();
@@ -91,7 +93,7 @@ fn drop_one(what: ToDrop, order: Order, changes: &mut Changes<'_>) -> Result<Dro
     let dropping = Dropping {
         request_id: id,
         reason: &what.reason,
-        order: &order,
+        order,
     };
     if drops_request {
         dropping.drop_request(false, changes)?;
@@ -124,13 +126,13 @@ fn is_unanswered(id: RequestId, connection: &mut Connection) -> Result<bool, Dat
 }
 
 fn drop_all(
-    what: ToDropAll,
-    order: Order,
+    what: &ToDropAll,
+    order: &Order,
     changes: &mut Changes<'_>,
 ) -> Result<DroppedAll, Failure> {
     let mut waiting = deliveries_of(&what.requests, order.at, changes.connection)?;
     let mut dropped = DroppedAll::default();
-    for request_id in what.requests {
+    for &request_id in &what.requests {
         let deliveries = waiting.remove(request_id.as_bytes()).unwrap_or_default();
         if deliveries.iter().any(|waiting| waiting.in_work.is_some()) {
             dropped.in_work += 1;
@@ -139,7 +141,7 @@ fn drop_all(
         let dropping = Dropping {
             request_id,
             reason: &what.reason,
-            order: &order,
+            order,
         };
         let was_unanswered = dropping.drop_request(what.only_throttled, changes)?;
         if !was_unanswered && (what.only_throttled || deliveries.is_empty()) {

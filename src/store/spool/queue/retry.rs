@@ -14,7 +14,7 @@ impl Store {
         what: ToRetry,
         order: Order,
     ) -> Result<WaitsEnded, StoreError> {
-        self.change(move |changes| retry(what, order, changes))
+        self.change(move |changes| retry(&what, &order, changes))
             .await
     }
 }
@@ -41,7 +41,7 @@ const LEFT: &str = concat!(
 /// A port in trouble is tried at once.
 const PORTS: &str = "UPDATE port_troubles SET waits_until = $1 WHERE waits_until > $1";
 
-fn retry(what: ToRetry, order: Order, changes: &mut Changes<'_>) -> Result<WaitsEnded, Failure> {
+fn retry(what: &ToRetry, order: &Order, changes: &mut Changes<'_>) -> Result<WaitsEnded, Failure> {
     let connection = &mut *changes.connection;
     let (now, request) = (order.at, what.request.map(Text));
     let ended = WaitsEnded {

@@ -18,8 +18,14 @@ use crate::store::database::values::{Bind, Value};
 /// Statements that a connection keeps prepared: more than the store has.
 const PREPARED: usize = 256;
 
-/// Bytes that the write-ahead log may keep once its pages are in the database.
-const JOURNAL_SIZE_LIMIT: u32 = 8 << 20;
+/// Pages in the write-ahead log after which they are moved into the database. Most are the same
+/// few, written again by each commit, so that a long log moves fewer. It still fits the part of the
+/// file system's reserve that is for it.
+const CHECKPOINT_AFTER: u32 = 3_000;
+
+/// Bytes that the write-ahead log may keep once its pages are in the database: as many pages, and
+/// one more batch.
+const JOURNAL_SIZE_LIMIT: u32 = 16 << 20;
 
 /// A connection to an SQLite database.
 pub(crate) struct SqliteConnection {
@@ -58,6 +64,7 @@ impl SqliteConnection {
         connection.run(&format!(
             "PRAGMA synchronous = {synchronous};
              PRAGMA foreign_keys = ON;
+             PRAGMA wal_autocheckpoint = {CHECKPOINT_AFTER};
              PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT};
              -- Deleted mail and replaced keys must be gone.
              PRAGMA secure_delete = ON;

@@ -1,10 +1,14 @@
 //! A change on its way to the writer, and its answer on the way back.
 
-use tokio::sync::{mpsc, oneshot};
+use std::mem;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
-use super::arrivals::{Due, Found, Idle};
+use super::arrivals::{Due, Idle};
 use super::connection::Connection;
 use super::error::{Failure, StoreError};
 use super::settings::StoreSettings;
@@ -16,12 +20,10 @@ pub(crate) struct Changes<'a> {
     pub(crate) connection: &'a mut Connection,
     pub(crate) settings: &'a StoreSettings,
     pub(crate) chain_key: Option<&'a ChainKey>,
-    /// How much the change has made due so far.
+    /// How much is due that was not when the transaction began.
     pub(crate) due: Due,
-    /// All that had fallen due before.
+    /// All that had fallen due before it.
     pub(crate) arrived: Due,
-    /// Whether the change is a look for work that found none.
-    pub(crate) found_nothing: bool,
 }
 
 impl<'a> Changes<'a> {
@@ -36,16 +38,37 @@ impl<'a> Changes<'a> {
             chain_key,
             due: Due::default(),
             arrived: Due::default(),
-            found_nothing: false,
         }
     }
 
-    /// What a look finds if no work is due. Some falls due at `next_due`, or before if it arrives.
+    /// The moment at which a look finds no work. Some falls due at `next_due`, or before if it
+    /// arrives.
     pub(crate) fn idle(&self, next_due: Option<Timestamp>) -> Idle {
         Idle {
             next_due,
             arrived: self.arrived,
         }
+    }
+}
+
+/// Time for which a change waits for the commit of others, if it is made at leisure.
+const LEISURE: Duration = Duration::from_millis(5);
+
+/// The changes that wait for the next batch, whoever asks for it.
+#[derive(Default)]
+pub(super) struct Leisurely(Mutex<Vec<Box<dyn Job>>>);
+
+impl Leisurely {
+    fn add(&self, job: Box<dyn Job>) {
+        self.lock().push(job);
+    }
+
+    pub(super) fn take(&self) -> Vec<Box<dyn Job>> {
+        mem::take(&mut self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Box<dyn Job>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -55,6 +78,8 @@ pub(super) type Inbox = mpsc::Sender<Work>;
 /// What the writer is asked for.
 pub(super) enum Work {
     Change(Box<dyn Job>),
+    /// To make the changes that wait at leisure.
+    Leisurely,
     /// To look for commits of others.
     Look,
 }
@@ -73,15 +98,27 @@ where
     answer.await.map_err(|_| StoreError::Closed)?
 }
 
-/// A look for work, as a change.
-pub(super) fn looking<T>(
-    mut look: impl FnMut(&mut Changes<'_>) -> Result<Found<T>, Failure>,
-) -> impl FnMut(&mut Changes<'_>) -> Result<Found<T>, Failure> {
-    move |changes| {
-        let found = look(changes)?;
-        changes.found_nothing = matches!(found, Found::Nothing(_));
-        Ok(found)
-    }
+/// Leaves a change for the next batch. Has one made for it after a moment, if none came.
+pub(super) async fn submit_at_leisure<T, F>(
+    inbox: &Inbox,
+    leisurely: &Leisurely,
+    apply: F,
+) -> Result<T, StoreError>
+where
+    T: Send + 'static,
+    F: FnMut(&mut Changes<'_>) -> Result<T, Failure> + Send + 'static,
+{
+    let (job, mut answer) = job(apply);
+    leisurely.add(job);
+    let answered = match timeout(LEISURE, &mut answer).await {
+        Ok(answered) => answered,
+        Err(_) => {
+            let sent = inbox.send(Work::Leisurely).await;
+            sent.map_err(|_| StoreError::Closed)?;
+            answer.await
+        }
+    };
+    answered.map_err(|_| StoreError::Closed)?
 }
 
 /// A change for the writer, and where its answer arrives.
@@ -94,8 +131,6 @@ where
     let job = Waiting {
         apply,
         applied: None,
-        due: Due::default(),
-        found_nothing: false,
         answer_to,
     };
     (Box::new(job), answer)
@@ -111,18 +146,11 @@ pub(super) trait Job: Send {
 
     /// Answers the caller, now that the outcome of the batch is known.
     fn answer(self: Box<Self>, batch: &Result<(), StoreError>, settings: &StoreSettings);
-
-    fn due(&self) -> Due;
-
-    /// Whether it looked for work and found none.
-    fn found_nothing(&self) -> bool;
 }
 
 struct Waiting<T, F> {
     apply: F,
     applied: Option<Result<T, Failure>>,
-    due: Due,
-    found_nothing: bool,
     answer_to: oneshot::Sender<Result<T, StoreError>>,
 }
 
@@ -133,8 +161,6 @@ where
 {
     fn apply(&mut self, changes: &mut Changes<'_>) {
         self.applied = Some((self.apply)(changes));
-        self.due = changes.due;
-        self.found_nothing = changes.found_nothing;
     }
 
     fn failure(&self) -> Option<&Failure> {
@@ -149,16 +175,5 @@ where
         };
         // The caller may have gone away. The change stands.
         let _ = self.answer_to.send(answer);
-    }
-
-    fn due(&self) -> Due {
-        match self.applied {
-            Some(Ok(_)) => self.due,
-            Some(Err(_)) | None => Due::default(),
-        }
-    }
-
-    fn found_nothing(&self) -> bool {
-        self.found_nothing
     }
 }

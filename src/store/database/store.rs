@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use tokio::task::spawn_blocking;
 
 use super::arrivals::{Arrivals, Found, Idle, Kind};
-use super::changes::{self, Changes, Inbox};
+use super::changes::{self, Changes, Inbox, Leisurely};
 use super::connection::Connection;
 use super::error::{DatabaseError, Failure, StoreError};
 use super::former_keys::with_former;
@@ -38,6 +38,7 @@ pub struct Store {
     writer: Mutex<Option<JoinHandle<()>>>,
     commits: Arc<AtomicU64>,
     arrivals: Arc<Arrivals>,
+    leisurely: Arc<Leisurely>,
     clock: Arc<SharedClock>,
     whole_check: WholeCheck,
 }
@@ -101,6 +102,7 @@ impl Store {
         let clock = Arc::new(opened.clock);
         let commits = Arc::new(AtomicU64::new(0));
         let arrivals = Arc::new(Arrivals::default());
+        let leisurely = Arc::new(Leisurely::default());
         let writer = Writer {
             settings: settings.clone(),
             chain_key: chain_key.clone(),
@@ -110,6 +112,7 @@ impl Store {
             clock: clock.clone(),
             commits: commits.clone(),
             arrivals: arrivals.clone(),
+            leisurely: leisurely.clone(),
         };
         let begun = writer.begin();
         let (inbox, writer) = begun.map_err(cannot("begin a thread for", &settings.path))?;
@@ -122,6 +125,7 @@ impl Store {
             writer: Mutex::new(Some(writer)),
             commits,
             arrivals,
+            leisurely,
             clock,
             whole_check: WholeCheck::default(),
         }))
@@ -195,21 +199,21 @@ impl Store {
         T: Send + 'static,
         F: FnMut(&mut Changes<'_>) -> Result<T, Failure> + Send + 'static,
     {
-        let inbox = self
-            .inbox
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        changes::submit(&inbox.ok_or(StoreError::Closed)?, apply).await
+        changes::submit(&self.inbox()?, apply).await
     }
 
-    /// Looks for work now.
-    pub(crate) async fn look<T, F>(&self, look: F) -> Result<Found<T>, StoreError>
+    /// The same, if nobody waits for it: it waits a moment for the commit of another change.
+    pub(crate) async fn change_at_leisure<T, F>(&self, apply: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnMut(&mut Changes<'_>) -> Result<Found<T>, Failure> + Send + 'static,
+        F: FnMut(&mut Changes<'_>) -> Result<T, Failure> + Send + 'static,
     {
-        self.change(changes::looking(look)).await
+        changes::submit_at_leisure(&self.inbox()?, &self.leisurely, apply).await
+    }
+
+    fn inbox(&self) -> Result<Inbox, StoreError> {
+        let inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        inbox.clone().ok_or(StoreError::Closed)
     }
 
     /// Looks for work of a kind in the transaction that makes some due, whoever's change it is, and
@@ -226,7 +230,7 @@ impl Store {
         T: Send + 'static,
         F: FnMut(&mut Changes<'_>) -> Result<Found<T>, Failure> + Send + 'static,
     {
-        let (job, mut answer) = changes::job(changes::looking(look));
+        let (job, mut answer) = changes::job(look);
         let Some(place) = self.arrivals.wait(kind, since, job) else {
             return Ok(None);
         };

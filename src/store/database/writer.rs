@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::arrivals::{Arrivals, Due, Kind};
-use super::changes::{Changes, Inbox, Job, Work};
+use super::changes::{Changes, Inbox, Job, Leisurely, Work};
 use super::connection::Connection;
 use super::error::Failure;
 use super::postgresql::Begun;
@@ -25,11 +25,10 @@ use crate::measures::{BATCH_SIZE, COMMIT_FAILURES, COMMIT_TIME};
 /// Changes that may wait, and so share a commit.
 pub(super) const QUEUE: usize = 128;
 
-/// Changes that are worth a commit: it costs little more than for one.
+/// Changes that are worth a commit, which costs little more for them than for one.
 const FULL_ENOUGH: usize = 8;
 
-/// Time for which fewer wait for others, if those before them had company. Postfix, which brings
-/// the requests and takes the replies, does in that time what it needs a processor for.
+/// Time for which fewer than these wait for others, if those before them had company.
 const GATHERING: Duration = Duration::from_millis(2);
 
 /// Interval between looks for commits of others. A look reads shared memory, not the disk.
@@ -55,6 +54,7 @@ pub(super) struct Writer {
     pub(super) clock: Arc<SharedClock>,
     pub(super) commits: Arc<AtomicU64>,
     pub(super) arrivals: Arc<Arrivals>,
+    pub(super) leisurely: Arc<Leisurely>,
 }
 
 impl Writer {
@@ -84,21 +84,28 @@ impl Writer {
             for work in taken.drain(..) {
                 match work {
                     Work::Change(job) => batch.push(job),
+                    Work::Leisurely => {}
                     Work::Look => is_to_look = true,
                 }
             }
-            if !batch.is_empty() {
-                self.work_on(batch, Due::default());
-            }
+            self.work_on(batch, Due::default());
             if is_to_look {
                 self.look_for_others();
             }
         }
+        self.work_on(Vec::new(), Due::default());
         self.close();
     }
 
-    /// Makes these changes, while so much is due from elsewhere.
+    /// Makes these changes and those at leisure, and gives work to the looks that wait. So much is
+    /// due from elsewhere.
     fn work_on(&mut self, mut batch: Vec<Box<dyn Job>>, due: Due) {
+        // Last, since they may look for work that the others make due.
+        batch.append(&mut self.leisurely.take());
+        if batch.is_empty() && (due == Due::default() || self.arrivals.waiting() == 0) {
+            self.arrivals.count(due);
+            return;
+        }
         let begun = Instant::now();
         let outcome = self.commit(&mut batch, due);
         measure(batch.len(), begun.elapsed(), outcome.is_ok());
@@ -122,10 +129,7 @@ impl Writer {
         }
         // A new connection counts from anywhere.
         if self.seen.replace(mark).is_some_and(|seen| seen != mark) {
-            match self.arrivals.waiting() {
-                0 => self.arrivals.count(Due::ANYTHING),
-                _ => self.work_on(Vec::new(), Due::ANYTHING),
-            }
+            self.work_on(Vec::new(), Due::ANYTHING);
         }
     }
 
@@ -233,26 +237,20 @@ impl Writer {
         &self,
         batch: &mut Vec<Box<dyn Job>>,
         mut due: Due,
-        apply: impl Fn(&Self, &mut dyn Job, &mut Connection) -> Result<(), Failure>,
+        apply: impl Fn(&Self, &mut dyn Job, &mut Due, &mut Connection) -> Result<(), Failure>,
         connection: &mut Connection,
     ) -> Result<(), Failure> {
         for job in batch.iter_mut() {
-            apply(self, job.as_mut(), connection)?;
-            due += job.due();
+            apply(self, job.as_mut(), &mut due, connection)?;
         }
         self.arrivals.count(due);
         for kind in Kind::ALL {
-            for _ in 0..due.of(kind) {
-                let Some(mut job) = self.arrivals.next(kind) else {
-                    break;
-                };
-                let applied = apply(self, job.as_mut(), connection);
-                let found_nothing = job.found_nothing();
+            while due.of(kind) > 0
+                && let Some(mut job) = self.arrivals.next(kind)
+            {
+                let applied = apply(self, job.as_mut(), &mut due, connection);
                 batch.push(job);
                 applied?;
-                if found_nothing {
-                    break;
-                }
             }
         }
         Ok(())
@@ -261,24 +259,37 @@ impl Writer {
     /// Applies a job without a savepoint, for which SQLite copies each page that the job changes. A
     /// job that is refused before it changes anything leaves the others alone. After any other
     /// failure nothing may be committed.
-    fn apply(&self, job: &mut dyn Job, connection: &mut Connection) -> Result<(), Failure> {
+    fn apply(
+        &self,
+        job: &mut dyn Job,
+        due: &mut Due,
+        connection: &mut Connection,
+    ) -> Result<(), Failure> {
         let before = connection.changes();
         let chain_key = self.chain_key.as_deref();
         let mut changes = Changes::on(connection, &self.settings, chain_key);
+        changes.due = *due;
         changes.arrived = self.arrivals.arrived();
         job.apply(&mut changes);
-        let is_unchanged = connection.changes() == before;
+        let due_then = changes.due;
         match job.failure() {
-            Some(failure) if !(is_unchanged && failure.is_refusal()) => Err(failure.clone()),
-            _ => Ok(()),
+            None => *due = due_then,
+            Some(failure) if failure.is_refusal() && connection.changes() == before => {}
+            Some(failure) => return Err(failure.clone()),
         }
+        Ok(())
     }
 
     /// Applies a job in a savepoint, so that its failure leaves the others alone whatever it
     /// changed.
-    fn apply_apart(&self, job: &mut dyn Job, connection: &mut Connection) -> Result<(), Failure> {
+    fn apply_apart(
+        &self,
+        job: &mut dyn Job,
+        due: &mut Due,
+        connection: &mut Connection,
+    ) -> Result<(), Failure> {
         connection.run("SAVEPOINT job")?;
-        match self.apply(job, connection) {
+        match self.apply(job, due, connection) {
             Ok(()) => Ok(connection.run("RELEASE job")?),
             Err(failure) => undo("ROLLBACK TO job; RELEASE job", &failure, connection),
         }

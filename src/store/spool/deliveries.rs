@@ -56,7 +56,7 @@ impl Store {
         leasing: Leasing<LeasedDelivery>,
         port: SocketAddr,
     ) -> Result<Found<LeasedDelivery>, StoreError> {
-        self.look(move |changes| lease(&leasing, port, changes))
+        self.change(move |changes| lease(&leasing, port, changes))
             .await
     }
 
@@ -171,6 +171,7 @@ impl Lease<'_> {
             return Ok(Found::Work(read(row, &leased, trial)?));
         }
         let next_due = next_due(&self.port, self.leasing.now, changes.connection)?;
+        changes.due.deliveries = 0;
         Ok(Found::Nothing(changes.idle(next_due)))
     }
 

@@ -39,7 +39,8 @@ impl Store {
             .await
     }
 
-    /// The same, and leases the next delivery in the same transaction.
+    /// The same, and leases the next delivery in the same transaction. Nobody waits for either: the
+    /// reply is in Postfix.
     pub(crate) async fn delivered_and_lease(
         &self,
         leased: &LeasedDelivery,
@@ -48,7 +49,7 @@ impl Store {
         terms: impl Fn() -> (Leasing<LeasedDelivery>, SocketAddr) + Send + 'static,
     ) -> Result<(bool, Found<LeasedDelivery>), StoreError> {
         let (row, entry) = (leased.token.row, taken(leased, at, detail));
-        self.change(move |changes| {
+        self.change_at_leisure(move |changes| {
             let ended = end_taken(row, &entry, changes)?;
             let (leasing, port) = terms();
             Ok((ended, lease(&leasing, port, changes)?))

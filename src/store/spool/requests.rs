@@ -59,7 +59,7 @@ impl Store {
         &self,
         leasing: Leasing<LeasedRequest>,
     ) -> Result<Found<LeasedRequest>, StoreError> {
-        self.look(move |changes| lease(&leasing, changes)).await
+        self.change(move |changes| lease(&leasing, changes)).await
     }
 
     /// Leases a request once one is due: see [`Store::look_when_due`]. `terms` are asked for then.
@@ -155,6 +155,7 @@ pub(super) fn lease(
         )?;
         let Some(leased) = leased else {
             let next_due = next_due(changes.connection)?;
+            changes.due.requests = 0;
             return Ok(Found::Nothing(changes.idle(next_due)));
         };
         let row = leased.get("sequence")?;

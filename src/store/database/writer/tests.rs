@@ -313,6 +313,7 @@ async fn a_look_finds_what_others_committed_and_nothing_of_its_own() {
         clock: Arc::default(),
         commits: Arc::default(),
         arrivals: Arc::default(),
+        leisurely: Arc::default(),
     };
     let arrivals = writer.arrivals.clone();
     let mut look = async |statement: &'static str| {

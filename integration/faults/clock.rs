@@ -341,6 +341,8 @@ fn a_start_that_is_ahead_cuts_nothing_until_the_clock_is_believed() {
 
 /// Starts a gateway, and waits until it has done once all that is done at times.
 fn looked_after(site: &Site, clock: &Arc<WrongClock>) {
+    // The gateway keeps a record as soon as it runs, and the next one minutes later.
+    let begun = clock.now().as_microsecond();
     let gateway = Running::start(&site.layout, clock);
     let database = site.layout.directory().join("gateway/gateway.sqlite3");
     let kept = || {
@@ -352,7 +354,6 @@ fn looked_after(site: &Site, clock: &Arc<WrongClock>) {
         let printed = crate::harness::run(&mut sqlite, b"");
         printed.trim().parse::<i64>().unwrap_or_default()
     };
-    let begun = clock.now().as_microsecond();
     until("the clock's record kept", Duration::from_secs(60), || {
         (kept() >= begun).then_some(())
     });

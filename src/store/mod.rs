@@ -40,7 +40,7 @@ pub(crate) use self::backup::BackupError;
 pub(crate) use self::copy::{Copied, CopyError, move_store};
 pub(crate) use self::database::give_to_owner;
 pub(crate) use self::database::{Checked, SharedClock};
-pub use self::database::{DatabaseError, Found, Idle, Store, StoreError, StoreSettings};
+pub use self::database::{DatabaseError, Idle, Looked, Store, StoreError, StoreSettings};
 pub(crate) use self::keys::issues::PastIssue;
 pub(crate) use self::keys::secret_change::{SecretChange, StoreAlone};
 pub(crate) use self::nodes::{Node, NodeProcess, SeenNode};

@@ -188,12 +188,12 @@ impl TestStore {
         let leasing = tokio::spawn(async move {
             loop {
                 let found = store.lease(Leasing::alone(now, HOLD)).await.unwrap();
-                let Found::Nothing(since) = found else {
+                let Looked::Nothing(since) = found else {
                     panic!("a request was due: {found:?}");
                 };
                 let terms = move || Leasing::alone(now, HOLD);
                 let found = store.lease_when_due(since, terms, pending()).await;
-                if let Some(Found::Work(leased)) = found.unwrap() {
+                if let Some(Looked::Work(leased)) = found.unwrap() {
                     return leased.id;
                 }
             }

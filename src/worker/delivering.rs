@@ -1,6 +1,6 @@
 //! Hands finished replies to Postfix, one target at a time. A session stays open only
-//! while there is work, and a moment longer, and no reply is refused. Distinguishes trouble with the target,
-//! with the reply and with the port.
+//! while there is work, and a moment longer, and no reply is refused. Distinguishes
+//! trouble with the target, with the reply and with the port.
 
 use std::{
     net::SocketAddr,
@@ -14,7 +14,10 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use super::{
     holding::{InWork, holding},
@@ -25,7 +28,7 @@ use crate::{
     faults::{self, FaultPoint},
     mail::{Address, NoticeCode},
     measures::{DELIVERIES, DeliveryEnd, FoundAtFault, NOTICES, NoticeSent, PANICS, REPLY_LATENCY},
-    store::{First, Found, Idle, LeasedDelivery, Leasing, PortFailure, Postponement, StoreError},
+    store::{First, Idle, LeasedDelivery, Leasing, Looked, PortFailure, Postponement, StoreError},
     time::Clock as _,
 };
 
@@ -61,9 +64,7 @@ impl DeliverReplies {
             first: First::default(),
         }
     }
-}
 
-impl DeliverReplies {
     /// The terms of the next lease, and the port. New replies and old ones go in turn.
     fn terms(&mut self, worker: &Worker) -> NextDelivery {
         self.first = self.first.other();
@@ -90,7 +91,7 @@ impl NextDelivery {
 impl Task for DeliverReplies {
     type Work = LeasedDelivery;
 
-    async fn look(&mut self, worker: &Worker) -> Result<Found<LeasedDelivery>, StoreError> {
+    async fn look(&mut self, worker: &Worker) -> Result<Looked<LeasedDelivery>, StoreError> {
         let (leasing, port) = self.terms(worker).now();
         worker.store.lease_delivery(leasing, port).await
     }
@@ -100,7 +101,7 @@ impl Task for DeliverReplies {
         worker: &Worker,
         since: Idle,
         until: impl Future<Output = ()> + Send,
-    ) -> Result<Option<Found<LeasedDelivery>>, StoreError> {
+    ) -> Result<Option<Looked<LeasedDelivery>>, StoreError> {
         let next = self.terms(worker);
         let terms = move || next.now();
         if self.session.is_none() {
@@ -113,9 +114,10 @@ impl Task for DeliverReplies {
                 () = sleep(SESSION_KEPT) => {}
             }
         };
+        let begun = Instant::now();
         let waiting = worker.store.lease_delivery_when_due(since, terms, until);
         let found = waiting.await?;
-        if found.is_none() {
+        if found.is_none() && begun.elapsed() >= SESSION_KEPT {
             self.rest().await;
         }
         Ok(found)
@@ -126,7 +128,7 @@ impl Task for DeliverReplies {
         worker: &Worker,
         leased: LeasedDelivery,
         goes_on: impl Fn() -> bool + Send + Sync,
-    ) -> Result<Option<Found<LeasedDelivery>>, StoreError> {
+    ) -> Result<Option<Looked<LeasedDelivery>>, StoreError> {
         let settings = worker.delivering.borrow().clone();
         let shared = self.shared.clone();
         let _begun = shared.in_work.begin(leased.token);
@@ -231,7 +233,7 @@ impl Attempt<'_> {
         &self,
         sent: Result<String, InjectionError>,
         next: Option<Arc<NextDelivery>>,
-    ) -> Result<Option<Found<LeasedDelivery>>, StoreError> {
+    ) -> Result<Option<Looked<LeasedDelivery>>, StoreError> {
         let failed = match sent {
             Ok(answer) => return self.taken(&answer, next).await,
             Err(error @ (InjectionError::NoSuchAddress(_) | InjectionError::Smtputf8(_))) => {
@@ -252,7 +254,7 @@ impl Attempt<'_> {
         &self,
         answer: &str,
         next: Option<Arc<NextDelivery>>,
-    ) -> Result<Option<Found<LeasedDelivery>>, StoreError> {
+    ) -> Result<Option<Looked<LeasedDelivery>>, StoreError> {
         let (worker, leased) = (self.worker, self.leased);
         // After a trial others are due only once the port is known to work.
         let next = next.filter(|_| leased.trial.is_none());
@@ -278,7 +280,7 @@ impl Attempt<'_> {
         &self,
         answer: &str,
         next: Option<Arc<NextDelivery>>,
-    ) -> Result<Option<Found<LeasedDelivery>>, StoreError> {
+    ) -> Result<Option<Looked<LeasedDelivery>>, StoreError> {
         let leased = self.leased;
         loop {
             match self.try_to_note_taken(answer, next.clone()).await {
@@ -302,7 +304,7 @@ impl Attempt<'_> {
         &self,
         answer: &str,
         next: Option<Arc<NextDelivery>>,
-    ) -> Result<(bool, Option<Found<LeasedDelivery>>), StoreError> {
+    ) -> Result<(bool, Option<Looked<LeasedDelivery>>), StoreError> {
         let (store, leased) = (&self.worker.store, self.leased);
         let now = self.worker.clock.now();
         let Some(next) = next else {

@@ -39,7 +39,7 @@ use crate::{
     faults::{self, FaultPoint},
     mail::NoticeCode,
     measures::{FINISHED, Finished, FoundAtFault, NOTICES, NoticeSent, PANICS},
-    store::{Completed, Completion, First, Found, Idle, LeasedRequest, Leasing, StoreError},
+    store::{Completed, Completion, First, Idle, LeasedRequest, Leasing, Looked, StoreError},
     time::Clock as _,
 };
 
@@ -69,7 +69,7 @@ impl AnswerRequests {
 impl Task for AnswerRequests {
     type Work = LeasedRequest;
 
-    async fn look(&mut self, worker: &Worker) -> Result<Found<LeasedRequest>, StoreError> {
+    async fn look(&mut self, worker: &Worker) -> Result<Looked<LeasedRequest>, StoreError> {
         worker.store.lease(self.terms(worker)()).await
     }
 
@@ -78,7 +78,7 @@ impl Task for AnswerRequests {
         worker: &Worker,
         since: Idle,
         until: impl Future<Output = ()> + Send,
-    ) -> Result<Option<Found<LeasedRequest>>, StoreError> {
+    ) -> Result<Option<Looked<LeasedRequest>>, StoreError> {
         let terms = self.terms(worker);
         worker.store.lease_when_due(since, terms, until).await
     }
@@ -88,7 +88,7 @@ impl Task for AnswerRequests {
         worker: &Worker,
         leased: LeasedRequest,
         goes_on: impl Fn() -> bool + Send + Sync,
-    ) -> Result<Option<Found<LeasedRequest>>, StoreError> {
+    ) -> Result<Option<Looked<LeasedRequest>>, StoreError> {
         let in_work = self.in_work.clone();
         let _begun = in_work.begin(leased.token);
         faults::pass(FaultPoint::AfterLease);
@@ -168,8 +168,8 @@ impl Worker {
                 None => break,
             };
             let done = match found {
-                Ok(Found::Work(work)) => task.work(&self, work, goes_on).await,
-                Ok(Found::Nothing(since)) => {
+                Ok(Looked::Work(work)) => task.work(&self, work, goes_on).await,
+                Ok(Looked::Nothing(since)) => {
                     let until = is_over(self.time_to(since.next_due), stop.clone());
                     task.wait(&self, since, until).await
                 }
@@ -202,7 +202,7 @@ impl Worker {
         &self,
         leased: &LeasedRequest,
         terms: Option<impl Fn() -> Leasing<LeasedRequest> + Send + 'static>,
-    ) -> Result<(Completed, Option<Found<LeasedRequest>>), StoreError> {
+    ) -> Result<(Completed, Option<Looked<LeasedRequest>>), StoreError> {
         let now = self.clock.now();
         let answering = self.answering.borrow().clone();
         let completion = match attempt(&answering, leased, now).await {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::Period,
-    store::{First, Found, Idle, Leasing, Store, StoreError},
+    store::{First, Idle, Leasing, Looked, Store, StoreError},
     time::{Clock as _, WatchedClock},
 };
 
@@ -44,7 +44,7 @@ pub(super) trait Task: Send {
     type Work: Send;
 
     /// Leases work that is due.
-    async fn look(&mut self, worker: &Worker) -> Result<Found<Self::Work>, StoreError>;
+    async fn look(&mut self, worker: &Worker) -> Result<Looked<Self::Work>, StoreError>;
 
     /// Waits for work that falls due after `since`, until `until` ends. Returns none if there is
     /// reason to look again.
@@ -53,7 +53,7 @@ pub(super) trait Task: Send {
         worker: &Worker,
         since: Idle,
         until: impl Future<Output = ()> + Send,
-    ) -> Result<Option<Found<Self::Work>>, StoreError>;
+    ) -> Result<Option<Looked<Self::Work>>, StoreError>;
 
     /// Does it. If the task goes on, it may look for more in the transaction that ends it.
     async fn work(
@@ -61,7 +61,7 @@ pub(super) trait Task: Send {
         worker: &Worker,
         work: Self::Work,
         goes_on: impl Fn() -> bool + Send + Sync,
-    ) -> Result<Option<Found<Self::Work>>, StoreError>;
+    ) -> Result<Option<Looked<Self::Work>>, StoreError>;
 
     /// Releases what is only needed for work, as there is none.
     async fn rest(&mut self);

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::arrivals::{Due, Idle};
 use super::connection::Connection;
+use super::due::{Due, Idle};
 use super::error::{Failure, StoreError};
 use super::settings::StoreSettings;
 use crate::audit::ChainKey;

@@ -7,9 +7,10 @@ use std::thread::JoinHandle;
 
 use tokio::task::spawn_blocking;
 
-use super::arrivals::{Arrivals, Found, Idle, Kind};
+use super::arrivals::Arrivals;
 use super::changes::{self, Changes, Inbox, Leisurely};
 use super::connection::Connection;
+use super::due::{Idle, Kind, Looked};
 use super::error::{DatabaseError, Failure, StoreError};
 use super::former_keys::with_former;
 use super::opening::{self, Opened, Sharing};
@@ -168,7 +169,7 @@ impl Store {
 
     /// All that has fallen due so far.
     #[cfg(test)]
-    pub(crate) fn arrived(&self) -> super::arrivals::Due {
+    pub(crate) fn arrived(&self) -> super::due::Due {
         self.arrivals.arrived()
     }
 
@@ -225,10 +226,10 @@ impl Store {
         since: Idle,
         look: F,
         until: impl Future<Output = ()>,
-    ) -> Result<Option<Found<T>>, StoreError>
+    ) -> Result<Option<Looked<T>>, StoreError>
     where
         T: Send + 'static,
-        F: FnMut(&mut Changes<'_>) -> Result<Found<T>, Failure> + Send + 'static,
+        F: FnMut(&mut Changes<'_>) -> Result<Looked<T>, Failure> + Send + 'static,
     {
         let (job, mut answer) = changes::job(look);
         let Some(place) = self.arrivals.wait(kind, since, job) else {

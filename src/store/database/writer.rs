@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::arrivals::{Arrivals, Due, Kind};
+use super::arrivals::Arrivals;
 use super::changes::{Changes, Inbox, Job, Leisurely, Work};
 use super::connection::Connection;
+use super::due::{Due, Kind};
 use super::error::Failure;
 use super::postgresql::Begun;
 use super::settings::{NEWEST_SCHEMA, StoreSettings};

@@ -8,7 +8,7 @@ use super::requests::{self, Held, LeasedRequest};
 use crate::audit::{Entry, Event};
 use crate::faults::{self, FaultPoint};
 use crate::kms::Effects;
-use crate::store::database::{Changes, Failure, Found, Store, StoreError};
+use crate::store::database::{Changes, Failure, Looked, Store, StoreError};
 use crate::store::keys::issues;
 
 /// The final result of a request.
@@ -54,12 +54,12 @@ impl Store {
         token: &LeaseToken<LeasedRequest>,
         completion: Completion,
         terms: impl Fn() -> Leasing<LeasedRequest> + Send + 'static,
-    ) -> Result<(Completed, Option<Found<LeasedRequest>>), StoreError> {
+    ) -> Result<(Completed, Option<Looked<LeasedRequest>>), StoreError> {
         let token = *token;
         self.change(move |changes| {
             let completed = complete(token, &completion, changes)?;
             let next = match completed {
-                Completed::Committed => Some(requests::lease(&terms(), changes)?),
+                Completed::Committed => Some(requests::lease_next(&terms(), changes)?),
                 Completed::LeaseLost | Completed::BasisChanged => None,
             };
             Ok((completed, next))

@@ -11,7 +11,7 @@ use super::reply_port::{self, PortTrouble, ReplyPort};
 use super::wait::Wait;
 use crate::request_id::RequestId;
 use crate::store::database::{
-    Bind, Changes, Connection, DatabaseError, Failure, Found, Idle, Kind, Row, Store, StoreError,
+    Bind, Changes, Connection, DatabaseError, Failure, Idle, Kind, Looked, Row, Store, StoreError,
     Text,
 };
 
@@ -55,7 +55,7 @@ impl Store {
         &self,
         leasing: Leasing<LeasedDelivery>,
         port: SocketAddr,
-    ) -> Result<Found<LeasedDelivery>, StoreError> {
+    ) -> Result<Looked<LeasedDelivery>, StoreError> {
         self.change(move |changes| lease(&leasing, port, changes))
             .await
     }
@@ -67,7 +67,7 @@ impl Store {
         since: Idle,
         terms: impl Fn() -> (Leasing<LeasedDelivery>, SocketAddr) + Send + 'static,
         until: impl Future<Output = ()>,
-    ) -> Result<Option<Found<LeasedDelivery>>, StoreError> {
+    ) -> Result<Option<Looked<LeasedDelivery>>, StoreError> {
         let look = move |changes: &mut Changes<'_>| {
             let (leasing, port) = terms();
             lease(&leasing, port, changes)
@@ -89,23 +89,46 @@ impl Store {
 }
 
 /// Leases a delivery that is due at this port.
-pub(super) fn lease(
+fn lease(
     leasing: &Leasing<LeasedDelivery>,
     port: SocketAddr,
     changes: &mut Changes<'_>,
-) -> Result<Found<LeasedDelivery>, Failure> {
+) -> Result<Looked<LeasedDelivery>, Failure> {
     let port = ReplyPort::at(port, changes.settings);
     Lease { leasing, port }.apply(changes)
 }
 
-/// When the next delivery at this port falls due, or the lease of one ends.
+/// Leases the next delivery for a task that ends one, as [`super::requests::lease_next`] leases
+/// requests.
+pub(super) fn lease_next(
+    leasing: &Leasing<LeasedDelivery>,
+    port: SocketAddr,
+    changes: &mut Changes<'_>,
+) -> Result<Looked<LeasedDelivery>, Failure> {
+    match first_due(changes.connection)? {
+        Some(due) if due <= leasing.now => lease(leasing, port, changes),
+        first_due => Ok(nothing(first_due, changes)),
+    }
+}
+
+fn nothing(next_due: Option<Timestamp>, changes: &mut Changes<'_>) -> Looked<LeasedDelivery> {
+    changes.due.deliveries = 0;
+    Looked::Nothing(changes.idle(next_due))
+}
+
+/// When the next delivery at any port falls due, or the lease of one ends.
+fn first_due(connection: &mut Connection) -> Result<Option<Timestamp>, DatabaseError> {
+    let first = "SELECT min(waits_until) FROM deliveries WHERE turn = 1";
+    connection.scalar(first, &[])
+}
+
+/// The same at this port, which may be in trouble.
 pub(in crate::store) fn next_due(
     port: &ReplyPort,
     now: Timestamp,
     connection: &mut Connection,
 ) -> Result<Option<Timestamp>, DatabaseError> {
-    let next = "SELECT min(waits_until) FROM deliveries WHERE turn = 1";
-    let Some(next) = connection.scalar::<Option<Timestamp>>(next, &[])? else {
+    let Some(next) = first_due(connection)? else {
         return Ok(None);
     };
     let trouble = reply_port::trouble(port, now, connection)?;
@@ -157,7 +180,7 @@ struct Lease<'a> {
 }
 
 impl Lease<'_> {
-    fn apply(&self, changes: &mut Changes<'_>) -> Result<Found<LeasedDelivery>, Failure> {
+    fn apply(&self, changes: &mut Changes<'_>) -> Result<Looked<LeasedDelivery>, Failure> {
         while let Some((leased, trial)) = self.lease(changes.connection)? {
             let row = leased.get("sequence")?;
             if self.leasing.is_in_work(row) {
@@ -168,11 +191,10 @@ impl Lease<'_> {
                 reply_port::begin_trial(&self.port, row, self.leasing.now, changes.connection)?;
             }
             changes.due.deliveries = changes.due.deliveries.saturating_sub(1);
-            return Ok(Found::Work(read(row, &leased, trial)?));
+            return Ok(Looked::Work(read(row, &leased, trial)?));
         }
         let next_due = next_due(&self.port, self.leasing.now, changes.connection)?;
-        changes.due.deliveries = 0;
-        Ok(Found::Nothing(changes.idle(next_due)))
+        Ok(nothing(next_due, changes))
     }
 
     /// Leases a row. It comes with the trouble that it is to try.

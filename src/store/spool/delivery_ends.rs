@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use jiff::Timestamp;
 
-use super::deliveries::{LeasedDelivery, lease, remove};
+use super::deliveries::{LeasedDelivery, lease_next, remove};
 use super::leases::{LeaseToken, Leasing};
 use super::replies::{NOTICE, ReplyKind};
 use super::wait::is_in_work;
@@ -12,7 +12,7 @@ use crate::audit::{Entry, Event};
 use crate::policy::Requester;
 use crate::request_id::RequestId;
 use crate::store::database::{
-    Changes, Connection, DatabaseError, Failure, Found, Store, StoreError,
+    Changes, Connection, DatabaseError, Failure, Looked, Store, StoreError,
 };
 use crate::store::throttle::{acquaintance, buckets};
 
@@ -47,12 +47,12 @@ impl Store {
         at: Timestamp,
         detail: &str,
         terms: impl Fn() -> (Leasing<LeasedDelivery>, SocketAddr) + Send + 'static,
-    ) -> Result<(bool, Found<LeasedDelivery>), StoreError> {
+    ) -> Result<(bool, Looked<LeasedDelivery>), StoreError> {
         let (row, entry) = (leased.token.row, taken(leased, at, detail));
         self.change_at_leisure(move |changes| {
             let ended = end_taken(row, &entry, changes)?;
             let (leasing, port) = terms();
-            Ok((ended, lease(&leasing, port, changes)?))
+            Ok((ended, lease_next(&leasing, port, changes)?))
         })
         .await
     }

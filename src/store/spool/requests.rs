@@ -12,7 +12,7 @@ use crate::mail::{Address, ServiceCode};
 use crate::policy::Requester;
 use crate::request_id::RequestId;
 use crate::store::database::{
-    Changes, Connection, DatabaseError, Failure, Found, Idle, Kind, Row, Store, StoreError,
+    Changes, Connection, DatabaseError, Failure, Idle, Kind, Looked, Row, Store, StoreError,
 };
 
 /// A request to be worked on.
@@ -58,7 +58,7 @@ impl Store {
     pub async fn lease(
         &self,
         leasing: Leasing<LeasedRequest>,
-    ) -> Result<Found<LeasedRequest>, StoreError> {
+    ) -> Result<Looked<LeasedRequest>, StoreError> {
         self.change(move |changes| lease(&leasing, changes)).await
     }
 
@@ -68,7 +68,7 @@ impl Store {
         since: Idle,
         terms: impl Fn() -> Leasing<LeasedRequest> + Send + 'static,
         until: impl Future<Output = ()>,
-    ) -> Result<Option<Found<LeasedRequest>>, StoreError> {
+    ) -> Result<Option<Looked<LeasedRequest>>, StoreError> {
         let look = move |changes: &mut Changes<'_>| lease(&terms(), changes);
         self.look_when_due(Kind::Request, since, look, until).await
     }
@@ -134,10 +134,27 @@ macro_rules! lease {
     };
 }
 
-pub(super) fn lease(
+/// Leases the next request for a task that ends one. Most often none is due, which one statement
+/// tells. A clock that was set back shows at the task's next look.
+pub(super) fn lease_next(
     leasing: &Leasing<LeasedRequest>,
     changes: &mut Changes<'_>,
-) -> Result<Found<LeasedRequest>, Failure> {
+) -> Result<Looked<LeasedRequest>, Failure> {
+    match next_due(changes.connection)? {
+        Some(due) if due <= leasing.now => lease(leasing, changes),
+        next_due => Ok(nothing(next_due, changes)),
+    }
+}
+
+fn nothing(next_due: Option<Timestamp>, changes: &mut Changes<'_>) -> Looked<LeasedRequest> {
+    changes.due.requests = 0;
+    Looked::Nothing(changes.idle(next_due))
+}
+
+fn lease(
+    leasing: &Leasing<LeasedRequest>,
+    changes: &mut Changes<'_>,
+) -> Result<Looked<LeasedRequest>, Failure> {
     let statement = match leasing.first {
         First::Oldest => lease!("waits_until, sequence"),
         First::Newest => lease!("waits_until DESC, sequence DESC"),
@@ -155,13 +172,12 @@ pub(super) fn lease(
         )?;
         let Some(leased) = leased else {
             let next_due = next_due(changes.connection)?;
-            changes.due.requests = 0;
-            return Ok(Found::Nothing(changes.idle(next_due)));
+            return Ok(nothing(next_due, changes));
         };
         let row = leased.get("sequence")?;
         if !leasing.is_in_work(row) {
             changes.due.requests = changes.due.requests.saturating_sub(1);
-            return Ok(Found::Work(read(row, &leased)?));
+            return Ok(Looked::Work(read(row, &leased)?));
         }
         leases::leave_to_its_holder::<LeasedRequest>(row, changes.connection)?;
     }

@@ -6,12 +6,12 @@ use std::future::{pending, ready};
 
 use crate::audit::{Entry, Event};
 use crate::store::testing::{HOLD, TestStore, at, completion, id, request};
-use crate::store::{Accepted, Found, Idle, LeasedRequest, Leasing};
+use crate::store::{Accepted, Idle, LeasedRequest, Leasing, Looked};
 
 /// A look that found nothing.
 async fn look(test: &TestStore) -> Idle {
     let found = test.store.lease(Leasing::alone(at(9), HOLD)).await.unwrap();
-    let Found::Nothing(since) = found else {
+    let Looked::Nothing(since) = found else {
         unreachable!("{found:?}");
     };
     since
@@ -22,7 +22,7 @@ async fn wait(
     test: &TestStore,
     since: Idle,
     until: impl Future<Output = ()>,
-) -> Option<Found<LeasedRequest>> {
+) -> Option<Looked<LeasedRequest>> {
     let terms = || Leasing::alone(at(9), HOLD);
     let found = test.store.lease_when_due(since, terms, until).await;
     found.unwrap()

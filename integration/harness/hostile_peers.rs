@@ -17,8 +17,9 @@ use super::{
     packet, pairs, request_fields, request_with,
 };
 
-/// Two hundred peers have one gateway to themselves.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Two hundred peers share one gateway, and that two cores with other tests. The last of them were
+/// served after 120 s once, of 200 s in all.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Whatever a peer writes in one connection.
 type Said = Vec<u8>;

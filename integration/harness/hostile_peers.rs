@@ -17,8 +17,8 @@ use super::{
     packet, pairs, request_fields, request_with,
 };
 
-/// Two hundred peers share one gateway, and that two cores with other tests. The last of them were
-/// served after 120 s once, of 200 s in all.
+/// Two hundred peers share one gateway, which shares two cores with other tests. On a slow machine
+/// the last peers waited longer than 120 s.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Whatever a peer writes in one connection.

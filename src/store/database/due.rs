@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 /// How much to count as due when it is unknown what is. A worker with more tasks than this is
 /// still fine: each task looks by itself every few seconds.
-const ALL: usize = 64;
+const MANY: usize = 64;
 
 /// The kinds of work that fall due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +29,8 @@ pub(crate) struct Due {
 impl Due {
     /// Anything that waits may be due.
     pub(crate) const ANYTHING: Self = Self {
-        requests: ALL,
-        deliveries: ALL,
+        requests: MANY,
+        deliveries: MANY,
     };
 
     pub(super) fn of(self, kind: Kind) -> usize {

@@ -145,8 +145,8 @@ impl Writer {
             Ok(Ended::Undone) => {}
             Ok(Ended::Committed) => {
                 self.commits.fetch_add(1, Ordering::Relaxed);
-                if let Some(begun) = begun {
-                    self.seen = Some(begun.commits);
+                if begun.is_some() {
+                    self.seen = self.seen.map(|seen| seen + 1);
                 }
             }
         }

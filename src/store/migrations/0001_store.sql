@@ -1,5 +1,5 @@
--- The first schema of the store, which only the test of the migration makes now. Room by room: the spool, what senders and addresses are
--- allowed, the audit log, the keys, the clock.
+-- The first schema of the store, which only the test of the migration makes now. Room by room: the
+-- spool, what senders and addresses are allowed, the audit log, the keys, the clock.
 --
 -- Moments are microseconds since 1970 UTC, and lengths of time are microseconds. Times of STS
 -- records are their texts, yyyymmddThhmmssZ, which sort in order of time. Sealed values

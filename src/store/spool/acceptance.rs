@@ -152,8 +152,11 @@ fn accept(request: &NewRequest, changes: &mut Changes<'_>) -> Result<Accepted, F
     let requester = of_first.requester(request.trust, request.network);
     shares::require(requester, request.network, size, changes)?;
     let (turn, spent) = charge(request.charged(), &of_first, changes.connection)?;
+    let notice = request.notice(&turn, requester);
     if !matches!(turn, Turn::Never { .. }) {
-        usage::require(size, changes)?;
+        let of_notice = notice.as_ref().map_or(0, |notice| notice.message.len());
+        let messages = 1 + u64::from(notice.is_some());
+        usage::require(messages, size + of_notice, changes)?;
     }
     spent.keep(buckets::KEPT, changes.connection)?;
     match turn {
@@ -167,7 +170,7 @@ fn accept(request: &NewRequest, changes: &mut Changes<'_>) -> Result<Accepted, F
                 until: later.until,
                 notice: later.notice,
             };
-            request.put_off(later, requester, changes)?;
+            request.put_off(later, notice, requester, changes)?;
             Ok(accepted)
         }
         Turn::Never { until, because_of } => {
@@ -227,22 +230,23 @@ impl NewRequest {
     fn put_off(
         &self,
         later: Later,
+        notice: Option<FinishedReply>,
         requester: Requester,
         changes: &mut Changes<'_>,
     ) -> Result<(), Failure> {
-        let (until, notice) = (later.until, later.notice);
+        let until = later.until;
         let mut entry = Entry {
             verdict: Some(Verdict::Defer.to_string()),
-            rule: Some(rule_of(notice).to_string()),
+            rule: Some(rule_of(later.notice).to_string()),
             reason: Some(format!(
                 "{} is over its allowance: done at {until}",
                 later.because_of
             )),
             ..self.entry(Event::Accepted)
         };
-        if let Some(code) = notice {
+        if let Some(notice) = notice {
             entry.result = Some(NOTICE.to_owned());
-            entry.code = Some(code.to_string());
+            entry.code = later.notice.map(|code| code.to_string());
             let of = Answered {
                 request: self.id,
                 queue_id: self.queue_id.clone(),
@@ -250,31 +254,33 @@ impl NewRequest {
                 requester,
                 network: self.network.map(|network| network.to_string()),
             };
-            let notice = self.compose_notice(code, until, requester);
             let kind = ReplyKind::Notice;
             replies::insert(&notice, kind, true, &of, self.accepted_at, changes)?;
         }
         self.take(entry, until, true, requester, changes)
     }
 
-    /// Composes the notice here, in the transaction that puts the request off, so that none is lost
-    /// and none comes twice.
-    fn compose_notice(
-        &self,
-        code: NoticeCode,
-        until: Timestamp,
-        requester: Requester,
-    ) -> FinishedReply {
+    /// Composes the notice, if one is due. It is done here, in the transaction that puts the request
+    /// off, so that none is lost and none comes twice.
+    fn notice(&self, turn: &Turn, requester: Requester) -> Option<FinishedReply> {
+        let Turn::Later(Later {
+            until,
+            notice: Some(code),
+            ..
+        }) = *turn
+        else {
+            return None;
+        };
         let mut request = self.request.clone();
         if requester.may_be_forged() {
             request = request.shortened(self.notice.max_stranger_subject);
         }
         let id = self.id.to_string();
-        FinishedReply {
+        Some(FinishedReply {
             message: mail::compose_notice(&request, &id, code, until, self.accepted_at),
             reverse_path: self.notice.reverse_path.clone(),
             targets: request.targets.iter().map(ToString::to_string).collect(),
-        }
+        })
     }
 }
 

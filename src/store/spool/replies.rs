@@ -157,17 +157,9 @@ pub(super) fn insert_delivery(
          VALUES ($1, $2, $3, $4, $5,
              coalesce($6, (SELECT max(place) + 2 FROM deliveries WHERE target = $2), 2),
              CASE WHEN EXISTS (SELECT 1 FROM deliveries
-                 WHERE target = $2 AND place < coalesce($6, $7)) THEN 0 ELSE 1 END)
+                 WHERE target = $2 AND place < coalesce($6, place + 1)) THEN 0 ELSE 1 END)
          ON CONFLICT (reply, target) DO NOTHING",
-        &[
-            &reply,
-            &target,
-            &since,
-            &until,
-            &notified,
-            &place,
-            &i64::MAX,
-        ],
+        &[&reply, &target, &since, &until, &notified, &place],
     )?;
     Ok(())
 }

@@ -31,18 +31,22 @@ impl Store {
     pub(crate) async fn require_room(&self) -> Result<(), StoreError> {
         self.change(|changes| {
             room::require(0, changes)?;
-            require(0, changes)
+            require(1, 0, changes)
         })
         .await
     }
 }
 
-/// Fails if a message of this size is beyond the bounds of the spool.
-pub(super) fn require(size: usize, changes: &mut Changes<'_>) -> Result<(), Failure> {
+/// Fails if so many messages, of this size together, are beyond the bounds of the spool.
+pub(super) fn require(
+    messages: u64,
+    size: usize,
+    changes: &mut Changes<'_>,
+) -> Result<(), Failure> {
     let usage = usage(changes.connection)?;
     let held = usage.requests + usage.replies;
     let bytes = usage.bytes;
-    if held >= changes.settings.max_requests
+    if held.saturating_add(messages) > changes.settings.max_requests
         || bytes.saturating_add(size as u64) > changes.settings.max_bytes
     {
         return Err(Failure::Full { held, bytes });

@@ -4,7 +4,10 @@
 
 use std::future::{pending, ready};
 
+use tokio::sync::oneshot;
+
 use crate::audit::{Entry, Event};
+use crate::store::database::{Changes, Kind};
 use crate::store::testing::{HOLD, TestStore, at, completion, id, request};
 use crate::store::{Accepted, Idle, LeasedRequest, Leasing, Looked};
 
@@ -98,29 +101,31 @@ async fn a_look_that_waits_no_longer_takes_nothing() {
 async fn a_look_that_was_taken_is_answered_though_its_wait_is_over() {
     let test = TestStore::new().await;
     let since = look(&test).await;
-    // The writer has taken the look by the time that the wait ends.
-    let accepted = async {
+    let (taken, is_taken) = oneshot::channel();
+    let (release, is_released) = oneshot::channel::<()>();
+    let mut signals = Some((taken, is_released));
+    let look = move |_: &mut Changes<'_>| {
+        if let Some((taken, is_released)) = signals.take() {
+            taken.send(()).unwrap();
+            is_released.blocking_recv().unwrap();
+        }
+        Ok(Looked::Work("taken"))
+    };
+    // The writer is at the look when the wait ends.
+    let until = async {
+        is_taken.await.unwrap();
+        release.send(()).unwrap();
+    };
+    let waiting = test.store.look_when_due(Kind::Request, since, look, until);
+    let accepting = async {
         while test.store.waiting_looks() == 0 {
             tokio::task::yield_now().await;
         }
-        let accepting = test.store.accept(request(1));
-        let taken = async {
-            while test.store.waiting_looks() > 0 {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::join!(accepting, taken).0.unwrap()
+        test.store.accept(request(1)).await.unwrap()
     };
-    let (taken, is_taken) = tokio::sync::oneshot::channel();
-    let until = async {
-        is_taken.await.unwrap();
-    };
-    let accepting = async {
-        assert_eq!(accepted.await, Accepted::New);
-        taken.send(()).ok();
-    };
-    let (found, ()) = tokio::join!(wait(&test, since, until), accepting);
-    assert_eq!(found.unwrap().work().unwrap().id, id(1));
+    let (looked, accepted) = tokio::join!(waiting, accepting);
+    assert_eq!(looked.unwrap().unwrap().work(), Some("taken"));
+    assert_eq!(accepted, Accepted::New);
 }
 
 #[tokio::test]

@@ -94,6 +94,42 @@ async fn changes_that_wait_share_a_commit() {
 }
 
 #[tokio::test]
+async fn a_change_at_leisure_joins_the_commit_of_another() {
+    let test = TestStore::new().await;
+    let release = hold(&test.store).await;
+    let store = test.store.clone();
+    let leisurely = tokio::spawn(async move {
+        let change = |changes: &mut Changes<'_>| {
+            // It is applied after the request was accepted.
+            let waiting = "SELECT requests FROM spool_usage";
+            let requests = changes.connection.scalar::<i64>(waiting, &[])?;
+            let changed = "UPDATE kms_revision SET revision = revision + 1";
+            changes.connection.execute(changed, &[])?;
+            Ok(requests)
+        };
+        store.change_at_leisure(change).await
+    });
+    let accepting = bring(&test.store, 1);
+    // The nudge after a moment of leisure, and the request.
+    wait_for_queue(&test.store, 2).await;
+    release.send(()).unwrap();
+    assert_eq!(accepting.await.unwrap().unwrap(), Accepted::New);
+    assert_eq!(leisurely.await.unwrap().unwrap(), 1);
+    assert_eq!(test.store.commits(), 1);
+}
+
+#[tokio::test]
+async fn a_change_at_leisure_is_made_though_no_other_comes() {
+    let test = TestStore::new().await;
+    let changed = "UPDATE kms_revision SET revision = 7";
+    let change = test
+        .store
+        .change_at_leisure(move |changes| Ok(changes.connection.execute(changed, &[])?));
+    assert_eq!(change.await.unwrap(), 1);
+    assert_eq!(test.store.commits(), 1);
+}
+
+#[tokio::test]
 async fn a_change_that_fails_leaves_its_batch_alone() {
     for place in 0..3 {
         let test = TestStore::new().await;

@@ -458,3 +458,20 @@ async fn who_can_t_be_told_is_not_taken_and_nothing_is_spent() {
     assert_eq!(spent().await, before);
     assert_eq!(test.store.spool_usage().await.unwrap().requests, 4);
 }
+
+#[tokio::test]
+async fn a_request_that_waits_needs_room_for_its_notice_too() {
+    let test = TestStore::with(|settings| settings.max_requests = 2).await;
+    let at_once = |number| NewRequest {
+        accepted_at: at(0),
+        ..jane(number)
+    };
+    assert_eq!(test.store.accept(at_once(0)).await.unwrap(), Accepted::New);
+    let refused = test.store.accept(at_once(1)).await;
+    assert!(
+        matches!(refused, Err(StoreError::Full { .. })),
+        "{refused:?}"
+    );
+    let usage = test.store.spool_usage().await.unwrap();
+    assert_eq!((usage.requests, usage.replies), (1, 0));
+}

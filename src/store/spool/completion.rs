@@ -86,7 +86,7 @@ fn complete(
         let notified = held.notified || held.of.requester.may_be_forged();
         replies::insert(reply, kind, notified, &held.of, at, changes)?;
     }
-    requests::remove(token.row, changes)?;
+    requests::remove(&held.ended, changes)?;
     let entry = Entry {
         event: Event::Completed,
         queue_id: Some(held.of.queue_id),

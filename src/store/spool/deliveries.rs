@@ -8,7 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::leases::{self, First, LeaseToken, Leased, Leasing};
 use super::replies;
 use super::reply_port::{self, PortTrouble, ReplyPort};
+use super::usage::{self, Spooled};
 use super::wait::Wait;
+use crate::policy::Requester;
 use crate::request_id::RequestId;
 use crate::store::database::{
     Bind, Changes, Connection, DatabaseError, Failure, Idle, Kind, Looked, Row, Store, StoreError,
@@ -44,7 +46,8 @@ impl Leased for LeasedDelivery {
          WHERE sequence = $3 AND attempts = $4 AND NOT EXISTS (
              SELECT 1 FROM delivery_troubles WHERE delivery = sequence AND attempt = attempts)";
 
-    const UNDO: &'static str = "UPDATE deliveries SET attempts = attempts - 1 WHERE sequence = $1";
+    const LEASE: &'static str = "UPDATE deliveries
+         SET attempts = $1, waits_since = $2, waits_until = $3, node = $4 WHERE sequence = $5";
 }
 
 impl Store {
@@ -137,39 +140,32 @@ pub(in crate::store) fn next_due(
     ))
 }
 
-/// Leases a delivery that is due, if the condition holds.
-macro_rules! lease {
+/// Reads a delivery that is due, if the condition holds.
+macro_rules! due {
     ($due:literal, $condition:literal) => {
         concat!(
-            "UPDATE deliveries SET attempts = attempts + 1, waits_since = $1, waits_until = $2,
-                 node = $4
-             WHERE sequence = coalesce(
+            "SELECT deliveries.sequence, target, attempts, request_id, queue_id, accepted_at,
+                 completed_at, reverse_path, message, kind = 'notice' AS is_notice,
+                 notified = 0 AS can_be_notified
+             FROM deliveries JOIN replies ON replies.sequence = deliveries.reply
+             WHERE deliveries.sequence = coalesce(
                  (SELECT sequence FROM deliveries WHERE turn = 1 AND waits_until <= $1 ",
             $due,
             " LIMIT 1),
-                 (SELECT sequence FROM deliveries WHERE turn = 1 AND waits_since > $3
+                 (SELECT sequence FROM deliveries WHERE turn = 1 AND waits_since > $2
                   ORDER BY waits_since, sequence LIMIT 1))
              AND ",
-            $condition,
-            " RETURNING sequence, target, attempts,
-                 (SELECT request_id FROM replies WHERE sequence = reply) AS request_id,
-                 (SELECT queue_id FROM replies WHERE sequence = reply) AS queue_id,
-                 (SELECT accepted_at FROM replies WHERE sequence = reply) AS accepted_at,
-                 (SELECT completed_at FROM replies WHERE sequence = reply) AS completed_at,
-                 (SELECT reverse_path FROM replies WHERE sequence = reply) AS reverse_path,
-                 (SELECT message FROM replies WHERE sequence = reply) AS message,
-                 (SELECT kind = 'notice' FROM replies WHERE sequence = reply) AS is_notice,
-                 notified = 0 AS can_be_notified"
+            $condition
         )
     };
 }
 
-/// The same if the port $5 of the gateway $4 is in no trouble.
-macro_rules! lease_at_sound_port {
+/// The same if the port $4 of the gateway $3 is in no trouble.
+macro_rules! due_at_sound_port {
     ($due:literal) => {
-        lease!(
+        due!(
             $due,
-            "NOT EXISTS (SELECT 1 FROM port_troubles WHERE node = $4 AND port = $5)"
+            "NOT EXISTS (SELECT 1 FROM port_troubles WHERE node = $3 AND port = $4)"
         )
     };
 }
@@ -181,44 +177,44 @@ struct Lease<'a> {
 
 impl Lease<'_> {
     fn apply(&self, changes: &mut Changes<'_>) -> Result<Looked<LeasedDelivery>, Failure> {
-        while let Some((leased, trial)) = self.lease(changes.connection)? {
-            let row = leased.get("sequence")?;
-            if self.leasing.is_in_work(row) {
-                leases::leave_to_its_holder::<LeasedDelivery>(row, changes.connection)?;
+        while let Some((row, trial)) = self.find(changes.connection)? {
+            let (sequence, leases) = (row.get("sequence")?, row.get("attempts")?);
+            let Some(token) = leases::take(sequence, leases, self.leasing, changes)? else {
                 continue;
-            }
+            };
             if trial.is_some() {
-                reply_port::begin_trial(&self.port, row, self.leasing.now, changes.connection)?;
+                let now = self.leasing.now;
+                reply_port::begin_trial(&self.port, sequence, now, changes.connection)?;
             }
             changes.due.deliveries = changes.due.deliveries.saturating_sub(1);
-            return Ok(Looked::Work(read(row, &leased, trial)?));
+            return Ok(Looked::Work(read(token, &row, trial)?));
         }
         let next_due = next_due(&self.port, self.leasing.now, changes.connection)?;
         Ok(nothing(next_due, changes))
     }
 
-    /// Leases a row. It comes with the trouble that it is to try.
-    fn lease(
+    /// Finds a row that is due. It comes with the trouble that it is to try.
+    fn find(
         &self,
         connection: &mut Connection,
     ) -> Result<Option<(Row, Option<PortTrouble>)>, DatabaseError> {
         let statement = match self.leasing.first {
-            First::Oldest => lease_at_sound_port!("ORDER BY waits_until, sequence"),
-            First::Newest => lease_at_sound_port!("ORDER BY waits_until DESC, sequence DESC"),
+            First::Oldest => due_at_sound_port!("ORDER BY waits_until, sequence"),
+            First::Newest => due_at_sound_port!("ORDER BY waits_until DESC, sequence DESC"),
         };
-        let leased = self.run(statement, Some(&Text(self.port.address)), connection)?;
-        if let Some(row) = leased {
+        let port: [&dyn Bind; 2] = [&self.port.node, &Text(self.port.address)];
+        if let Some(row) = self.run(statement, &port, connection)? {
             return Ok(Some((row, None)));
         }
         let now = self.leasing.now;
         let Some(trouble) = reply_port::trouble(&self.port, now, connection)? else {
             return Ok(None);
         };
-        let row = self.lease_for_trial(&trouble, connection)?;
+        let row = self.find_for_trial(&trouble, connection)?;
         Ok(row.map(|row| (row, Some(trouble))))
     }
 
-    fn lease_for_trial(
+    fn find_for_trial(
         &self,
         trouble: &PortTrouble,
         connection: &mut Connection,
@@ -230,50 +226,44 @@ impl Lease<'_> {
             // The least tried first. Otherwise one address that the site refuses would be tried
             // again and again, and hold up those that the site takes.
             let statement = match self.leasing.first {
-                First::Oldest => lease!("ORDER BY attempts, waits_until, sequence", "true"),
+                First::Oldest => due!("ORDER BY attempts, waits_until, sequence", "true"),
                 First::Newest => {
-                    lease!("ORDER BY attempts, waits_until DESC, sequence DESC", "true")
+                    due!("ORDER BY attempts, waits_until DESC, sequence DESC", "true")
                 }
             };
-            return self.run(statement, None, connection);
+            return self.run(statement, &[], connection);
         }
         if !trouble.refuses {
             return Ok(None);
         }
-        let statement = lease!(
-            "AND attempts = 0 AND waits_since >= $5 ORDER BY waits_since, sequence",
+        let statement = due!(
+            "AND attempts = 0 AND waits_since >= $3 ORDER BY waits_since, sequence",
             "attempts = 0"
         );
-        self.run(statement, Some(&trouble.tried_at), connection)
+        self.run(statement, &[&trouble.tried_at], connection)
     }
 
-    /// Runs a statement of `lease!`, with its value $5 if it has one.
+    /// Runs a statement of `due!`, with its values from $3 on.
     fn run(
         &self,
         statement: &str,
-        fifth: Option<&dyn Bind>,
+        rest: &[&dyn Bind],
         connection: &mut Connection,
     ) -> Result<Option<Row>, DatabaseError> {
         let wait = Wait::of(self.leasing.now, self.leasing.hold);
-        let mut values: Vec<&dyn Bind> = vec![
-            &wait.since,
-            &wait.until,
-            &wait.clock_was_set_back,
-            &self.port.node,
-        ];
-        values.extend(fifth);
+        let mut values: Vec<&dyn Bind> = vec![&self.leasing.now, &wait.clock_was_set_back];
+        values.extend(rest);
         connection.optional(statement, &values)
     }
 }
 
 fn read(
-    sequence: i64,
+    token: LeaseToken<LeasedDelivery>,
     row: &Row,
     trial: Option<PortTrouble>,
 ) -> Result<LeasedDelivery, DatabaseError> {
-    let attempts = row.get("attempts")?;
     Ok(LeasedDelivery {
-        token: LeaseToken::new(sequence, attempts),
+        token,
         request_id: row.text("request_id")?,
         queue_id: row.get("queue_id")?,
         target: row.get("target")?,
@@ -283,31 +273,59 @@ fn read(
         completed_at: row.get("completed_at")?,
         can_be_notified: row.get("can_be_notified")?,
         is_notice: row.get("is_notice")?,
-        attempts,
+        attempts: token.lease,
         trial,
     })
 }
 
+/// A delivery that has ended.
+pub(super) struct EndedDelivery {
+    pub(super) target: String,
+    /// Standing of the requester, and the network of its request.
+    pub(super) requester: Requester,
+    pub(super) network: Option<String>,
+    pub(super) is_notice: bool,
+    pub(super) is_success: bool,
+}
+
 /// Deletes a delivery, passes the turn to the next one to its target, and deletes its reply if it
-/// was the reply's last one. False if it was gone.
-pub(super) fn remove(sequence: i64, changes: &mut Changes<'_>) -> Result<bool, DatabaseError> {
+/// was the reply's last one. None if it was gone.
+pub(super) fn remove(
+    sequence: i64,
+    changes: &mut Changes<'_>,
+) -> Result<Option<EndedDelivery>, DatabaseError> {
     let connection = &mut *changes.connection;
-    let removed = connection.optional(
-        "DELETE FROM deliveries WHERE sequence = $1 RETURNING reply, target",
+    let found = connection.optional(
+        "SELECT reply, target, size, requester, network, kind = 'notice' AS is_notice,
+             kind = 'success' AS is_success
+         FROM deliveries JOIN replies ON replies.sequence = deliveries.reply
+         WHERE deliveries.sequence = $1",
         &[&sequence],
     )?;
-    let Some(removed) = removed else {
-        return Ok(false);
+    let Some(row) = found else {
+        return Ok(None);
     };
-    let target: String = removed.get("target")?;
+    let ended = EndedDelivery {
+        target: row.get("target")?,
+        requester: row.text("requester")?,
+        network: row.get("network")?,
+        is_notice: row.get("is_notice")?,
+        is_success: row.get("is_success")?,
+    };
+    // For RETURNING, SQLite makes a table and keeps a copy of each page that the statement changes.
+    connection.execute("DELETE FROM deliveries WHERE sequence = $1", &[&sequence])?;
     let passed = connection.execute(
         "UPDATE deliveries SET turn = 1 WHERE sequence = (
              SELECT sequence FROM deliveries WHERE target = $1 ORDER BY place LIMIT 1)",
-        &[&target],
+        &[&ended.target],
     )?;
     changes.due.deliveries += usize::from(passed > 0);
-    replies::remove_delivered(removed.get("reply")?, connection)?;
-    Ok(true)
+    let (requester, network) = (ended.requester, ended.network.as_deref());
+    if replies::remove_delivered(row.get("reply")?, connection)? {
+        let size = row.get("size")?;
+        usage::remove(Spooled::Reply, size, requester, network, connection)?;
+    }
+    Ok(Some(ended))
 }
 
 #[cfg(test)]

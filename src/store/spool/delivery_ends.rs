@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use jiff::Timestamp;
 
-use super::deliveries::{LeasedDelivery, lease_next, remove};
+use super::deliveries::{EndedDelivery, LeasedDelivery, lease_next, remove};
 use super::leases::{LeaseToken, Leasing};
-use super::replies::{NOTICE, ReplyKind};
+use super::replies::NOTICE;
 use super::wait::is_in_work;
 use crate::audit::{Entry, Event};
 use crate::policy::Requester;
@@ -132,10 +132,12 @@ fn taken(leased: &LeasedDelivery, at: Timestamp, detail: &str) -> Entry {
 }
 
 fn end_taken(row: i64, entry: &Entry, changes: &mut Changes<'_>) -> Result<bool, Failure> {
-    remember(row, changes.connection)?;
     let ended = remove(row, changes)?;
+    if let Some(ended) = &ended {
+        remember(ended, changes.connection)?;
+    }
     changes.audit(entry.clone())?;
-    Ok(ended)
+    Ok(ended.is_some())
 }
 
 /// A delivery whose lease is held.
@@ -191,23 +193,13 @@ fn result_of(is_notice: bool) -> Option<String> {
 
 /// Remembers that the target of a delivery was answered, and whether its request was verified. A
 /// notice is no answer.
-fn remember(row: i64, connection: &mut Connection) -> Result<(), DatabaseError> {
-    let answered = connection.optional(
-        "SELECT target, requester, network, kind
-         FROM deliveries JOIN replies ON replies.sequence = deliveries.reply
-         WHERE deliveries.sequence = $1 AND kind <> 'notice'",
-        &[&row],
-    )?;
-    let Some(answered) = answered else {
+fn remember(ended: &EndedDelivery, connection: &mut Connection) -> Result<(), DatabaseError> {
+    if ended.is_notice {
         return Ok(());
-    };
-    let network: Option<String> = answered.get("network")?;
-    let requester: Requester = answered.text("requester")?;
-    let kind: String = answered.get("kind")?;
-    let is_verified = requester == Requester::Verified && kind == ReplyKind::Success.as_str();
-    let verified_from = is_verified.then(|| network.unwrap_or_default());
-    let target: String = answered.get("target")?;
-    acquaintance::remember(&target, verified_from.as_deref(), buckets::KEPT, connection)
+    }
+    let is_verified = ended.requester == Requester::Verified && ended.is_success;
+    let verified_from = is_verified.then(|| ended.network.as_deref().unwrap_or_default());
+    acquaintance::remember(&ended.target, verified_from, buckets::KEPT, connection)
 }
 
 /// Deliveries that one transaction ends.

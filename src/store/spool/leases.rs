@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use jiff::{SignedDuration, Timestamp};
 
 use super::wait::Wait;
-use crate::store::database::{Changes, Connection, DatabaseError, Failure};
+use crate::store::database::{Changes, DatabaseError, Failure};
 
 /// Shows that its holder has the lease of a `T`, unless the lease has passed to another. `T` is a
 /// [`crate::store::LeasedRequest`] or a `LeasedDelivery`.
@@ -97,7 +97,7 @@ impl<T> Leasing<T> {
         }
     }
 
-    pub(super) fn is_in_work(&self, row: i64) -> bool {
+    fn is_in_work(&self, row: i64) -> bool {
         self.in_work.iter().any(|token| token.row == row)
     }
 }
@@ -108,8 +108,8 @@ pub(super) trait Leased: Send + 'static {
     /// trouble of its attempt.
     const RENEW: &'static str;
 
-    /// Takes back the lease of row $1 just given out, as no attempt begins.
-    const UNDO: &'static str;
+    /// Leases row $5 to the gateway $4 from $2 to $3, as its lease $1.
+    const LEASE: &'static str;
 }
 
 /// Renews a lease from now on. False if it has passed to another or was given back.
@@ -127,14 +127,29 @@ pub(super) fn renew<T: Leased>(
     Ok(renewed > 0)
 }
 
-/// Takes back the lease just given out, since the asking process still works on this row. The time
-/// of the lease stays, as if it had been renewed.
-pub(super) fn leave_to_its_holder<T: Leased>(
+/// Leases a row that this transaction found due, after so many leases. None if this process still
+/// works on it: then its lease is renewed.
+pub(super) fn take<T: Leased>(
     row: i64,
-    connection: &mut Connection,
-) -> Result<(), DatabaseError> {
-    connection.execute(T::UNDO, &[&row])?;
-    Ok(())
+    leases: u32,
+    leasing: &Leasing<T>,
+    changes: &mut Changes<'_>,
+) -> Result<Option<LeaseToken<T>>, DatabaseError> {
+    let is_in_work = leasing.is_in_work(row);
+    let lease = leases.saturating_add(u32::from(!is_in_work));
+    let wait = Wait::of(leasing.now, leasing.hold);
+    // For RETURNING, SQLite would make a table and put the message there.
+    changes.connection.execute(
+        T::LEASE,
+        &[
+            &lease,
+            &wait.since,
+            &wait.until,
+            &changes.settings.node,
+            &row,
+        ],
+    )?;
+    Ok((!is_in_work).then(|| LeaseToken::new(row, lease)))
 }
 
 #[cfg(test)]

@@ -164,26 +164,17 @@ pub(super) fn insert_delivery(
     Ok(())
 }
 
-/// Deletes the reply in this row if it is on its way to no target any more.
-pub(super) fn remove_delivered(row: i64, connection: &mut Connection) -> Result<(), DatabaseError> {
-    let removed = connection.optional(
+/// Deletes the reply in this row if it is on its way to no target any more. False if it is.
+pub(super) fn remove_delivered(
+    row: i64,
+    connection: &mut Connection,
+) -> Result<bool, DatabaseError> {
+    let removed = connection.execute(
         "DELETE FROM replies
-         WHERE sequence = $1 AND NOT EXISTS (SELECT 1 FROM deliveries WHERE reply = $1)
-         RETURNING size, requester, network",
+         WHERE sequence = $1 AND NOT EXISTS (SELECT 1 FROM deliveries WHERE reply = $1)",
         &[&row],
     )?;
-    let Some(removed) = removed else {
-        return Ok(());
-    };
-    let (size, requester) = (removed.get("size")?, removed.text("requester")?);
-    let network: Option<String> = removed.get("network")?;
-    usage::remove(
-        Spooled::Reply,
-        size,
-        requester,
-        network.as_deref(),
-        connection,
-    )
+    Ok(removed > 0)
 }
 
 /// The word for a notice in the audit log.

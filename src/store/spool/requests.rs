@@ -12,7 +12,7 @@ use crate::mail::{Address, ServiceCode};
 use crate::policy::Requester;
 use crate::request_id::RequestId;
 use crate::store::database::{
-    Changes, Connection, DatabaseError, Failure, Idle, Kind, Looked, Row, Store, StoreError,
+    Bind, Changes, Connection, DatabaseError, Failure, Idle, Kind, Looked, Row, Store, StoreError,
 };
 
 /// A request to be worked on.
@@ -49,7 +49,8 @@ impl Leased for LeasedRequest {
          WHERE sequence = $3 AND attempts = $4 AND NOT EXISTS (
              SELECT 1 FROM request_troubles WHERE request = sequence AND attempt = attempts)";
 
-    const UNDO: &'static str = "UPDATE requests SET attempts = attempts - 1 WHERE sequence = $1";
+    const LEASE: &'static str = "UPDATE requests
+         SET attempts = $1, waits_since = $2, waits_until = $3, node = $4 WHERE sequence = $5";
 }
 
 impl Store {
@@ -108,14 +109,15 @@ pub(in crate::store) fn next_due(
     connection.scalar("SELECT min(waits_until) FROM requests WHERE turn = 1", &[])
 }
 
-/// Leases the first due request in this order. Verified ones come before the others, so that
+/// Reads the first due request in this order. Verified ones come before the others, so that
 /// strangers delay none of them.
-macro_rules! lease {
+macro_rules! due {
     ($order:literal) => {
         concat!(
-            "UPDATE requests SET attempts = attempts + 1, waits_since = $1, waits_until = $2,
-                 node = $4
-             WHERE sequence = coalesce(
+            "SELECT sequence, id, accepted_at, queue_id, reverse_path, attempts, notified, requester,
+                 service, gateway, targets,
+                 (SELECT message FROM request_messages WHERE request = sequence) AS message
+             FROM requests WHERE sequence = coalesce(
                  (SELECT sequence FROM requests
                   WHERE turn = 1 AND requester = 'verified' AND waits_until <= $1
                   ORDER BY ",
@@ -125,11 +127,8 @@ macro_rules! lease {
                   ORDER BY ",
             $order,
             " LIMIT 1),
-                 (SELECT sequence FROM requests WHERE turn = 1 AND waits_since > $3
-                  ORDER BY waits_since, sequence LIMIT 1))
-             RETURNING sequence, id, accepted_at, queue_id, reverse_path, attempts, notified,
-                 requester, service, gateway, targets,
-                 (SELECT message FROM request_messages WHERE request = sequence) AS message"
+                 (SELECT sequence FROM requests WHERE turn = 1 AND waits_since > $2
+                  ORDER BY waits_since, sequence LIMIT 1))"
         )
     };
 }
@@ -156,42 +155,32 @@ fn lease(
     changes: &mut Changes<'_>,
 ) -> Result<Looked<LeasedRequest>, Failure> {
     let statement = match leasing.first {
-        First::Oldest => lease!("waits_until, sequence"),
-        First::Newest => lease!("waits_until DESC, sequence DESC"),
+        First::Oldest => due!("waits_until, sequence"),
+        First::Newest => due!("waits_until DESC, sequence DESC"),
     };
+    let clock_was_set_back = Wait::of(leasing.now, leasing.hold).clock_was_set_back;
     loop {
-        let wait = Wait::of(leasing.now, leasing.hold);
-        let leased = changes.connection.optional(
-            statement,
-            &[
-                &wait.since,
-                &wait.until,
-                &wait.clock_was_set_back,
-                &changes.settings.node,
-            ],
-        )?;
-        let Some(leased) = leased else {
+        let values: [&dyn Bind; 2] = [&leasing.now, &clock_was_set_back];
+        let Some(row) = changes.connection.optional(statement, &values)? else {
             let next_due = next_due(changes.connection)?;
             return Ok(nothing(next_due, changes));
         };
-        let row = leased.get("sequence")?;
-        if !leasing.is_in_work(row) {
+        let (sequence, leases) = (row.get("sequence")?, row.get("attempts")?);
+        if let Some(token) = leases::take(sequence, leases, leasing, changes)? {
             changes.due.requests = changes.due.requests.saturating_sub(1);
-            return Ok(Looked::Work(read(row, &leased)?));
+            return Ok(Looked::Work(read(token, &row)?));
         }
-        leases::leave_to_its_holder::<LeasedRequest>(row, changes.connection)?;
     }
 }
 
-fn read(sequence: i64, row: &Row) -> Result<LeasedRequest, DatabaseError> {
-    let attempts = row.get("attempts")?;
+fn read(token: LeaseToken<LeasedRequest>, row: &Row) -> Result<LeasedRequest, DatabaseError> {
     Ok(LeasedRequest {
-        token: LeaseToken::new(sequence, attempts),
+        token,
         id: row.text("id")?,
         accepted_at: row.get("accepted_at")?,
         queue_id: row.get("queue_id")?,
         reverse_path: row.get("reverse_path")?,
-        attempts,
+        attempts: token.lease,
         notified: row.get("notified")?,
         requester: row.text("requester")?,
         service: row.text("service")?,
@@ -209,38 +198,56 @@ pub(super) fn targets(row: &Row) -> Result<Vec<Address>, DatabaseError> {
         .map_err(|error| DatabaseError::content(format!("requests.targets: {error}")))
 }
 
-/// Deletes a request and passes the turn to the next one of its sender. False if it was gone.
-pub(super) fn remove(sequence: i64, changes: &mut Changes<'_>) -> Result<bool, DatabaseError> {
+/// A request as its removal needs it.
+pub(super) struct EndedRequest {
+    sequence: i64,
+    sender: String,
+    size: i64,
+    requester: Requester,
+    network: Option<String>,
+}
+
+impl EndedRequest {
+    /// Reads a row with the columns of these names.
+    pub(super) fn read(row: &Row) -> Result<Self, DatabaseError> {
+        Ok(Self {
+            sequence: row.get("sequence")?,
+            sender: row.get("sender")?,
+            size: row.get("size")?,
+            requester: row.text("requester")?,
+            network: row.get("network")?,
+        })
+    }
+}
+
+/// Deletes a request, which was read in this transaction. Passes the turn to the next one of its
+/// sender.
+pub(super) fn remove(ended: &EndedRequest, changes: &mut Changes<'_>) -> Result<(), DatabaseError> {
     let connection = &mut *changes.connection;
-    let removed = connection.optional(
-        "DELETE FROM requests WHERE sequence = $1 RETURNING sender, size, requester, network",
-        &[&sequence],
+    // For RETURNING, SQLite makes a table and keeps a copy of each page that the statement changes.
+    connection.execute(
+        "DELETE FROM requests WHERE sequence = $1",
+        &[&ended.sequence],
     )?;
-    let Some(removed) = removed else {
-        return Ok(false);
-    };
-    let sender: String = removed.get("sender")?;
     let passed = connection.execute(
         "UPDATE requests SET turn = 1
          WHERE sequence = (SELECT min(sequence) FROM requests WHERE sender = $1)",
-        &[&sender],
+        &[&ended.sender],
     )?;
     changes.due.requests += usize::from(passed > 0);
-    let (size, requester) = (removed.get("size")?, removed.text("requester")?);
-    let network: Option<String> = removed.get("network")?;
     usage::remove(
         Spooled::Request,
-        size,
-        requester,
-        network.as_deref(),
+        ended.size,
+        ended.requester,
+        ended.network.as_deref(),
         connection,
-    )?;
-    Ok(true)
+    )
 }
 
 /// A request whose lease is held.
 pub(super) struct Held {
     pub(super) of: Answered,
+    pub(super) ended: EndedRequest,
     pub(super) notified: bool,
     was_put_off: bool,
 }
@@ -252,7 +259,8 @@ impl Held {
         connection: &mut Connection,
     ) -> Result<Option<Self>, DatabaseError> {
         let row = connection.optional(
-            "SELECT id AS request_id, queue_id, accepted_at, notified, requester, network, EXISTS (
+            "SELECT sequence, id AS request_id, queue_id, accepted_at, sender, size, notified,
+                 requester, network, EXISTS (
                  SELECT 1 FROM request_troubles WHERE request = sequence) AS was_put_off
              FROM requests WHERE sequence = $1 AND attempts = $2",
             &[&token.row, &token.lease],
@@ -260,6 +268,7 @@ impl Held {
         row.map(|row| {
             Ok(Self {
                 of: Answered::read(&row)?,
+                ended: EndedRequest::read(&row)?,
                 notified: row.get("notified")?,
                 was_put_off: row.get("was_put_off")?,
             })

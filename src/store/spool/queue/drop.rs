@@ -11,8 +11,9 @@ use crate::store::audit::order::Order;
 use crate::store::database::{
     Bind, Changes, Connection, DatabaseError, Due, Failure, Row, Store, StoreError, Text, places,
 };
+use crate::store::spool::deliveries;
+use crate::store::spool::requests::{self, EndedRequest};
 use crate::store::spool::wait::{is_in_work, waits_for_allowance};
-use crate::store::spool::{deliveries, requests};
 
 impl Store {
     /// Drops a request and its replies at an operator's order, or only replies to one address. The
@@ -201,7 +202,8 @@ impl Dropping<'_> {
         changes: &mut Changes<'_>,
     ) -> Result<bool, Failure> {
         const FIND: &str = concat!(
-            "SELECT sequence, queue_id, attempts FROM requests WHERE id = $2 AND ($3 = 0 OR ",
+            "SELECT sequence, queue_id, attempts, sender, size, requester, network
+             FROM requests WHERE id = $2 AND ($3 = 0 OR ",
             waits_for_allowance!(),
             ")"
         );
@@ -212,7 +214,7 @@ impl Dropping<'_> {
         let Some(row) = found else {
             return Ok(false);
         };
-        requests::remove(row.get("sequence")?, changes)?;
+        requests::remove(&EndedRequest::read(&row)?, changes)?;
         let entry = Entry {
             attempts: Some(row.get("attempts")?),
             ..self.entry(row.get("queue_id")?)

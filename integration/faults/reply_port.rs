@@ -272,6 +272,21 @@ fn a_backlog_that_waits_for_the_port_costs_one_attempt_at_a_time_and_few_lines()
     );
 }
 
+/// Left open, Postfix would end it after minutes (`smtpd_timeout`), and the next reply would be sent
+/// in vain. The test's own session ends without QUIT.
+#[test]
+fn a_session_without_work_is_ended() {
+    let site = Layout::new().start();
+    send(&site, CAROL, "{KMS:Help}");
+    until("the session with the reply port ends", PATIENCE, || {
+        let log = site.postfix.log();
+        let mut ends = log.lines().filter(|line| line.contains("disconnect from"));
+        ends.any(|line| line.contains(" mail=1 ") && line.contains(" quit=1 "))
+            .then_some(())
+    });
+    assert_eq!(events(&site, "delivered").len(), 1);
+}
+
 #[test]
 fn new_replies_do_not_wait_behind_the_backlog() {
     const WAITING: usize = 100;

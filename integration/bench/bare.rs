@@ -111,7 +111,8 @@ fn open(database: &Path) -> Connection {
     let pragmas = "PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
          PRAGMA foreign_keys = ON;
-         PRAGMA journal_size_limit = 8388608;
+         PRAGMA wal_autocheckpoint = 3000;
+         PRAGMA journal_size_limit = 16777216;
          PRAGMA secure_delete = ON;
          PRAGMA temp_store = MEMORY;
          PRAGMA trusted_schema = OFF;

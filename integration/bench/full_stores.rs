@@ -120,6 +120,7 @@ impl<'a> Held<'a> {
              INSERT INTO audit (sequence, link, entry)
              SELECT n, link, entry FROM numbers CROSS JOIN audit WHERE sequence = 1"
         ));
+        held.database.come_to_rest();
         held
     }
 

@@ -89,6 +89,13 @@ impl<'a> Database<'a> {
             }
         }
     }
+
+    /// Has PostgreSQL do now what it would do in the minutes after so many new rows.
+    pub fn come_to_rest(&self) {
+        if let Engine::Postgresql(server) = self.engine {
+            server.sql(&self.name, "VACUUM (ANALYZE); CHECKPOINT;");
+        }
+    }
 }
 
 impl Drop for Database<'_> {

@@ -145,6 +145,37 @@ impl TestStore {
             .await
     }
 
+    /// Adds ten thousand requests like the first one, each of another sender. PostgreSQL's statistics
+    /// are still from when there were few.
+    pub(crate) async fn add_many_requests(&self) {
+        self.execute(
+            "WITH RECURSIVE numbers (n) AS
+                 (VALUES (2) UNION ALL SELECT n + 1 FROM numbers WHERE n < 10000)
+             INSERT INTO requests (id, accepted_at, queue_id, reverse_path, sender, size,
+                 waits_since, waits_until, turn, service, gateway, targets, target, requester)
+             SELECT 'id' || n, accepted_at, queue_id, reverse_path, 'sender' || n, size,
+                 waits_since + n, waits_until + n, 1, service, gateway, targets, 'target' || n,
+                 requester
+             FROM numbers CROSS JOIN requests WHERE sequence = 1",
+        )
+        .await;
+    }
+
+    /// How the engine would run a statement, in its words.
+    pub(crate) async fn plan(&self, statement: &str) -> String {
+        let (explain, column) = match self.settings.postgresql {
+            Some(_) => ("EXPLAIN", "QUERY PLAN"),
+            None => ("EXPLAIN QUERY PLAN", "detail"),
+        };
+        let statement = format!("{explain} {statement}");
+        let steps = self.store.read(move |connection| {
+            let rows = connection.all(&statement, &[])?;
+            rows.iter().map(|row| row.get(column)).collect()
+        });
+        let steps: Vec<String> = steps.await.unwrap();
+        steps.join("\n")
+    }
+
     /// The audit log's events, with the ids of the requests.
     pub(crate) async fn events(&self) -> Vec<(Event, Option<String>)> {
         let entries = self.store.audit_entries(1, u32::MAX).await.unwrap();

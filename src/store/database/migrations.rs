@@ -12,7 +12,13 @@ const SCHEMA: &str = include_str!("../migrations/schema.sql");
 
 /// The steps from an older schema, the oldest first: the version that each makes, and its
 /// statements.
-const STEPS: &[(i64, &str)] = &[(2, include_str!("../migrations/0002_two_engines.sql"))];
+const STEPS: &[(i64, &str)] = &[
+    (2, include_str!("../migrations/0002_two_engines.sql")),
+    (
+        3,
+        include_str!("../migrations/0003_sequence_in_indexes.sql"),
+    ),
+];
 
 /// The oldest program that may use a database of this schema, by the version that it makes. A step
 /// that only adds leaves it as it is, so that gateways are upgraded one after the other.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::postgresql::PostgresqlSettings;
 
 /// The version of the schema that this program makes, and the newest that it knows.
-pub(super) const NEWEST_SCHEMA: i64 = 2;
+pub(super) const NEWEST_SCHEMA: i64 = 3;
 
 /// `[store]`: the place of the store and its bounds.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]

@@ -88,12 +88,15 @@ CREATE TABLE requests (
     -- The gateway that leased it last.
     node         TEXT
 ) STRICT;
+-- The sequence is in each index by which rows are asked for in its order. Otherwise PostgreSQL reads
+-- them all while its statistics are from when there were few.
 CREATE INDEX requests_of_sender ON requests (sender, sequence);
-CREATE INDEX requests_of_target ON requests (target) WHERE target IS NOT NULL;
+CREATE INDEX requests_of_target ON requests (target, sequence) WHERE target IS NOT NULL;
 CREATE UNIQUE INDEX requests_turn ON requests (sender) WHERE turn = 1;
-CREATE INDEX requests_until ON requests (waits_until) WHERE turn = 1;
-CREATE INDEX requests_since ON requests (waits_since) WHERE turn = 1;
-CREATE INDEX requests_verified ON requests (waits_until) WHERE turn = 1 AND requester = 'verified';
+CREATE INDEX requests_until ON requests (waits_until, sequence) WHERE turn = 1;
+CREATE INDEX requests_since ON requests (waits_since, sequence) WHERE turn = 1;
+CREATE INDEX requests_verified ON requests (waits_until, sequence)
+    WHERE turn = 1 AND requester = 'verified';
 
 -- Messages of requests. They stand apart, since each lease rewrites the row of the request.
 CREATE TABLE request_messages (
@@ -176,8 +179,8 @@ CREATE TABLE deliveries (
 ) STRICT;
 CREATE INDEX deliveries_of_target ON deliveries (target, place);
 CREATE UNIQUE INDEX deliveries_turn ON deliveries (target) WHERE turn = 1;
-CREATE INDEX deliveries_until ON deliveries (waits_until) WHERE turn = 1;
-CREATE INDEX deliveries_since ON deliveries (waits_since) WHERE turn = 1;
+CREATE INDEX deliveries_until ON deliveries (waits_until, sequence) WHERE turn = 1;
+CREATE INDEX deliveries_since ON deliveries (waits_since, sequence) WHERE turn = 1;
 CREATE INDEX deliveries_refused ON deliveries (waits_since) WHERE refused = 1;
 CREATE INDEX deliveries_unnotified ON deliveries (reply) WHERE notified = 0;
 

@@ -325,6 +325,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_due_is_read_in_the_order_of_an_index() {
+        let test = TestStore::new().await;
+        test.store.accept(request(1)).await.unwrap();
+        test.add_many_requests().await;
+        for statement in [
+            due!("waits_until, sequence"),
+            due!("waits_until DESC, sequence DESC"),
+        ] {
+            let now = at(9999).as_microsecond().to_string();
+            let statement = statement.replace("$1", &now).replace("$2", &now);
+            let plan = test.plan(&statement).await;
+            let sorts = ["Sort", "TEMP B-TREE"];
+            assert!(!sorts.iter().any(|sort| plan.contains(sort)), "{plan}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_sender_is_served_one_request_at_a_time_in_order() {
         let test = TestStore::new().await;
         for number in [1, 2] {

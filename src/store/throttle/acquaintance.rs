@@ -19,18 +19,18 @@ pub(crate) struct Acquaintance {
     pub(crate) turn: Option<Timestamp>,
 }
 
+/// What is known of the address $2, which is $1 in small letters.
+const KNOWN: &str = "SELECT
+         EXISTS (SELECT 1 FROM reply_targets WHERE target = $1) AS is_answered,
+         EXISTS (SELECT 1 FROM deliveries WHERE target = $2) AS is_being_answered,
+         (SELECT verified_from FROM reply_targets WHERE target = $1) AS verified_from,
+         (SELECT CASE WHEN attempts = 0 THEN waits_until ELSE accepted_at END
+          FROM requests WHERE target = $1 ORDER BY sequence DESC LIMIT 1) AS turn";
+
 impl Acquaintance {
     /// Reads what is known of this address, as it is written.
     pub(crate) fn with(target: &str, connection: &mut Connection) -> Result<Self, DatabaseError> {
-        let row = connection.one(
-            "SELECT
-                 EXISTS (SELECT 1 FROM reply_targets WHERE target = $1) AS is_answered,
-                 EXISTS (SELECT 1 FROM deliveries WHERE target = $2) AS is_being_answered,
-                 (SELECT verified_from FROM reply_targets WHERE target = $1) AS verified_from,
-                 (SELECT CASE WHEN attempts = 0 THEN waits_until ELSE accepted_at END
-                  FROM requests WHERE target = $1 ORDER BY sequence DESC LIMIT 1) AS turn",
-            &[&target.to_lowercase(), &target],
-        )?;
+        let row = connection.one(KNOWN, &[&target.to_lowercase(), &target])?;
         Ok(Self {
             is_answered: row.get("is_answered")?,
             is_being_answered: row.get("is_being_answered")?,
@@ -101,7 +101,7 @@ mod tests {
     use std::ops::Range;
 
     use super::*;
-    use crate::store::testing::TestStore;
+    use crate::store::testing::{TestStore, request};
 
     /// Knowledge of an address in a store.
     async fn with(target: &'static str, test: &TestStore) -> Acquaintance {
@@ -121,6 +121,16 @@ mod tests {
             Ok(())
         });
         answered.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_latest_request_of_an_address_is_found_by_an_index() {
+        let test = TestStore::new().await;
+        test.store.accept(request(1)).await.unwrap();
+        test.add_many_requests().await;
+        let statement = KNOWN.replace("$1", "'a'").replace("$2", "'a'");
+        let plan = test.plan(&statement).await;
+        assert!(plan.contains("requests_of_target"), "{plan}");
     }
 
     #[tokio::test]

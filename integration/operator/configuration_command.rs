@@ -30,7 +30,7 @@ fn a_value_in_force_is_printed_whether_the_file_has_it_or_not() {
     );
     assert_eq!(get("milter.listen"), "inet:127.0.0.1:8890\n");
     assert_eq!(get("milter.keep_bcc"), "false\n");
-    assert_eq!(get("worker.parallel_requests"), "2\n");
+    assert_eq!(get("worker.parallel_requests"), "6\n");
     assert_eq!(get("gateway.recipient_delimiter"), "\n");
     assert_eq!(get("module_update.stsa_keys"), "");
     assert_eq!(get("kms.socket"), "");

@@ -259,8 +259,8 @@ pub(crate) struct Worker {
 impl Default for Worker {
     fn default() -> Self {
         Self {
-            parallel_requests: 2,
-            parallel_deliveries: 4,
+            parallel_requests: 6,
+            parallel_deliveries: 12,
             lease: Period::from_secs(120),
             first_retry: Period::from_secs(5),
             longest_retry: Period::from_secs(15 * 60),

@@ -30,7 +30,7 @@ pub(super) const QUEUE: usize = 128;
 const FULL_ENOUGH: usize = 8;
 
 /// Time for which fewer than these wait for others, if those before them had company.
-const GATHERING: Duration = Duration::from_millis(2);
+const GATHERING: Duration = Duration::from_millis(4);
 
 /// Interval between looks for commits of others. A look reads shared memory, not the disk.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

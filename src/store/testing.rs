@@ -176,6 +176,17 @@ impl TestStore {
         steps.join("\n")
     }
 
+    /// Fails if a statement for what is due at $1 sorts rows, instead of reading them in the order of
+    /// an index.
+    pub(crate) async fn require_no_sort(&self, statement: &str) {
+        let now = at(9999).as_microsecond().to_string();
+        let statement = statement.replace("$1", &now).replace("$2", &now);
+        let plan = self.plan(&statement).await;
+        for sort in ["Sort", "TEMP B-TREE"] {
+            assert!(!plan.contains(sort), "{plan}");
+        }
+    }
+
     /// The audit log's events, with the ids of the requests.
     pub(crate) async fn events(&self) -> Vec<(Event, Option<String>)> {
         let entries = self.store.audit_entries(1, u32::MAX).await.unwrap();

@@ -202,6 +202,10 @@ impl Connection {
     }
 
     /// Gives each row of a statement to `take`, one after the other.
+    ///
+    /// A change with RETURNING is dear in SQLite: it makes a table for the rows that it gives, and
+    /// keeps a copy of each page that it changes. Where each request passes, read a row before it is
+    /// changed.
     pub(crate) fn each(
         &mut self,
         statement: &str,

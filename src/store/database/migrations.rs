@@ -20,6 +20,9 @@ const STEPS: &[(i64, &str)] = &[
     ),
 ];
 
+/// The first schema that several gateways can use, with the row that locks out the others.
+const FIRST_WITH_WRITER: i64 = 2;
+
 /// The oldest program that may use a database of this schema, by the version that it makes. A step
 /// that only adds leaves it as it is, so that gateways are upgraded one after the other.
 const USABLE_FROM: i64 = 2;
@@ -60,6 +63,10 @@ fn bring_up(found: i64, connection: &mut Connection) -> Result<(), DatabaseError
     }
     if found == 0 {
         connection.define(SCHEMA)?;
+    }
+    if found >= FIRST_WITH_WRITER {
+        // As each change does: otherwise a gateway that goes on could lock the tables in another order.
+        connection.execute("UPDATE writer SET commits = commits + 1", &[])?;
     }
     for (version, statements) in STEPS {
         if found > 0 && *version > found {
@@ -133,13 +140,18 @@ pub(super) fn version(connection: &mut Connection) -> Result<(i64, i64), Databas
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::sync::Arc;
+    use std::thread;
+    use std::time::Duration;
+
     use tempfile::TempDir;
+    use tokio::sync::Notify;
 
     use super::*;
     use crate::new_file;
     use crate::store::database::sqlite::{Access, SqliteConnection};
-    use crate::store::testing::{HOLD, PORT, TestStore, at, chain_key, id};
-    use crate::store::{Leasing, Store};
+    use crate::store::testing::{HOLD, PORT, TestStore, at, chain_key, completion, id, request};
+    use crate::store::{Completed, Leasing, Store};
 
     /// A database as the first version made it, with a request in it and two replies. The
     /// notice that a reply is late may precede the first one only.
@@ -234,5 +246,101 @@ mod tests {
         let usage = again.spool_usage().await.unwrap();
         assert_eq!((usage.requests, usage.replies, usage.bytes), (1, 0, 9));
         again.close().await;
+    }
+
+    /// Makes of the newest schema the second, as far as the third differs from it.
+    const BACK_TO_SECOND: &[&str] = &[
+        "DROP INDEX requests_of_target",
+        "DROP INDEX requests_until",
+        "DROP INDEX requests_since",
+        "DROP INDEX requests_verified",
+        "DROP INDEX deliveries_until",
+        "DROP INDEX deliveries_since",
+        "CREATE INDEX requests_of_target ON requests (target) WHERE target IS NOT NULL",
+        "CREATE INDEX requests_until ON requests (waits_until) WHERE turn = 1",
+        "CREATE INDEX requests_since ON requests (waits_since) WHERE turn = 1",
+        "CREATE INDEX requests_verified ON requests (waits_until)
+             WHERE turn = 1 AND requester = 'verified'",
+        "CREATE INDEX deliveries_until ON deliveries (waits_until) WHERE turn = 1",
+        "CREATE INDEX deliveries_since ON deliveries (waits_since) WHERE turn = 1",
+        "UPDATE schema_version SET version = 2",
+    ];
+
+    async fn go_back_to_second(test: &TestStore) {
+        for statement in BACK_TO_SECOND {
+            test.execute(statement).await;
+        }
+    }
+
+    /// The texts that make the indexes of a database.
+    async fn indexes(test: &TestStore) -> Vec<String> {
+        let all = match test.settings.postgresql {
+            Some(_) => {
+                "SELECT indexdef AS text FROM pg_indexes
+                 WHERE schemaname = current_schema() ORDER BY indexname"
+            }
+            None => {
+                "SELECT sql AS text FROM sqlite_schema
+                 WHERE type = 'index' AND sql IS NOT NULL ORDER BY name"
+            }
+        };
+        let texts = test.store.read(move |connection| {
+            let rows = connection.all(all, &[])?;
+            rows.iter().map(|row| row.get("text")).collect()
+        });
+        texts.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_second_schema_becomes_the_third_beside_a_gateway_that_goes_on() {
+        let test = TestStore::new().await;
+        let newest = indexes(&test).await;
+        go_back_to_second(&test).await;
+        assert_ne!(indexes(&test).await, newest);
+        let going_on = async {
+            for number in 1..=50 {
+                test.store.accept(request(number)).await.unwrap();
+                let now = at(number.into());
+                let leased = test.lease(now).await.unwrap();
+                let completion = completion(now, &["a@b.example"]);
+                let completed = test.store.complete(&leased.token, completion).await;
+                assert_eq!(completed.unwrap(), Completed::Committed);
+            }
+        };
+        let (newer, ()) = tokio::join!(test.another(), going_on);
+        assert_eq!(indexes(&test).await, newest);
+        let version: i64 = test.scalar("SELECT version FROM schema_version").await;
+        assert_eq!(version, NEWEST_SCHEMA);
+        assert_eq!(newer.spool_usage().await.unwrap().replies, 50);
+        newer.close().await;
+    }
+
+    /// The step drops an index of requests first. The change has locked deliveries by then, and goes
+    /// on to requests: each would wait for the other.
+    #[tokio::test]
+    async fn a_step_waits_until_a_change_is_done_with_all_tables() {
+        // Within a transaction, pg_stat_activity would say the same each time.
+        const WAITING: &str = "SELECT count(*) > 0 FROM pg_locks
+             WHERE NOT granted AND (relation = 'deliveries'::regclass OR relation IS NULL)";
+        let test = TestStore::postgresql().await;
+        go_back_to_second(&test).await;
+        let has_begun = Arc::new(Notify::new());
+        let begins = has_begun.clone();
+        let change = test.store.change(move |changes| {
+            let connection = &mut *changes.connection;
+            connection.execute("UPDATE deliveries SET notified = notified", &[])?;
+            begins.notify_one();
+            while !connection.scalar::<bool>(WAITING, &[])? {
+                thread::sleep(Duration::from_millis(5));
+            }
+            Ok(connection.execute("UPDATE requests SET notified = notified", &[])?)
+        });
+        let opening = async {
+            has_begun.notified().await;
+            test.another().await
+        };
+        let (changed, newer) = tokio::join!(change, opening);
+        assert_eq!(changed.unwrap(), 0);
+        newer.close().await;
     }
 }

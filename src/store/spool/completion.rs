@@ -77,20 +77,21 @@ fn complete(
     let Some(held) = Held::by(token, changes.connection)? else {
         return Ok(Completed::LeaseLost);
     };
-    if !issues::record(&completion.effects, held.of.request, at, changes)? {
+    let of = &held.request.of;
+    if !issues::record(&completion.effects, of.request, at, changes)? {
         return Ok(Completed::BasisChanged);
     }
     if let Some(reply) = &completion.reply {
         let kind = ReplyKind::of_result(completion.audit.result.as_deref());
         // An address that may never have asked gets the answer, but no notice before it.
-        let notified = held.notified || held.of.requester.may_be_forged();
-        replies::insert(reply, kind, notified, &held.of, at, changes)?;
+        let notified = held.notified || of.requester.may_be_forged();
+        replies::insert(reply, kind, notified, of, at, changes)?;
     }
-    requests::remove(&held.ended, changes)?;
+    requests::remove(&held.request, changes)?;
     let entry = Entry {
         event: Event::Completed,
-        queue_id: Some(held.of.queue_id),
-        request_id: Some(held.of.request.to_string()),
+        queue_id: Some(of.queue_id.clone()),
+        request_id: Some(of.request.to_string()),
         attempts: Some(token.lease),
         ..completion.audit.clone()
     };

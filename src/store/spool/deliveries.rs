@@ -250,8 +250,8 @@ impl Lease<'_> {
         rest: &[&dyn Bind],
         connection: &mut Connection,
     ) -> Result<Option<Row>, DatabaseError> {
-        let wait = Wait::of(self.leasing.now, self.leasing.hold);
-        let mut values: Vec<&dyn Bind> = vec![&self.leasing.now, &wait.clock_was_set_back];
+        let void_after = Wait::void_after(self.leasing.now);
+        let mut values: Vec<&dyn Bind> = vec![&self.leasing.now, &void_after];
         values.extend(rest);
         connection.optional(statement, &values)
     }
@@ -312,7 +312,6 @@ pub(super) fn remove(
         is_notice: row.get("is_notice")?,
         is_success: row.get("is_success")?,
     };
-    // For RETURNING, SQLite makes a table and keeps a copy of each page that the statement changes.
     connection.execute("DELETE FROM deliveries WHERE sequence = $1", &[&sequence])?;
     let passed = connection.execute(
         "UPDATE deliveries SET turn = 1 WHERE sequence = (
@@ -334,6 +333,27 @@ mod tests {
 
     use crate::store::Postponement;
     use crate::store::testing::{TestStore, at, id, reply};
+
+    #[tokio::test]
+    async fn what_is_due_is_read_in_the_order_of_an_index() {
+        let test = TestStore::new().await;
+        reply(&test, 1, &["a@b.example"]).await;
+        test.execute(
+            "WITH RECURSIVE numbers (n) AS
+                 (VALUES (2) UNION ALL SELECT n + 1 FROM numbers WHERE n < 10000)
+             INSERT INTO deliveries (reply, target, waits_since, waits_until, turn)
+             SELECT reply, 'target' || n, waits_since + n, waits_until + n, 1
+             FROM numbers CROSS JOIN deliveries WHERE sequence = 1",
+        )
+        .await;
+        for statement in [
+            due_at_sound_port!("ORDER BY waits_until, sequence"),
+            due_at_sound_port!("ORDER BY waits_until DESC, sequence DESC"),
+        ] {
+            let port = statement.replace("$3", "'node'").replace("$4", "'port'");
+            test.require_no_sort(&port).await;
+        }
+    }
 
     #[tokio::test]
     async fn a_target_gets_its_replies_in_order() {

@@ -138,7 +138,6 @@ pub(super) fn take<T: Leased>(
     let is_in_work = leasing.is_in_work(row);
     let lease = leases.saturating_add(u32::from(!is_in_work));
     let wait = Wait::of(leasing.now, leasing.hold);
-    // For RETURNING, SQLite would make a table and put the message there.
     changes.connection.execute(
         T::LEASE,
         &[

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::wait::Wait;
 use crate::store::database::{
@@ -126,7 +126,7 @@ pub(super) fn trouble(
     now: Timestamp,
     connection: &mut Connection,
 ) -> Result<Option<PortTrouble>, DatabaseError> {
-    let clock_was_set_back = Wait::of(now, SignedDuration::ZERO).clock_was_set_back;
+    let void_after = Wait::void_after(now);
     let row = connection.optional(
         "SELECT began_at, tried_at, waits_until, failures, refuses, trouble, (
              SELECT waits_until FROM deliveries
@@ -134,12 +134,12 @@ pub(super) fn trouble(
                  SELECT 1 FROM delivery_troubles WHERE delivery = sequence AND attempt = attempts)
          ) AS trial_until
          FROM port_troubles WHERE node = $4 AND port = $1",
-        &[&Text(port.address), &now, &clock_was_set_back, &port.node],
+        &[&Text(port.address), &now, &void_after, &port.node],
     )?;
     row.map(|row| {
         let tried_at: Timestamp = row.get("tried_at")?;
         let trial_until: Option<Timestamp> = row.get("trial_until")?;
-        let waits_until = match tried_at > clock_was_set_back {
+        let waits_until = match tried_at > void_after {
             true => now,
             false => row.get("waits_until")?,
         };
@@ -225,6 +225,8 @@ fn works(port: SocketAddr, at: Timestamp, changes: &mut Changes<'_>) -> Result<b
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use jiff::SignedDuration;
 
     use super::*;
     use crate::audit::Event;

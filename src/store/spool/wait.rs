@@ -6,9 +6,6 @@ use jiff::{SignedDuration, Timestamp};
 pub(super) struct Wait {
     pub(super) since: Timestamp,
     pub(super) until: Timestamp,
-    /// A wait that began after this moment is void: the clock was set back, and the row would wait
-    /// for the difference too.
-    pub(super) clock_was_set_back: Timestamp,
 }
 
 impl Wait {
@@ -17,13 +14,21 @@ impl Wait {
     const TOLERANCE: SignedDuration = SignedDuration::from_mins(1);
 
     pub(super) fn of(now: Timestamp, hold: SignedDuration) -> Self {
-        let later = |by| now.saturating_add(by).unwrap_or(Timestamp::MAX);
         Self {
             since: now,
-            until: later(hold),
-            clock_was_set_back: later(Self::TOLERANCE),
+            until: later(now, hold),
         }
     }
+
+    /// A wait that began after this moment is void: the clock was set back, and the row would wait
+    /// for the difference too.
+    pub(super) fn void_after(now: Timestamp) -> Timestamp {
+        later(now, Self::TOLERANCE)
+    }
+}
+
+fn later(now: Timestamp, by: SignedDuration) -> Timestamp {
+    now.saturating_add(by).unwrap_or(Timestamp::MAX)
 }
 
 /// Whether a request waits for its turn under an allowance at $1. After its first attempt a

@@ -19,7 +19,7 @@ pub(crate) struct Acquaintance {
     pub(crate) turn: Option<Timestamp>,
 }
 
-/// What is known of the address $2, which is $1 in small letters.
+/// Reads the row of [`Acquaintance`] for the address $2, which is $1 in small letters.
 const KNOWN: &str = "SELECT
          EXISTS (SELECT 1 FROM reply_targets WHERE target = $1) AS is_answered,
          EXISTS (SELECT 1 FROM deliveries WHERE target = $2) AS is_being_answered,

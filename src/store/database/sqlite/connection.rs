@@ -20,7 +20,8 @@ const PREPARED: usize = 256;
 
 /// Pages in the write-ahead log after which they are moved into the database. Most are the same
 /// few, written again by each commit, so that a long log moves fewer. It still fits the part of the
-/// file system's reserve that is for it.
+/// file system's reserve that is for it. The program that `integration/bench/bare.rs` measures beside
+/// the store has the same pragmas.
 const CHECKPOINT_AFTER: u32 = 3_000;
 
 /// Bytes that the write-ahead log may keep once its pages are in the database: as many pages, and

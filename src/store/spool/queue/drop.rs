@@ -12,7 +12,7 @@ use crate::store::database::{
     Bind, Changes, Connection, DatabaseError, Due, Failure, Row, Store, StoreError, Text, places,
 };
 use crate::store::spool::deliveries;
-use crate::store::spool::requests::{self, EndedRequest};
+use crate::store::spool::requests::{self, EndingRequest};
 use crate::store::spool::wait::{is_in_work, waits_for_allowance};
 
 impl Store {
@@ -202,7 +202,8 @@ impl Dropping<'_> {
         changes: &mut Changes<'_>,
     ) -> Result<bool, Failure> {
         const FIND: &str = concat!(
-            "SELECT sequence, queue_id, attempts, sender, size, requester, network
+            "SELECT sequence, id AS request_id, queue_id, accepted_at, attempts, sender, size,
+                 requester, network
              FROM requests WHERE id = $2 AND ($3 = 0 OR ",
             waits_for_allowance!(),
             ")"
@@ -214,10 +215,11 @@ impl Dropping<'_> {
         let Some(row) = found else {
             return Ok(false);
         };
-        requests::remove(&EndedRequest::read(&row)?, changes)?;
+        let request = EndingRequest::read(&row)?;
+        requests::remove(&request, changes)?;
         let entry = Entry {
             attempts: Some(row.get("attempts")?),
-            ..self.entry(row.get("queue_id")?)
+            ..self.entry(request.of.queue_id)
         };
         changes.audit(entry)?;
         Ok(true)

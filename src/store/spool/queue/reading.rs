@@ -1,6 +1,6 @@
 //! Everything that waits, and the story of one request.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::names::entries_of;
 use super::values::{Attempted, QueueState, Queued, RequestStory, SpooledMessage, Waits};
@@ -133,8 +133,7 @@ fn state(
         false => row.optional_text("front")?,
     };
     let until: Timestamp = row.get("waits_until")?;
-    let clock_was_set_back = Wait::of(now, SignedDuration::ZERO).clock_was_set_back;
-    let waits = until > now && row.get::<Timestamp>("waits_since")? <= clock_was_set_back;
+    let waits = until > now && row.get::<Timestamp>("waits_since")? <= Wait::void_after(now);
     Ok(match (attempts, behind) {
         (1.., _) if waits && !was_given_back => QueueState::InWork { until },
         (_, Some(request_id)) => QueueState::Behind { request_id },
